@@ -1,0 +1,40 @@
+# make demo   set up, then train, compare and explain QiNN-QJ on the embedded synthetic set
+# make test   set up, then run every test
+# make check  the tests, plus formatting, types, import contracts and coverage bars (what CI runs)
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: demo test check lint clean
+.DEFAULT_GOAL := demo
+
+# torch first and pinned: resolved together with the rest it would bring its multi-gigabyte GPU build.
+$(BIN)/qinn: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.dev: $(BIN)/qinn
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[text,test,dev]'
+	touch $@
+
+demo: $(BIN)/qinn
+	$(BIN)/qinn demo
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+
+check: lint
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --cov --cov-report=term
+	$(BIN)/python tests/coverage_bars.py
+
+clean:
+	rm -rf $(VENV) runs stores

@@ -1,0 +1,24 @@
+"""Errors that a user can act on: each message says what, where and what to do, in one sentence.
+
+The command line prints any of them as one line and exits with code 2.
+"""
+
+
+class QinnError(Exception):
+    """Base class of every error that qinn raises on purpose."""
+
+
+class ArgumentError(QinnError, ValueError):
+    """An argument has a value, type or shape that the function cannot take."""
+
+
+class DataError(QinnError):
+    """A data file or store is missing, damaged, unsafe or contradicts itself."""
+
+
+class ConfigError(QinnError):
+    """A configuration has an unknown key or an impossible value."""
+
+
+class CheckpointError(QinnError):
+    """A checkpoint or run folder is missing, damaged or belongs to another model or data set."""

@@ -1,0 +1,229 @@
+"""The five records that carry everything between the stages, and the task they serve.
+
+``Batch → ModalityStates → JointState → Prediction → Explanation``: a stage takes the record before it and
+returns the one after it. All are frozen. Axis names used everywhere:
+
+========== =====================================================================
+batch      samples
+time       steps of a feature sequence (padded; a plain vector has one step)
+modality   modalities, in the fixed order of ``names``
+trajectory quantum-jump trajectories of one sample (1 for every other evolution)
+outcome    measurement vectors (J)
+output     1 for regression; number of classes for classification (logits)
+========== =====================================================================
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Complex, Float, Int
+from torch import Tensor
+
+from qinn.errors import ArgumentError
+from qinn.quantum.states import State
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is predicted: a score on a stated scale, or one of several classes.
+
+    Attributes:
+        kind: ``"regression"`` or ``"classification"``.
+        low: Lowest possible score (regression).
+        high: Highest possible score (regression).
+        scale: Which conventions the metrics follow: ``"mosi"`` for labels in [-3, 3], ``"sims"`` for labels
+            in [-1, 1], ``"plain"`` for any other range.
+        classes: Names of the classes, in the order of the class indices (classification).
+
+    Raises:
+        ArgumentError: If the fields do not fit the kind.
+    """
+
+    kind: Literal["regression", "classification"]
+    low: float = 0.0
+    high: float = 0.0
+    scale: Literal["mosi", "sims", "plain"] = "plain"
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind == "regression":
+            if not self.low < self.high:
+                raise ArgumentError(
+                    f"A regression task must have low < high, but low is {self.low} and high is {self.high}; "
+                    "state the range of the labels."
+                )
+            fixed = {"mosi": (-3.0, 3.0), "sims": (-1.0, 1.0)}.get(self.scale)
+            if fixed is not None and fixed != (self.low, self.high):
+                raise ArgumentError(
+                    f"Scale `{self.scale}` must have the range {fixed}, but it is ({self.low}, {self.high}); "
+                    "use scale `plain` for another range."
+                )
+        elif self.kind == "classification":
+            if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):
+                raise ArgumentError(
+                    f"A classification task must name at least two distinct classes, but got {self.classes}."
+                )
+        else:
+            raise ArgumentError(
+                f"Argument `kind` must be `regression` or `classification`, but it is `{self.kind}`."
+            )
+
+    @property
+    def num_outputs(self) -> int:
+        """Width of a model's output: 1 score, or one logit per class."""
+        return 1 if self.kind == "regression" else len(self.classes)
+
+
+@dataclass(frozen=True)
+class Features:
+    """One modality of a batch: padded sequences and their lengths.
+
+    Attributes:
+        values: Feature vectors; every step at or beyond a sample's length is zero.
+        lengths: Number of valid steps per sample; 0 means that the modality is absent for this sample.
+    """
+
+    values: Float[Tensor, "batch time feature"]
+    lengths: Int[Tensor, "batch"]
+
+    @property
+    def mask(self) -> Bool[Tensor, "batch time"]:
+        """True where a step holds data."""
+        return torch.arange(self.values.shape[1], device=self.lengths.device) < self.lengths[:, None]
+
+    @property
+    def present(self) -> Bool[Tensor, "batch"]:
+        """True where the sample has this modality at all."""
+        return self.lengths > 0
+
+    def to(self, device: torch.device | str) -> "Features":
+        """Return the same features on another device."""
+        return Features(self.values.to(device), self.lengths.to(device))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples as the model sees them.
+
+    Attributes:
+        ids: Sample identifiers.
+        features: Modality name → its features, in the fixed modality order.
+        labels: Scores (float) or class indices (int64); None when predicting unlabelled samples.
+    """
+
+    ids: tuple[str, ...]
+    features: Mapping[str, Features]
+    labels: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Names of the modalities, in order."""
+        return tuple(self.features)
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """Return the same batch on another device."""
+        features = {name: value.to(device) for name, value in self.features.items()}
+        return Batch(self.ids, features, None if self.labels is None else self.labels.to(device))
+
+    def without(self, modality: str) -> "Batch":
+        """Return the same batch with one modality absent for every sample.
+
+        Raises:
+            ArgumentError: If the batch has no such modality.
+        """
+        if modality not in self.features:
+            raise ArgumentError(
+                f"Argument `modality` must be one of {list(self.features)}, but it is `{modality}`."
+            )
+        gone = self.features[modality]
+        absent = Features(torch.zeros_like(gone.values), torch.zeros_like(gone.lengths))
+        return replace(self, features={**self.features, modality: absent})
+
+
+@dataclass(frozen=True)
+class ModalityStates:
+    """Each modality's quantum pure state, |ψ_m⟩ ∈ C^{d_m}, ‖ψ_m‖ = 1.
+
+    Attributes:
+        names: Modality names, in order.
+        kets: One tensor per modality; rows of absent modalities hold any unit vector and must not be used.
+        present: Which modality each sample has.
+    """
+
+    names: tuple[str, ...]
+    kets: tuple[Complex[Tensor, "batch _"], ...]
+    present: Bool[Tensor, "batch modality"]
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """State dimension d_m of each modality."""
+        return tuple(ket.shape[-1] for ket in self.kets)
+
+
+@dataclass(frozen=True)
+class JointState:
+    """The evolved joint state of all modalities, of dimension D = Π d_m.
+
+    Attributes:
+        names: Modality names, in tensor-product order.
+        dims: State dimension of each modality.
+        state: Pure ensemble of trajectories, density, or Heisenberg pair (see `qinn.quantum.states`).
+        product: Density-free initial product state ⊗_m |ψ_m⟩ (before evolution), for diagnostics; rows with
+            an absent modality are not meaningful there.
+    """
+
+    names: tuple[str, ...]
+    dims: tuple[int, ...]
+    state: State
+    product: Complex[Tensor, "batch dim"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says about a batch.
+
+    Attributes:
+        output: Scores (output = 1) or logits, averaged over trajectories the way the model defines it.
+        trajectory_output: The same per trajectory, when the read-out acts on each trajectory.
+        log_likelihood: log-likelihood of each trajectory's record: its value is 0, its gradient is the score
+            function (see `qinn.quantum.evolution.jumps`); zeros without gradient for deterministic models.
+        probabilities: Measurement probabilities p_j, averaged over trajectories (quantum models only).
+    """
+
+    output: Float[Tensor, "batch output"]
+    trajectory_output: Float[Tensor, "batch trajectory output"] | None = None
+    log_likelihood: Float[Tensor, "batch trajectory"] | None = None
+    probabilities: Float[Tensor, "batch outcome"] | None = None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why the model says so, sample by sample; entropies and mutual information in bits.
+
+    Attributes:
+        ids: Sample identifiers.
+        output: The model's scores or logits.
+        cuts: Names of the cuts, for example ``"text | audio+vision"``.
+        entropy: Entanglement entropy of every cut, mean over trajectories (pure-state evolutions; for mixed
+            states None: the entropy of a part of a mixed state is not entanglement).
+        entropy_per_trajectory: The same for each trajectory.
+        entropy_maximum: Largest possible entropy of each cut, log₂ min(d_A, d_B).
+        pairs: Names of modality pairs, for example ``"text : audio"``.
+        mutual_information: Quantum mutual information of each pair on the averaged state.
+        counterfactuals: Name (``"no jumps"``, ``"no hamiltonian"``, ``"no evolution"``, ``"without text"``, …) → the output then.
+    """
+
+    ids: tuple[str, ...]
+    output: Float[Tensor, "batch output"]
+    cuts: tuple[str, ...] = ()
+    entropy: Float[Tensor, "batch cut"] | None = None
+    entropy_per_trajectory: Float[Tensor, "batch trajectory cut"] | None = None
+    entropy_maximum: Float[Tensor, "cut"] | None = None
+    pairs: tuple[str, ...] = ()
+    mutual_information: Float[Tensor, "batch pair"] | None = None
+    counterfactuals: Mapping[str, Float[Tensor, "batch output"]] = field(default_factory=dict)
