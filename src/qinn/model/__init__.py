@@ -1,0 +1,1 @@
+"""Neural networks: QiNN-QJ and its baselines, all from `Batch` to `Prediction`."""

@@ -1,0 +1,1 @@
+"""Run folders to figures, tables and one self-contained page."""

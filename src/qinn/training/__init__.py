@@ -1,0 +1,1 @@
+"""Fitting a model on the training split, selected on the validation split."""

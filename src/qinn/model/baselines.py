@@ -1,0 +1,184 @@
+"""Classical baselines on the same encoders and the same records as QiNN-QJ."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from qinn.model.encoders import Encoders
+from qinn.model.readout import build_head
+from qinn.model.standardization import OutputScale
+from qinn.records import Batch, Prediction
+
+
+class Constant(nn.Module):
+    """The training mean (regression) or the training class frequencies (classification) for every sample.
+
+    Nothing is trained: the value is the output scale's offset, read off the training labels.
+
+    Args:
+        num_outputs: 1 for regression, number of classes for classification.
+    """
+
+    def __init__(self, num_outputs: int) -> None:
+        super().__init__()
+        self.output_scale = OutputScale(num_outputs)
+
+    def forward(self, batch: Batch) -> Prediction:
+        """Predict the same for every sample."""
+        return Prediction(self.output_scale.offset.expand(len(batch), -1))
+
+
+class EncodedBaseline(nn.Module):
+    """What the trained baselines share: one encoder per modality.
+
+    Args:
+        encoders: One encoder per modality, in order.
+        num_outputs: Width of the output.
+    """
+
+    def __init__(self, encoders: Encoders, num_outputs: int) -> None:
+        super().__init__()
+        self.encoders = encoders
+        self.output_scale = OutputScale(num_outputs)
+
+    def encode(self, batch: Batch) -> list[Float[Tensor, "batch hidden"]]:
+        """Return one hidden vector per modality; zero where it is absent."""
+        return [encoder(batch.features[name]) for name, encoder in self.encoders.items()]
+
+
+class Concatenation(EncodedBaseline):
+    """Early fusion: head(h_1 ⊕ … ⊕ h_M). With one modality, the single-modality baseline.
+
+    Args:
+        encoders: One encoder per modality, in order.
+        num_outputs: Width of the output.
+        dropout: Dropout of the head.
+    """
+
+    def __init__(
+        self,
+        encoders: Encoders,
+        *,
+        num_outputs: int,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__(encoders, num_outputs)
+        hidden_dim = encoders.hidden_dim
+        self.head = build_head(
+            "mlp", hidden_dim * len(encoders), num_outputs, hidden_dim=hidden_dim, dropout=dropout
+        )
+
+    def forward(self, batch: Batch) -> Prediction:
+        """Predict from the hidden vectors side by side."""
+        return Prediction(self.output_scale(self.head(torch.cat(self.encode(batch), dim=-1))))
+
+
+class LateFusion(EncodedBaseline):
+    """Sum of single-modality scores: Σ_m head_m(h_m); it cannot express any interaction of modalities.
+
+    Args:
+        encoders: One encoder per modality, in order.
+        num_outputs: Width of the output.
+        dropout: Dropout of the heads.
+    """
+
+    def __init__(
+        self,
+        encoders: Encoders,
+        *,
+        num_outputs: int,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__(encoders, num_outputs)
+        hidden_dim = encoders.hidden_dim
+        self.heads = nn.ModuleList(
+            build_head("mlp", hidden_dim, num_outputs, hidden_dim=hidden_dim, dropout=dropout)
+            for _ in encoders.items()
+        )
+
+    def forward(self, batch: Batch) -> Prediction:
+        """Predict the sum of the single-modality scores."""
+        scores = [head(hidden) for head, hidden in zip(self.heads, self.encode(batch), strict=True)]
+        return Prediction(self.output_scale(torch.stack(scores).sum(0)))
+
+
+class TensorFusion(EncodedBaseline):
+    """Tensor fusion network: head(⊗_m [z_m; 1]) with z_m a short projection of h_m.
+
+    Args:
+        encoders: One encoder per modality, in order.
+        num_outputs: Width of the output.
+        factor_dim: Width of each z_m; the product has (factor_dim + 1)^M entries.
+        dropout: Dropout of the head.
+
+    Source: Zadeh et al., "Tensor Fusion Network for Multimodal Sentiment Analysis", EMNLP 2017, eq. 3.
+    """
+
+    def __init__(
+        self,
+        encoders: Encoders,
+        *,
+        num_outputs: int,
+        factor_dim: int = 8,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__(encoders, num_outputs)
+        hidden_dim = encoders.hidden_dim
+        self.projections = nn.ModuleList(nn.Linear(hidden_dim, factor_dim) for _ in encoders.items())
+        self.head = build_head(
+            "mlp",
+            (factor_dim + 1) ** len(encoders),
+            num_outputs,
+            hidden_dim=hidden_dim,
+            dropout=dropout,
+        )
+
+    def forward(self, batch: Batch) -> Prediction:
+        """Predict from every product of the modalities' entries."""
+        joint = torch.ones(len(batch), 1, device=next(self.parameters()).device)
+        for projection, hidden in zip(self.projections, self.encode(batch), strict=True):
+            factor = torch.cat([projection(hidden), torch.ones_like(hidden[:, :1])], dim=-1)
+            joint = torch.einsum("bi,bj->bij", joint, factor).flatten(1)
+        return Prediction(self.output_scale(self.head(joint)))
+
+
+class LowRankFusion(EncodedBaseline):
+    """Low-rank multimodal fusion: Σ_r w_r ∘_m (W_m^{(r)} [h_m; 1]), the tensor fusion's weight in factors.
+
+    Args:
+        encoders: One encoder per modality, in order.
+        num_outputs: Width of the output.
+        rank: Number of rank-one terms.
+
+    Source: Liu et al., "Efficient Low-rank Multimodal Fusion with Modality-Specific Factors",
+        ACL 2018, eq. 7.
+    """
+
+    def __init__(
+        self,
+        encoders: Encoders,
+        *,
+        num_outputs: int,
+        rank: int = 4,
+    ) -> None:
+        super().__init__(encoders, num_outputs)
+        hidden_dim = encoders.hidden_dim
+        self.factors = nn.ParameterList(
+            nn.Parameter(torch.randn(rank, hidden_dim + 1, hidden_dim) * (hidden_dim + 1) ** -0.5)
+            for _ in encoders.items()
+        )
+        self.rank_weights = nn.Parameter(torch.randn(rank) * rank**-0.5)
+        self.head = nn.Linear(hidden_dim, num_outputs)
+
+    def forward(self, batch: Batch) -> Prediction:
+        """Predict from the low-rank product of the modalities."""
+        fused = torch.ones(1)
+        for factor, hidden in zip(self.factors, self.encode(batch), strict=True):
+            extended = torch.cat([hidden, torch.ones_like(hidden[:, :1])], dim=-1)
+            fused = fused.to(hidden) * torch.einsum("bi,rio->bro", extended, factor)
+        return Prediction(self.output_scale(self.head(torch.einsum("bro,r->bo", fused, self.rank_weights))))
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Return the number of trainable parameters (real numbers)."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

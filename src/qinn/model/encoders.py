@@ -1,0 +1,163 @@
+"""From a modality's feature sequence to one hidden vector per sample.
+
+Every model, quantum or not, uses the same encoder, so that a comparison compares fusion and nothing else.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from qinn.model.standardization import Standardizer
+from qinn.records import Features
+
+EncoderKind = Literal["statistics", "attention", "gru"]
+
+
+def masked_mean(
+    values: Float[Tensor, "batch time feature"], features: Features
+) -> Float[Tensor, "batch feature"]:
+    """Mean over the valid steps; zero where the modality is absent."""
+    total = (values * features.mask[..., None]).sum(1)
+    return total / features.lengths.clamp_min(1)[:, None]
+
+
+class StatisticsPooling(nn.Module):
+    """Mean and standard deviation over the valid steps, side by side (a plain vector keeps its mean alone).
+
+    Args:
+        feature_dim: Number of features.
+        sequence: Whether the modality has more than one step; if not, only the mean is used.
+    """
+
+    def __init__(self, feature_dim: int, *, sequence: bool) -> None:
+        super().__init__()
+        self.sequence = sequence
+        self.output_dim = feature_dim * (2 if sequence else 1)
+
+    def forward(
+        self, values: Float[Tensor, "batch time feature"], features: Features
+    ) -> Float[Tensor, "batch pooled"]:
+        """Pool over time; the square root is smoothed, so that one-step sequences have finite gradients."""
+        mean = masked_mean(values, features)
+        if not self.sequence:
+            return mean
+        variance = masked_mean((values - mean[:, None]) ** 2, features)
+        return torch.cat([mean, (variance + 1e-6).sqrt() - 1e-3], dim=-1)
+
+
+class AttentionPooling(nn.Module):
+    """A learned weighting of the steps: ``Σ_t softmax_t(q·tanh(V x_t)) x_t``, in several heads.
+
+    Args:
+        feature_dim: Number of features.
+        num_heads: Number of independent weightings, whose results are laid side by side.
+    """
+
+    def __init__(self, feature_dim: int, *, num_heads: int = 1) -> None:
+        super().__init__()
+        self.scores = nn.Sequential(nn.Linear(feature_dim, 32), nn.Tanh(), nn.Linear(32, num_heads))
+        self.output_dim = feature_dim * num_heads
+
+    def forward(
+        self, values: Float[Tensor, "batch time feature"], features: Features
+    ) -> Float[Tensor, "batch pooled"]:
+        """Pool over time; an absent modality gives zero."""
+        scores = self.scores(values).masked_fill(~features.mask[..., None], -1e9)
+        weights = scores.softmax(1) * features.mask[..., None]
+        return torch.einsum("bth,btf->bhf", weights, values).flatten(1)
+
+
+class RecurrentPooling(nn.Module):
+    """A bidirectional GRU, then the mean of its outputs over the valid steps.
+
+    Args:
+        feature_dim: Number of features.
+        hidden_dim: Width of each direction.
+    """
+
+    def __init__(self, feature_dim: int, *, hidden_dim: int) -> None:
+        super().__init__()
+        self.recurrent = nn.GRU(feature_dim, hidden_dim, batch_first=True, bidirectional=True)
+        self.output_dim = 2 * hidden_dim
+
+    def forward(
+        self, values: Float[Tensor, "batch time feature"], features: Features
+    ) -> Float[Tensor, "batch pooled"]:
+        """Run over the valid steps only, so that padding never changes a result."""
+        lengths = features.lengths.clamp_min(1).cpu()
+        packed = nn.utils.rnn.pack_padded_sequence(values, lengths, batch_first=True, enforce_sorted=False)
+        outputs, _ = nn.utils.rnn.pad_packed_sequence(
+            self.recurrent(packed)[0], batch_first=True, total_length=values.shape[1]
+        )
+        return masked_mean(outputs, features)
+
+
+class Encoder(nn.Module):
+    """Standardise, pool over time and project: ``h = dropout(act(W pool(x) + b))``, 0 where absent.
+
+    Args:
+        feature_dim: Number of input features.
+        hidden_dim: Width of the hidden vector.
+        kind: ``"statistics"``, ``"attention"`` or ``"gru"``.
+        sequence: Whether the modality has sequences (more than one step per sample).
+        dropout: Probability of dropping an input feature of the projection and a hidden unit.
+
+    Source: own; the three poolings are the field's usual ones.
+    """
+
+    def __init__(
+        self, feature_dim: int, hidden_dim: int, *, kind: EncoderKind, sequence: bool, dropout: float
+    ) -> None:
+        super().__init__()
+        self.standardizer = Standardizer(feature_dim)
+        if kind == "statistics" or not sequence:
+            self.pooling: nn.Module = StatisticsPooling(feature_dim, sequence=sequence)
+        elif kind == "attention":
+            self.pooling = AttentionPooling(feature_dim)
+        else:
+            self.pooling = RecurrentPooling(feature_dim, hidden_dim=hidden_dim)
+        self.input_dropout = nn.Dropout(dropout)
+        self.projection = nn.Sequential(
+            nn.Linear(int(self.pooling.output_dim), hidden_dim),  # pyright: ignore[reportArgumentType]
+            nn.LayerNorm(hidden_dim),
+            nn.GELU(),
+            nn.Dropout(dropout),
+        )
+
+    def forward(self, features: Features) -> Float[Tensor, "batch hidden"]:
+        """Return one hidden vector per sample."""
+        values = self.input_dropout(self.standardizer(features))
+        hidden = self.projection(self.pooling(values, features))
+        return hidden * features.present[:, None]
+
+
+class Encoders(nn.ModuleDict):
+    """One `Encoder` per modality, in tensor-product order.
+
+    Args:
+        feature_dims: Modality name → number of input features.
+        sequences: Modality name → whether its samples are sequences.
+        hidden_dim: Width of every hidden vector.
+        kind: Kind of sequence encoder.
+        dropout: Dropout of the encoders.
+    """
+
+    def __init__(
+        self,
+        feature_dims: Mapping[str, int],
+        sequences: Mapping[str, bool],
+        *,
+        hidden_dim: int,
+        kind: EncoderKind,
+        dropout: float,
+    ) -> None:
+        super().__init__(
+            {
+                name: Encoder(dim, hidden_dim, kind=kind, sequence=sequences[name], dropout=dropout)
+                for name, dim in feature_dims.items()
+            }
+        )
+        self.hidden_dim = hidden_dim

@@ -1,0 +1,155 @@
+"""From modality states to the joint state: tensor product, then an evolution under learned generators."""
+
+import math
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor, nn
+
+from qinn.quantum.densities import density_of, maximally_mixed, product_density
+from qinn.quantum.evolution.gumbel import GumbelJumps
+from qinn.quantum.evolution.interface import Evolution
+from qinn.quantum.evolution.jumps import QuantumJumps
+from qinn.quantum.kets import amplitude_phase, product
+from qinn.quantum.operators import LearnableLindbladian, Lindbladian
+from qinn.quantum.states import MixedState, PureEnsemble, State
+from qinn.records import JointState, ModalityStates
+
+
+class AmplitudePhase(nn.Module):
+    """Encode a hidden vector as a pure state, |ψ⟩ = r ∘ e^{iφ} with r = a/‖a‖, a = W h + b, φ = U h + c.
+
+    Args:
+        hidden_dim: Width of the hidden vector.
+        state_dim: Dimension d of the state.
+
+    Source: QiNN-QJ (arXiv 2510.27091) states a pure state per modality; the parametrisation is ours.
+    """
+
+    def __init__(self, hidden_dim: int, state_dim: int) -> None:
+        super().__init__()
+        self.amplitude = nn.Linear(hidden_dim, state_dim)
+        self.phase = nn.Linear(hidden_dim, state_dim)
+
+    def forward(self, hidden: Float[Tensor, "batch hidden"]) -> Complex[Tensor, "batch state"]:
+        """Return unit kets."""
+        return amplitude_phase(self.amplitude(hidden), self.phase(hidden))
+
+
+class QuantumFusion(nn.Module):
+    """Product of the modality states, evolved by a learned Lindbladian.
+
+    A modality that a sample lacks enters as the maximally mixed state of its factor: exactly, as a density,
+    for the deterministic evolutions; as a basis ket drawn per trajectory for the sampled ones, whose average
+    is that density.
+
+    Args:
+        dims: State dimension of each modality, in order.
+        lindbladian: Learned generators; None keeps the product state as it is (the no-evolution baseline).
+        evolution: Evolution used in training mode.
+        evaluation_evolution: Evolution used in evaluation mode (default: the same).
+        time: Evolution time T.
+        steps: Number of steps N (a hint to evolutions that choose their own).
+    """
+
+    def __init__(
+        self,
+        dims: dict[str, int],
+        *,
+        lindbladian: LearnableLindbladian | None,
+        evolution: Evolution,
+        evaluation_evolution: Evolution | None = None,
+        time: float = 1.0,
+        steps: int = 16,
+    ) -> None:
+        super().__init__()
+        self.dims = dict(dims)
+        self.lindbladian = lindbladian
+        self.evolution = evolution
+        self.evaluation_evolution = evaluation_evolution or evolution
+        self.time = time
+        self.steps = steps
+
+    def forward(
+        self,
+        states: ModalityStates,
+        *,
+        evolution: Evolution | None = None,
+        lindbladian: Lindbladian | None = None,
+    ) -> JointState:
+        """Return the evolved joint state; other generators may stand in, for counterfactuals."""
+        evolution = evolution or (self.evolution if self.training else self.evaluation_evolution)
+        if lindbladian is None and self.lindbladian is not None:
+            lindbladian = self.lindbladian()
+        state = self.initial_state(states, evolution)
+        if lindbladian is not None:
+            state = evolution.evolve(state, lindbladian, time=self.time, steps=self.steps)
+        return JointState(states.names, states.dims, state, product(states.kets))
+
+    def initial_state(self, states: ModalityStates, evolution: Evolution) -> State:
+        """Return the separable state before the evolution, with absent factors maximally mixed."""
+        if bool(states.present.all()):
+            return PureEnsemble.of(product(states.kets))
+        if isinstance(evolution, QuantumJumps | GumbelJumps):
+            return PureEnsemble.from_kets(self._unravel(states, evolution.num_trajectories))
+        return MixedState(
+            product_density(
+                [
+                    torch.where(
+                        present[:, None, None],
+                        density_of(ket),
+                        maximally_mixed(ket.shape[-1], dtype=ket.dtype, device=ket.device),
+                    )
+                    for ket, present in zip(states.kets, states.present.unbind(1), strict=True)
+                ]
+            )
+        )
+
+    def _unravel(
+        self, states: ModalityStates, num_trajectories: int
+    ) -> Complex[Tensor, "batch trajectory dim"]:
+        """Product kets per trajectory, an absent factor being a basis ket.
+
+        In training the basis kets are drawn at random; in evaluation they run through every combination in
+        turn (the same for each sample), so that a result does not depend on the batch.
+        """
+        factors = []
+        stride = 1
+        for ket, present in zip(states.kets, states.present.unbind(1), strict=True):
+            size = ket.shape[-1]
+            if self.training:
+                chosen = torch.randint(size, (ket.shape[0], num_trajectories))
+            else:
+                chosen = (torch.arange(num_trajectories) // stride % size).expand(ket.shape[0], -1)
+            basis = torch.nn.functional.one_hot(chosen.to(ket.device), size).to(ket.dtype)
+            factors.append(torch.where(present[:, None, None], ket[:, None, :], basis))
+            stride *= size
+        return product(factors)
+
+
+class LinearMapFusion(nn.Module):
+    """The "unitary-like" map that the paper criticises: Ψ → WΨ/‖WΨ‖ with a free complex matrix W, no bias.
+
+    Args:
+        dims: State dimension of each modality, in order.
+
+    Source: QiNN-QJ (arXiv 2510.27091), the criticised earlier fusion; kept as a baseline.
+    """
+
+    def __init__(self, dims: dict[str, int]) -> None:
+        super().__init__()
+        self.dims = dict(dims)
+        size = math.prod(dims.values())
+        self.weight = nn.Parameter(torch.randn(2, size, size) * (0.5 / size) ** 0.5)
+
+    def forward(self, states: ModalityStates) -> JointState:
+        """Return the mapped state of unit norm; an absent modality enters as a uniform ket."""
+        kets = tuple(
+            torch.where(present[:, None], ket, torch.full_like(ket, ket.shape[-1] ** -0.5))
+            for ket, present in zip(states.kets, states.present.unbind(1), strict=True)
+        )
+        joint = product(kets)
+        weight = torch.complex(self.weight[0], self.weight[1]).to(joint.dtype)
+        mapped = joint @ weight.mT
+        norm = torch.linalg.vector_norm(mapped, dim=-1, keepdim=True).clamp_min(1e-12)
+        return JointState(states.names, states.dims, PureEnsemble.of(mapped / norm), joint)

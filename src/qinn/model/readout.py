@@ -1,0 +1,87 @@
+"""From the joint state to a prediction: measurement along trainable vectors, then a head."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor, nn
+
+from qinn.model.standardization import OutputScale
+from qinn.quantum.estimators import score_surrogate
+from qinn.quantum.measurement import measurement_vectors_from
+from qinn.records import JointState, Prediction
+
+HeadKind = Literal["linear", "mlp"]
+
+
+def build_head(
+    kind: HeadKind, input_dim: int, num_outputs: int, *, hidden_dim: int, dropout: float
+) -> nn.Module:
+    """Return a linear map, or one hidden layer with GELU and dropout."""
+    if kind == "linear":
+        return nn.Linear(input_dim, num_outputs)
+    return nn.Sequential(
+        nn.Linear(input_dim, hidden_dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden_dim, num_outputs)
+    )
+
+
+class MeasurementReadout(nn.Module):
+    """Probabilities p_j = ⟨m_j|ρ|m_j⟩ along trainable unit vectors, then a head.
+
+    The head sees D·p_j − 1, which has mean 0 for random states of any dimension D.
+
+    Two forms: on the *average* state, output = head(mean over trajectories of p), linear in ρ up to the head;
+    or *per trajectory*, output = mean over trajectories of head(p of the trajectory), where a non-linear head
+    sees each pure state.
+
+    Args:
+        dim: Dimension D of the joint state.
+        num_vectors: Number of measurement vectors J.
+        num_outputs: Width of the output.
+        head: ``"linear"`` or ``"mlp"``.
+        per_trajectory: Whether the head acts on each trajectory.
+        hidden_dim: Width of the head's hidden layer.
+        dropout: Dropout in the head.
+
+    Source: QiNN-QJ (arXiv 2510.27091) states trainable measurement vectors; heads and scaling are ours.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        num_vectors: int,
+        num_outputs: int,
+        head: HeadKind,
+        per_trajectory: bool,
+        hidden_dim: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.dim = dim
+        self.per_trajectory = per_trajectory
+        self.free_vectors = nn.Parameter(torch.randn(num_vectors, 2, dim))
+        self.head = build_head(head, num_vectors, num_outputs, hidden_dim=hidden_dim, dropout=dropout)
+        self.output_scale = OutputScale(num_outputs)
+
+    @property
+    def vectors(self) -> Complex[Tensor, "outcome dim"]:
+        """The measurement vectors |m_j⟩, each of unit norm."""
+        return measurement_vectors_from(self.free_vectors)
+
+    def forward(self, joint: JointState) -> Prediction:
+        """Measure the joint state and predict.
+
+        On the average state the sampled probabilities carry the score-function gradient; per trajectory the
+        outputs do, through the loss (see `qinn.training.losses`).
+        """
+        probabilities = joint.state.probabilities(self.vectors)
+        log_likelihood = joint.state.log_likelihood
+        average = score_surrogate(probabilities, log_likelihood).mean(-2)
+        if not self.per_trajectory:
+            return Prediction(self._score(average), probabilities=average)
+        outputs = self._score(probabilities)
+        return Prediction(outputs.mean(-2), outputs, log_likelihood, average)
+
+    def _score(self, probabilities: Float[Tensor, "*batch outcome"]) -> Float[Tensor, "*batch output"]:
+        return self.output_scale(self.head(self.dim * probabilities - 1.0))

@@ -1,0 +1,87 @@
+"""Scales that are read off the training split once and saved with the weights."""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from qinn.records import Features
+
+
+class Standardizer(nn.Module):
+    """Subtract the training mean and divide by the training standard deviation, feature by feature.
+
+    ``x' = clip((x − μ)/σ, −limit, limit)``, with μ, σ over the valid steps of the training split (set once by
+    `set_statistics`) and saved with the weights. A constant feature (σ = 0) becomes 0.
+
+    Args:
+        feature_dim: Number of features.
+        limit: Bound on a standardised value, so that one corrupt reading cannot dominate a sample.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, feature_dim: int, *, limit: float = 10.0) -> None:
+        super().__init__()
+        self.limit = limit
+        self.register_buffer("mean", torch.zeros(feature_dim))
+        self.register_buffer("scale", torch.ones(feature_dim))
+
+    def set_statistics(self, mean: Float[Tensor, "feature"], deviation: Float[Tensor, "feature"]) -> None:
+        """Store the training statistics; a deviation of (nearly) zero switches the feature off."""
+        usable = deviation > 1e-6 * (1.0 + mean.abs())
+        self.mean.copy_(mean)
+        self.scale.copy_(torch.where(usable, 1.0 / deviation.clamp_min(1e-30), torch.zeros_like(deviation)))
+
+    def forward(self, features: Features) -> Float[Tensor, "batch time feature"]:
+        """Standardise the valid steps and keep the padding at zero."""
+        values = ((features.values - self.mean) * self.scale).clamp(-self.limit, self.limit)
+        return values * features.mask[..., None]
+
+
+class OutputScale(nn.Module):
+    """Scale a network's raw output to the labels: ``y = mean + sd·raw`` (regression), unchanged for logits.
+
+    Args:
+        num_outputs: Width of the output.
+    """
+
+    offset: Tensor
+    scale: Tensor
+
+    def __init__(self, num_outputs: int) -> None:
+        super().__init__()
+        self.register_buffer("offset", torch.zeros(num_outputs))
+        self.register_buffer("scale", torch.ones(num_outputs))
+
+    def set_labels(self, labels: Tensor) -> None:
+        """Take mean and deviation from training scores, or the log frequencies of training classes."""
+        if labels.is_floating_point():
+            self.offset.fill_(labels.mean())
+            self.scale.fill_(labels.std(correction=0).clamp_min(1e-6))
+        else:
+            counts = torch.bincount(labels, minlength=self.offset.numel()).float() + 1.0
+            self.offset.copy_((counts / counts.sum()).log())
+
+    def forward(self, raw: Float[Tensor, "*batch output"]) -> Float[Tensor, "*batch output"]:
+        """Return scores or logits."""
+        return self.offset + self.scale * raw
+
+
+def set_training_statistics(
+    model: nn.Module, statistics: Mapping[str, tuple[Tensor, Tensor]], labels: Tensor
+) -> None:
+    """Give a model the scales of its training split, before the first step.
+
+    Args:
+        model: Any model of this package.
+        statistics: Modality name → (mean, standard deviation) of each feature over the valid steps.
+        labels: Training scores (float) or class indices (int64).
+    """
+    for name, encoder in getattr(model, "encoders", {}).items():
+        encoder.standardizer.set_statistics(*statistics[name])
+    for module in model.modules():
+        if isinstance(module, OutputScale):
+            module.set_labels(labels)

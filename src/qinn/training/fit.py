@@ -1,0 +1,234 @@
+"""Fitting a model: Lightning's Trainer behind one function that never sees the test split."""
+
+import contextlib
+import csv
+import logging
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from torch import nn
+
+from qinn.data.batching import BatchLoader
+from qinn.data.splits import Development
+from qinn.errors import ArgumentError, CheckpointError
+from qinn.evaluation.metrics import METRICS
+from qinn.model.standardization import set_training_statistics
+from qinn.records import Task
+from qinn.training.module import TrainingModule
+from qinn.training.objective import check_loss
+from qinn.training.options import FitOptions
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What came of a fit; the model itself holds the selected weights.
+
+    Attributes:
+        epochs: Number of epochs trained.
+        best_epoch: Epoch (from 0) whose weights were selected on the validation split.
+        monitor: Name of the validation value that selected them.
+        best_value: That value.
+        seconds: Wall-clock time of this call.
+        history: One row per epoch: ``epoch``, ``train_loss``, ``valid_loss`` and the validation metrics.
+    """
+
+    epochs: int
+    best_epoch: int
+    monitor: str
+    best_value: float
+    seconds: float
+    history: list[dict[str, float]]
+
+
+class _History(Callback):
+    """Collects one row per epoch; part of the checkpoint, so that a resumed run has the whole history."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        row = {"epoch": float(trainer.current_epoch)}
+        row.update({name: float(value) for name, value in trainer.callback_metrics.items()})
+        self.rows = [kept for kept in self.rows if kept["epoch"] < row["epoch"]] + [row]
+
+    def state_dict(self) -> dict[str, list[dict[str, float]]]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, list[dict[str, float]]]) -> None:
+        self.rows = list(state_dict["rows"])
+
+
+def fit(
+    model: nn.Module,
+    development: Development,
+    *,
+    task: Task,
+    options: FitOptions,
+    folder: Path,
+    seed: int,
+    progress: bool = False,
+    accelerator: str = "cpu",
+) -> FitResult:
+    """Train a model on the training split and leave it with the weights that the validation split selects.
+
+    If `folder` holds the checkpoint of an interrupted fit of the same model, training continues from it and
+    ends with the very weights that the uninterrupted fit would have reached.
+
+    Args:
+        model: Any model of `qinn.model`; changed in place.
+        development: Training and validation samples.
+        task: What is predicted.
+        options: How to train.
+        folder: Where checkpoints, history and logs go.
+        seed: Seed of the sample order, dropout and trajectories.
+        progress: Whether to show a progress bar.
+        accelerator: Lightning accelerator, for example ``"cpu"`` or ``"gpu"``.
+
+    Returns:
+        The history and the selected epoch.
+
+    Raises:
+        ArgumentError: If options do not fit the task or training diverges.
+        CheckpointError: If the checkpoint to resume from is damaged or belongs to another model.
+    """
+    started = time.perf_counter()
+    check_loss(options.resolved_loss(task), task)
+    monitor, mode = _monitor(options, task)
+    train = development.train
+    statistics = {
+        name: (torch.as_tensor(value.mean).float(), torch.as_tensor(value.deviation).float())
+        for name, value in train.statistics().items()
+    }
+    set_training_statistics(model, statistics, torch.as_tensor(train.labels))
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        return FitResult(0, -1, monitor, float("nan"), time.perf_counter() - started, [])
+
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoints = folder / "checkpoints"
+    torch.manual_seed(seed)
+    loader = BatchLoader(train, options.batch_size, shuffle=True, seed=seed)
+    valid_loader = BatchLoader(development.valid, max(256, options.batch_size), shuffle=False, seed=seed)
+    module = TrainingModule(model, task=task, options=options, loader=loader, steps_per_epoch=len(loader))
+    history = _History()
+    best = ModelCheckpoint(
+        checkpoints,
+        filename="best",
+        monitor=monitor,
+        mode=mode,
+        save_top_k=1,
+        save_last=True,
+        enable_version_counter=False,
+    )
+    callbacks: list[Callback] = [history, best]
+    if options.patience:
+        callbacks.append(EarlyStopping(monitor, mode=mode, patience=options.patience, check_finite=True))
+    if progress:
+        callbacks.append(TQDMProgressBar(leave=False))
+    loggers: list[Logger] = [CSVLogger(folder / "logs", name="", version="csv")]
+    if options.tensorboard:
+        loggers.append(TensorBoardLogger(folder / "logs", name="", version="tensorboard"))
+
+    resume = checkpoints / "last.ckpt"
+    with warnings.catch_warnings(), _quiet_lightning(), _determinism(options.deterministic):
+        warnings.filterwarnings("ignore", module=r"lightning\..*")
+        warnings.filterwarnings("ignore", message=r".*(lr_scheduler|LeafSpec|isinstance\(treespec).*")
+        trainer = lightning.Trainer(
+            accelerator=accelerator,
+            devices=1,
+            max_epochs=options.max_epochs,
+            gradient_clip_val=options.gradient_clip or None,
+            callbacks=callbacks,
+            logger=loggers,
+            enable_progress_bar=progress,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=max(1, len(loader)),
+            default_root_dir=folder,
+        )
+        try:
+            trainer.fit(
+                module,
+                loader,
+                valid_loader,
+                ckpt_path=resume if resume.is_file() else None,
+                weights_only=True,
+            )
+        except (RuntimeError, KeyError, EOFError, OSError, ValueError) as error:
+            if resume.is_file() and trainer.global_step == 0:
+                raise CheckpointError(
+                    f"Cannot resume from `{resume}`: {_first_line(error)}; delete its folder to train from the start."
+                ) from error
+            raise
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    if best.best_model_score is None or not torch.isfinite(best.best_model_score):
+        raise ArgumentError(
+            f"Training diverged: the validation value `{monitor}` was never finite; lower the learning rate "
+            f"(now {options.learning_rate}) or check the features with `qinn data inspect`."
+        )
+    selected = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+    module.load_state_dict(selected["state_dict"])
+    _write_history(folder / "history.csv", history.rows)
+    return FitResult(
+        epochs=len(history.rows),
+        best_epoch=int(selected["epoch"]),
+        monitor=monitor,
+        best_value=float(best.best_model_score),
+        seconds=time.perf_counter() - started,
+        history=history.rows,
+    )
+
+
+def _monitor(options: FitOptions, task: Task) -> tuple[str, str]:
+    if options.monitor == "loss":
+        return "valid_loss", "min"
+    if options.monitor not in METRICS:
+        raise ArgumentError(
+            f"Argument `monitor` must be `loss` or one of {sorted(METRICS)}, but it is `{options.monitor}`."
+        )
+    return f"valid_{options.monitor}", "max" if METRICS[options.monitor].higher_is_better else "min"
+
+
+def _write_history(path: Path, rows: list[dict[str, float]]) -> None:
+    names = ["epoch", "train_loss", "valid_loss"]
+    names += sorted({name for row in rows for name in row} - set(names))
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows({**row, "epoch": int(row["epoch"])} for row in rows)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+@contextlib.contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Silence Lightning's notices about devices and tips."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _determinism(wanted: bool) -> Iterator[None]:
+    """Use deterministic algorithms inside the block and restore the caller's choice after it."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(wanted or before)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)

@@ -1,0 +1,104 @@
+"""The thin Lightning module around a model."""
+
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from torch import nn
+
+from qinn.data.batching import BatchLoader
+from qinn.evaluation.metrics import metrics
+from qinn.records import Batch, Prediction, Task
+from qinn.training.objective import loss_per_sample, training_loss
+from qinn.training.options import FitOptions
+
+
+class TrainingModule(lightning.LightningModule):
+    """One optimisation step, one validation pass, and the random state that makes a resumed run exact.
+
+    Args:
+        model: The model to train.
+        task: What is predicted.
+        options: How to train.
+        loader: Training batches; told the epoch before each one.
+        steps_per_epoch: Number of training batches of an epoch.
+    """
+
+    def __init__(
+        self, model: nn.Module, *, task: Task, options: FitOptions, loader: BatchLoader, steps_per_epoch: int
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.task = task
+        self.options = options
+        self.loader = loader
+        self.steps_per_epoch = steps_per_epoch
+        self.valid_outputs: list[torch.Tensor] = []
+        self.valid_labels: list[torch.Tensor] = []
+
+    def on_train_epoch_start(self) -> None:
+        """Choose the epoch's order of samples, which depends on the seed and the epoch alone."""
+        self.loader.set_epoch(self.current_epoch)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+        """Return the loss of one batch."""
+        assert batch.labels is not None
+        loss = training_loss(
+            self.model(batch),
+            batch.labels,
+            self.options.resolved_loss(self.task),
+            label_smoothing=self.options.label_smoothing,
+        )
+        self.log("train_loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(batch))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Collect the outputs: metrics are those of the whole split, never means of batch means."""
+        assert batch.labels is not None
+        prediction: Prediction = self.model(batch)
+        self.valid_outputs.append(prediction.output.detach().cpu())
+        self.valid_labels.append(batch.labels.cpu())
+
+    def on_validation_epoch_end(self) -> None:
+        """Log loss and metrics of the whole validation split."""
+        outputs, labels = torch.cat(self.valid_outputs), torch.cat(self.valid_labels)
+        self.valid_outputs.clear()
+        self.valid_labels.clear()
+        loss = loss_per_sample(outputs, labels, self.options.resolved_loss(self.task)).mean()
+        values = {"valid_loss": float(loss)}
+        if bool(torch.isfinite(outputs).all()):
+            for name, value in metrics(self.task, labels.numpy(), outputs.double().numpy()).items():
+                values[f"valid_{name}"] = np.nan if value is None else value
+        self.log_dict(values, batch_size=len(labels))
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Move a batch to the trainer's device."""
+        return batch.to(device)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW, with weight decay on matrices only, and the chosen learning-rate schedule."""
+        decayed = [p for p in self.model.parameters() if p.requires_grad and p.ndim >= 2]
+        plain = [p for p in self.model.parameters() if p.requires_grad and p.ndim < 2]
+        optimizer = torch.optim.AdamW(
+            [
+                {"params": decayed, "weight_decay": self.options.weight_decay},
+                {"params": plain, "weight_decay": 0.0},
+            ],
+            lr=self.options.learning_rate,
+        )
+        if self.options.schedule == "constant":
+            return optimizer
+        total = max(1, self.options.max_epochs * self.steps_per_epoch)
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, self.options.learning_rate, total_steps=total + 1, pct_start=0.15
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the random state: dropout and trajectories of the next epoch follow from it."""
+        checkpoint["random_state"] = torch.get_rng_state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Continue with the random state of the checkpoint."""
+        torch.set_rng_state(checkpoint["random_state"])

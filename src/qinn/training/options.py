@@ -1,0 +1,46 @@
+"""How to train: every choice, with its default."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from qinn.records import Task
+from qinn.training.objective import LossKind
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """Options of `fit`.
+
+    Attributes:
+        max_epochs: Largest number of epochs.
+        batch_size: Samples per step.
+        learning_rate: Peak learning rate of AdamW.
+        weight_decay: Decoupled weight decay (matrices only).
+        schedule: ``"one_cycle"`` (warm up for 15 % of the steps, then cosine to zero) or ``"constant"``.
+        patience: Stop after this many epochs without a better validation value; 0 never stops early.
+        gradient_clip: Largest gradient norm; 0 for no clipping.
+        loss: Loss to minimise; None takes L1 for regression and cross-entropy for classification.
+        label_smoothing: Label smoothing of the cross-entropy.
+        monitor: What selects the epoch on the validation split: ``"loss"`` or a metric's name.
+        deterministic: Refuse operations without a deterministic implementation.
+        tensorboard: Whether to write TensorBoard logs beside the CSV history.
+    """
+
+    max_epochs: int = 40
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-2
+    schedule: Literal["one_cycle", "constant"] = "one_cycle"
+    patience: int = 10
+    gradient_clip: float = 1.0
+    loss: LossKind | None = None
+    label_smoothing: float = 0.0
+    monitor: str = "loss"
+    deterministic: bool = True
+    tensorboard: bool = True
+
+    def resolved_loss(self, task: Task) -> LossKind:
+        """Return the loss for the task."""
+        if self.loss is not None:
+            return self.loss
+        return "l1" if task.kind == "regression" else "cross_entropy"
