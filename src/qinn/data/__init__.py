@@ -1,1 +1,1 @@
-"""Files to samples to batches: readers, the on-disk store, splits, synthetic sets."""
+"""File formats → store → samples → batches."""
