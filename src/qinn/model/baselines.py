@@ -182,3 +182,12 @@ class LowRankFusion(EncodedBaseline):
 def count_parameters(model: nn.Module) -> int:
     """Return the number of trainable parameters (real numbers)."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+BASELINES: dict[str, type[EncodedBaseline]] = {
+    "concatenation": Concatenation,
+    "late_fusion": LateFusion,
+    "tensor_fusion": TensorFusion,
+    "low_rank_fusion": LowRankFusion,
+}
+"""Every trained baseline by the `kind` that names it in a configuration."""

@@ -141,7 +141,7 @@ class Encoders(nn.ModuleDict):
         feature_dims: Modality name → number of input features.
         sequences: Modality name → whether its samples are sequences.
         hidden_dim: Width of every hidden vector.
-        kind: Kind of sequence encoder.
+        kinds: Modality name → kind of sequence encoder.
         dropout: Dropout of the encoders.
     """
 
@@ -151,12 +151,12 @@ class Encoders(nn.ModuleDict):
         sequences: Mapping[str, bool],
         *,
         hidden_dim: int,
-        kind: EncoderKind,
+        kinds: Mapping[str, EncoderKind],
         dropout: float,
     ) -> None:
         super().__init__(
             {
-                name: Encoder(dim, hidden_dim, kind=kind, sequence=sequences[name], dropout=dropout)
+                name: Encoder(dim, hidden_dim, kind=kinds[name], sequence=sequences[name], dropout=dropout)
                 for name, dim in feature_dims.items()
             }
         )

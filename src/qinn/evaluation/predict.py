@@ -1,0 +1,64 @@
+"""Predictions of a model for a set of samples."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import nn
+
+from qinn.data.batching import batches
+from qinn.data.splits import Subset
+from qinn.records import Prediction
+
+
+@dataclass(frozen=True)
+class PredictionTable:
+    """One row per sample, in the order of the subset.
+
+    Attributes:
+        ids: Sample identifiers.
+        labels: Scores or class indices; None where the samples are unlabelled.
+        groups: Group (actor, participant, video …) of each sample; None where there is none.
+        outputs: Scores (one column) or logits.
+        spread: Standard deviation of the output over trajectories; None for deterministic models.
+    """
+
+    ids: tuple[str, ...]
+    labels: np.ndarray | None
+    groups: tuple[str, ...] | None
+    outputs: Float[np.ndarray, "sample output"]
+    spread: Float[np.ndarray, "sample output"] | None
+
+
+@torch.no_grad()
+def predict(
+    model: nn.Module, subset: Subset, *, batch_size: int = 256, device: str | torch.device = "cpu"
+) -> PredictionTable:
+    """Predict every sample, in evaluation mode; the batch size changes nothing but speed and memory.
+
+    Args:
+        model: Any model of `qinn.model`.
+        subset: Samples to predict.
+        batch_size: Samples per forward pass.
+        device: Where to compute; the model is moved there.
+
+    Returns:
+        The predictions, with the spread over trajectories where the model reads out each trajectory.
+    """
+    was_training = model.training
+    model.eval().to(device)
+    outputs, spreads = [], []
+    for batch in batches(subset, batch_size, shuffle=False, seed=0, epoch=0):
+        prediction: Prediction = model(batch.to(device))
+        outputs.append(prediction.output.cpu())
+        if prediction.trajectory_output is not None and prediction.trajectory_output.shape[1] > 1:
+            spreads.append(prediction.trajectory_output.std(1).cpu())
+    model.train(was_training)
+    return PredictionTable(
+        ids=subset.ids,
+        labels=subset.labels,
+        groups=subset.groups,
+        outputs=torch.cat(outputs).double().numpy(),
+        spread=torch.cat(spreads).double().numpy() if spreads else None,
+    )

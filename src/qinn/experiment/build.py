@@ -1,0 +1,208 @@
+"""The one place that turns configuration into objects."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from qinn.data.splits import Fold, cross_validation, fixed_fold
+from qinn.data.store import Store
+from qinn.errors import ConfigError
+from qinn.experiment.config import ConstantConfig, DataConfig, EncoderConfig, QiNNConfig, UnimodalConfig
+from qinn.model.baselines import BASELINES, Concatenation, Constant, count_parameters
+from qinn.model.encoders import Encoders
+from qinn.model.fusion import LinearMapFusion, QuantumFusion
+from qinn.model.network import QiNN
+from qinn.quantum.evolution.channel import ExactChannel
+from qinn.quantum.evolution.gumbel import GumbelJumps
+from qinn.quantum.evolution.heisenberg import Heisenberg
+from qinn.quantum.evolution.interface import Evolution
+from qinn.quantum.evolution.jumps import QuantumJumps
+from qinn.quantum.evolution.none import NoEvolution
+from qinn.quantum.evolution.unitary import Unitary
+from qinn.quantum.operators import LearnableLindbladian
+
+_WIDEST = 2048
+_EVALUATION_SEED = 20251027
+
+
+def build_folds(store: Store, config: DataConfig, *, seed: int) -> list[Fold]:
+    """Divide a store's samples the way the configuration asks.
+
+    Raises:
+        DataError: If the store cannot be divided so (no folds, a leak of groups between splits …).
+        ConfigError: If the store has no such modality.
+    """
+    for name in config.modalities or ():
+        if name not in store.modalities:
+            raise ConfigError(
+                f"Key `data.modalities` names `{name}`, but store `{store.name}` has {list(store.modalities)}."
+            )
+    if config.split == "fixed":
+        return [
+            fixed_fold(
+                store,
+                modalities=config.modalities,
+                valid_fraction=config.valid_fraction,
+                allow_leak=config.allow_leak,
+                seed=seed,
+            )
+        ]
+    return cross_validation(
+        store,
+        by=config.split,
+        modalities=config.modalities,
+        valid_fraction=config.valid_fraction,
+        seed=seed,
+    )
+
+
+def build_model(
+    config: Any,
+    encoder: EncoderConfig,
+    *,
+    feature_dims: Mapping[str, int],
+    sequences: Mapping[str, bool],
+    num_outputs: int,
+    seed: int,
+) -> nn.Module:
+    """Build a model with freshly drawn weights.
+
+    Args:
+        config: One of the model configurations of `qinn.experiment.config`.
+        encoder: The experiment's encoder.
+        feature_dims: Modality name → number of features, in tensor-product order.
+        sequences: Modality name → whether its samples are sequences.
+        num_outputs: 1 for regression, number of classes for classification.
+        seed: Seed of the initial weights.
+
+    Raises:
+        ConfigError: If the configuration names a modality that the data lacks.
+    """
+    budget = getattr(config, "parameter_budget", None)
+    width = getattr(config, "hidden_dim", None) or encoder.hidden_dim
+    if budget is not None:
+        width = _width_for_budget(
+            budget,
+            lambda hidden: count_parameters(
+                _build(config, encoder, hidden, dict(feature_dims), dict(sequences), num_outputs)
+            ),
+        )
+    torch.manual_seed(seed)
+    return _build(config, encoder, width, dict(feature_dims), dict(sequences), num_outputs)
+
+
+def _width_for_budget(budget: int, count: Any) -> int:
+    """Return the hidden width whose parameter count comes nearest to the budget (bisection: counts grow)."""
+    low, high = 1, _WIDEST
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if count(middle) <= budget else (low, middle)
+    return min((low, high), key=lambda width: abs(count(width) - budget))
+
+
+def _build(
+    config: Any,
+    encoder: EncoderConfig,
+    width: int,
+    feature_dims: dict[str, int],
+    sequences: dict[str, bool],
+    num_outputs: int,
+) -> nn.Module:
+    if isinstance(config, ConstantConfig):
+        return Constant(num_outputs)
+    if isinstance(config, UnimodalConfig):
+        if config.modality not in feature_dims:
+            raise ConfigError(
+                f"Key `modality` must be one of {list(feature_dims)}, but it is `{config.modality}`."
+            )
+        feature_dims = {config.modality: feature_dims[config.modality]}
+    encoders = Encoders(
+        feature_dims,
+        sequences,
+        hidden_dim=width,
+        kinds=_encoder_kinds(encoder, feature_dims),
+        dropout=encoder.dropout,
+    )
+    if isinstance(config, UnimodalConfig):
+        return Concatenation(encoders, num_outputs=num_outputs, dropout=encoder.dropout)
+    if isinstance(config, QiNNConfig):
+        return QiNN(
+            encoders,
+            fusion=_build_fusion(config, tuple(feature_dims)),
+            num_outputs=num_outputs,
+            num_vectors=config.num_vectors,
+            head=config.head,
+            per_trajectory=config.per_trajectory,
+            dropout=encoder.dropout,
+        )
+    options = config.model_dump(exclude={"kind", "hidden_dim", "parameter_budget"})
+    return BASELINES[config.kind](encoders, num_outputs=num_outputs, dropout=encoder.dropout, **options)
+
+
+def _encoder_kinds(encoder: EncoderConfig, modalities: Mapping[str, int]) -> dict[str, Any]:
+    if isinstance(encoder.kind, str):
+        return dict.fromkeys(modalities, encoder.kind)
+    missing = set(modalities) - set(encoder.kind)
+    if missing:
+        raise ConfigError(f"Key `encoder.kind` must name every modality, but {sorted(missing)} are missing.")
+    return {name: encoder.kind[name] for name in modalities}
+
+
+def _build_fusion(config: QiNNConfig, modalities: tuple[str, ...]) -> QuantumFusion | LinearMapFusion:
+    if isinstance(config.state_dims, int):
+        dims = dict.fromkeys(modalities, config.state_dims)
+    else:
+        if set(config.state_dims) != set(modalities):
+            raise ConfigError(
+                f"Key `state_dims` must name exactly the modalities {list(modalities)}, "
+                f"but it names {list(config.state_dims)}."
+            )
+        dims = {name: config.state_dims[name] for name in modalities}
+    if config.evolution == "linear_map":
+        return LinearMapFusion(dims)
+    coherent_only = config.evolution == "unitary"
+    lindbladian = (
+        None
+        if config.evolution == "none"
+        else LearnableLindbladian(
+            math.prod(dims.values()),
+            0 if coherent_only else config.num_jumps,
+            hamiltonian_scale=config.hamiltonian_scale,
+            jump_scale=config.jump_scale,
+        )
+    )
+    training, evaluation = _evolutions(config)
+    return QuantumFusion(
+        dims,
+        lindbladian=lindbladian,
+        evolution=training,
+        evaluation_evolution=evaluation,
+        time=config.time,
+        steps=config.steps,
+    )
+
+
+def _evolutions(config: QiNNConfig) -> tuple[Evolution, Evolution]:
+    """Return the evolutions of training and of evaluation mode."""
+    if config.evolution == "jumps":
+        if not config.per_trajectory:
+            return QuantumJumps(config.num_trajectories), Heisenberg()
+        return (
+            QuantumJumps(config.num_trajectories),
+            QuantumJumps(config.num_evaluation_trajectories, seed=_EVALUATION_SEED),
+        )
+    if config.evolution == "gumbel":
+        return (
+            GumbelJumps(config.num_trajectories),
+            QuantumJumps(config.num_evaluation_trajectories, seed=_EVALUATION_SEED),
+        )
+    simple: dict[str, Evolution] = {
+        "exact": ExactChannel(),
+        "heisenberg": Heisenberg(),
+        "unitary": Unitary(),
+        "none": NoEvolution(),
+    }
+    return simple[config.evolution], simple[config.evolution]

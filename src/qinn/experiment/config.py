@@ -1,0 +1,337 @@
+"""The configuration of an experiment: one YAML file, checked key by key.
+
+Example of a file::
+
+    name: my-experiment
+    data: {store: stores/mosi, modalities: [text, audio]}
+    encoder: {kind: attention, hidden_dim: 48}
+    models:
+      qinn: {kind: qinn, state_dims: {text: 8, audio: 4}}
+      text only: {kind: unimodal, modality: text}
+    training: {max_epochs: 30}
+    seeds: [0, 1, 2]
+"""
+
+import difflib
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
+
+from qinn.errors import ConfigError
+from qinn.model.baselines import BASELINES
+from qinn.model.encoders import EncoderKind
+from qinn.model.readout import HeadKind
+from qinn.training.options import FitOptions
+
+EvolutionKind = Literal["jumps", "exact", "heisenberg", "unitary", "none", "linear_map", "gumbel"]
+
+
+class _Strict(BaseModel):
+    """Unknown keys are errors; a configuration never changes once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(_Strict):
+    """Which data, which modalities, and how the samples are divided."""
+
+    store: Path = Field(description="Folder of a store made by `qinn data import`")
+    modalities: tuple[str, ...] | None = Field(
+        default=None, description="Modalities to use, in tensor-product order (default: all)"
+    )
+    split: Literal["fixed", "fold", "group"] = Field(
+        default="fixed",
+        description="The store's own splits; its folds in turn; or one group (actor, video …) left out in turn",
+    )
+    valid_fraction: float = Field(
+        default=0.15, gt=0, lt=1, description="Part of the remaining samples that selects the epoch"
+    )
+    allow_leak: bool = Field(
+        default=False, description="Accept fixed splits in which a group occurs in more than one split"
+    )
+
+
+class EncoderConfig(_Strict):
+    """The sequence encoder that all models of an experiment share."""
+
+    kind: EncoderKind | dict[str, EncoderKind] = Field(
+        default="statistics", description="One kind for all modalities, or one for each"
+    )
+    hidden_dim: int = Field(default=32, ge=1, description="Width of the hidden vectors")
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+
+
+class _ModelConfig(_Strict):
+    """What every trained model can be given."""
+
+    hidden_dim: int | None = Field(
+        default=None, ge=1, description="Width of this model's hidden vectors (default: the encoder's)"
+    )
+    parameter_budget: int | None = Field(
+        default=None, ge=1, description="Choose the width whose parameter count comes nearest to this"
+    )
+
+    @model_validator(mode="after")
+    def _one_width(self) -> "_ModelConfig":
+        if self.hidden_dim is not None and self.parameter_budget is not None:
+            raise ValueError("give either `hidden_dim` or `parameter_budget`, not both")
+        return self
+
+
+class QiNNConfig(_ModelConfig):
+    """QiNN-QJ and its ablations (another `evolution`)."""
+
+    kind: Literal["qinn"] = "qinn"
+    state_dims: Annotated[int, Field(ge=1)] | dict[str, Annotated[int, Field(ge=1)]] = Field(
+        default=4, description="State dimension of each modality"
+    )
+    evolution: EvolutionKind = Field(
+        default="jumps",
+        description="jumps: sampled trajectories; exact: densities; heisenberg: exact probabilities; unitary; "
+        "none: product state; linear_map: the criticised unitary-like map; gumbel: biased relaxation",
+    )
+    num_jumps: int = Field(default=2, ge=0, description="Number K of jump operators")
+    time: float = Field(default=1.0, ge=0, description="Evolution time T (ħ = 1)")
+    steps: int = Field(default=16, ge=1, description="Number of steps N")
+    num_trajectories: int = Field(default=4, ge=1, description="Trajectories per sample in training")
+    num_evaluation_trajectories: int = Field(
+        default=32,
+        ge=1,
+        description="Trajectories per sample in evaluation (the same draws for every sample)",
+    )
+    hamiltonian_scale: float = Field(default=1.0, ge=0)
+    jump_scale: float = Field(default=0.5, ge=0)
+    num_vectors: int = Field(default=16, ge=1, description="Number J of measurement vectors")
+    head: HeadKind = "mlp"
+    per_trajectory: bool = Field(
+        default=True, description="Head and loss act on each trajectory instead of the averaged probabilities"
+    )
+
+
+class ConstantConfig(_Strict):
+    """The training mean or the training class frequencies."""
+
+    kind: Literal["constant"] = "constant"
+
+
+class UnimodalConfig(_ModelConfig):
+    """One modality alone."""
+
+    kind: Literal["unimodal"] = "unimodal"
+    modality: str
+
+
+def _baseline_config(kind: str, model: type) -> type[_ModelConfig]:
+    """Derive a baseline's configuration from its constructor, so that its options are stated once."""
+    fields: dict[str, Any] = {"kind": (Literal[kind], kind)}
+    for name, parameter in inspect.signature(model).parameters.items():
+        if name not in ("encoders", "num_outputs", "dropout"):
+            fields[name] = (parameter.annotation, parameter.default)
+    return create_model(f"{model.__name__}Config", __base__=_ModelConfig, __doc__=model.__doc__, **fields)
+
+
+BASELINE_CONFIGS = {kind: _baseline_config(kind, model) for kind, model in BASELINES.items()}
+MODEL_CONFIGS: dict[str, type[BaseModel]] = {
+    "qinn": QiNNConfig,
+    "constant": ConstantConfig,
+    "unimodal": UnimodalConfig,
+    **BASELINE_CONFIGS,
+}
+
+
+class TrainingConfig(_Strict):
+    """How to train; the same for every model of an experiment (see `qinn.training.options.FitOptions`)."""
+
+    max_epochs: int = Field(default=FitOptions.max_epochs, ge=1)
+    batch_size: int = Field(default=FitOptions.batch_size, ge=1)
+    learning_rate: float = Field(default=FitOptions.learning_rate, gt=0)
+    weight_decay: float = Field(default=FitOptions.weight_decay, ge=0)
+    schedule: Literal["one_cycle", "constant"] = FitOptions.schedule
+    patience: int = Field(default=FitOptions.patience, ge=0)
+    gradient_clip: float = Field(default=FitOptions.gradient_clip, ge=0)
+    loss: Literal["l1", "mse", "huber", "cross_entropy"] | None = None
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    monitor: str = "loss"
+    deterministic: bool = True
+    tensorboard: bool = True
+
+    def options(self) -> FitOptions:
+        """Return the options for `qinn.training.fit.fit`."""
+        return FitOptions(**self.model_dump())
+
+
+class EvaluationConfig(_Strict):
+    """How results are stated."""
+
+    num_resamples: int = Field(default=2000, ge=100, description="Bootstrap resamples")
+    level: float = Field(default=0.95, gt=0, lt=1, description="Level of the intervals")
+    explain: bool = Field(
+        default=True, description="Whether quantum models are explained on the test samples"
+    )
+
+
+class ExperimentConfig(_Strict):
+    """One experiment: data, models by label, training, evaluation, seeds."""
+
+    name: str = "experiment"
+    data: DataConfig
+    encoder: EncoderConfig = EncoderConfig()
+    models: dict[str, Any] = Field(min_length=1, description="Label → model")
+    reference: str | None = Field(
+        default=None, description="Label of the model that the others are tested against (default: the first)"
+    )
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    threads: int = Field(default=1, ge=1, description="Threads of one run; part of what makes it exact")
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _parse_models(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise ValueError("must map labels to models")
+        return {str(label): _parse_model(str(label), model) for label, model in value.items()}
+
+    @model_validator(mode="after")
+    def _check_labels(self) -> "ExperimentConfig":
+        if self.reference is not None and self.reference not in self.models:
+            raise ValueError(f"`reference` must be one of {list(self.models)}, but it is `{self.reference}`")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"`seeds` must be distinct, but they are {list(self.seeds)}")
+        slugs = [slug(label) for label in self.models]
+        if "" in slugs or len(set(slugs)) != len(slugs):
+            raise ValueError(
+                f"model labels must differ in letters and digits, but they are {list(self.models)}"
+            )
+        return self
+
+    @property
+    def reference_label(self) -> str:
+        """Label of the model that the others are tested against."""
+        return self.reference or next(iter(self.models))
+
+    def only(self, label: str, seed: int) -> "ExperimentConfig":
+        """Return the same experiment with one model and one seed.
+
+        Raises:
+            ConfigError: If there is no such model.
+        """
+        if label not in self.models:
+            raise ConfigError(
+                f"The configuration has no model `{label}`{_nearest(label, self.models)}; "
+                f"it has {list(self.models)}."
+            )
+        update = {"models": {label: self.models[label]}, "seeds": (seed,), "reference": None}
+        return self.model_copy(update=update)
+
+
+def slug(label: str) -> str:
+    """Return a label as a folder name: lower-case letters, digits and hyphens.
+
+    Example:
+        >>> slug("QiNN-QJ (jumps)")
+        'qinn-qj-jumps'
+    """
+    return "-".join("".join(c if c.isalnum() and c.isascii() else " " for c in label.lower()).split())
+
+
+def parse_config(content: object, source: str) -> ExperimentConfig:
+    """Check the content of a configuration.
+
+    Args:
+        content: What the YAML file holds.
+        source: Name of the file, for messages.
+
+    Raises:
+        ConfigError: Naming the first wrong key and, for an unknown one, the nearest known key.
+    """
+    if not isinstance(content, Mapping):
+        raise ConfigError(
+            f"Configuration `{source}` must hold keys and values, but it holds {type(content).__name__}."
+        )
+    try:
+        return ExperimentConfig.model_validate(dict(content))
+    except ValidationError as error:
+        raise ConfigError(f"Configuration `{source}`: {_explain(error)}") from error
+
+
+def read_config(path: Path | str) -> ExperimentConfig:
+    """Read and check a YAML configuration file.
+
+    Raises:
+        ConfigError: If the file is missing, no YAML, or has an unknown key or impossible value.
+    """
+    import yaml
+
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"Configuration `{path}` does not exist; give the path of a YAML file.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"Cannot read configuration `{path}`: {error}.") from error
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" (line {where.line + 1})" if where is not None else ""
+        raise ConfigError(
+            f"Configuration `{path}` is not valid YAML{line}; mind indentation and colons."
+        ) from error
+    return parse_config(content, str(path))
+
+
+def _parse_model(label: str, value: Any) -> BaseModel:
+    if isinstance(value, BaseModel):
+        return value
+    kind = value.get("kind") if isinstance(value, Mapping) else None
+    if kind not in MODEL_CONFIGS:
+        raise ValueError(
+            f"model `{label}` must have a `kind` among {list(MODEL_CONFIGS)}, but it has `{kind}`"
+            f"{_nearest(str(kind), MODEL_CONFIGS)}"
+        )
+    try:
+        return MODEL_CONFIGS[kind].model_validate(value)
+    except ValidationError as error:
+        raise ValueError(f"model `{label}`: {_explain(error, MODEL_CONFIGS[kind])}") from error
+
+
+def _explain(error: ValidationError, model: type[BaseModel] = ExperimentConfig) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(model, first["loc"][:-1])
+        return (
+            f"unknown key `{where}`{_nearest(str(first['loc'][-1]), known)}; known keys are {sorted(known)}."
+        )
+    message = first["msg"].removeprefix("Value error, ")
+    given = first.get("input")
+    shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
+    return f"{f'key `{where}`: ' if where and first['type'] != 'value_error' else ''}{message}{shown}."
+
+
+def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    for part in location:
+        field = model.model_fields.get(str(part))
+        annotation = field.annotation if field else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return list(model.model_fields)
+
+
+def _nearest(key: str, known: Any) -> str:
+    close = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
+    return f" (did you mean `{close[0]}`?)" if close else ""
+
+
+EVOLUTION_KINDS: tuple[str, ...] = get_args(EvolutionKind)

@@ -1,0 +1,198 @@
+"""Folders of runs: what lies where, written so that nothing half-done looks complete."""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from torch import Tensor
+
+from qinn.errors import CheckpointError, QinnError
+
+FORMAT = "qinn-run"
+VERSION = 1
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Write a file under another name and rename it when it is complete.
+
+    Raises:
+        QinnError: If the folder cannot be written (permissions, full disk).
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+    except OSError as error:
+        raise QinnError(
+            f"Cannot write `{path}`: {error.strerror}; choose another folder or free some space."
+        ) from error
+    temporary = Path(name)
+    try:
+        write(temporary)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise QinnError(
+            f"Cannot write `{path}`: {error.strerror or error}; choose another folder or free some space."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write JSON atomically; NaN is refused, since no JSON reader need accept it."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomically(path, lambda target: target.write_text(text, encoding="utf-8") and None)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    write_atomically(path, lambda target: target.write_text(text, encoding="utf-8") and None)
+
+
+def write_table(path: Path, columns: Mapping[str, Any]) -> None:
+    """Write columns as a Parquet file, atomically."""
+    table = pa.table(dict(columns))
+    write_atomically(path, lambda target: pq.write_table(table, target))
+
+
+def write_weights(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write weights as safetensors, atomically."""
+    from safetensors.torch import save_file
+
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
+    write_atomically(path, lambda target: save_file(tensors, target, metadata=dict(metadata)))
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run: a model, a data set, a seed; all folds.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+
+    @property
+    def summary_file(self) -> Path:
+        """``run.json``, written last: a run without it is not complete."""
+        return self.path / "run.json"
+
+    @property
+    def config_file(self) -> Path:
+        """The resolved configuration, restricted to this run's model and seed."""
+        return self.path / "config.yaml"
+
+    @property
+    def predictions_file(self) -> Path:
+        """Test predictions, pooled over folds."""
+        return self.path / "predictions.parquet"
+
+    @property
+    def metrics_file(self) -> Path:
+        """Test and validation metrics."""
+        return self.path / "metrics.json"
+
+    @property
+    def explanation_table(self) -> Path:
+        """One row per explained sample."""
+        return self.path / "explanation.parquet"
+
+    @property
+    def explanation_file(self) -> Path:
+        """Names and means of what the table holds."""
+        return self.path / "explanation.json"
+
+    def fold(self, index: int) -> Path:
+        """Folder of one fold."""
+        return self.path / "folds" / f"{index:03d}"
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the run came to its end."""
+        return self.summary_file.is_file()
+
+    def summary(self) -> dict[str, Any]:
+        """Return the content of ``run.json``.
+
+        Raises:
+            CheckpointError: If this is no complete run of a format that this version reads.
+        """
+        if not self.path.is_dir():
+            raise CheckpointError(
+                f"Run folder `{self.path}` does not exist; give the folder of a `qinn train` run."
+            )
+        if not self.is_complete:
+            hint = (
+                "it was interrupted: repeat its command to resume it"
+                if self.config_file.is_file()
+                else "it is no run folder"
+            )
+            raise CheckpointError(f"`{self.path}` has no `run.json`; {hint}.")
+        content = read_json(self.summary_file)
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise CheckpointError(f"`{self.summary_file}` does not describe a qinn run; check the path.")
+        if content.get("version") != VERSION:
+            raise CheckpointError(
+                f"`{self.summary_file}` has format version {content.get('version')}, but this qinn reads "
+                f"version {VERSION}; use the qinn version that wrote it ({content.get('versions', {}).get('qinn')})."
+            )
+        return content
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of a run.
+
+    Raises:
+        CheckpointError: If it is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"`{path}` is missing; the run folder is damaged, repeat the run.") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(
+            f"`{path}` cannot be read ({error}); the run folder is damaged, repeat the run."
+        ) from error
+
+
+def read_table(path: Path) -> pa.Table:
+    """Read a Parquet file of a run.
+
+    Raises:
+        CheckpointError: If it is missing or damaged.
+    """
+    try:
+        return pq.read_table(path)
+    except FileNotFoundError:
+        raise CheckpointError(f"`{path}` is missing; the run folder is damaged, repeat the run.") from None
+    except (OSError, pa.ArrowInvalid) as error:
+        raise CheckpointError(
+            f"`{path}` cannot be read ({error}); the run folder is damaged, repeat the run."
+        ) from error
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read weights.
+
+    Raises:
+        CheckpointError: If the file is missing or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise CheckpointError(f"Weights `{path}` are missing; the run folder is damaged, repeat the run.")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"Weights `{path}` cannot be read ({error}); the file is damaged, repeat the run."
+        ) from error

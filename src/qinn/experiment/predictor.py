@@ -1,0 +1,132 @@
+"""A finished run as something that predicts, evaluates and explains other samples."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from qinn.data.splits import Subset, subset_of
+from qinn.data.store import Store
+from qinn.errors import CheckpointError, ConfigError
+from qinn.evaluation.predict import PredictionTable, predict
+from qinn.experiment.build import build_model
+from qinn.experiment.config import read_config
+from qinn.experiment.folder import RunFolder, read_weights
+from qinn.explain.explanation import explain
+from qinn.records import Explanation, Task
+
+
+class Predictor:
+    """The trained models of a run, one per fold; a run over several folds predicts the mean of its models.
+
+    Use `Predictor.load`.
+
+    Args:
+        models: Fold name → trained model.
+        task: What is predicted.
+        modalities: Modality name → ``{"dim": …, "tier": …}`` that the models were trained on.
+        source: Run folder, for messages.
+    """
+
+    def __init__(
+        self, models: dict[str, nn.Module], *, task: Task, modalities: dict[str, dict[str, Any]], source: Path
+    ) -> None:
+        self.models = models
+        self.task = task
+        self.modalities = modalities
+        self.source = source
+
+    @classmethod
+    def load(cls, folder: Path | str) -> "Predictor":
+        """Load the models of a complete run.
+
+        Raises:
+            CheckpointError: If the run is incomplete, or weights are damaged or belong to other dimensions.
+        """
+        target = RunFolder(Path(folder))
+        summary = target.summary()
+        config = read_config(target.config_file)
+        model_config = next(iter(config.models.values()))
+        description = summary["data"]
+        task = Task(**{**description["task"], "classes": tuple(description["task"]["classes"])})
+        modalities = description["modalities"]
+        models = {}
+        for index, record in enumerate(summary["folds"]):
+            path = target.fold(index) / "weights.safetensors"
+            weights = read_weights(path)
+            try:
+                model = build_model(
+                    model_config,
+                    config.encoder,
+                    feature_dims={name: int(value["dim"]) for name, value in modalities.items()},
+                    sequences={name: bool(value["sequence"]) for name, value in modalities.items()},
+                    num_outputs=task.num_outputs,
+                    seed=config.seeds[0],
+                )
+                model.load_state_dict(weights)
+            except (RuntimeError, KeyError) as error:
+                raise CheckpointError(
+                    f"Weights `{path}` do not fit the model of `{target.config_file}`: {_first_mismatch(error)}; "
+                    "the two files are not of the same run."
+                ) from error
+            models[record["name"]] = model.eval()
+        return cls(models, task=task, modalities=modalities, source=target.path)
+
+    def subset(self, store: Store, split: str | None = None) -> Subset:
+        """Return a store's samples with this run's modalities; None takes every sample.
+
+        Raises:
+            CheckpointError: If the store's features differ from those that the run was trained on.
+        """
+        for name, expected in self.modalities.items():
+            if name not in store.modalities:
+                raise CheckpointError(
+                    f"Run `{self.source}` needs modality `{name}`, but store `{store.name}` has "
+                    f"{list(store.modalities)}; import it, or as an absent modality."
+                )
+            found = {"dim": store.modalities[name], "tier": store.tiers[name]}
+            for key, value in found.items():
+                if value != expected[key]:
+                    raise CheckpointError(
+                        f"Run `{self.source}` was trained on `{name}` features of {key} {expected[key]!r}, but "
+                        f"store `{store.name}` has {value!r}; make the features the same way."
+                    )
+        return subset_of(store, split, modalities=tuple(self.modalities))
+
+    def predict(self, subset: Subset, *, batch_size: int = 256) -> PredictionTable:
+        """Predict every sample; the spread is that over trajectories, averaged over folds.
+
+        Args:
+            subset: Samples, from `Predictor.subset`.
+            batch_size: Samples per pass; it changes nothing but speed and memory.
+        """
+        tables = [predict(model, subset, batch_size=batch_size) for model in self.models.values()]
+        spreads = [table.spread for table in tables if table.spread is not None]
+        first = tables[0]
+        return PredictionTable(
+            ids=first.ids,
+            labels=first.labels,
+            groups=first.groups,
+            outputs=np.mean([table.outputs for table in tables], axis=0),
+            spread=np.mean(spreads, axis=0) if spreads else None,
+        )
+
+    def explain(self, subset: Subset, *, fold: str | None = None) -> Explanation:
+        """Explain every sample with the model of one fold (default: the only one).
+
+        Raises:
+            ConfigError: If the run has several folds and none, or an unknown one, is named.
+        """
+        if fold is None and len(self.models) == 1:
+            fold = next(iter(self.models))
+        if fold not in self.models:
+            raise ConfigError(f"Run `{self.source}` has the folds {list(self.models)}; name one with `--fold`.")
+        with torch.no_grad():
+            return explain(self.models[fold], subset)
+
+
+def _first_mismatch(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[1] if len(lines) > 1 else (lines[0] if lines else type(error).__name__)

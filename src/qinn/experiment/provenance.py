@@ -1,0 +1,47 @@
+"""What ties a number to the code, the machine and the data that made it."""
+
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import qinn
+
+_PACKAGES = ("torch", "lightning", "numpy", "scipy", "torchmetrics", "safetensors", "pyarrow")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of qinn, Python and the packages that numbers depend on."""
+    found = {"qinn": qinn.__version__, "python": platform.python_version()}
+    found.update({name: metadata.version(name) for name in _PACKAGES})
+    return found
+
+
+def commit() -> str | None:
+    """Return the commit of the source checkout (``+changes`` if it was modified); None outside a checkout."""
+    folder = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        top = Path(git("rev-parse", "--show-toplevel"))
+        if top / "src" / "qinn" not in folder.parents:
+            return None
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--", "src") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def machine() -> dict[str, str | int]:
+    """Return what kind of machine this is; nothing that names it."""
+    return {"system": platform.system(), "architecture": platform.machine(), "cores": os.cpu_count() or 0}
+
+
+def command() -> str:
+    """Return the command line of this process, with the program's base name only."""
+    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])

@@ -1,0 +1,331 @@
+"""One run: train a model on every fold, predict the sealed test samples, evaluate and explain."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+import yaml
+from torch import nn
+
+from qinn.data.splits import Fold
+from qinn.data.store import Store
+from qinn.errors import CheckpointError, ConfigError
+from qinn.evaluation.metrics import metrics
+from qinn.evaluation.predict import PredictionTable, predict
+from qinn.evaluation.statistics import bootstrap_intervals
+from qinn.experiment import provenance
+from qinn.experiment.build import build_folds, build_model
+from qinn.experiment.config import ConstantConfig, ExperimentConfig
+from qinn.experiment.folder import (
+    FORMAT,
+    VERSION,
+    RunFolder,
+    read_json,
+    read_table,
+    write_json,
+    write_table,
+    write_text,
+    write_weights,
+)
+from qinn.explain.explanation import explain
+from qinn.model.baselines import count_parameters
+from qinn.model.network import QiNN
+from qinn.records import Explanation, Task
+from qinn.training.fit import fit
+
+logger = logging.getLogger(__name__)
+
+
+def run(
+    config: ExperimentConfig,
+    folder: Path | str,
+    *,
+    progress: bool = False,
+    on_fold: Callable[[int, int], None] | None = None,
+) -> RunFolder:
+    """Train, predict, evaluate and explain one model with one seed; continue where a killed run stopped.
+
+    Args:
+        config: An experiment with exactly one model and one seed (see `ExperimentConfig.only`).
+        folder: Where the run goes. An interrupted run of the same configuration is resumed; a complete one
+            is returned as it is.
+        progress: Whether to show a progress bar for each fit.
+        on_fold: Called with (folds done, folds in all) after each fold.
+
+    Returns:
+        The complete run folder.
+
+    Raises:
+        ConfigError: If the configuration has several models or seeds.
+        CheckpointError: If the folder holds a run of another configuration or of other data.
+    """
+    if len(config.models) != 1 or len(config.seeds) != 1:
+        raise ConfigError(
+            f"A run has one model and one seed, but the configuration has {list(config.models)} and seeds "
+            f"{list(config.seeds)}; choose with `--model` and `--seed`, or use `qinn compare`."
+        )
+    started, clock = datetime.now(UTC), time.perf_counter()
+    target = RunFolder(Path(folder))
+    store = Store.open(config.data.store)
+    _claim(target, config)
+    if target.is_complete:
+        if target.summary()["data"]["sha256"] != store.sha256:
+            raise CheckpointError(
+                f"`{target.path}` holds a complete run on other data than `{config.data.store}` holds now; "
+                "choose another folder."
+            )
+        return target
+    torch.set_flush_denormal(True)
+    torch.set_num_threads(config.threads)
+    (label, model_config), seed = next(iter(config.models.items())), config.seeds[0]
+    folds = build_folds(store, config.data, seed=seed)
+    first = folds[0].development.train
+    num_parameters = count_parameters(_build(config, model_config, first, store, seed))
+    for index, fold in enumerate(folds):
+        _run_fold(target.fold(index), fold, config, model_config, store, seed, progress=progress)
+        if on_fold is not None:
+            on_fold(index + 1, len(folds))
+
+    records = [read_json(target.fold(index) / "fold.json") for index in range(len(folds))]
+    test = _pooled(target, folds, "test")
+    write_table(target.predictions_file, test)
+    write_json(target.metrics_file, _metrics(config, store.task, test, _pooled(target, folds, "valid"), records))
+    if (target.fold(0) / "explanation.parquet").is_file():
+        _pool_explanations(target, len(folds))
+    write_json(
+        target.summary_file,
+        {
+            "format": FORMAT,
+            "version": VERSION,
+            "status": "complete",
+            "name": config.name,
+            "label": label,
+            "model": model_config.kind,
+            "seed": seed,
+            "num_parameters": num_parameters,
+            "data": {
+                "name": store.name,
+                "sha256": store.sha256,
+                "task": asdict(store.task),
+                "modalities": {
+                    name: {"dim": first.dims[name], "tier": store.tiers[name]} for name in first.modalities
+                },
+                "split": config.data.split,
+            },
+            "folds": records,
+            "versions": provenance.versions(),
+            "commit": provenance.commit(),
+            "machine": provenance.machine(),
+            "command": provenance.command(),
+            "started": started.isoformat(timespec="seconds"),
+            "seconds": round(time.perf_counter() - clock, 3),
+        },
+    )
+    return target
+
+
+def _claim(target: RunFolder, config: ExperimentConfig) -> None:
+    """Write the configuration, or make sure that the one already there is the same."""
+    text = config_text(config)
+    if target.config_file.is_file():
+        if target.config_file.read_text(encoding="utf-8") != text:
+            raise CheckpointError(
+                f"`{target.path}` holds a run of another configuration; choose another folder or delete it."
+            )
+        return
+    if target.path.is_dir() and any(target.path.iterdir()):
+        raise CheckpointError(f"Folder `{target.path}` is not empty and holds no run; choose another folder.")
+    write_text(target.config_file, text)
+
+
+def config_text(config: ExperimentConfig) -> str:
+    """Return the resolved configuration as YAML."""
+    content = config.model_dump(mode="json")
+    content["models"] = {label: model.model_dump(mode="json") for label, model in config.models.items()}
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+def _build(config: ExperimentConfig, model_config: Any, train: Any, store: Store, seed: int) -> nn.Module:
+    return build_model(
+        model_config,
+        config.encoder,
+        feature_dims=train.dims,
+        sequences={name: store.manifest_of(name).kind == "sequence" for name in train.modalities},
+        num_outputs=store.task.num_outputs,
+        seed=seed,
+    )
+
+
+def _run_fold(
+    folder: Path,
+    fold: Fold,
+    config: ExperimentConfig,
+    model_config: Any,
+    store: Store,
+    seed: int,
+    *,
+    progress: bool,
+) -> None:
+    record_file = folder / "fold.json"
+    if record_file.is_file():
+        if read_json(record_file)["data_sha256"] != store.sha256:
+            raise CheckpointError(
+                f"`{folder}` was trained on other data than the store holds now; choose another run folder."
+            )
+        return
+    model = _build(config, model_config, fold.development.train, store, seed)
+    result = fit(
+        model,
+        fold.development,
+        task=store.task,
+        options=config.training.options(),
+        folder=folder,
+        seed=seed,
+        progress=progress,
+    )
+    write_weights(folder / "weights.safetensors", model.state_dict(), {"data_sha256": store.sha256})
+    write_table(folder / "valid.parquet", prediction_columns(predict(model, fold.development.valid), fold.name))
+    write_table(folder / "test.parquet", prediction_columns(predict(model, fold.test), fold.name))
+    if config.evaluation.explain and not isinstance(model_config, ConstantConfig) and isinstance(model, QiNN):
+        explanation = explain(model, fold.test)
+        write_table(folder / "explanation.parquet", explanation_columns(explanation))
+        write_json(folder / "explanation.json", explanation_names(explanation))
+    write_json(
+        record_file,
+        {
+            "name": fold.name,
+            "data_sha256": store.sha256,
+            "num_train": len(fold.development.train),
+            "num_valid": len(fold.development.valid),
+            "num_test": len(fold.test),
+            "epochs": result.epochs,
+            "best_epoch": result.best_epoch,
+            "monitor": result.monitor,
+            "best_value": result.best_value if np.isfinite(result.best_value) else None,
+            "seconds": round(result.seconds, 3),
+        },
+    )
+
+
+def prediction_columns(table: PredictionTable, fold: str) -> dict[str, Any]:
+    """Return predictions as columns: id, fold, group, label, output_j and spread_j."""
+    size = len(table.ids)
+    columns: dict[str, Any] = {
+        "id": list(table.ids),
+        "fold": [fold] * size,
+        "group": list(table.groups) if table.groups is not None else pa.nulls(size, pa.string()),
+        "label": table.labels if table.labels is not None else pa.nulls(size, pa.float64()),
+    }
+    for index in range(table.outputs.shape[1]):
+        columns[f"output_{index}"] = table.outputs[:, index]
+    for index in range(table.outputs.shape[1]):
+        columns[f"spread_{index}"] = (
+            table.spread[:, index] if table.spread is not None else pa.nulls(size, pa.float64())
+        )
+    return columns
+
+
+def explanation_columns(explanation: Explanation) -> dict[str, Any]:
+    """Return an explanation as columns, one row per sample."""
+    columns: dict[str, Any] = {"id": list(explanation.ids)}
+
+    def add(prefix: str, values: torch.Tensor) -> None:
+        for index in range(values.shape[1]):
+            columns[f"{prefix}_{index}"] = values[:, index].double().numpy()
+
+    add("output", explanation.output)
+    for index, cut in enumerate(explanation.cuts):
+        if explanation.entropy is not None and explanation.entropy_per_trajectory is not None:
+            columns[f"entropy:{cut}"] = explanation.entropy[:, index].double().numpy()
+            columns[f"entropy_trajectory_maximum:{cut}"] = (
+                explanation.entropy_per_trajectory[..., index].amax(1).double().numpy()
+            )
+            columns[f"entropy_per_trajectory:{cut}"] = (
+                explanation.entropy_per_trajectory[..., index].float().tolist()
+            )
+    if explanation.mutual_information is not None:
+        for index, pair in enumerate(explanation.pairs):
+            columns[f"mutual_information:{pair}"] = explanation.mutual_information[:, index].double().numpy()
+    for name, output in explanation.counterfactuals.items():
+        add(f"counterfactual:{name}", output)
+    return columns
+
+
+def explanation_names(explanation: Explanation) -> dict[str, Any]:
+    """Return what the columns of an explanation mean."""
+    maximum = explanation.entropy_maximum
+    return {
+        "cuts": list(explanation.cuts),
+        "entropy_maximum": [] if maximum is None else maximum.tolist(),
+        "pairs": list(explanation.pairs),
+        "counterfactuals": list(explanation.counterfactuals),
+        "unit": "bits",
+    }
+
+
+def _pooled(target: RunFolder, folds: list[Fold], split: str) -> dict[str, Any]:
+    tables = [read_table(target.fold(index) / f"{split}.parquet") for index in range(len(folds))]
+    pooled = pa.concat_tables(tables, promote_options="permissive")
+    return {name: pooled.column(name) for name in pooled.column_names}
+
+
+def outputs_of(columns: Any, prefix: str = "output_") -> np.ndarray:
+    """Return the output columns of a prediction table as an array (samples, outputs)."""
+    names = [name for name in columns if name.startswith(prefix)]
+    return np.stack([np.asarray(columns[name], dtype=np.float64) for name in names], axis=1)
+
+
+def labels_of(columns: Any, task: Task) -> np.ndarray:
+    """Return the labels of a prediction table: scores, or integer classes."""
+    return np.asarray(columns["label"], dtype=np.float64 if task.kind == "regression" else np.int64)
+
+
+def groups_of(columns: Any) -> list[str] | None:
+    """Return the groups of a prediction table; None where there are none."""
+    groups = columns["group"].to_pylist()
+    return None if any(group is None for group in groups) else groups
+
+
+def _metrics(
+    config: ExperimentConfig, task: Task, test: Any, valid: Any, records: list[dict[str, Any]]
+) -> dict[str, Any]:
+    intervals = bootstrap_intervals(
+        task,
+        labels_of(test, task),
+        outputs_of(test),
+        groups=groups_of(test),
+        num_resamples=config.evaluation.num_resamples,
+        level=config.evaluation.level,
+        seed=config.seeds[0],
+    )
+    return {
+        "test": {name: interval.to_dict() for name, interval in intervals.items()},
+        "valid": {
+            name: {"value": value} for name, value in metrics(task, labels_of(valid, task), outputs_of(valid)).items()
+        },
+        "selection": {
+            "split": "valid",
+            "monitor": records[0]["monitor"],
+            "folds": {record["name"]: record["best_epoch"] for record in records},
+        },
+    }
+
+
+def _pool_explanations(target: RunFolder, num_folds: int) -> None:
+    tables = [read_table(target.fold(index) / "explanation.parquet") for index in range(num_folds)]
+    pooled = pa.concat_tables(tables, promote_options="permissive")
+    write_table(target.explanation_table, {name: pooled.column(name) for name in pooled.column_names})
+    content = read_json(target.fold(0) / "explanation.json")
+    content["mean"] = {
+        name: float(np.mean(np.asarray(pooled.column(name), dtype=np.float64)))
+        for name in pooled.column_names
+        if pa.types.is_floating(pooled.schema.field(name).type)
+    }
+    write_json(target.explanation_file, content)

@@ -1,0 +1,39 @@
+"""What a model would have said without its jumps, its Hamiltonian, its evolution, or one modality."""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from qinn.model.fusion import QuantumFusion
+from qinn.model.network import QiNN
+from qinn.quantum.evolution.none import NoEvolution
+from qinn.records import Batch
+
+
+def counterfactual_outputs(model: nn.Module, batch: Batch) -> dict[str, Float[Tensor, "batch output"]]:
+    """Return the outputs after each removal, by name.
+
+    ``"no jumps"`` sets every L_k to zero, ``"no hamiltonian"`` sets H to zero, ``"no evolution"`` measures the
+    product state; ``"without <modality>"`` makes that modality absent (maximally mixed in quantum models with
+    generators, a zero vector in the baselines). Nothing is trained again: a large shift says that the model
+    uses what was removed, not that another model could not do without it.
+
+    Args:
+        model: Any model, in evaluation mode.
+        batch: Samples.
+    """
+    outputs = {}
+    if isinstance(model, QiNN) and isinstance(model.fusion, QuantumFusion) and model.fusion.lindbladian:
+        states = model.states(batch)
+        lindbladian = model.fusion.lindbladian()
+        if lindbladian.num_jumps:
+            removed = model.fusion(states, lindbladian=lindbladian.without_jumps())
+            outputs["no jumps"] = model.readout(removed).output
+        removed = model.fusion(states, lindbladian=lindbladian.without_hamiltonian())
+        outputs["no hamiltonian"] = model.readout(removed).output
+        removed = model.fusion(states, evolution=NoEvolution())
+        outputs["no evolution"] = model.readout(removed).output
+    encoders = getattr(model, "encoders", {})
+    if len(encoders) > 1:
+        for name in encoders:
+            outputs[f"without {name}"] = model(batch.without(name)).output
+    return outputs
