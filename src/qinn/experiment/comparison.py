@@ -11,7 +11,7 @@ import numpy as np
 from qinn.data.store import Store
 from qinn.errors import CheckpointError, DataError
 from qinn.evaluation.metrics import METRICS
-from qinn.evaluation.statistics import bootstrap_intervals, holm, paired_test, summarize_seeds
+from qinn.evaluation.statistics import bootstrap_intervals, holm_correction, paired_test, summarize_seeds
 from qinn.experiment import provenance
 from qinn.experiment.config import ExperimentConfig, parse_config, slug
 from qinn.experiment.folder import RunFolder, read_json, read_table, write_json, write_text
@@ -108,7 +108,9 @@ def summarize(config: ExperimentConfig, folder: Path) -> dict[str, Any]:
         for table, one in zip(tables, runs, strict=True):
             found = table["id"].to_pylist()
             if ids is not None and found != ids:
-                raise DataError(f"Run `{one.path}` was tested on other samples than the first run; rerun both.")
+                raise DataError(
+                    f"Run `{one.path}` was tested on other samples than the first run; rerun both."
+                )
             ids, labels, groups = found, labels_of(table, task), groups_of(table)
         outputs[label] = np.stack([outputs_of(_columns(table)) for table in tables])
         models[label] = {
@@ -127,7 +129,10 @@ def summarize(config: ExperimentConfig, folder: Path) -> dict[str, Any]:
     for label, entry in models.items():
         seeds = summarize_seeds(
             [
-                {name: value["value"] for name, value in read_json(folder / path / "metrics.json")["test"].items()}
+                {
+                    name: value["value"]
+                    for name, value in read_json(folder / path / "metrics.json")["test"].items()
+                }
                 for path in entry["runs"]
             ]
         )
@@ -143,9 +148,9 @@ def summarize(config: ExperimentConfig, folder: Path) -> dict[str, Any]:
     }
     paired: dict[str, dict[str, Any]] = {label: {} for label in tests}
     for name in next(iter(tests.values()), {}):
-        corrected = holm([results[name].p_value for results in tests.values()])
-        for (label, results), p_value in zip(tests.items(), corrected, strict=True):
-            paired[label][name] = {**results[name].to_dict(), "p_value_holm": p_value}
+        corrected = holm_correction({label: results[name].p_value for label, results in tests.items()})
+        for label, results in tests.items():
+            paired[label][name] = {**results[name].to_dict(), "p_value_holm": corrected[label]}
     content = {
         "format": FORMAT,
         "version": 1,
@@ -182,6 +187,12 @@ def read_comparison(folder: Path | str) -> dict[str, Any]:
     return content
 
 
+def task_of(content: dict[str, Any]) -> Task:
+    """Return the task of a comparison or of a run's summary."""
+    stated = content["data"]["task"]
+    return Task(**{**stated, "classes": tuple(stated["classes"])})
+
+
 def shown_metrics(task: Task) -> list[str]:
     """Return the metrics of a task that a table shows, most important first."""
     if task.kind == "classification":
@@ -195,7 +206,7 @@ def shown_metrics(task: Task) -> list[str]:
 
 def markdown_table(content: dict[str, Any]) -> str:
     """Return a comparison as a Markdown table: value ± sd over seeds [interval], * where it differs."""
-    task = Task(**{**content["data"]["task"], "classes": tuple(content["data"]["task"]["classes"])})
+    task = task_of(content)
     names = shown_metrics(task)
     header = ["model", "parameters", *(METRICS[name].label for name in names)]
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]

@@ -122,7 +122,9 @@ class Predictor:
         if fold is None and len(self.models) == 1:
             fold = next(iter(self.models))
         if fold not in self.models:
-            raise ConfigError(f"Run `{self.source}` has the folds {list(self.models)}; name one with `--fold`.")
+            raise ConfigError(
+                f"Run `{self.source}` has the folds {list(self.models)}; name one with `--fold`."
+            )
         with torch.no_grad():
             return explain(self.models[fold], subset)
 

@@ -22,7 +22,7 @@ from qinn.evaluation.predict import PredictionTable, predict
 from qinn.evaluation.statistics import bootstrap_intervals
 from qinn.experiment import provenance
 from qinn.experiment.build import build_folds, build_model
-from qinn.experiment.config import ConstantConfig, ExperimentConfig
+from qinn.experiment.config import ExperimentConfig
 from qinn.experiment.folder import (
     FORMAT,
     VERSION,
@@ -34,10 +34,11 @@ from qinn.experiment.folder import (
     write_text,
     write_weights,
 )
+from qinn.experiment.explanation import column_means, write_explanation
 from qinn.explain.explanation import explain
 from qinn.model.baselines import count_parameters
 from qinn.model.network import QiNN
-from qinn.records import Explanation, Task
+from qinn.records import Task
 from qinn.training.fit import fit
 
 logger = logging.getLogger(__name__)
@@ -96,7 +97,9 @@ def run(
     records = [read_json(target.fold(index) / "fold.json") for index in range(len(folds))]
     test = _pooled(target, folds, "test")
     write_table(target.predictions_file, test)
-    write_json(target.metrics_file, _metrics(config, store.task, test, _pooled(target, folds, "valid"), records))
+    write_json(
+        target.metrics_file, _metrics(config, store.task, test, _pooled(target, folds, "valid"), records)
+    )
     if (target.fold(0) / "explanation.parquet").is_file():
         _pool_explanations(target, len(folds))
     write_json(
@@ -115,7 +118,12 @@ def run(
                 "sha256": store.sha256,
                 "task": asdict(store.task),
                 "modalities": {
-                    name: {"dim": first.dims[name], "tier": store.tiers[name]} for name in first.modalities
+                    name: {
+                        "dim": first.dims[name],
+                        "tier": store.tiers[name],
+                        "sequence": sequences_of(store)[name],
+                    }
+                    for name in first.modalities
                 },
                 "split": config.data.split,
             },
@@ -152,12 +160,17 @@ def config_text(config: ExperimentConfig) -> str:
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
+def sequences_of(store: Store) -> dict[str, bool]:
+    """Return which modalities of a store are sequences."""
+    return {name: entry["kind"] == "sequence" for name, entry in store.manifest["modalities"].items()}
+
+
 def _build(config: ExperimentConfig, model_config: Any, train: Any, store: Store, seed: int) -> nn.Module:
     return build_model(
         model_config,
         config.encoder,
         feature_dims=train.dims,
-        sequences={name: store.manifest_of(name).kind == "sequence" for name in train.modalities},
+        sequences=sequences_of(store),
         num_outputs=store.task.num_outputs,
         seed=seed,
     )
@@ -191,12 +204,12 @@ def _run_fold(
         progress=progress,
     )
     write_weights(folder / "weights.safetensors", model.state_dict(), {"data_sha256": store.sha256})
-    write_table(folder / "valid.parquet", prediction_columns(predict(model, fold.development.valid), fold.name))
+    write_table(
+        folder / "valid.parquet", prediction_columns(predict(model, fold.development.valid), fold.name)
+    )
     write_table(folder / "test.parquet", prediction_columns(predict(model, fold.test), fold.name))
-    if config.evaluation.explain and not isinstance(model_config, ConstantConfig) and isinstance(model, QiNN):
-        explanation = explain(model, fold.test)
-        write_table(folder / "explanation.parquet", explanation_columns(explanation))
-        write_json(folder / "explanation.json", explanation_names(explanation))
+    if config.evaluation.explain and isinstance(model, QiNN):
+        write_explanation(explain(model, fold.test), folder)
     write_json(
         record_file,
         {
@@ -230,44 +243,6 @@ def prediction_columns(table: PredictionTable, fold: str) -> dict[str, Any]:
             table.spread[:, index] if table.spread is not None else pa.nulls(size, pa.float64())
         )
     return columns
-
-
-def explanation_columns(explanation: Explanation) -> dict[str, Any]:
-    """Return an explanation as columns, one row per sample."""
-    columns: dict[str, Any] = {"id": list(explanation.ids)}
-
-    def add(prefix: str, values: torch.Tensor) -> None:
-        for index in range(values.shape[1]):
-            columns[f"{prefix}_{index}"] = values[:, index].double().numpy()
-
-    add("output", explanation.output)
-    for index, cut in enumerate(explanation.cuts):
-        if explanation.entropy is not None and explanation.entropy_per_trajectory is not None:
-            columns[f"entropy:{cut}"] = explanation.entropy[:, index].double().numpy()
-            columns[f"entropy_trajectory_maximum:{cut}"] = (
-                explanation.entropy_per_trajectory[..., index].amax(1).double().numpy()
-            )
-            columns[f"entropy_per_trajectory:{cut}"] = (
-                explanation.entropy_per_trajectory[..., index].float().tolist()
-            )
-    if explanation.mutual_information is not None:
-        for index, pair in enumerate(explanation.pairs):
-            columns[f"mutual_information:{pair}"] = explanation.mutual_information[:, index].double().numpy()
-    for name, output in explanation.counterfactuals.items():
-        add(f"counterfactual:{name}", output)
-    return columns
-
-
-def explanation_names(explanation: Explanation) -> dict[str, Any]:
-    """Return what the columns of an explanation mean."""
-    maximum = explanation.entropy_maximum
-    return {
-        "cuts": list(explanation.cuts),
-        "entropy_maximum": [] if maximum is None else maximum.tolist(),
-        "pairs": list(explanation.pairs),
-        "counterfactuals": list(explanation.counterfactuals),
-        "unit": "bits",
-    }
 
 
 def _pooled(target: RunFolder, folds: list[Fold], split: str) -> dict[str, Any]:
@@ -308,7 +283,8 @@ def _metrics(
     return {
         "test": {name: interval.to_dict() for name, interval in intervals.items()},
         "valid": {
-            name: {"value": value} for name, value in metrics(task, labels_of(valid, task), outputs_of(valid)).items()
+            name: {"value": value}
+            for name, value in metrics(task, labels_of(valid, task), outputs_of(valid)).items()
         },
         "selection": {
             "split": "valid",
@@ -321,11 +297,10 @@ def _metrics(
 def _pool_explanations(target: RunFolder, num_folds: int) -> None:
     tables = [read_table(target.fold(index) / "explanation.parquet") for index in range(num_folds)]
     pooled = pa.concat_tables(tables, promote_options="permissive")
-    write_table(target.explanation_table, {name: pooled.column(name) for name in pooled.column_names})
+    columns = {name: pooled.column(name) for name in pooled.column_names}
+    write_table(target.explanation_table, columns)
     content = read_json(target.fold(0) / "explanation.json")
-    content["mean"] = {
-        name: float(np.mean(np.asarray(pooled.column(name), dtype=np.float64)))
-        for name in pooled.column_names
-        if pa.types.is_floating(pooled.schema.field(name).type)
-    }
-    write_json(target.explanation_file, content)
+    write_json(
+        target.explanation_file,
+        {**content, "samples": pooled.num_rows, "mean": column_means(columns)},
+    )

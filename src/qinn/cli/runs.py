@@ -1,0 +1,244 @@
+"""Commands about runs: train, evaluate, predict, explain, compare, report, info, demo."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from qinn.cli.output import JsonOption, console, metric_table, note, print_json, progress_bar
+
+RunArgument = Annotated[Path, typer.Argument(help="Folder of a finished run.")]
+ConfigArgument = Annotated[Path, typer.Argument(help="YAML configuration (see configs/).")]
+SplitOption = Annotated[str | None, typer.Option(help="Only the samples of this split (train, valid, test).")]
+StoreOption = Annotated[Path | None, typer.Option(help="Another store than the one the run was trained on.")]
+
+
+def train(
+    config: ConfigArgument,
+    to: Annotated[Path | None, typer.Option(help="Run folder (default: runs/NAME/MODEL/seed-SEED).")] = None,
+    model: Annotated[str | None, typer.Option(help="Label of the model (default: the first).")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed (default: the first).")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train one model with one seed, then evaluate it on the sealed test split.
+
+    A run that was killed continues where it stopped when the command is repeated.
+    """
+    from qinn.experiment.comparison import run_path
+    from qinn.experiment.config import read_config
+    from qinn.experiment.run import run
+
+    experiment = read_config(config)
+    label = model if model is not None else next(iter(experiment.models))
+    chosen = experiment.only(label, experiment.seeds[0] if seed is None else seed)
+    folder = to or run_path(Path("runs") / experiment.name, label, chosen.seeds[0])
+    finished = run(chosen, folder, progress=not as_json)
+    _show_run(finished, as_json)
+
+
+def evaluate(
+    run: RunArgument,
+    split: SplitOption = "test",
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Recompute a run's predictions from its weights and state every metric with its interval."""
+    from qinn.evaluation.metrics import METRICS
+    from qinn.experiment.evaluation import evaluate_run
+
+    result = evaluate_run(run, split=split, store=store)
+    if as_json:
+        print_json(result)
+        return
+    labels = {name: metric.label for name, metric in METRICS.items()}
+    console.print(metric_table(f"{run} on {result['samples']} {split} samples", result["metrics"], labels))
+    if result["largest_difference"] is not None:
+        note(f"largest difference from the stored predictions: {result['largest_difference']:.1e}")
+
+
+def predict(
+    run: RunArgument,
+    store: Annotated[Path, typer.Argument(help="Store with the samples to predict.")],
+    split: SplitOption = None,
+    to: Annotated[
+        Path | None, typer.Option(help="Write a .csv or .parquet file instead of printing.")
+    ] = None,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Samples per pass; results do not depend on it.")
+    ] = 256,
+    as_json: JsonOption = False,
+) -> None:
+    """Predict scores or class probabilities, with their spread over trajectories."""
+    from qinn.experiment.evaluation import predict_store, write_predictions
+
+    rows = predict_store(run, store, split=split, batch_size=batch_size)
+    if to is not None:
+        write_predictions(to, rows)
+        note(f"wrote {len(rows)} predictions to {to}")
+    elif as_json:
+        print_json(rows)
+    else:
+        for line in (list(rows[0]), *(list(row.values()) for row in rows)):
+            typer.echo("\t".join(f"{cell:.6f}" if isinstance(cell, float) else str(cell) for cell in line))
+
+
+def explain(
+    run: RunArgument,
+    store: StoreOption = None,
+    split: SplitOption = "test",
+    fold: Annotated[
+        str | None, typer.Option(help="Fold whose model explains (runs over several folds).")
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="Folder for data and figures (default: RUN/explanation).")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Explain each sample: entanglement of every cut, mutual information, counterfactual scores."""
+    from qinn.experiment.explanation import explain_run
+    from qinn.report.explanation import write_explanation_figures
+
+    folder = to or run / "explanation"
+    result = explain_run(run, folder, store=store, split=split, fold=fold)
+    figures = write_explanation_figures(folder)
+    if as_json:
+        print_json(result)
+        return
+    table = Table(title=f"Means over {result['samples']} samples")
+    table.add_column("quantity")
+    table.add_column("mean", justify="right")
+    for name, value in result["mean"].items():
+        table.add_row(name, "–" if value is None else f"{value:.4f}")
+    console.print(table)
+    note(f"wrote {folder / 'explanation.parquet'}, {folder / 'explanation.json'} and {len(figures)} figures")
+
+
+def compare(
+    config: ConfigArgument,
+    to: Annotated[Path | None, typer.Option(help="Comparison folder (default: runs/NAME).")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Runs at the same time.")] = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Train every model with every seed and print one table with intervals and paired tests."""
+    from qinn.experiment.comparison import compare as compare_models
+    from qinn.experiment.config import read_config
+
+    experiment = read_config(config)
+    folder = to or Path("runs") / experiment.name
+    with progress_bar("runs") as (bar, task):
+        content = compare_models(
+            experiment,
+            folder,
+            workers=workers,
+            on_run=lambda done, total, label: bar.update(
+                task, completed=done, total=total, description=f"runs (last: {label})"
+            ),
+        )
+    _show_comparison(content, folder, as_json)
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders or comparison folders.")],
+    to: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
+) -> None:
+    """Write one self-contained HTML page about runs and comparisons."""
+    from qinn.report.page import write_report
+
+    write_report(runs, to)
+    note(f"wrote {to}")
+
+
+def info(
+    path: Annotated[
+        Path | None, typer.Argument(help="A run, a comparison or a store (default: this installation).")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what this installation, a run, a comparison or a store is."""
+    from qinn.experiment.description import describe
+
+    content = describe(path)
+    if as_json:
+        print_json(content)
+        return
+    table = Table(title=str(path) if path else "This installation", show_header=False)
+    for name, value in content.items():
+        table.add_row(name, value if isinstance(value, str) else str(value))
+    console.print(table)
+
+
+def demo(
+    to: Annotated[Path, typer.Option(help="Folder for the store, the runs and the report.")] = Path(
+        "runs/demo"
+    ),
+    workers: Annotated[int, typer.Option(min=1, help="Runs at the same time.")] = 2,
+    as_json: JsonOption = False,
+) -> None:
+    """Train QiNN-QJ and baselines on the embedded synthetic set, compare, explain and report."""
+    from qinn.experiment.demo import run_demo
+    from qinn.report.page import write_report
+
+    with progress_bar("runs") as (bar, task):
+        content = run_demo(
+            to,
+            workers=workers,
+            on_run=lambda done, total, label: bar.update(
+                task, completed=done, total=total, description=f"runs (last: {label})"
+            ),
+        )
+    page = to / "report.html"
+    write_report([to / "comparison"], page)
+    if as_json:
+        print_json({**content, "report": str(page)})
+        return
+    _show_comparison(content["comparison"], to / "comparison", as_json=False)
+    table = Table(title="Against the known answer (test MAE)")
+    table.add_column("predictor")
+    table.add_column("MAE", justify="right")
+    for name, value in content["known"].items():
+        table.add_row(name, f"{value:.4f}")
+    console.print(table)
+    console.print(f"report: {page}", soft_wrap=True)
+
+
+def _show_run(finished: Any, as_json: bool) -> None:
+    from qinn.evaluation.metrics import METRICS
+    from qinn.experiment.folder import read_json
+
+    summary, metrics = finished.summary(), read_json(finished.metrics_file)
+    if as_json:
+        print_json({"run": str(finished.path), "summary": summary, "metrics": metrics})
+        return
+    labels = {name: metric.label for name, metric in METRICS.items()}
+    console.print(
+        metric_table(
+            f"{summary['label']}, seed {summary['seed']}, {summary['num_parameters']:,} parameters: test",
+            metrics["test"],
+            labels,
+        )
+    )
+    console.print(f"run: {finished.path}", soft_wrap=True)
+
+
+def _show_comparison(content: dict[str, Any], folder: Path, as_json: bool) -> None:
+    from qinn.evaluation.metrics import METRICS
+    from qinn.experiment.comparison import format_cell, shown_metrics, task_of
+
+    if as_json:
+        print_json(content)
+        return
+    names = shown_metrics(task_of(content))
+    table = Table(
+        title=f"{content['name']}: mean ± sd over seeds [95 % interval], * differs from {content['reference']}"
+    )
+    table.add_column("model")
+    table.add_column("parameters", justify="right")
+    for name in names[:4]:
+        table.add_column(METRICS[name].label, justify="right")
+    for label, entry in content["models"].items():
+        tests = content["paired"].get(label, {})
+        cells = [format_cell(entry["metrics"][name], tests.get(name)) for name in names[:4]]
+        table.add_row(label, f"{entry['num_parameters']:,}", *cells)
+    console.print(table)
+    console.print(f"comparison: {folder}", soft_wrap=True)

@@ -1,0 +1,60 @@
+"""What an installation, a run, a comparison or a store is, in a few lines."""
+
+from pathlib import Path
+from typing import Any
+
+from qinn.data.store import Store
+from qinn.errors import CheckpointError
+from qinn.experiment import provenance
+from qinn.experiment.comparison import COMPARISON_FILE, read_comparison
+from qinn.experiment.folder import RunFolder
+
+
+def describe(path: Path | None) -> dict[str, Any]:
+    """Describe a path, or this installation where none is given.
+
+    Raises:
+        CheckpointError: If the path is none of a run, a comparison and a store.
+    """
+    if path is None:
+        return {
+            **provenance.versions(),
+            "commit": provenance.commit(),
+            "machine": provenance.machine(),
+            "text encoders": _text_encoders(),
+        }
+    if (path / COMPARISON_FILE).is_file():
+        content = read_comparison(path)
+        return {
+            "kind": "comparison",
+            "name": content["name"],
+            "data": content["data"]["name"],
+            "data sha256": content["data"]["sha256"],
+            "models": {label: entry["num_parameters"] for label, entry in content["models"].items()},
+            "test samples": content["num_test"],
+            "versions": content["versions"],
+            "commit": content["commit"],
+            "command": content["command"],
+        }
+    if (path / "manifest.json").is_file():
+        store = Store.open(path)
+        return {
+            "kind": "store",
+            "name": store.name,
+            "sha256": store.sha256,
+            "task": store.manifest["task"],
+            "samples": len(store),
+            "splits": store.manifest["splits"],
+            "modalities": store.manifest["modalities"],
+            "sources": store.manifest["sources"],
+            "notes": store.manifest["notes"],
+        }
+    if RunFolder(path).config_file.is_file() or RunFolder(path).is_complete:
+        return {"kind": "run", **RunFolder(path).summary()}
+    raise CheckpointError(f"`{path}` is neither a run, a comparison nor a store; check the path.")
+
+
+def _text_encoders() -> list[str]:
+    from qinn.features.text import available_tiers
+
+    return available_tiers()

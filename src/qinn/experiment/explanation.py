@@ -1,0 +1,122 @@
+"""Explaining samples with a finished run, written as data."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qinn.data.splits import Subset
+from qinn.data.store import Store
+from qinn.errors import ConfigError
+from qinn.experiment.build import build_folds
+from qinn.experiment.config import read_config
+from qinn.experiment.folder import RunFolder, write_json, write_table
+from qinn.experiment.predictor import Predictor
+from qinn.records import Explanation
+
+
+def explain_run(
+    folder: Path | str,
+    target: Path | str,
+    *,
+    store: Path | str | None = None,
+    split: str | None = "test",
+    fold: str | None = None,
+) -> dict[str, Any]:
+    """Explain the samples of a split with the model of one fold and write ``explanation.parquet`` and ``.json``.
+
+    Args:
+        folder: A complete run.
+        target: Folder for the two files.
+        store: Another store than the run's own.
+        split: Split to explain; on the run's own data that of the fold (``"test"`` or ``"valid"``).
+        fold: Fold whose model explains; needed if the run has several.
+
+    Returns:
+        The content of ``explanation.json``: names, units, means and the number of samples.
+
+    Raises:
+        ConfigError: If the fold or split does not exist.
+    """
+    run_folder, target = RunFolder(Path(folder)), Path(target)
+    predictor = Predictor.load(run_folder.path)
+    subset = (
+        predictor.subset(Store.open(store), split)
+        if store is not None
+        else _own_subset(run_folder, predictor, split, fold)
+    )
+    explanation = predictor.explain(subset, fold=fold)
+    return write_explanation(explanation, target)
+
+
+def write_explanation(explanation: Explanation, folder: Path) -> dict[str, Any]:
+    """Write an explanation as ``explanation.parquet`` and ``explanation.json`` and return the latter's content."""
+    columns = explanation_columns(explanation)
+    write_table(folder / "explanation.parquet", columns)
+    maximum = explanation.entropy_maximum
+    content = {
+        "samples": len(explanation.ids),
+        "cuts": list(explanation.cuts),
+        "entropy_maximum": [] if maximum is None else maximum.tolist(),
+        "pairs": list(explanation.pairs),
+        "counterfactuals": list(explanation.counterfactuals),
+        "unit": "bits",
+        "mean": column_means(columns),
+    }
+    write_json(folder / "explanation.json", content)
+    return content
+
+
+def column_means(columns: dict[str, Any]) -> dict[str, float | None]:
+    """Return the mean of every numeric column; None where a column has no number."""
+    means = {}
+    for name, values in columns.items():
+        array = np.asarray(values)
+        if array.ndim == 1 and array.dtype.kind == "f":
+            known = array[np.isfinite(array)]
+            means[name] = float(known.mean()) if known.size else None
+    return means
+
+
+def explanation_columns(explanation: Explanation) -> dict[str, Any]:
+    """Return an explanation as columns, one row per sample.
+
+    ``output_j``; ``entropy:CUT`` (mean over trajectories), ``entropy_trajectory_maximum:CUT`` and
+    ``entropy_per_trajectory:CUT`` (a list); ``mutual_information:PAIR``; ``counterfactual:NAME_j``.
+    """
+    columns: dict[str, Any] = {"id": list(explanation.ids)}
+
+    def add(prefix: str, values: Any) -> None:
+        for index in range(values.shape[1]):
+            columns[f"{prefix}_{index}"] = values[:, index].double().numpy()
+
+    add("output", explanation.output)
+    for index, cut in enumerate(explanation.cuts):
+        if explanation.entropy_per_trajectory is not None:
+            entropies = explanation.entropy_per_trajectory[..., index].double()
+            columns[f"entropy:{cut}"] = entropies.mean(1).numpy()
+            columns[f"entropy_trajectory_maximum:{cut}"] = entropies.amax(1).numpy()
+            columns[f"entropy_per_trajectory:{cut}"] = entropies.float().tolist()
+    if explanation.mutual_information is not None:
+        for index, pair in enumerate(explanation.pairs):
+            columns[f"mutual_information:{pair}"] = explanation.mutual_information[:, index].double().numpy()
+    for name, output in explanation.counterfactuals.items():
+        add(f"counterfactual:{name}", output)
+    return columns
+
+
+def _own_subset(run_folder: RunFolder, predictor: Predictor, split: str | None, fold: str | None) -> Subset:
+    if split not in ("test", "valid"):
+        raise ConfigError(
+            f"Argument `split` must be `test` or `valid` on the run's own data, but it is `{split}`; "
+            "name another store with `--store` for other splits."
+        )
+    config = read_config(run_folder.config_file)
+    store = Store.open(config.data.store)
+    predictor.subset(store)
+    folds = {one.name: one for one in build_folds(store, config.data, seed=config.seeds[0])}
+    if fold is None and len(folds) == 1:
+        fold = next(iter(folds))
+    if fold not in folds:
+        raise ConfigError(f"Run `{run_folder.path}` has the folds {list(folds)}; name one with `--fold`.")
+    return folds[fold].test if split == "test" else folds[fold].development.valid
