@@ -1,0 +1,1 @@
+"""Run folders turned into tables, figures and one page."""
