@@ -103,9 +103,10 @@ def _plain_terms(y: np.ndarray, p: np.ndarray, midpoint: float | None) -> dict[s
 def _classification_terms(labels: np.ndarray, logits: np.ndarray) -> dict[str, WeightedMetric]:
     num_classes = logits.shape[1]
     predicted = logits.argmax(axis=1)
-    # The log-odds rank like the softmax probability, but never saturate into ties.
+    # The log-odds rank like the softmax probability but never saturate into ties; rounding far below single
+    # precision ties what is equal but for the order of a sum.
     others = np.stack([logsumexp(np.delete(logits, c, axis=1), axis=1) for c in range(num_classes)], axis=1)
-    log_odds = logits - others
+    log_odds = np.round(logits - others, 9)
     return {
         "accuracy": WeightedMean(predicted == labels),
         "f1_macro": f_score(labels, predicted, num_classes, average="macro"),
