@@ -1,1 +1,5 @@
+<<<<<<< HEAD
 """Predictions, metrics and statistics."""
+=======
+"""How good predictions are, and how sure one can be of it."""
+>>>>>>> evaluation
