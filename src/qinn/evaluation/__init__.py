@@ -1,5 +1,1 @@
-<<<<<<< HEAD
-"""Predictions, metrics and statistics."""
-=======
 """How good predictions are, and how sure one can be of it."""
->>>>>>> evaluation
