@@ -103,7 +103,7 @@ def fit(
     monitor, mode = _monitor(options, task)
     train = development.train
     statistics = {
-        name: (torch.as_tensor(value.mean).float(), torch.as_tensor(value.deviation).float())
+        name: (torch.as_tensor(value.mean).float(), torch.as_tensor(value.sd).float())
         for name, value in train.statistics().items()
     }
     set_training_statistics(model, statistics, torch.as_tensor(train.labels))
