@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import qinn
+from qinn.data.columns import Column, checked_ids, checked_labels, checked_splits, one_per_sample
 from qinn.data.manifest import (
     FORMAT,
     MANIFEST_FILE,
@@ -33,9 +34,6 @@ from qinn.data.placement import flush, flush_folder, locked_folder, put_in_place
 from qinn.data.ragged import Ragged, as_ragged
 from qinn.errors import ArgumentError, DataError
 from qinn.records import Task
-
-Column = Sequence[Any] | np.ndarray
-"""One value per sample."""
 
 _COLUMNS = ("id", "split", "label", "group", "fold", "text")
 
@@ -225,14 +223,14 @@ class StoreWriter:
         if self._folder is None:
             raise ArgumentError("A StoreWriter takes samples only inside its `with` block.")
         ids = [str(identifier) for identifier in ids]
-        rows: dict[str, list[Any]] = {"id": self._checked_ids(ids)}
-        rows["split"] = self._checked_splits(ids, [splits] * len(ids) if isinstance(splits, str) else splits)
-        rows["label"] = self._checked_labels(ids, labels)
+        rows: dict[str, list[Any]] = {"id": checked_ids(ids, self._ids)}
+        rows["split"] = checked_splits(ids, [splits] * len(ids) if isinstance(splits, str) else splits)
+        rows["label"] = checked_labels(ids, labels, self.task)
         for column, values in (("group", groups), ("fold", folds), ("text", texts)):
             rows[column] = [
-                "" if value is None else str(value) for value in self._column(ids, column, values)
+                "" if value is None else str(value) for value in one_per_sample(ids, column, values)
             ]
-        extra_rows = {name: self._column(ids, name, values) for name, values in (extra or {}).items()}
+        extra_rows = {name: one_per_sample(ids, name, values) for name, values in (extra or {}).items()}
         if taken := set(extra_rows) & set(_COLUMNS):
             raise DataError(f"Extra column `{min(taken)}` has the name of a standard column; rename it.")
         unknown = [name for name in features if name not in self.modalities]
@@ -264,67 +262,6 @@ class StoreWriter:
         for column, values in rows.items():
             self._rows[column].extend(values)
         self._ids.update(ids)
-
-    def _column(self, ids: list[str], name: str, values: Column | None) -> list[Any]:
-        values = [""] * len(ids) if values is None else list(values)
-        if len(values) != len(ids):
-            raise DataError(
-                f"Column `{name}` must have one value per sample ({len(ids)}), but has {len(values)}."
-            )
-        return [value.item() if isinstance(value, np.generic) else value for value in values]
-
-    def _checked_ids(self, ids: list[str]) -> list[str]:
-        seen: set[str] = set()
-        for identifier in ids:
-            if not identifier:
-                raise DataError("A sample has an empty id; every sample needs its own.")
-            if identifier in self._ids or identifier in seen:
-                raise DataError(f"Sample `{identifier}` appears twice; ids must be unique in a store.")
-            seen.add(identifier)
-        return ids
-
-    def _checked_splits(self, ids: list[str], splits: Column) -> list[str]:
-        splits = self._column(ids, "split", splits)
-        for identifier, split in zip(ids, splits, strict=True):
-            if split not in SPLITS:
-                raise DataError(
-                    f"Sample `{identifier}` has the split `{split}`; it must be train, valid, test or empty."
-                )
-        return splits
-
-    def _checked_labels(self, ids: list[str], labels: Column | None) -> list[float | int | None]:
-        if labels is None:
-            return [None] * len(ids)
-        column = self._column(ids, "label", list(labels))
-        checked: list[float | int | None] = []
-        for identifier, label in zip(ids, column, strict=True):
-            try:
-                value = None if label is None else float(label)
-            except (TypeError, ValueError):
-                raise DataError(
-                    f"Sample `{identifier}` has the label {label!r}, which is not a number."
-                ) from None
-            if value is None:
-                checked.append(None)
-            elif not np.isfinite(value):
-                raise DataError(
-                    f"Sample `{identifier}` has the label {value}; give a finite one, or None if unlabelled."
-                )
-            elif self.task.kind == "regression":
-                if not self.task.low <= value <= self.task.high:
-                    raise DataError(
-                        f"Sample `{identifier}` has the label {value:g}, outside the task's range "
-                        f"[{self.task.low:g}, {self.task.high:g}]; correct the label or state the true range."
-                    )
-                checked.append(value)
-            else:
-                if value != int(value) or not 0 <= value < len(self.task.classes):
-                    raise DataError(
-                        f"Sample `{identifier}` has the class index {value:g}, but the classes are 0 to "
-                        f"{len(self.task.classes) - 1}: {list(self.task.classes)}."
-                    )
-                checked.append(int(value))
-        return checked
 
     def _checked_features(
         self,
