@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Literal, Self, SupportsFloat
+from typing import Any, BinaryIO, Literal, SupportsFloat
 
 import numpy as np
 import pyarrow as pa
@@ -110,6 +110,7 @@ class StoreWriter:
         self._lengths: dict[str, list[np.ndarray]] = {modality: [] for modality in modalities}
         self._streams: dict[str, BinaryIO] = {}
         self._digests = {modality: hashlib.sha256() for modality in modalities}
+        self._failed = False
         self._folder: Path | None = None
         self._lock: int | None = None
 
@@ -125,7 +126,7 @@ class StoreWriter:
         """Keep a remark in the manifest (say what was dropped, repaired or assumed)."""
         self._notes.append(text)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "StoreWriter":
         self._check_place()
         with self._disk():
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -298,16 +299,16 @@ class StoreWriter:
         return values, steps
 
     def _check_place(self) -> None:
-        if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
-            return
+        with self._disk():
+            if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
+                return
         if not self._overwrite:
             raise DataError(f"`{self.path}` exists already; choose another place or ask to overwrite it.")
-        manifest = self.path / MANIFEST_FILE
         try:
-            is_store = json.loads(manifest.read_text(encoding="utf-8")).get("format") == FORMAT
-        except (OSError, ValueError, AttributeError):
-            is_store = False
-        if not is_store:
+            manifest = json.loads((self.path / MANIFEST_FILE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            manifest = None
+        if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
             raise DataError(f"`{self.path}` is not a store, so it is not overwritten; choose another place.")
 
     @contextmanager
@@ -315,6 +316,7 @@ class StoreWriter:
         try:
             yield
         except OSError as error:
+            self._failed = True
             raise DataError(
                 f"Cannot write the store `{self.path}`: {error.strerror or error}; "
                 "free space or choose a folder that can be written."
@@ -336,6 +338,8 @@ class StoreWriter:
 
     def _complete(self) -> None:
         folder = self._folder
+        if self._failed:
+            raise DataError(f"The store `{self.path}` is incomplete because a write failed; import it again.")
         if folder is None or not len(self):
             raise DataError(f"The store `{self.path}` would be empty; its source has no sample.")
         table = self._table()
@@ -364,7 +368,7 @@ class StoreWriter:
             flush_folder(folder)
         self._check_place()
         with self._disk():
-            put_in_place(folder, self.path)
+            put_in_place(folder, self.path, overwrite=self._overwrite)
             flush_folder(self.path.parent)
 
     def _manifest(self, table: pa.Table, offsets: Mapping[str, np.ndarray], sha256: str) -> dict[str, Any]:
