@@ -39,8 +39,7 @@ def _batches(subset: Subset, size: int, shuffle: bool, seed: int, epoch: int) ->
 class BatchLoader:
     """The batches of a subset as an iterable with a length, which trainers take as a data loader.
 
-    Every iteration goes through the order of the current epoch; `set_epoch` chooses it. Lightning sets the
-    epoch of a loader's `sampler`, also after a resume, so the loader is its own sampler.
+    Every iteration goes through the order of the current epoch; `set_epoch` chooses it.
 
     Args:
         subset: The samples.
@@ -59,11 +58,6 @@ class BatchLoader:
         self.shuffle = shuffle
         self.seed = seed
         self.epoch = 0
-
-    @property
-    def sampler(self) -> "BatchLoader":
-        """What a trainer tells the epoch to: the loader itself."""
-        return self
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of the next iterations.

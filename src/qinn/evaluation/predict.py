@@ -56,9 +56,9 @@ def predict(
             spreads.append(prediction.trajectory_output.std(1).cpu())
     model.train(was_training)
     return PredictionTable(
-        ids=subset.ids,
-        labels=subset.labels,
-        groups=subset.groups,
+        ids=tuple(subset.ids),
+        labels=subset.labels if bool(subset.labelled.all()) else None,
+        groups=None if subset.groups is None else tuple(subset.groups.tolist()),
         outputs=torch.cat(outputs).double().numpy(),
         spread=torch.cat(spreads).double().numpy() if spreads else None,
     )

@@ -1,0 +1,66 @@
+"""Commands about data: import, inspect, synthesize."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qinn.cli.output import JsonOption, note, print_json
+
+data_app = typer.Typer(help="Import, inspect and make data.", no_args_is_help=True)
+
+
+@data_app.command()
+def inspect(
+    store: Annotated[Path, typer.Argument(help="Folder of a store.")],
+    verify: Annotated[bool, typer.Option(help="Also recompute the content hash.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a store holds, and what is wrong with it; exit code 1 where there are errors."""
+    from qinn.data.inspection import inspect as inspect_store
+    from qinn.data.store import Store
+
+    opened = Store.open(store)
+    if verify:
+        opened.verify()
+    inspection = inspect_store(opened)
+    if as_json:
+        print_json(inspection.to_json())
+    else:
+        typer.echo(inspection.render())
+    if inspection.has_errors:
+        raise typer.Exit(1)
+
+
+@data_app.command()
+def synthesize(
+    to: Annotated[Path, typer.Option(help="Folder of the store to write.")],
+    num_train: Annotated[int, typer.Option(min=1, help="Training samples.")] = 2000,
+    num_valid: Annotated[int, typer.Option(min=1, help="Validation samples.")] = 400,
+    num_test: Annotated[int, typer.Option(min=1, help="Test samples.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 0,
+    missing_rate: Annotated[float, typer.Option(min=0.0, max=0.99, help="Rate of absent modalities.")] = 0.0,
+    classification: Annotated[bool, typer.Option(help="Predict the sign of the score.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the synthetic set, whose best possible scores are known."""
+    from dataclasses import asdict
+
+    from qinn.data.synthetic import SyntheticSpec, known_answer, write_synthetic_store
+
+    spec = SyntheticSpec(
+        num_train=num_train,
+        num_valid=num_valid,
+        num_test=num_test,
+        seed=seed,
+        missing_rate=missing_rate,
+        kind="classification" if classification else "regression",
+    )
+    write_synthetic_store(to, spec)
+    answer = asdict(known_answer(spec))
+    if as_json:
+        print_json(answer)
+        return
+    note(f"wrote {to}")
+    for name, value in answer.items():
+        typer.echo(f"{name}: {value}")
