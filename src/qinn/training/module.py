@@ -34,6 +34,7 @@ class TrainingModule(lightning.LightningModule):
         self.options = options
         self.loader = loader
         self.steps_per_epoch = steps_per_epoch
+        self.train_loss, self.num_trained = 0.0, 0
         self.valid_outputs: list[torch.Tensor] = []
         self.valid_labels: list[torch.Tensor] = []
 
@@ -50,7 +51,8 @@ class TrainingModule(lightning.LightningModule):
             self.options.resolved_loss(self.task),
             label_smoothing=self.options.label_smoothing,
         )
-        self.log("train_loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(batch))
+        self.train_loss += float(loss.detach()) * len(batch)
+        self.num_trained += len(batch)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -61,12 +63,13 @@ class TrainingModule(lightning.LightningModule):
         self.valid_labels.append(batch.labels.cpu())
 
     def on_validation_epoch_end(self) -> None:
-        """Log loss and metrics of the whole validation split."""
+        """Log, once an epoch, the mean training loss and what the whole validation split says."""
         outputs, labels = torch.cat(self.valid_outputs), torch.cat(self.valid_labels)
         self.valid_outputs.clear()
         self.valid_labels.clear()
         loss = loss_per_sample(outputs, labels, self.options.resolved_loss(self.task)).mean()
-        values = {"valid_loss": float(loss)}
+        values = {"train_loss": self.train_loss / max(1, self.num_trained), "valid_loss": float(loss)}
+        self.train_loss, self.num_trained = 0.0, 0
         if bool(torch.isfinite(outputs).all()):
             for name, value in metrics(self.task, labels.numpy(), outputs.double().numpy()).items():
                 values[f"valid_{name}"] = np.nan if value is None else value
