@@ -1,0 +1,169 @@
+"""The names of the metrics: what each means on each scale, which way is better, when it is undefined."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+from qinn.records import Task
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a metric is called, how it is read and which way is better.
+
+    Attributes:
+        name: Key in every dictionary, table and file.
+        label: Full wording with the convention.
+        direction: Whether a lower or a higher value is better.
+        low: Smallest possible value.
+        high: Largest possible value.
+        undefined_when: When the value is None.
+        format: Format specification for tables.
+
+    Example:
+        >>> METRICS["mae"].render(0.71234), METRICS["corr"].render(None)
+        ('0.712', '–')
+        >>> METRICS["mae"].is_better(0.7, 0.8)
+        True
+    """
+
+    name: str
+    label: str
+    direction: Literal["lower", "higher"]
+    low: float
+    high: float
+    undefined_when: str
+    format: str = ".3f"
+
+    def render(self, value: float | None) -> str:
+        """Return the value as text for a table; a dash if it is undefined."""
+        return "–" if value is None else format(value, self.format)
+
+    def is_better(self, candidate: float | None, reference: float | None) -> bool:
+        """Say whether the candidate is strictly better; an undefined value is worse than any other."""
+        if candidate is None or reference is None:
+            return candidate is not None and reference is None
+        return candidate < reference if self.direction == "lower" else candidate > reference
+
+
+_NEVER = "never"
+_CONSTANT = "labels or predictions are constant"
+_INFINITE = float("inf")
+
+
+def _higher(name: str, label: str, low: float = 0.0, undefined_when: str = _NEVER) -> Metric:
+    """A metric that is at most 1, and better the higher."""
+    return Metric(name, label, "higher", low, 1.0, undefined_when)
+
+
+_NONE_NONZERO = "every label is 0"
+METRICS_BY_CONVENTION: Mapping[str, tuple[Metric, ...]] = MappingProxyType(
+    {
+        "mosi": (
+            Metric("mae", "mean absolute error, unclipped", "lower", 0.0, _INFINITE, _NEVER),
+            _higher("corr", "Pearson correlation, unclipped", -1.0, _CONSTANT),
+            _higher("acc7", "7-class accuracy: label and prediction clipped to [-3, 3] and rounded"),
+            _higher("acc5", "5-class accuracy: label and prediction clipped to [-2, 2] and rounded"),
+            _higher("acc2_has0", "accuracy, negative (< 0) vs non-negative (≥ 0), all samples"),
+            _higher("f1_has0", "weighted F1, negative (< 0) vs non-negative (≥ 0), all samples"),
+            _higher(
+                "acc2_non0",
+                "accuracy, positive (> 0) vs not, samples with a label other than 0",
+                undefined_when=_NONE_NONZERO,
+            ),
+            _higher(
+                "f1_non0",
+                "weighted F1, positive (> 0) vs not, samples with a label other than 0",
+                undefined_when=_NONE_NONZERO,
+            ),
+        ),
+        "sims": (
+            Metric(
+                "mae",
+                "mean absolute error, label and prediction clipped to [-1, 1]",
+                "lower",
+                0.0,
+                2.0,
+                _NEVER,
+            ),
+            _higher("corr", "Pearson correlation, label and prediction clipped to [-1, 1]", -1.0, _CONSTANT),
+            _higher("acc2", "2-class accuracy: not positive (≤ 0) vs positive (> 0)"),
+            _higher("acc3", "3-class accuracy: bins (-1, -0.1], (-0.1, 0.1], (0.1, 1]"),
+            _higher(
+                "acc5",
+                "5-class accuracy: bins (-1, -0.7], (-0.7, -0.1], (-0.1, 0.1], (0.1, 0.7], (0.7, 1]",
+            ),
+            _higher("f1", "weighted F1, not positive (≤ 0) vs positive (> 0)"),
+        ),
+        "plain": (
+            Metric("mae", "mean absolute error, unclipped", "lower", 0.0, _INFINITE, _NEVER),
+            _higher("corr", "Pearson correlation, unclipped", -1.0, _CONSTANT),
+            _higher("r2", "coefficient of determination R², unclipped", -_INFINITE, "labels are constant"),
+            _higher(
+                "auc_midpoint",
+                "area under the ROC curve, label above the middle of its range",
+                undefined_when="all labels lie on one side of the middle, or no middle is stated",
+            ),
+        ),
+        "classification": (
+            _higher("accuracy", "accuracy"),
+            _higher("f1_macro", "macro F1 over the classes that occur among labels or predictions"),
+            _higher("f1_weighted", "F1 weighted by the number of true samples of each class"),
+            _higher(
+                "auc",
+                "area under the ROC curve, one class vs the rest, mean over the classes that occur",
+                undefined_when="only one class occurs",
+            ),
+        ),
+    }
+)
+"""The metrics of each convention, in the order of the tables."""
+
+
+def _by_name() -> dict[str, Metric]:
+    """Every metric once; where conventions differ under one name, the label states each of them."""
+    merged: dict[str, Metric] = {}
+    for convention, table in METRICS_BY_CONVENTION.items():
+        for metric in table:
+            known = merged.get(metric.name)
+            if known is None:
+                merged[metric.name] = metric
+            elif known.label != metric.label:
+                label = f"{known.label} (on the {convention} scale: {metric.label})"
+                merged[metric.name] = Metric(
+                    metric.name,
+                    label,
+                    known.direction,
+                    min(known.low, metric.low),
+                    max(known.high, metric.high),
+                    known.undefined_when,
+                )
+    return merged
+
+
+METRICS: Mapping[str, Metric] = MappingProxyType(_by_name())
+"""Every metric by name; `metrics_of` gives the exact wording for one task."""
+
+METRIC_DIRECTIONS: Mapping[str, str] = MappingProxyType({name: m.direction for name, m in METRICS.items()})
+"""Metric name → ``"lower"`` or ``"higher"``, whichever is better."""
+
+METRIC_LABELS: Mapping[str, str] = MappingProxyType({name: m.label for name, m in METRICS.items()})
+"""Metric name → full wording."""
+
+
+def metrics_of(task: Task) -> dict[str, Metric]:
+    """The metrics that a task is scored by, in the order of the tables.
+
+    Args:
+        task: What is predicted.
+
+    Returns:
+        Metric name → its description in this task's convention.
+
+    Example:
+        >>> list(metrics_of(Task("regression", -1.0, 1.0, "sims")))
+        ['mae', 'corr', 'acc2', 'acc3', 'acc5', 'f1']
+    """
+    convention = "classification" if task.kind == "classification" else task.scale
+    return {metric.name: metric for metric in METRICS_BY_CONVENTION[convention]}

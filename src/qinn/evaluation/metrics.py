@@ -1,0 +1,404 @@
+"""The metrics of the field, each under a name that says its convention.
+
+Notation: y label, p prediction, n samples; rounding is to the nearest integer, ties to even. A metric that is
+undefined (the correlation of a constant prediction, say) is None, never 0; `Metric.undefined_when` says when.
+Predictions are scored as the model makes them: nothing is clipped unless the metric's label says so.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Real
+from scipy.special import logsumexp
+
+from qinn.errors import ArgumentError
+from qinn.evaluation.conventions import (
+    METRIC_DIRECTIONS,
+    METRIC_LABELS,
+    METRICS,
+    METRICS_BY_CONVENTION,
+    Metric,
+    metrics_of,
+)
+from qinn.evaluation.weighted import (
+    Values,
+    WeightedMean,
+    WeightedMetric,
+    Weights,
+    correlation,
+    determination,
+    f_score,
+    mean_of_defined,
+    ranking_area,
+    resample_counts,
+)
+from qinn.records import Task
+
+__all__ = [
+    "METRICS",
+    "METRICS_BY_CONVENTION",
+    "METRIC_DIRECTIONS",
+    "METRIC_LABELS",
+    "Metric",
+    "PreparedMetrics",
+    "classification_metrics",
+    "confusion_matrix",
+    "metrics",
+    "metrics_of",
+    "prepare_metrics",
+    "regression_metrics",
+    "resampled_metrics",
+]
+
+
+def _rounded(values: np.ndarray, limit: int) -> np.ndarray:
+    """Nearest integer in [-limit, limit], ties to even."""
+    return np.round(np.clip(values, -limit, limit))
+
+
+def _binned(values: np.ndarray, *edges: float) -> np.ndarray:
+    """Index of the left-open, right-closed bin; in single precision, so that a stored 0.1 is the edge 0.1."""
+    return np.searchsorted(np.array(edges, dtype=np.float32), values.astype(np.float32), side="left")
+
+
+def _mosi_terms(y: np.ndarray, p: np.ndarray) -> dict[str, WeightedMetric]:
+    non0 = y != 0
+    return {
+        "mae": WeightedMean(np.abs(p - y)),
+        "corr": correlation(y, p),
+        "acc7": WeightedMean(_rounded(p, 3) == _rounded(y, 3)),
+        "acc5": WeightedMean(_rounded(p, 2) == _rounded(y, 2)),
+        "acc2_has0": WeightedMean((p >= 0) == (y >= 0)),
+        "f1_has0": f_score(_codes(y >= 0), _codes(p >= 0), 2, average="weighted"),
+        "acc2_non0": WeightedMean((p > 0) == (y > 0), non0),
+        "f1_non0": f_score(_codes(y > 0), _codes(p > 0), 2, average="weighted", among=non0),
+    }
+
+
+def _sims_terms(y: np.ndarray, p: np.ndarray) -> dict[str, WeightedMetric]:
+    y, p = np.clip(y, -1.0, 1.0), np.clip(p, -1.0, 1.0)
+    five = (-0.7, -0.1, 0.1, 0.7)
+    return {
+        "mae": WeightedMean(np.abs(p - y)),
+        "corr": correlation(y, p),
+        "acc2": WeightedMean(_binned(p, 0.0) == _binned(y, 0.0)),
+        "acc3": WeightedMean(_binned(p, -0.1, 0.1) == _binned(y, -0.1, 0.1)),
+        "acc5": WeightedMean(_binned(p, *five) == _binned(y, *five)),
+        "f1": f_score(_binned(y, 0.0), _binned(p, 0.0), 2, average="weighted"),
+    }
+
+
+def _plain_terms(y: np.ndarray, p: np.ndarray, midpoint: float | None) -> dict[str, WeightedMetric]:
+    # Without a midpoint no sample is positive, and the area is undefined, as it should be.
+    positive = y > (np.inf if midpoint is None else midpoint)
+    return {
+        "mae": WeightedMean(np.abs(p - y)),
+        "corr": correlation(y, p),
+        "r2": determination(y, p),
+        "auc_midpoint": ranking_area(positive, p),
+    }
+
+
+def _classification_terms(labels: np.ndarray, logits: np.ndarray) -> dict[str, WeightedMetric]:
+    num_classes = logits.shape[1]
+    predicted = logits.argmax(axis=1)
+    # The log-odds rank like the softmax probability but never saturate into ties; rounding far below single
+    # precision ties what is equal but for the order of a sum.
+    others = np.stack([logsumexp(np.delete(logits, c, axis=1), axis=1) for c in range(num_classes)], axis=1)
+    log_odds = np.round(logits - others, 9)
+    return {
+        "accuracy": WeightedMean(predicted == labels),
+        "f1_macro": f_score(labels, predicted, num_classes, average="macro"),
+        "f1_weighted": f_score(labels, predicted, num_classes, average="weighted"),
+        "auc": mean_of_defined([ranking_area(labels == c, log_odds[:, c]) for c in range(num_classes)]),
+    }
+
+
+def _codes(flags: np.ndarray) -> np.ndarray:
+    """True and false as class indices 1 and 0."""
+    return flags.astype(np.int64)
+
+
+@dataclass(frozen=True)
+class PreparedMetrics:
+    """All metrics of one set of predictions, ready to be evaluated under any weights of the samples.
+
+    Attributes:
+        num_samples: Number of samples n.
+        terms: Metric name → function from weights to values.
+
+    Example:
+        >>> task = Task("regression", -3.0, 3.0, "mosi")
+        >>> prepared = prepare_metrics(task, np.array([1.0, -2.0]), np.array([[2.0], [0.0]]))
+        >>> prepared(np.array([[1.0, 1.0], [2.0, 0.0]]))["mae"]
+        array([1.5, 1. ])
+        >>> prepared.values()["mae"]
+        1.5
+    """
+
+    num_samples: int
+    terms: Mapping[str, WeightedMetric]
+
+    def __call__(self, weights: Weights) -> dict[str, Values]:
+        """Return every metric for each row of weights; NaN where it is undefined."""
+        return {name: term(weights) for name, term in self.terms.items()}
+
+    def values(self) -> dict[str, float | None]:
+        """Return every metric of the samples themselves; None where it is undefined."""
+        once = self(np.ones((1, self.num_samples)))
+        return {name: None if np.isnan(value[0]) else float(value[0]) for name, value in once.items()}
+
+    def hits(self, name: str) -> Bool[np.ndarray, "sample"] | None:
+        """Return which samples an accuracy counts as right; None if the metric is no accuracy."""
+        term = self.terms[name]
+        if not isinstance(term, WeightedMean) or term.values.dtype != bool:
+            return None
+        return term.values if term.among is None else term.values & term.among
+
+
+def _checked_labels(labels: Real[np.ndarray, "..."]) -> np.ndarray:
+    """Finite labels of at least one sample, in double precision."""
+    if labels.ndim != 1 or not len(labels):
+        raise ArgumentError(
+            f"Argument `labels` must have shape (n,) with n ≥ 1, but its shape is {labels.shape}; "
+            "pass one label per sample."
+        )
+    unknown = np.flatnonzero(~np.isfinite(labels))
+    if len(unknown):
+        raise ArgumentError(
+            f"Argument `labels` must be finite, but sample {unknown[0]} (first of {len(unknown)}) has "
+            f"{labels[unknown[0]]}; leave samples without a label out."
+        )
+    return np.asarray(labels, dtype=np.float64)
+
+
+def _checked_outputs(outputs: Real[np.ndarray, "..."], shape: tuple[int, ...], name: str) -> np.ndarray:
+    """Finite outputs of the given shape, in double precision."""
+    if outputs.shape != shape:
+        raise ArgumentError(
+            f"Argument `{name}` must have shape {shape} to go with the labels and the task, "
+            f"but its shape is {outputs.shape}."
+        )
+    unknown = np.argwhere(~np.isfinite(outputs))
+    if len(unknown):
+        sample, num_unknown = unknown[0][0], len(np.unique(unknown[:, 0]))
+        raise ArgumentError(
+            f"Argument `{name}` must be finite, but sample {sample} (first of {num_unknown}) has "
+            f"{outputs[sample]}; the model diverged, or its input holds NaN."
+        )
+    return np.asarray(outputs, dtype=np.float64)
+
+
+def _checked_classes(labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """Labels as class indices."""
+    bad = np.flatnonzero((labels != np.round(labels)) | (labels < 0) | (labels >= num_classes))
+    if len(bad):
+        raise ArgumentError(
+            f"Argument `labels` must hold class indices from 0 to {num_classes - 1}, but sample {bad[0]} "
+            f"(first of {len(bad)}) has {labels[bad[0]]:g}; check the order of the classes."
+        )
+    return labels.astype(np.int64)
+
+
+def _regression_terms(
+    y: np.ndarray, p: np.ndarray, scale: str, midpoint: float | None
+) -> dict[str, WeightedMetric]:
+    """The terms of one scale."""
+    if scale == "mosi":
+        return _mosi_terms(y, p)
+    if scale == "sims":
+        return _sims_terms(y, p)
+    if scale == "plain":
+        return _plain_terms(y, p, midpoint)
+    raise ArgumentError(f"Argument `scale` must be `mosi`, `sims` or `plain`, but it is `{scale}`.")
+
+
+def prepare_metrics(
+    task: Task, labels: Real[np.ndarray, "..."], outputs: Real[np.ndarray, "..."]
+) -> PreparedMetrics:
+    """Check labels and outputs and look at them once, so that many weightings can be evaluated.
+
+    Args:
+        task: What is predicted.
+        labels: Scores, or class indices; shape (n,).
+        outputs: Predicted scores, or logits; shape (n, num_outputs).
+
+    Returns:
+        The prepared metrics of the task.
+
+    Raises:
+        ArgumentError: If shapes do not fit, there is no sample, or a value is NaN or infinite.
+
+    Example:
+        >>> task = Task("classification", classes=("sad", "happy"))
+        >>> prepare_metrics(task, np.array([0, 1]), np.array([[1.0, 0.0], [0.0, 2.0]])).values()["accuracy"]
+        1.0
+    """
+    checked = _checked_labels(labels)
+    scores = _checked_outputs(outputs, (len(checked), task.num_outputs), "outputs")
+    if task.kind == "classification":
+        terms = _classification_terms(_checked_classes(checked, task.num_outputs), scores)
+    else:
+        terms = _regression_terms(checked, scores[:, 0], task.scale, 0.5 * (task.low + task.high))
+    return PreparedMetrics(len(checked), terms)
+
+
+def metrics(
+    task: Task, labels: Real[np.ndarray, "..."], outputs: Real[np.ndarray, "..."]
+) -> dict[str, float | None]:
+    """Every metric of the task.
+
+    Args:
+        task: What is predicted.
+        labels: Scores, or class indices; shape (n,).
+        outputs: Predicted scores, or logits; shape (n, num_outputs).
+
+    Returns:
+        Metric name → value; None where undefined (see `Metric.undefined_when`).
+
+    Raises:
+        ArgumentError: If shapes do not fit, there is no sample, or a value is NaN or infinite.
+
+    Example:
+        >>> task = Task("regression", 0.0, 10.0, "plain")
+        >>> metrics(task, np.array([2.0, 8.0]), np.array([[3.0], [7.0]]))["auc_midpoint"]
+        1.0
+    """
+    return prepare_metrics(task, labels, outputs).values()
+
+
+def regression_metrics(
+    labels: Real[np.ndarray, "..."],
+    predictions: Real[np.ndarray, "..."],
+    scale: str,
+    *,
+    midpoint: float | None = None,
+) -> dict[str, float | None]:
+    """Every metric of a regression scale.
+
+    Args:
+        labels: Labels y; shape (n,).
+        predictions: Predictions p; shape (n,).
+        scale: ``"mosi"``, ``"sims"`` or ``"plain"``.
+        midpoint: Middle of the label range, for ``auc_midpoint`` (plain scale only); without it that metric
+            is undefined. A label counts as positive if it lies strictly above.
+
+    Returns:
+        Metric name → value; None where undefined.
+
+    Raises:
+        ArgumentError: If shapes do not fit, there is no sample, a value is not finite or the scale is
+            unknown.
+
+    Source:
+        The conventions of CMU-MOSI and CH-SIMS as the MMSA code computes them.
+
+    Example:
+        >>> result = regression_metrics(np.array([-1.0, 0.0, 2.5]), np.array([-0.4, 0.2, 2.6]), "mosi")
+        >>> result["acc2_has0"], result["acc2_non0"], result["acc7"]
+        (1.0, 1.0, 0.3333333333333333)
+    """
+    y = _checked_labels(labels)
+    p = _checked_outputs(predictions, y.shape, "predictions")
+    return PreparedMetrics(len(y), _regression_terms(y, p, scale, midpoint)).values()
+
+
+def classification_metrics(
+    labels: Real[np.ndarray, "..."], outputs: Real[np.ndarray, "..."], *, probabilities: bool = False
+) -> dict[str, float | None]:
+    """Every classification metric; the predicted class is the largest output, ties going to the first.
+
+    The AUC ranks samples by the softmax probability of the class, not by the raw logit.
+
+    Args:
+        labels: Class indices; shape (n,).
+        outputs: Logits or probabilities; shape (n, classes).
+        probabilities: Whether the outputs are probabilities.
+
+    Returns:
+        Metric name → value; None where undefined.
+
+    Raises:
+        ArgumentError: If shapes do not fit, there is no sample, a value is not finite, a label is no class
+            index, or a probability is negative.
+
+    Example:
+        >>> outputs = np.array([[0.9, 0.1], [0.6, 0.4]])
+        >>> classification_metrics(np.array([0, 1]), outputs, probabilities=True)["auc"]
+        1.0
+    """
+    checked = _checked_labels(labels)
+    num_classes = outputs.shape[1] if outputs.ndim == 2 and outputs.shape[1] > 1 else 2
+    logits = _checked_outputs(outputs, (len(checked), num_classes), "outputs")
+    if probabilities:
+        if (logits < 0).any():
+            raise ArgumentError(
+                f"Argument `outputs` must hold probabilities, but the smallest is {logits.min():g}; "
+                "leave `probabilities` out if these are logits."
+            )
+        logits = np.log(np.maximum(logits, np.finfo(float).tiny))
+    terms = _classification_terms(_checked_classes(checked, num_classes), logits)
+    return PreparedMetrics(len(checked), terms).values()
+
+
+def resampled_metrics(
+    task: Task,
+    labels: Real[np.ndarray, "..."],
+    outputs: Real[np.ndarray, "..."],
+    indices: Int[np.ndarray, "resample draw"],
+) -> dict[str, Values]:
+    """Every metric of every resample of the samples.
+
+    Args:
+        task: What is predicted.
+        labels: Scores, or class indices; shape (n,).
+        outputs: Predicted scores, or logits; shape (n, num_outputs).
+        indices: Samples of each resample, in [0, n).
+
+    Returns:
+        Metric name → one value per resample; NaN where undefined.
+
+    Raises:
+        ArgumentError: If `metrics` would refuse the samples, or an index names no sample.
+
+    Example:
+        >>> task = Task("regression", -3.0, 3.0, "mosi")
+        >>> labels, outputs = np.array([1.0, 2.0]), np.array([[1.0], [3.0]])
+        >>> resampled_metrics(task, labels, outputs, np.array([[0, 0], [1, 1]]))["mae"]
+        array([0., 1.])
+    """
+    prepared = prepare_metrics(task, labels, outputs)
+    if indices.size and not 0 <= indices.min() <= indices.max() < prepared.num_samples:
+        raise ArgumentError(
+            f"Argument `indices` must lie in [0, {prepared.num_samples}), but it spans "
+            f"[{indices.min()}, {indices.max()}]."
+        )
+    return prepared(resample_counts(indices, prepared.num_samples))
+
+
+def confusion_matrix(
+    labels: Real[np.ndarray, "..."], outputs: Float[np.ndarray, "sample output"]
+) -> Int[np.ndarray, "true predicted"]:
+    """How many samples of each true class were given each class.
+
+    Args:
+        labels: Class indices; shape (n,).
+        outputs: Logits or probabilities.
+
+    Returns:
+        Counts: rows are true classes, columns predicted ones.
+
+    Raises:
+        ArgumentError: If a label is no class index or an output is not finite.
+
+    Example:
+        >>> confusion_matrix(np.array([0, 1, 1]), np.array([[2.0, 0.0], [1.0, 0.0], [0.0, 1.0]])).tolist()
+        [[1, 0], [1, 1]]
+    """
+    num_classes = outputs.shape[1]
+    checked = _checked_labels(labels)
+    true = _checked_classes(checked, num_classes)
+    predicted = _checked_outputs(outputs, (len(true), num_classes), "outputs").argmax(axis=1)
+    counts = np.bincount(num_classes * true + predicted, minlength=num_classes**2)
+    return counts.reshape(num_classes, num_classes)

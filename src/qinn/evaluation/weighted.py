@@ -1,0 +1,267 @@
+"""Metrics as functions of sample weights: the form in which a bootstrap can afford them.
+
+Every metric of qinn depends on the samples only through weighted sums (or, for the ranking metric, through
+cumulative weighted sums in one fixed order). Each function here looks at the samples once and returns a
+callable that takes a matrix of weights, one row per resample, and gives one value per row; it is NaN where
+the metric is undefined for that row. Weights of one give the metric itself; counts of a resample give the
+resampled metric.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+Weights: TypeAlias = Float[np.ndarray, "resample sample"]
+Values: TypeAlias = Float[np.ndarray, "resample"]
+WeightedMetric: TypeAlias = Callable[[Weights], Values]
+
+SINGLE_PRECISION = 1e-6
+"""Values that differ by less than this, relative to the largest, count as one constant."""
+
+CANCELLATION = 1e-12
+"""A variance below this fraction of the mean square is rounding error of a difference of equal numbers."""
+
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Elementwise quotient; NaN where the denominator is not positive."""
+    quotient = np.full(np.broadcast_shapes(numerator.shape, denominator.shape), np.nan)
+    return np.divide(numerator, denominator, out=quotient, where=denominator > 0)
+
+
+@dataclass(frozen=True)
+class WeightedMean:
+    """Weighted mean of a per-sample value over some of the samples, Σ w_i a_i v_i / Σ w_i a_i.
+
+    It is undefined (NaN) for a row that gives no weight to the samples that count.
+
+    Attributes:
+        values: Value v_i of each sample; true and false count as one and zero.
+        among: Samples that count (a_i); all of them if None.
+
+    Example:
+        >>> mean = WeightedMean(np.array([1.0, 4.0]))
+        >>> mean(np.array([[1.0, 1.0], [2.0, 1.0]]))
+        array([2.5, 2. ])
+    """
+
+    values: Bool[np.ndarray, "sample"] | Float[np.ndarray, "sample"]
+    among: Bool[np.ndarray, "sample"] | None = None
+
+    def __call__(self, weights: Weights) -> Values:
+        """Return the mean for each row of weights."""
+        counted = np.ones(len(self.values)) if self.among is None else self.among.astype(float)
+        sums = weights @ np.stack([self.values * counted, counted], axis=1)
+        return _ratio(sums[:, 0], sums[:, 1])
+
+
+def is_constant(values: Float[np.ndarray, "sample"]) -> bool:
+    """Say whether all values are equal to single precision, the precision in which models predict.
+
+    Args:
+        values: One value per sample.
+
+    Returns:
+        True if max − min ≤ 10⁻⁶ max|v|.
+
+    Example:
+        >>> is_constant(np.array([0.1, 0.1 + 1e-9])), is_constant(np.array([0.1, 0.2]))
+        (True, False)
+    """
+    return bool(np.ptp(values) <= SINGLE_PRECISION * np.abs(values).max())
+
+
+def _centred(values: np.ndarray) -> np.ndarray:
+    """Subtract the median, so that the sums of squares lose no digits; a constant becomes exactly zero."""
+    return np.zeros(len(values)) if is_constant(values) else values - np.median(values)
+
+
+def _variance(mean: np.ndarray, mean_square: np.ndarray) -> np.ndarray:
+    """E[x²] − E[x]², exactly zero where only rounding error is left."""
+    variance = mean_square - mean**2
+    return np.where(variance > CANCELLATION * mean_square, variance, 0.0)
+
+
+def correlation(
+    labels: Float[np.ndarray, "sample"], predictions: Float[np.ndarray, "sample"]
+) -> WeightedMetric:
+    """Pearson's correlation, cov(y, p) / (sd(y) sd(p)).
+
+    Undefined where the weighted labels or predictions are constant (see `is_constant`).
+
+    Args:
+        labels: Label y of each sample.
+        predictions: Prediction p of each sample.
+
+    Returns:
+        A function from weights to values in [-1, 1].
+
+    Example:
+        >>> float(correlation(np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0, 6.0]))(np.ones((1, 3)))[0])
+        1.0
+    """
+    y, p = _centred(labels), _centred(predictions)
+    columns = np.stack([np.ones(len(y)), y, p, y * y, p * p, y * p], axis=1)
+
+    def evaluate(weights: Weights) -> Values:
+        total, *sums = (weights @ columns).T
+        y_mean, p_mean, y_square, p_square, product = (_ratio(part, total) for part in sums)
+        scale = np.sqrt(_variance(y_mean, y_square) * _variance(p_mean, p_square))
+        return np.clip(_ratio(product - y_mean * p_mean, scale), -1.0, 1.0)
+
+    return evaluate
+
+
+def determination(
+    labels: Float[np.ndarray, "sample"], predictions: Float[np.ndarray, "sample"]
+) -> WeightedMetric:
+    """Coefficient of determination, R² = 1 − Σ w (y − p)² / Σ w (y − ȳ)².
+
+    ȳ is the weighted mean of the labels. Undefined where the weighted labels are constant.
+
+    Args:
+        labels: Label y of each sample.
+        predictions: Prediction p of each sample.
+
+    Returns:
+        A function from weights to values in (−∞, 1].
+
+    Example:
+        >>> float(determination(np.array([0.0, 2.0]), np.array([1.0, 1.0]))(np.ones((1, 2)))[0])
+        0.0
+    """
+    y = _centred(labels)
+    columns = np.stack([np.ones(len(y)), y, y * y, (labels - predictions) ** 2], axis=1)
+
+    def evaluate(weights: Weights) -> Values:
+        total, *sums = (weights @ columns).T
+        mean, mean_square, error = (_ratio(part, total) for part in sums)
+        return 1.0 - _ratio(error, _variance(mean, mean_square))
+
+    return evaluate
+
+
+def f_score(
+    true: Int[np.ndarray, "sample"],
+    predicted: Int[np.ndarray, "sample"],
+    num_classes: int,
+    *,
+    average: Literal["macro", "weighted"],
+    among: Bool[np.ndarray, "sample"] | None = None,
+) -> WeightedMetric:
+    """F1 of each class, 2 TP / (true + predicted), averaged over the classes.
+
+    ``"weighted"`` is Σ_c (n_c / n) F1_c with n_c the number of *true* samples of class c; ``"macro"`` is the
+    plain mean over the classes that occur among the labels or the predictions. Undefined where no sample
+    counts.
+
+    Args:
+        true: Class index of each sample.
+        predicted: Predicted class index of each sample.
+        num_classes: Number of classes.
+        average: How the classes are averaged.
+        among: Samples that count; all of them if None.
+
+    Returns:
+        A function from weights to values in [0, 1].
+
+    Example:
+        >>> f1 = f_score(np.array([0, 0, 1]), np.array([0, 1, 1]), 2, average="weighted")
+        >>> round(float(f1(np.ones((1, 3)))[0]), 4)
+        0.6667
+    """
+    counted = np.ones(len(true)) if among is None else among.astype(float)
+    classes = np.arange(num_classes)
+    true_columns = (true[:, None] == classes) * counted[:, None]
+    predicted_columns = (predicted[:, None] == classes) * counted[:, None]
+    columns = np.concatenate([true_columns, predicted_columns, true_columns * predicted_columns], axis=1)
+
+    def evaluate(weights: Weights) -> Values:
+        support, guessed, hit = np.split(weights @ columns, 3, axis=1)
+        occurs = support + guessed > 0
+        score = np.where(occurs, _ratio(2.0 * hit, support + guessed), 0.0)
+        share = support if average == "weighted" else occurs.astype(float)
+        return _ratio((share * score).sum(axis=1), share.sum(axis=1))
+
+    return evaluate
+
+
+def ranking_area(positive: Bool[np.ndarray, "sample"], scores: Float[np.ndarray, "sample"]) -> WeightedMetric:
+    """Area under the ROC curve: the chance that a positive sample outranks a negative one, ties being half.
+
+    The samples are sorted once; each row then needs two cumulative sums. Undefined where only one of the two
+    classes has weight.
+
+    Args:
+        positive: True for samples of the positive class.
+        scores: Score of each sample; higher means more likely positive.
+
+    Returns:
+        A function from weights to values in [0, 1].
+
+    Example:
+        >>> area = ranking_area(np.array([False, True, True]), np.array([0.0, 0.0, 1.0]))
+        >>> float(area(np.ones((1, 3)))[0])
+        0.75
+    """
+    order = np.argsort(scores, kind="stable")
+    ordered = scores[order]
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    is_positive = positive[order].astype(float)
+
+    def evaluate(weights: Weights) -> Values:
+        ranked = weights[:, order]
+        above = ranked * is_positive
+        below = ranked - above
+        if len(starts) < len(order):
+            above, below = np.add.reduceat(above, starts, axis=1), np.add.reduceat(below, starts, axis=1)
+        outranked = np.cumsum(below, axis=1) - 0.5 * below
+        won = np.einsum("rs,rs->r", above, outranked)
+        return _ratio(won, above.sum(axis=1) * below.sum(axis=1))
+
+    return evaluate
+
+
+def mean_of_defined(parts: Sequence[WeightedMetric]) -> WeightedMetric:
+    """Mean of several metrics, row by row, over those that are defined there; undefined where none is.
+
+    Args:
+        parts: Metrics of the same samples.
+
+    Returns:
+        A function from weights to the mean value.
+
+    Example:
+        >>> both = mean_of_defined([WeightedMean(np.array([1.0])), WeightedMean(np.array([3.0]))])
+        >>> both(np.ones((1, 1)))
+        array([2.])
+    """
+
+    def evaluate(weights: Weights) -> Values:
+        values = np.stack([part(weights) for part in parts])
+        defined = ~np.isnan(values)
+        return _ratio(np.where(defined, values, 0.0).sum(axis=0), defined.sum(axis=0).astype(float))
+
+    return evaluate
+
+
+def resample_counts(indices: Int[np.ndarray, "resample draw"], num_samples: int) -> Weights:
+    """How often each resample holds each sample.
+
+    Args:
+        indices: Sample indices drawn by each resample, in [0, num_samples).
+        num_samples: Number of samples.
+
+    Returns:
+        Counts as floating point weights.
+
+    Example:
+        >>> resample_counts(np.array([[0, 0, 2]]), 3)
+        array([[2., 0., 1.]])
+    """
+    num_resamples = indices.shape[0]
+    flat = indices + num_samples * np.arange(num_resamples)[:, None]
+    counts = np.bincount(flat.ravel(), minlength=num_resamples * num_samples)
+    return counts.reshape(num_resamples, num_samples).astype(float)

@@ -1,0 +1,276 @@
+"""Conventions by hand-computed examples, undefined values, and refusals."""
+
+import numpy as np
+import pytest
+
+from qinn.errors import ArgumentError
+from qinn.evaluation import conventions
+from qinn.evaluation.metrics import (
+    METRIC_DIRECTIONS,
+    METRIC_LABELS,
+    METRICS,
+    Metric,
+    classification_metrics,
+    confusion_matrix,
+    metrics,
+    metrics_of,
+    prepare_metrics,
+    regression_metrics,
+    resampled_metrics,
+)
+from qinn.records import Task
+
+MOSI = Task("regression", -3.0, 3.0, "mosi")
+SIMS = Task("regression", -1.0, 1.0, "sims")
+PLAIN = Task("regression", 0.0, 10.0, "plain")
+CLASSES = Task("classification", classes=("angry", "calm", "happy"))
+TASKS = {"mosi": MOSI, "sims": SIMS, "plain": PLAIN, "classification": CLASSES}
+
+
+def one(label: float, prediction: float, scale: str, name: str) -> float | None:
+    """A metric of a single sample."""
+    return regression_metrics(np.array([label]), np.array([prediction]), scale)[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "prediction", "right"),
+    [
+        ("acc7", 0.5, 0.0, True),  # ties to even: 0.5 is 0, 1.5 and 2.5 are 2
+        ("acc7", 0.5, 1.0, False),
+        ("acc7", 1.5, 2.5, True),
+        ("acc7", 2.5, 3.0, False),
+        ("acc7", -2.5, -2.0, True),
+        ("acc7", 3.0, 9.0, True),
+        ("acc7", -3.0, -3.4, True),
+        ("acc7", 2.0, 3.0, False),
+        ("acc5", 2.0, 3.0, True),
+        ("acc5", -3.0, -1.6, True),
+        ("acc5", -3.0, -1.5, True),
+        ("acc5", -3.0, -1.4, False),
+        ("acc2_has0", 0.0, 0.0, True),
+        ("acc2_has0", 0.0, 0.7, True),
+        ("acc2_has0", 0.0, -1e-9, False),
+        ("acc2_has0", -0.2, 0.0, False),
+        ("acc2_non0", 0.4, 0.0, False),
+        ("acc2_non0", -0.4, 0.0, True),
+        ("acc2_non0", 0.4, 0.1, True),
+    ],
+)
+def test_mosi_accuracies_follow_their_convention(
+    name: str, label: float, prediction: float, right: bool
+) -> None:
+    assert one(label, prediction, "mosi", name) == float(right)
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "prediction", "right"),
+    [
+        ("acc2", 0.0, -1.0, True),  # zero is on the negative side, unlike MOSI
+        ("acc2", 0.0, 0.01, False),
+        ("acc2", 1.0, 5.0, True),
+        ("acc3", 0.1, 0.0, True),  # right-closed
+        ("acc3", -0.1, -0.5, True),
+        ("acc3", -0.1, 0.0, False),  # left-open
+        ("acc3", 0.1, 0.11, False),
+        ("acc5", -0.7, -1.0, True),
+        ("acc5", -0.7, -0.6, False),
+        ("acc5", 0.7, 0.2, True),
+        ("acc5", 0.7, 0.8, False),
+        ("acc5", 0.1, 0.0, True),
+        ("acc5", -1.0, -9.0, True),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sims_accuracies_follow_their_bins_in_either_precision(
+    name: str, label: float, prediction: float, right: bool, dtype: type
+) -> None:
+    result = regression_metrics(np.array([label], dtype), np.array([prediction], dtype), "sims")
+    assert result[name] == float(right)
+
+
+def test_mosi_error_is_unclipped_and_sims_error_is_clipped() -> None:
+    assert one(3.0, 5.0, "mosi", "mae") == 2.0
+    assert one(1.0, 3.0, "sims", "mae") == 0.0
+    assert one(-1.5, -1.0, "sims", "mae") == 0.0
+
+
+def test_sims_correlation_is_of_clipped_values() -> None:
+    labels, predictions = np.array([-1.0, 0.0, 1.0]), np.array([-7.0, 0.0, 1.0])
+    assert regression_metrics(labels, predictions, "sims")["corr"] == pytest.approx(1.0)
+    assert regression_metrics(labels, predictions, "mosi")["corr"] == pytest.approx(8 / np.sqrt(2 * 38))
+
+
+def test_binary_conventions_use_different_samples() -> None:
+    labels = np.array([-1.0, -2.0, 0.0, 0.0, 3.0])
+    predictions = np.array([-1.0, 1.0, -1.0, 1.0, 2.0])
+    result = regression_metrics(labels, predictions, "mosi")
+    assert result["acc2_has0"] == pytest.approx(3 / 5)
+    assert result["acc2_non0"] == pytest.approx(2 / 3)
+    # has0: negative class 2 true, 2 predicted, 1 hit → 1/2; other 3, 3, 2 → 2/3; weighted by true counts.
+    assert result["f1_has0"] == pytest.approx((2 * 0.5 + 3 * 2 / 3) / 5)
+    # non0: negative 2 true, 1 predicted, 1 hit → 2/3; positive 1, 2, 1 → 2/3.
+    assert result["f1_non0"] == pytest.approx(2 / 3)
+
+
+def test_plain_metrics_of_a_small_example() -> None:
+    result = metrics(PLAIN, np.array([1.0, 5.0, 6.0, 8.0]), np.array([[2.0], [6.0], [6.0], [7.0]]))
+    assert result["mae"] == 0.75
+    assert result["r2"] == pytest.approx(1 - 3 / 26)
+    assert result["auc_midpoint"] == pytest.approx(3.5 / 4)  # a label on the midpoint is not positive
+
+
+def test_the_area_ranks_by_probability_and_not_by_the_raw_logit() -> None:
+    # The first sample has the lower logit for class 0, and the higher probability.
+    logits = np.array([[1.0, -9.0, -9.0], [2.0, 9.0, -9.0], [2.0, -9.0, 9.0]])
+    assert classification_metrics(np.array([0, 1, 2]), logits)["auc"] == 1.0
+
+
+def test_the_area_does_not_saturate_for_confident_logits() -> None:
+    logits = np.array([[0.0, 100.0], [0.0, 200.0]])
+    assert classification_metrics(np.array([0, 1]), logits)["auc"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("labels", "predictions", "scale", "undefined"),
+    [
+        ([-1.0, 0.5, 2.0], [0.1, 0.1, 0.1], "mosi", {"corr"}),
+        ([-1.0, 0.5, 2.0], [0.1, 0.1 + 1e-8, 0.1], "mosi", {"corr"}),  # single-precision noise
+        ([0.3, 0.3], [1.0, 2.0], "mosi", {"corr"}),
+        ([0.0, 0.0], [1.0, 2.0], "mosi", {"corr", "acc2_non0", "f1_non0"}),
+        ([0.4], [0.2], "mosi", {"corr"}),
+        ([-0.5, 0.5], [1.1, 7.0], "sims", {"corr"}),  # constant once clipped
+        ([2.0, 2.0], [1.0, 3.0], "plain", {"corr", "r2", "auc_midpoint"}),
+        ([1.0, 2.0], [1.0, 1.0], "plain", {"corr", "auc_midpoint"}),
+    ],
+)
+def test_undefined_metrics_are_none_and_no_others(
+    labels: list[float], predictions: list[float], scale: str, undefined: set[str]
+) -> None:
+    result = regression_metrics(np.array(labels), np.array(predictions), scale, midpoint=5.0)
+    assert {name for name, value in result.items() if value is None} == undefined
+    for name in undefined:
+        table = {metric.name: metric for metric in conventions.METRICS_BY_CONVENTION[scale]}
+        assert table[name].undefined_when != "never"
+
+
+def test_without_a_midpoint_its_area_is_undefined() -> None:
+    labels, predictions = np.array([1.0, 9.0]), np.array([2.0, 8.0])
+    assert regression_metrics(labels, predictions, "plain")["auc_midpoint"] is None
+    assert regression_metrics(labels, predictions, "plain", midpoint=5.0)["auc_midpoint"] == 1.0
+
+
+def test_the_area_of_a_single_class_is_undefined_and_the_rest_is_not() -> None:
+    result = classification_metrics(np.array([1, 1]), np.array([[0.0, 1.0], [1.0, 0.0]]))
+    assert result == {
+        "accuracy": 0.5,
+        "f1_macro": pytest.approx(1 / 3),
+        "f1_weighted": pytest.approx(2 / 3),
+        "auc": None,
+    }
+
+
+def test_a_class_without_samples_is_left_out_of_the_area() -> None:
+    logits = np.array([[3.0, 0.0, 0.0], [2.0, 1.0, 0.0], [0.0, 2.0, 9.0]])
+    assert classification_metrics(np.array([0, 1, 1]), logits)["auc"] == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_table_describes_exactly_the_metrics_that_are_computed(name: str) -> None:
+    task = TASKS[name]
+    labels = np.array([0, 1, 2]) if task.kind == "classification" else np.array([-1.0, 0.0, 1.0])
+    result = metrics(task, labels, np.eye(3)[:, : task.num_outputs])
+    assert list(result) == list(metrics_of(task))
+    for metric in metrics_of(task).values():
+        assert METRICS[metric.name].direction == metric.direction
+        assert metric.label in METRIC_LABELS[metric.name]
+        value = result[metric.name]
+        assert value is None or metric.low <= value <= metric.high
+    assert METRIC_DIRECTIONS["mae"] == "lower"
+    assert {direction for key, direction in METRIC_DIRECTIONS.items() if key != "mae"} == {"higher"}
+
+
+def test_labels_of_names_shared_by_two_scales_state_both_conventions() -> None:
+    assert "[-2, 2]" in METRICS["acc5"].label
+    assert "(-0.1, 0.1]" in METRICS["acc5"].label
+    assert "(-0.1, 0.1]" not in metrics_of(MOSI)["acc5"].label
+
+
+@pytest.mark.parametrize(
+    ("name", "candidate", "reference", "better"),
+    [
+        ("mae", 0.7, 0.8, True),
+        ("mae", 0.8, 0.7, False),
+        ("mae", 0.7, 0.7, False),
+        ("corr", 0.8, 0.7, True),
+        ("corr", None, -1.0, False),
+        ("corr", -1.0, None, True),
+        ("corr", None, None, False),
+    ],
+)
+def test_the_better_value_is_known(
+    name: str, candidate: float | None, reference: float | None, better: bool
+) -> None:
+    assert METRICS[name].is_better(candidate, reference) is better
+
+
+def test_values_are_rendered_in_the_format_of_the_metric() -> None:
+    assert METRICS["mae"].render(0.98765) == "0.988"
+    assert Metric("x", "x", "higher", 0.0, 1.0, "never", ".0%").render(0.25) == "25%"
+
+
+LABELS = np.array([0.5, -1.0, 2.0])
+OUTPUTS = np.array([[0.4], [-0.9], [1.0]])
+
+
+@pytest.mark.parametrize(
+    ("labels", "outputs", "message"),
+    [
+        (LABELS[:0], OUTPUTS[:0], r"`labels` must have shape \(n,\) with n ≥ 1"),
+        (LABELS[:, None], OUTPUTS, r"`labels` must have shape"),
+        (LABELS, OUTPUTS[:2], r"`outputs` must have shape \(3, 1\).* its shape is \(2, 1\)"),
+        (LABELS, OUTPUTS[:, 0], r"`outputs` must have shape \(3, 1\)"),
+        (LABELS, np.repeat(OUTPUTS, 2, axis=1), r"`outputs` must have shape \(3, 1\)"),
+        (LABELS, np.array([[0.0], [np.nan], [np.nan]]), r"sample 1 \(first of 2\) has \[nan\]"),
+        (LABELS, np.array([[0.0], [1.0], [np.inf]]), r"sample 2 \(first of 1\) has \[inf\]"),
+        (np.array([0.0, 1.0, np.nan]), OUTPUTS, r"`labels` must be finite, but sample 2"),
+    ],
+)
+def test_bad_scores_are_refused_naming_the_fault(
+    labels: np.ndarray, outputs: np.ndarray, message: str
+) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        metrics(MOSI, labels, outputs)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, 1, 3], r"class indices from 0 to 2, but sample 2 \(first of 1\) has 3"),
+        ([0, -1, 2], r"sample 1 \(first of 1\) has -1"),
+        ([0.5, 1.0, 2.5], r"sample 0 \(first of 2\) has 0.5"),
+    ],
+)
+def test_labels_that_are_no_class_are_refused(labels: list[float], message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        metrics(CLASSES, np.array(labels), np.eye(3))
+    with pytest.raises(ArgumentError, match=message):
+        confusion_matrix(np.array(labels), np.eye(3))
+
+
+def test_other_bad_arguments_are_refused() -> None:
+    with pytest.raises(ArgumentError, match="`scale` must be"):
+        regression_metrics(LABELS, LABELS, "mosei")
+    with pytest.raises(ArgumentError, match="must hold probabilities"):
+        classification_metrics(np.array([0, 1]), np.array([[1.0, -1.0], [0.0, 1.0]]), probabilities=True)
+    with pytest.raises(ArgumentError, match=r"must have shape \(2, 2\)"):
+        classification_metrics(np.array([0, 1]), np.array([0.2, 0.7]))
+    with pytest.raises(ArgumentError, match=r"`indices` must lie in \[0, 3\)"):
+        resampled_metrics(MOSI, LABELS, OUTPUTS, np.array([[0, 3]]))
+
+
+def test_hits_are_known_for_accuracies_only() -> None:
+    prepared = prepare_metrics(MOSI, np.array([0.0, -1.0, 2.0]), np.array([[-1.0], [-1.0], [1.0]]))
+    assert prepared.hits("mae") is None
+    assert prepared.hits("f1_has0") is None
+    assert prepared.hits("acc2_has0").tolist() == [False, True, True]
+    assert prepared.hits("acc2_non0").tolist() == [False, True, True]

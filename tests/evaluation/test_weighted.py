@@ -1,0 +1,168 @@
+"""Laws of the metrics: what a weighting means, and what must not change them."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qinn.evaluation.metrics import metrics, prepare_metrics, regression_metrics, resampled_metrics
+from qinn.evaluation.weighted import WeightedMean, correlation, mean_of_defined, resample_counts
+from qinn.records import Task
+
+TASKS = {
+    "mosi": Task("regression", -3.0, 3.0, "mosi"),
+    "sims": Task("regression", -1.0, 1.0, "sims"),
+    "plain": Task("regression", 0.0, 10.0, "plain"),
+    "classification": Task("classification", classes=("angry", "calm", "happy")),
+}
+SAME = {"rel": 1e-9, "abs": 1e-9, "nan_ok": True}
+
+
+def samples(task: Task, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and outputs with ties; small sets may leave metrics undefined."""
+    generator = np.random.default_rng(seed)
+    if task.kind == "classification":
+        return generator.integers(0, 3, size), np.round(generator.normal(size=(size, 3)), 1)
+    labels = np.round(generator.uniform(task.low, task.high, size), 1)
+    outputs = np.round(labels + generator.normal(0.0, 0.3 * (task.high - task.low), size), 1)
+    return labels, outputs[:, None]
+
+
+def numbers(values: dict[str, float | None]) -> dict[str, float]:
+    """The same metrics with NaN for undefined, so that they can be compared with a tolerance."""
+    return {name: np.nan if value is None else value for name, value in values.items()}
+
+
+cases = st.tuples(st.sampled_from(sorted(TASKS)), st.integers(1, 25), st.integers(0, 10**6))
+laws = settings(max_examples=40, deadline=None, derandomize=True)
+
+
+@laws
+@given(cases)
+def test_the_order_of_samples_changes_nothing(case: tuple[str, int, int]) -> None:
+    name, size, seed = case
+    labels, outputs = samples(TASKS[name], size, seed)
+    order = np.random.default_rng(seed + 1).permutation(size)
+    shuffled = numbers(metrics(TASKS[name], labels[order], outputs[order]))
+    assert shuffled == pytest.approx(numbers(metrics(TASKS[name], labels, outputs)), **SAME)
+
+
+@laws
+@given(cases, st.integers(2, 4))
+def test_a_data_set_repeated_changes_nothing(case: tuple[str, int, int], times: int) -> None:
+    name, size, seed = case
+    labels, outputs = samples(TASKS[name], size, seed)
+    repeated = numbers(metrics(TASKS[name], np.tile(labels, times), np.tile(outputs, (times, 1))))
+    assert repeated == pytest.approx(numbers(metrics(TASKS[name], labels, outputs)), **SAME)
+
+
+@laws
+@given(cases)
+def test_resampled_metrics_are_the_metrics_of_the_resampled_data(case: tuple[str, int, int]) -> None:
+    name, size, seed = case
+    labels, outputs = samples(TASKS[name], size, seed)
+    indices = np.random.default_rng(seed + 1).integers(0, size, (5, size))
+    resampled = resampled_metrics(TASKS[name], labels, outputs, indices)
+    for row, chosen in enumerate(indices):
+        direct = numbers(metrics(TASKS[name], labels[chosen], outputs[chosen]))
+        assert {metric: values[row] for metric, values in resampled.items()} == pytest.approx(direct, **SAME)
+
+
+@laws
+@given(cases, st.sampled_from([0.01, 0.3, 7.0, 100.0]))
+def test_the_scale_of_the_weights_changes_nothing(case: tuple[str, int, int], factor: float) -> None:
+    name, size, seed = case
+    prepared = prepare_metrics(TASKS[name], *samples(TASKS[name], size, seed))
+    weights = np.random.default_rng(seed).uniform(0.1, 1.0, (3, size))
+    scaled, plain = prepared(factor * weights), prepared(weights)
+    for metric in plain:
+        assert scaled[metric] == pytest.approx(plain[metric], **SAME)
+
+
+@laws
+@given(cases)
+def test_a_sample_without_weight_does_not_exist(case: tuple[str, int, int]) -> None:
+    name, size, seed = case
+    labels, outputs = samples(TASKS[name], size + 1, seed)
+    weights = np.ones((1, size + 1))
+    weights[0, -1] = 0.0
+    without = prepare_metrics(TASKS[name], labels, outputs)(weights)
+    expected = numbers(metrics(TASKS[name], labels[:-1], outputs[:-1]))
+    assert {metric: values[0] for metric, values in without.items()} == pytest.approx(expected, **SAME)
+
+
+@laws
+@given(cases)
+def test_no_weight_at_all_leaves_every_metric_undefined(case: tuple[str, int, int]) -> None:
+    name, size, seed = case
+    prepared = prepare_metrics(TASKS[name], *samples(TASKS[name], size, seed))
+    assert all(np.isnan(value).all() for value in prepared(np.zeros((2, size))).values())
+
+
+@laws
+@given(st.integers(3, 30), st.integers(0, 10**6), st.integers(1, 20))
+def test_shifting_every_prediction_beyond_the_labels_adds_the_shift_to_the_error(
+    size: int, seed: int, shift: int
+) -> None:
+    labels, outputs = samples(TASKS["plain"], size, seed)
+    above = labels + np.abs(outputs[:, 0] - labels)
+    before = regression_metrics(labels, above, "plain")["mae"]
+    after = regression_metrics(labels, above + shift, "plain")["mae"]
+    assert after == pytest.approx(before + shift)
+
+
+@laws
+@given(st.integers(5, 30), st.integers(0, 10**6), st.integers(1, 200), st.integers(-50, 50))
+def test_correlation_and_area_ignore_a_rising_linear_map_of_the_predictions(
+    size: int, seed: int, slope: int, shift: int
+) -> None:
+    labels, outputs = samples(TASKS["plain"], size, seed)
+    before = regression_metrics(labels, outputs[:, 0], "plain", midpoint=5.0)
+    # Whole numbers keep ties tied.
+    after = regression_metrics(labels, np.round(10 * outputs[:, 0]) * slope + shift, "plain", midpoint=5.0)
+    for name in ("corr", "auc_midpoint"):
+        assert numbers(after)[name] == pytest.approx(numbers(before)[name], **SAME), name
+
+
+@laws
+@given(st.integers(5, 30), st.integers(0, 10**6))
+def test_negated_predictions_negate_the_correlation_and_mirror_the_area(size: int, seed: int) -> None:
+    labels, outputs = samples(TASKS["plain"], size, seed)
+    before = regression_metrics(labels, outputs[:, 0], "plain", midpoint=5.0)
+    after = regression_metrics(labels, -outputs[:, 0], "plain", midpoint=5.0)
+    assert numbers(after)["corr"] == pytest.approx(-numbers(before)["corr"], **SAME)
+    assert numbers(after)["auc_midpoint"] == pytest.approx(1.0 - numbers(before)["auc_midpoint"], **SAME)
+
+
+@laws
+@given(cases)
+def test_perfect_predictions_score_perfectly_wherever_the_metric_is_defined(
+    case: tuple[str, int, int],
+) -> None:
+    name, size, seed = case
+    labels, _ = samples(TASKS[name], size, seed)
+    outputs = 5.0 * np.eye(3)[labels] if name == "classification" else labels[:, None]
+    for metric, value in metrics(TASKS[name], labels, outputs).items():
+        assert value is None or value == pytest.approx(0.0 if metric == "mae" else 1.0), metric
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e6])
+def test_correlation_keeps_its_digits_far_from_zero(offset: float) -> None:
+    generator = np.random.default_rng(0)
+    labels, predictions = generator.normal(size=(2, 500)) * 10.0
+    near = correlation(labels, predictions)(np.ones((1, 500)))
+    far = correlation(labels, predictions + offset)(np.ones((1, 500)))
+    assert far == pytest.approx(near, rel=1e-8)
+
+
+def test_a_resample_of_one_repeated_sample_has_no_correlation() -> None:
+    labels, predictions = np.array([0.1, 0.7, 2.3]), np.array([0.3, 0.9, 0.1])
+    weights = resample_counts(np.array([[0, 0, 0], [1, 1, 1], [0, 1, 2]]), 3)
+    assert np.isnan(correlation(labels, predictions)(weights)).tolist() == [True, True, False]
+
+
+def test_a_mean_of_metrics_leaves_out_the_undefined_ones_row_by_row() -> None:
+    first = WeightedMean(np.array([1.0, 2.0]), np.array([True, False]))
+    second = WeightedMean(np.array([3.0, 5.0]))
+    weights = np.array([[1.0, 1.0], [0.0, 1.0], [0.0, 0.0]])
+    np.testing.assert_array_equal(mean_of_defined([first, second])(weights), [2.5, 5.0, np.nan])
