@@ -44,7 +44,7 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Recompute a run's predictions from its weights and state every metric with its interval."""
-    from qinn.evaluation.metrics import METRICS
+    from qinn.evaluation.conventions import METRICS
     from qinn.experiment.evaluation import evaluate_run
 
     result = evaluate_run(run, split=split, store=store)
@@ -203,7 +203,7 @@ def demo(
 
 
 def _show_run(finished: Any, as_json: bool) -> None:
-    from qinn.evaluation.metrics import METRICS
+    from qinn.evaluation.conventions import METRICS
     from qinn.experiment.folder import read_json
 
     summary, metrics = finished.summary(), read_json(finished.metrics_file)
@@ -222,7 +222,7 @@ def _show_run(finished: Any, as_json: bool) -> None:
 
 
 def _show_comparison(content: dict[str, Any], folder: Path, as_json: bool) -> None:
-    from qinn.evaluation.metrics import METRICS
+    from qinn.evaluation.conventions import METRICS
     from qinn.experiment.comparison import format_cell, shown_metrics, task_of
 
     if as_json:

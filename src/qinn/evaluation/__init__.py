@@ -1,1 +1,1 @@
-"""Predictions, metrics and statistics."""
+"""How good predictions are, and how sure one can be of it."""

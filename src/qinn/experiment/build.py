@@ -15,14 +15,16 @@ from qinn.model.baselines import BASELINES, Concatenation, Constant, count_param
 from qinn.model.encoders import Encoders
 from qinn.model.fusion import LinearMapFusion, QuantumFusion
 from qinn.model.network import QiNN
-from qinn.quantum.evolution.channel import ExactChannel
-from qinn.quantum.evolution.gumbel import GumbelJumps
-from qinn.quantum.evolution.heisenberg import Heisenberg
-from qinn.quantum.evolution.interface import Evolution
-from qinn.quantum.evolution.jumps import QuantumJumps
-from qinn.quantum.evolution.none import NoEvolution
-from qinn.quantum.evolution.unitary import Unitary
-from qinn.quantum.operators import LearnableLindbladian
+from qinn.quantum import (
+    Evolution,
+    ExactChannel,
+    GumbelJumps,
+    Heisenberg,
+    LearnableLindbladian,
+    NoEvolution,
+    QuantumJumps,
+    Unitary,
+)
 
 _WIDEST = 2048
 _EVALUATION_SEED = 20251027

@@ -10,7 +10,7 @@ import numpy as np
 
 from qinn.data.store import Store
 from qinn.errors import CheckpointError, DataError
-from qinn.evaluation.metrics import METRICS
+from qinn.evaluation.conventions import METRICS
 from qinn.evaluation.statistics import bootstrap_intervals, holm_correction, paired_test, summarize_seeds
 from qinn.experiment import provenance
 from qinn.experiment.config import ExperimentConfig, parse_config, slug

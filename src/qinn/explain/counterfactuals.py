@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from qinn.model.fusion import QuantumFusion
 from qinn.model.network import QiNN
-from qinn.quantum.evolution.none import NoEvolution
+from qinn.quantum import NoEvolution
 from qinn.records import Batch
 
 

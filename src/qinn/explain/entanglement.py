@@ -6,9 +6,14 @@ from torch import Tensor
 
 from qinn.model.fusion import QuantumFusion
 from qinn.model.network import QiNN
-from qinn.quantum.entanglement import cuts, entanglement_entropies, mutual_information
-from qinn.quantum.evolution.jumps import QuantumJumps
-from qinn.quantum.states import PureEnsemble, State
+from qinn.quantum import (
+    PureEnsemble,
+    QuantumJumps,
+    State,
+    cuts,
+    entanglement_entropies,
+    mutual_information,
+)
 from qinn.records import Batch
 
 _UNRAVELLING_SEED = 20251027
@@ -26,21 +31,6 @@ def cut_names(modalities: tuple[str, ...]) -> tuple[str, ...]:
         rest = [name for index, name in enumerate(modalities) if index not in part]
         names.append(f"{'+'.join(modalities[index] for index in part)} | {'+'.join(rest)}")
     return tuple(names)
-
-
-def maximum_entropies(dims: tuple[int, ...]) -> Float[Tensor, "cut"]:
-    """Return the largest possible entanglement entropy of each cut, log₂ min(d_A, d_B), in bits.
-
-    Example:
-        >>> maximum_entropies((4, 2, 2))
-        tensor([2., 1., 1.])
-    """
-    maxima = []
-    for part in cuts(len(dims)):
-        inside = torch.tensor([dims[index] for index in part]).prod()
-        outside = torch.tensor(dims).prod() // inside
-        maxima.append(torch.minimum(inside, outside).float().log2())
-    return torch.stack(maxima) if maxima else torch.zeros(0)
 
 
 def pair_names(modalities: tuple[str, ...]) -> tuple[str, ...]:

@@ -8,12 +8,12 @@ from qinn.data.splits import Subset
 from qinn.explain.counterfactuals import counterfactual_outputs
 from qinn.explain.entanglement import (
     cut_names,
-    maximum_entropies,
     pair_names,
     pairwise_mutual_information,
     trajectory_entropies,
 )
 from qinn.model.network import QiNN
+from qinn.quantum import maximum_entropies
 from qinn.records import Batch, Explanation
 
 
@@ -38,7 +38,7 @@ def explain_batch(model: nn.Module, batch: Batch, *, num_trajectories: int = 32)
         cuts=cut_names(names),
         entropy=None if entropies is None else entropies.mean(1),
         entropy_per_trajectory=entropies,
-        entropy_maximum=maximum_entropies(tuple(model.fusion.dims.values())),
+        entropy_maximum=torch.tensor(maximum_entropies(tuple(model.fusion.dims.values()))),
         pairs=pair_names(names),
         mutual_information=pairwise_mutual_information(model, batch),
         counterfactuals=counterfactuals,

@@ -6,13 +6,22 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
-from qinn.quantum.densities import density_of, maximally_mixed, product_density
-from qinn.quantum.evolution.gumbel import GumbelJumps
-from qinn.quantum.evolution.interface import Evolution
-from qinn.quantum.evolution.jumps import QuantumJumps
-from qinn.quantum.kets import amplitude_phase, product
-from qinn.quantum.operators import LearnableLindbladian, Lindbladian
-from qinn.quantum.states import MixedState, PureEnsemble, State
+from qinn.quantum import (
+    Evolution,
+    GumbelJumps,
+    LearnableLindbladian,
+    Lindbladian,
+    MixedState,
+    PureEnsemble,
+    QuantumJumps,
+    State,
+    amplitude_phase,
+    density_of,
+    maximally_mixed,
+    normalize,
+    product,
+    product_density,
+)
 from qinn.records import JointState, ModalityStates
 
 
@@ -89,9 +98,9 @@ class QuantumFusion(nn.Module):
     def initial_state(self, states: ModalityStates, evolution: Evolution) -> State:
         """Return the separable state before the evolution, with absent factors maximally mixed."""
         if bool(states.present.all()):
-            return PureEnsemble.of(product(states.kets))
+            return PureEnsemble(product(states.kets)[:, None])
         if isinstance(evolution, QuantumJumps | GumbelJumps):
-            return PureEnsemble.from_kets(self._unravel(states, evolution.num_trajectories))
+            return PureEnsemble(self._unravel(states, evolution.num_trajectories))
         return MixedState(
             product_density(
                 [
@@ -150,6 +159,5 @@ class LinearMapFusion(nn.Module):
         )
         joint = product(kets)
         weight = torch.complex(self.weight[0], self.weight[1]).to(joint.dtype)
-        mapped = joint @ weight.mT
-        norm = torch.linalg.vector_norm(mapped, dim=-1, keepdim=True).clamp_min(1e-12)
-        return JointState(states.names, states.dims, PureEnsemble.of(mapped / norm), joint)
+        mapped = normalize(joint @ weight.mT)
+        return JointState(states.names, states.dims, PureEnsemble(mapped[:, None]), joint)

@@ -7,8 +7,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 from qinn.model.standardization import OutputScale
-from qinn.quantum.estimators import score_surrogate
-from qinn.quantum.measurement import measurement_vectors_from
+from qinn.quantum import measurement_vectors_from, score_surrogate
 from qinn.records import JointState, Prediction
 
 HeadKind = Literal["linear", "mlp"]

@@ -18,7 +18,7 @@ from torch import nn
 from qinn.data.batching import BatchLoader
 from qinn.data.splits import Development
 from qinn.errors import ArgumentError, CheckpointError
-from qinn.evaluation.metrics import METRICS
+from qinn.evaluation.conventions import METRICS
 from qinn.model.standardization import set_training_statistics
 from qinn.records import Task
 from qinn.training.module import TrainingModule
@@ -103,7 +103,7 @@ def fit(
     monitor, mode = _monitor(options, task)
     train = development.train
     statistics = {
-        name: (torch.as_tensor(value.mean).float(), torch.as_tensor(value.deviation).float())
+        name: (torch.as_tensor(value.mean).float(), torch.as_tensor(value.sd).float())
         for name, value in train.statistics().items()
     }
     set_training_statistics(model, statistics, torch.as_tensor(train.labels))
@@ -193,7 +193,7 @@ def _monitor(options: FitOptions, task: Task) -> tuple[str, str]:
         raise ArgumentError(
             f"Argument `monitor` must be `loss` or one of {sorted(METRICS)}, but it is `{options.monitor}`."
         )
-    return f"valid_{options.monitor}", "max" if METRICS[options.monitor].higher_is_better else "min"
+    return f"valid_{options.monitor}", "max" if METRICS[options.monitor].direction == "higher" else "min"
 
 
 def _write_history(path: Path, rows: list[dict[str, float]]) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from qinn.errors import ArgumentError
-from qinn.quantum.estimators import score_surrogate
+from qinn.quantum import score_surrogate
 from qinn.records import Prediction, Task
 
 LossKind = Literal["l1", "mse", "huber", "cross_entropy"]

@@ -1,1 +1,8 @@
 """Ways to run the same open-system dynamics, behind one interface."""
+
+from qinn.quantum.evolution.exact import ExactChannel, Heisenberg, NoEvolution, Unitary
+from qinn.quantum.evolution.gumbel import GumbelJumps
+from qinn.quantum.evolution.interface import Evolution
+from qinn.quantum.evolution.jumps import QuantumJumps
+
+__all__ = ["Evolution", "ExactChannel", "GumbelJumps", "Heisenberg", "NoEvolution", "QuantumJumps", "Unitary"]

@@ -1,0 +1,51 @@
+"""Unbiased gradients through sampled trajectories."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from qinn.errors import ArgumentError
+
+
+def score_surrogate(
+    values: Float[Tensor, "..."], log_likelihood: Float[Tensor, "*batch trajectory"]
+) -> Float[Tensor, "..."]:
+    """Return ``values`` unchanged, but such that the gradient of their mean over trajectories is unbiased.
+
+    S_m = v_m + (v_m − b_m) log p_m with v and b detached in the second term, b_m = mean of v over the other
+    trajectories of the same sample (0 if there is only one). Each trajectory must have been drawn
+    independently.
+
+    Args:
+        values: One number (or several) per trajectory, (*batch, trajectory, *rest): losses, probabilities,
+            scores.
+        log_likelihood: Log-likelihood of each trajectory's record, `State.log_likelihood`.
+
+    Returns:
+        A tensor equal to ``values`` in value; take any mean or sum over it, then call ``backward``.
+
+    Raises:
+        ArgumentError: If the leading axes differ.
+
+    Source: R. J. Williams, Machine Learning 8 (1992) 229; leave-one-out baseline: W. Kool et al., ICLR
+        workshop 2019.
+
+    Example:
+        >>> import torch
+        >>> theta = torch.zeros(2, requires_grad=True)
+        >>> surrogate = score_surrogate(torch.tensor([1.0, 3.0]), theta - theta.detach())
+        >>> surrogate.mean().backward()
+        >>> surrogate.tolist(), theta.grad
+        ([1.0, 3.0], tensor([-1.,  1.]))
+    """
+    axis = log_likelihood.ndim - 1
+    if values.shape[: axis + 1] != log_likelihood.shape:
+        raise ArgumentError(
+            f"Argument `values` must begin with the axes {tuple(log_likelihood.shape)} of `log_likelihood`, but has "
+            f"shape {tuple(values.shape)}."
+        )
+    fixed = values.detach()
+    num_trajectories = log_likelihood.shape[-1]
+    if num_trajectories > 1:
+        fixed = (fixed - fixed.mean(axis, keepdim=True)) * (num_trajectories / (num_trajectories - 1))
+    score = log_likelihood - log_likelihood.detach()
+    return values + fixed * score.reshape(*score.shape, *[1] * (values.ndim - score.ndim))

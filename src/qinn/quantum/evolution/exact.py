@@ -1,0 +1,133 @@
+"""Deterministic evolutions: none at all, unitary, the exact channel, and its Heisenberg picture."""
+
+from dataclasses import dataclass
+from typing import final
+
+from qinn.errors import ArgumentError
+from qinn.quantum.evolution.interface import Evolution
+from qinn.quantum.operators import Lindbladian
+from qinn.quantum.propagation import propagate_densities, propagate_unitarily
+from qinn.quantum.states import HeisenbergState, MixedState, PureEnsemble
+
+
+@final
+@dataclass(frozen=True)
+class NoEvolution(Evolution):
+    """The initial state itself: the baseline without dynamics. Ignores H, L_k, time and steps.
+
+    Source: own.
+
+    Example:
+        >>> NoEvolution()
+        NoEvolution()
+    """
+
+    def _evolve(
+        self, initial: PureEnsemble | MixedState, lindbladian: Lindbladian, time: float, steps: int
+    ) -> PureEnsemble | MixedState:
+        return initial
+
+
+@final
+@dataclass(frozen=True)
+class Unitary(Evolution):
+    """Coherent dynamics exp(−iHT) alone: **the jump operators are ignored**, and so are the steps (exact at any).
+
+    Pure states stay pure, mixed states stay mixed.
+
+    Source: P (the baseline that the paper criticises).
+
+    Example:
+        >>> import torch
+        >>> from qinn.quantum.operators import pauli
+        >>> flip = Lindbladian(pauli("X"), torch.zeros(0, 2, 2) + 0j)
+        >>> state = Unitary().evolve(PureEnsemble(torch.tensor([[1, 0j]])), flip, time=1.5707963, steps=1)
+        >>> state.probabilities(torch.eye(2) + 0j).round(decimals=5)
+        tensor([[0., 1.]])
+    """
+
+    def _evolve(
+        self, initial: PureEnsemble | MixedState, lindbladian: Lindbladian, time: float, steps: int
+    ) -> PureEnsemble | MixedState:
+        hamiltonian = lindbladian.hamiltonian
+        if isinstance(initial, PureEnsemble):
+            kets = propagate_unitarily(hamiltonian, initial.kets, time)
+            return PureEnsemble(kets, initial.log_likelihood, initial.record)
+        # Rows of Mᵀ are the columns of M: first Uρ, then (Uρ)U† = (U(Uρ)†)†.
+        half = propagate_unitarily(hamiltonian, initial.density_matrix.mT, time).mT
+        return MixedState(propagate_unitarily(hamiltonian, half.conj(), time).conj())
+
+
+def _check_tolerance(tolerance: float | None) -> None:
+    if tolerance is not None and not 0 < tolerance < 1:
+        raise ArgumentError(f"Argument `tolerance` must be between 0 and 1, or None, but it is {tolerance}.")
+
+
+@final
+@dataclass(frozen=True)
+class ExactChannel(Evolution):
+    """The exact average over all trajectories, on density matrices (Schrödinger picture); ignores the steps.
+
+    A pure ensemble is averaged over its trajectories first.
+
+    Args:
+        tolerance: Largest error relative to the Hilbert–Schmidt norm; 1e-6 (complex64) or 1e-12 (complex128)
+            if None.
+
+    Raises:
+        ArgumentError: If the tolerance is not between 0 and 1.
+
+    Source: P (dissipative dynamics); O (Chebyshev action of the generator, matrix exponential for D ≤ 8).
+
+    Example:
+        >>> import torch
+        >>> decay = Lindbladian(torch.zeros(2, 2) + 0j, torch.tensor([[[0, 1], [0, 0]]]) + 0j)
+        >>> state = ExactChannel().evolve(PureEnsemble(torch.tensor([[0j, 1]])), decay, time=0.6931472,
+        steps=1)
+        >>> state.density().diagonal().real.round(decimals=5)
+        tensor([0.5000, 0.5000])
+    """
+
+    tolerance: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_tolerance(self.tolerance)
+
+    def _evolve(
+        self, initial: PureEnsemble | MixedState, lindbladian: Lindbladian, time: float, steps: int
+    ) -> MixedState:
+        return MixedState(propagate_densities(lindbladian, initial.density(), time, self.tolerance))
+
+
+@final
+@dataclass(frozen=True)
+class Heisenberg(Evolution):
+    """The exact average, for measurement probabilities only: observables are evolved backwards, once per batch.
+
+    Exact for everything linear in the density; ignores the steps.
+
+    Args:
+        tolerance: Largest error relative to an observable's Hilbert–Schmidt norm; 1e-6 or 1e-12 if None.
+
+    Raises:
+        ArgumentError: If the tolerance is not between 0 and 1.
+
+    Source: O (Heisenberg picture).
+
+    Example:
+        >>> import torch
+        >>> decay = Lindbladian(torch.zeros(2, 2) + 0j, torch.tensor([[[0, 1], [0, 0]]]) + 0j)
+        >>> state = Heisenberg().evolve(PureEnsemble(torch.tensor([[0j, 1]])), decay, time=0.6931472, steps=1)
+        >>> state.probabilities(torch.eye(2) + 0j).round(decimals=5)
+        tensor([[0.5000, 0.5000]])
+    """
+
+    tolerance: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_tolerance(self.tolerance)
+
+    def _evolve(
+        self, initial: PureEnsemble | MixedState, lindbladian: Lindbladian, time: float, steps: int
+    ) -> HeisenbergState:
+        return HeisenbergState(initial, lindbladian, time, self.tolerance)

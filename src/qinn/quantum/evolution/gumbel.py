@@ -1,0 +1,94 @@
+"""Relaxed quantum jumps: a biased gradient by straight-through Gumbel softmax, for comparison."""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from qinn.errors import ArgumentError
+from qinn.quantum.evolution.interface import Evolution
+from qinn.quantum.evolution.jumps import UniformSource, trajectories_of
+from qinn.quantum.kets import squared_norm
+from qinn.quantum.operators import Lindbladian
+from qinn.quantum.states import MixedState, PureEnsemble, check_normalized
+
+
+@final
+@dataclass(frozen=True, repr=False)
+class GumbelJumps(Evolution):
+    """BIASED: quantum jumps on a fixed grid with a relaxed gradient (straight-through Gumbel softmax).
+
+    Time is cut into ``steps`` equal steps. In each, the branches "no jump" (probability ‖e^{Jτ}ψ‖²) and
+    "jump k at the end of the step" (the rest, ∝ ‖L_k e^{Jτ}ψ‖²) compete; the forward pass takes one branch, the backward pass
+    differentiates a softmax mixture of all. **The gradient is biased at any temperature, and the states
+    carry a step error of order τ** (at most one jump per step); use `QuantumJumps` unless this is what you
+    study.
+
+    Args:
+        num_trajectories: M per sample.
+        temperature: Temperature of the softmax, > 0.
+        seed: As for `QuantumJumps`.
+
+    Raises:
+        ArgumentError: If an option is impossible, or the initial state does not fit.
+
+    Source: E. Jang, S. Gu, B. Poole, ICLR 2017; own application.
+
+    Example:
+        >>> GumbelJumps(num_trajectories=2, temperature=0.5)
+        GumbelJumps(BIASED relaxed gradient, num_trajectories=2, temperature=0.5, seed=None)
+    """
+
+    num_trajectories: int
+    temperature: float = 1.0
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_trajectories < 1:
+            raise ArgumentError(
+                f"Argument `num_trajectories` must be at least 1, but it is {self.num_trajectories}."
+            )
+        if not 0 < self.temperature < float("inf"):
+            raise ArgumentError(f"Argument `temperature` must be positive, but it is {self.temperature}.")
+
+    def __repr__(self) -> str:
+        return (
+            f"GumbelJumps(BIASED relaxed gradient, num_trajectories={self.num_trajectories}, "
+            f"temperature={self.temperature}, seed={self.seed})"
+        )
+
+    def _evolve(
+        self, initial: PureEnsemble | MixedState, lindbladian: Lindbladian, time: float, steps: int
+    ) -> PureEnsemble:
+        initial = trajectories_of(initial, self.num_trajectories)
+        check_normalized(initial.kets)
+        if time == 0:
+            return initial
+        step = torch.linalg.matrix_exp(lindbladian.no_jump_generator * (time / steps)).mT
+        jump_rows = lindbladian.jump_operators.mT
+        uniforms = UniformSource(self.num_trajectories, self.seed)
+        kets = initial.kets.reshape(-1, initial.dim)
+        rows = torch.arange(len(kets), device=kets.device)
+        for _ in range(steps):
+            kets = self._step(kets, step, jump_rows, uniforms.draw(rows, len(jump_rows) + 1))
+        return PureEnsemble(kets.reshape(*initial.kets.shape), initial.log_likelihood)
+
+    def _step(self, kets: Tensor, step: Tensor, jump_rows: Tensor, uniforms: Tensor) -> Tensor:
+        flowed = kets @ step
+        jumped = torch.einsum("rd,kde->rke", flowed, jump_rows)
+        survival = squared_norm(flowed)
+        weights = squared_norm(jumped)
+        tiny = torch.finfo(survival.dtype).tiny
+        shares = weights / weights.sum(-1, keepdim=True).clamp(min=tiny)
+        chances = torch.cat([survival[:, None], (1 - survival).clamp(min=0)[:, None] * shares], -1)
+        noise = -(-uniforms.log()).log().to(chances.dtype)
+        # A branch of probability 0 keeps a finite logarithm, and is never the largest.
+        logits = chances.clamp(min=tiny).log() + noise
+        soft = (logits / self.temperature).softmax(-1)
+        hard = torch.zeros_like(soft).scatter(-1, logits.argmax(-1, keepdim=True), 1.0)
+        choice = hard + soft - soft.detach()
+        branches = torch.cat([flowed[:, None], jumped], 1)
+        norms = torch.cat([survival[:, None], weights], -1).clamp(min=tiny).sqrt()
+        mixed = (choice[..., None] * branches / norms[..., None]).sum(1)
+        return mixed / squared_norm(mixed).sqrt()[:, None]

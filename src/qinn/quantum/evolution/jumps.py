@@ -1,0 +1,246 @@
+"""Quantum-jump trajectories in continuous time, with an unbiased gradient."""
+
+from dataclasses import dataclass
+from typing import Literal, final
+
+import torch
+from torch import Tensor
+
+from qinn.errors import ArgumentError
+from qinn.quantum.evolution.interface import Evolution
+from qinn.quantum.evolution.waiting_times import find_waiting_times, no_jump_flow
+from qinn.quantum.kets import squared_norm
+from qinn.quantum.operators import Lindbladian
+from qinn.quantum.states import JumpRecord, MixedState, PureEnsemble, check_normalized
+
+# A jump rate for which single trajectories make sense stays far below this.
+_MAX_JUMPS = 100_000
+
+
+@final
+@dataclass(frozen=True)
+class QuantumJumps(Evolution):
+    """Sampled quantum-jump trajectories: pure states whose average is the exact channel.
+
+    Between jumps Ψ flows with exp(Jt), J = −iH − ½ Σ L_k†L_k; its squared norm is the probability of no jump
+    so far. A jump falls when that reaches a uniform random number; channel k is taken with probability ∝
+    ‖L_kΨ‖². Jump times are found in continuous time (binary search over powers of the flow, then a
+    polynomial inside the last cell), so there is no step bias; ``steps`` only sets the coarsest grid of that
+    search. Local operators keep product states products, in every trajectory.
+
+    Gradient: kets are differentiated at a fixed record (pathwise), and ``log_likelihood`` has value 0 and
+        gradient
+    ∂ log p(record). Pass each trajectory's values through `qinn.quantum.score_surrogate` to make the sum
+    unbiased.
+
+    Args:
+        num_trajectories: M per sample. An initial ensemble of one trajectory is replicated; one of M is kept.
+        seed: None draws from torch's global generator, independently for every sample and trajectory
+            (training). An integer draws, from a private generator, numbers that all samples share, so that a
+            sample's result does not depend on its batch and every call gives the same (evaluation). Drawn on
+            the CPU: the same on any device.
+        gradient: ``"score"`` (unbiased with `score_surrogate`) or ``"pathwise"``: the log-likelihood is
+            detached, which leaves the gradient **biased** (it misses how the parameters move the jumps'
+            probabilities).
+        record: Whether to keep which jump fell when.
+
+    Raises:
+        ArgumentError: If an option is impossible; from `evolve` also for a mixed state, an ensemble of
+            another size, kets that are not of unit norm, or an absurd number of jumps.
+
+    Source: P (differentiable quantum jumps); O (waiting times, estimator); K. Mølmer, Y. Castin, J.
+        Dalibard, J. Opt. Soc. Am. B 10 (1993) 524.
+
+    Example:
+        >>> decay = Lindbladian(torch.zeros(2, 2) + 0j, torch.tensor([[[0, 1], [0, 0]]]) + 0j)
+        >>> jumps = QuantumJumps(num_trajectories=4, seed=0, record=True)
+        >>> state = jumps.evolve(PureEnsemble(torch.tensor([[0j, 1]])), decay, time=50.0, steps=1)
+        >>> state.record.num_jumps
+        tensor([1, 1, 1, 1])
+    """
+
+    num_trajectories: int
+    seed: int | None = None
+    gradient: Literal["score", "pathwise"] = "score"
+    record: bool = False
+
+    def __post_init__(self) -> None:
+        if self.num_trajectories < 1:
+            raise ArgumentError(
+                f"Argument `num_trajectories` must be at least 1, but it is {self.num_trajectories}."
+            )
+        if self.gradient not in ("score", "pathwise"):
+            raise ArgumentError(
+                f"Argument `gradient` must be `score` or `pathwise`, but it is `{self.gradient}`."
+            )
+
+    def _evolve(
+        self, initial: PureEnsemble | MixedState, lindbladian: Lindbladian, time: float, steps: int
+    ) -> PureEnsemble:
+        initial = trajectories_of(initial, self.num_trajectories)
+        check_normalized(initial.kets)
+        if time == 0 or lindbladian.dim == 0 or initial.kets.numel() == 0:
+            return _unmoved(initial, self.record)
+        batch = initial.kets.shape[:-2]
+        uniforms = UniformSource(self.num_trajectories, self.seed)
+        rows = initial.kets.reshape(-1, initial.dim)
+        run = _sample(rows, lindbladian, time, steps, uniforms)
+        norms = squared_norm(run.kets)
+        kets = run.kets / norms.sqrt()[:, None]
+        # The kets were divided by detached norms all along: the value is 0, the gradient is that of log p.
+        score = norms.log()
+        score = score - score.detach()
+        score = (
+            score.reshape(*batch, -1)
+            if self.gradient == "score"
+            else torch.zeros_like(initial.log_likelihood)
+        )
+        return PureEnsemble(
+            kets.reshape(*batch, -1, initial.dim),
+            initial.log_likelihood + score,
+            run.record(batch) if self.record else None,
+        )
+
+
+def trajectories_of(initial: PureEnsemble | MixedState, num_trajectories: int) -> PureEnsemble:
+    """Return an ensemble of exactly ``num_trajectories`` trajectories, replicating a single one.
+
+    Args:
+        initial: The state to unravel.
+        num_trajectories: M.
+
+    Returns:
+        The ensemble.
+
+    Raises:
+        ArgumentError: If the state is mixed, or has another number of trajectories than 1 or M.
+    """
+    if isinstance(initial, MixedState):
+        raise ArgumentError(
+            "Argument `initial` must be a pure ensemble for quantum jumps, but it is a mixed state; use `ExactChannel` "
+            "or `Heisenberg`, or draw one ket per trajectory from the mixture and pass them as a `PureEnsemble`."
+        )
+    if initial.num_trajectories not in (1, num_trajectories):
+        raise ArgumentError(
+            f"Argument `initial` must have 1 or {num_trajectories} trajectories, but it has "
+            f"{initial.num_trajectories}; set `num_trajectories` to that number."
+        )
+    if initial.num_trajectories == num_trajectories:
+        return initial
+    kets = initial.kets.expand(*initial.kets.shape[:-2], num_trajectories, initial.dim)
+    return PureEnsemble(kets, initial.log_likelihood.expand(kets.shape[:-1]))
+
+
+class UniformSource:
+    """Uniform random numbers for rows of (sample, trajectory), drawn in double precision on the CPU.
+
+    Args:
+        num_trajectories: M; row r belongs to trajectory r mod M.
+        seed: None for independent numbers from the global generator, or a seed for numbers shared by all
+            samples.
+
+    Example:
+        >>> UniformSource(2, seed=0).draw(torch.tensor([0, 2]), 1).diff(dim=0).item()
+        0.0
+    """
+
+    def __init__(self, num_trajectories: int, seed: int | None) -> None:
+        self._num_trajectories = num_trajectories
+        self._generator = None if seed is None else torch.Generator().manual_seed(seed)
+
+    def draw(self, rows: Tensor, count: int) -> Tensor:
+        """Draw ``count`` numbers in (0, 1) for each of the rows.
+
+        Args:
+            rows: Row indices.
+            count: Numbers per row.
+
+        Returns:
+            Float64 tensor (row, count) on the device of ``rows``.
+        """
+        size = len(rows) if self._generator is None else self._num_trajectories
+        numbers = torch.rand(size, count, dtype=torch.float64, generator=self._generator).clamp(min=2.0**-54)
+        numbers = numbers.to(rows.device)
+        return numbers if self._generator is None else numbers[rows % self._num_trajectories]
+
+
+def _unmoved(initial: PureEnsemble, record: bool) -> PureEnsemble:
+    if not record:
+        return PureEnsemble(initial.kets, initial.log_likelihood)
+    shape, device = (*initial.kets.shape[:-1], 0), initial.kets.device
+    empty = JumpRecord(
+        torch.zeros(shape, dtype=torch.int64, device=device),
+        torch.zeros(shape, dtype=torch.float64, device=device),
+    )
+    return PureEnsemble(initial.kets, initial.log_likelihood, empty)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Final rows, of norm one but differentiable as unnormalised ones, and each round's jumps."""
+
+    kets: Tensor
+    rounds: list[tuple[Tensor, Tensor, Tensor]]
+
+    def record(self, batch: torch.Size) -> JumpRecord:
+        num_rows, num_rounds, device = len(self.kets), len(self.rounds), self.kets.device
+        channels = torch.full((num_rows, num_rounds), -1, dtype=torch.int64, device=device)
+        times = torch.full((num_rows, num_rounds), torch.nan, dtype=torch.float64, device=device)
+        for number, (rows, channel, time) in enumerate(self.rounds):
+            channels[rows, number] = channel
+            times[rows, number] = time
+        shape = (*batch, num_rows // max(batch.numel(), 1), num_rounds)
+        return JumpRecord(channels.reshape(shape), times.reshape(shape))
+
+
+def _sample(kets: Tensor, lindbladian: Lindbladian, time: float, steps: int, uniforms: UniformSource) -> _Run:
+    """Run every row to the end: one round of waiting time and jump after the other, on the rows still running."""
+    flow = no_jump_flow(lindbladian, time, steps)
+    fixed_flow = flow.detach()
+    jump_rows = lindbladian.jump_operators.mT
+    differentiable = torch.is_grad_enabled() and (kets.requires_grad or flow.generator.requires_grad)
+    running = torch.arange(len(kets), device=kets.device)
+    remaining = torch.full((len(kets),), time, dtype=torch.float64, device=kets.device)
+    finished_kets, finished_rows, rounds = [], [], []
+    while len(running) > 0:
+        if len(rounds) > _MAX_JUMPS:
+            raise ArgumentError(
+                f"Argument `lindbladian` must have jump rates for which trajectories make sense, but a trajectory has "
+                f"more than {_MAX_JUMPS} jumps; lower the rates or the time, or use `ExactChannel`."
+            )
+        numbers = uniforms.draw(running, 2)
+        found = find_waiting_times(fixed_flow, kets.detach(), remaining, numbers[:, 0])
+        # Only the accepted products are repeated with gradients, at the times already found.
+        kets = flow.advance(kets, found.accepted, found.rest) if differentiable else found.kets
+        kets = kets / squared_norm(found.kets).sqrt()[:, None]
+        ended, jumped = (~found.jumps).nonzero()[:, 0], found.jumps.nonzero()[:, 0]
+        finished_kets.append(kets.index_select(0, ended))
+        finished_rows.append(running[ended])
+        if len(jumped) == 0:
+            break
+        running, remaining = running[jumped], (remaining - found.elapsed)[jumped].clamp(min=0)
+        kets, channels = _jump(kets.index_select(0, jumped), jump_rows, numbers[jumped, 1])
+        rounds.append((running, channels, time - remaining))
+    order = torch.cat(finished_rows).argsort()
+    return _Run(torch.cat(finished_kets).index_select(0, order), rounds)
+
+
+def _jump(kets: Tensor, jump_rows: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+    """Choose a channel for each row by ‖L_kψ‖² and apply it; the result is divided by its detached norm."""
+    num_jumps, dim, _ = jump_rows.shape
+    with torch.no_grad():
+        stacked = jump_rows.detach().permute(1, 0, 2).reshape(dim, -1)
+        candidates = (kets.detach() @ stacked).reshape(len(kets), num_jumps, dim)
+        cumulative = squared_norm(candidates).double().cumsum(-1)
+        channels = (cumulative < uniforms[:, None] * cumulative[:, -1:]).sum(-1).clamp(max=num_jumps - 1)
+    if not (kets.requires_grad or jump_rows.requires_grad) or not torch.is_grad_enabled():
+        jumped = candidates[torch.arange(len(kets), device=kets.device), channels]
+        return jumped / squared_norm(jumped).sqrt()[:, None], channels
+    groups = [(channels == channel).nonzero()[:, 0] for channel in range(num_jumps)]
+    parts = [
+        kets.index_select(0, rows) @ operator
+        for rows, operator in zip(groups, jump_rows, strict=True)
+        if len(rows) > 0
+    ]
+    jumped = torch.cat(parts).index_select(0, torch.cat(groups).argsort())
+    return jumped / squared_norm(jumped.detach()).sqrt()[:, None], channels
