@@ -1,0 +1,100 @@
+"""What every figure shares: palette, style, an empty figure, its SVG text, and rows of distributions."""
+
+import html
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from qinn.errors import ArgumentError
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe–Ito colours, the most distinct first."""
+
+BLUE, VERMILLION = PALETTE[:2]
+GREY = "#666666"
+
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9.0,
+    "axes.titlesize": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8.0,
+    "lines.linewidth": 1.4,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "qinn",
+}
+
+MOST_DOTS = 200
+"""Samples drawn per row of a distribution; the bars are of all samples."""
+
+READING = "dots: samples; diamond: median; bars: middle 50 % and 90 %"
+"""How to read a row of a distribution, for the title."""
+
+
+def new_figure(width: float, height: float, panels: int = 1) -> tuple[Figure, list[Axes]]:
+    """An empty figure with panels side by side; sizes in inches."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasSVG(figure)
+    return figure, list(figure.subplots(1, panels, squeeze=False, sharey=panels > 1)[0])
+
+
+def to_svg(figure: Figure, description: str) -> str:
+    """The figure as an SVG element that can stand inside a page."""
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    element = text.getvalue()
+    element = element[element.index("<svg") :]
+    return element.replace("<svg", f'<svg role="img" aria-label="{html.escape(description)}"', 1)
+
+
+def require(condition: bool, message: str) -> None:
+    """Refuse what cannot be drawn."""
+    if not condition:
+        raise ArgumentError(message)
+
+
+def check_columns(name: str, values: np.ndarray, names: Sequence[str]) -> None:
+    """Refuse an array that does not hold samples × names."""
+    require(
+        values.ndim == 2 and len(values) > 0 and len(names) > 0 and values.shape[1] == len(names),
+        f"Argument `{name}` must have shape (n, {len(names)}), one column per name and n ≥ 1, "
+        f"but its shape is {values.shape}.",
+    )
+
+
+def draw_distributions(axes: Axes, names: Sequence[str], columns: np.ndarray) -> None:
+    """One row per name: the samples as points, 5–95 % thin, 25–75 % thick, the median as a mark."""
+    generator = np.random.default_rng(0)
+    shown = (
+        columns
+        if len(columns) <= MOST_DOTS
+        else columns[generator.choice(len(columns), MOST_DOTS, replace=False)]
+    )
+    for row in range(len(names)):
+        values, points = columns[:, row], shown[:, row]
+        values, points = values[np.isfinite(values)], points[np.isfinite(points)]
+        if not len(values):
+            axes.annotate(
+                "undefined", (0.02, row), xycoords=("axes fraction", "data"), va="center", color=GREY
+            )
+            continue
+        heights = row + generator.uniform(-0.28, 0.28, len(points))
+        axes.plot(points, heights, "o", color=BLUE, alpha=0.18, markersize=3, markeredgewidth=0)
+        low, first, median, third, high = np.percentile(values, [5, 25, 50, 75, 95])
+        axes.plot([low, high], [row, row], color="black", linewidth=1.0, solid_capstyle="butt")
+        axes.plot([first, third], [row, row], color="black", linewidth=4.0, solid_capstyle="butt")
+        axes.plot(median, row, "D", color="white", markeredgecolor="black", markersize=5)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(visible=False, axis="y")
