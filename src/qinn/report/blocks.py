@@ -1,0 +1,138 @@
+"""Single samples explained: prediction, entanglement and what each removal does, as small blocks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import softmax
+
+from qinn.report.explanation import ExplanationTable
+from qinn.report.results import RunResult
+from qinn.report.samples import ChosenSample
+from qinn.report.wording import number
+
+
+@dataclass(frozen=True)
+class BarRow:
+    """A quantity with a bar, and a mark across it; positions in percent of the bar's track."""
+
+    name: str
+    values: tuple[str, ...]
+    start: float
+    width: float
+    less: bool = False
+    mark: float | None = None
+
+
+@dataclass(frozen=True)
+class BarTable:
+    """A few quantities of one sample with bars; signed bars start in the middle."""
+
+    header: tuple[str, ...]
+    rows: tuple[BarRow, ...]
+    signed: bool = False
+
+
+@dataclass(frozen=True)
+class SampleBlock:
+    """Everything shown about one sample."""
+
+    id: str
+    why: str
+    text: str
+    facts: tuple[tuple[str, str], ...]
+    blocks: tuple[BarTable, ...]
+
+
+def sample_blocks(
+    run: RunResult, explanation: ExplanationTable, chosen: Sequence[ChosenSample]
+) -> list[SampleBlock]:
+    """Return what to show about the chosen samples.
+
+    Args:
+        run: The run.
+        explanation: Its explained samples.
+        chosen: Samples to show.
+
+    Returns:
+        One block per sample; all bars of one kind share one scale.
+    """
+    shifts = explanation.shifts()
+    rows = [sample.explained for sample in chosen]
+    scale = max((float(np.abs(values[rows]).max()) for values in shifts.values()), default=0.0)
+    return [
+        SampleBlock(
+            id=sample.id,
+            why="; ".join(sample.reasons),
+            text=run.texts.get(sample.id, ""),
+            facts=tuple(_facts(run, sample)),
+            blocks=tuple(
+                block
+                for block in (_entropies(explanation, sample), _removals(run, explanation, sample, scale))
+                if block.rows
+            ),
+        )
+        for sample in chosen
+    ]
+
+
+def _facts(run: RunResult, sample: ChosenSample) -> list[tuple[str, str]]:
+    label, output = run.labels[sample.row], run.outputs[sample.row]
+    spread = "" if run.spread is None else f" ± {number(float(run.spread[sample.row].max()))}"
+    if run.task.kind == "regression":
+        return [
+            ("label", number(float(label))),
+            ("prediction", f"{number(float(output[0]))}{spread}{' (over trajectories)' if spread else ''}"),
+            ("error", number(float(output[0] - label), signed=True)),
+        ]
+    probabilities = softmax(output)
+    best = int(output.argmax())
+    facts = [
+        ("label", run.task.classes[int(label)]),
+        ("prediction", f"{run.task.classes[best]}, probability {number(float(probabilities[best]))}"),
+        ("true class", f"probability {number(float(probabilities[int(label)]))}"),
+    ]
+    if spread:
+        facts.append(("spread", f"logits up to{spread} over trajectories"))
+    return facts
+
+
+def _entropies(explanation: ExplanationTable, sample: ChosenSample) -> BarTable:
+    rows = []
+    for cut, values in explanation.entropy.items():
+        value, maximum = float(values[sample.explained]), explanation.entropy_maximum[cut]
+        peak = float(explanation.entropy_peak[cut][sample.explained])
+        if maximum <= 0:
+            continue
+        rows.append(
+            BarRow(
+                cut,
+                (number(value), number(maximum)),
+                start=0.0,
+                width=_percent(value / maximum),
+                mark=_percent(peak / maximum),
+            )
+        )
+    return BarTable(("cut", "entropy (bits)", "possible"), tuple(rows))
+
+
+def _percent(share: float) -> float:
+    """A share as a length of bar, within the track."""
+    return round(100 * min(max(share, 0.0), 1.0), 2) if np.isfinite(share) else 0.0
+
+
+def _removals(run: RunResult, explanation: ExplanationTable, sample: ChosenSample, scale: float) -> BarTable:
+    rows = []
+    for name, shift in explanation.shifts().items():
+        value = float(shift[sample.explained])
+        width = round(50 * abs(value) / scale, 2) if scale > 0 and np.isfinite(value) else 0.0
+        after = explanation.counterfactuals[name][sample.explained]
+        then = (
+            number(float(after[0]))
+            if run.task.kind == "regression"
+            else run.task.classes[int(after.argmax())]
+        )
+        start = 50.0 - width if value < 0 else 50.0
+        rows.append(BarRow(name, (then, number(value, signed=True)), start, width, less=value < 0))
+    changed = "change" if run.task.kind == "regression" else "change of probability"
+    return BarTable(("counterfactual", "prediction", changed), tuple(rows), signed=True)

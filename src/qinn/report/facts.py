@@ -1,0 +1,122 @@
+"""Facts in words: what was run on which data, by which code, and what its metrics mean."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from qinn.evaluation.conventions import metrics_of
+from qinn.records import Task
+from qinn.report.results import RunResult
+from qinn.report.wording import brief, counted, span
+
+Fact = tuple[str, str]
+"""A term and what is said about it."""
+
+
+def metric_legend(task: Task, names: Sequence[str]) -> list[Fact]:
+    """Spell out every metric's convention, direction and when it is undefined.
+
+    Args:
+        task: What is predicted.
+        names: Metrics.
+
+    Returns:
+        Metric name → wording.
+
+    Example:
+        >>> metric_legend(Task("regression", -3.0, 3.0, "mosi"), ["mae"])
+        [('mae', 'mean absolute error, unclipped; lower is better.')]
+    """
+    known = metrics_of(task)
+    return [
+        (
+            name,
+            f"{known[name].label}; {known[name].direction} is better"
+            + (
+                ""
+                if known[name].undefined_when == "never"
+                else f"; undefined if {known[name].undefined_when}"
+            )
+            + ".",
+        )
+        for name in names
+        if name in known
+    ]
+
+
+def data_facts(data: Mapping[str, Any], task: Task) -> list[Fact]:
+    """State the data set, its hash, the task, the modalities and the split.
+
+    Args:
+        data: Entry ``data`` of ``run.json`` or ``comparison.json``.
+        task: What is predicted.
+
+    Returns:
+        Term → wording.
+    """
+    stated = (
+        f"regression on [{brief(task.low)}, {brief(task.high)}], conventions: {task.scale}"
+        if task.kind == "regression"
+        else f"classification into {', '.join(task.classes)}"
+    )
+    modalities = "; ".join(
+        f"{name} ({entry['dim']} features{' per step' if entry['sequence'] else ''}"
+        f"{', ' + entry['tier'] if entry['tier'] else ''})"
+        for name, entry in data["modalities"].items()
+    )
+    splits = {
+        "fixed": "the data set's own training, validation and test split",
+        "fold": "cross-validation over the data set's own folds",
+        "group": "cross-validation, one group left out at a time",
+    }
+    return [
+        ("data", data["name"]),
+        ("data SHA-256", data["sha256"]),
+        ("task", stated),
+        ("modalities", modalities),
+        ("split", splits.get(data["split"], data["split"])),
+    ]
+
+
+def sample_facts(run: RunResult) -> list[Fact]:
+    """State how many samples the run was tested, trained and selected on.
+
+    Args:
+        run: A run.
+
+    Returns:
+        Term → wording.
+    """
+    groups = f" in {counted(len(set(run.groups)), 'group')}" if run.groups else ""
+    tested = ("test samples", f"{len(run.ids):,}{groups}")
+    folds = run.summary["folds"]
+    if len(folds) == 1:
+        return [
+            tested,
+            ("training samples", f"{folds[0]['num_train']:,}"),
+            ("validation samples", f"{folds[0]['num_valid']:,}"),
+        ]
+    train, valid = ([fold[key] for fold in folds] for key in ("num_train", "num_valid"))
+    return [
+        tested,
+        ("folds", f"{len(folds)}; each test sample is predicted by the fold that did not see it"),
+        ("training samples", f"{span(train)} per fold"),
+        ("validation samples", f"{span(valid)} per fold"),
+    ]
+
+
+def provenance_facts(content: Mapping[str, Any]) -> list[Fact]:
+    """State the code, the packages, the machine and the command.
+
+    Args:
+        content: Content of ``run.json`` or ``comparison.json``.
+
+    Returns:
+        Term → wording.
+    """
+    machine = content["machine"]
+    return [
+        ("commit", content["commit"] or "not run from a source checkout"),
+        ("versions", ", ".join(f"{name} {version}" for name, version in content["versions"].items())),
+        ("machine", f"{machine['system']}, {machine['architecture']}, {counted(machine['cores'], 'core')}"),
+        ("command", content["command"]),
+    ]

@@ -1,0 +1,113 @@
+"""The figures of runs and comparisons: which data go into which figure."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from qinn.evaluation.conventions import metrics_of
+from qinn.evaluation.metrics import confusion_matrix
+from qinn.report import figures
+from qinn.report.drawings import drawn, plain
+from qinn.report.results import ComparisonResult, RunResult
+
+
+def forest_figures(result: ComparisonResult, names: Sequence[str]) -> dict[str, str]:
+    """Draw every model's mean and interval, one panel per metric.
+
+    Args:
+        result: A comparison.
+        names: Metrics to draw.
+
+    Returns:
+        Description → SVG text.
+    """
+    models, known = result.content["models"], metrics_of(result.task)
+
+    def panel(name: str) -> str:
+        entries = [entry["metrics"][name] for entry in models.values()]
+        return figures.forest_plot(
+            [plain(label) for label in models],
+            [entry["mean"] for entry in entries],
+            [(entry["low"], entry["high"]) for entry in entries],
+            metric=name,
+            better=known[name].direction,
+            reference=plain(result.content["reference"]),
+        )
+
+    return {
+        f"{name} of every model with its interval": drawn(lambda name=name: panel(name))
+        for name in names
+        if name in known
+    }
+
+
+def learning_curve_figure(run: RunResult) -> str | None:
+    """Draw the losses of every fold; None for a model that has nothing to train.
+
+    Args:
+        run: A run.
+
+    Returns:
+        SVG text.
+    """
+    chosen = run.best_epochs
+
+    def column(rows: list[dict[str, float]], name: str) -> np.ndarray:
+        return np.array([row.get(name, np.nan) for row in rows], dtype=np.float64)
+
+    curves = [
+        figures.LearningCurve(
+            name=plain(f"fold {fold}"),
+            epochs=column(rows, "epoch"),
+            train_loss=column(rows, "train_loss"),
+            valid_loss=column(rows, "valid_loss"),
+            chosen_epoch=chosen.get(fold),
+        )
+        for fold, rows in run.histories.items()
+        if rows
+    ]
+    return drawn(lambda: figures.learning_curves(curves)) if curves else None
+
+
+def regression_figure(run: RunResult) -> str:
+    """Draw predicted against true scores.
+
+    Args:
+        run: A run of a regression task.
+
+    Returns:
+        SVG text.
+    """
+    return drawn(
+        lambda: figures.predicted_against_true(
+            run.labels, run.outputs[:, 0], low=run.task.low, high=run.task.high
+        )
+    )
+
+
+def calibration_figure(run: RunResult) -> str | None:
+    """Draw the error against the spread over trajectories; None for a deterministic model.
+
+    Args:
+        run: A run of a regression task.
+
+    Returns:
+        SVG text.
+    """
+    if run.spread is None or not (run.spread > 0).any():
+        return None
+    spread = run.spread[:, 0]
+    return drawn(lambda: figures.spread_calibration(spread, run.outputs[:, 0] - run.labels))
+
+
+def confusion_figure(run: RunResult) -> str:
+    """Draw the confusion matrix.
+
+    Args:
+        run: A run of a classification task.
+
+    Returns:
+        SVG text.
+    """
+    counts = confusion_matrix(run.labels, run.outputs)
+    return drawn(lambda: figures.confusion_figure(counts, [plain(name) for name in run.task.classes]))

@@ -1,0 +1,73 @@
+"""One self-contained HTML page about runs and comparisons."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+import qinn
+from qinn.experiment.folder import write_text
+from qinn.report.exhibits import Numbering
+from qinn.report.results import ComparisonResult, RunResult, read_results
+from qinn.report.sections import comparison_section, run_section
+from qinn.report.wording import counted
+
+
+def write_report(paths: Sequence[Path], target: Path, *, include_text: bool = False) -> Path:
+    """Write one HTML page about runs and comparisons; it needs no other file and no network.
+
+    The same folders give the same page, byte by byte.
+
+    Args:
+        paths: Folders of finished runs and comparisons. A comparison brings its tables and the first run of
+            its reference model; every run that is named is shown in full.
+        target: The HTML file.
+        include_text: Whether to show the texts of the explained samples, looked up in the run's store. Off by
+            default: transcripts may often not be passed on.
+
+    Returns:
+        The file written.
+
+    Raises:
+        ArgumentError: If there is no path.
+        CheckpointError: If a folder is missing, unfinished, damaged or of another kind.
+        QinnError: If the page cannot be written.
+    """
+    comparisons, runs = read_results(paths, include_text=include_text)
+    numbering = Numbering()
+    sections = [
+        comparison_section(result, f"comparison-{index}", numbering)
+        for index, result in enumerate(comparisons, start=1)
+    ]
+    sections += [run_section(run, f"run-{index}", numbering) for index, run in enumerate(runs, start=1)]
+    names = dict.fromkeys(
+        [
+            *(str(result.content["name"]) for result in comparisons),
+            *(str(run.summary["name"]) for run in runs),
+        ]
+    )
+    environment = Environment(
+        loader=PackageLoader("qinn.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    page = environment.get_template("page.html.jinja").render(
+        title=f"Report: {', '.join(names)}",
+        lead=_lead(comparisons, runs),
+        sections=sections,
+        version=qinn.__version__,
+    )
+    write_text(Path(target), page)
+    return Path(target)
+
+
+def _lead(comparisons: Sequence[ComparisonResult], runs: Sequence[RunResult]) -> str:
+    parts = [
+        f"{counted(len(result.content['models']), 'model')} compared over "
+        f"{counted(len(result.seeds), 'seed')} "
+        f"on {result.content['data']['name']}"
+        for result in comparisons
+    ]
+    parts.append(f"{counted(len(runs), 'run')} shown in detail")
+    return "; ".join(parts) + "."

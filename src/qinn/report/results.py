@@ -1,0 +1,250 @@
+"""Runs and comparisons as the report reads them: everything from files, nothing computed again."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from jaxtyping import Float, Shaped
+
+from qinn.errors import ArgumentError, CheckpointError
+from qinn.experiment.comparison import COMPARISON_FILE, read_comparison, task_of
+from qinn.experiment.folder import RunFolder, read_json, read_table
+from qinn.experiment.run import groups_of, labels_of, outputs_of
+from qinn.records import Task
+from qinn.report.explanation import ExplanationTable, read_explanation
+
+_NO_INTERVAL: Mapping[str, Any] = {"low": None, "high": None, "note": ""}
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One finished run.
+
+    Attributes:
+        path: Its folder.
+        summary: Content of ``run.json``.
+        test: Metric → its ``value``, ``low``, ``high`` and ``note`` on the test samples.
+        valid: Metric → its value on the validation samples.
+        monitor: Name of the validation value that selected the epoch.
+        config: Content of ``config.yaml``.
+        level: Confidence level of the intervals.
+        num_resamples: Number of bootstrap resamples.
+        task: What is predicted.
+        ids: Test samples, pooled over folds.
+        groups: Group of each test sample; None where there are none.
+        labels: Scores, or class indices.
+        outputs: Predicted scores, or logits.
+        spread: Standard deviation of the output over trajectories; None for deterministic models.
+        histories: Fold → one row per epoch; empty for a fold that was not trained.
+        explanation: Explained test samples; None where the model has no quantum state or none was wanted.
+        texts: Sample → its text, where it was asked for.
+    """
+
+    path: Path
+    summary: Mapping[str, Any]
+    test: Mapping[str, Mapping[str, Any]]
+    valid: Mapping[str, float | None]
+    monitor: str
+    config: Mapping[str, Any]
+    level: float
+    num_resamples: int
+    task: Task
+    ids: tuple[str, ...]
+    groups: list[str] | None
+    labels: Shaped[np.ndarray, "sample"]
+    outputs: Float[np.ndarray, "sample output"]
+    spread: Float[np.ndarray, "sample output"] | None
+    histories: Mapping[str, list[dict[str, float]]]
+    explanation: ExplanationTable | None
+    texts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """Label and seed."""
+        return f"{self.summary['label']}, seed {self.summary['seed']}"
+
+    @property
+    def best_epochs(self) -> dict[str, int]:
+        """Fold → the epoch whose weights the validation split selected; only folds that were trained."""
+        return {fold["name"]: fold["best_epoch"] for fold in self.summary["folds"] if fold["best_epoch"] >= 0}
+
+
+@dataclass(frozen=True)
+class ComparisonResult:
+    """One finished comparison and its runs.
+
+    Attributes:
+        path: Its folder.
+        content: Content of ``comparison.json``.
+        task: What is predicted.
+        summaries: Model label → ``run.json`` of each of its runs, in the order of the seeds.
+        reference: The reference model's first run.
+    """
+
+    path: Path
+    content: Mapping[str, Any]
+    task: Task
+    summaries: Mapping[str, list[Mapping[str, Any]]]
+    reference: RunResult
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds of every model."""
+        return next(iter(self.content["models"].values()))["seeds"]
+
+
+def read_results(
+    paths: Sequence[Path], *, include_text: bool = False
+) -> tuple[list[ComparisonResult], list[RunResult]]:
+    """Read run and comparison folders, each once.
+
+    Args:
+        paths: Folders, in the order in which they are to appear.
+        include_text: Whether to look up the samples' texts in the store.
+
+    Returns:
+        The comparisons, and the runs to be shown one by one: the first run of each comparison's reference
+        model, and every run that was named.
+
+    Raises:
+        ArgumentError: If there is no path.
+        CheckpointError: If a folder is missing, unfinished, damaged or of another kind.
+    """
+    if not paths:
+        raise ArgumentError("A report must be about at least one run or comparison; name its folder.")
+    comparisons: dict[Path, ComparisonResult] = {}
+    runs: dict[Path, RunResult] = {}
+    for path in map(Path, paths):
+        place = path.resolve()
+        if (path / COMPARISON_FILE).is_file():
+            if place not in comparisons:
+                comparisons[place] = _read_comparison_folder(path, include_text=include_text)
+                reference = comparisons[place].reference
+                runs.setdefault(reference.path.resolve(), reference)
+        elif place not in runs:
+            runs[place] = read_run(path, include_text=include_text)
+    return list(comparisons.values()), list(runs.values())
+
+
+def read_run(path: Path, *, include_text: bool = False) -> RunResult:
+    """Read a run folder.
+
+    Args:
+        path: The folder.
+        include_text: Whether to look up the samples' texts in the store.
+
+    Returns:
+        The run.
+
+    Raises:
+        CheckpointError: If the run is missing, unfinished or damaged.
+    """
+    folder = RunFolder(path)
+    summary = folder.summary()
+    try:
+        task = task_of(dict(summary))
+        table = read_table(folder.predictions_file)
+        columns = {name: table.column(name) for name in table.column_names}
+        spread = outputs_of(columns, "spread_")
+        config = _read_yaml(folder.config_file)
+        metrics = read_json(folder.metrics_file)
+        return RunResult(
+            path=path,
+            summary=summary,
+            test={
+                name: {**_NO_INTERVAL, **entry, "value": entry["value"]}
+                for name, entry in metrics["test"].items()
+            },
+            valid={name: entry["value"] for name, entry in metrics["valid"].items()},
+            monitor=metrics["selection"]["monitor"],
+            config=config,
+            level=float(config["evaluation"]["level"]),
+            num_resamples=int(config["evaluation"]["num_resamples"]),
+            task=task,
+            ids=tuple(table.column("id").to_pylist()),
+            groups=groups_of(columns),
+            labels=labels_of(columns, task),
+            outputs=outputs_of(columns),
+            spread=None if np.isnan(spread).any() else spread,
+            histories={
+                fold["name"]: _read_history(
+                    folder.fold(index) / "history.csv", trained=fold["best_epoch"] >= 0
+                )
+                for index, fold in enumerate(summary["folds"])
+            },
+            explanation=read_explanation(path) if folder.explanation_table.is_file() else None,
+            texts=_texts(config, summary) if include_text else {},
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"Run folder `{path}` lacks or contradicts something ({type(error).__name__}: {error}); "
+            "it is damaged, repeat the run."
+        ) from error
+
+
+def _read_comparison_folder(path: Path, *, include_text: bool) -> ComparisonResult:
+    content = read_comparison(path)
+    try:
+        reference = content["models"][content["reference"]]["runs"][0]
+        return ComparisonResult(
+            path=path,
+            content=content,
+            task=task_of(content),
+            summaries={
+                label: [RunFolder(path / run).summary() for run in entry["runs"]]
+                for label, entry in content["models"].items()
+            },
+            reference=read_run(path / reference, include_text=include_text),
+        )
+    except (KeyError, TypeError, IndexError) as error:
+        raise CheckpointError(
+            f"`{path / COMPARISON_FILE}` lacks something ({type(error).__name__}: {error}); "
+            "it is damaged, repeat the comparison: finished runs are kept."
+        ) from error
+
+
+def _read_yaml(path: Path) -> Mapping[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(
+            f"`{path}` cannot be read ({reason}); the run folder is damaged, repeat the run."
+        ) from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"`{path}` holds no configuration; the run folder is damaged, repeat the run.")
+    return content
+
+
+def _read_history(path: Path, *, trained: bool) -> list[dict[str, float]]:
+    if not trained:
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [
+                {name: float(value) for name, value in row.items() if value not in (None, "")}
+                for row in csv.DictReader(file)
+            ]
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"`{path}` cannot be read ({error}); the run folder is damaged, repeat the run."
+        ) from error
+
+
+def _texts(config: Mapping[str, Any], summary: Mapping[str, Any]) -> Mapping[str, str]:
+    """Look up texts in the run's store; nothing where it has moved, changed or has no texts."""
+    from qinn.data.store import Store
+    from qinn.errors import QinnError
+
+    try:
+        store = Store.open(config["data"]["store"])
+    except QinnError:
+        return {}
+    if store.sha256 != summary["data"]["sha256"] or "text" not in store.table.column_names:
+        return {}
+    pairs = zip(store.table.column("id").to_pylist(), store.table.column("text").to_pylist(), strict=True)
+    return {identifier: text for identifier, text in pairs if text}

@@ -1,0 +1,252 @@
+"""The sections of the report: what is shown about a comparison and about a run, in which order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import yaml
+
+from qinn.report.blocks import SampleBlock, sample_blocks
+from qinn.report.exhibits import Exhibit, Numbering
+from qinn.report.explanation import (
+    ExplanationTable,
+    counterfactual_figure,
+    entropy_figure,
+    mutual_information_figure,
+)
+from qinn.report.facts import data_facts, metric_legend, provenance_facts, sample_facts
+from qinn.report.illustrations import (
+    calibration_figure,
+    confusion_figure,
+    forest_figures,
+    learning_curve_figure,
+    regression_figure,
+)
+from qinn.report.results import ComparisonResult, RunResult
+from qinn.report.samples import choose_samples
+from qinn.report.tables import (
+    comparison_table,
+    folds_table,
+    metric_names,
+    paired_table,
+    removal_table,
+    run_table,
+    runs_table,
+)
+from qinn.report.wording import brief, counted, percent
+
+_CONFIGURED = ("encoder", "models", "training", "evaluation")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a section: a heading and whatever of the rest it has."""
+
+    title: str
+    text: str = ""
+    facts: Sequence[tuple[str, str]] = ()
+    configuration: str = ""
+    exhibits: Sequence[Exhibit] = ()
+    legend: Sequence[tuple[str, str]] = ()
+    samples: Sequence[SampleBlock] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """A comparison or a run."""
+
+    anchor: str
+    title: str
+    parts: Sequence[Part]
+
+
+def comparison_section(result: ComparisonResult, anchor: str, numbering: Numbering) -> Section:
+    """Return everything about a comparison: what was run, results, metrics, training.
+
+    Args:
+        result: A comparison.
+        anchor: Id of the section on the page.
+        numbering: Numbers of tables and figures.
+
+    Returns:
+        The section.
+    """
+    content, run = result.content, result.reference
+    facts = [
+        ("folder", result.path.name),
+        *data_facts(content["data"], result.task),
+        *sample_facts(run),
+        ("models", ", ".join(content["models"])),
+        ("reference", content["reference"]),
+        ("seeds", ", ".join(map(str, result.seeds))),
+        *provenance_facts(content),
+    ]
+    names = metric_names(result.task, content["models"][content["reference"]]["metrics"])
+    unit = "whole groups" if content["num_groups"] else "samples"
+    parts = [
+        Part("What was run", facts=facts),
+        Part(
+            "Results",
+            exhibits=[
+                *numbering.table(comparison_table(result)),
+                *numbering.figure(
+                    forest_figures(result, names),
+                    f"Test metrics of every model: mean over {counted(len(result.seeds), 'seed')} and "
+                    f"{percent(run.level)} bootstrap interval over {unit}, as in the table above. "
+                    f"Square and dashed line: the reference {content['reference']}.",
+                ),
+                *numbering.table(paired_table(result)),
+            ],
+        ),
+        Part("What the metrics mean", legend=metric_legend(result.task, names)),
+        Part("How the runs were trained", exhibits=numbering.table(runs_table(result))),
+    ]
+    return Section(anchor, f"Comparison: {content['name']}", parts)
+
+
+def run_section(run: RunResult, anchor: str, numbering: Numbering) -> Section:
+    """Return everything about one run: what was run, metrics, training, predictions, explanation.
+
+    Args:
+        run: A run.
+        anchor: Id of the section on the page.
+        numbering: Numbers of tables and figures.
+
+    Returns:
+        The section.
+    """
+    summary = run.summary
+    facts = [
+        ("folder", "/".join(run.path.parts[-2:])),
+        ("model", f"{summary['label']} ({summary['model']}), {summary['num_parameters']:,} parameters"),
+        ("seed", str(summary["seed"])),
+        *data_facts(summary["data"], run.task),
+        *sample_facts(run),
+        ("started", f"{summary['started']}, took {summary['seconds']:,.1f} s"),
+        *provenance_facts(summary),
+    ]
+    configured = {key: run.config[key] for key in _CONFIGURED if key in run.config}
+    parts = [
+        Part(
+            "What was run",
+            facts=facts,
+            configuration=yaml.safe_dump(configured, sort_keys=False, allow_unicode=True, width=60).strip(),
+        ),
+        Part(
+            "Metrics",
+            exhibits=[*numbering.table(run_table(run)), *numbering.table(folds_table(run))],
+        ),
+        _training_part(run, numbering),
+        _prediction_part(run, numbering),
+    ]
+    if run.explanation is not None:
+        parts += _explanation_parts(run, run.explanation, numbering)
+    return Section(anchor, f"Run: {run.title} ({summary['name']})", parts)
+
+
+def _training_part(run: RunResult, numbering: Numbering) -> Part:
+    histories = {fold: rows for fold, rows in run.histories.items() if rows}
+    if not histories:
+        return Part(
+            "Training", text="This model has nothing to train by gradient, so it has no learning curve."
+        )
+    chosen = run.best_epochs
+    where = (
+        f"epoch {next(iter(chosen.values()))}"
+        if len(histories) == 1
+        else "the epoch marked in each of the folds"
+    )
+    return Part(
+        "Training",
+        exhibits=numbering.figure(
+            {f"Training and validation loss of {run.title} over epochs": learning_curve_figure(run)},
+            f"Learning curves of {run.title}: the loss on the training samples, averaged over the epoch "
+            "while the "
+            "weights change, and on the validation samples after it. Epochs are numbered from 0. The "
+            "weights of "
+            f"{where} were kept, chosen by {run.monitor} on validation samples alone.",
+        ),
+    )
+
+
+def _prediction_part(run: RunResult, numbering: Numbering) -> Part:
+    if run.task.kind == "regression":
+        calibration = calibration_figure(run)
+        exhibits = numbering.figure(
+            {
+                "Predicted against true score": regression_figure(run),
+                "Root mean square error against the spread over trajectories": calibration,
+            },
+            f"{'Left: predicted' if calibration else 'Predicted'} against true score of the "
+            f"{counted(len(run.ids), 'test sample')} of {run.title}; on the dashed line the prediction "
+            "is right. "
+            f"The scale runs from {brief(run.task.low)} to {brief(run.task.high)}; predictions are not "
+            "clipped."
+            + (
+                " Right: root mean square error against the standard deviation of the prediction over "
+                "trajectories, in bins of equally many samples; above the dashed line the model is surer "
+                "than "
+                "it should be."
+                if calibration
+                else ""
+            ),
+        )
+    else:
+        exhibits = numbering.figure(
+            {"Confusion matrix: true class in rows, predicted class in columns": confusion_figure(run)},
+            f"Confusion matrix of {run.title} on its {counted(len(run.ids), 'test sample')}: share of "
+            "the true class "
+            "(every row adds up to 100 %) and number of samples. The predicted class is the one with the "
+            "largest logit.",
+        )
+    return Part("Predictions", exhibits=exhibits)
+
+
+def _explanation_parts(run: RunResult, explanation: ExplanationTable, numbering: Numbering) -> list[Part]:
+    over = f"over {counted(len(explanation.ids), 'test sample')} of {run.title}"
+    quantity = explanation.shifted_quantity
+    entangled = numbering.figure(
+        {"Entanglement entropy of every cut": entropy_figure(explanation)},
+        f"Entanglement entropy of every cut between the modalities, in bits, {over}: the von Neumann "
+        "entropy of "
+        "one side of the cut in each trajectory's pure state, averaged over the sample's trajectories. "
+        "Dashed: the largest possible value, log₂ of the smaller dimension of the two sides.",
+    )
+    correlated = numbering.figure(
+        {"Mutual information of every pair of modalities": mutual_information_figure(explanation)},
+        "Quantum mutual information S(A) + S(B) − S(AB) of every pair of modalities, in bits, on the "
+        "state averaged "
+        f"over trajectories, {over}. It counts classical correlation as well as entanglement.",
+    )
+    removed = numbering.figure(
+        {f"Change of the {quantity} under every removal": counterfactual_figure(explanation)},
+        f"Change of the {quantity} when one part of the trained model, or one modality, is removed "
+        "(after minus "
+        f"before), {over}. Nothing is trained again: a large change says that the model uses what was "
+        "removed, "
+        f"not that another model could not do without it.",
+    )
+    parts = []
+    if entangled or correlated:
+        parts.append(Part("Entanglement and correlation", exhibits=[*entangled, *correlated]))
+    if removed:
+        parts.append(
+            Part("Counterfactuals", exhibits=[*removed, *numbering.table(removal_table(run, explanation))])
+        )
+    chosen = choose_samples(run, explanation)
+    if chosen:
+        parts.append(
+            Part(
+                "Samples explained",
+                text="Chosen by rule: the largest and the median error, the most and the least entangled "
+                "sample "
+                "(entropy over its maximum, averaged over the cuts), the largest change by any removal, "
+                "and the largest "
+                "spread over trajectories, as far as the run has them; ties go to the first id. "
+                "Entropies: mean over "
+                "the sample's trajectories, as a share of the largest possible value; the line marks the "
+                "largest "
+                "trajectory. Counterfactuals: the prediction after each removal; all bars share one scale.",
+                samples=sample_blocks(run, explanation, chosen),
+            )
+        )
+    return parts
