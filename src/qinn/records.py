@@ -215,7 +215,8 @@ class Explanation:
         entropy_maximum: Largest possible entropy of each cut, log₂ min(d_A, d_B).
         pairs: Names of modality pairs, for example ``"text : audio"``.
         mutual_information: Quantum mutual information of each pair on the averaged state.
-        counterfactuals: Name (``"no jumps"``, ``"no hamiltonian"``, ``"no evolution"``, ``"without text"``, …) → the output then.
+        counterfactuals: Name (``"no jumps"``, ``"no hamiltonian"``, ``"no evolution"``, ``"without text"``, …)
+            → the output then.
     """
 
     ids: tuple[str, ...]

@@ -222,23 +222,23 @@ def _show_run(finished: Any, as_json: bool) -> None:
 
 
 def _show_comparison(content: dict[str, Any], folder: Path, as_json: bool) -> None:
-    from qinn.evaluation.conventions import METRICS
     from qinn.experiment.comparison import format_cell, shown_metrics, task_of
 
     if as_json:
         print_json(content)
         return
     names = shown_metrics(task_of(content))
-    table = Table(
-        title=f"{content['name']}: mean ± sd over seeds [95 % interval], * differs from {content['reference']}"
-    )
+    table = Table(title=f"{content['name']}: test, mean ± sd over seeds [95 % interval]")
     table.add_column("model")
     table.add_column("parameters", justify="right")
     for name in names[:4]:
-        table.add_column(METRICS[name].label, justify="right")
+        table.add_column(name, justify="right")
     for label, entry in content["models"].items():
         tests = content["paired"].get(label, {})
         cells = [format_cell(entry["metrics"][name], tests.get(name)) for name in names[:4]]
         table.add_row(label, f"{entry['num_parameters']:,}", *cells)
     console.print(table)
+    console.print(
+        f"* differs from {content['reference']} (paired permutation test, p < 0.05 after Holm's correction)"
+    )
     console.print(f"comparison: {folder}", soft_wrap=True)

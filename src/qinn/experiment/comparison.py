@@ -208,7 +208,7 @@ def markdown_table(content: dict[str, Any]) -> str:
     """Return a comparison as a Markdown table: value ± sd over seeds [interval], * where it differs."""
     task = task_of(content)
     names = shown_metrics(task)
-    header = ["model", "parameters", *(METRICS[name].label for name in names)]
+    header = ["model", "parameters", *names]
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     for label, entry in content["models"].items():
         cells = [label, f"{entry['num_parameters']:,}"]
@@ -224,6 +224,8 @@ def markdown_table(content: dict[str, Any]) -> str:
         f"Test split, {content['num_test']} samples{groups}; mean ± sd over {seeds} seeds [95 % bootstrap interval"
         f"{' over groups' if content['num_groups'] else ''}]; * differs from `{content['reference']}` "
         "(paired permutation test, p < 0.05 after Holm's correction).",
+        "",
+        *(f"- {name}: {METRICS[name].label}" for name in names),
     ]
     return "\n".join(lines) + "\n"
 

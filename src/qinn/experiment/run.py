@@ -23,6 +23,7 @@ from qinn.evaluation.statistics import bootstrap_intervals
 from qinn.experiment import provenance
 from qinn.experiment.build import build_folds, build_model
 from qinn.experiment.config import ExperimentConfig
+from qinn.experiment.explanation import column_means, write_explanation
 from qinn.experiment.folder import (
     FORMAT,
     VERSION,
@@ -34,7 +35,6 @@ from qinn.experiment.folder import (
     write_text,
     write_weights,
 )
-from qinn.experiment.explanation import column_means, write_explanation
 from qinn.explain.explanation import explain
 from qinn.model.baselines import count_parameters
 from qinn.model.network import QiNN

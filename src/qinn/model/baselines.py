@@ -149,6 +149,7 @@ class LowRankFusion(EncodedBaseline):
         encoders: One encoder per modality, in order.
         num_outputs: Width of the output.
         rank: Number of rank-one terms.
+        dropout: Dropout of the fused vector.
 
     Source: Liu et al., "Efficient Low-rank Multimodal Fusion with Modality-Specific Factors",
         ACL 2018, eq. 7.
@@ -160,6 +161,7 @@ class LowRankFusion(EncodedBaseline):
         *,
         num_outputs: int,
         rank: int = 4,
+        dropout: float = 0.2,
     ) -> None:
         super().__init__(encoders, num_outputs)
         hidden_dim = encoders.hidden_dim
@@ -168,7 +170,7 @@ class LowRankFusion(EncodedBaseline):
             for _ in encoders.items()
         )
         self.rank_weights = nn.Parameter(torch.randn(rank) * rank**-0.5)
-        self.head = nn.Linear(hidden_dim, num_outputs)
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(hidden_dim, num_outputs))
 
     def forward(self, batch: Batch) -> Prediction:
         """Predict from the low-rank product of the modalities."""
