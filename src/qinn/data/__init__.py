@@ -1,0 +1,1 @@
+"""File formats → store → samples → batches."""

@@ -1,0 +1,243 @@
+"""What a store says about itself: its manifest, the modalities it holds and the files it was made from."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from qinn.errors import ArgumentError, DataError
+from qinn.records import Task
+
+FORMAT = "qinn-store"
+VERSION = 1
+SPLITS = ("train", "valid", "test", "")
+TABLE_FILE = "samples.parquet"
+MANIFEST_FILE = "manifest.json"
+
+_MODALITY_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_REQUIRED: dict[str, type | tuple[type, ...]] = {
+    "name": str,
+    "created": str,
+    "task": dict,
+    "modalities": dict,
+    "num_samples": int,
+    "splits": dict,
+    "sources": list,
+    "layout": str,
+    "sha256": str,
+    "notes": list,
+    "qinn_version": str,
+}
+
+
+@dataclass(frozen=True)
+class Modality:
+    """One modality of a store.
+
+    Attributes:
+        dim: Width of a feature vector.
+        kind: ``"sequence"`` (any number of steps) or ``"vector"`` (one step).
+        tier: Which extractor made the features, for example ``"minilm-l6-v2@1a2b"``; empty when unknown.
+
+    Raises:
+        ArgumentError: If the dimension is below 1 or the kind unknown.
+
+    Example:
+        >>> Modality(74, "sequence", "covarep").dim
+        74
+    """
+
+    dim: int
+    kind: Literal["sequence", "vector"] = "sequence"
+    tier: str = ""
+
+    def __post_init__(self) -> None:
+        if self.dim < 1:
+            raise ArgumentError(f"Argument `dim` of a modality must be at least 1, but it is {self.dim}.")
+        if self.kind not in ("sequence", "vector"):
+            raise ArgumentError(
+                f"Argument `kind` of a modality must be `sequence` or `vector`, but it is `{self.kind}`."
+            )
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file from which a store was made; only its base name is kept, never the folder it lay in.
+
+    Attributes:
+        file: Base name.
+        sha256: Hexadecimal SHA-256 of its bytes.
+        bytes: Size in bytes.
+
+    Example:
+        >>> Source("somewhere/features.npz", "0" * 64, 12).file
+        'features.npz'
+    """
+
+    file: str
+    sha256: str
+    bytes: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "file", re.split(r"[/\\]", self.file)[-1])
+
+    @classmethod
+    def of(cls, path: Path | str) -> "Source":
+        """Hash a file, a chunk at a time.
+
+        Raises:
+            DataError: If the file cannot be read.
+        """
+        path = Path(path)
+        try:
+            with path.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            return cls(path.name, digest, path.stat().st_size)
+        except OSError as error:
+            raise DataError(
+                f"Cannot read `{path}`: {error.strerror}; check the path and its permissions."
+            ) from None
+
+
+def check_modalities(modalities: Mapping[str, Modality]) -> None:
+    """Refuse an empty set of modalities and names that could not be file names.
+
+    Raises:
+        ArgumentError: If there is no modality or a name is not letters, digits, ``_`` and ``-``.
+    """
+    if not modalities:
+        raise ArgumentError("Argument `modalities` must name at least one modality, but it is empty.")
+    for name in modalities:
+        if not _MODALITY_NAME.fullmatch(name):
+            raise ArgumentError(
+                f"A modality's name must start with a letter and have only letters, digits, `_` and `-`, "
+                f"but it is `{name}`; rename it."
+            )
+
+
+def task_to_json(task: Task) -> dict[str, Any]:
+    """Return the task as plain JSON values."""
+    return {**asdict(task), "classes": list(task.classes)}
+
+
+def task_from_json(values: Mapping[str, Any]) -> Task:
+    """Build the task that `task_to_json` wrote.
+
+    Raises:
+        ArgumentError: If the values contradict each other.
+        KeyError, TypeError, ValueError: If keys are missing or have the wrong type.
+    """
+    return Task(
+        values["kind"],
+        float(values["low"]),
+        float(values["high"]),
+        values["scale"],
+        tuple(str(name) for name in values["classes"]),
+    )
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read a store's manifest and check that it is one, of a version that is understood, with every key.
+
+    Args:
+        folder: The store's folder.
+
+    Returns:
+        The manifest's values; ``modalities`` and ``task`` are known to be well formed.
+
+    Raises:
+        DataError: If there is no store, or its manifest is foreign, newer, damaged or incomplete.
+    """
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "does not exist"
+        raise DataError(f"No store at `{folder}`: it {what}; make one with `qinn data import`.")
+    if folder.name.endswith(PARTIAL_SUFFIX):
+        raise DataError(f"`{folder}` is an unfinished import, not a store; run the import again.")
+    path = folder / MANIFEST_FILE
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(
+            f"No store at `{folder}`: it has no {MANIFEST_FILE}; run `qinn data import`."
+        ) from None
+    except OSError as error:
+        raise DataError(f"Cannot read `{path}`: {error.strerror}; check its permissions.") from None
+    except (ValueError, RecursionError):
+        raise DataError(f"`{path}` is damaged: it is not JSON; import the data again.") from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise DataError(f"`{folder}` is not a store: its manifest does not say format `{FORMAT}`.")
+    version = manifest.get("version")
+    if version != VERSION:
+        remedy = "update qinn" if isinstance(version, int) and version > VERSION else "import the data again"
+        raise DataError(
+            f"`{folder}` is a store of version {version!r}, but this qinn reads version {VERSION}; {remedy}."
+        )
+    for key, kind in _REQUIRED.items():
+        if not isinstance(manifest.get(key), kind) or isinstance(manifest[key], bool):
+            raise DataError(
+                f"`{path}` is damaged: key `{key}` is missing or has the wrong type; import the data again."
+            )
+    try:
+        task_from_json(manifest["task"])
+        check_modalities(modalities_of(manifest))
+        consistent = sum(int(count) for count in manifest["splits"].values()) == manifest["num_samples"]
+    except (ArgumentError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"`{path}` is damaged: its task, modalities or splits are not valid ({error})."
+        ) from None
+    if not consistent or manifest["num_samples"] < 1 or not set(manifest["splits"]) <= set(SPLITS):
+        raise DataError(f"`{path}` is damaged: its split sizes do not add up to its number of samples.")
+    return manifest
+
+
+def modalities_of(manifest: Mapping[str, Any]) -> dict[str, Modality]:
+    """Return the modalities that a manifest declares, in order."""
+    return {
+        name: Modality(int(entry["dim"]), entry["kind"], str(entry["tier"]))
+        for name, entry in manifest["modalities"].items()
+    }
+
+
+PARTIAL_SUFFIX = ".partial"
+
+
+def content_hash(
+    task: Task,
+    modalities: Mapping[str, Modality],
+    table: pa.Table,
+    value_digests: Mapping[str, str],
+    offsets: Mapping[str, np.ndarray],
+) -> str:
+    """Hash what a store holds, independently of its name, its date and how its table is encoded.
+
+    SHA-256 over canonical JSON of task, modalities and table, the digest of every modality's values and the
+    little-endian bytes of its offsets.
+
+    Returns:
+        Hexadecimal digest.
+    """
+    digest = hashlib.sha256()
+
+    def feed(value: Any) -> None:
+        digest.update(json.dumps(value, sort_keys=True, ensure_ascii=True, default=str).encode() + b"\n")
+
+    feed([FORMAT, VERSION, task_to_json(task)])
+    feed([[column.name, str(column.type)] for column in table.schema])
+    for rows in _chunks(table):
+        for row in rows:
+            feed(row)
+    for name, modality in modalities.items():
+        feed([name, asdict(modality), value_digests[name]])
+        digest.update(np.ascontiguousarray(offsets[name], dtype="<i8").tobytes())
+    return digest.hexdigest()
+
+
+def _chunks(table: pa.Table) -> Iterable[list[dict[str, Any]]]:
+    for batch in table.to_batches(max_chunksize=4096):
+        yield batch.to_pylist()

@@ -1,0 +1,487 @@
+"""Writing a store: streamed, checked sample by sample, and either complete or not there at all."""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Literal, Self, SupportsFloat
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import qinn
+from qinn.data.manifest import (
+    FORMAT,
+    MANIFEST_FILE,
+    SPLITS,
+    TABLE_FILE,
+    VERSION,
+    Modality,
+    Source,
+    check_modalities,
+    content_hash,
+    task_to_json,
+)
+from qinn.data.placement import flush, flush_folder, locked_folder, put_in_place, remove_stale
+from qinn.data.ragged import Ragged, as_ragged
+from qinn.errors import ArgumentError, DataError
+from qinn.records import Task
+
+Column = Sequence[Any] | np.ndarray
+"""One value per sample."""
+
+_COLUMNS = ("id", "split", "label", "group", "fold", "text")
+
+
+class StoreWriter:
+    """Write a store into a hidden sibling folder and put it in its place when it is complete.
+
+    Use it as a context manager. Feature values go to disk as they are added, so the data may be larger than
+    memory (the table of ids, labels and texts is held until the end). Leaving the block without an exception
+    completes the store; with one, or when the process is killed, nothing that opens remains, and the next
+    import to the same place removes what a dead process left behind.
+
+    Args:
+        path: Folder of the store to be.
+        name: Name of the data set.
+        task: What is predicted.
+        modalities: Name → `Modality`, in the order that every later stage uses.
+        layout: Which reader wrote it, for example ``"mmsa"``.
+        sources: The files it is made from; more can follow by `add_source`.
+        notes: Remarks kept in the manifest; more can follow by `note`.
+        overwrite: Replace an existing store, atomically where the system can exchange two folders.
+        non_finite: ``"refuse"`` raises at NaN and ±inf feature values; ``"zero"`` replaces them by 0,
+            counts them and notes the count in the manifest.
+
+    Raises:
+        ArgumentError: If a declared modality is not possible.
+        DataError: If the place is taken, is no store (with `overwrite`) or cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from qinn.data.store import Store
+        >>> folder = Path(tempfile.mkdtemp()) / "tiny"
+        >>> with StoreWriter(folder, name="tiny", task=Task("regression", -3, 3, "mosi"),
+        ...                  modalities={"text": Modality(2)}, layout="example") as writer:
+        ...     writer.add("a", {"text": np.ones((4, 2))}, split="train", label=1.5)
+        ...     writer.add("b", {"text": np.zeros((1, 2))}, split="test", label=-3)
+        >>> len(Store.open(folder))
+        2
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        name: str,
+        task: Task,
+        modalities: Mapping[str, Modality],
+        layout: str,
+        sources: Iterable[Source | Path | str] = (),
+        notes: Iterable[str] = (),
+        overwrite: bool = False,
+        non_finite: Literal["refuse", "zero"] = "refuse",
+    ) -> None:
+        check_modalities(modalities)
+        if non_finite not in ("refuse", "zero"):
+            raise ArgumentError(
+                f"Argument `non_finite` must be `refuse` or `zero`, but it is `{non_finite}`."
+            )
+        self.path = Path(path).absolute()
+        self.name = name
+        self.task = task
+        self.modalities = dict(modalities)
+        self.layout = layout
+        self._sources: list[Source] = []
+        for source in sources:
+            self.add_source(source)
+        self._notes = list(notes)
+        self._overwrite = overwrite
+        self._non_finite = non_finite
+        self._replaced = dict.fromkeys(modalities, 0)
+        self._rows: dict[str, list[Any]] = {column: [] for column in _COLUMNS}
+        self._extra: dict[str, list[Any]] = {}
+        self._ids: set[str] = set()
+        self._lengths: dict[str, list[np.ndarray]] = {modality: [] for modality in modalities}
+        self._streams: dict[str, BinaryIO] = {}
+        self._digests = {modality: hashlib.sha256() for modality in modalities}
+        self._folder: Path | None = None
+        self._lock: int | None = None
+
+    def __len__(self) -> int:
+        """Number of samples added so far."""
+        return len(self._rows["id"])
+
+    def add_source(self, source: Source | Path | str) -> None:
+        """Record a file that the store is made from; a path is hashed here and only its base name kept."""
+        self._sources.append(source if isinstance(source, Source) else Source.of(source))
+
+    def note(self, text: str) -> None:
+        """Keep a remark in the manifest (say what was dropped, repaired or assumed)."""
+        self._notes.append(text)
+
+    def __enter__(self) -> Self:
+        self._check_place()
+        with self._disk():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            remove_stale(self.path)
+            self._folder, self._lock = locked_folder(self.path)
+        try:
+            with self._disk():
+                for name, modality in self.modalities.items():
+                    stream = (self._folder / f"{name}.values.npy").open("w+b")
+                    self._streams[name] = stream
+                    stream.write(_array_header(0, modality.dim))
+        except DataError:
+            self._discard()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._complete()
+        finally:
+            self._discard()
+
+    def add(
+        self,
+        id: str,
+        features: Mapping[str, np.ndarray | None],
+        *,
+        split: str = "",
+        label: SupportsFloat | None = None,
+        group: str = "",
+        fold: str = "",
+        text: str = "",
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Append one sample; nothing of it is kept when it is refused.
+
+        Args:
+            id: Identifier, unique in the store.
+            features: Modality → (steps, dim), or (dim,) for one step; None, no steps or no entry = absent.
+            split: ``"train"``, ``"valid"``, ``"test"`` or ``""`` (no official split).
+            label: Score within the task's range, or class index; None when unlabelled.
+            group: What must not be divided between training and test (speaker, video …); ``""`` if unknown.
+            fold: Name of the official fold; ``""`` if there is none.
+            text: Raw transcript.
+            extra: Further columns of the table; plain values.
+
+        Raises:
+            DataError: If the sample is not acceptable: the message names sample, modality and step.
+        """
+        self.add_many(
+            [id],
+            {name: [value] for name, value in features.items()},
+            splits=[split],
+            labels=[label],
+            groups=[group],
+            folds=[fold],
+            texts=[text],
+            extra={name: [value] for name, value in (extra or {}).items()},
+        )
+
+    def add_many(
+        self,
+        ids: Column,
+        features: Mapping[str, np.ndarray | Ragged | Sequence[np.ndarray | None]],
+        *,
+        lengths: Mapping[str, np.ndarray] | None = None,
+        splits: Column | str = "",
+        labels: Column | None = None,
+        groups: Column | None = None,
+        folds: Column | None = None,
+        texts: Column | None = None,
+        extra: Mapping[str, Column] | None = None,
+    ) -> None:
+        """Append many samples at once, with vectorised checks; all of them or none.
+
+        Args:
+            ids: Identifiers (n).
+            features: Modality → one of: an array (n, dim), one vector per sample; a padded array
+                (n, time, dim) with its `lengths`; a pair of (total_steps, dim) and the steps of each sample
+                (n,); a list of n arrays as `add` takes them. Missing modalities are absent.
+            lengths: Valid steps of padded arrays; without an entry every step counts.
+            splits: One split for all, or one per sample.
+            labels: One per sample; None = unlabelled.
+            groups: One per sample.
+            folds: One per sample.
+            texts: One per sample.
+            extra: Further columns, one value per sample.
+
+        Raises:
+            DataError: If a sample is not acceptable: the message names sample, modality and step.
+        """
+        if self._folder is None:
+            raise ArgumentError("A StoreWriter takes samples only inside its `with` block.")
+        ids = [str(identifier) for identifier in ids]
+        rows: dict[str, list[Any]] = {"id": self._checked_ids(ids)}
+        rows["split"] = self._checked_splits(ids, [splits] * len(ids) if isinstance(splits, str) else splits)
+        rows["label"] = self._checked_labels(ids, labels)
+        for column, values in (("group", groups), ("fold", folds), ("text", texts)):
+            rows[column] = [
+                "" if value is None else str(value) for value in self._column(ids, column, values)
+            ]
+        extra_rows = {name: self._column(ids, name, values) for name, values in (extra or {}).items()}
+        if taken := set(extra_rows) & set(_COLUMNS):
+            raise DataError(f"Extra column `{min(taken)}` has the name of a standard column; rename it.")
+        unknown = [name for name in features if name not in self.modalities]
+        if unknown:
+            raise DataError(
+                f"Sample `{ids[0] if ids else ''}` has the undeclared modality `{unknown[0]}`; "
+                f"the store has {list(self.modalities)}."
+            )
+        padded = lengths or {}
+        ragged = {
+            name: self._checked_features(ids, name, features.get(name), padded.get(name))
+            for name in self.modalities
+        }
+        present = sum((steps > 0 for _, steps in ragged.values()), start=np.zeros(len(ids), dtype=bool))
+        if not np.all(present):
+            raise DataError(
+                f"Sample `{ids[int(np.argmin(present))]}` has no step in any modality; leave it out."
+            )
+        with self._disk():
+            for name, (values, steps) in ragged.items():
+                data = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
+                self._streams[name].write(data)
+                self._digests[name].update(data)
+                self._lengths[name].append(steps)
+        start = len(self)
+        for name in {*self._extra, *extra_rows}:
+            column = self._extra.setdefault(name, [None] * start)
+            column.extend(extra_rows.get(name, [None] * len(ids)))
+        for column, values in rows.items():
+            self._rows[column].extend(values)
+        self._ids.update(ids)
+
+    def _column(self, ids: list[str], name: str, values: Column | None) -> list[Any]:
+        values = [""] * len(ids) if values is None else list(values)
+        if len(values) != len(ids):
+            raise DataError(
+                f"Column `{name}` must have one value per sample ({len(ids)}), but has {len(values)}."
+            )
+        return [value.item() if isinstance(value, np.generic) else value for value in values]
+
+    def _checked_ids(self, ids: list[str]) -> list[str]:
+        seen: set[str] = set()
+        for identifier in ids:
+            if not identifier:
+                raise DataError("A sample has an empty id; every sample needs its own.")
+            if identifier in self._ids or identifier in seen:
+                raise DataError(f"Sample `{identifier}` appears twice; ids must be unique in a store.")
+            seen.add(identifier)
+        return ids
+
+    def _checked_splits(self, ids: list[str], splits: Column) -> list[str]:
+        splits = self._column(ids, "split", splits)
+        for identifier, split in zip(ids, splits, strict=True):
+            if split not in SPLITS:
+                raise DataError(
+                    f"Sample `{identifier}` has the split `{split}`; it must be train, valid, test or empty."
+                )
+        return splits
+
+    def _checked_labels(self, ids: list[str], labels: Column | None) -> list[float | int | None]:
+        if labels is None:
+            return [None] * len(ids)
+        column = self._column(ids, "label", list(labels))
+        checked: list[float | int | None] = []
+        for identifier, label in zip(ids, column, strict=True):
+            try:
+                value = None if label is None else float(label)
+            except (TypeError, ValueError):
+                raise DataError(
+                    f"Sample `{identifier}` has the label {label!r}, which is not a number."
+                ) from None
+            if value is None:
+                checked.append(None)
+            elif not np.isfinite(value):
+                raise DataError(
+                    f"Sample `{identifier}` has the label {value}; give a finite one, or None if unlabelled."
+                )
+            elif self.task.kind == "regression":
+                if not self.task.low <= value <= self.task.high:
+                    raise DataError(
+                        f"Sample `{identifier}` has the label {value:g}, outside the task's range "
+                        f"[{self.task.low:g}, {self.task.high:g}]; correct the label or state the true range."
+                    )
+                checked.append(value)
+            else:
+                if value != int(value) or not 0 <= value < len(self.task.classes):
+                    raise DataError(
+                        f"Sample `{identifier}` has the class index {value:g}, but the classes are 0 to "
+                        f"{len(self.task.classes) - 1}: {list(self.task.classes)}."
+                    )
+                checked.append(int(value))
+        return checked
+
+    def _checked_features(
+        self,
+        ids: list[str],
+        name: str,
+        given: np.ndarray | Ragged | Sequence[np.ndarray | None] | None,
+        lengths: np.ndarray | None,
+    ) -> Ragged:
+        modality = self.modalities[name]
+        values, steps = as_ragged(ids, name, modality.dim, given, lengths)
+        if modality.kind == "vector" and np.any(steps > 1):
+            at = int(np.argmax(steps > 1))
+            raise DataError(
+                f"Sample `{ids[at]}` has {steps[at]} steps in `{name}`, but a vector has one step."
+            )
+        if values.dtype.kind not in "fiub":
+            raise DataError(
+                f"Modality `{name}` of sample `{ids[0]}` must hold real numbers, not {values.dtype}."
+            )
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = values.astype("<f4", copy=False)
+        finite = np.isfinite(values)
+        if not finite.all():
+            if self._non_finite == "refuse":
+                step, feature = np.argwhere(~finite)[0]
+                at = int(np.searchsorted(np.cumsum(steps), step, side="right"))
+                inside = int(step - steps[:at].sum())
+                raise DataError(
+                    f"Sample `{ids[at]}` has the value {values[step, feature]} in modality `{name}`, "
+                    f"step {inside}, feature {feature}; repair the source or import with `zero` for these."
+                )
+            self._replaced[name] += int(finite.size - np.count_nonzero(finite))
+            values = np.where(finite, values, np.float32(0))
+        return values, steps
+
+    def _check_place(self) -> None:
+        if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
+            return
+        if not self._overwrite:
+            raise DataError(f"`{self.path}` exists already; choose another place or ask to overwrite it.")
+        manifest = self.path / MANIFEST_FILE
+        try:
+            is_store = json.loads(manifest.read_text(encoding="utf-8")).get("format") == FORMAT
+        except (OSError, ValueError, AttributeError):
+            is_store = False
+        if not is_store:
+            raise DataError(f"`{self.path}` is not a store, so it is not overwritten; choose another place.")
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise DataError(
+                f"Cannot write the store `{self.path}`: {error.strerror or error}; "
+                "free space or choose a folder that can be written."
+            ) from error
+
+    def _table(self) -> pa.Table:
+        columns: dict[str, pa.Array] = {}
+        for name, values in self._rows.items():
+            label_type = pa.float64() if self.task.kind == "regression" else pa.int64()
+            columns[name] = pa.array(values, type=label_type if name == "label" else pa.string())
+        for name, values in self._extra.items():
+            try:
+                columns[name] = pa.array(values)
+            except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+                raise DataError(
+                    f"Extra column `{name}` mixes kinds of values ({error}); use one kind."
+                ) from None
+        return pa.table(columns)
+
+    def _complete(self) -> None:
+        folder = self._folder
+        if folder is None or not len(self):
+            raise DataError(f"The store `{self.path}` would be empty; its source has no sample.")
+        table = self._table()
+        offsets = {
+            name: np.concatenate([[0], np.cumsum(np.concatenate(steps))]).astype("<i8")
+            for name, steps in self._lengths.items()
+        }
+        digests = {name: digest.hexdigest() for name, digest in self._digests.items()}
+        manifest = self._manifest(
+            table, offsets, content_hash(self.task, self.modalities, table, digests, offsets)
+        )
+        with self._disk():
+            for name, stream in self._streams.items():
+                stream.seek(0)
+                stream.write(_array_header(int(offsets[name][-1]), self.modalities[name].dim))
+                flush(stream)
+                with (folder / f"{name}.offsets.npy").open("wb") as target:
+                    np.save(target, offsets[name], allow_pickle=False)
+                    flush(target)
+            with (folder / TABLE_FILE).open("wb") as target:
+                pq.write_table(table, target)
+                flush(target)
+            with (folder / MANIFEST_FILE).open("wb") as target:
+                target.write(json.dumps(manifest, indent=2, ensure_ascii=False).encode() + b"\n")
+                flush(target)
+            flush_folder(folder)
+        self._check_place()
+        with self._disk():
+            put_in_place(folder, self.path)
+            flush_folder(self.path.parent)
+
+    def _manifest(self, table: pa.Table, offsets: Mapping[str, np.ndarray], sha256: str) -> dict[str, Any]:
+        labels = [label for label in self._rows["label"] if label is not None]
+        splits = self._rows["split"]
+        replaced = [
+            f"{count} non-finite values of `{name}` were replaced by 0"
+            for name, count in self._replaced.items()
+            if count
+        ]
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "name": self.name,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "task": task_to_json(self.task),
+            "modalities": {
+                name: {
+                    "dim": modality.dim,
+                    "num_steps": int(offsets[name][-1]),
+                    "max_length": int(np.diff(offsets[name]).max()),
+                    "kind": modality.kind,
+                    "tier": modality.tier,
+                }
+                for name, modality in self.modalities.items()
+            },
+            "num_samples": table.num_rows,
+            "splits": {split: splits.count(split) for split in SPLITS if split in splits},
+            "label_range": [min(labels), max(labels)] if labels else None,
+            "sources": [vars(source) for source in self._sources],
+            "layout": self.layout,
+            "sha256": sha256,
+            "notes": self._notes + replaced,
+            "qinn_version": qinn.__version__,
+        }
+
+    def _discard(self) -> None:
+        """Close everything and remove the working folder (after an exchange it holds the old store)."""
+        for stream in self._streams.values():
+            with suppress(OSError):
+                stream.close()
+        self._streams = {}
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _array_header(num_steps: int, dim: int) -> bytes:
+    """Header of a float32 `.npy` file; numpy pads it so that its length does not depend on `num_steps`."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        buffer, {"descr": "<f4", "fortran_order": False, "shape": (num_steps, dim)}
+    )
+    return buffer.getvalue()
