@@ -182,10 +182,10 @@ def load_text_encoder(name: str) -> TransformerEncoder:
         ConfigError: If the tier is unknown or not available here; the message says what is.
 
     Example:
-        >>> load_text_encoder("word2vec")
+        >>> load_text_encoder("word2vec")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         ...
-        qinn.errors.ConfigError: Text encoder `word2vec` is unknown; available are `minilm` (offline wheel), ...
+        qinn.errors.ConfigError: Text encoder `word2vec` is unknown; available are ...
     """
     kind, _, rest = name.partition(":")
     if name == "minilm":
@@ -245,14 +245,20 @@ def _load(source: str, tier: str, name: str, *, local: bool) -> TransformerEncod
             tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=local)
             model = AutoModel.from_pretrained(source, local_files_only=local, use_safetensors=True)
         except (OSError, ValueError) as error:
-            why = "the model hub can't be reached and the model is not in the local cache" if local else "it can't be loaded"
+            why = (
+                "the model hub can't be reached and the model is not in the local cache"
+                if local
+                else "it can't be loaded"
+            )
             if not name.startswith("hub:"):
                 why = "its folder is incomplete or damaged"
             raise ConfigError(
                 f"Text encoder `{name}` is not available: {why}; available are {_TIERS}."
             ) from error
     if not tokenizer.is_fast:
-        raise ConfigError(f"Text encoder `{name}` has no fast tokenizer, which words need; use one of {_TIERS}.")
+        raise ConfigError(
+            f"Text encoder `{name}` has no fast tokenizer, which words need; use one of {_TIERS}."
+        )
     return TransformerEncoder(model, tokenizer, tier)
 
 

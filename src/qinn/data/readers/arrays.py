@@ -97,7 +97,9 @@ def open_arrays(path: Path | str) -> ArrayFile:
     kinds = {".npz": _Npz, ".npy": _Npy, ".h5": _Hdf5, ".hdf5": _Hdf5, ".csd": _Hdf5}
     kind = kinds.get(path.suffix.lower())
     if kind is None:
-        raise DataError(f"`{path}` must be one of {', '.join(ARRAY_SUFFIXES)}; other kinds of files hold no arrays.")
+        raise DataError(
+            f"`{path}` must be one of {', '.join(ARRAY_SUFFIXES)}; other kinds of files hold no arrays."
+        )
     try:
         return kind(path)
     except PermissionError as error:
@@ -137,13 +139,25 @@ class _Npz(ArrayFile):
                 with self._zip.open(self._names[key]) as stream:
                     shape, fortran, dtype = read_npy_header(stream)
                     start = stream.tell()
-            except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
+            except (
+                zipfile.BadZipFile,
+                zlib.error,
+                ValueError,
+                EOFError,
+                NotImplementedError,
+                RuntimeError,
+            ) as error:
                 raise DataError(f"`{self.path}:{key}` is damaged ({error}).") from error
             if dtype.hasobject:
-                raise DataError(f"`{self.path}:{key}` holds Python objects, which can't be read safely; save plain numbers.")
+                raise DataError(
+                    f"`{self.path}:{key}` holds Python objects, which can't be "
+                    "read safely; save plain numbers."
+                )
             size = self._zip.getinfo(self._names[key]).file_size - start
             if size != np.prod(shape, dtype=object) * dtype.itemsize:
-                raise DataError(f"`{self.path}:{key}` is damaged: shape {shape} does not fit its {size} bytes.")
+                raise DataError(
+                    f"`{self.path}:{key}` is damaged: shape {shape} does not fit its {size} bytes."
+                )
             self._headers[key] = (shape, fortran, dtype, start)
         return self._headers[key]
 
@@ -178,7 +192,9 @@ class _Npy(ArrayFile):
             with path.open("rb") as stream:
                 _, _, dtype = read_npy_header(stream)
             if dtype.hasobject:
-                raise DataError(f"`{path}` holds Python objects, which can't be read safely; save plain numbers.")
+                raise DataError(
+                    f"`{path}` holds Python objects, which can't be read safely; save plain numbers."
+                )
             self._array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (ValueError, EOFError) as error:
             raise DataError(f"`{path}` is no npy file or is damaged ({error}).") from error
@@ -207,7 +223,9 @@ class _Hdf5(ArrayFile):
 
     def keys(self) -> list[str]:
         names: list[str] = []
-        self._file.visititems(lambda name, node: names.append(name) if isinstance(node, h5py.Dataset) else None)
+        self._file.visititems(
+            lambda name, node: names.append(name) if isinstance(node, h5py.Dataset) else None
+        )
         return names
 
     def children(self, group: str) -> list[str] | None:
@@ -230,7 +248,9 @@ class _Hdf5(ArrayFile):
         node: Any = self._file[key]
         # A link or external storage could make any other file of the machine appear as data.
         if node.file.filename != self._file.filename or node.external or node.is_virtual:
-            raise DataError(f"`{self.path}:{key}` lies in another file, which is refused; copy it into this file.")
+            raise DataError(
+                f"`{self.path}:{key}` lies in another file, which is refused; copy it into this file."
+            )
         if h5py.check_string_dtype(node.dtype):
             return node.asstr(errors="replace")[...]
         if node.dtype.hasobject or node.dtype.fields:

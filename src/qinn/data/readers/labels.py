@@ -33,7 +33,7 @@ class TaskOptions:
         ConfigError: If the options contradict each other.
 
     Example:
-        >>> TaskOptions("classification", label_map={"-1": "negative", "1": "positive"}, drop_labels=("9",)).kind
+        >>> TaskOptions("classification", classes=("negative", "positive"), drop_labels=("9",)).kind
         'classification'
     """
 
@@ -51,7 +51,9 @@ class TaskOptions:
         if self.scale not in (None, "mosi", "sims", "plain"):
             raise ConfigError(f"Option `scale` must be mosi, sims or plain, but it is `{self.scale}`.")
         if self.kind == "classification" and (self.scale is not None or self.low is not None):
-            raise ConfigError("A classification task has no scale or range; leave them out, or ask for regression.")
+            raise ConfigError(
+                "A classification task has no scale or range; leave them out, or ask for regression."
+            )
         if self.kind == "regression" and self.classes:
             raise ConfigError("A regression task has no classes; leave them out, or ask for classification.")
         if (self.low is None) != (self.high is None):
@@ -91,7 +93,12 @@ class Labels:
 
 
 def read_labels(
-    values: Sequence[Any] | None, num_rows: int, options: TaskOptions, *, place: Callable[[int], str], what: str
+    values: Sequence[Any] | None,
+    num_rows: int,
+    options: TaskOptions,
+    *,
+    place: Callable[[int], str],
+    what: str,
 ) -> Labels:
     """Turn raw labels into scores or class indices, drop what is to be dropped, and find the task.
 
@@ -120,7 +127,9 @@ def read_labels(
     kept = [row for row in range(num_rows) if keys[row] not in dropped]
     notes = []
     if len(kept) < num_rows:
-        notes.append(f"{num_rows - len(kept)} samples with the label {', '.join(sorted(dropped))} were left out")
+        notes.append(
+            f"{num_rows - len(kept)} samples with the label {', '.join(sorted(dropped))} were left out"
+        )
     renamed = {_key(label): meaning for label, meaning in options.label_map.items()}
     found: list[str | float | None] = []
     for row in kept:
@@ -178,11 +187,12 @@ def _classification(
 
 
 def _key(value: Any) -> str:
-    """Text by which a label is known: whole numbers lose their decimal point, so 1, 1.0 and "1.0" are one."""
+    """Text by which a label is known: whole numbers lose their decimal point, so 1, 1.0 and "1.0" are one.
+
+    A single-precision 1.8 becomes the text 1.8, not the double that its bits spell out.
+    """
     if value is None:
         return ""
-    if isinstance(value, np.generic):
-        value = value.item()
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value).strip()
     try:
         number = float(text)

@@ -13,7 +13,7 @@ import re
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, Any, Literal, NoReturn
 
 import numpy as np
 
@@ -22,9 +22,29 @@ from qinn.errors import DataError
 __all__ = ["load_pickle"]
 
 _CONSTANTS = frozenset(
-    "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT BINSTRING SHORT_BINSTRING UNICODE "
-    "SHORT_BINUNICODE BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8".split()
+    (
+        "INT",
+        "BININT",
+        "BININT1",
+        "BININT2",
+        "LONG",
+        "LONG1",
+        "LONG4",
+        "FLOAT",
+        "BINFLOAT",
+        "BINSTRING",
+        "SHORT_BINSTRING",
+        "UNICODE",
+        "SHORT_BINUNICODE",
+        "BINUNICODE",
+        "BINUNICODE8",
+        "BINBYTES",
+        "SHORT_BINBYTES",
+        "BINBYTES8",
+        "BYTEARRAY8",
+    )
 )
+_OPCODES = {opcode.code.encode("latin-1"): opcode for opcode in pickletools.opcodes}
 _SCALARS = (str, bytes, int, float, type(None))
 _DTYPE = re.compile(r"[<>|=]?(?:\?|[biuf]\d{1,2}|[SU]\d{1,9}|O8?)")
 _SIGNATURES = {
@@ -53,7 +73,7 @@ class _Dtype:
 
     def __init__(self, code: str) -> None:
         self.code = code.lstrip("<>|=")
-        self.order = code[0] if code[0] in "<>" else "="
+        self.order: Literal["<", ">", "="] = "<" if code[0] == "<" else ">" if code[0] == ">" else "="
 
     def resolve(self) -> np.dtype:
         return np.dtype("O") if self.code.startswith("O") else np.dtype(self.code).newbyteorder(self.order)
@@ -137,7 +157,7 @@ class _Machine:
         first = True
         while True:
             code = self.file.read(1) if self.file.position < self.file.size else b""
-            opcode = pickletools.code2op.get(code.decode("latin-1"))
+            opcode = _OPCODES.get(code)
             if not code:
                 raise DataError(f"`{self.path}` is cut short: the pickle ends without its STOP instruction.")
             if opcode is None or (first and not self._may_start(opcode.name)):
@@ -148,7 +168,8 @@ class _Machine:
                 self._step(opcode)
             except EOFError as error:
                 raise DataError(
-                    f"`{self.path}` is cut short: instruction {opcode.name} at byte {self.file.position} {error}."
+                    f"`{self.path}` is cut short: instruction {opcode.name} at "
+                    f"byte {self.file.position} {error}."
                 ) from error
             except (IndexError, KeyError, ValueError, TypeError, OverflowError, MemoryError) as error:
                 # A text file can look like a few instructions of the oldest protocol.
@@ -208,7 +229,8 @@ class _Machine:
             "READONLY_BUFFER": "an out-of-band buffer",
         }.get(name, "an object of a class of its own")
         raise DataError(
-            f"`{self.path}` asks for {meaning} (instruction {name} at byte {self.file.position}), which is refused: "
+            f"`{self.path}` asks for {meaning} (instruction {name} at byte "
+            f"{self.file.position}), which is refused: "
             f"{_NOT_PLAIN}."
         )
 
@@ -216,20 +238,28 @@ class _Machine:
         full = f"{module}.{name}"[:200]
         root = module.split(".")[0]
         if root == "pandas":
-            reason = "a pandas object can only be rebuilt by running pandas' code: save it as csv, parquet or npz"
+            reason = (
+                "a pandas object can only be rebuilt by running pandas' code: save it as csv, parquet or npz"
+            )
         elif root == "torch":
             reason = "a tensor can only be rebuilt by running torch's code: save it as npy or npz"
         else:
             reason = _NOT_PLAIN
-        raise DataError(f"`{self.path}` asks for `{full}` at byte {self.file.position}, which is refused: {reason}.")
+        raise DataError(
+            f"`{self.path}` asks for `{full}` at byte {self.file.position}, which is refused: {reason}."
+        )
 
     def _refuse_value(self, what: str) -> NoReturn:
-        raise DataError(f"`{self.path}` holds {what} at byte {self.file.position}, which is refused: {_NOT_PLAIN}.")
+        raise DataError(
+            f"`{self.path}` holds {what} at byte {self.file.position}, which is refused: {_NOT_PLAIN}."
+        )
 
     def _charge(self, amount: int) -> None:
         self.budget -= amount
         if self.budget < 0:
-            raise DataError(f"`{self.path}` unpacks to far more than its {self.file.size} bytes, which is refused.")
+            raise DataError(
+                f"`{self.path}` unpacks to far more than its {self.file.size} bytes, which is refused."
+            )
 
     # Stack and memo -------------------------------------------------------------------------------------
 
@@ -370,7 +400,8 @@ class _Machine:
         empty_items = kind.itemsize == 0 and math.prod(shape) > 0
         if not fits or empty_items or len(raw) != expected:
             self._refuse_value(
-                f"an array of shape {shape} and type {kind}, but its data has length {len(raw) if fits else 'none'},"
+                f"an array of shape {shape} and type {kind}, but its data has "
+                f"length {len(raw) if fits else 'none'},"
             )
         return kind
 
@@ -379,7 +410,7 @@ class _Machine:
         if isinstance(target, _Dtype) and isinstance(state, tuple):
             if any(part is not None for part in state[2:5]) or state[1] not in ("<", ">", "|", "="):
                 self._refuse_value("an array with named fields")
-            target.order = state[1] if state[1] in "<>" else "="
+            target.order = "<" if state[1] == "<" else ">" if state[1] == ">" else "="
         elif type(target) is np.ndarray and isinstance(state, tuple) and len(state) in (4, 5):
             shape, dtype, fortran, raw = state[-4:]
             kind = self._check_array(shape, dtype, raw)

@@ -62,7 +62,8 @@ class StepCleaner:
             if self.policy == "refuse":
                 step, feature = np.argwhere(bad)[0]
                 raise DataError(
-                    f"Sample `{sample}` has the value {array[step, feature]} in `{self.source}` (step {step}, "
+                    f"Sample `{sample}` has the value {array[step, feature]} in "
+                    f"`{self.source}` (step {step}, "
                     f"feature {feature}); correct the file, or import with nan = zero or drop-step."
                 )
             if self.policy == "zero":
