@@ -59,8 +59,8 @@ def import_mfn(
 ) -> Store:
     """Import a folder of per-split HDF5 files into a store, a piece at a time.
 
-    The files name no samples, so these are called ``train-0000``, ``train-0001`` …, and no videos, so the groups
-    are not known.
+    The files name no samples, so these are called ``train-0000``, ``train-0001`` …, and no
+    videos, so the groups are not known.
 
     Args:
         source: The folder.

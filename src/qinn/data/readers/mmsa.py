@@ -3,7 +3,7 @@
 One file holds ``{"train", "valid", "test"}``, each a dict of ``raw_text``, ``id``, ``text`` (n, L, 768),
 ``text_bert`` (n, 3, L: token ids, mask, segments), ``audio`` (n, L_a, d_a), ``vision`` (n, L_v, d_v),
 ``regression_labels`` (n), ``classification_labels`` (n), ``annotations`` (n) and, where the modalities are
-not aligned, ``audio_lengths`` and ``vision_lengths``; CH-SIMS adds ``regression_labels_T``, ``_A`` and ``_V``.
+not aligned, ``audio_lengths`` and ``vision_lengths``; CH-SIMS adds ``regression_labels_T``, ``_A``, ``_V``.
 Sizes differ between releases, so they are read from the file and checked against each other.
 """
 

@@ -57,40 +57,52 @@ class Intake:
         ids: Sequence[str],
         features: Mapping[str, Sequence[np.ndarray | None]],
         *,
+        splits: Sequence[str],
+        labels: Sequence[float | int | None],
+        groups: Sequence[str] | None = None,
+        folds: Sequence[str] | None = None,
+        texts: Sequence[str] | None = None,
         extra: Mapping[str, Sequence[Any]] | None = None,
-        **columns: Sequence[Any],
     ) -> None:
         """Add a chunk of samples.
 
         Args:
             ids: Their ids.
             features: Modality → one array (steps, features) per sample, or None.
+            splits: One per sample.
+            labels: One per sample; None = unlabelled.
+            groups: One per sample.
+            folds: One per sample.
+            texts: One per sample.
             extra: Further columns.
-            **columns: ``splits``, ``labels``, ``groups``, ``folds``, ``texts``.
 
         Raises:
             DataError: If a sample lacks every modality and that is refused, or the writer refuses one.
         """
         filled = [
-            any(values[row] is not None and np.size(values[row]) for values in features.values())
+            any((value := values[row]) is not None and value.size > 0 for values in features.values())
             for row in range(len(ids))
         ]
         if not all(filled) and self._empty == "refuse":
             raise DataError(
-                f"Sample `{ids[filled.index(False)]}` has no step in any "
-                "modality; complete it, or import with "
+                f"Sample `{ids[filled.index(False)]}` has no step in any modality; complete it, or import with "
                 "empty = drop."
             )
 
-        def keep(values: Sequence[Any]) -> list[Any]:
+        def keep(values: Sequence[Any] | None) -> list[Any]:
+            values = [""] * len(ids) if values is None else values
             return [value for value, stays in zip(values, filled, strict=True) if stays]
 
         if any(filled):
             self._writer.add_many(
                 keep(ids),
                 {name: keep(values) for name, values in features.items()},
+                splits=keep(splits),
+                labels=keep(labels),
+                groups=keep(groups),
+                folds=keep(folds),
+                texts=keep(texts),
                 extra={name: keep(values) for name, values in (extra or {}).items()},
-                **{name: keep(values) for name, values in columns.items()},
             )
         self._dropped += filled.count(False)
         self._done += len(ids)

@@ -179,9 +179,7 @@ def import_table(
                     [ids[row] for row in rows],
                     features,
                     labels=list(labels.values[start : start + _CHUNK]),
-                    texts=[_joined(transcripts[row]) for row in rows]
-                    if transcripts is not None
-                    else [""] * len(rows),
+                    texts=None if transcripts is None else [_joined(transcripts[row]) for row in rows],
                     extra={key: [columns[key][row] for row in rows] for key in options.extra_columns},
                     splits=[columns["split"][row] for row in rows],
                     groups=[columns["group"][row] for row in rows],
