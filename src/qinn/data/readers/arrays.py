@@ -6,7 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import h5py
 import numpy as np
@@ -29,7 +29,7 @@ class ArrayFile:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "ArrayFile":
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -1,8 +1,8 @@
 """Computational sequences of the CMU-MultimodalSDK: HDF5 files (.csd) with timed features per video.
 
 A file holds one group whose ``data`` has, for every video, ``features`` (steps, d) and ``intervals``
-(steps, 2) in seconds. The source is the sequence of labels: each of its intervals is a sample, and the features of other
-files whose midpoint falls into it are the sample's steps.
+(steps, 2) in seconds. The source is the sequence of labels: each of its intervals is a sample, and the features
+of other files whose midpoint falls into it are the sample's steps.
 """
 
 from collections.abc import Mapping
