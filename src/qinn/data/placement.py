@@ -61,9 +61,15 @@ def remove_stale(target: Path) -> None:
             os.close(descriptor)
 
 
-def put_in_place(folder: Path, target: Path) -> None:
-    """Move a finished folder to its target in one step; an old store there is exchanged with it."""
-    if not target.exists() or not any(target.iterdir()):
+def put_in_place(folder: Path, target: Path, *, overwrite: bool) -> None:
+    """Move a finished folder to its target in one step; an old store there is exchanged with it.
+
+    After an exchange `folder` holds the old store.
+
+    Raises:
+        OSError: If the target is not empty and `overwrite` is not set, or the system refuses.
+    """
+    if not overwrite or not target.exists():
         folder.replace(target)
     elif not _exchange(folder, target):
         # Between the two renames the target does not exist, so it cannot open half-made.

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float32, Int64
 
 from qinn.errors import DataError
 
@@ -77,3 +78,51 @@ def _check_steps(ids: list[str], name: str, steps: np.ndarray, longest: int | No
         raise DataError(
             f"Sample `{ids[at]}` has length {steps[at]} in modality `{name}`; it must be {limit}."
         )
+
+
+def gather_steps(
+    values: Float32[np.ndarray, "step feature"],
+    starts: Int64[np.ndarray, "n"],
+    lengths: Int64[np.ndarray, "n"],
+) -> Float32[np.ndarray, "gathered feature"]:
+    """Read the steps of the chosen samples, one sample after the other, in one vectorised access.
+
+    Args:
+        values: Steps of all samples.
+        starts: First step of each chosen sample.
+        lengths: Number of its steps.
+
+    Returns:
+        A copy in memory.
+
+    Example:
+        >>> values = np.arange(10, dtype=np.float32)[:, None]
+        >>> gather_steps(values, np.array([7, 0]), np.array([2, 3]))[:, 0].tolist()
+        [7.0, 8.0, 0.0, 1.0, 2.0]
+    """
+    ends = np.cumsum(lengths)
+    total = int(ends[-1]) if len(ends) else 0
+    return np.take(values, np.arange(total) + np.repeat(starts - (ends - lengths), lengths), axis=0)
+
+
+def gather_padded(
+    values: Float32[np.ndarray, "step feature"],
+    starts: Int64[np.ndarray, "n"],
+    lengths: Int64[np.ndarray, "n"],
+) -> Float32[np.ndarray, "n time feature"]:
+    """Read the chosen samples and pad them with zeros to the longest of them, and to one step at least.
+
+    Args:
+        values: Steps of all samples.
+        starts: First step of each chosen sample.
+        lengths: Number of its steps.
+
+    Example:
+        >>> values = np.arange(1, 9, dtype=np.float32)[:, None]
+        >>> gather_padded(values, np.array([5, 0]), np.array([1, 3]))[:, :, 0].tolist()
+        [[6.0, 0.0, 0.0], [1.0, 2.0, 3.0]]
+    """
+    longest = max(1, int(lengths.max(initial=0)))
+    padded = np.zeros((len(lengths), longest, values.shape[1]), dtype=np.float32)
+    padded[np.arange(longest) < lengths[:, None]] = gather_steps(values, starts, lengths)
+    return padded

@@ -47,6 +47,7 @@ class Store:
         self.manifest = manifest
         self._offsets: dict[str, np.ndarray] = {}
         self._values: dict[str, np.ndarray] = {}
+        self._strings: dict[str, np.ndarray] = {}
 
     @classmethod
     def open(cls, path: Path | str) -> "Store":
@@ -137,6 +138,23 @@ class Store:
             raise DataError(
                 f"`{self.path / TABLE_FILE}` is damaged ({error}); import the data again."
             ) from None
+
+    def strings(self, column: str) -> np.ndarray:
+        """Return a text column of `table` as an array of strings; null becomes the empty string."""
+        if column not in self._strings:
+            values = [value or "" for value in self.table.column(column).to_pylist()]
+            self._strings[column] = np.array(values, dtype=object)
+            self._strings[column].flags.writeable = False
+        return self._strings[column]
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """float64 scores (NaN where unlabelled) or int64 class indices (-1 where unlabelled)."""
+        column, missing = self.table.column("label"), np.nan if self.task.kind == "regression" else -1
+        kind = np.float64 if self.task.kind == "regression" else np.int64
+        labels = np.array([missing if label is None else label for label in column.to_pylist()], dtype=kind)
+        labels.flags.writeable = False
+        return labels
 
     def offsets(self, modality: str) -> Int64[np.ndarray, "bound"]:
         """First step of every sample in `values`, and the end of the last (n + 1)."""

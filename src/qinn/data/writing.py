@@ -10,13 +10,14 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Literal, Self, SupportsFloat
+from typing import Any, BinaryIO, Literal, SupportsFloat
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 import qinn
+from qinn.data.columns import Column, checked_ids, checked_labels, checked_splits, one_per_sample
 from qinn.data.manifest import (
     FORMAT,
     MANIFEST_FILE,
@@ -33,9 +34,6 @@ from qinn.data.placement import flush, flush_folder, locked_folder, put_in_place
 from qinn.data.ragged import Ragged, as_ragged
 from qinn.errors import ArgumentError, DataError
 from qinn.records import Task
-
-Column = Sequence[Any] | np.ndarray
-"""One value per sample."""
 
 _COLUMNS = ("id", "split", "label", "group", "fold", "text")
 
@@ -112,6 +110,7 @@ class StoreWriter:
         self._lengths: dict[str, list[np.ndarray]] = {modality: [] for modality in modalities}
         self._streams: dict[str, BinaryIO] = {}
         self._digests = {modality: hashlib.sha256() for modality in modalities}
+        self._failed = False
         self._folder: Path | None = None
         self._lock: int | None = None
 
@@ -127,7 +126,7 @@ class StoreWriter:
         """Keep a remark in the manifest (say what was dropped, repaired or assumed)."""
         self._notes.append(text)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "StoreWriter":
         self._check_place()
         with self._disk():
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -225,14 +224,14 @@ class StoreWriter:
         if self._folder is None:
             raise ArgumentError("A StoreWriter takes samples only inside its `with` block.")
         ids = [str(identifier) for identifier in ids]
-        rows: dict[str, list[Any]] = {"id": self._checked_ids(ids)}
-        rows["split"] = self._checked_splits(ids, [splits] * len(ids) if isinstance(splits, str) else splits)
-        rows["label"] = self._checked_labels(ids, labels)
+        rows: dict[str, list[Any]] = {"id": checked_ids(ids, self._ids)}
+        rows["split"] = checked_splits(ids, [splits] * len(ids) if isinstance(splits, str) else splits)
+        rows["label"] = checked_labels(ids, labels, self.task)
         for column, values in (("group", groups), ("fold", folds), ("text", texts)):
             rows[column] = [
-                "" if value is None else str(value) for value in self._column(ids, column, values)
+                "" if value is None else str(value) for value in one_per_sample(ids, column, values)
             ]
-        extra_rows = {name: self._column(ids, name, values) for name, values in (extra or {}).items()}
+        extra_rows = {name: one_per_sample(ids, name, values) for name, values in (extra or {}).items()}
         if taken := set(extra_rows) & set(_COLUMNS):
             raise DataError(f"Extra column `{min(taken)}` has the name of a standard column; rename it.")
         unknown = [name for name in features if name not in self.modalities]
@@ -264,67 +263,6 @@ class StoreWriter:
         for column, values in rows.items():
             self._rows[column].extend(values)
         self._ids.update(ids)
-
-    def _column(self, ids: list[str], name: str, values: Column | None) -> list[Any]:
-        values = [""] * len(ids) if values is None else list(values)
-        if len(values) != len(ids):
-            raise DataError(
-                f"Column `{name}` must have one value per sample ({len(ids)}), but has {len(values)}."
-            )
-        return [value.item() if isinstance(value, np.generic) else value for value in values]
-
-    def _checked_ids(self, ids: list[str]) -> list[str]:
-        seen: set[str] = set()
-        for identifier in ids:
-            if not identifier:
-                raise DataError("A sample has an empty id; every sample needs its own.")
-            if identifier in self._ids or identifier in seen:
-                raise DataError(f"Sample `{identifier}` appears twice; ids must be unique in a store.")
-            seen.add(identifier)
-        return ids
-
-    def _checked_splits(self, ids: list[str], splits: Column) -> list[str]:
-        splits = self._column(ids, "split", splits)
-        for identifier, split in zip(ids, splits, strict=True):
-            if split not in SPLITS:
-                raise DataError(
-                    f"Sample `{identifier}` has the split `{split}`; it must be train, valid, test or empty."
-                )
-        return splits
-
-    def _checked_labels(self, ids: list[str], labels: Column | None) -> list[float | int | None]:
-        if labels is None:
-            return [None] * len(ids)
-        column = self._column(ids, "label", list(labels))
-        checked: list[float | int | None] = []
-        for identifier, label in zip(ids, column, strict=True):
-            try:
-                value = None if label is None else float(label)
-            except (TypeError, ValueError):
-                raise DataError(
-                    f"Sample `{identifier}` has the label {label!r}, which is not a number."
-                ) from None
-            if value is None:
-                checked.append(None)
-            elif not np.isfinite(value):
-                raise DataError(
-                    f"Sample `{identifier}` has the label {value}; give a finite one, or None if unlabelled."
-                )
-            elif self.task.kind == "regression":
-                if not self.task.low <= value <= self.task.high:
-                    raise DataError(
-                        f"Sample `{identifier}` has the label {value:g}, outside the task's range "
-                        f"[{self.task.low:g}, {self.task.high:g}]; correct the label or state the true range."
-                    )
-                checked.append(value)
-            else:
-                if value != int(value) or not 0 <= value < len(self.task.classes):
-                    raise DataError(
-                        f"Sample `{identifier}` has the class index {value:g}, but the classes are 0 to "
-                        f"{len(self.task.classes) - 1}: {list(self.task.classes)}."
-                    )
-                checked.append(int(value))
-        return checked
 
     def _checked_features(
         self,
@@ -361,16 +299,16 @@ class StoreWriter:
         return values, steps
 
     def _check_place(self) -> None:
-        if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
-            return
+        with self._disk():
+            if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
+                return
         if not self._overwrite:
             raise DataError(f"`{self.path}` exists already; choose another place or ask to overwrite it.")
-        manifest = self.path / MANIFEST_FILE
         try:
-            is_store = json.loads(manifest.read_text(encoding="utf-8")).get("format") == FORMAT
-        except (OSError, ValueError, AttributeError):
-            is_store = False
-        if not is_store:
+            manifest = json.loads((self.path / MANIFEST_FILE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            manifest = None
+        if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
             raise DataError(f"`{self.path}` is not a store, so it is not overwritten; choose another place.")
 
     @contextmanager
@@ -378,6 +316,7 @@ class StoreWriter:
         try:
             yield
         except OSError as error:
+            self._failed = True
             raise DataError(
                 f"Cannot write the store `{self.path}`: {error.strerror or error}; "
                 "free space or choose a folder that can be written."
@@ -399,6 +338,8 @@ class StoreWriter:
 
     def _complete(self) -> None:
         folder = self._folder
+        if self._failed:
+            raise DataError(f"The store `{self.path}` is incomplete because a write failed; import it again.")
         if folder is None or not len(self):
             raise DataError(f"The store `{self.path}` would be empty; its source has no sample.")
         table = self._table()
@@ -427,7 +368,7 @@ class StoreWriter:
             flush_folder(folder)
         self._check_place()
         with self._disk():
-            put_in_place(folder, self.path)
+            put_in_place(folder, self.path, overwrite=self._overwrite)
             flush_folder(self.path.parent)
 
     def _manifest(self, table: pa.Table, offsets: Mapping[str, np.ndarray], sha256: str) -> dict[str, Any]:

@@ -1,0 +1,90 @@
+"""Batches of a subset, in an order that depends on nothing but the seed and the epoch."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from qinn.data.subset import Subset
+from qinn.errors import ArgumentError
+from qinn.records import Batch
+
+
+def batches(
+    subset: Subset, size: int, *, shuffle: bool = False, seed: int = 0, epoch: int = 0
+) -> Iterator[Batch]:
+    """Go once through a subset, batch by batch; the last batch may be smaller.
+
+    Args:
+        subset: The samples.
+        size: Samples per batch, at least 1.
+        shuffle: Whether to permute the samples, anew in every epoch.
+        seed: Of the permutation.
+        epoch: Number of the pass; the order depends only on (seed, epoch).
+
+    Raises:
+        ArgumentError: If the size is below 1, or seed or epoch below 0.
+    """
+    _check(size, seed, epoch)
+    return _batches(subset, size, shuffle, seed, epoch)
+
+
+def _batches(subset: Subset, size: int, shuffle: bool, seed: int, epoch: int) -> Iterator[Batch]:
+    order = (
+        np.random.default_rng([seed, epoch]).permutation(len(subset)) if shuffle else np.arange(len(subset))
+    )
+    for start in range(0, len(order), size):
+        yield subset.batch(order[start : start + size])
+
+
+class BatchLoader:
+    """The batches of a subset as an iterable with a length, which trainers take as a data loader.
+
+    Every iteration goes through the order of the current epoch; `set_epoch` chooses it. Lightning sets the
+    epoch of a loader's `sampler`, also after a resume, so the loader is its own sampler.
+
+    Args:
+        subset: The samples.
+        size: Samples per batch, at least 1.
+        shuffle: Whether to permute the samples, anew in every epoch.
+        seed: Of the permutations.
+
+    Raises:
+        ArgumentError: If the size is below 1 or the seed below 0.
+    """
+
+    def __init__(self, subset: Subset, size: int, *, shuffle: bool = False, seed: int = 0) -> None:
+        _check(size, seed, 0)
+        self.subset = subset
+        self.size = size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.epoch = 0
+
+    @property
+    def sampler(self) -> "BatchLoader":
+        """What a trainer tells the epoch to: the loader itself."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of the next iterations.
+
+        Raises:
+            ArgumentError: If the epoch is below 0.
+        """
+        _check(self.size, self.seed, epoch)
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return -(-len(self.subset) // self.size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return batches(self.subset, self.size, shuffle=self.shuffle, seed=self.seed, epoch=self.epoch)
+
+
+def _check(size: int, seed: int, epoch: int) -> None:
+    if size < 1:
+        raise ArgumentError(f"Argument `size` must be at least 1, but it is {size}.")
+    for name, value in (("seed", seed), ("epoch", epoch)):
+        if value < 0:
+            raise ArgumentError(f"Argument `{name}` must be 0 or more, but it is {value}.")

@@ -1,0 +1,317 @@
+"""Rows of a store that can reach nothing but themselves."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, Float64, Int64
+
+from qinn.data.ragged import gather_padded, gather_steps
+from qinn.data.store import Store
+from qinn.errors import ArgumentError
+from qinn.records import Batch, Features, Task
+
+_STEPS_AT_ONCE = 65536
+
+Gather = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class FeatureStatistics:
+    """Mean and spread of one modality's features over the valid steps of a subset.
+
+    Attributes:
+        mean: Mean of every feature; 0 where there is no step.
+        sd: Population standard deviation of every feature.
+        num_steps: Steps that were counted.
+    """
+
+    mean: Float64[np.ndarray, "feature"]
+    sd: Float64[np.ndarray, "feature"]
+    num_steps: int
+
+    @property
+    def scale(self) -> Float64[np.ndarray, "feature"]:
+        """What to divide by when standardising: `sd`, and 1 where a feature is constant up to rounding.
+
+        Example:
+            >>> FeatureStatistics(np.array([3.0, 1.0]), np.array([2.0, 0.0]), 5).scale.tolist()
+            [2.0, 1.0]
+        """
+        return np.where(self.sd > 1e-6 * (1e-30 + np.abs(self.mean)), self.sd, 1.0)
+
+
+@dataclass(frozen=True)
+class _Column:
+    """One modality of a subset: the lengths of its own samples, and access to their steps and no others."""
+
+    dim: int
+    lengths: np.ndarray
+    padded: Gather
+    steps: Gather
+
+
+class Subset:
+    """Some samples of a store: their features, labels and texts, and no way to those of any other sample.
+
+    Positions run from 0 to ``len(subset) - 1``; negative positions and positions beyond are errors. Make one
+    by `subset_of`, `qinn.data.splits.fixed_fold` or `qinn.data.splits.cross_validation`.
+
+    Attributes:
+        task: What is predicted.
+        ids: Sample identifiers.
+        texts: Raw transcripts; empty strings where there are none.
+        labels: float64 scores (NaN where unlabelled) or class indices (-1 where unlabelled);
+            None when no sample is labelled.
+        groups: Name of each sample's group; a sample without one is a group of its own, ``"id:<id>"``.
+            None when no sample has a group.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        ids: tuple[str, ...],
+        texts: tuple[str, ...],
+        labels: np.ndarray | None,
+        groups: np.ndarray | None,
+        columns: dict[str, _Column],
+    ) -> None:
+        self.task = task
+        self.ids = ids
+        self.texts = texts
+        self.labels = labels
+        self.groups = groups
+        self._columns = columns
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __repr__(self) -> str:
+        return f"Subset({len(self)} samples, {self.dims})"
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Names of the modalities, in order."""
+        return tuple(self._columns)
+
+    @property
+    def dims(self) -> dict[str, int]:
+        """Modality → width of its feature vectors, in order."""
+        return {name: column.dim for name, column in self._columns.items()}
+
+    @cached_property
+    def labelled(self) -> Bool[np.ndarray, "n"]:
+        """True where a sample has a label."""
+        if self.labels is None:
+            return np.zeros(len(self), dtype=bool)
+        return labelled_mask(self.labels)
+
+    def lengths(self, modality: str) -> Int64[np.ndarray, "n"]:
+        """Number of steps of every sample in one modality; 0 = absent.
+
+        Raises:
+            ArgumentError: If there is no such modality.
+        """
+        return self._columns[self._checked_modalities([modality])[0]].lengths.copy()
+
+    def batch(self, indices: Sequence[int] | np.ndarray) -> Batch:
+        """Return the samples at some positions, padded to the longest of them, as float32 tensors.
+
+        A modality that is absent in all of them has one step of zeros, with length 0.
+
+        Args:
+            indices: Positions within this subset.
+
+        Raises:
+            ArgumentError: If a position is outside the subset or there is none.
+        """
+        rows = self._checked_positions(indices)
+        features = {
+            name: Features(torch.from_numpy(column.padded(rows)), torch.from_numpy(column.lengths[rows]))
+            for name, column in self._columns.items()
+        }
+        labels = None
+        if self.labels is not None:
+            kind = torch.float32 if self.task.kind == "regression" else torch.int64
+            labels = torch.from_numpy(self.labels[rows]).to(kind)
+        return Batch(tuple(self.ids[row] for row in rows), features, labels)
+
+    def select(self, modalities: Sequence[str]) -> "Subset":
+        """Return the same samples with some of the modalities, in the given order.
+
+        Raises:
+            ArgumentError: If a modality is unknown or named twice, or none is named.
+        """
+        names = self._checked_modalities(modalities)
+        columns = {name: self._columns[name] for name in names}
+        return Subset(self.task, self.ids, self.texts, self.labels, self.groups, columns)
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> "Subset":
+        """Return the samples at some positions as a subset of their own.
+
+        Raises:
+            ArgumentError: If a position is outside the subset or there is none.
+        """
+        rows = self._checked_positions(indices)
+        columns = {
+            name: _Column(
+                column.dim,
+                column.lengths[rows],
+                _narrowed(column.padded, rows),
+                _narrowed(column.steps, rows),
+            )
+            for name, column in self._columns.items()
+        }
+        return Subset(
+            self.task,
+            tuple(self.ids[row] for row in rows),
+            tuple(self.texts[row] for row in rows),
+            None if self.labels is None else self.labels[rows],
+            None if self.groups is None else self.groups[rows],
+            columns,
+        )
+
+    def statistics(self) -> dict[str, FeatureStatistics]:
+        """Return each modality's mean and standard deviation over this subset's valid steps.
+
+        Computed in chunks, in double precision, by Chan's update of mean and sum of squares. Call it on the
+        training samples only, and standardise every other split with the result.
+
+        Source: T. F. Chan, G. H. Golub, R. J. LeVeque, "Algorithms for computing the sample variance", Am.
+        Stat. 37 (1983), eq. 2.1.
+        """
+        result = {}
+        for name, column in self._columns.items():
+            count, mean, squares = 0, np.zeros(column.dim), np.zeros(column.dim)
+            for steps in _chunks(column):
+                chunk = steps.astype(np.float64)
+                chunk_mean = chunk.mean(axis=0)
+                difference, total = chunk_mean - mean, count + len(chunk)
+                squares += ((chunk - chunk_mean) ** 2).sum(axis=0)
+                squares += difference**2 * (count * len(chunk) / total)
+                mean += difference * (len(chunk) / total)
+                count = total
+            result[name] = FeatureStatistics(mean, np.sqrt(squares / max(count, 1)), count)
+        return result
+
+    def _checked_positions(self, indices: Sequence[int] | np.ndarray) -> Int64[np.ndarray, "chosen"]:
+        rows = np.asarray(indices)
+        if rows.ndim != 1 or rows.size == 0 or rows.dtype.kind not in "iu":
+            raise ArgumentError(
+                f"Argument `indices` must be a non-empty list of integers, but has shape {rows.shape} "
+                f"and dtype {rows.dtype}."
+            )
+        outside = (rows < 0) | (rows >= len(self))
+        if outside.any():
+            raise ArgumentError(
+                f"Argument `indices` must lie between 0 and {len(self) - 1}, but has {rows[outside][0]}."
+            )
+        return rows.astype(np.int64)
+
+    def _checked_modalities(self, modalities: Sequence[str]) -> list[str]:
+        return checked_modalities(modalities, self._columns)
+
+
+def checked_modalities(modalities: Sequence[str], known: Sequence[str] | dict) -> list[str]:
+    """Return the chosen modalities, known to be distinct and present.
+
+    Raises:
+        ArgumentError: If one is unknown or named twice, or none is named.
+    """
+    chosen = [modalities] if isinstance(modalities, str) else list(modalities)
+    unknown = [name for name in chosen if name not in known]
+    if unknown or not chosen or len(set(chosen)) != len(chosen):
+        raise ArgumentError(
+            f"Argument `modalities` must name distinct modalities among {list(known)}, but it is {chosen}."
+        )
+    return chosen
+
+
+def subset_of(store: Store, split: str | None = None, *, modalities: Sequence[str] | None = None) -> Subset:
+    """Return all samples of a store, or those of one split, for prediction and inspection.
+
+    Args:
+        store: The store.
+        split: ``"train"``, ``"valid"``, ``"test"``; None for every sample.
+        modalities: Which modalities, in which order; None for all in the store's order.
+
+    Raises:
+        ArgumentError: If the split has no sample or a modality is unknown.
+    """
+    rows = np.arange(len(store))
+    if split is not None:
+        rows = np.flatnonzero(store.strings("split") == split)
+        if not len(rows):
+            raise ArgumentError(
+                f"Argument `split` must be one of {list(store.manifest['splits'])} of `{store.name}`, "
+                f"but it is `{split}`."
+            )
+    return subset_of_rows(store, rows, modalities)
+
+
+def subset_of_rows(
+    store: Store, rows: Int64[np.ndarray, "n"], modalities: Sequence[str] | None = None
+) -> Subset:
+    """Return the samples at some rows of a store.
+
+    Args:
+        store: The store.
+        rows: Rows of its table.
+        modalities: Which modalities, in which order; None for all in the store's order.
+
+    Raises:
+        ArgumentError: If a modality is unknown.
+    """
+    names = list(store.modalities) if modalities is None else checked_modalities(modalities, store.modalities)
+    ids = store.strings("id")[rows]
+    groups = store.strings("group")[rows]
+    labels = store.labels[rows]
+    own = np.array(
+        [group or f"id:{identifier}" for group, identifier in zip(groups, ids, strict=True)], dtype=object
+    )
+    return Subset(
+        store.task,
+        tuple(ids),
+        tuple(store.strings("text")[rows]),
+        labels if labelled_mask(labels).any() else None,
+        own if any(groups) else None,
+        {name: _column(store, name, rows) for name in names},
+    )
+
+
+def labelled_mask(labels: np.ndarray) -> Bool[np.ndarray, "n"]:
+    """Return where scores are not NaN, or class indices not negative."""
+    return ~np.isnan(labels) if labels.dtype.kind == "f" else labels >= 0
+
+
+def _column(store: Store, name: str, rows: np.ndarray) -> _Column:
+    # The whole memory map stays inside these two closures, which see positions of the subset only:
+    # nothing that a Subset offers leads to another sample.
+    values, offsets = store.values(name), store.offsets(name)
+    starts = np.asarray(offsets[:-1])[rows]
+    lengths = np.diff(offsets)[rows]
+
+    def padded(positions: np.ndarray) -> np.ndarray:
+        return gather_padded(values, starts[positions], lengths[positions])
+
+    def steps(positions: np.ndarray) -> np.ndarray:
+        return gather_steps(values, starts[positions], lengths[positions])
+
+    return _Column(store.modalities[name], lengths, padded, steps)
+
+
+def _narrowed(gather: Gather, rows: np.ndarray) -> Gather:
+    return lambda positions: gather(rows[positions])
+
+
+def _chunks(column: _Column) -> Iterator[Float32[np.ndarray, "step feature"]]:
+    ends = np.cumsum(column.lengths)
+    start = 0
+    while start < len(ends):
+        before = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + _STEPS_AT_ONCE, side="right")))
+        if ends[stop - 1] > before:
+            yield column.steps(np.arange(start, stop))
+        start = stop
