@@ -1,8 +1,8 @@
 """Computational sequences of the CMU-MultimodalSDK: HDF5 files (.csd) with timed features per video.
 
 A file holds one group whose ``data`` has, for every video, ``features`` (steps, d) and ``intervals``
-(steps, 2) in seconds. The source is the sequence of labels: each of its intervals is a sample, and the features
-of other files whose midpoint falls into it are the sample's steps.
+(steps, 2) in seconds. The source is the sequence of labels: each of its intervals is a sample, and the
+features of other files whose midpoint falls into it are the sample's steps.
 """
 
 from collections.abc import Mapping
@@ -15,8 +15,8 @@ import numpy as np
 
 from qinn.data.readers.columns import read_columns
 from qinn.data.readers.labels import TaskOptions, read_labels
-from qinn.data.readers.samples import EmptyPolicy, Intake, Progress, naming, split_name
-from qinn.data.readers.steps import NanPolicy, StepCleaner
+from qinn.data.readers.samples import Intake, Progress, naming, split_name
+from qinn.data.readers.steps import StepCleaner
 from qinn.data.store import Modality, Store, StoreWriter
 from qinn.errors import ConfigError, DataError
 
@@ -38,8 +38,8 @@ class CsdOptions:
     features: Mapping[str, str | Path] = field(default_factory=dict)
     task: TaskOptions = field(default_factory=lambda: TaskOptions(scale="mosi"))
     splits: str | Path | None = None
-    nan: NanPolicy = "refuse"
-    empty: EmptyPolicy = "refuse"
+    nan: str = "refuse"
+    empty: str = "refuse"
 
 
 def import_csd(

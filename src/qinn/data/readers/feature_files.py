@@ -129,9 +129,7 @@ class FeatureReader:
         """Release files."""
 
 
-def open_features(
-    spec: FeatureSpec, ids: Sequence[str], *, missing: Literal["refuse", "absent"]
-) -> FeatureReader:
+def open_features(spec: FeatureSpec, ids: Sequence[str], *, missing: str) -> FeatureReader:
     """Open a modality's features and check them against the samples.
 
     Args:

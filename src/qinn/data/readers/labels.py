@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -37,8 +37,8 @@ class TaskOptions:
         'classification'
     """
 
-    kind: Literal["regression", "classification"] = "regression"
-    scale: Literal["mosi", "sims", "plain"] | None = None
+    kind: str = "regression"
+    scale: str | None = None
     low: float | None = None
     high: float | None = None
     classes: tuple[str, ...] = ()
@@ -70,7 +70,8 @@ class TaskOptions:
                 "state the scale mosi or sims, or the scale plain with its range."
             )
         try:
-            return Task("regression", float(low), float(high), self.scale or "plain")
+            scale = cast(Literal["mosi", "sims", "plain"], self.scale or "plain")  # checked above
+            return Task("regression", float(low), float(high), scale)
         except ArgumentError as error:
             raise ConfigError(str(error)) from error
 

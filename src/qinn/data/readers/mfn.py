@@ -14,8 +14,8 @@ import numpy as np
 
 from qinn.data.readers.arrays import ArrayFile, open_arrays
 from qinn.data.readers.labels import TaskOptions, read_labels
-from qinn.data.readers.samples import EmptyPolicy, Intake, Progress, naming
-from qinn.data.readers.steps import NanPolicy, StepCleaner, nonzero_window
+from qinn.data.readers.samples import Intake, Progress, naming
+from qinn.data.readers.steps import StepCleaner, nonzero_window
 from qinn.data.store import Modality, Store, StoreWriter
 from qinn.errors import ConfigError, DataError
 
@@ -39,8 +39,8 @@ class MfnOptions:
 
     task: TaskOptions = field(default_factory=TaskOptions)
     modalities: tuple[str, ...] | None = None
-    nan: NanPolicy = "refuse"
-    empty: EmptyPolicy = "refuse"
+    nan: str = "refuse"
+    empty: str = "refuse"
 
 
 def is_mfn(folder: Path) -> bool:

@@ -12,8 +12,8 @@ import numpy as np
 
 from qinn.data.readers.labels import TaskOptions, read_labels
 from qinn.data.readers.safe_pickle import load_pickle
-from qinn.data.readers.samples import EmptyPolicy, Intake, Progress, groups_of, naming, split_name
-from qinn.data.readers.steps import NanPolicy, StepCleaner
+from qinn.data.readers.samples import Intake, Progress, groups_of, naming, split_name
+from qinn.data.readers.steps import StepCleaner
 from qinn.data.readers.transcripts import Encoder, TextOptions, encode_texts
 from qinn.data.store import Modality, Store, StoreWriter
 from qinn.errors import ConfigError, DataError
@@ -43,8 +43,8 @@ class MisaOptions:
     text: TextOptions = field(default_factory=lambda: TextOptions(unit="words"))
     split: str = ""
     group_pattern: str = r"(.+?)(?:\[.*\])?$"
-    nan: NanPolicy = "refuse"
-    empty: EmptyPolicy = "refuse"
+    nan: str = "refuse"
+    empty: str = "refuse"
 
     def __post_init__(self) -> None:
         if not self.modalities or not set(self.modalities) <= {"text", "audio", "vision"}:

@@ -10,14 +10,14 @@ Sizes differ between releases, so they are read from the file and checked agains
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from qinn.data.readers.labels import Labels, TaskOptions, read_labels
 from qinn.data.readers.safe_pickle import load_pickle
-from qinn.data.readers.samples import EmptyPolicy, Intake, Progress, groups_of, naming, split_name
-from qinn.data.readers.steps import NanPolicy, StepCleaner, nonzero_window
+from qinn.data.readers.samples import Intake, Progress, groups_of, naming, split_name
+from qinn.data.readers.steps import StepCleaner, nonzero_window
 from qinn.data.readers.transcripts import Encoder, TextOptions, encode_texts
 from qinn.data.store import Modality, Source, Store, StoreWriter
 from qinn.errors import ConfigError, DataError
@@ -63,13 +63,13 @@ class MmsaOptions:
     """
 
     modalities: tuple[str, ...] = ("text", "audio", "vision")
-    text_source: Literal["vectors", "encode", "ids"] = "vectors"
+    text_source: str = "vectors"
     text: TextOptions = field(default_factory=TextOptions)
     task: TaskOptions = field(default_factory=TaskOptions)
     label_key: str | None = None
     group_pattern: str | None = None
-    nan: NanPolicy = "refuse"
-    empty: EmptyPolicy = "refuse"
+    nan: str = "refuse"
+    empty: str = "refuse"
 
     def __post_init__(self) -> None:
         if not self.modalities or not set(self.modalities) <= {"text", "audio", "vision"}:
@@ -411,11 +411,11 @@ def _labels(source: Path, parts: list[_Part], options: MmsaOptions) -> Labels:
     return read_labels(values, len(values), task, place=lambda row: places[row], what=f"`{key}`")
 
 
-def _scale(source: Path, parts: list[_Part], labels: list[Any]) -> Literal["mosi", "sims"]:
+def _scale(source: Path, parts: list[_Part], labels: list[Any]) -> str:
     if any(key.startswith("label_") for part in parts for key in part.extra):
         return "sims"
     numbers = [abs(float(value)) for value in labels if isinstance(value, int | float | np.number)]
-    if numbers and 1 < max(numbers) <= 3:
+    if numbers and max(numbers) > 1:
         return "mosi"
     raise ConfigError(f"`{source}` does not tell the scale of its labels; state it: mosi or sims.")
 

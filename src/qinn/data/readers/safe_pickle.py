@@ -103,6 +103,10 @@ class _BoundedFile:
         return line
 
 
+def _may_start(opcode: pickletools.OpcodeInfo) -> bool:
+    return not opcode.stack_before and opcode.name not in ("GET", "BINGET", "LONG_BINGET", "STOP")
+
+
 def load_pickle(path: str | Path) -> Any:
     """Read a pickle of numpy arrays and plain containers, running nothing that the file asks for.
 
@@ -150,6 +154,7 @@ class _Machine:
         self.file = file
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
+        self.has_protocol = False
         # Calls copy; a file that repeats one call on one big value must not multiply it without bound.
         self.budget = 4 * file.size + 2**20
 
@@ -160,7 +165,7 @@ class _Machine:
             opcode = _OPCODES.get(code)
             if not code:
                 raise DataError(f"`{self.path}` is cut short: the pickle ends without its STOP instruction.")
-            if opcode is None or (first and not self._may_start(opcode.name)):
+            if opcode is None or (first and not _may_start(opcode)):
                 raise self._not_a_pickle(first, f"byte {code!r} is no instruction")
             try:
                 if opcode.name == "STOP":
@@ -174,12 +179,9 @@ class _Machine:
             except (IndexError, KeyError, ValueError, TypeError, OverflowError, MemoryError) as error:
                 # A text file can look like a few instructions of the oldest protocol.
                 raise self._not_a_pickle(
-                    not self.memo, f"instruction {opcode.name} does not fit what precedes it"
+                    not self.has_protocol, f"instruction {opcode.name} does not fit what precedes it"
                 ) from error
             first = False
-
-    def _may_start(self, name: str) -> bool:
-        return name not in ("POP", "DUP", "BUILD", "APPEND", "SETITEM", "REDUCE", "TUPLE", "LIST", "DICT")
 
     def _not_a_pickle(self, early: bool, why: str) -> DataError:
         verdict = "is not a pickle file" if early else "is a damaged pickle file"
@@ -310,6 +312,8 @@ class _Machine:
     def _global(self, module: Any, name: Any) -> None:
         if not (isinstance(module, str) and isinstance(name, str)):
             raise TypeError("a global's name is text")
+        if not all(part.isidentifier() for part in f"{module}.{name}".split(".")):
+            raise ValueError("no name")
         known = _GLOBALS.get((module, name))
         if known is None:
             self._refuse_global(module, name)
@@ -373,7 +377,7 @@ class _Machine:
             self._refuse_value("a kind of array of its own")
         return np.ndarray((0,), dtype="b")
 
-    def _call_scalar(self, dtype: _Dtype, raw: bytes | str) -> Any:
+    def _call_scalar(self, dtype: _Dtype, raw: Any) -> Any:
         kind = self._check_array((), dtype, raw)
         if kind.hasobject:
             self._refuse_value("a scalar object")
@@ -482,7 +486,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
 }
 
 _INSTRUCTIONS: dict[str, Callable[[_Machine, Any], Any]] = {
-    "PROTO": lambda m, a: None,
+    "PROTO": lambda m, a: setattr(m, "has_protocol", True),
     "FRAME": lambda m, a: None,
     "MARK": lambda m, a: m._push(_Mark()),
     "NONE": lambda m, a: m._push(None),

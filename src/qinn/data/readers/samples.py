@@ -1,19 +1,18 @@
 """What every reader does with its samples: splits, groups, and chunks on their way into the store."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import numpy as np
 
 from qinn.data.store import StoreWriter
 from qinn.errors import ConfigError, DataError
 
-__all__ = ["EmptyPolicy", "Intake", "Progress", "groups_of", "naming", "split_name"]
+__all__ = ["Intake", "Progress", "groups_of", "naming", "split_name"]
 
-EmptyPolicy = Literal["refuse", "drop"]
 
 _SPLITS = {
     "train": ("train", "training", "trn"),
@@ -22,12 +21,8 @@ _SPLITS = {
 }
 
 
-class Progress(Protocol):
-    """Told how far an import is."""
-
-    def __call__(self, done: int, total: int) -> None:
-        """Take the number of samples done and their total."""
-        ...
+Progress = Callable[[int, int], None]
+"""Told how many samples are done, and how many there are."""
 
 
 class Intake:
@@ -40,9 +35,7 @@ class Intake:
         progress: Told how many samples are done.
     """
 
-    def __init__(
-        self, writer: StoreWriter, *, total: int, empty: EmptyPolicy, progress: Progress | None
-    ) -> None:
+    def __init__(self, writer: StoreWriter, *, total: int, empty: str, progress: Progress | None) -> None:
         if empty not in ("refuse", "drop"):
             raise ConfigError(f"Option `empty` must be refuse or drop, but it is `{empty}`.")
         self._writer = writer

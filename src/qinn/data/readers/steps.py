@@ -1,16 +1,14 @@
 """What happens to single steps on the way into a store: values that are no numbers, and padding."""
 
 from collections import Counter
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
 
 from qinn.errors import ConfigError, DataError
 
-__all__ = ["NanPolicy", "StepCleaner", "nonzero_window"]
-
-NanPolicy = Literal["refuse", "zero", "drop-step"]
+__all__ = ["StepCleaner", "nonzero_window"]
 
 
 class StepCleaner:
@@ -28,7 +26,7 @@ class StepCleaner:
         ([[1.0]], ['1 steps of `audio` with NaN or infinite values were dropped'])
     """
 
-    def __init__(self, modality: str, source: str, policy: NanPolicy, *, drop_zeros: bool = False) -> None:
+    def __init__(self, modality: str, source: str, policy: str, *, drop_zeros: bool = False) -> None:
         if policy not in ("refuse", "zero", "drop-step"):
             raise ConfigError(f"Option `nan` must be refuse, zero or drop-step, but it is `{policy}`.")
         self.modality = modality

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -12,8 +12,8 @@ from qinn.data.readers.arrays import open_arrays
 from qinn.data.readers.columns import Columns, read_columns
 from qinn.data.readers.feature_files import FeatureReader, FeatureSpec, open_features
 from qinn.data.readers.labels import Labels, TaskOptions, read_labels
-from qinn.data.readers.samples import EmptyPolicy, Intake, Progress, groups_of, naming, split_name
-from qinn.data.readers.steps import NanPolicy, StepCleaner
+from qinn.data.readers.samples import Intake, Progress, groups_of, naming, split_name
+from qinn.data.readers.steps import StepCleaner
 from qinn.data.readers.transcripts import Encoder, TextOptions, encode_texts
 from qinn.data.store import Modality, Store, StoreWriter
 from qinn.errors import ConfigError, DataError
@@ -62,9 +62,9 @@ class TableOptions:
     text: TextOptions = field(default_factory=TextOptions)
     features: tuple[str | FeatureSpec, ...] = ()
     extra_columns: tuple[str, ...] = ()
-    nan: NanPolicy = "refuse"
-    missing: Literal["refuse", "absent"] = "refuse"
-    empty: EmptyPolicy = "refuse"
+    nan: str = "refuse"
+    missing: str = "refuse"
+    empty: str = "refuse"
 
     def __post_init__(self) -> None:
         if not self.id_columns:

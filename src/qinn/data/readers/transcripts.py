@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from qinn.errors import ConfigError
 __all__ = ["Encoder", "TextOptions", "encode_texts"]
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """What a reader needs of a text encoder; `qinn.features.text.load_text_encoder` makes some."""
 
@@ -44,7 +45,7 @@ class TextOptions:
         ConfigError: If the unit is unknown.
     """
 
-    unit: Literal["tokens", "words"] = "tokens"
+    unit: str = "tokens"
     lowercase: bool = False
     modality: str = "text"
 
