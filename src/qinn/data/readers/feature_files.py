@@ -83,8 +83,11 @@ class FeatureSpec:
             spec = cls(match["name"].strip(), match["file"] + "{id}.npy")
         else:
             raise ConfigError(f"Feature `{text}` is not understood: write NAME=FILE:ARRAY, {_EXAMPLES}.")
-        if not spec.name:
-            raise ConfigError(f"Feature `{text}` has no modality name before the `=`.")
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", spec.name):
+            raise ConfigError(
+                f"Feature `{text}` must begin with a modality's name (letters, digits, `_`, `-`) and `=`, "
+                f"but the name is `{spec.name}`."
+            )
         return spec
 
     @property
@@ -168,25 +171,20 @@ class _Rows(FeatureReader):
                 f"{spec.name}={spec.file}:ARRAY ({', '.join(arrays.keys()[:12])})."
             )
         self._arrays = [arrays.array(key) for key in spec.keys or ("",)]
-        shapes = [tuple(array.shape) for array in self._arrays]
-        where = f"`{spec.where}`"
         if any(array.dtype.kind not in "biuf" for array in self._arrays):
-            raise DataError(f"{where} must hold numbers, but its type is {self._arrays[0].dtype}.")
-        if (
-            any(
-                not 1 <= len(shape) <= 3 or 0 in shape[1:] or shape[:-1] != shapes[0][:-1]
-                for shape in shapes
-                if len(shape) > 1
-            )
-            or len({len(shape) for shape in shapes}) > 1
-            or len({shape[0] for shape in shapes if shape}) != 1
-        ):
+            raise DataError(f"`{spec.where}` must hold numbers, but its type is {self._arrays[0].dtype}.")
+        found = [tuple(array.shape) for array in self._arrays]
+        shapes = [(*shape, 1) if len(shape) == 1 else shape for shape in found]
+        fit = all(
+            len(shape) in (2, 3) and shape[:-1] == shapes[0][:-1] and 0 not in shape[1:] for shape in shapes
+        )
+        if not fit:
             raise DataError(
-                f"{where} has shape {' + '.join(map(str, shapes))}; (samples, features), (steps, "
-                "features) with offsets or (samples, time, features) was expected."
+                f"`{spec.where}` has shape {' + '.join(map(str, found))}; (samples, features), "
+                "(steps, features) with offsets or (samples, time, features) was expected."
             )
         self._padded = len(shapes[0]) == 3
-        self.dim = sum(shape[-1] if len(shape) > 1 else 1 for shape in shapes)
+        self.dim = sum(shape[-1] for shape in shapes)
         self.kind = "sequence" if self._padded or spec.bounds else "vector"
         self._trimmed = self._padded and spec.bounds is None
         num_rows = shapes[0][0]

@@ -39,10 +39,10 @@ class TaskOptions:
 
     kind: str = "regression"
     scale: str | None = None
-    low: float | None = None
-    high: float | None = None
+    low: float | int | None = None
+    high: float | int | None = None
     classes: tuple[str, ...] = ()
-    label_map: Mapping[str, str | float] = field(default_factory=dict)
+    label_map: Mapping[str, str | float | int] = field(default_factory=dict)
     drop_labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -132,7 +132,7 @@ def read_labels(
             f"{num_rows - len(kept)} samples with the label {', '.join(sorted(dropped))} were left out"
         )
     renamed = {_key(label): meaning for label, meaning in options.label_map.items()}
-    found: list[str | float | None] = []
+    found: list[str | float | int | None] = []
     for row in kept:
         key = keys[row]
         if key == "":
@@ -158,10 +158,10 @@ def read_labels(
 
 
 def _classification(
-    found: list[str | float | None],
+    found: list[str | float | int | None],
     kept: list[int],
     options: TaskOptions,
-    renamed: Mapping[str, str | float],
+    renamed: Mapping[str, str | float | int],
     notes: list[str],
     place: Callable[[int], str],
     what: str,
@@ -209,7 +209,7 @@ def _sort_key(name: str) -> tuple[int, float, str]:
         return (1, 0.0, name)
 
 
-def _score(value: str | float | None, place: str, what: str) -> float | None:
+def _score(value: str | float | int | None, place: str, what: str) -> float | None:
     if value is None:
         return None
     try:
