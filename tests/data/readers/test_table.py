@@ -47,8 +47,14 @@ def test_columns_arrive_in_the_store_as_they_are(table: Path) -> None:
     )
     rows = store.table.to_pylist()
     assert rows[1] == {
-        "id": "b", "split": "valid", "label": -3.0, "group": "q", "fold": "1", "text": "one, two", "score": "8",
-    }  # fmt: skip
+        "id": "b",
+        "split": "valid",
+        "label": -3.0,
+        "group": "q",
+        "fold": "1",
+        "text": "one, two",
+        "score": "8",
+    }
     assert rows[2]["label"] is None
     assert store.manifest["layout"] == "table"
     assert [source["file"] for source in store.manifest["sources"]] == ["t.csv", "v.npy"]
@@ -64,7 +70,14 @@ def test_columns_arrive_in_the_store_as_they_are(table: Path) -> None:
         ("v=@@/f.npz:scalar", "vector", 1, [1, 1, 1, 1], [[0]], [[3]]),
         ("v=@@/f.npz:steps@offsets", "sequence", 2, [3, 1, 0, 6], [[0, 0], [1, 10], [2, 20]], None),
         ("v=@@/f.npz:steps@offsets#id", "sequence", 2, [6, 0, 1, 3], None, [[0, 0], [1, 10], [2, 20]]),
-        ("v=@@/f.npz:steps+steps@offsets", "sequence", 4, [3, 1, 0, 6], [[0, 0] * 2, [1, 10] * 2, [2, 20] * 2], None),
+        (
+            "v=@@/f.npz:steps+steps@offsets",
+            "sequence",
+            4,
+            [3, 1, 0, 6],
+            [[0, 0] * 2, [1, 10] * 2, [2, 20] * 2],
+            None,
+        ),
         ("v=@@/f.npz:padded@lengths", "sequence", 2, [3, 1, 0, 5], [[1, 1], [2, 11], [3, 21]], None),
         ("v=@@/f.npz:padded", "sequence", 2, [3, 1, 0, 5], [[1, 1], [2, 11], [3, 21]], None),
         ("v=@@/v.npy", "vector", 2, [1, 1, 1, 1], [[0, 1]], [[6, 7]]),
@@ -77,7 +90,7 @@ def test_columns_arrive_in_the_store_as_they_are(table: Path) -> None:
         ("v=@@/files/{id}.npy", "sequence", 2, [1, 2, 3, 4], [[0, 0]], [[3, 3]] * 4),
         ("v=@@/files/{id}.npz:one+two", "vector", 3, [1, 1, 1, 1], [[1, 1, 0]], [[1, 1, 3]]),
     ],
-)  # fmt: skip
+)
 def test_features_in_every_form_reach_their_samples(
     spec: str, kind: str, dim: int, steps: list[int], of_a: Any, of_d: Any, table: Path
 ) -> None:
@@ -302,27 +315,54 @@ BAD: dict[str, tuple[Callable[[Path], None], str, dict[str, Any], str]] = {
     "column twice": (csv("id,label,id\na,1,b\n"), "v=@@/v.npy", {}, "two columns `id`"),
     "no id": (csv("id,label\n,1\n"), "v=@@/v.npy", {}, "line 2 has no id"),
     "same id": (csv("id,label\na,1\nb,1\na,2\n"), "v=@@/v.npy", {}, "line 4 has the id `a`"),
-    "word for a label": (csv("id,label\na,good\n"), "v=@@/v.npy", {}, "line 2 (sample `a`) has the label `good`"),
+    "word for a label": (
+        csv("id,label\na,good\n"),
+        "v=@@/v.npy",
+        {},
+        "line 2 (sample `a`) has the label `good`",
+    ),
     "NaN label": (csv("id,label\na,nan\n"), "v=@@/v.npy", {}, "sample `a`) has the label nan"),
     "infinite label": (csv("id,label\na,-inf\n"), "v=@@/v.npy", {}, "has the label -inf"),
     "label out of scale": (csv("id,label\na,3.2\n"), "v=@@/v.npy", {}, "label 3.2 in column `label`"),
     "unknown split": (csv("id,label,s\na,1,eval\n"), "v=@@/v.npy", {"split_column": "s"}, "split `eval`"),
     "no such column": (nothing, "v=@@/v.npy", {"text_column": "txt"}, "no column `txt`; did you mean `text`"),
     "unknown class": (
-        nothing, "v=@@/v.npy",
-        {"label_column": "score", "task": TaskOptions("classification", classes=("7", "8"))}, "the label `9`",
+        nothing,
+        "v=@@/v.npy",
+        {"label_column": "score", "task": TaskOptions("classification", classes=("7", "8"))},
+        "the label `9`",
     ),
     "label not in the map": (
-        nothing, "v=@@/v.npy",
-        {"label_column": "score", "task": TaskOptions("classification", label_map={"7": "x"})}, "the label `8`",
+        nothing,
+        "v=@@/v.npy",
+        {"label_column": "score", "task": TaskOptions("classification", label_map={"7": "x"})},
+        "the label `8`",
     ),
     "one class": (
-        csv("id,label\na,x\nb,x\n"), "v=@@/v.npy", {"task": TaskOptions("classification")}, "two distinct classes",
+        csv("id,label\na,x\nb,x\n"),
+        "v=@@/v.npy",
+        {"task": TaskOptions("classification")},
+        "two distinct classes",
     ),
-    "dropped label that is none": (nothing, "v=@@/v.npy", {"task": TaskOptions(scale="mosi", drop_labels=("5",))}, "Label `5`"),
+    "dropped label that is none": (
+        nothing,
+        "v=@@/v.npy",
+        {"task": TaskOptions(scale="mosi", drop_labels=("5",))},
+        "Label `5`",
+    ),
     "no range": (nothing, "v=@@/v.npy", {"task": TaskOptions()}, "run from -3 to 1.5"),
-    "range turned round": (nothing, "v=@@/v.npy", {"task": TaskOptions(scale="plain", low=3, high=-3)}, "low < high"),
-    "wrong range of a scale": (nothing, "v=@@/v.npy", {"task": TaskOptions(scale="mosi", low=0, high=3)}, "must have the range"),
+    "range turned round": (
+        nothing,
+        "v=@@/v.npy",
+        {"task": TaskOptions(scale="plain", low=3, high=-3)},
+        "low < high",
+    ),
+    "wrong range of a scale": (
+        nothing,
+        "v=@@/v.npy",
+        {"task": TaskOptions(scale="mosi", low=0, high=3)},
+        "must have the range",
+    ),
     "pattern that does not match": (nothing, "v=@@/v.npy", {"group_pattern": "(x)"}, "`a` does not match"),
     "pattern without a group": (nothing, "v=@@/v.npy", {"group_pattern": "x"}, "parenthesis"),
     "pattern that is none": (nothing, "v=@@/v.npy", {"group_pattern": "("}, "no regular expression"),
@@ -333,19 +373,31 @@ BAD: dict[str, tuple[Callable[[Path], None], str, dict[str, Any], str]] = {
     "impossible name": (nothing, "a b=@@/v.npy", {}, "a b"),
     "feature file missing": (nothing, "v=@@/none.npz:x", {}, "none.npz` does not exist"),
     "feature of another kind": (nothing, "v=@@/t.csv", {}, "not understood"),
-    "folder for a file": (lambda folder: (folder / "d.npz").mkdir(), "v=@@/d.npz:x", {}, "d.npz` is a folder"),
+    "folder for a file": (
+        lambda folder: (folder / "d.npz").mkdir(),
+        "v=@@/d.npz:x",
+        {},
+        "d.npz` is a folder",
+    ),
     "key missing": (nothing, V + "nope", {}, "f.npz` has no array `nope`; it has vectors"),
     "no key": (nothing, "v=@@/f.npz", {}, "holds several arrays; say which"),
     "npy with a key": (nothing, "v=@@/v.npy:x", {}, "leave out `:x`"),
     "corrupt zip": (cut("f.npz", 300), V + "vectors", {}, "f.npz` is no npz archive or is damaged"),
-    "no zip at all": (lambda folder: (folder / "f.npz").write_text("hi"), V + "vectors", {}, "no npz archive"),
+    "no zip at all": (
+        lambda folder: (folder / "f.npz").write_text("hi"),
+        V + "vectors",
+        {},
+        "no npz archive",
+    ),
     "damaged member": (flip("f.npz", b"vectors.npy"), V + "vectors", {}, "f.npz:vectors` is damaged"),
     "corrupt npy": (cut("v.npy", 40), "v=@@/v.npy", {}, "v.npy` is no npy file or is damaged"),
     "short npy": (cut("v.npy", 140), "v=@@/v.npy", {}, "v.npy` is no npy file or is damaged"),
     "objects in npz": (npz(v=np.array([{}, 1], object)), V + "v", {}, "f.npz:v` holds Python objects"),
     "objects in npy": (
         lambda folder: np.save(folder / "v.npy", np.array([{}], object), allow_pickle=True),
-        "v=@@/v.npy", {}, "v.npy` holds Python objects",
+        "v=@@/v.npy",
+        {},
+        "v.npy` holds Python objects",
     ),
     "text in npz": (nothing, V + "words", {}, "must hold numbers"),
     "no HDF5": (cut("f.h5", 100), "v=@@/f.h5:steps", {}, "f.h5` is no HDF5 file or is damaged"),
@@ -359,13 +411,33 @@ BAD: dict[str, tuple[Callable[[Path], None], str, dict[str, Any], str]] = {
     "arrays that do not fit": (nothing, V + "vectors+steps", {}, "has shape (4, 3) + (10, 2)"),
     "other number of rows": (nothing, V + "steps", {}, "has 10 samples, but the table has 4"),
     "offsets that fall": (npz(v=np.ones((5, 2)), o=np.array([0, 3, 2, 4, 5])), V + "v@o", {}, "entry 2 is 2"),
-    "offsets that start late": (npz(v=np.ones((5, 2)), o=np.array([1, 2, 3, 4, 5])), V + "v@o", {}, "entry 0 is 1"),
+    "offsets that start late": (
+        npz(v=np.ones((5, 2)), o=np.array([1, 2, 3, 4, 5])),
+        V + "v@o",
+        {},
+        "entry 0 is 1",
+    ),
     "offsets too far": (npz(v=np.ones((5, 2)), o=np.array([0, 1, 2, 3, 9])), V + "v@o", {}, "must end at 5"),
     "offsets of halves": (npz(v=np.ones((5, 2)), o=np.ones(5)), V + "v@o", {}, "list of whole numbers"),
-    "offsets for other samples": (npz(v=np.ones((5, 2)), o=np.array([0, 2, 5])), V + "v@o", {}, "has 2 samples"),
+    "offsets for other samples": (
+        npz(v=np.ones((5, 2)), o=np.array([0, 2, 5])),
+        V + "v@o",
+        {},
+        "has 2 samples",
+    ),
     "no offsets": (nothing, V + "steps@nope", {}, "has no array `nope`"),
-    "lengths too long": (npz(v=np.ones((4, 2, 3)), n=np.array([1, 2, 3, 1])), V + "v@n", {}, "between 0 and 2"),
-    "id not found": (npz(v=np.ones((3, 2)), i=np.array(["a", "b", "c"])), V + "v#i", {}, "no features for sample `d`"),
+    "lengths too long": (
+        npz(v=np.ones((4, 2, 3)), n=np.array([1, 2, 3, 1])),
+        V + "v@n",
+        {},
+        "between 0 and 2",
+    ),
+    "id not found": (
+        npz(v=np.ones((3, 2)), i=np.array(["a", "b", "c"])),
+        V + "v#i",
+        {},
+        "no features for sample `d`",
+    ),
     "id twice": (npz(v=np.ones((2, 2)), i=np.array(["a", "a"])), V + "v#i", {}, "names sample `a` twice"),
     "too few ids": (npz(v=np.ones((4, 2)), i=np.array(["a", "b"])), V + "v#i", {}, "names 2 samples"),
     "ids in two axes": (npz(v=np.ones((4, 2)), i=np.zeros((4, 2))), V + "v#i", {}, "must be one-dimensional"),
@@ -376,22 +448,43 @@ BAD: dict[str, tuple[Callable[[Path], None], str, dict[str, Any], str]] = {
     "several arrays in a file": (nothing, "v=@@/files/{id}.npz", {}, "say which"),
     "arrays of a file that do not fit": (
         lambda folder: np.savez(folder / "files" / "a.npz", one=np.ones((2, 2)), two=np.ones(2)),
-        "v=@@/files/{id}.npz:one+two", {}, "(2, 2) + (2,)",
+        "v=@@/files/{id}.npz:one+two",
+        {},
+        "(2, 2) + (2,)",
     ),
     "id that leaves the folder": (csv("id,label\n../v,1\n"), "v=@@/files/", {}, "path separator"),
     "words without offsets": (nothing, "v=@@/v.npy", {"words": "@@/f.npz:words"}, "FILE:WORDS@OFFSETS"),
-    "offsets beyond the words": (nothing, "v=@@/v.npy", {"words": "@@/f.npz:words@offsets"}, "the number of words"),
-    "offsets of words in halves": (npz(w=np.array(["a"]), o=np.ones(2)), "v=@@/v.npy", {"words": "@@/f.npz:w@o"}, "whole numbers"),
-    "words for other samples": (npz(w=np.array(["a"]), o=np.array([0, 1])), "v=@@/v.npy", {"words": "@@/f.npz:w@o"}, "into 1 samples"),
+    "offsets beyond the words": (
+        nothing,
+        "v=@@/v.npy",
+        {"words": "@@/f.npz:words@offsets"},
+        "the number of words",
+    ),
+    "offsets of words in halves": (
+        npz(w=np.array(["a"]), o=np.ones(2)),
+        "v=@@/v.npy",
+        {"words": "@@/f.npz:w@o"},
+        "whole numbers",
+    ),
+    "words for other samples": (
+        npz(w=np.array(["a"]), o=np.array([0, 1])),
+        "v=@@/v.npy",
+        {"words": "@@/f.npz:w@o"},
+        "into 1 samples",
+    ),
     "words without a sample": (
-        npz(w=np.array(["a"]), o=np.array([0, 1]), i=np.array(["z"])), "v=@@/v.npy", {"words": "@@/f.npz:w@o#i"},
+        npz(w=np.array(["a"]), o=np.array([0, 1]), i=np.array(["z"])),
+        "v=@@/v.npy",
+        {"words": "@@/f.npz:w@o#i"},
         "no words for sample `a`",
     ),
     "words of too few ids": (
-        npz(w=np.array(["a"]), o=np.array([0, 1, 1]), i=np.array(["z"])), "v=@@/v.npy", {"words": "@@/f.npz:w@o#i"},
+        npz(w=np.array(["a"]), o=np.array([0, 1, 1]), i=np.array(["z"])),
+        "v=@@/v.npy",
+        {"words": "@@/f.npz:w@o#i"},
         "names 1 samples",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BAD)
