@@ -296,9 +296,11 @@ def test_an_impossible_declaration_is_refused(
         writer_at(tmp_path / "s", **changes)
 
 
-def test_an_impossible_modality_is_refused() -> None:
+def test_an_impossible_modality_is_refused(unchecked_types: None) -> None:
     with pytest.raises(ArgumentError, match="at least 1"):
         Modality(0)
+    with pytest.raises(ArgumentError, match="`sequence` or `vector`"):
+        Modality(1, "matrix")
 
 
 def test_mixed_kinds_in_an_extra_column_are_refused(tmp_path: Path) -> None:
@@ -356,11 +358,16 @@ def test_an_empty_folder_is_a_good_place_and_a_foreign_one_is_not(tmp_path: Path
         assert (tmp_path / name / "thesis.tex").exists()
 
 
-@pytest.mark.parametrize("exchange", [True, False])
-@pytest.mark.parametrize("overwrite", [True, False])
-@pytest.mark.parametrize("failing", range(9))
+@pytest.mark.parametrize(
+    ("overwrite", "exchange", "failing"),
+    [
+        *((False, True, step) for step in range(8)),
+        *((True, True, step) for step in range(8)),
+        *((True, False, step) for step in range(10)),
+    ],
+)
 def test_a_failure_at_any_step_of_the_end_leaves_the_old_state(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int, overwrite: bool, exchange: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool, exchange: bool, failing: int
 ) -> None:
     if not exchange:
         monkeypatch.setattr(placement, "_exchange", lambda first, second: False)
@@ -382,9 +389,6 @@ def test_a_failure_at_any_step_of_the_end_leaves_the_old_state(
         failing_at(name, writing)
     if not exchange:
         failing_at("rename", Path)
-    expected_calls = 9 + 2 * (overwrite and not exchange)
-    if failing == expected_calls - 1 or (not overwrite and failing == 8):
-        pytest.skip("the last step comes after the store is in its place")
     with pytest.raises(DataError, match="No space left on device"):
         write_small(tmp_path / "store", 2, overwrite=overwrite)
     if old is None:
@@ -409,6 +413,60 @@ def test_a_full_disk_is_one_clear_sentence_even_if_the_error_is_swallowed(tmp_pa
     with pytest.raises(DataError, match="incomplete because a write failed"):
         swallowing()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_old_store_is_replaced_where_folders_cannot_be_exchanged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "other")
+    write_small(tmp_path / "store", 1)
+    write_small(tmp_path / "store", 2, overwrite=True).verify()
+    assert Store.open(tmp_path / "store").sample(0, "text")[0, 0] == 2
+    assert {entry.name for entry in tmp_path.iterdir()} == {"store"}
+
+
+def test_an_exchange_that_the_system_does_not_offer_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placement.ctypes, "CDLL", lambda *_, **__: object())
+    assert not placement._exchange(tmp_path / "a", tmp_path / "b")
+
+
+def test_a_working_folder_taken_by_another_import_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First the folder vanishes, then it is locked, then there are no locks at all."""
+    real_open, real_lock = os.open, placement.fcntl.flock
+    outcomes = iter([FileNotFoundError(), None, None])
+    locks = iter([BlockingIOError(), OSError(95, "Operation not supported")])
+
+    def opening(*arguments: object) -> int:
+        outcome = next(outcomes)
+        if outcome is not None:
+            raise outcome
+        return real_open(*arguments)
+
+    def locking(*_: object) -> None:
+        raise next(locks)
+
+    monkeypatch.setattr(placement.os, "open", opening)
+    monkeypatch.setattr(placement.fcntl, "flock", locking)
+    folder, descriptor = placement.locked_folder(tmp_path / "store")
+    monkeypatch.setattr(placement.os, "open", real_open)
+    assert folder.is_dir()
+    (tmp_path / ".store.link.partial").symlink_to(tmp_path / "nowhere")
+    monkeypatch.setattr(placement.fcntl, "flock", real_lock)
+    os.close(descriptor)
+    placement.remove_stale(tmp_path / "store")
+    assert [entry.name for entry in tmp_path.iterdir()] == [".store.link.partial"]
+
+
+@pytest.mark.parametrize("name", ["store [1]", "a*b", "ünïcode 文"])
+def test_any_folder_name_works_and_is_cleaned(tmp_path: Path, name: str) -> None:
+    stale = tmp_path / f".{name}.0123.partial"
+    stale.mkdir()
+    write_small(tmp_path / name).verify()
+    assert {entry.name for entry in tmp_path.iterdir()} == {name}
 
 
 def test_a_folder_that_cannot_be_written_is_one_clear_sentence(tmp_path: Path) -> None:

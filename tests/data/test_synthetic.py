@@ -109,6 +109,7 @@ def test_no_prediction_from_some_modalities_beats_their_ceiling(
     assert best * 0.985 < error < best * 1.06
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing_rate", [0.0, 0.3])
 def test_the_best_sum_of_single_modality_functions_reaches_the_additive_ceiling_and_not_more(
     missing_rate: float,
