@@ -90,8 +90,8 @@ def test_words_without_a_piece_or_beyond_the_length_keep_their_place(encoder: Te
     assert found.shape == (23, 8)
     assert not found[1].any()
     assert found[2].any()
-    assert found[13].any()
-    assert not found[14:].any()
+    assert found[14].any()
+    assert not found[15:].any()
 
 
 def test_long_texts_are_cut_at_the_encoders_length(encoder: TextEncoder) -> None:

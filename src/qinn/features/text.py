@@ -235,6 +235,7 @@ def _weights_hash(folder: Path) -> str:
 
 def _load(source: str, tier: str, name: str, *, local: bool) -> TransformerEncoder:
     try:
+        from safetensors import SafetensorError
         from transformers import AutoModel, AutoTokenizer
     except ImportError as error:
         raise ConfigError(
@@ -244,7 +245,7 @@ def _load(source: str, tier: str, name: str, *, local: bool) -> TransformerEncod
         try:
             tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=local)
             model = AutoModel.from_pretrained(source, local_files_only=local, use_safetensors=True)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             why = (
                 "the model hub can't be reached and the model is not in the local cache"
                 if local

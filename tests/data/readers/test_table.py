@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from qinn.data.readers import FeatureSpec, TableOptions, TaskOptions, TextOptions, import_data
+from qinn.data.readers import FeatureSpec, TableOptions, TaskOptions, TextOptions, import_data, parse_pairs
 from qinn.data.readers import arrays as array_module
 from qinn.data.store import Store
 from qinn.errors import ConfigError, DataError
@@ -529,6 +529,14 @@ def test_options_that_contradict_each_other_are_refused(options: dict[str, Any],
 def test_tasks_that_contradict_themselves_are_refused(options: dict[str, Any], reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
         TaskOptions(**options)
+
+
+@pytest.mark.parametrize(
+    ("item", "reason"), [("a", "but has `a`"), ("a=", "has `a=`"), ("a=1,a=2", "`a` twice")]
+)
+def test_pairs_must_be_pairs(item: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        parse_pairs([item], "label_map")
 
 
 def test_names_of_modalities_must_differ(table: Path, encoder: Any) -> None:

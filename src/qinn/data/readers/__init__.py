@@ -2,7 +2,7 @@
 
 from qinn.data.readers.csd import CsdOptions
 from qinn.data.readers.feature_files import FeatureSpec
-from qinn.data.readers.labels import TaskOptions
+from qinn.data.readers.labels import TaskOptions, parse_pairs
 from qinn.data.readers.layouts import LAYOUTS, Options, detect_layout, import_data
 from qinn.data.readers.mfn import MfnOptions
 from qinn.data.readers.misa import MisaOptions
@@ -25,4 +25,5 @@ __all__ = [
     "detect_layout",
     "import_data",
     "load_pickle",
+    "parse_pairs",
 ]

@@ -9,7 +9,7 @@ import numpy as np
 from qinn.errors import ArgumentError, ConfigError, DataError
 from qinn.records import Task
 
-__all__ = ["Labels", "TaskOptions", "read_labels"]
+__all__ = ["Labels", "TaskOptions", "parse_pairs", "read_labels"]
 
 _RANGES = {"mosi": (-3.0, 3.0), "sims": (-1.0, 1.0)}
 
@@ -155,6 +155,33 @@ def read_labels(
                 f"[{task.low:g}, {task.high:g}]; correct it or state the true scale."
             )
     return Labels(task, tuple(scores), tuple(kept), tuple(notes))
+
+
+def parse_pairs(items: Sequence[str], option: str) -> dict[str, str]:
+    """Read ``key=value`` pairs as one types them, several separated by commas.
+
+    Args:
+        items: What was typed.
+        option: The option's name, for messages.
+
+    Raises:
+        ConfigError: If a piece is no pair or a key occurs twice.
+
+    Example:
+        >>> parse_pairs(["-1=negative,0=neutral", "1=positive"], "label_map")
+        {'-1': 'negative', '0': 'neutral', '1': 'positive'}
+    """
+    pairs: dict[str, str] = {}
+    for piece in (piece.strip() for item in items for piece in item.split(",")):
+        key, equals, value = (part.strip() for part in piece.partition("="))
+        if not (key and equals and value):
+            raise ConfigError(
+                f"Option `{option}` must be KEY=VALUE pairs, separated by commas, but has `{piece}`."
+            )
+        if key in pairs:
+            raise ConfigError(f"Option `{option}` names `{key}` twice.")
+        pairs[key] = value
+    return pairs
 
 
 def _classification(
