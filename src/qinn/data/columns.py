@@ -69,7 +69,7 @@ def checked_labels(ids: Sequence[str], labels: Column | None, task: Task) -> lis
         DataError: If one is not a finite number, out of the range or no class index.
 
     Example:
-        >>> checked_labels(["a", "b"], [2, None], Task("regression", -3, 3, "mosi"))
+        >>> checked_labels(["a", "b"], [2, None], Task("regression", -3.0, 3.0, "mosi"))
         [2.0, None]
     """
     column = [None] * len(ids) if labels is None else one_per_sample(ids, "label", labels)

@@ -324,9 +324,7 @@ def _divisions(store: Store) -> Iterator[Finding]:
             text = (
                 f"{len(leaks)} groups are in more than one of the {plural}, so a test would see its training"
             )
-            yield _finding(
-                "error" if column == "split" else "warning", f"group-leak-{column}", text, list(leaks)
-            )
+            yield _finding("error", f"group-leak-{column}", text, list(leaks))
     sizes = _split_sizes(store)
     if set(sizes) == {""}:
         yield _finding("info", "no-splits", "There are no official splits; use folds or groups", [])

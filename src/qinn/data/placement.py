@@ -2,6 +2,7 @@
 
 import ctypes
 import fcntl
+import glob
 import os
 import secrets
 import shutil
@@ -36,18 +37,26 @@ def locked_folder(target: Path) -> tuple[Path, int]:
             descriptor = os.open(folder, os.O_RDONLY)
         except FileNotFoundError:
             continue
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if folder.exists() and os.fstat(descriptor).st_ino == folder.stat().st_ino:
-                return folder, descriptor
-        except BlockingIOError:
-            pass
+        if _is_locked(folder, descriptor):
+            return folder, descriptor
         os.close(descriptor)
+
+
+def _is_locked(folder: Path, descriptor: int) -> bool:
+    """Lock a fresh folder; False when another import took it for a stale one in the meantime."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        # This file system has no locks: nobody can take the folder for stale either.
+        return True
+    return folder.exists() and os.fstat(descriptor).st_ino == folder.stat().st_ino
 
 
 def remove_stale(target: Path) -> None:
     """Remove working folders of `target` whose process is gone; those of running imports stay."""
-    for folder in target.parent.glob(f".{target.name}.*{PARTIAL_SUFFIX}"):
+    for folder in target.parent.glob(f".{glob.escape(target.name)}.*{PARTIAL_SUFFIX}"):
         try:
             descriptor = os.open(folder, os.O_RDONLY)
         except OSError:

@@ -293,10 +293,7 @@ def draw_samples(spec: SyntheticSpec, num_samples: int, generator: np.random.Gen
         plane = np.linalg.qr(planes.normal(size=(dim, 2)))[0].T
         features[name] = _draw_sequences(spec, plane, latents[:, index], present[:, index], generator)
     labels = (scores > 0).astype(np.int64) if spec.kind == "classification" else scores
-    texts = [
-        _transcript(polarity, intensity, generator) if there else ""
-        for (polarity, intensity), there in zip(latents[:, 0], present[:, 0], strict=True)
-    ]
+    texts = _transcripts(latents[:, 0], present[:, 0], generator)
     return SyntheticSamples(
         scores, _centre(spec, latents, present), labels, present, latents, features, texts
     )
@@ -333,10 +330,17 @@ def _draw_sequences(
     return steps.astype(np.float32), lengths
 
 
-def _transcript(polarity: float, intensity: float, generator: np.random.Generator) -> str:
-    first, second = generator.choice(len(_NOUNS), 2, replace=False)
-    level, closing = (int(min((value + 1) / 2 * 5, 4)) for value in (polarity, intensity))
-    return f"The {_NOUNS[first]} was {_ADJECTIVES[level]}, so was the {_NOUNS[second]}; {_CLOSINGS[closing]}."
+def _transcripts(latents: np.ndarray, present: np.ndarray, generator: np.random.Generator) -> list[str]:
+    """Sentences whose words follow the text's two latents in five levels; empty where the text is absent."""
+    first = generator.integers(0, len(_NOUNS), len(latents))
+    second = (first + generator.integers(1, len(_NOUNS), len(latents))) % len(_NOUNS)
+    levels = np.minimum((latents + 1) / 2 * 5, 4).astype(np.int64)
+    return [
+        f"The {_NOUNS[one]} was {_ADJECTIVES[level]}, so was the {_NOUNS[other]}; {_CLOSINGS[closing]}."
+        if there
+        else ""
+        for one, other, (level, closing), there in zip(first, second, levels, present, strict=True)
+    ]
 
 
 def write_synthetic_store(

@@ -20,7 +20,7 @@ def _averaged(
     used = np.array([width for width in widths if width > 0])
     signs = np.array(list(itertools.product((1.0, -1.0), repeat=len(used))))
     weights = signs.prod(axis=1) / np.prod(2 * used)
-    return antiderivative(np.asarray(x)[..., None] + signs @ used, len(used)) @ weights
+    return np.asarray(antiderivative(np.asarray(x)[..., None] + signs @ used, len(used)) @ weights)
 
 
 def mean_absolute(widths: Sequence[float]) -> float:

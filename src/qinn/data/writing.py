@@ -66,7 +66,7 @@ class StoreWriter:
         >>> import tempfile
         >>> from qinn.data.store import Store
         >>> folder = Path(tempfile.mkdtemp()) / "tiny"
-        >>> with StoreWriter(folder, name="tiny", task=Task("regression", -3, 3, "mosi"),
+        >>> with StoreWriter(folder, name="tiny", task=Task("regression", -3.0, 3.0, "mosi"),
         ...                  modalities={"text": Modality(2)}, layout="example") as writer:
         ...     writer.add("a", {"text": np.ones((4, 2))}, split="train", label=1.5)
         ...     writer.add("b", {"text": np.zeros((1, 2))}, split="test", label=-3)

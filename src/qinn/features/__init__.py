@@ -1,1 +1,1 @@
-"""Raw text to feature sequences."""
+"""Raw text → feature sequences, each with the tier of the encoder that made it."""

