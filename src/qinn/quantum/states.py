@@ -30,7 +30,8 @@ class JumpRecord:
         times: Time of each jump since the start of the evolution; NaN behind the last jump.
 
     Example:
-        >>> record = JumpRecord(torch.tensor([[0, -1], [1, 1]]), torch.tensor([[0.5, float("nan")], [0.1, 0.2]]))
+        >>> times = torch.tensor([[0.5, float("nan")], [0.1, 0.2]])
+        >>> record = JumpRecord(torch.tensor([[0, -1], [1, 1]]), times)
         >>> record.num_jumps
         tensor([1, 2])
     """
@@ -116,8 +117,8 @@ class PureEnsemble(State):
     ) -> None:
         if not kets.is_complex() or kets.ndim < 2 or kets.shape[-2] < 1 or kets.shape[-1] < 1:
             raise ArgumentError(
-                f"Argument `kets` must be complex of shape (…, trajectory, dim), but is {kets.dtype} of shape "
-                f"{tuple(kets.shape)}; add a trajectory axis of length 1 to a single ket."
+                f"Argument `kets` must be complex of shape (…, trajectory, dim), but is {kets.dtype} of "
+                f"shape {tuple(kets.shape)}; add a trajectory axis of length 1 to a single ket."
             )
         if log_likelihood is None:
             log_likelihood = torch.zeros(kets.shape[:-1], dtype=kets.real.dtype, device=kets.device)

@@ -117,8 +117,9 @@ def trajectories_of(initial: PureEnsemble | MixedState, num_trajectories: int) -
     """
     if isinstance(initial, MixedState):
         raise ArgumentError(
-            "Argument `initial` must be a pure ensemble for quantum jumps, but it is a mixed state; use `ExactChannel` "
-            "or `Heisenberg`, or draw one ket per trajectory from the mixture and pass them as a `PureEnsemble`."
+            "Argument `initial` must be a pure ensemble for quantum jumps, but it is a mixed state; use "
+            "`ExactChannel` or `Heisenberg`, or draw one ket per trajectory from the mixture and pass a "
+            "`PureEnsemble`."
         )
     if initial.num_trajectories not in (1, num_trajectories):
         raise ArgumentError(
@@ -194,7 +195,7 @@ class _Run:
 
 
 def _sample(kets: Tensor, lindbladian: Lindbladian, time: float, steps: int, uniforms: UniformSource) -> _Run:
-    """Run every row to the end: one round of waiting time and jump after the other, on the rows still running."""
+    """Run every row to the end, one waiting time and jump after the other, on the rows still running."""
     flow = no_jump_flow(lindbladian, time, steps)
     fixed_flow = flow.detach()
     jump_rows = lindbladian.jump_operators.mT
@@ -205,8 +206,8 @@ def _sample(kets: Tensor, lindbladian: Lindbladian, time: float, steps: int, uni
     while len(running) > 0:
         if len(rounds) > _MAX_JUMPS:
             raise ArgumentError(
-                f"Argument `lindbladian` must have jump rates for which trajectories make sense, but a trajectory has "
-                f"more than {_MAX_JUMPS} jumps; lower the rates or the time, or use `ExactChannel`."
+                "Argument `lindbladian` must have jump rates for which trajectories make sense, but a "
+                f"trajectory has more than {_MAX_JUMPS} jumps; lower the rates or the time, or use `ExactChannel`."
             )
         numbers = uniforms.draw(running, 2)
         found = find_waiting_times(fixed_flow, kets.detach(), remaining, numbers[:, 0])
