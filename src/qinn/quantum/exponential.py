@@ -243,9 +243,9 @@ def exponential_action(
 
 
 def _norm(vector: Tensor) -> float:
-    detached = vector.detach()
+    fixed = vector.detach()
     return float(
-        torch.linalg.vector_norm(torch.view_as_real(detached) if detached.is_complex() else detached)
+        torch.linalg.vector_norm(torch.view_as_real(fixed.resolve_conj()) if fixed.is_complex() else fixed)
     )
 
 

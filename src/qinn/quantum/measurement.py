@@ -86,7 +86,7 @@ def expectations(
         tensor([-0.2800])
     """
     num_outcomes, dim, _ = observables.shape
-    rows = ket.reshape(-1, dim)
+    rows = ket.reshape(-1, dim).resolve_conj()
     # One GEMM for all observables: ⟨ψ|X_j lies in one row per ket.
     bras = (rows.conj() @ observables.permute(1, 0, 2).reshape(dim, -1)).reshape(-1, num_outcomes, dim)
     values = (torch.view_as_real(bras.conj().resolve_conj()) * torch.view_as_real(rows)[:, None]).sum(

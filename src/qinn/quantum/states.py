@@ -9,7 +9,6 @@ from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from qinn.errors import ArgumentError
-from qinn.quantum.kets import squared_norm
 from qinn.quantum.measurement import (
     expectations,
     expectations_of_density,
@@ -312,24 +311,3 @@ class HeisenbergState(State):
     def density(self) -> Complex[Tensor, "*batch dim dim"]:
         """Density matrix after the evolution; runs the exact channel on every call."""
         return propagate_densities(self.lindbladian, self.initial.density(), self.time, self.tolerance)
-
-
-def check_normalized(kets: Complex[Tensor, "*batch trajectory dim"], tolerance: float = 1e-3) -> None:
-    """Refuse kets that are not of unit norm.
-
-    Args:
-        kets: Kets.
-        tolerance: Largest allowed deviation of the squared norm from 1.
-
-    Raises:
-        ArgumentError: If a norm deviates, or is NaN.
-
-    Example:
-        >>> check_normalized(torch.tensor([[1 + 0j, 0j]]))
-    """
-    deviation = (squared_norm(kets.detach()) - 1).abs()
-    if not bool((deviation <= tolerance).all()):
-        raise ArgumentError(
-            f"Argument `initial` must hold unit kets, but a squared norm deviates from 1 by "
-            f"{float(deviation.max()):.3g}; use `qinn.quantum.kets.normalize`."
-        )
