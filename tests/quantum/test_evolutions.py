@@ -286,3 +286,13 @@ def test_conjugated_views_are_ordinary_inputs():
             for state in (viewed, plain)
         ]
         assert torch.allclose(*results, atol=1e-6)
+
+
+def test_the_bound_of_the_field_of_values_does_not_depend_on_the_gauge():
+    plain = dynamics(5, dtype=torch.float64)
+    H, L = plain.hamiltonian, plain.jump_operators
+    shift = torch.randn(2, 1, 1, generator=generator(), dtype=torch.complex128)
+    moved = H - 0.5j * (shift.conj() * L - shift * L.mH).sum(0)
+    bounds = [field_of_values(each) for each in (plain, Lindbladian(moved, L + shift * torch.eye(5)))]
+    for name in ("real_low", "real_high", "imaginary"):
+        assert abs(getattr(bounds[0], name) - getattr(bounds[1], name)) < 1e-9
