@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from qinn.quantum import (
     Evolution,
-    HeisenbergState,
     LearnableLindbladian,
     Lindbladian,
     PureEnsemble,
