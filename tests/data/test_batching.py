@@ -94,7 +94,7 @@ def test_the_order_depends_only_on_seed_and_epoch(make_store) -> None:
         assert order(loader) == orders[-1], "iterating twice must not change the order"
     assert len({tuple(found) for found in orders}) == 3
     fresh = BatchLoader(subset, 16, shuffle=True, seed=3)
-    fresh.sampler.set_epoch(2)
+    fresh.set_epoch(2)
     assert order(fresh) == orders[2]
     assert order(BatchLoader(subset, 7, shuffle=True, seed=4)) != orders[0]
 
@@ -104,50 +104,6 @@ def test_impossible_arguments_are_refused_at_once(make_store, size: int, seed: i
     subset = subset_of(make_store(3))
     with pytest.raises(ArgumentError, match="must be"):
         batches(subset, size, shuffle=True, seed=seed, epoch=epoch)
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")
-@pytest.mark.filterwarnings("ignore:The 'train_dataloader' does not have many workers")
-@pytest.mark.filterwarnings("ignore:.*smaller than the logging interval")
-def test_lightning_takes_the_loader_and_sets_its_epoch(make_store, tmp_path) -> None:
-    lightning = pytest.importorskip("lightning")
-
-    class Recorder(lightning.LightningModule):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer = torch.nn.Linear(3, 1)
-            self.seen: list[list[str]] = [[]]
-
-        def training_step(self, batch: Batch, _: int) -> torch.Tensor:
-            self.seen[-1] += batch.ids
-            return self.layer(batch.features["text"].values).mean()
-
-        def on_train_epoch_end(self) -> None:
-            self.seen.append([])
-
-        def configure_optimizers(self) -> torch.optim.Optimizer:
-            return torch.optim.SGD(self.parameters(), 0.1)
-
-    subset = subset_of(make_store(20))
-    module = Recorder()
-    trainer = lightning.Trainer(
-        max_epochs=2,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=tmp_path,
-    )
-    trainer.fit(module, train_dataloaders=BatchLoader(subset, 6, shuffle=True, seed=5))
-    for epoch in range(2):
-        expected = [
-            identifier
-            for batch in batches(subset, 6, shuffle=True, seed=5, epoch=epoch)
-            for identifier in batch.ids
-        ]
-        assert module.seen[epoch] == expected
 
 
 def test_absent_modalities_come_with_length_zero(tmp_path) -> None:

@@ -156,6 +156,13 @@ def test_the_content_hash_changes_with_the_content(tmp_path: Path, change: dict)
     assert hashes[0] != hashes[1]
 
 
+def test_the_content_hash_tells_where_a_sample_ends(tmp_path: Path) -> None:
+    for name, lengths in (("one", [1, 2]), ("two", [2, 1])):
+        with writer_at(tmp_path / name) as writer:
+            writer.add_many(["a", "b"], {"text": (np.ones((3, 3)), np.array(lengths))})
+    assert Store.open(tmp_path / "one").sha256 != Store.open(tmp_path / "two").sha256
+
+
 def test_no_path_of_the_machine_is_stored(tmp_path: Path) -> None:
     source = tmp_path / "private folder" / "features.npz"
     source.parent.mkdir()
@@ -232,11 +239,11 @@ def test_a_bad_sample_is_refused_and_leaves_no_trace(tmp_path: Path, change: dic
         writer.add("old", GOOD)
         with pytest.raises(DataError, match=message) as caught:
             writer.add(**sample)
-        writer.add("last", GOOD)
+        writer.add("new", GOOD)
     assert "\n" not in str(caught.value)
     store = Store.open(tmp_path / "store")
     store.verify()
-    assert store.strings("id").tolist() == ["old", "last"]
+    assert store.strings("id").tolist() == ["old", "new"]
     assert len(store.values("text")) == 4
 
 

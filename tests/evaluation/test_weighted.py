@@ -6,7 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qinn.evaluation.metrics import metrics, prepare_metrics, regression_metrics, resampled_metrics
-from qinn.evaluation.weighted import WeightedMean, correlation, mean_of_defined, resample_counts
+from qinn.evaluation.weighted import (
+    WeightedMean,
+    correlation,
+    determination,
+    mean_of_defined,
+    resample_counts,
+)
 from qinn.records import Task
 
 TASKS = {
@@ -159,6 +165,14 @@ def test_a_resample_of_one_repeated_sample_has_no_correlation() -> None:
     labels, predictions = np.array([0.1, 0.7, 2.3]), np.array([0.3, 0.9, 0.1])
     weights = resample_counts(np.array([[0, 0, 0], [1, 1, 1], [0, 1, 2]]), 3)
     assert np.isnan(correlation(labels, predictions)(weights)).tolist() == [True, True, False]
+
+
+def test_a_resample_of_one_sample_is_constant_however_often_it_is_drawn() -> None:
+    labels, predictions = np.random.default_rng(0).normal(size=(2, 40))
+    once = np.eye(40)
+    for times in range(1, 14):
+        assert np.isnan(correlation(labels, predictions)(times * once)).all(), times
+        assert np.isnan(determination(labels, predictions)(times * once)).all(), times
 
 
 def test_a_mean_of_metrics_leaves_out_the_undefined_ones_row_by_row() -> None:

@@ -11,6 +11,8 @@ import pyarrow as pa
 import pytest
 import yaml
 
+from qinn.data.store import Store
+from qinn.data.writing import Modality, StoreWriter
 from qinn.evaluation.metrics import metrics
 from qinn.evaluation.statistics import bootstrap_intervals, holm_correction, paired_test, summarize_seeds
 from qinn.experiment.comparison import COMPARISON_FILE
@@ -46,6 +48,7 @@ class Shape:
     noise: float = 0.6
     ids: tuple[str, ...] = ()
     store: str = "stores/none"
+    data_sha256: str = "a" * 64
 
 
 def labels_for(shape: Shape) -> np.ndarray:
@@ -80,7 +83,7 @@ def ids_for(shape: Shape) -> list[str]:
 def data_of(shape: Shape) -> dict[str, Any]:
     return {
         "name": "synthetic",
-        "sha256": "a" * 64,
+        "sha256": shape.data_sha256,
         "task": asdict(shape.task),
         "modalities": {name: {"dim": 8, "tier": "", "sequence": name != "vision"} for name in MODALITIES},
         "split": "fixed" if shape.num_folds == 1 else "group",
@@ -260,6 +263,33 @@ def write_comparison(
 def make_run(tmp_path: Path) -> Callable[..., Path]:
     """Return a function that writes a run of a given shape into a fresh folder."""
     return lambda name="run", **shape: write_run(tmp_path / name, Shape(**shape))
+
+
+@pytest.fixture
+def make_comparison(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes a comparison of models of given shapes."""
+    return lambda models, **options: write_comparison(
+        tmp_path / "comparison", {label: Shape(**shape) for label, shape in models.items()}, **options
+    )
+
+
+@pytest.fixture
+def emotions() -> Task:
+    """A classification task."""
+    return EMOTIONS
+
+
+@pytest.fixture
+def text_store(tmp_path: Path) -> tuple[str, str]:
+    """A store with a text for each sample of a run: its path and hash."""
+    path = tmp_path / "store"
+    with StoreWriter(
+        path, name="spoken", task=MOSI, modalities={"text": Modality(2)}, layout="test"
+    ) as writer:
+        for identifier in ids_for(Shape()):
+            features = {"text": np.ones((1, 2))}
+            writer.add(identifier, features, split="test", label=0.5, text="said <b>loudly</b>")
+    return str(path), Store.open(path).sha256
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,11 @@ from typing import Annotated
 
 import typer
 
+from qinn.cli.imports import import_app
 from qinn.cli.output import JsonOption, note, print_json
 
 data_app = typer.Typer(help="Import, inspect and make data.", no_args_is_help=True)
+data_app.add_typer(import_app, name="import")
 
 
 @data_app.command()

@@ -23,6 +23,16 @@ def batches(
 
     Raises:
         ArgumentError: If the size is below 1, or seed or epoch below 0.
+
+    Example:
+        >>> import tempfile
+        >>> from qinn.data.synthetic import SyntheticSpec, write_synthetic_store
+        >>> spec = SyntheticSpec(num_train=40, num_valid=10, num_test=20)
+        >>> store = write_synthetic_store(tempfile.mkdtemp(), spec)
+        >>> from qinn.data.splits import fixed_fold
+        >>> train = fixed_fold(store).development.train
+        >>> [len(batch) for batch in batches(train, 16, shuffle=True, seed=1, epoch=3)]
+        [16, 16, 8]
     """
     _check(size, seed, epoch)
     return _batches(subset, size, shuffle, seed, epoch)
@@ -49,6 +59,17 @@ class BatchLoader:
 
     Raises:
         ArgumentError: If the size is below 1 or the seed below 0.
+
+    Example:
+        >>> import tempfile
+        >>> from qinn.data.synthetic import SyntheticSpec, write_synthetic_store
+        >>> spec = SyntheticSpec(num_train=40, num_valid=10, num_test=20)
+        >>> store = write_synthetic_store(tempfile.mkdtemp(), spec)
+        >>> from qinn.data.splits import fixed_fold
+        >>> loader = BatchLoader(fixed_fold(store).development.train, 16, shuffle=True)
+        >>> loader.set_epoch(3)
+        >>> len(loader), next(iter(loader)).modalities
+        (3, ('text', 'audio', 'vision'))
     """
 
     def __init__(self, subset: Subset, size: int, *, shuffle: bool = False, seed: int = 0) -> None:

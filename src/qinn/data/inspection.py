@@ -26,7 +26,7 @@ OFFICIAL_SPLITS = {
 _SMALL_SPLIT = 50
 _RARE_CLASS = 0.02
 _BINS = 12
-_STEPS_AT_ONCE = 65536
+_VALUES_AT_ONCE = 2**18
 _EXAMPLES = 5
 
 
@@ -156,6 +156,14 @@ def inspect(store: Store) -> Inspection:
         Statistics and findings; the findings cover non-finite values, constant features, absent modalities,
         samples without any feature, duplicate ids and samples, labels out of range, unlabelled training
         samples, groups shared between splits or folds, small splits, rare classes and official split sizes.
+
+    Example:
+        >>> import tempfile
+        >>> from qinn.data.synthetic import SyntheticSpec, write_synthetic_store
+        >>> spec = SyntheticSpec(num_train=40, num_valid=10, num_test=20)
+        >>> store = write_synthetic_store(tempfile.mkdtemp(), spec)
+        >>> [finding.kind for finding in inspect(store).findings]
+        ['small-split', 'small-split']
     """
     summaries, findings = {}, []
     for name in store.modalities:
@@ -195,24 +203,29 @@ def _inspect_modality(store: Store, name: str) -> tuple[ModalitySummary, list[Fi
     values, lengths = store.values(name), np.diff(store.offsets(name))
     dim, ids, findings = store.modalities[name], store.strings("id"), []
     low, high = np.full(dim, np.inf), np.full(dim, -np.inf)
-    count, total, squares = 0, np.zeros(dim), np.zeros(dim)
+    count, total, squares = np.zeros(dim), np.zeros(dim), np.zeros(dim)
     # Squares are taken about the first finite value of each feature, so that a large mean costs no digits.
     shift = (
         np.where(np.isfinite(values[0]), values[0], 0).astype(np.float64) if len(values) else np.zeros(dim)
     )
     broken = {"NaN": np.zeros(len(values), bool), "infinite": np.zeros(len(values), bool)}
-    for start in range(0, len(values), _STEPS_AT_ONCE):
-        chunk = values[start : start + _STEPS_AT_ONCE].astype(np.float64)
-        rows = slice(start, start + len(chunk))
-        broken["NaN"][rows] = np.isnan(chunk).any(axis=1)
-        broken["infinite"][rows] = np.isinf(chunk).any(axis=1)
+    at_once = max(1, _VALUES_AT_ONCE // dim)
+    for start in range(0, len(values), at_once):
+        chunk = np.asarray(values[start : start + at_once])
         finite = np.isfinite(chunk)
-        low = np.minimum(low, np.where(finite, chunk, np.inf).min(axis=0))
-        high = np.maximum(high, np.where(finite, chunk, -np.inf).max(axis=0))
-        centred = np.where(finite, chunk - shift, 0)
-        count = count + finite.sum(axis=0)
+        centred = chunk - shift
+        if finite.all():
+            low, high = np.minimum(low, chunk.min(axis=0)), np.maximum(high, chunk.max(axis=0))
+        else:
+            rows = slice(start, start + len(chunk))
+            broken["NaN"][rows] = np.isnan(chunk).any(axis=1)
+            broken["infinite"][rows] = np.isinf(chunk).any(axis=1)
+            low = np.minimum(low, np.where(finite, chunk, np.inf).min(axis=0))
+            high = np.maximum(high, np.where(finite, chunk, -np.inf).max(axis=0))
+            centred = np.where(finite, centred, 0)
+        count += np.count_nonzero(finite, axis=0)
         total += centred.sum(axis=0)
-        squares += (centred**2).sum(axis=0)
+        squares += np.einsum("ij,ij->j", centred, centred)
     for kind, steps in broken.items():
         if steps.any():
             at = np.searchsorted(store.offsets(name), np.flatnonzero(steps), side="right") - 1
@@ -239,7 +252,7 @@ def _inspect_modality(store: Store, name: str) -> tuple[ModalitySummary, list[Fi
         float(np.median(some)),
         int(some.max()),
         len(values),
-        *_pooled(np.asarray(count) + np.zeros(dim), shift, total, squares, low, high),
+        *_pooled(count, shift, total, squares, low, high),
     )
     return summary, findings
 

@@ -98,6 +98,15 @@ def fixed_fold(
 
     Raises:
         DataError: If a split is missing, a training sample has no label, or splits share a group.
+
+    Example:
+        >>> import tempfile
+        >>> from qinn.data.synthetic import SyntheticSpec, write_synthetic_store
+        >>> spec = SyntheticSpec(num_train=40, num_valid=10, num_test=20)
+        >>> store = write_synthetic_store(tempfile.mkdtemp(), spec)
+        >>> fold = fixed_fold(store)
+        >>> len(fold.development.train), len(fold.development.valid), len(fold.test)
+        (40, 10, 20)
     """
     splits, groups = store.strings("split"), store.strings("group")
     rows = {split: np.flatnonzero(splits == split) for split in ("train", "valid", "test")}
@@ -147,6 +156,14 @@ def cross_validation(
     Raises:
         DataError: If there are fewer than two folds, a sample has none, a group is in two folds, a sample has
             no label, or too few groups remain to validate on.
+
+    Example:
+        >>> import tempfile
+        >>> from qinn.data.synthetic import SyntheticSpec, write_synthetic_store
+        >>> spec = SyntheticSpec(num_train=40, num_valid=10, num_test=20)
+        >>> store = write_synthetic_store(tempfile.mkdtemp(), spec)
+        >>> [(fold.name, len(fold.test)) for fold in cross_validation(store, by="fold")]
+        [('0', 20), ('1', 20), ('2', 10), ('3', 10), ('4', 10)]
     """
     if by not in ("fold", "group"):
         raise ArgumentError(f"Argument `by` must be `fold` or `group`, but it is `{by}`.")

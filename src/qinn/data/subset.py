@@ -13,7 +13,7 @@ from qinn.data.store import Store
 from qinn.errors import ArgumentError
 from qinn.records import Batch, Features, Task
 
-_STEPS_AT_ONCE = 65536
+_VALUES_AT_ONCE = 2**18
 
 Gather = Callable[[np.ndarray], np.ndarray]
 
@@ -186,12 +186,12 @@ class Subset:
         for name, column in self._columns.items():
             count, mean, squares = 0, np.zeros(column.dim), np.zeros(column.dim)
             for steps in _chunks(column):
-                chunk = steps.astype(np.float64)
-                chunk_mean = chunk.mean(axis=0)
-                difference, total = chunk_mean - mean, count + len(chunk)
-                squares += ((chunk - chunk_mean) ** 2).sum(axis=0)
-                squares += difference**2 * (count * len(chunk) / total)
-                mean += difference * (len(chunk) / total)
+                chunk_mean = steps.mean(axis=0, dtype=np.float64)
+                centred = steps - chunk_mean
+                difference, total = chunk_mean - mean, count + len(steps)
+                squares += np.einsum("ij,ij->j", centred, centred)
+                squares += difference**2 * (count * len(steps) / total)
+                mean += difference * (len(steps) / total)
                 count = total
             result[name] = FeatureStatistics(mean, np.sqrt(squares / max(count, 1)), count)
         return result
@@ -239,6 +239,15 @@ def subset_of(store: Store, split: str | None = None, *, modalities: Sequence[st
 
     Raises:
         ArgumentError: If the split has no sample or a modality is unknown.
+
+    Example:
+        >>> import tempfile
+        >>> from qinn.data.synthetic import SyntheticSpec, write_synthetic_store
+        >>> spec = SyntheticSpec(num_train=40, num_valid=10, num_test=20)
+        >>> store = write_synthetic_store(tempfile.mkdtemp(), spec)
+        >>> test = subset_of(store, "test", modalities=["audio", "text"])
+        >>> test.ids[:2], test.dims
+        (('test-00000', 'test-00001'), {'audio': 12, 'text': 24})
     """
     rows = np.arange(len(store))
     if split is not None:
@@ -307,11 +316,11 @@ def _narrowed(gather: Gather, rows: np.ndarray) -> Gather:
 
 
 def _chunks(column: _Column) -> Iterator[Float32[np.ndarray, "step feature"]]:
-    ends = np.cumsum(column.lengths)
+    ends, most = np.cumsum(column.lengths), max(1, _VALUES_AT_ONCE // column.dim)
     start = 0
     while start < len(ends):
         before = ends[start - 1] if start else 0
-        stop = max(start + 1, int(np.searchsorted(ends, before + _STEPS_AT_ONCE, side="right")))
+        stop = max(start + 1, int(np.searchsorted(ends, before + most, side="right")))
         if ends[stop - 1] > before:
             yield column.steps(np.arange(start, stop))
         start = stop

@@ -361,6 +361,12 @@ def write_synthetic_store(
 
     Raises:
         DataError: If the place is taken or cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> store = write_synthetic_store(tempfile.mkdtemp(), SyntheticSpec(num_train=40))
+        >>> store.manifest["splits"]
+        {'train': 40, 'valid': 400, 'test': 1000}
     """
     spec = spec or SyntheticSpec()
     sizes = {"train": spec.num_train, "valid": spec.num_valid, "test": spec.num_test}

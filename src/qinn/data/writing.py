@@ -257,7 +257,7 @@ class StoreWriter:
                 self._digests[name].update(data)
                 self._lengths[name].append(steps)
         start = len(self)
-        for name in {*self._extra, *extra_rows}:
+        for name in dict.fromkeys([*self._extra, *extra_rows]):
             column = self._extra.setdefault(name, [None] * start)
             column.extend(extra_rows.get(name, [None] * len(ids)))
         for column, values in rows.items():

@@ -158,7 +158,7 @@ def summarize(config: ExperimentConfig, folder: Path) -> dict[str, Any]:
         "reference": reference,
         "data": RunFolder(run_path(folder, reference, config.seeds[0])).summary()["data"],
         "num_test": len(labels),
-        "num_groups": None if groups is None else len(set(groups)),
+        "num_groups": None if groups is None else len(np.unique(groups)),
         "models": models,
         "paired": paired,
         "versions": provenance.versions(),

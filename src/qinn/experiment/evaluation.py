@@ -75,7 +75,7 @@ def evaluate_run(
         predictor.task,
         np.concatenate(labels),
         np.concatenate([table.outputs for table in tables]),
-        groups=groups if len(groups) == sum(len(part) for part in labels) else None,
+        groups=np.array(groups) if len(groups) == sum(len(part) for part in labels) else None,
         num_resamples=config.evaluation.num_resamples,
         level=config.evaluation.level,
         seed=config.seeds[0],

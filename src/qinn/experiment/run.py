@@ -262,10 +262,10 @@ def labels_of(columns: Any, task: Task) -> np.ndarray:
     return np.asarray(columns["label"], dtype=np.float64 if task.kind == "regression" else np.int64)
 
 
-def groups_of(columns: Any) -> list[str] | None:
+def groups_of(columns: Any) -> np.ndarray | None:
     """Return the groups of a prediction table; None where there are none."""
     groups = columns["group"].to_pylist()
-    return None if any(group is None for group in groups) else groups
+    return None if any(group is None for group in groups) else np.array(groups)
 
 
 def _metrics(

@@ -28,17 +28,26 @@ from qinn.records import JointState, ModalityStates
 class AmplitudePhase(nn.Module):
     """Encode a hidden vector as a pure state, |ψ⟩ = r ∘ e^{iφ} with r = a/‖a‖, a = W h + b, φ = U h + c.
 
+    At the start every state leans to |0⟩ (b_0 is raised) and phases are small. The product then holds, beside
+    the products of modalities, each modality alone (all others in |0⟩), as tensor fusion has by its [z; 1].
+
     Args:
         hidden_dim: Width of the hidden vector.
         state_dim: Dimension d of the state.
 
-    Source: QiNN-QJ (arXiv 2510.27091) states a pure state per modality; the parametrisation is ours.
+    Source: QiNN-QJ (arXiv 2510.27091) states a pure state per modality; parametrisation and start are ours.
     """
+
+    _LEAN, _PHASE = 2.0, 0.3
 
     def __init__(self, hidden_dim: int, state_dim: int) -> None:
         super().__init__()
         self.amplitude = nn.Linear(hidden_dim, state_dim)
         self.phase = nn.Linear(hidden_dim, state_dim)
+        with torch.no_grad():
+            self.amplitude.bias[0] += self._LEAN
+            self.phase.weight *= self._PHASE
+            self.phase.bias *= self._PHASE
 
     def forward(self, hidden: Float[Tensor, "batch hidden"]) -> Complex[Tensor, "batch state"]:
         """Return unit kets."""

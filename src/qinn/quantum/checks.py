@@ -26,8 +26,8 @@ def check_ket(ket: Complex[Tensor, "*batch dim"], *, tolerance: float = 1e-5) ->
     deviation = (squared_norm(ket.detach()) - 1).abs()
     if not bool((deviation <= tolerance).all()):
         raise ArgumentError(
-            f"Argument `ket` must be of unit norm, but ⟨ψ|ψ⟩ deviates from 1 by {float(deviation.max()):.3g}; "
-            "use `normalize`."
+            "Argument `ket` must be of unit norm, but ⟨ψ|ψ⟩ deviates from 1 by "
+            f"{float(deviation.max()):.3g}; use `normalize`."
         )
 
 
@@ -111,7 +111,8 @@ def check_channel(
     lowest = torch.linalg.eigvalsh(0.5 * (choi + choi.mH)).amin()
     if not bool(lowest >= -tolerance):
         raise ArgumentError(
-            f"Argument `channel` must be completely positive, but its Choi matrix has the eigenvalue {float(lowest):.3g}."
+            "Argument `channel` must be completely positive, but its Choi matrix has the eigenvalue "
+            f"{float(lowest):.3g}."
         )
     traced = choi.reshape(dim, dim, dim, dim).diagonal(dim1=0, dim2=2).sum(-1)
     leak = (traced - torch.eye(dim, dtype=choi.dtype)).abs().amax()

@@ -50,7 +50,7 @@ def maximally_mixed(
 
 
 def product_density(densities: Sequence[Tensor]) -> Complex[Tensor, "*batch total total"]:
-    """Return the tensor product of any number of densities: ρ_1 ⊗ ρ_2 ⊗ …
+    """Return the tensor product ρ_1 ⊗ ρ_2 ⊗ … of any number of densities.
 
     Args:
         densities: One tensor (…, d_m, d_m) per factor, with broadcastable leading axes.

@@ -102,9 +102,9 @@ def cuts(num_factors: int) -> tuple[tuple[int, ...], ...]:
         raise ArgumentError(f"Argument `num_factors` must be at least 1, but it is {num_factors}.")
     sides = []
     for size in range(1, num_factors // 2 + 1):
-        for side in combinations(range(num_factors), size):
-            if 2 * size < num_factors or 0 in side:
-                sides.append(side)
+        sides.extend(
+            side for side in combinations(range(num_factors), size) if 2 * size < num_factors or 0 in side
+        )
     return tuple(sides)
 
 
@@ -224,7 +224,9 @@ def partial_transpose(
 def negativity(
     density: Complex[Tensor, "*batch dim dim"], dims: Sequence[int], part: Sequence[int]
 ) -> Float[Tensor, "*batch"]:
-    """Return the negativity: the sum of |negative eigenvalues| of the partial transpose; 0 for separable states.
+    """Return the negativity, minus the sum of the negative eigenvalues of the partial transpose.
+
+    It is 0 for separable states.
 
     Args:
         density: Density matrices.

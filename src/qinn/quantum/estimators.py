@@ -40,8 +40,8 @@ def score_surrogate(
     axis = log_likelihood.ndim - 1
     if values.shape[: axis + 1] != log_likelihood.shape:
         raise ArgumentError(
-            f"Argument `values` must begin with the axes {tuple(log_likelihood.shape)} of `log_likelihood`, but has "
-            f"shape {tuple(values.shape)}."
+            f"Argument `values` must begin with the axes {tuple(log_likelihood.shape)} of `log_likelihood`, "
+            f"but has shape {tuple(values.shape)}."
         )
     fixed = values.detach()
     num_trajectories = log_likelihood.shape[-1]

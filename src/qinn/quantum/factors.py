@@ -114,7 +114,7 @@ def permute_ket(
 def permute_operator(
     operator: Complex[Tensor, "*batch dim dim"], dims: Sequence[int], order: Sequence[int]
 ) -> Complex[Tensor, "*batch dim dim"]:
-    """Reorder the factors of an operator or density: factor i of the result is factor ``order[i]`` of the input.
+    """Reorder the factors of a matrix: factor i of the result is factor ``order[i]`` of the input.
 
     Args:
         operator: Matrices on the joint space.

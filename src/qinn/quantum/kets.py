@@ -101,7 +101,7 @@ def amplitude_phase(
 
 
 def product(kets: Sequence[Tensor]) -> Complex[Tensor, "*batch total"]:
-    """Return the tensor product of any number of kets: |ψ_1⟩ ⊗ |ψ_2⟩ ⊗ …
+    """Return the tensor product |ψ_1⟩ ⊗ |ψ_2⟩ ⊗ … of any number of kets.
 
     Args:
         kets: One tensor (…, d_m) per factor, with broadcastable leading axes.

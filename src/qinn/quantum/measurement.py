@@ -10,7 +10,7 @@ from qinn.quantum.kets import normalize, squared_magnitude
 def measurement_vectors_from(
     free: Float[Tensor, "outcome 2 dim"],
 ) -> Complex[Tensor, "outcome dim"]:
-    """Make unit measurement vectors from free real parameters: m_j = v_j/‖v_j‖, v_j = free_{j,0} + i free_{j,1}.
+    """Make unit measurement vectors m_j = v_j/‖v_j‖ from free parameters, v_j = free_{j,0} + i free_{j,1}.
 
     Args:
         free: Real and imaginary parts of any norm; a zero row gives the uniform vector.
@@ -51,7 +51,7 @@ def probabilities(
 def probabilities_of_density(
     density: Complex[Tensor, "*batch dim dim"], vectors: Complex[Tensor, "outcome dim"]
 ) -> Float[Tensor, "*batch outcome"]:
-    """Return the measurement probabilities of mixed states, p_j = ⟨m_j| ρ |m_j⟩, clamped at 0 against round-off.
+    """Return the probabilities of mixed states, p_j = ⟨m_j| ρ |m_j⟩, clamped at 0 against round-off.
 
     Args:
         density: Density matrices.
@@ -86,7 +86,7 @@ def expectations(
         tensor([-0.2800])
     """
     num_outcomes, dim, _ = observables.shape
-    rows = ket.reshape(-1, dim)
+    rows = ket.reshape(-1, dim).resolve_conj()
     # One GEMM for all observables: ⟨ψ|X_j lies in one row per ket.
     bras = (rows.conj() @ observables.permute(1, 0, 2).reshape(dim, -1)).reshape(-1, num_outcomes, dim)
     values = (torch.view_as_real(bras.conj().resolve_conj()) * torch.view_as_real(rows)[:, None]).sum(

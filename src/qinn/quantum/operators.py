@@ -64,8 +64,8 @@ def embed(
     inside = [dims[position] for position in positions]
     if prod(inside) != operator.shape[-1]:
         raise ArgumentError(
-            f"Argument `operator` must act on dimension {prod(inside)} (factors {positions} of {tuple(dims)}), "
-            f"but it has dimension {operator.shape[-1]}."
+            f"Argument `operator` must act on dimension {prod(inside)} (factors {positions} of "
+            f"{tuple(dims)}), but it has dimension {operator.shape[-1]}."
         )
     rest = complement(positions, len(dims))
     outside = [dims[position] for position in rest]
@@ -145,13 +145,13 @@ class Lindbladian:
             )
         if L.ndim != 3 or L.shape[1:] != H.shape:
             raise ArgumentError(
-                f"Argument `jump_operators` must have shape (K, {len(H)}, {len(H)}) to fit the Hamiltonian, but has "
-                f"shape {tuple(L.shape)}; for no jumps pass zeros of shape (0, {len(H)}, {len(H)})."
+                f"Argument `jump_operators` must have shape (K, {len(H)}, {len(H)}) to fit the Hamiltonian, "
+                f"but has shape {tuple(L.shape)}; for no jumps pass zeros of shape (0, {len(H)}, {len(H)})."
             )
         if H.dtype != L.dtype or not H.dtype.is_complex:
             raise ArgumentError(
-                f"Arguments `hamiltonian` and `jump_operators` must have one complex dtype, but have {H.dtype} "
-                f"and {L.dtype}; convert one of them."
+                "Arguments `hamiltonian` and `jump_operators` must have one complex dtype, but have "
+                f"{H.dtype} and {L.dtype}; convert one of them."
             )
         if validate:
             self._check_values()
@@ -164,8 +164,8 @@ class Lindbladian:
         difference, size = float((H - H.mH).abs().max()), float(H.abs().max())
         if difference > 100 * torch.finfo(H.dtype).eps * size:
             raise ArgumentError(
-                f"Argument `hamiltonian` must be Hermitian, but differs from its adjoint by {difference:.3g}; "
-                "use (H + H†)/2 or `hermitian_from`."
+                "Argument `hamiltonian` must be Hermitian, but differs from its adjoint by "
+                f"{difference:.3g}; use (H + H†)/2 or `hermitian_from`."
             )
 
     @property
@@ -309,7 +309,8 @@ class LearnableLindbladian(nn.Module):
         super().__init__()
         if dim < 1 or num_jumps < 0:
             raise ArgumentError(
-                f"Arguments must have dim ≥ 1 and num_jumps ≥ 0, but dim is {dim} and num_jumps is {num_jumps}."
+                "Arguments must have dim ≥ 1 and num_jumps ≥ 0, but dim is "
+                f"{dim} and num_jumps is {num_jumps}."
             )
         if not 0 <= hamiltonian_scale < float("inf") or not 0 <= jump_scale < float("inf"):
             raise ArgumentError(

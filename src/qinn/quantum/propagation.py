@@ -101,7 +101,11 @@ def _propagate(
     left, right = (bra_side, ket_side) if backwards else (ket_side, bra_side)
     laid_out = matrices.reshape(-1, dim, dim).transpose(0, 1)
     evolved = exponential_action(
-        lambda scale, shift: _sandwiches(left, right, scale, shift), laid_out, plan, time
+        lambda scale, shift: _sandwiches(left, right, scale, shift),
+        laid_out,
+        plan,
+        time,
+        num_parts=laid_out.shape[1],
     )
     return evolved.transpose(0, 1).reshape(matrices.shape)
 
@@ -208,6 +212,6 @@ def propagate_unitarily(
         step = scale * generator - shift * identity
         return lambda columns: step @ columns
 
-    columns = exponential_action(build, kets.reshape(-1, dim).mT, plan, time)
+    columns = exponential_action(build, kets.reshape(-1, dim).mT, plan, time, num_parts=kets.numel() // dim)
     phase = torch.exp(torch.tensor(-1j * middle * time, dtype=torch.complex128)).to(kets)
     return (phase * columns).mT.reshape(kets.shape)

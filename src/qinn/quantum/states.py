@@ -9,7 +9,6 @@ from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from qinn.errors import ArgumentError
-from qinn.quantum.kets import squared_norm
 from qinn.quantum.measurement import (
     expectations,
     expectations_of_density,
@@ -30,7 +29,8 @@ class JumpRecord:
         times: Time of each jump since the start of the evolution; NaN behind the last jump.
 
     Example:
-        >>> record = JumpRecord(torch.tensor([[0, -1], [1, 1]]), torch.tensor([[0.5, float("nan")], [0.1, 0.2]]))
+        >>> times = torch.tensor([[0.5, float("nan")], [0.1, 0.2]])
+        >>> record = JumpRecord(torch.tensor([[0, -1], [1, 1]]), times)
         >>> record.num_jumps
         tensor([1, 2])
     """
@@ -116,8 +116,8 @@ class PureEnsemble(State):
     ) -> None:
         if not kets.is_complex() or kets.ndim < 2 or kets.shape[-2] < 1 or kets.shape[-1] < 1:
             raise ArgumentError(
-                f"Argument `kets` must be complex of shape (…, trajectory, dim), but is {kets.dtype} of shape "
-                f"{tuple(kets.shape)}; add a trajectory axis of length 1 to a single ket."
+                f"Argument `kets` must be complex of shape (…, trajectory, dim), but is {kets.dtype} of "
+                f"shape {tuple(kets.shape)}; add a trajectory axis of length 1 to a single ket."
             )
         if log_likelihood is None:
             log_likelihood = torch.zeros(kets.shape[:-1], dtype=kets.real.dtype, device=kets.device)
@@ -311,24 +311,3 @@ class HeisenbergState(State):
     def density(self) -> Complex[Tensor, "*batch dim dim"]:
         """Density matrix after the evolution; runs the exact channel on every call."""
         return propagate_densities(self.lindbladian, self.initial.density(), self.time, self.tolerance)
-
-
-def check_normalized(kets: Complex[Tensor, "*batch trajectory dim"], tolerance: float = 1e-3) -> None:
-    """Refuse kets that are not of unit norm.
-
-    Args:
-        kets: Kets.
-        tolerance: Largest allowed deviation of the squared norm from 1.
-
-    Raises:
-        ArgumentError: If a norm deviates, or is NaN.
-
-    Example:
-        >>> check_normalized(torch.tensor([[1 + 0j, 0j]]))
-    """
-    deviation = (squared_norm(kets.detach()) - 1).abs()
-    if not bool((deviation <= tolerance).all()):
-        raise ArgumentError(
-            f"Argument `initial` must hold unit kets, but a squared norm deviates from 1 by "
-            f"{float(deviation.max()):.3g}; use `qinn.quantum.kets.normalize`."
-        )

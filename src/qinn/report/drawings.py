@@ -4,18 +4,30 @@ import warnings
 from collections.abc import Callable
 
 
-def plain(name: str) -> str:
-    """Return a name that Matplotlib draws as it stands: a dollar sign does not start a formula.
+def plain(name: str, longest: int = 36) -> str:
+    r"""Return a name that Matplotlib draws as it stands: no dollar sign starts a formula, none is too long.
+
+    Args:
+        name: Any text.
+        longest: Longer names lose their middle.
+
+    Returns:
+        The text to draw.
 
     Example:
-        >>> plain("$5 or $x^2$")
-        '\\\\$5 or \\\\$x^2\\\\$'
+        >>> plain("$5 or $x^2$") == r"\$5 or \$x^2\$"
+        True
+        >>> plain("a name that is far too long", longest=13)
+        'a name…o long'
     """
+    if len(name) > longest:
+        part = (longest - 1) // 2
+        name = f"{name[:part]}…{name[-part:]}"
     return name.replace("$", r"\$")
 
 
 def drawn(figure: Callable[[], str]) -> str:
-    """Draw a figure, quietly where the font lacks a letter of a name; the tables have the name in full.
+    """Draw a figure, quietly where a name has a letter that the font lacks; the tables have the name in full.
 
     Args:
         figure: Returns SVG text.

@@ -73,7 +73,7 @@ def data_facts(data: Mapping[str, Any], task: Task) -> list[Fact]:
         ("data SHA-256", data["sha256"]),
         ("task", stated),
         ("modalities", modalities),
-        ("split", splits.get(data["split"], data["split"])),
+        ("split", splits.get(data["split"], str(data["split"]))),
     ]
 
 

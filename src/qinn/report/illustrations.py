@@ -110,4 +110,6 @@ def confusion_figure(run: RunResult) -> str:
         SVG text.
     """
     counts = confusion_matrix(run.labels, run.outputs)
-    return drawn(lambda: figures.confusion_figure(counts, [plain(name) for name in run.task.classes]))
+    return drawn(
+        lambda: figures.confusion_figure(counts, [plain(name, longest=16) for name in run.task.classes])
+    )

@@ -34,6 +34,7 @@ from qinn.report.tables import (
 )
 from qinn.report.wording import brief, counted, percent
 
+_DRAWN = 4  # metrics; the table has them all
 _CONFIGURED = ("encoder", "models", "training", "evaluation")
 
 
@@ -89,8 +90,9 @@ def comparison_section(result: ComparisonResult, anchor: str, numbering: Numberi
             exhibits=[
                 *numbering.table(comparison_table(result)),
                 *numbering.figure(
-                    forest_figures(result, names),
-                    f"Test metrics of every model: mean over {counted(len(result.seeds), 'seed')} and "
+                    forest_figures(result, names[:_DRAWN]),
+                    f"{', '.join(names[:_DRAWN])} of every model on the test samples: "
+                    f"mean over {counted(len(result.seeds), 'seed')} and "
                     f"{percent(run.level)} bootstrap interval over {unit}, as in the table above. "
                     f"Square and dashed line: the reference {content['reference']}.",
                 ),

@@ -143,6 +143,7 @@ def mfn(tmp_path: Path) -> Path:
     for split, size in (("train", 3), ("valid", 2), ("test", 2)):
         audio, video = np.zeros((size, 5, 3)), np.zeros((size, 5, 2))
         audio[:, 2:], video[:, 3:] = 1.5, np.arange(size)[:, None, None] + 1
+        video[0, 1] = 5
         h5(folder / f"audio_{split}.h5", d1=audio)
         h5(folder / f"video_{split}.h5", d1=video)
         h5(folder / f"y_{split}.h5", d1=np.arange(size) + 1.0)
@@ -161,7 +162,8 @@ def test_mfn_steps_stay_aligned_and_a_missing_file_is_an_absent_modality(mfn: Pa
     assert told[-1] == (7, 7)
     assert store.modalities == {"text": 4, "audio": 3, "vision": 2}
     assert np.diff(store.offsets("text")).tolist() == [0, 0, 0, 5, 5, 5, 5]
-    assert np.diff(store.offsets("audio")).tolist() == [3, 3, 3, 5, 5, 5, 5]
+    assert np.diff(store.offsets("audio")).tolist() == [4, 3, 3, 5, 5, 5, 5]
+    assert store.sample(0, "audio")[:, 0].tolist() == [0, 1.5, 1.5, 1.5]
     assert store.sample(1, "vision").tolist() == [[0, 0], [2, 2], [2, 2]]
     assert store.table["id"].to_pylist()[2:4] == ["train-0002", "valid-0000"]
     assert "`text` is absent in train" in store.manifest["notes"]

@@ -31,7 +31,7 @@ class NoEvolution(Evolution):
 @final
 @dataclass(frozen=True)
 class Unitary(Evolution):
-    """Coherent dynamics exp(−iHT) alone: **the jump operators are ignored**, and so are the steps (exact at any).
+    """Coherent dynamics exp(−iHT) alone: **the jump operators are ignored**; exact, whatever the steps.
 
     Pure states stay pure, mixed states stay mixed.
 
@@ -82,8 +82,8 @@ class ExactChannel(Evolution):
     Example:
         >>> import torch
         >>> decay = Lindbladian(torch.zeros(2, 2) + 0j, torch.tensor([[[0, 1], [0, 0]]]) + 0j)
-        >>> state = ExactChannel().evolve(PureEnsemble(torch.tensor([[0j, 1]])), decay, time=0.6931472,
-        steps=1)
+        >>> excited = PureEnsemble(torch.tensor([[0j, 1]]))
+        >>> state = ExactChannel().evolve(excited, decay, time=0.6931472, steps=1)
         >>> state.density().diagonal().real.round(decimals=5)
         tensor([0.5000, 0.5000])
     """
@@ -102,7 +102,7 @@ class ExactChannel(Evolution):
 @final
 @dataclass(frozen=True)
 class Heisenberg(Evolution):
-    """The exact average, for measurement probabilities only: observables are evolved backwards, once per batch.
+    """The exact average, for measurement probabilities: observables are evolved backwards, once per batch.
 
     Exact for everything linear in the density; ignores the steps.
 

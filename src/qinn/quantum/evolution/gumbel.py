@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from qinn.errors import ArgumentError
+from qinn.quantum.checks import check_ket
 from qinn.quantum.evolution.interface import Evolution
-from qinn.quantum.evolution.jumps import UniformSource, trajectories_of
+from qinn.quantum.evolution.jumps import NORM_TOLERANCE, UniformSource, trajectories_of
 from qinn.quantum.kets import squared_norm
 from qinn.quantum.operators import Lindbladian
-from qinn.quantum.states import MixedState, PureEnsemble, check_normalized
+from qinn.quantum.states import MixedState, PureEnsemble
 
 
 @final
@@ -20,10 +21,10 @@ class GumbelJumps(Evolution):
     """BIASED: quantum jumps on a fixed grid with a relaxed gradient (straight-through Gumbel softmax).
 
     Time is cut into ``steps`` equal steps. In each, the branches "no jump" (probability ‖e^{Jτ}ψ‖²) and
-    "jump k at the end of the step" (the rest, ∝ ‖L_k e^{Jτ}ψ‖²) compete; the forward pass takes one branch, the backward pass
-    differentiates a softmax mixture of all. **The gradient is biased at any temperature, and the states
-    carry a step error of order τ** (at most one jump per step); use `QuantumJumps` unless this is what you
-    study.
+    "jump k at the end of the step" (the rest, ∝ ‖L_k e^{Jτ}ψ‖²) compete; the forward pass takes one branch,
+    the backward pass differentiates a softmax mixture of all. **The gradient is biased at any temperature,
+    and the states carry a step error of order τ** (at most one jump per step); use `QuantumJumps` unless
+    this is what you study.
 
     Args:
         num_trajectories: M per sample.
@@ -62,10 +63,15 @@ class GumbelJumps(Evolution):
         self, initial: PureEnsemble | MixedState, lindbladian: Lindbladian, time: float, steps: int
     ) -> PureEnsemble:
         initial = trajectories_of(initial, self.num_trajectories)
-        check_normalized(initial.kets)
+        check_ket(initial.kets, tolerance=NORM_TOLERANCE)
         if time == 0:
             return initial
-        step = torch.linalg.matrix_exp(lindbladian.no_jump_generator * (time / steps)).mT
+        generator = lindbladian.no_jump_generator
+        if not bool(torch.isfinite(torch.view_as_real(generator.detach())).all()):
+            raise ArgumentError(
+                "Argument `lindbladian` must be finite, but an operator holds NaN or infinity."
+            )
+        step = torch.linalg.matrix_exp(generator * (time / steps)).mT
         jump_rows = lindbladian.jump_operators.mT
         uniforms = UniformSource(self.num_trajectories, self.seed)
         kets = initial.kets.reshape(-1, initial.dim)

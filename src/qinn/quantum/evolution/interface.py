@@ -42,7 +42,8 @@ class Evolution(ABC):
             )
         if not isinstance(initial, PureEnsemble | MixedState):
             raise ArgumentError(
-                f"Argument `initial` must be a pure ensemble or a mixed state, but it is {type(initial).__name__}."
+                "Argument `initial` must be a pure ensemble or a mixed state, but it is "
+                f"{type(initial).__name__}."
             )
         if initial.dim != lindbladian.dim:
             raise ArgumentError(

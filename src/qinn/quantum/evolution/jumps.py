@@ -7,14 +7,17 @@ import torch
 from torch import Tensor
 
 from qinn.errors import ArgumentError
+from qinn.quantum.checks import check_ket
 from qinn.quantum.evolution.interface import Evolution
 from qinn.quantum.evolution.waiting_times import find_waiting_times, no_jump_flow
 from qinn.quantum.kets import squared_norm
 from qinn.quantum.operators import Lindbladian
-from qinn.quantum.states import JumpRecord, MixedState, PureEnsemble, check_normalized
+from qinn.quantum.states import JumpRecord, MixedState, PureEnsemble
 
 # A jump rate for which single trajectories make sense stays far below this.
-_MAX_JUMPS = 100_000
+_MAX_JUMPS = 10_000
+# Largest deviation of ⟨ψ|ψ⟩ from 1 that still counts as a unit ket in single precision.
+NORM_TOLERANCE = 1e-3
 
 
 @final
@@ -78,8 +81,8 @@ class QuantumJumps(Evolution):
         self, initial: PureEnsemble | MixedState, lindbladian: Lindbladian, time: float, steps: int
     ) -> PureEnsemble:
         initial = trajectories_of(initial, self.num_trajectories)
-        check_normalized(initial.kets)
-        if time == 0 or lindbladian.dim == 0 or initial.kets.numel() == 0:
+        check_ket(initial.kets, tolerance=NORM_TOLERANCE)
+        if time == 0 or initial.kets.numel() == 0:
             return _unmoved(initial, self.record)
         batch = initial.kets.shape[:-2]
         uniforms = UniformSource(self.num_trajectories, self.seed)
@@ -117,8 +120,9 @@ def trajectories_of(initial: PureEnsemble | MixedState, num_trajectories: int) -
     """
     if isinstance(initial, MixedState):
         raise ArgumentError(
-            "Argument `initial` must be a pure ensemble for quantum jumps, but it is a mixed state; use `ExactChannel` "
-            "or `Heisenberg`, or draw one ket per trajectory from the mixture and pass them as a `PureEnsemble`."
+            "Argument `initial` must be a pure ensemble for quantum jumps, but it is a mixed state; use "
+            "`ExactChannel` or `Heisenberg`, or draw one ket per trajectory from the mixture and pass a "
+            "`PureEnsemble`."
         )
     if initial.num_trajectories not in (1, num_trajectories):
         raise ArgumentError(
@@ -183,18 +187,24 @@ class _Run:
     rounds: list[tuple[Tensor, Tensor, Tensor]]
 
     def record(self, batch: torch.Size) -> JumpRecord:
-        num_rows, num_rounds, device = len(self.kets), len(self.rounds), self.kets.device
-        channels = torch.full((num_rows, num_rounds), -1, dtype=torch.int64, device=device)
-        times = torch.full((num_rows, num_rounds), torch.nan, dtype=torch.float64, device=device)
-        for number, (rows, channel, time) in enumerate(self.rounds):
-            channels[rows, number] = channel
-            times[rows, number] = time
-        shape = (*batch, num_rows // max(batch.numel(), 1), num_rounds)
-        return JumpRecord(channels.reshape(shape), times.reshape(shape))
+        num_rows, device = len(self.kets), self.kets.device
+        counts = torch.zeros(num_rows, dtype=torch.int64, device=device)
+        placed = []
+        for rows, channels, times in self.rounds:
+            placed.append((rows, counts[rows], channels, times))
+            counts[rows] += 1
+        width = int(counts.max()) if num_rows else 0
+        all_channels = torch.full((num_rows, width), -1, dtype=torch.int64, device=device)
+        all_times = torch.full((num_rows, width), torch.nan, dtype=torch.float64, device=device)
+        for rows, columns, channels, times in placed:
+            all_channels[rows, columns] = channels
+            all_times[rows, columns] = times
+        shape = (*batch, num_rows // max(batch.numel(), 1), width)
+        return JumpRecord(all_channels.reshape(shape), all_times.reshape(shape))
 
 
 def _sample(kets: Tensor, lindbladian: Lindbladian, time: float, steps: int, uniforms: UniformSource) -> _Run:
-    """Run every row to the end: one round of waiting time and jump after the other, on the rows still running."""
+    """Run every row to the end, one waiting time and jump after the other, on the rows still running."""
     flow = no_jump_flow(lindbladian, time, steps)
     fixed_flow = flow.detach()
     jump_rows = lindbladian.jump_operators.mT
@@ -205,8 +215,9 @@ def _sample(kets: Tensor, lindbladian: Lindbladian, time: float, steps: int, uni
     while len(running) > 0:
         if len(rounds) > _MAX_JUMPS:
             raise ArgumentError(
-                f"Argument `lindbladian` must have jump rates for which trajectories make sense, but a trajectory has "
-                f"more than {_MAX_JUMPS} jumps; lower the rates or the time, or use `ExactChannel`."
+                "Argument `lindbladian` must have jump rates for which trajectories make sense, but a "
+                f"trajectory has more than {_MAX_JUMPS} jumps; "
+                "lower the rates or the time, or use `ExactChannel`."
             )
         numbers = uniforms.draw(running, 2)
         found = find_waiting_times(fixed_flow, kets.detach(), remaining, numbers[:, 0])
@@ -220,27 +231,31 @@ def _sample(kets: Tensor, lindbladian: Lindbladian, time: float, steps: int, uni
             break
         running, remaining = running[jumped], (remaining - found.elapsed)[jumped].clamp(min=0)
         kets, channels = _jump(kets.index_select(0, jumped), jump_rows, numbers[jumped, 1])
-        rounds.append((running, channels, time - remaining))
+        real = channels >= 0
+        rounds.append((running[real], channels[real], (time - remaining)[real]))
     order = torch.cat(finished_rows).argsort()
     return _Run(torch.cat(finished_kets).index_select(0, order), rounds)
 
 
 def _jump(kets: Tensor, jump_rows: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
-    """Choose a channel for each row by ‖L_kψ‖² and apply it; the result is divided by its detached norm."""
+    """Choose a channel for each row by ‖L_kψ‖² and apply it; the result is divided by its detached norm.
+
+    Where every ‖L_kψ‖ is round-off, so is the loss of norm that called for a jump: then the row stays as it
+    is (channel −1).
+    """
     num_jumps, dim, _ = jump_rows.shape
+    if num_jumps == 0:
+        return kets, torch.full((len(kets),), -1, dtype=torch.int64, device=kets.device)
     with torch.no_grad():
         stacked = jump_rows.detach().permute(1, 0, 2).reshape(dim, -1)
         candidates = (kets.detach() @ stacked).reshape(len(kets), num_jumps, dim)
         cumulative = squared_norm(candidates).double().cumsum(-1)
-        channels = (cumulative < uniforms[:, None] * cumulative[:, -1:]).sum(-1).clamp(max=num_jumps - 1)
-    if not (kets.requires_grad or jump_rows.requires_grad) or not torch.is_grad_enabled():
-        jumped = candidates[torch.arange(len(kets), device=kets.device), channels]
-        return jumped / squared_norm(jumped).sqrt()[:, None], channels
-    groups = [(channels == channel).nonzero()[:, 0] for channel in range(num_jumps)]
-    parts = [
-        kets.index_select(0, rows) @ operator
-        for rows, operator in zip(groups, jump_rows, strict=True)
-        if len(rows) > 0
-    ]
-    jumped = torch.cat(parts).index_select(0, torch.cat(groups).argsort())
+        total = cumulative[:, -1:]
+        channels = (cumulative < uniforms[:, None] * total).sum(-1).clamp(max=num_jumps - 1)
+        round_off = 30 * torch.finfo(kets.dtype).eps * torch.linalg.vector_norm(stacked)
+        channels = torch.where(total[:, 0] > round_off.double() ** 2, channels, -1)
+    unchanged, *groups = [(channels == channel).nonzero()[:, 0] for channel in range(-1, num_jumps)]
+    parts = [kets.index_select(0, rows) @ operator for rows, operator in zip(groups, jump_rows, strict=True)]
+    order = torch.cat([unchanged, *groups]).argsort()
+    jumped = torch.cat([kets.index_select(0, unchanged), *parts]).index_select(0, order)
     return jumped / squared_norm(jumped.detach()).sqrt()[:, None], channels

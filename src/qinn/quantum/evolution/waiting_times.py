@@ -91,7 +91,8 @@ def no_jump_flow(lindbladian: Lindbladian, time: float, steps: int) -> NoJumpFlo
     spectral = float(torch.linalg.matrix_norm(generator.detach(), 2)) if size < float("inf") else size
     if not spectral * time < 2.0**30:
         raise ArgumentError(
-            f"Argument `lindbladian` must be finite and of sensible size, but ‖J‖·time is {spectral * time:.3g}."
+            "Argument `lindbladian` must be finite and of sensible size, but ‖J‖·time is "
+            f"{spectral * time:.3g}."
         )
     depth = max(ceil(log2(max(spectral * time, 1e-300) / _CELL_NORM)), ceil(log2(steps)), 0)
     dtype = lindbladian.dtype

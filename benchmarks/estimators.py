@@ -1,0 +1,260 @@
+"""How biased is each gradient of sampled quantum jumps? Every estimator against the exact gradient.
+
+Three problems (D = 8 as 2 × 2 × 2, K = 2, about 1.2 jumps): a loss linear in the density, the cross-entropy
+of each trajectory's probabilities, and the entanglement entropy of each trajectory; gradients in H and L_k.
+The reference does not use the sampler: the expectation over all records is integrated, number of jumps by
+number of jumps and channel sequence by channel sequence, over the jump times by Gauss–Legendre quadrature,
+and differentiated by autograd; for the linear loss it is checked against the exact channel.
+
+Reported: relative bias ⟨ĝ, g⟩/⟨g, g⟩ − 1 with its standard error over independent replicates, and the
+variance of that ratio per trajectory. The Gumbel option also carries the step error of its grid.
+
+    python benchmarks/estimators.py --output benchmarks/results/estimators.json
+"""
+
+import argparse
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from itertools import product as cartesian
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from qinn.quantum import (
+    Evolution,
+    ExactChannel,
+    GumbelJumps,
+    Lindbladian,
+    PureEnsemble,
+    QuantumJumps,
+    amplitude_phase,
+    entanglement_entropy,
+    hermitian_from,
+    jump_operators_from,
+    measurement_vectors_from,
+    score_surrogate,
+)
+
+DIM, NUM_JUMPS, TIME = 8, 2, 1.0
+# Gauss–Legendre nodes per jump time, by number of jumps; the tail of more jumps is about 1e-5.
+NODES = {1: 12, 2: 9, 3: 6, 4: 5, 5: 3, 6: 3, 7: 2}
+
+Loss = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One estimator on one problem."""
+
+    problem: str
+    estimator: str
+    relative_bias: float
+    standard_error: float
+    relative_variance: float
+    num_trajectories: int
+
+
+def parameters(seed: int = 0) -> list[Tensor]:
+    """Free parameters of H and of L_k, then amplitudes and phases of the (fixed) initial ket."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    rate = 1.2
+    hamiltonian = draw(DIM, DIM) * (2 / (2 * DIM**0.5))
+    jumps = draw(NUM_JUMPS, 2, DIM, DIM) * (rate / (2 * NUM_JUMPS * DIM)) ** 0.5
+    return [hamiltonian.requires_grad_(), jumps.requires_grad_(), draw(2, DIM)]
+
+
+def system(free: list[Tensor]) -> tuple[Lindbladian, Tensor]:
+    """Dynamics and initial ket of the parameters."""
+    dynamics = Lindbladian(hermitian_from(free[0]), jump_operators_from(free[1]), validate=False)
+    return dynamics, amplitude_phase(free[2][0], free[2][1])
+
+
+def linear_observable(generator: torch.Generator) -> Tensor:
+    """Hermitian observable of the linear loss."""
+    return hermitian_from(torch.randn(DIM, DIM, generator=generator, dtype=torch.float64))
+
+
+def problems(seed: int = 1) -> dict[str, Loss]:
+    """Losses of one trajectory's ket."""
+    generator = torch.Generator().manual_seed(seed)
+    observable = linear_observable(generator)
+    vectors = measurement_vectors_from(torch.randn(6, 2, DIM, generator=generator, dtype=torch.float64))
+    weights = 4 * torch.randn(3, 6, generator=generator, dtype=torch.float64)
+
+    def linear(kets: Tensor) -> Tensor:
+        return ((kets @ observable.mT) * kets.conj()).sum(-1).real
+
+    def cross_entropy(kets: Tensor) -> Tensor:
+        logits = (kets @ vectors.mH).abs().square() @ weights.mT
+        return -logits.log_softmax(-1)[..., 0]
+
+    def entropy(kets: Tensor) -> Tensor:
+        return entanglement_entropy(kets, (2, 2, 2), (0,))
+
+    return {"linear": linear, "cross-entropy": cross_entropy, "entropy": entropy}
+
+
+def exact_loss(free: list[Tensor], loss: Loss) -> tuple[Tensor, Tensor]:
+    """Expectation of a loss over all records, and the total probability integrated (1 up to the tail)."""
+    dynamics, ket = system(free)
+    values, vectors = torch.linalg.eig(dynamics.no_jump_generator)
+    inverse = torch.linalg.inv(vectors)
+
+    def flow(kets: Tensor, durations: Tensor) -> Tensor:
+        return ((kets @ inverse.mT) * torch.exp(values * durations[:, None])) @ vectors.mT
+
+    total, mass = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+    for num_jumps in range(max(NODES) + 1):
+        times, weights = simplex_nodes(num_jumps)
+        channels = torch.tensor(list(cartesian(range(NUM_JUMPS), repeat=num_jumps)), dtype=torch.int64)
+        # One row per channel sequence and quadrature node.
+        kets, before = ket.expand(NUM_JUMPS**num_jumps, len(weights), DIM), torch.zeros_like(weights)
+        for index in range(num_jumps):
+            jumps = dynamics.jump_operators[channels[:, index]]
+            kets = flow(kets, times[:, index] - before) @ jumps.mT
+            before = times[:, index]
+        kets = flow(kets, TIME - before)
+        density = kets.abs().square().sum(-1)
+        total = total + (weights * density * loss(kets / density.sqrt()[..., None])).sum()
+        mass = mass + (weights * density).sum()
+    return total, mass
+
+
+def simplex_nodes(num_jumps: int) -> tuple[Tensor, Tensor]:
+    """Nodes (node, jump) and weights of a quadrature over 0 < t_1 < … < t_n < T."""
+    if num_jumps == 0:
+        return torch.zeros(1, 0, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+    nodes, weights = gauss_legendre(NODES[num_jumps])
+    grid = torch.cartesian_prod(*[torch.arange(len(nodes))] * num_jumps).reshape(-1, num_jumps)
+    times, weight = [], weights[grid].prod(-1)
+    previous = torch.zeros(len(grid), dtype=torch.float64)
+    for index in range(num_jumps):
+        weight = weight * (TIME - previous)
+        previous = previous + (TIME - previous) * nodes[grid[:, index]]
+        times.append(previous)
+    return torch.stack(times, -1), weight
+
+
+def gauss_legendre(count: int) -> tuple[Tensor, Tensor]:
+    """Nodes and weights on [0, 1], from the Jacobi matrix (Golub and Welsch)."""
+    orders = torch.arange(1, count, dtype=torch.float64)
+    off_diagonal = orders / (4 * orders**2 - 1).sqrt()
+    nodes, vectors = torch.linalg.eigh(torch.diag(off_diagonal, 1) + torch.diag(off_diagonal, -1))
+    return (nodes + 1) / 2, vectors[0] ** 2
+
+
+def flat_gradient(value: Tensor, free: list[Tensor]) -> Tensor:
+    """Gradient in the parameters of H and L_k, as one vector."""
+    return torch.cat([gradient.flatten() for gradient in torch.autograd.grad(value, free[:2])])
+
+
+def estimators(num_trajectories: int) -> dict[str, Evolution]:
+    """The estimators compared."""
+    return {
+        "pathwise + score (default)": QuantumJumps(num_trajectories),
+        "pathwise only": QuantumJumps(num_trajectories, gradient="pathwise"),
+        "Gumbel, temperature 1": GumbelJumps(num_trajectories, temperature=1.0),
+        "Gumbel, temperature 0.3": GumbelJumps(num_trajectories, temperature=0.3),
+    }
+
+
+def measure(
+    *, replicates: int, num_trajectories: int, steps: int = 64, only: tuple[str, ...] = (), seed: int = 0
+) -> list[Measured]:
+    """Compare every estimator, or only the named ones, with the exact gradient on every problem."""
+    torch.manual_seed(seed)
+    free = parameters()
+    results = []
+    for problem, loss in problems().items():
+        value, mass = exact_loss(free, loss)
+        exact = flat_gradient(value, free)
+        if not abs(float(mass.detach()) - 1) < 1e-4:
+            raise RuntimeError(f"The quadrature misses probability: it integrates to {float(mass.detach())}.")
+        for name, evolution in estimators(num_trajectories).items():
+            if only and name not in only:
+                continue
+            ratios = []
+            for _ in range(replicates):
+                dynamics, ket = system(free)
+                state = evolution.evolve(PureEnsemble(ket[None]), dynamics, time=TIME, steps=steps)
+                surrogate = score_surrogate(loss(state.kets), state.log_likelihood).mean()
+                ratios.append((flat_gradient(surrogate, free) @ exact) / (exact @ exact))
+            sample = torch.stack(ratios)
+            results.append(
+                Measured(
+                    problem,
+                    name,
+                    float(sample.mean()) - 1,
+                    float(sample.std()) / replicates**0.5,
+                    float(sample.var()) * num_trajectories,
+                    replicates * num_trajectories,
+                )
+            )
+    return results
+
+
+def reference_error() -> float:
+    """Relative difference of the quadrature's gradient from the exact channel's, on the linear loss."""
+    free = parameters()
+    loss = problems()["linear"]
+    dynamics, ket = system(free)
+    density = ExactChannel().evolve(PureEnsemble(ket[None]), dynamics, time=TIME, steps=1).density()
+    matrix = linear_observable(torch.Generator().manual_seed(1))
+    known = flat_gradient((matrix @ density).diagonal().sum().real, free)
+    ours = flat_gradient(exact_loss(free, loss)[0], free)
+    return float((ours - known).norm() / known.norm())
+
+
+def table(results: list[Measured]) -> str:
+    """Plain-text table of the results."""
+    lines = [f"{'problem':<14} {'estimator':<28} {'relative bias':>20} {'variance':>10}"]
+    lines += [
+        f"{each.problem:<14} {each.estimator:<28} {each.relative_bias:>+10.3f} ± {each.standard_error:<7.3f} "
+        f"{each.relative_variance:>10.1f}"
+        for each in results
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--replicates", type=int, default=100)
+    parser.add_argument("--trajectories", type=int, default=400)
+    parser.add_argument("--output", type=Path, help="write the results as JSON")
+    options = parser.parse_args()
+    torch.set_flush_denormal(True)
+    started = time.perf_counter()
+    error = reference_error()
+    results = measure(replicates=options.replicates, num_trajectories=options.trajectories)
+    print(table(results))
+    print(f"reference: quadrature differs from the exact channel by {error:.1e} (linear loss)")
+    if options.output:
+        record = {
+            "command": "python benchmarks/estimators.py " + " ".join(sys.argv[1:]),
+            "machine": {
+                "processor": platform.machine(),
+                "system": platform.system(),
+                "threads": torch.get_num_threads(),
+            },
+            "versions": {"python": platform.python_version(), "torch": torch.__version__},
+            "seconds": round(time.perf_counter() - started, 1),
+            "reference_error": error,
+            "results": [asdict(each) for each in results],
+        }
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,274 @@
+"""Commands ``qinn data import LAYOUT``: one for each layout, each a thin mapping to a reader's options."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from qinn.cli.output import JsonOption, note, print_json, progress_bar
+
+import_app = typer.Typer(help="Import a data set into a store.", no_args_is_help=True)
+
+Source = Annotated[Path, typer.Argument(help="File or folder to import.")]
+Target = Annotated[Path, typer.Option("--to", help="Folder of the store to write.")]
+Name = Annotated[str | None, typer.Option(help="Name of the data set (default: the target's).")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing store.")]
+TaskKind = Annotated[str, typer.Option("--task", help="regression or classification.")]
+Scale = Annotated[
+    str | None, typer.Option(help="mosi (labels in [-3, 3]), sims ([-1, 1]) or plain (with --range).")
+]
+Range = Annotated[
+    tuple[float, float] | None, typer.Option("--range", help="Lowest and highest possible score (plain).")
+]
+Classes = Annotated[str | None, typer.Option(help="Names of the classes in order, separated by commas.")]
+LabelMap = Annotated[list[str] | None, typer.Option(help="RAW=MEANING,…: what labels in the file stand for.")]
+DropLabel = Annotated[list[str] | None, typer.Option(help="Leave out samples with this label; repeat.")]
+Nan = Annotated[str, typer.Option(help="NaN and infinite values: refuse, zero or drop-step.")]
+Empty = Annotated[str, typer.Option(help="Samples without any step: refuse or drop.")]
+Encoder = Annotated[
+    str | None, typer.Option("--encode-text", help="Encode transcripts: minilm, hub:NAME or folder:PATH.")
+]
+TextUnit = Annotated[str, typer.Option(help="One vector per token or per word: tokens or words.")]
+Lowercase = Annotated[bool, typer.Option("--lowercase", help="Encode in lower case.")]
+Modality = Annotated[list[str] | None, typer.Option(help="Modality to take; repeat (default: all).")]
+GroupPattern = Annotated[
+    str | None, typer.Option(help="Regular expression whose first parenthesis finds the group in the id.")
+]
+
+
+@import_app.command()
+def table(
+    source: Source,
+    to: Target,
+    feature: Annotated[
+        list[str] | None, typer.Option(help="NAME=FILE[:ARRAY][@OFFSETS][#IDS]; repeat (see docs/data.md).")
+    ] = None,
+    id_column: Annotated[list[str] | None, typer.Option(help="Column of ids; repeated, joined by _.")] = None,
+    label_column: Annotated[str, typer.Option(help="Column of labels.")] = "label",
+    no_labels: Annotated[bool, typer.Option("--no-labels", help="The samples are unlabelled.")] = False,
+    split_column: Annotated[str | None, typer.Option(help="Column of train, valid, test.")] = None,
+    group_column: Annotated[str | None, typer.Option(help="Column of speakers, videos …")] = None,
+    group_pattern: GroupPattern = None,
+    fold_column: Annotated[str | None, typer.Option(help="Column of official folds.")] = None,
+    text_column: Annotated[str | None, typer.Option(help="Column of transcripts.")] = None,
+    text_words: Annotated[
+        str | None, typer.Option(help="FILE.npz:WORDS@OFFSETS: words of transcripts.")
+    ] = None,
+    extra_column: Annotated[list[str] | None, typer.Option(help="Further column to keep; repeat.")] = None,
+    missing: Annotated[str, typer.Option(help="Samples a feature lacks: refuse or absent.")] = "refuse",
+    encode_text: Encoder = None,
+    text_unit: TextUnit = "tokens",
+    lowercase: Lowercase = False,
+    task: TaskKind = "regression",
+    scale: Scale = None,
+    score_range: Range = None,
+    classes: Classes = None,
+    label_map: LabelMap = None,
+    drop_label: DropLabel = None,
+    nan: Nan = "refuse",
+    empty: Empty = "refuse",
+    name: Name = None,
+    overwrite: Overwrite = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Your own data: a table (csv, tsv, parquet, npz) and one or more features per sample."""
+    from qinn.data.readers import TableOptions, TextOptions
+
+    options = TableOptions(
+        id_columns=tuple(id_column or ["id"]),
+        label_column=None if no_labels else label_column,
+        task=_task(task, scale, score_range, classes, label_map, drop_label),
+        split_column=split_column,
+        group_column=group_column,
+        group_pattern=group_pattern,
+        fold_column=fold_column,
+        text_column=text_column,
+        words=text_words,
+        text=TextOptions(unit=text_unit, lowercase=lowercase),
+        features=tuple(feature or ()),
+        extra_columns=tuple(extra_column or ()),
+        nan=nan,
+        missing=missing,
+        empty=empty,
+    )
+    _import(source, to, options, encode_text, name, overwrite, as_json)
+
+
+@import_app.command()
+def mmsa(
+    source: Source,
+    to: Target,
+    modality: Modality = None,
+    text_source: Annotated[
+        str, typer.Option(help="vectors, encode (with --encode-text) or ids.")
+    ] = "vectors",
+    label_key: Annotated[str | None, typer.Option(help="Other labels, say regression_labels_A.")] = None,
+    group_pattern: GroupPattern = None,
+    encode_text: Encoder = None,
+    text_unit: TextUnit = "tokens",
+    lowercase: Lowercase = False,
+    task: TaskKind = "regression",
+    scale: Scale = None,
+    score_range: Range = None,
+    classes: Classes = None,
+    label_map: LabelMap = None,
+    drop_label: DropLabel = None,
+    nan: Nan = "refuse",
+    empty: Empty = "refuse",
+    name: Name = None,
+    overwrite: Overwrite = False,
+    as_json: JsonOption = False,
+) -> None:
+    """A pickle of the MMSA framework: MOSI, MOSEI, CH-SIMS; aligned or unaligned."""
+    from qinn.data.readers import MmsaOptions, TextOptions
+
+    options = MmsaOptions(
+        modalities=tuple(modality or ("text", "audio", "vision")),
+        text_source=text_source,
+        text=TextOptions(unit=text_unit, lowercase=lowercase),
+        task=_task(task, scale, score_range, classes, label_map, drop_label),
+        label_key=label_key,
+        group_pattern=group_pattern,
+        nan=nan,
+        empty=empty,
+    )
+    _import(source, to, options, encode_text, name, overwrite, as_json)
+
+
+@import_app.command()
+def misa(
+    source: Source,
+    to: Target,
+    modality: Modality = None,
+    split: Annotated[str, typer.Option(help="Split of a single file.")] = "",
+    encode_text: Encoder = None,
+    lowercase: Lowercase = False,
+    scale: Scale = "mosi",
+    score_range: Range = None,
+    nan: Nan = "refuse",
+    empty: Empty = "refuse",
+    name: Name = None,
+    overwrite: Overwrite = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Word-aligned pickles of the MISA code: train.pkl, dev.pkl, test.pkl, or one of them."""
+    from qinn.data.readers import MisaOptions, TextOptions
+
+    options = MisaOptions(
+        modalities=tuple(modality or ("text", "audio", "vision")),
+        task=_task("regression", scale, score_range, None, None, None),
+        text=TextOptions(unit="words", lowercase=lowercase),
+        split=split,
+        nan=nan,
+        empty=empty,
+    )
+    _import(source, to, options, encode_text, name, overwrite, as_json)
+
+
+@import_app.command()
+def mfn(
+    source: Source,
+    to: Target,
+    modality: Modality = None,
+    scale: Scale = None,
+    score_range: Range = None,
+    nan: Nan = "refuse",
+    empty: Empty = "refuse",
+    name: Name = None,
+    overwrite: Overwrite = False,
+    as_json: JsonOption = False,
+) -> None:
+    """One HDF5 file per modality and split: audio_train.h5 … y_test.h5."""
+    from qinn.data.readers import MfnOptions
+
+    options = MfnOptions(
+        task=_task("regression", scale, score_range, None, None, None),
+        modalities=tuple(modality) if modality else None,
+        nan=nan,
+        empty=empty,
+    )
+    _import(source, to, options, None, name, overwrite, as_json)
+
+
+@import_app.command()
+def csd(
+    source: Source,
+    to: Target,
+    feature: Annotated[list[str] | None, typer.Option(help="NAME=FILE.csd; repeat.")] = None,
+    splits: Annotated[Path | None, typer.Option(help="Table with the columns video and split.")] = None,
+    scale: Scale = "mosi",
+    score_range: Range = None,
+    nan: Nan = "refuse",
+    empty: Empty = "refuse",
+    name: Name = None,
+    overwrite: Overwrite = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Computational sequences of the CMU-MultimodalSDK: labels, and features put together by time."""
+    from qinn.data.readers import CsdOptions, parse_pairs
+
+    options = CsdOptions(
+        features=dict(parse_pairs(feature or [], "feature")),
+        task=_task("regression", scale, score_range, None, None, None),
+        splits=splits,
+        nan=nan,
+        empty=empty,
+    )
+    _import(source, to, options, None, name, overwrite, as_json)
+
+
+def _task(
+    kind: str,
+    scale: str | None,
+    score_range: tuple[float, float] | None,
+    classes: str | None,
+    label_map: list[str] | None,
+    drop_label: list[str] | None,
+) -> Any:
+    from qinn.data.readers import TaskOptions, parse_pairs
+
+    low, high = score_range or (None, None)
+    return TaskOptions(
+        kind=kind,
+        scale=scale,
+        low=low,
+        high=high,
+        classes=tuple(part.strip() for part in classes.split(",")) if classes else (),
+        label_map=parse_pairs(label_map or [], "label_map"),
+        drop_labels=tuple(drop_label or ()),
+    )
+
+
+def _import(
+    source: Path,
+    target: Path,
+    options: Any,
+    encode_text: str | None,
+    name: str | None,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    from qinn.data.readers import import_data
+
+    encoder = None
+    if encode_text is not None:
+        from qinn.features.text import load_text_encoder
+
+        encoder = load_text_encoder(encode_text)
+    with progress_bar("samples") as (bar, task):
+        store = import_data(
+            source,
+            target,
+            options,
+            encoder=encoder,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            name=name,
+            overwrite=overwrite,
+        )
+    if as_json:
+        print_json(store.manifest)
+        return
+    modalities = ", ".join(f"{key} ({dim})" for key, dim in store.modalities.items())
+    note(f"wrote {target}: {len(store)} samples, {store.task.kind}, {modalities}")
+    for remark in store.manifest["notes"]:
+        note(f"note: {remark}")

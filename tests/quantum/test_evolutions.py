@@ -1,0 +1,288 @@
+"""Options, seeds, records and refusals of the evolutions."""
+
+import pytest
+import torch
+
+from qinn.errors import ArgumentError
+from qinn.quantum import (
+    ExactChannel,
+    GumbelJumps,
+    Heisenberg,
+    HeisenbergState,
+    LearnableLindbladian,
+    Lindbladian,
+    MixedState,
+    NoEvolution,
+    PureEnsemble,
+    QuantumJumps,
+    Unitary,
+    maximally_mixed,
+    pauli,
+    purity,
+    random_kets,
+    squared_norm,
+)
+from qinn.quantum.evolution import jumps as jumps_module
+from qinn.quantum.propagation import field_of_values
+
+ALL = [NoEvolution(), Unitary(), ExactChannel(), Heisenberg(), QuantumJumps(3), GumbelJumps(3)]
+TAKING_MIXED = ALL[:4]
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def dynamics(dim=4, num_jumps=2, dtype=torch.float32, jump_scale=1.5):
+    module = LearnableLindbladian(
+        dim, num_jumps, hamiltonian_scale=2.0, jump_scale=jump_scale, seed=0, dtype=dtype
+    )
+    return module.requires_grad_(False)()
+
+
+def pure(*batch, dim=4):
+    return PureEnsemble(random_kets(*batch, 1, dim, generator=generator(1)))
+
+
+@pytest.mark.parametrize("evolution", ALL, ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"time": -1.0}, "`time` must be finite"),
+        ({"time": float("nan")}, "`time` must be finite"),
+        ({"steps": 0}, "`steps` must be at least 1"),
+        ({"lindbladian": dynamics(5)}, "must act on dimension 4"),
+        ({"lindbladian": dynamics(4, dtype=torch.float64)}, "must have one dtype"),
+        ({"initial": HeisenbergState(pure(), dynamics(), 1.0)}, "Heisenberg state"),
+    ],
+    ids=lambda value: str(next(iter(value.items()))[0]) if isinstance(value, dict) else "",
+)
+def test_impossible_arguments_are_refused_with_advice(evolution, change, words):
+    arguments = {"initial": pure(), "lindbladian": dynamics(), "time": 1.0, "steps": 2, **change}
+    with pytest.raises(ArgumentError, match=words):
+        evolution.evolve(arguments.pop("initial"), arguments.pop("lindbladian"), **arguments)
+
+
+@pytest.mark.parametrize("evolution", ALL[1:], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize("dim", [4, 12])
+def test_generators_that_are_not_finite_are_refused(evolution, dim):
+    broken = torch.full((dim, dim), torch.nan) + 0j
+    lindbladian = Lindbladian(broken, torch.zeros(1, dim, dim) + 0j, validate=False)
+    with pytest.raises(ArgumentError, match="finite"):
+        evolution.evolve(pure(dim=dim), lindbladian, time=1.0, steps=2).density()
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (lambda: QuantumJumps(0), "num_trajectories"),
+        (lambda: QuantumJumps(2, gradient="exact"), "gradient"),
+        (lambda: GumbelJumps(0), "num_trajectories"),
+        (lambda: GumbelJumps(1, temperature=0.0), "`temperature` must be positive"),
+        (lambda: ExactChannel(tolerance=0.0), "`tolerance` must be"),
+        (lambda: Heisenberg(tolerance=-1.0), "`tolerance` must be"),
+    ],
+    ids=["jumps", "gradient", "gumbel", "temperature", "exact tolerance", "heisenberg tolerance"],
+)
+def test_impossible_options_are_refused(build, words):
+    with pytest.raises(Exception, match=words):
+        build()
+
+
+@pytest.mark.parametrize("evolution", [QuantumJumps(3), GumbelJumps(3)], ids=lambda e: type(e).__name__)
+def test_trajectories_of_a_mixed_state_or_a_wrong_ensemble_are_refused_with_advice(evolution):
+    with pytest.raises(ArgumentError, match=r"use `ExactChannel` or `Heisenberg`"):
+        evolution.evolve(MixedState(maximally_mixed(4)), dynamics(), time=1.0, steps=2)
+    two = PureEnsemble(random_kets(2, 4, generator=generator()))
+    with pytest.raises(ArgumentError, match=r"must have 1 or 3 trajectories, but it has 2"):
+        evolution.evolve(two, dynamics(), time=1.0, steps=2)
+    with pytest.raises(ArgumentError, match="unit norm"):
+        evolution.evolve(PureEnsemble(2 * two.kets[:1]), dynamics(), time=1.0, steps=2)
+
+
+def test_an_absurd_number_of_jumps_is_refused_with_advice(monkeypatch):
+    monkeypatch.setattr(jumps_module, "_MAX_JUMPS", 20)
+    flips = Lindbladian(torch.zeros(2, 2) + 0j, 10 * pauli("X")[None])
+    with pytest.raises(ArgumentError, match="more than 20 jumps"):
+        QuantumJumps(1, seed=0).evolve(pure(dim=2), flips, time=10.0, steps=1)
+    with pytest.raises(ArgumentError, match="sensible size"):
+        QuantumJumps(1).evolve(
+            pure(dim=2), Lindbladian(1e12 * pauli("X"), pauli("X")[None]), time=1.0, steps=1
+        )
+
+
+@pytest.mark.parametrize("evolution", TAKING_MIXED, ids=lambda e: type(e).__name__)
+def test_mixed_states_are_taken_and_keep_their_batch(evolution):
+    initial = MixedState(maximally_mixed(4).expand(2, 3, 4, 4))
+    state = evolution.evolve(initial, dynamics(), time=1.0, steps=2)
+    assert state.probabilities(torch.eye(4) + 0j).shape == (2, 3, 1, 4)
+    assert state.density().shape == (2, 3, 4, 4)
+    assert state.log_likelihood.shape == (2, 3, 1)
+    assert (state.dim, state.num_trajectories, state.dtype) == (4, 1, torch.complex64)
+
+
+@pytest.mark.parametrize("kind", [QuantumJumps, GumbelJumps])
+def test_seeded_trajectories_repeat_and_do_not_depend_on_the_batch(kind):
+    evolution, initial = kind(5, seed=11), pure(6)
+    first = evolution.evolve(initial, dynamics(), time=2.0, steps=4).kets
+    torch.manual_seed(99)
+    again = evolution.evolve(initial, dynamics(), time=2.0, steps=4).kets
+    assert torch.equal(first, again)
+    alone = evolution.evolve(PureEnsemble(initial.kets[3:4]), dynamics(), time=2.0, steps=4).kets
+    assert torch.allclose(alone, first[3:4], rtol=0, atol=1e-5)
+    other = kind(5, seed=12).evolve(initial, dynamics(), time=2.0, steps=4).kets
+    assert not torch.allclose(first, other, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", [QuantumJumps, GumbelJumps])
+def test_unseeded_trajectories_follow_the_global_generator_and_are_independent(kind):
+    evolution = kind(4)
+    same = PureEnsemble(pure().kets.expand(3, 1, 4))
+    torch.manual_seed(5)
+    first = evolution.evolve(same, dynamics(), time=2.0, steps=4).kets
+    torch.manual_seed(5)
+    again = evolution.evolve(same, dynamics(), time=2.0, steps=4).kets
+    assert torch.equal(first, again)
+    assert not torch.allclose(first[0], first[1], atol=1e-3)
+    assert not torch.allclose(first[0, 0], first[0, 1], atol=1e-3)
+
+
+def test_trajectories_with_and_without_gradients_are_the_same():
+    module = LearnableLindbladian(4, 2, hamiltonian_scale=2.0, jump_scale=2.0, seed=0, dtype=torch.float64)
+    initial = PureEnsemble(random_kets(3, 1, 4, generator=generator(1), dtype=torch.complex128))
+    with_gradients = QuantumJumps(6, seed=1).evolve(initial, module(), time=2.0, steps=2)
+    with torch.no_grad():
+        without = QuantumJumps(6, seed=1).evolve(initial, module(), time=2.0, steps=2)
+    assert torch.allclose(with_gradients.kets, without.kets, rtol=0, atol=1e-12)
+    assert not without.kets.requires_grad
+
+
+def test_a_given_ensemble_is_kept_and_its_likelihood_continued():
+    kets = random_kets(2, 5, 4, generator=generator(2))
+    score = torch.zeros(2, 5, requires_grad=True)
+    state = QuantumJumps(5, seed=0).evolve(
+        PureEnsemble(kets, score), dynamics(jump_scale=0.0), time=1.0, steps=1
+    )
+    turned = Unitary().evolve(PureEnsemble(kets), dynamics(jump_scale=0.0), time=1.0, steps=1)
+    assert torch.allclose(state.kets, turned.kets, atol=1e-5)
+    assert torch.equal(torch.autograd.grad(state.log_likelihood.sum(), score)[0], torch.ones(2, 5))
+
+
+def test_records_are_ordered_padded_and_within_the_time():
+    state = QuantumJumps(40, seed=0, record=True).evolve(pure(3), dynamics(jump_scale=3.0), time=2.0, steps=1)
+    record = state.record
+    assert record.channels.shape == record.times.shape == (3, 40, int(record.num_jumps.max()))
+    jumped = record.channels >= 0
+    assert torch.equal(jumped, ~record.times.isnan())
+    assert torch.equal(jumped, torch.arange(record.channels.shape[-1]) < record.num_jumps[..., None])
+    assert set(record.channels[jumped].tolist()) == {0, 1}
+    assert bool(((record.times[jumped] >= 0) & (record.times[jumped] <= 2.0)).all())
+    steps = record.times.diff(dim=-1)
+    assert bool((steps[~steps.isnan()] >= 0).all())
+    assert QuantumJumps(2, seed=0).evolve(pure(), dynamics(), time=1.0, steps=1).record is None
+
+
+@pytest.mark.parametrize(("time", "num_jumps"), [(0.0, 2), (1.0, 0)], ids=["no time", "no jumps"])
+def test_records_without_jumps_are_empty(time, num_jumps):
+    state = QuantumJumps(4, seed=0, record=True).evolve(
+        pure(3), dynamics(num_jumps=num_jumps), time=time, steps=1
+    )
+    assert state.record.channels.shape == (3, 4, 0)
+    assert torch.equal(state.record.num_jumps, torch.zeros(3, 4, dtype=torch.int64))
+
+
+def test_dark_states_never_jump_to_round_off():
+    """From the dark state nothing can jump, however long: the norm's round-off must not count as a jump."""
+    lowering = torch.tensor([[0, 1], [0, 0]]) + 0j
+    ground = PureEnsemble((torch.tensor([[1.0, 0.0]]) + 0j).expand(500, 1, 2))
+    dark = Lindbladian(3.7 * pauli("Z"), 4 * lowering[None])
+    torch.manual_seed(0)
+    state = QuantumJumps(20, record=True).evolve(ground, dark, time=50.0, steps=1)
+    assert int(state.record.num_jumps.sum()) == 0
+    assert torch.allclose(squared_norm(state.kets), torch.ones(500, 20))
+
+
+def test_without_jump_operators_trajectories_are_unitary_in_single_precision():
+    initial, still = pure(200, dim=6), dynamics(6, 0)
+    torch.manual_seed(0)
+    state = QuantumJumps(50).evolve(initial, still, time=30.0, steps=1)
+    turned = Unitary().evolve(initial, still, time=30.0, steps=1)
+    assert torch.allclose(state.kets, turned.kets.expand(200, 50, 6), atol=1e-4)
+
+
+@pytest.mark.parametrize("tolerance", [1e-3, 1e-8])
+def test_a_tolerance_is_kept(tolerance):
+    lindbladian = dynamics(12, dtype=torch.float64)
+    initial = PureEnsemble(random_kets(4, 1, 12, generator=generator(), dtype=torch.complex128))
+    exact = ExactChannel().evolve(initial, lindbladian, time=2.0, steps=1).density()
+    rough = ExactChannel(tolerance=tolerance).evolve(initial, lindbladian, time=2.0, steps=1).density()
+    errors = (exact - rough).abs().square().sum((-2, -1)).sqrt()
+    assert 0 < float(errors.max()) < tolerance
+
+
+@pytest.mark.parametrize("dim", [6, 16])
+@pytest.mark.parametrize(("jump_scale", "time"), [(1.0, 1.0), (8.0, 3.0), (0.1, 12.0)])
+def test_single_precision_reaches_its_tolerance(dim, jump_scale, time):
+    double = dynamics(dim, dtype=torch.float64, jump_scale=jump_scale)
+    initial = PureEnsemble(random_kets(4, 1, dim, generator=generator(), dtype=torch.complex128))
+    exact = ExactChannel().evolve(initial, double, time=time, steps=1).density()
+    single = PureEnsemble(initial.kets.to(torch.complex64))
+    rough = ExactChannel().evolve(single, double.to(torch.complex64), time=time, steps=1).density()
+    assert float((exact - rough).abs().square().sum((-2, -1)).sqrt().max()) < 2e-6
+
+
+@pytest.mark.parametrize("dim", [2, 6])
+def test_the_field_of_values_is_inside_its_bound(dim):
+    lindbladian = dynamics(dim, dtype=torch.float64)
+    shifted = Lindbladian(lindbladian.hamiltonian, lindbladian.jump_operators + 2 * torch.eye(dim))
+    for each in (lindbladian, shifted):
+        bound, matrix = field_of_values(each), each.superoperator()
+        real = torch.linalg.eigvalsh((matrix + matrix.mH) / 2)
+        imaginary = torch.linalg.eigvalsh((matrix - matrix.mH) / 2j)
+        assert bound.real_low <= real[0]
+        assert real[-1] <= bound.real_high
+        assert imaginary.abs().max() <= bound.imaginary
+
+
+def test_unitary_ignores_the_jumps_and_keeps_the_record():
+    initial = pure(2)
+    first = Unitary().evolve(initial, dynamics(jump_scale=5.0), time=1.0, steps=1)
+    second = Unitary().evolve(initial, dynamics(jump_scale=5.0).without_jumps(), time=1.0, steps=1)
+    assert torch.equal(first.kets, second.kets)
+
+
+def test_an_ensemble_is_averaged_before_the_channel_and_kept_in_the_heisenberg_picture():
+    ensemble = PureEnsemble(random_kets(2, 5, 4, generator=generator()))
+    vectors = random_kets(3, 4, generator=generator(3))
+    forwards = ExactChannel().evolve(ensemble, dynamics(), time=1.0, steps=1)
+    backwards = Heisenberg().evolve(ensemble, dynamics(), time=1.0, steps=1)
+    assert backwards.num_trajectories == 5
+    assert backwards.probabilities(vectors).shape == (2, 5, 3)
+    mean = backwards.probabilities(vectors).mean(-2, keepdim=True)
+    assert torch.allclose(mean, forwards.probabilities(vectors), atol=1e-5)
+    assert torch.allclose(backwards.density(), forwards.density(), atol=1e-5)
+    assert float(purity(forwards.density()).max()) < 1
+
+
+def test_the_relaxed_option_calls_itself_biased():
+    assert "BIASED" in repr(GumbelJumps(2))
+    assert GumbelJumps.__doc__.startswith("BIASED")
+    assert "biased" in QuantumJumps.__doc__
+
+
+def test_conjugated_views_are_ordinary_inputs():
+    kets = random_kets(2, 1, 4, generator=generator(1))
+    viewed, plain = PureEnsemble(kets.conj()), PureEnsemble(kets.conj().resolve_conj())
+    vectors = random_kets(3, 4, generator=generator(2))
+    for evolution in (
+        Unitary(),
+        ExactChannel(),
+        Heisenberg(),
+        QuantumJumps(3, seed=0),
+        GumbelJumps(3, seed=0),
+    ):
+        results = [
+            evolution.evolve(state, dynamics(), time=1.0, steps=2).probabilities(vectors)
+            for state in (viewed, plain)
+        ]
+        assert torch.allclose(*results, atol=1e-6)
