@@ -81,7 +81,7 @@ def test_state_dims_follow_the_order_of_the_modalities():
 
 
 def test_a_single_modality_must_exist():
-    with pytest.raises(ConfigError, match="`modality` must be one of .* but it is `smell`"):
+    with pytest.raises(ConfigError, match=r"`modality` must be one of .* but it is `smell`"):
         build({"kind": "unimodal", "modality": "smell"})
 
 

@@ -141,7 +141,9 @@ def test_gradients_are_clipped_to_the_norm_and_zero_means_no_clipping(
     norms = []
 
     def record(optimizer, *_):
-        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        gradients = [
+            p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None
+        ]
         norms.append(float(torch.stack([gradient.norm() for gradient in gradients]).norm()))
 
     handle = torch.optim.optimizer.register_optimizer_step_pre_hook(record)
