@@ -27,3 +27,39 @@ def real_data() -> Path:
     if folder is None:
         pytest.skip("real data not found: set QINN_REAL_DATA or put shared/data beside the checkout")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A synthetic store of 44 samples with absent modalities, groups and folds; do not change it."""
+    from .tiny import write_tiny_store
+
+    return write_tiny_store(tmp_path_factory.mktemp("tiny") / "store").path
+
+
+@pytest.fixture(scope="session")
+def class_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for classification; do not change it."""
+    from .tiny import write_tiny_store
+
+    return write_tiny_store(tmp_path_factory.mktemp("tiny") / "classes", kind="classification").path
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of QiNN-QJ on `tiny_store`; do not change it."""
+    from qinn.experiment.run import run
+
+    from .tiny import tiny_config
+
+    return run(tiny_config(tiny_store), tmp_path_factory.mktemp("tiny") / "run").path
+
+
+@pytest.fixture(scope="session")
+def class_run(class_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of QiNN-QJ on `class_store`; do not change it."""
+    from qinn.experiment.run import run
+
+    from .tiny import tiny_config
+
+    return run(tiny_config(class_store), tmp_path_factory.mktemp("tiny") / "class-run").path

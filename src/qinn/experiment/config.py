@@ -40,7 +40,7 @@ EvolutionKind = Literal["jumps", "exact", "heisenberg", "unitary", "none", "line
 class _Strict(BaseModel):
     """Unknown keys are errors; a configuration never changes once read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataConfig(_Strict):
@@ -137,7 +137,9 @@ def _baseline_config(kind: str, model: type) -> type[_ModelConfig]:
     fields: dict[str, Any] = {"kind": (Literal[kind], kind)}
     for name, parameter in inspect.signature(model).parameters.items():
         if name not in ("encoders", "num_outputs", "dropout"):
-            fields[name] = (parameter.annotation, parameter.default)
+            counted = parameter.annotation is int
+            annotation = Annotated[int, Field(ge=1)] if counted else parameter.annotation
+            fields[name] = (annotation, parameter.default)
     return create_model(f"{model.__name__}Config", __base__=_ModelConfig, __doc__=model.__doc__, **fields)
 
 
@@ -184,7 +186,7 @@ class EvaluationConfig(_Strict):
 class ExperimentConfig(_Strict):
     """One experiment: data, models by label, training, evaluation, seeds."""
 
-    name: str = "experiment"
+    name: str = Field(default="experiment", description="Names the folder of the runs")
     data: DataConfig
     encoder: EncoderConfig = EncoderConfig()
     models: dict[str, Any] = Field(min_length=1, description="Label → model")
@@ -193,7 +195,7 @@ class ExperimentConfig(_Strict):
     )
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
     threads: int = Field(default=1, ge=1, description="Threads of one run; part of what makes it exact")
 
     @field_validator("models", mode="before")
@@ -202,6 +204,13 @@ class ExperimentConfig(_Strict):
         if not isinstance(value, Mapping):
             raise ValueError("must map labels to models")
         return {str(label): _parse_model(str(label), model) for label, model in value.items()}
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, value: str) -> str:
+        if not any(letter.isalnum() for letter in value) or Path(value).name != value:
+            raise ValueError("`name` must have letters or digits and no slash, since it names a folder")
+        return value
 
     @model_validator(mode="after")
     def _check_labels(self) -> "ExperimentConfig":
@@ -225,8 +234,10 @@ class ExperimentConfig(_Strict):
         """Return the same experiment with one model and one seed.
 
         Raises:
-            ConfigError: If there is no such model.
+            ConfigError: If there is no such model, or the seed is negative.
         """
+        if seed < 0:
+            raise ConfigError(f"A seed must be 0 or more, but it is {seed}.")
         if label not in self.models:
             raise ConfigError(
                 f"The configuration has no model `{label}`{_nearest(label, self.models)}; "

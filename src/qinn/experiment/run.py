@@ -39,7 +39,7 @@ from qinn.explain.explanation import explain
 from qinn.model.baselines import count_parameters
 from qinn.model.network import QiNN
 from qinn.records import Task
-from qinn.training.fit import fit
+from qinn.training.fit import check_options, fit
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ def run(
     started, clock = datetime.now(UTC), time.perf_counter()
     target = RunFolder(Path(folder))
     store = Store.open(config.data.store)
-    _claim(target, config)
+    _check_place(target, config)
     if target.is_complete:
         if target.summary()["data"]["sha256"] != store.sha256:
             raise CheckpointError(
@@ -85,10 +85,13 @@ def run(
         return target
     torch.set_flush_denormal(True)
     torch.set_num_threads(config.threads)
+    check_options(config.training.options(), store.task)
     (label, model_config), seed = next(iter(config.models.items())), config.seeds[0]
     folds = build_folds(store, config.data, seed=seed)
     first = folds[0].development.train
     num_parameters = count_parameters(_build(config, model_config, first, store, seed))
+    # Only a configuration that fits the data leaves a trace.
+    write_text(target.config_file, config_text(config))
     for index, fold in enumerate(folds):
         _run_fold(target.fold(index), fold, config, model_config, store, seed, progress=progress)
         if on_fold is not None:
@@ -139,18 +142,15 @@ def run(
     return target
 
 
-def _claim(target: RunFolder, config: ExperimentConfig) -> None:
-    """Write the configuration, or make sure that the one already there is the same."""
-    text = config_text(config)
+def _check_place(target: RunFolder, config: ExperimentConfig) -> None:
+    """Make sure that the folder is free, or holds a run of the same configuration."""
     if target.config_file.is_file():
-        if target.config_file.read_text(encoding="utf-8") != text:
+        if target.config_file.read_text(encoding="utf-8") != config_text(config):
             raise CheckpointError(
                 f"`{target.path}` holds a run of another configuration; choose another folder or delete it."
             )
-        return
-    if target.path.is_dir() and any(target.path.iterdir()):
+    elif target.path.is_dir() and any(target.path.iterdir()):
         raise CheckpointError(f"Folder `{target.path}` is not empty and holds no run; choose another folder.")
-    write_text(target.config_file, text)
 
 
 def config_text(config: ExperimentConfig) -> str:

@@ -3,11 +3,13 @@
 import contextlib
 import csv
 import logging
+import pickle
 import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import lightning
 import torch
@@ -18,7 +20,7 @@ from torch import nn
 from qinn.data.batching import BatchLoader
 from qinn.data.splits import Development
 from qinn.errors import ArgumentError, CheckpointError
-from qinn.evaluation.conventions import METRICS
+from qinn.evaluation.conventions import metrics_of
 from qinn.model.standardization import set_training_statistics
 from qinn.records import Task
 from qinn.training.module import TrainingModule
@@ -65,6 +67,25 @@ class _History(Callback):
         self.rows = list(state_dict["rows"])
 
 
+class _Stopping(EarlyStopping):
+    """Early stopping that a resumed fit remembers: what had stopped stays stopped."""
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
+
+
+class _Checkpoint(ModelCheckpoint):
+    """A checkpoint whose state names files beside it, so that a run folder can be moved before it is resumed."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        def here(path: str) -> str:
+            return str(Path(self.dirpath or "") / Path(path).name) if path else path
+
+        rebased = {name: here(value) for name, value in state_dict.items() if name.endswith("_path")}
+        best = {here(path): value for path, value in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **rebased, "best_k_models": best, "dirpath": self.dirpath})
+
+
 def fit(
     model: nn.Module,
     development: Development,
@@ -99,8 +120,7 @@ def fit(
         CheckpointError: If the checkpoint to resume from is damaged or belongs to another model.
     """
     started = time.perf_counter()
-    check_loss(options.resolved_loss(task), task)
-    monitor, mode = _monitor(options, task)
+    monitor, mode = check_options(options, task)
     train = development.train
     statistics = {
         name: (torch.as_tensor(value.mean).float(), torch.as_tensor(value.sd).float())
@@ -117,18 +137,14 @@ def fit(
     valid_loader = BatchLoader(development.valid, max(256, options.batch_size), shuffle=False, seed=seed)
     module = TrainingModule(model, task=task, options=options, loader=loader, steps_per_epoch=len(loader))
     history = _History()
-    best = ModelCheckpoint(
-        checkpoints,
-        filename="best",
-        monitor=monitor,
-        mode=mode,
-        save_top_k=1,
-        save_last=True,
-        enable_version_counter=False,
+    best = _Checkpoint(
+        checkpoints, filename="best", monitor=monitor, mode=mode, save_top_k=1, enable_version_counter=False
     )
-    callbacks: list[Callback] = [history, best]
+    # Written after `best`, so that it knows of it: an interruption between the two repeats the epoch.
+    last = _Checkpoint(checkpoints, filename="last", enable_version_counter=False)
+    callbacks: list[Callback] = [history, best, last]
     if options.patience:
-        callbacks.append(EarlyStopping(monitor, mode=mode, patience=options.patience, check_finite=True))
+        callbacks.append(_Stopping(monitor, mode=mode, patience=options.patience, check_finite=True))
     if progress:
         callbacks.append(TQDMProgressBar(leave=False))
     loggers: list[Logger] = [CSVLogger(folder / "logs", name="", version="csv")]
@@ -160,7 +176,12 @@ def fit(
                 ckpt_path=resume if resume.is_file() else None,
                 weights_only=True,
             )
-        except (RuntimeError, KeyError, EOFError, OSError, ValueError) as error:
+        except (ArgumentError, torch.linalg.LinAlgError) as error:
+            # The model could compute at the start; what it computes now is beyond floating point.
+            if trainer.global_step == 0:
+                raise
+            raise _diverged(_first_line(error).rstrip("."), options) from error
+        except (RuntimeError, KeyError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
             if resume.is_file() and trainer.global_step == 0:
                 raise CheckpointError(
                     f"Cannot resume from `{resume}`: {_first_line(error)}; delete its folder to train from the start."
@@ -169,10 +190,7 @@ def fit(
     if trainer.interrupted:
         raise KeyboardInterrupt
     if best.best_model_score is None or not torch.isfinite(best.best_model_score):
-        raise ArgumentError(
-            f"Training diverged: the validation value `{monitor}` was never finite; lower the learning rate "
-            f"(now {options.learning_rate}) or check the features with `qinn data inspect`."
-        )
+        raise _diverged(f"the validation value `{monitor}` was never finite", options)
     selected = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     module.load_state_dict(selected["state_dict"])
     _write_history(folder / "history.csv", history.rows)
@@ -186,14 +204,35 @@ def fit(
     )
 
 
-def _monitor(options: FitOptions, task: Task) -> tuple[str, str]:
+def check_options(options: FitOptions, task: Task) -> tuple[str, Literal["min", "max"]]:
+    """Refuse options that do not fit a task, before anything is written.
+
+    Returns:
+        Name of the validation value that selects the epoch, and which way is better.
+
+    Raises:
+        ArgumentError: If the loss or the monitor belongs to another task.
+
+    Example:
+        >>> check_options(FitOptions(monitor="corr"), Task("regression", -3.0, 3.0, "mosi"))
+        ('valid_corr', 'max')
+    """
+    check_loss(options.resolved_loss(task), task)
     if options.monitor == "loss":
         return "valid_loss", "min"
-    if options.monitor not in METRICS:
+    known = metrics_of(task)
+    if options.monitor not in known:
         raise ArgumentError(
-            f"Argument `monitor` must be `loss` or one of {sorted(METRICS)}, but it is `{options.monitor}`."
+            f"Argument `monitor` must be `loss` or one of {list(known)}, but it is `{options.monitor}`."
         )
-    return f"valid_{options.monitor}", "max" if METRICS[options.monitor].direction == "higher" else "min"
+    return f"valid_{options.monitor}", "max" if known[options.monitor].direction == "higher" else "min"
+
+
+def _diverged(reason: str, options: FitOptions) -> ArgumentError:
+    return ArgumentError(
+        f"Training diverged: {reason}; lower the learning rate (now {options.learning_rate}) or check the "
+        "features with `qinn data inspect`."
+    )
 
 
 def _write_history(path: Path, rows: list[dict[str, float]]) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from qinn.data.batching import BatchLoader
+from qinn.evaluation.conventions import metrics_of
 from qinn.evaluation.metrics import metrics
 from qinn.records import Batch, Prediction, Task
 from qinn.training.objective import loss_per_sample, training_loss
@@ -70,9 +71,10 @@ class TrainingModule(lightning.LightningModule):
         loss = loss_per_sample(outputs, labels, self.options.resolved_loss(self.task)).mean()
         values = {"train_loss": self.train_loss / max(1, self.num_trained), "valid_loss": float(loss)}
         self.train_loss, self.num_trained = 0.0, 0
+        found: dict[str, float | None] = dict.fromkeys(metrics_of(self.task))
         if bool(torch.isfinite(outputs).all()):
-            for name, value in metrics(self.task, labels.numpy(), outputs.double().numpy()).items():
-                values[f"valid_{name}"] = np.nan if value is None else value
+            found = metrics(self.task, labels.numpy(), outputs.double().numpy())
+        values.update({f"valid_{name}": np.nan if value is None else value for name, value in found.items()})
         self.log_dict(values, batch_size=len(labels))
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:

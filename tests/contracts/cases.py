@@ -1,0 +1,100 @@
+"""Every model and every evolution that the contract tests run: one line each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from qinn.experiment.config import EVOLUTION_KINDS
+from qinn.quantum import (
+    Evolution,
+    ExactChannel,
+    GumbelJumps,
+    Heisenberg,
+    NoEvolution,
+    QuantumJumps,
+    Unitary,
+)
+
+TRIMODAL = {"text": 4, "audio": 3, "vision": 2}
+
+
+@dataclass(frozen=True)
+class ModelCase:
+    """One model configuration under the contract.
+
+    Attributes:
+        config: The model's configuration.
+        idle: Patterns of parameters that need no gradient in this configuration.
+        feature_dims: Modality → number of features.
+        num_outputs: 1, or the number of classes.
+        encoder: Kind of sequence encoder.
+    """
+
+    config: dict[str, Any]
+    idle: tuple[str, ...] = ()
+    feature_dims: Mapping[str, int] = field(default_factory=lambda: TRIMODAL)
+    num_outputs: int = 1
+    encoder: str = "statistics"
+
+
+BASELINES: dict[str, dict[str, Any]] = {
+    "constant": {"kind": "constant"},
+    "unimodal": {"kind": "unimodal", "modality": "audio"},
+    "concatenation": {"kind": "concatenation"},
+    "late_fusion": {"kind": "late_fusion"},
+    "tensor_fusion": {"kind": "tensor_fusion", "factor_dim": 2},
+    "low_rank_fusion": {"kind": "low_rank_fusion", "rank": 2},
+}
+
+EVOLUTIONS: dict[str, Evolution] = {
+    "none": NoEvolution(),
+    "unitary": Unitary(),
+    "exact": ExactChannel(),
+    "heisenberg": Heisenberg(),
+    "jumps": QuantumJumps(3),
+    "jumps, seeded": QuantumJumps(3, seed=1),
+    "jumps, pathwise": QuantumJumps(2, gradient="pathwise"),
+    "gumbel": GumbelJumps(3),
+    "gumbel, seeded": GumbelJumps(3, seed=1),
+}
+
+_QINN = {
+    "kind": "qinn",
+    "state_dims": {"text": 2, "audio": 2, "vision": 2},
+    "num_trajectories": 2,
+    "num_evaluation_trajectories": 4,
+    "num_vectors": 3,
+    "steps": 4,
+}
+_STILL = ("fusion.lindbladian.*",)
+
+
+def _model_cases() -> dict[str, ModelCase]:
+    cases = {}
+    for name, config in BASELINES.items():
+        cases[name] = ModelCase(config)
+        cases[f"{name}, classes"] = ModelCase(config, num_outputs=3)
+        cases[f"{name}, one modality"] = ModelCase(config, feature_dims={"audio": 3})
+    for kind in EVOLUTION_KINDS:
+        qinn = {**_QINN, "evolution": kind}
+        name = f"qinn {kind}"
+        cases[name] = ModelCase(qinn)
+        cases[f"{name}, classes"] = ModelCase(qinn, num_outputs=3)
+        cases[f"{name}, one modality"] = ModelCase(
+            {**qinn, "state_dims": {"audio": 3}}, feature_dims={"audio": 3}
+        )
+        cases[f"{name}, a state of dimension 1"] = ModelCase(
+            {**qinn, "state_dims": {"text": 1, "audio": 2, "vision": 3}},
+            idle=("kets.text.*", "encoders.text.*"),
+        )
+        cases[f"{name}, no jumps"] = ModelCase({**qinn, "num_jumps": 0})
+        cases[f"{name}, time 0"] = ModelCase({**qinn, "time": 0.0}, idle=_STILL)
+        cases[f"{name}, head on the average"] = ModelCase(
+            {**qinn, "per_trajectory": False, "head": "linear"}, num_outputs=2
+        )
+    for encoder in ("attention", "gru"):
+        cases[f"qinn exact, {encoder}"] = ModelCase({**_QINN, "evolution": "exact"}, encoder=encoder)
+    return cases
+
+
+MODEL_CASES = _model_cases()

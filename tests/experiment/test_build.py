@@ -1,0 +1,108 @@
+"""From configuration to objects: folds, widths for a parameter budget, modalities."""
+
+import pytest
+import torch
+
+from qinn.data.store import Store
+from qinn.errors import ConfigError
+from qinn.experiment.build import build_folds, build_model
+from qinn.experiment.config import MODEL_CONFIGS, DataConfig, EncoderConfig
+from qinn.model.baselines import count_parameters
+from qinn.quantum import GumbelJumps, Heisenberg, QuantumJumps
+
+DIMS = {"text": 12, "audio": 5, "vision": 7}
+
+
+def build(config, encoder=None, dims=DIMS, seed=0):
+    return build_model(
+        MODEL_CONFIGS[config["kind"]].model_validate(config),
+        encoder or EncoderConfig(hidden_dim=8),
+        feature_dims=dims,
+        sequences=dict.fromkeys(dims, True),
+        num_outputs=1,
+        seed=seed,
+    )
+
+
+@pytest.mark.parametrize("budget", [2_000, 10_000])
+@pytest.mark.parametrize("kind", [kind for kind in MODEL_CONFIGS if kind != "constant"])
+def test_the_parameter_count_is_within_five_percent_of_the_budget(kind, budget):
+    config = {"kind": kind, "parameter_budget": budget}
+    if kind == "unimodal":
+        config["modality"] = "text"
+    if kind == "qinn":
+        config["state_dims"] = 2
+    if kind == "tensor_fusion":
+        config["factor_dim"] = 3
+    assert count_parameters(build(config)) == pytest.approx(budget, rel=0.05)
+
+
+def test_an_own_width_overrides_that_of_the_encoder():
+    wide, narrow = build({"kind": "concatenation", "hidden_dim": 16}), build({"kind": "concatenation"})
+    assert wide.encoders.hidden_dim == 16
+    assert narrow.encoders.hidden_dim == 8
+
+
+def test_the_seed_fixes_the_initial_weights():
+    first, same, other = (build({"kind": "qinn"}, seed=seed).state_dict() for seed in (0, 0, 1))
+    assert all(torch.equal(first[name], same[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+@pytest.mark.parametrize(
+    ("config", "training", "evaluation"),
+    [
+        ({"evolution": "jumps", "num_trajectories": 3}, QuantumJumps(3), QuantumJumps(32, seed=20251027)),
+        ({"evolution": "jumps", "per_trajectory": False}, QuantumJumps(4), Heisenberg()),
+        ({"evolution": "gumbel"}, GumbelJumps(4), QuantumJumps(32, seed=20251027)),
+        ({"evolution": "heisenberg"}, Heisenberg(), Heisenberg()),
+    ],
+)
+def test_training_and_evaluation_have_the_right_evolutions(config, training, evaluation):
+    fusion = build({"kind": "qinn", "state_dims": 2, **config}).fusion
+    assert fusion.evolution == training
+    assert fusion.evaluation_evolution == evaluation
+
+
+def test_the_unitary_model_has_no_jump_operators_to_train():
+    model = build({"kind": "qinn", "state_dims": 2, "evolution": "unitary", "num_jumps": 5})
+    assert model.fusion.lindbladian().num_jumps == 0
+
+
+@pytest.mark.parametrize("dims", [{"text": 2}, {"text": 2, "audio": 2, "vision": 2, "smell": 2}])
+def test_state_dims_must_name_the_modalities(dims):
+    with pytest.raises(ConfigError, match="must name exactly the modalities"):
+        build({"kind": "qinn", "state_dims": dims})
+
+
+def test_state_dims_follow_the_order_of_the_modalities():
+    model = build({"kind": "qinn", "state_dims": {"vision": 4, "text": 2, "audio": 3}})
+    assert list(model.fusion.dims.items()) == [("text", 2), ("audio", 3), ("vision", 4)]
+
+
+def test_a_single_modality_must_exist():
+    with pytest.raises(ConfigError, match=r"`modality` must be one of .* but it is `smell`"):
+        build({"kind": "unimodal", "modality": "smell"})
+
+
+def test_encoders_may_differ_by_modality_but_must_be_named_for_each():
+    kinds = {"text": "gru", "audio": "attention", "vision": "statistics"}
+    model = build({"kind": "concatenation"}, EncoderConfig(kind=kinds, hidden_dim=4))
+    assert type(model.encoders["text"].pooling).__name__ == "RecurrentPooling"
+    assert type(model.encoders["audio"].pooling).__name__ == "AttentionPooling"
+    with pytest.raises(ConfigError, match=r"must name every modality, but \['vision'\] are missing"):
+        build({"kind": "concatenation"}, EncoderConfig(kind={"text": "gru", "audio": "gru"}))
+
+
+@pytest.mark.parametrize(("split", "count"), [("fixed", 1), ("fold", 5), ("group", 12)])
+def test_folds_are_those_that_the_configuration_asks_for(split, count, tiny_store):
+    config = DataConfig(store=tiny_store, split=split, modalities=("vision", "text"))
+    folds = build_folds(Store.open(tiny_store), config, seed=0)
+    assert len(folds) == count
+    assert folds[0].test.modalities == ("vision", "text")
+
+
+def test_a_modality_that_the_store_lacks_is_refused(tiny_store):
+    config = DataConfig(store=tiny_store, modalities=("text", "smell"))
+    with pytest.raises(ConfigError, match="names `smell`, but store `synthetic` has"):
+        build_folds(Store.open(tiny_store), config, seed=0)

@@ -1,0 +1,186 @@
+"""Comparisons: every number follows from the predictions on disk."""
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from qinn.data.store import Store
+from qinn.errors import CheckpointError, DataError
+from qinn.evaluation.statistics import bootstrap_intervals, holm_correction, paired_test
+from qinn.experiment.comparison import (
+    compare,
+    format_cell,
+    markdown_table,
+    read_comparison,
+    shown_metrics,
+    summarize,
+    task_of,
+)
+from qinn.experiment.folder import RunFolder, write_json
+from qinn.records import Task
+
+from ..tiny import TRAINING, tiny_config
+
+MODELS = {
+    "Early fusion": {"kind": "concatenation"},
+    "late": {"kind": "late_fusion"},
+    "constant": {"kind": "constant"},
+}
+
+
+@pytest.fixture(scope="module")
+def config(tiny_store):
+    return tiny_config(
+        tiny_store,
+        models=MODELS,
+        seeds=[0, 7],
+        reference="constant",
+        training={**TRAINING, "max_epochs": 1, "learning_rate": 0.02},
+    )
+
+
+@pytest.fixture(scope="module")
+def compared(config, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("comparison")
+    seen = []
+    content = compare(config, folder, on_run=lambda *done: seen.append(done))
+    assert [done[:2] for done in seen] == [(number, 6) for number in range(1, 7)]
+    return folder, content
+
+
+def outputs(folder, slug, seed):
+    table = pq.read_table(folder / slug / f"seed-{seed}" / "predictions.parquet").sort_by("id")
+    return table, np.asarray(table["output_0"])[:, None]
+
+
+def test_the_numbers_are_those_recomputed_from_the_predictions(compared):
+    folder, content = compared
+    slugs = {"Early fusion": "early-fusion", "late": "late", "constant": "constant"}
+    both = {
+        label: np.stack([outputs(folder, slug, seed)[1] for seed in (0, 7)]) for label, slug in slugs.items()
+    }
+    table, _ = outputs(folder, "late", 0)
+    labels, groups = np.asarray(table["label"]), np.array(table["group"].to_pylist())
+    task = Store.open(task_store(folder)).task
+    options = {"groups": groups, "num_resamples": 100, "level": 0.95, "seed": 0}
+    for label, entry in content["models"].items():
+        errors = [float(np.abs(values[:, 0] - labels).mean()) for values in both[label]]
+        stated = entry["metrics"]["mae"]
+        assert stated["mean"] == pytest.approx(np.mean(errors))
+        assert stated["sd"] == pytest.approx(np.std(errors, ddof=1))
+        assert stated["n"] == 2
+        interval = bootstrap_intervals(task, labels, both[label], **options)["mae"]
+        assert (stated["low"], stated["high"]) == (interval.low, interval.high)
+    tests = {
+        label: paired_test(task, labels, both[label], both["constant"], **options)
+        for label in ("Early fusion", "late")
+    }
+    for name in ("mae", "acc7"):
+        holm = holm_correction({label: results[name].p_value for label, results in tests.items()})
+        for label, results in tests.items():
+            found = content["paired"][label][name]
+            assert found == {**results[name].to_dict(), "p_value_holm": holm[label]}
+
+
+def task_store(folder):
+    from qinn.experiment.config import read_config
+
+    return read_config(folder / "config.yaml").data.store
+
+
+def test_the_comparison_says_what_was_compared(compared, config):
+    folder, content = compared
+    assert content == read_comparison(folder)
+    assert content["reference"] == "constant"
+    assert set(content["paired"]) == {"Early fusion", "late"}
+    assert content["models"]["Early fusion"]["runs"] == ["early-fusion/seed-0", "early-fusion/seed-7"]
+    assert content["models"]["constant"]["num_parameters"] == 0
+    assert content["num_test"] == 10
+    assert content["num_groups"] == 3
+    assert task_of(content).scale == "mosi"
+
+
+def test_the_table_has_a_row_for_each_model(compared):
+    folder, content = compared
+    text = (folder / "table.md").read_text()
+    assert text == markdown_table(content)
+    lines = text.splitlines()
+    assert lines[0].split(" | ")[:3] == ["| model", "parameters", "mae"]
+    assert [line.split(" | ")[0] for line in lines[2:5]] == ["| Early fusion", "| late", "| constant"]
+    assert "10 samples, 3 groups; mean ± sd over 2 seeds" in text
+    assert "unclipped" in text
+
+
+def test_a_comparison_that_is_done_trains_nothing_again(compared, config, monkeypatch):
+    folder, content = compared
+    monkeypatch.setattr("qinn.experiment.run.fit", None)
+    assert compare(config, folder)["models"] == content["models"]
+
+
+@pytest.mark.slow
+def test_two_workers_find_what_one_finds(compared, tiny_store, tmp_path):
+    from qinn.experiment.comparison import run_path
+
+    folder, _ = compared
+    few = tiny_config(
+        tiny_store,
+        models={label: MODELS[label] for label in ("Early fusion", "late")},
+        training={**TRAINING, "max_epochs": 1, "learning_rate": 0.02},
+    )
+    seen = []
+    compare(few, tmp_path, workers=2, on_run=lambda done, total, label: seen.append((done, total)))
+    assert seen == [(1, 2), (2, 2)]
+    for label in few.models:
+        here, there = (
+            pq.read_table(run_path(where, label, 0) / "predictions.parquet") for where in (tmp_path, folder)
+        )
+        assert here == there
+
+
+def test_an_unfinished_run_is_not_summarised(config, compared, tmp_path):
+    with pytest.raises(CheckpointError, match="does not exist"):
+        summarize(config, tmp_path)
+
+
+def test_runs_on_other_samples_are_not_compared(config, compared, tmp_path):
+    import shutil
+
+    folder, _ = compared
+    shutil.copytree(folder, tmp_path / "copy")
+    victim = RunFolder(tmp_path / "copy" / "late" / "seed-7")
+    table = pq.read_table(victim.predictions_file)
+    pq.write_table(table.slice(1), victim.predictions_file)
+    with pytest.raises(DataError, match="late/seed-7` was tested on other samples"):
+        summarize(config, tmp_path / "copy")
+
+
+@pytest.mark.parametrize("content", [None, {"format": "other"}, [1]])
+def test_what_is_no_comparison_is_refused(content, tmp_path):
+    if content is not None:
+        write_json(tmp_path / "comparison.json", content)
+    with pytest.raises(CheckpointError, match=r"no finished comparison|does not describe a comparison"):
+        read_comparison(tmp_path)
+
+
+def test_cells_say_what_is_undefined_and_what_differs():
+    value = {"mean": 0.5, "sd": 0.1, "low": 0.4, "high": 0.6}
+    assert format_cell(value, {"p_value_holm": 0.01}) == "0.500 ± 0.100 [0.400, 0.600] *"
+    assert format_cell(value, {"p_value_holm": 0.2}) == "0.500 ± 0.100 [0.400, 0.600]"
+    assert format_cell({**value, "sd": None, "low": None}, None) == "0.500"
+    assert format_cell({**value, "mean": None}, None) == "undefined"
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        Task("regression", -3.0, 3.0, "mosi"),
+        Task("regression", -1.0, 1.0, "sims"),
+        Task("regression", 0.0, 5.0, "plain"),
+        Task("classification", classes=("a", "b")),
+    ],
+    ids=lambda task: f"{task.kind} {task.scale}",
+)
+def test_every_shown_metric_belongs_to_the_task(task):
+    from qinn.evaluation.conventions import metrics_of
+
+    assert set(shown_metrics(task)) <= set(metrics_of(task))

@@ -1,0 +1,230 @@
+"""The configuration: every key checked, unknown ones named with the nearest known one."""
+
+import inspect
+
+import pytest
+
+from qinn.errors import ConfigError
+from qinn.experiment.config import (
+    BASELINE_CONFIGS,
+    MODEL_CONFIGS,
+    ExperimentConfig,
+    QiNNConfig,
+    TrainingConfig,
+    parse_config,
+    read_config,
+    slug,
+)
+from qinn.experiment.run import config_text
+from qinn.model.baselines import BASELINES
+from qinn.training.options import FitOptions
+
+from ..tiny import tiny_config, tiny_content
+
+
+def changed(path: str, value: object) -> dict:
+    """A valid configuration in which one key has another value."""
+    content = tiny_content("store")
+    place = content
+    *parents, last = path.split(".")
+    for key in parents:
+        place[key] = dict(place.get(key, {}))
+        place = place[key]
+    place[last] = value
+    return content
+
+
+@pytest.mark.parametrize(
+    ("path", "nearest"),
+    [
+        ("seed", "seeds"),
+        ("trainings", "training"),
+        ("data.stroe", "store"),
+        ("encoder.hiden_dim", "hidden_dim"),
+        ("training.max_epoch", "max_epochs"),
+        ("training.learning_rat", "learning_rate"),
+        ("evaluation.num_resample", "num_resamples"),
+        ("models.QiNN-QJ.state_dim", "state_dims"),
+        ("models.QiNN-QJ.num_jump", "num_jumps"),
+    ],
+)
+def test_an_unknown_key_is_refused_and_the_nearest_named(path, nearest):
+    with pytest.raises(ConfigError) as error:
+        parse_config(changed(path, 1), "file.yaml")
+    assert "unknown key" in str(error.value)
+    assert path.rpartition(".")[2] in str(error.value)
+    assert f"did you mean `{nearest}`?" in str(error.value)
+    assert "`file.yaml`" in str(error.value)
+
+
+def test_an_unknown_key_like_no_other_lists_the_known_ones():
+    with pytest.raises(ConfigError, match=r"unknown key `training.zzz`; known keys are \['batch_size'"):
+        parse_config(changed("training.zzz", 1), "file.yaml")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("data.valid_fraction", 0.0, "greater than 0"),
+        ("data.valid_fraction", 1.0, "less than 1"),
+        ("data.split", "random", "'fixed', 'fold' or 'group'"),
+        ("data.modalities", "text", "tuple"),
+        ("encoder.kind", "lstm", "'statistics'"),
+        ("encoder.hidden_dim", 0, "greater than or equal to 1"),
+        ("encoder.dropout", 1.0, "less than 1"),
+        ("training.max_epochs", 0, "greater than or equal to 1"),
+        ("training.max_epochs", 1.5, "integer"),
+        ("training.batch_size", -3, "greater than or equal to 1"),
+        ("training.learning_rate", 0, "greater than 0"),
+        ("training.learning_rate", "fast", "number"),
+        ("training.learning_rate", float("nan"), "finite"),
+        ("training.learning_rate", float("inf"), "finite"),
+        ("training.schedule", "cosine", "'one_cycle' or 'constant'"),
+        ("training.loss", "l2", "'l1'"),
+        ("training.deterministic", "perhaps", "boolean"),
+        ("evaluation.num_resamples", 99, "greater than or equal to 100"),
+        ("evaluation.level", 1.0, "less than 1"),
+        ("models.QiNN-QJ.state_dims", 0, "greater than or equal to 1"),
+        ("models.QiNN-QJ.state_dims", {"text": -2}, "greater than or equal to 1"),
+        ("models.QiNN-QJ.evolution", "jump", "'jumps'"),
+        ("models.QiNN-QJ.time", -1.0, "greater than or equal to 0"),
+        ("models.QiNN-QJ.time", float("inf"), "finite"),
+        ("models.QiNN-QJ.num_trajectories", 0, "greater than or equal to 1"),
+        ("models.QiNN-QJ.head", "deep", "'linear' or 'mlp'"),
+        ("models.QiNN-QJ.kind", "qin", "did you mean `qinn`?"),
+        ("models.QiNN-QJ", "qinn", "must have a `kind`"),
+        ("models.lf", {"kind": "tensor_fusion", "factor_dim": "wide"}, "integer"),
+        ("models.lf", {"kind": "tensor_fusion", "factor_dim": 0}, "greater than or equal to 1"),
+        ("models.lf", {"kind": "low_rank_fusion", "rank": 0}, "greater than or equal to 1"),
+        ("models.one", {"kind": "unimodal"}, "required"),
+        ("models.one", {"kind": "concatenation", "hidden_dim": 4, "parameter_budget": 9}, "not both"),
+        ("models", {}, "at least 1 item"),
+        ("models", ["qinn"], "must map labels to models"),
+        ("models", {"---": {"kind": "constant"}}, "letters and digits"),
+        ("models", {"A b": {"kind": "constant"}, "a-B": {"kind": "constant"}}, "letters and digits"),
+        ("reference", "nobody", "`reference` must be one of"),
+        ("seeds", [], "at least 1 item"),
+        ("seeds", [1, 1], "`seeds` must be distinct"),
+        ("seeds", [-1], "greater than or equal to 0"),
+        ("seeds", 3, "tuple"),
+        ("threads", 0, "greater than or equal to 1"),
+        ("name", "", "letters or digits"),
+        ("name", "../elsewhere", "no slash"),
+        ("data", {}, "required"),
+    ],
+)
+def test_an_impossible_value_is_refused_in_one_sentence(path, value, words):
+    with pytest.raises(ConfigError) as error:
+        parse_config(changed(path, value), "file.yaml")
+    message = str(error.value)
+    assert words in message
+    assert "\n" not in message
+    assert message.startswith("Configuration `file.yaml`: ")
+    last = path.rpartition(".")[2]
+    assert last in message or "label" in message
+
+
+@pytest.mark.parametrize("content", [None, [], "text", 3])
+def test_a_configuration_that_holds_no_keys_is_refused(content):
+    with pytest.raises(ConfigError, match="must hold keys and values"):
+        parse_config(content, "file.yaml")
+
+
+def test_seeds_and_labels_that_clash_on_disk_are_refused():
+    assert slug("A b") == slug("a-B") == "a-b"
+    with pytest.raises(ConfigError, match="letters and digits"):
+        parse_config(changed("models", {label: {"kind": "constant"} for label in ("x!", "x?")}), "file.yaml")
+
+
+def test_the_defaults_are_those_of_the_options():
+    assert TrainingConfig().options() == FitOptions()
+
+
+@pytest.mark.parametrize("kind", BASELINES)
+def test_a_baselines_options_are_those_of_its_constructor(kind):
+    options = {
+        name: parameter.default
+        for name, parameter in inspect.signature(BASELINES[kind]).parameters.items()
+        if name not in ("encoders", "num_outputs", "dropout")
+    }
+    config = BASELINE_CONFIGS[kind]()
+    assert {name: getattr(config, name) for name in options} == options
+    assert MODEL_CONFIGS[kind] is BASELINE_CONFIGS[kind]
+
+
+def test_a_configuration_written_and_read_is_the_same(tmp_path):
+    config = tiny_config(
+        "store",
+        seeds=[3, 1],
+        data={"store": "store", "modalities": ["text", "audio"]},
+        models={"a": {"kind": "qinn", "state_dims": {"text": 2, "audio": 3}}, "Ä b": {"kind": "constant"}},
+        reference="a",
+    )
+    path = tmp_path / "config.yaml"
+    path.write_text(config_text(config), encoding="utf-8")
+    again = read_config(path)
+    assert again == config
+    assert isinstance(again.models["a"], QiNNConfig)
+
+
+def test_only_keeps_one_model_and_one_seed():
+    config = tiny_config(
+        "store",
+        models={"one": {"kind": "constant"}, "two": {"kind": "concatenation"}},
+        seeds=[0, 5],
+        reference="two",
+    )
+    chosen = config.only("one", 5)
+    assert list(chosen.models) == ["one"]
+    assert chosen.seeds == (5,)
+    assert chosen.reference_label == "one"
+    assert parse_config(chosen.model_dump(mode="json"), "again") == chosen
+
+
+def test_an_unknown_label_names_the_nearest():
+    with pytest.raises(ConfigError, match="did you mean `QiNN-QJ`"):
+        tiny_config("store").only("QiNN", 0)
+
+
+def test_a_negative_seed_is_refused():
+    with pytest.raises(ConfigError, match="seed"):
+        tiny_config("store").only("QiNN-QJ", -1)
+
+
+def test_a_configuration_never_changes():
+    config = tiny_config("store")
+    assert isinstance(config, ExperimentConfig)
+    with pytest.raises(ValueError, match="frozen"):
+        config.name = "other"  # type: ignore[misc]
+
+
+def test_the_reference_is_the_first_model_unless_named():
+    models = {"one": {"kind": "constant"}, "two": {"kind": "concatenation"}}
+    assert tiny_config("store", models=models).reference_label == "one"
+    assert tiny_config("store", models=models, reference="two").reference_label == "two"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"models: [unclosed", r"not valid YAML \(line 1\)"),
+        (b"a: b: c", r"not valid YAML"),
+        (b"\xff\xfe\x00\x01binary", "Cannot read configuration"),
+        (b"\x00\x01\x02", "not valid YAML"),
+        (b"", "must hold keys and values"),
+        (b"!!python/object/apply:os.system [id]", "not valid YAML"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_refused(content, words, tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=words) as error:
+        read_config(path)
+    assert "config.yaml" in str(error.value)
+
+
+def test_a_missing_configuration_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="does not exist"):
+        read_config(tmp_path / "none.yaml")
+    with pytest.raises(ConfigError, match="Cannot read configuration"):
+        read_config(tmp_path)

@@ -1,0 +1,296 @@
+"""A run: what it writes, how it continues, what it refuses."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from qinn.data.splits import fixed_fold
+from qinn.data.store import Store
+from qinn.errors import ArgumentError, CheckpointError, ConfigError, DataError, QinnError
+from qinn.evaluation.metrics import metrics
+from qinn.evaluation.statistics import bootstrap_intervals
+from qinn.experiment import provenance
+from qinn.experiment import run as run_module
+from qinn.experiment.folder import RunFolder, read_json
+from qinn.experiment.run import config_text, run
+from qinn.records import Task
+
+from ..tiny import QINN, TRAINING, tiny_config, write_tiny_store
+
+SCORE = Task("regression", -3.0, 3.0, "mosi")
+FAST = {"models": {"concatenation": {"kind": "concatenation"}}, "training": {**TRAINING, "max_epochs": 1}}
+
+
+def files(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_run_folder_holds_everything_that_its_numbers_come_from(tiny_run):
+    fold = "folds/000"
+    assert files(tiny_run) == sorted(
+        [
+            "config.yaml",
+            "explanation.json",
+            "explanation.parquet",
+            "metrics.json",
+            "predictions.parquet",
+            "run.json",
+            *(
+                f"{fold}/{name}"
+                for name in (
+                    "checkpoints/best.ckpt",
+                    "checkpoints/last.ckpt",
+                    "explanation.json",
+                    "explanation.parquet",
+                    "fold.json",
+                    "history.csv",
+                    "logs/csv/metrics.csv",
+                    "test.parquet",
+                    "valid.parquet",
+                    "weights.safetensors",
+                )
+            ),
+        ]
+    )
+
+
+def test_the_summary_names_the_data_the_code_and_the_seed(tiny_run, tiny_store):
+    summary = RunFolder(tiny_run).summary()
+    store = Store.open(tiny_store)
+    assert summary["format"] == "qinn-run"
+    assert summary["version"] == 1
+    assert summary["status"] == "complete"
+    assert (summary["name"], summary["label"], summary["model"]) == ("tiny", "QiNN-QJ", "qinn")
+    assert summary["seed"] == 0
+    assert summary["data"]["sha256"] == store.sha256
+    assert summary["data"]["task"]["scale"] == "mosi"
+    assert summary["data"]["modalities"]["audio"] == {"dim": 3, "tier": "synthetic-1", "sequence": True}
+    assert {"qinn", "torch", "python"} <= set(summary["versions"])
+    (fold,) = summary["folds"]
+    assert (fold["num_train"], fold["num_valid"], fold["num_test"]) == (24, 10, 10)
+    assert fold["data_sha256"] == store.sha256
+    assert fold["monitor"] == "valid_loss"
+
+
+def test_predictions_are_of_the_test_samples_and_the_metrics_follow_from_them(tiny_run, tiny_store):
+    table = pq.read_table(tiny_run / "predictions.parquet")
+    test = fixed_fold(Store.open(tiny_store)).test
+    assert table.column_names == ["id", "fold", "group", "label", "output_0", "spread_0"]
+    assert table["id"].to_pylist() == list(test.ids)
+    assert table["label"].to_pylist() == test.labels.tolist()
+    assert table["group"].to_pylist() == test.groups.tolist()
+    assert set(table["fold"].to_pylist()) == {"fixed"}
+    assert min(table["spread_0"].to_pylist()) >= 0
+    stated = read_json(tiny_run / "metrics.json")
+    outputs = np.asarray(table["output_0"])[:, None]
+    labels = np.asarray(table["label"])
+    for name, value in metrics(SCORE, labels, outputs).items():
+        found = stated["test"][name]["value"]
+        assert found == (None if value is None else pytest.approx(value))
+    again = bootstrap_intervals(
+        SCORE,
+        labels,
+        outputs,
+        groups=np.array(table["group"].to_pylist()),
+        num_resamples=100,
+        level=0.95,
+        seed=0,
+    )
+    assert stated["test"] == {name: interval.to_dict() for name, interval in again.items()}
+    assert stated["selection"]["split"] == "valid"
+
+
+def test_the_configuration_in_the_folder_is_complete(tiny_run, tiny_store):
+    content = yaml.safe_load((tiny_run / "config.yaml").read_text())
+    assert content["training"]["learning_rate"] == 2e-3
+    assert content["models"]["QiNN-QJ"]["evolution"] == "jumps"
+    assert content["data"]["store"] == str(tiny_store)
+
+
+def test_provenance_names_no_path_and_no_host_of_this_machine(tiny_run, monkeypatch):
+    summary = read_json(tiny_run / "run.json")
+    for key in ("versions", "machine", "commit", "data", "folds"):
+        assert not re.search(r"(^|[\s\"'])/\w", json.dumps(summary[key])), key
+    assert set(summary["machine"]) == {"system", "architecture", "cores"}
+    monkeypatch.setattr("sys.argv", ["/opt/venv/bin/qinn", "train", "config.yaml"])
+    assert provenance.command() == "qinn train config.yaml"
+
+
+def test_the_commit_is_none_outside_a_checkout(monkeypatch, tmp_path):
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "provenance.py"))
+    assert provenance.commit() is None
+
+
+def test_the_commit_of_a_checkout_is_a_hash_and_says_if_files_differ(monkeypatch):
+    found = provenance.commit()
+    assert found is None or re.fullmatch(r"[0-9a-f]{40}(\+changes)?", found)
+    monkeypatch.setenv("PATH", "")
+    assert provenance.commit() is None
+
+
+def test_a_complete_run_is_returned_untouched(tiny_run, tiny_store):
+    before = {name: (tiny_run / name).stat().st_mtime_ns for name in files(tiny_run)}
+    assert run(tiny_config(tiny_store), tiny_run).path == tiny_run
+    assert {name: (tiny_run / name).stat().st_mtime_ns for name in files(tiny_run)} == before
+
+
+def test_a_run_of_another_configuration_in_the_same_folder_is_refused(tiny_run, tiny_store):
+    other = tiny_config(tiny_store, training={**TRAINING, "max_epochs": 3})
+    with pytest.raises(CheckpointError, match="holds a run of another configuration"):
+        run(other, tiny_run)
+
+
+def test_other_data_in_the_same_folder_are_refused(tmp_path):
+    write_tiny_store(tmp_path / "store")
+    config = tiny_config(tmp_path / "store", **FAST)
+    run(config, tmp_path / "run")
+    shutil.rmtree(tmp_path / "store")
+    write_tiny_store(tmp_path / "store", seed=1)
+    with pytest.raises(CheckpointError, match=r"on other data than .* holds now"):
+        run(config, tmp_path / "run")
+    (tmp_path / "run" / "run.json").unlink()
+    with pytest.raises(CheckpointError, match="trained on other data than the store holds now"):
+        run(config, tmp_path / "run")
+
+
+def test_a_resumed_run_skips_the_folds_that_are_done(tiny_store, tmp_path, monkeypatch):
+    config = tiny_config(tiny_store, **FAST, data={"store": str(tiny_store), "split": "fold"})
+    fitted = []
+    fit = run_module.fit
+
+    def counted(*arguments, **options):
+        fitted.append(options["folder"].name)
+        if len(fitted) == 3:
+            raise KeyboardInterrupt
+        return fit(*arguments, **options)
+
+    monkeypatch.setattr(run_module, "fit", counted)
+    with pytest.raises(KeyboardInterrupt):
+        run(config, tmp_path / "run")
+    assert not RunFolder(tmp_path / "run").is_complete
+    with pytest.raises(CheckpointError, match="was interrupted: repeat its command"):
+        RunFolder(tmp_path / "run").summary()
+    progress = []
+    done = run(config, tmp_path / "run", on_fold=lambda *counts: progress.append(counts))
+    assert fitted == ["000", "001", "002", "002", "003", "004"]
+    assert progress == [(number, 5) for number in range(1, 6)]
+    summary = done.summary()
+    assert [fold["name"] for fold in summary["folds"]] == ["0", "1", "2", "3", "4"]
+    table = pq.read_table(done.predictions_file)
+    assert sorted(table["id"].to_pylist()) == sorted(Store.open(tiny_store).strings("id"))
+    store = Store.open(tiny_store)
+    folds = dict(zip(store.strings("id"), store.strings("fold"), strict=True))
+    assert table["fold"].to_pylist() == [folds[name] for name in table["id"].to_pylist()]
+
+
+def test_leaving_one_group_out_tests_every_sample_once(tiny_store, tmp_path):
+    config = tiny_config(
+        tiny_store,
+        models={"constant": {"kind": "constant"}},
+        data={"store": str(tiny_store), "split": "group"},
+    )
+    done = run(config, tmp_path / "run")
+    table = pq.read_table(done.predictions_file)
+    assert table["fold"].to_pylist() == table["group"].to_pylist()
+    assert len(set(table["id"].to_pylist())) == 44
+    assert table["spread_0"].null_count == 44
+    assert not done.explanation_file.exists()
+
+
+def test_explanations_of_all_folds_are_pooled(tiny_store, tmp_path):
+    config = tiny_config(
+        tiny_store,
+        models={"qinn": {**QINN, "evolution": "none"}},
+        training={**TRAINING, "max_epochs": 1},
+        data={"store": str(tiny_store), "split": "fold", "modalities": ["text", "audio"]},
+    )
+    done = run(config, tmp_path / "run")
+    table = pq.read_table(done.explanation_table)
+    assert table.num_rows == 44
+    content = read_json(done.explanation_file)
+    assert content["samples"] == 44
+    assert content["mean"]["output_0"] == pytest.approx(float(np.mean(table["output_0"])))
+
+
+def test_explaining_can_be_switched_off(tiny_store, tmp_path):
+    config = tiny_config(
+        tiny_store,
+        training={**TRAINING, "max_epochs": 1},
+        evaluation={"num_resamples": 100, "explain": False},
+    )
+    assert not run(config, tmp_path / "run").explanation_file.exists()
+
+
+def test_a_classification_run_has_one_output_per_class(class_run):
+    table = pq.read_table(class_run / "predictions.parquet")
+    assert {"output_0", "output_1", "spread_0", "spread_1"} <= set(table.column_names)
+    assert set(table["label"].to_pylist()) <= {0, 1}
+    assert set(read_json(class_run / "metrics.json")["test"]) == {
+        "accuracy",
+        "f1_macro",
+        "f1_weighted",
+        "auc",
+    }
+
+
+def test_a_run_has_one_model_and_one_seed(tiny_store, tmp_path):
+    with pytest.raises(ConfigError, match="A run has one model and one seed"):
+        run(tiny_config(tiny_store, seeds=[0, 1]), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"data": {"store": "STORE", "modalities": ["smell"]}}, ConfigError, "`smell`"),
+        ({"data": {"store": "STORE", "modalities": ["text", "text"]}}, ArgumentError, "distinct"),
+        ({"data": {"store": "STORE", "modalities": []}}, QinnError, "modalities"),
+        ({"models": {"one": {"kind": "unimodal", "modality": "smell"}}}, ConfigError, "`smell`"),
+        ({"models": {"q": {**QINN, "state_dims": {"text": 2}}}}, ConfigError, "state_dims"),
+        ({"encoder": {"kind": {"text": "gru"}}}, ConfigError, "encoder.kind"),
+        ({"training": {**TRAINING, "loss": "cross_entropy"}}, ArgumentError, "`cross_entropy` cannot train"),
+        ({"training": {**TRAINING, "monitor": "accuracy"}}, ArgumentError, "`monitor` must be"),
+    ],
+)
+def test_a_configuration_that_does_not_fit_the_data_leaves_nothing(
+    changes, error, words, tiny_store, tmp_path
+):
+    if "data" in changes:
+        changes = {"data": {**changes["data"], "store": str(tiny_store)}}
+    with pytest.raises(error, match=re.escape(words)):
+        run(tiny_config(tiny_store, **changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_groups_that_leak_between_splits_leave_nothing(tmp_path):
+    from qinn.data.store import Modality, StoreWriter
+
+    with StoreWriter(
+        tmp_path / "store", name="leaky", task=SCORE, modalities={"text": Modality(2)}, layout="test"
+    ) as writer:
+        for number, split in enumerate(("train", "train", "valid", "test", "test")):
+            writer.add(
+                str(number), {"text": np.ones((1, 2))}, split=split, label=number, group=str(number % 3)
+            )
+    with pytest.raises(DataError, match="is in the splits"):
+        run(tiny_config(tmp_path / "store"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_with_other_things_is_refused(tiny_store, tmp_path):
+    (tmp_path / "thesis.tex").write_text("do not touch")
+    with pytest.raises(CheckpointError, match="is not empty and holds no run"):
+        run(tiny_config(tiny_store), tmp_path)
+    assert files(tmp_path) == ["thesis.tex"]
+
+
+def test_the_same_configuration_gives_the_same_run(tiny_store, tmp_path):
+    config = tiny_config(tiny_store, **FAST)
+    first, second = run(config, tmp_path / "a"), run(config, tmp_path / "b")
+    assert pq.read_table(first.predictions_file) == pq.read_table(second.predictions_file)
+    assert read_json(first.metrics_file) == read_json(second.metrics_file)
+    assert config_text(config) == first.config_file.read_text()
