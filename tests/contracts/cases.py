@@ -46,6 +46,11 @@ BASELINES: dict[str, dict[str, Any]] = {
     "low_rank_fusion": {"kind": "low_rank_fusion", "rank": 2},
 }
 
+ENCODERS = (
+    "attention",
+    "gru",
+)
+
 EVOLUTIONS: dict[str, Evolution] = {
     "none": NoEvolution(),
     "unitary": Unitary(),
@@ -92,7 +97,7 @@ def _model_cases() -> dict[str, ModelCase]:
         cases[f"{name}, head on the average"] = ModelCase(
             {**qinn, "per_trajectory": False, "head": "linear"}, num_outputs=2
         )
-    for encoder in ("attention", "gru"):
+    for encoder in ENCODERS:
         cases[f"qinn exact, {encoder}"] = ModelCase({**_QINN, "evolution": "exact"}, encoder=encoder)
     return cases
 

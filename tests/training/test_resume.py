@@ -24,8 +24,7 @@ from ..tiny import tiny_config
 
 SCORE = Task("regression", -3.0, 3.0, "mosi")
 OPTIONS = FitOptions(max_epochs=6, batch_size=12, tensorboard=False, learning_rate=0.02)
-EARLY = dataclasses.replace(OPTIONS, max_epochs=30, schedule="constant", learning_rate=0.1, patience=2)
-QJ = ("jumps", OPTIONS)
+EARLY = dataclasses.replace(OPTIONS, max_epochs=30, schedule="constant", learning_rate=0.1, patience=4)
 
 
 class PowerCutError(Exception):
@@ -72,7 +71,7 @@ def assert_same(found, expected):
 
 
 @pytest.mark.parametrize("options", [OPTIONS, EARLY], ids=["all epochs", "early stopping"])
-@pytest.mark.parametrize("steps", [(0,), (5,), (8,), (3, 7)], ids=str)
+@pytest.mark.parametrize("steps", [(5,), (8,), (3, 7)], ids=str)
 def test_a_fit_cut_at_any_step_ends_with_the_same_weights(
     steps, options, uninterrupted, make_model, development, tmp_path
 ):

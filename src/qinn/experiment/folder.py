@@ -16,6 +16,7 @@ from qinn.errors import CheckpointError, QinnError
 
 FORMAT = "qinn-run"
 VERSION = 1
+_REQUIRED = ("label", "model", "seed", "num_parameters", "data", "folds", "versions", "seconds")
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -144,6 +145,11 @@ class RunFolder:
                 f"`{self.summary_file}` has format version {content.get('version')}, but this qinn reads "
                 f"version {VERSION}; use the qinn version that wrote it ({content.get('versions', {}).get('qinn')})."
             )
+        for key in _REQUIRED:
+            if key not in content:
+                raise CheckpointError(
+                    f"`{self.summary_file}` has no `{key}`; the run folder is damaged, repeat the run."
+                )
         return content
 
 

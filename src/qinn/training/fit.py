@@ -154,6 +154,7 @@ def fit(
     resume = checkpoints / "last.ckpt"
     with warnings.catch_warnings(), _quiet_lightning(), _determinism(options.deterministic):
         warnings.filterwarnings("ignore", module=r"lightning\..*")
+        warnings.filterwarnings("ignore", message="Detected pickle protocol")
         warnings.filterwarnings("ignore", message=r".*(lr_scheduler|LeafSpec|isinstance\(treespec).*")
         trainer = lightning.Trainer(
             accelerator=accelerator,

@@ -105,5 +105,9 @@ class TrainingModule(lightning.LightningModule):
         checkpoint["random_state"] = torch.get_rng_state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Continue with the random state of the checkpoint."""
+        """Continue with the random state of the checkpoint, and with the order of the epoch after it.
+
+        Lightning draws the first iterator of a resumed fit before `on_train_epoch_start`.
+        """
         torch.set_rng_state(checkpoint["random_state"])
+        self.loader.set_epoch(checkpoint["epoch"] + 1)

@@ -1,0 +1,257 @@
+"""The command line: help, JSON, one-line errors."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from qinn import __version__, cli
+
+from ..tiny import tiny_content
+
+COMMANDS = [
+    [],
+    ["data"],
+    ["data", "import"],
+    ["data", "inspect"],
+    ["data", "synthesize"],
+    *([name] for name in ("demo", "train", "evaluate", "predict", "explain", "compare", "report", "info")),
+]
+
+
+@pytest.fixture
+def qinn(monkeypatch, capsys):
+    """Run the command as a user would; return exit code, output and error stream."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["qinn", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        code = end.value.code
+        captured = capsys.readouterr()
+        return (0 if code is None else code), captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def config_file(tiny_store, tmp_path):
+    path = tmp_path / "config.yaml"
+    models = {"one": {"kind": "concatenation"}, "constant": {"kind": "constant"}}
+    content = tiny_content(tiny_store, models=models)
+    content["training"] = {**content["training"], "max_epochs": 1}
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help(command, qinn):
+    code, out, err = qinn(*command, "--help")
+    assert code == 0
+    assert "Usage" in out
+    assert not err
+
+
+@pytest.mark.parametrize("command", [[], ["data"]], ids=" ".join)
+def test_a_command_without_its_subcommand_shows_help(command, qinn):
+    code, out, err = qinn(*command)
+    assert code in (0, 2)
+    assert "Usage" in out + err
+
+
+def test_the_version_is_printed(qinn):
+    assert qinn("--version") == (0, f"qinn {__version__}\n", "")
+
+
+def test_help_answers_without_the_heavy_libraries():
+    code = (
+        "import sys\nsys.argv = ['qinn', '--help']\nfrom qinn.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print(sorted({'torch', 'lightning', 'pyarrow', 'scipy', 'numpy'} & set(sys.modules)))"
+    )
+    source = str(Path(cli.__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": source},
+        check=True,
+    )
+    assert "QiNN-QJ" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_training_prints_json(qinn, config_file, tmp_path):
+    code, out, err = qinn("train", config_file, "--to", tmp_path / "run", "--json")
+    content = json.loads(out)
+    assert code == 0
+    assert content["summary"]["label"] == "one"
+    assert content["metrics"]["test"]["mae"]["value"] > 0
+    assert Path(content["run"], "run.json").is_file()
+    assert "Traceback" not in err
+
+
+def test_training_prints_a_table_and_where_the_run_is(qinn, config_file, tmp_path):
+    code, out, _ = qinn("train", config_file, "--to", tmp_path / "run", "--model", "constant", "--seed", "4")
+    assert code == 0
+    assert "constant, seed 4, 0 parameters: test" in out
+    assert "mean absolute error" in out
+    assert f"run: {tmp_path / 'run'}" in out
+
+
+def test_runs_have_a_default_folder(qinn, config_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, _ = qinn("train", config_file, "--model", "constant", "--json")
+    assert code == 0
+    assert (tmp_path / "runs" / "tiny" / "constant" / "seed-0" / "run.json").is_file()
+
+
+def test_comparing_prints_json_or_a_table(qinn, config_file, tmp_path):
+    code, out, _ = qinn("compare", config_file, "--to", tmp_path / "both", "--json")
+    content = json.loads(out)
+    assert code == 0
+    assert content["format"] == "qinn-comparison"
+    assert content == json.loads((tmp_path / "both" / "comparison.json").read_text())
+    code, out, _ = qinn("compare", config_file, "--to", tmp_path / "both")
+    assert code == 0
+    assert "constant" in out
+    assert f"comparison: {tmp_path / 'both'}" in out
+    code, out, _ = qinn("info", tmp_path / "both", "--json")
+    assert json.loads(out)["kind"] == "comparison"
+
+
+def test_evaluating_prints_json_or_a_table(qinn, tiny_run):
+    code, out, _ = qinn("evaluate", tiny_run, "--json")
+    assert code == 0
+    assert json.loads(out)["largest_difference"] <= 1e-5
+    code, out, err = qinn("evaluate", tiny_run, "--split", "valid")
+    assert code == 0
+    assert "valid samples" in " ".join(out.split())
+    code, _, err = qinn("evaluate", tiny_run)
+    assert "largest difference from the stored predictions" in err
+
+
+def test_predictions_are_printed_as_json_or_text_or_written(qinn, tiny_run, tiny_store, tmp_path):
+    code, out, _ = qinn("predict", tiny_run, tiny_store, "--split", "test", "--json")
+    rows = json.loads(out)
+    assert code == 0
+    assert len(rows) == 10
+    code, out, _ = qinn("predict", tiny_run, tiny_store, "--split", "test", "--batch-size", "1")
+    lines = out.splitlines()
+    assert lines[0] == "id\tscore\tspread"
+    assert lines[1].split("\t")[0] == rows[0]["id"]
+    assert float(lines[1].split("\t")[1]) == pytest.approx(rows[0]["score"], abs=1e-5)
+    code, out, err = qinn("predict", tiny_run, tiny_store, "--to", tmp_path / "out.csv")
+    assert (code, out) == (0, "")
+    assert "wrote 44 predictions" in err
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 45
+
+
+def test_explaining_writes_data_and_figures(qinn, tiny_run, tmp_path):
+    code, out, _ = qinn("explain", tiny_run, "--to", tmp_path / "explained", "--json")
+    assert code == 0
+    assert json.loads(out)["unit"] == "bits"
+    assert (tmp_path / "explained" / "explanation.parquet").is_file()
+    code, out, err = qinn("explain", tiny_run, "--to", tmp_path / "explained")
+    assert code == 0
+    assert "Means over 10 samples" in out
+    assert "figures" in err
+
+
+def test_reports_are_one_page(qinn, tiny_run, tmp_path):
+    code, _, err = qinn("report", tiny_run, "--to", tmp_path / "page.html")
+    assert code == 0
+    assert "wrote" in err
+    assert "<html" in (tmp_path / "page.html").read_text().lower()
+
+
+def test_information_is_printed_as_json_or_a_table(qinn, tiny_run, tiny_store):
+    code, out, _ = qinn("info", "--json")
+    assert code == 0
+    assert json.loads(out)["qinn"] == __version__
+    code, out, _ = qinn("info", tiny_run, "--json")
+    assert json.loads(out)["kind"] == "run"
+    code, out, _ = qinn("info", tiny_store)
+    assert code == 0
+    assert "store" in out
+
+
+def test_stores_are_made_and_inspected(qinn, tmp_path):
+    sizes = ("--num-train", "20", "--num-valid", "5", "--num-test", "5")
+    code, out, _ = qinn("data", "synthesize", "--to", tmp_path / "store", *sizes, "--json")
+    assert code == 0
+    assert json.loads(out)["bayes"] == pytest.approx(0.35)
+    code, out, _ = qinn("data", "inspect", tmp_path / "store", "--verify", "--json")
+    assert code == 0
+    assert isinstance(json.loads(out), dict)
+    code, out, _ = qinn("data", "inspect", tmp_path / "store")
+    assert code == 0
+    assert out.strip()
+    code, out, err = qinn("data", "synthesize", "--to", tmp_path / "classes", *sizes, "--classification")
+    assert code == 0
+    assert "accuracy" in out
+    assert "wrote" in err
+
+
+def test_the_demo_prints_its_table_and_the_path_of_the_report(qinn, tmp_path, monkeypatch):
+    from qinn.data.synthetic import SyntheticSpec
+    from qinn.experiment import demo
+
+    monkeypatch.setattr(demo, "_SPEC", SyntheticSpec(num_train=20, num_valid=10, num_test=10))
+    whole = demo.demo_config(tmp_path / "demo" / "store")
+    few = {label: whole.models[label] for label in ("constant", "text only")}
+    training = whole.training.model_copy(update={"max_epochs": 1})
+    monkeypatch.setattr(
+        demo, "demo_config", lambda store: whole.model_copy(update={"models": few, "training": training})
+    )
+    code, out, err = qinn("demo", "--to", tmp_path / "demo", "--workers", "1")
+    assert code == 0, err
+    assert "best possible (Bayes)" in out
+    assert f"report: {tmp_path / 'demo' / 'report.html'}" in out
+    code, out, _ = qinn("demo", "--to", tmp_path / "demo", "--workers", "1", "--json")
+    assert json.loads(out)["report"] == str(tmp_path / "demo" / "report.html")
+
+
+def test_an_interruption_says_how_to_go_on(qinn, config_file, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("qinn.experiment.run.fit", interrupted)
+    code, out, err = qinn("train", config_file, "--to", tmp_path / "run")
+    assert (code, out) == (130, "")
+    assert err == "error: interrupted; repeat the command to continue where it stopped.\n"
+
+
+def test_an_operating_system_error_is_one_line(qinn, monkeypatch, tmp_path):
+    def full(_):
+        raise OSError(28, "No space left on device", "disk")
+
+    monkeypatch.setattr("qinn.experiment.description.describe", full)
+    assert qinn("info", tmp_path) == (2, "", "error: disk: No space left on device.\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train"],
+        ["no-such-command"],
+        ["info", "--no-such-option"],
+        ["predict", "run", "store", "--batch-size", "0"],
+        ["predict", "run", "store", "--batch-size", "many"],
+        ["compare", "config.yaml", "--workers", "0"],
+        ["data", "synthesize", "--to", "x", "--missing-rate", "1.5"],
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_call_is_explained_without_a_traceback(arguments, qinn, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = qinn(*arguments)
+    assert code == 2
+    assert not out
+    assert "Traceback" not in err
+    assert "Error" in err
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,162 @@
+"""Explanations: entropies, mutual information and counterfactuals against dense calculations."""
+
+import pytest
+import torch
+
+from qinn.data.splits import fixed_fold
+from qinn.data.store import Store
+from qinn.experiment.build import build_model
+from qinn.experiment.config import MODEL_CONFIGS, EncoderConfig
+from qinn.explain.counterfactuals import counterfactual_outputs
+from qinn.explain.entanglement import cut_names, trajectory_entropies
+from qinn.explain.explanation import explain, explain_batch
+from qinn.quantum import (
+    HeisenbergState,
+    MixedState,
+    mutual_information,
+    partial_trace,
+    von_neumann_entropy,
+)
+from qinn.testing import example_batch
+
+from ..tiny import QINN
+
+DIMS = {"text": 4, "audio": 3, "vision": 3}
+STATE_DIMS = {"text": 2, "audio": 3, "vision": 2}
+
+
+def build(dims=DIMS, **changes):
+    config = {**QINN, "state_dims": {name: STATE_DIMS[name] for name in dims}, **changes}
+    if config["kind"] != "qinn":
+        config = changes
+    torch.manual_seed(0)
+    return build_model(
+        MODEL_CONFIGS[config["kind"]].model_validate(config),
+        EncoderConfig(hidden_dim=4, dropout=0.0),
+        feature_dims=dims,
+        sequences=dict.fromkeys(dims, True),
+        num_outputs=1,
+        seed=0,
+    ).eval()
+
+
+BATCH = example_batch(DIMS)
+MISSING = BATCH.without("audio")
+
+
+def test_every_cut_is_named_once():
+    assert cut_names(("t", "a", "v")) == ("t | a+v", "a | t+v", "v | t+a")
+    assert len(cut_names(("t", "a", "v", "w"))) == 7
+    assert cut_names(("t",)) == ()
+
+
+@pytest.mark.parametrize("evolution", ["jumps", "unitary", "none", "linear_map", "gumbel"])
+def test_entropies_are_those_of_each_trajectorys_reduced_density(evolution):
+    model = build(evolution=evolution)
+    explanation = explain_batch(model, BATCH)
+    with torch.no_grad():
+        kets = model.joint(BATCH).state.kets
+    densities = kets[..., :, None] * kets[..., None, :].conj()
+    for cut, keep in enumerate(([0], [1], [2])):
+        expected = von_neumann_entropy(partial_trace(densities, (2, 3, 2), keep))
+        assert explanation.entropy_per_trajectory is not None
+        assert torch.allclose(explanation.entropy_per_trajectory[..., cut], expected, atol=1e-3)
+    assert explanation.entropy is not None
+    assert torch.allclose(explanation.entropy, explanation.entropy_per_trajectory.mean(1))
+    assert explanation.entropy_maximum is not None
+    assert explanation.entropy_maximum.tolist() == pytest.approx([1.0, 1.5849625, 1.0], abs=1e-5)
+    assert (explanation.entropy <= explanation.entropy_maximum + 1e-4).all()
+    if evolution == "none":
+        assert explanation.entropy.abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("evolution", ["exact", "heisenberg"])
+def test_averaged_models_are_unravelled_into_the_same_trajectories_every_time(evolution):
+    model = build(evolution=evolution)
+    first, again = (explain_batch(model, BATCH, num_trajectories=5) for _ in range(2))
+    assert first.entropy_per_trajectory is not None
+    assert first.entropy_per_trajectory.shape == (4, 5, 3)
+    assert torch.equal(first.entropy_per_trajectory, again.entropy_per_trajectory)
+    assert isinstance(model.joint(BATCH).state, MixedState | HeisenbergState)
+
+
+def test_mutual_information_is_that_of_the_averaged_state():
+    model = build(evolution="exact")
+    explanation = explain_batch(model, BATCH)
+    with torch.no_grad():
+        density = model.joint(BATCH).state.density()
+    assert explanation.pairs == ("text : audio", "text : vision", "audio : vision")
+    for index, (first, second) in enumerate(((0, 1), (0, 2), (1, 2))):
+        expected = mutual_information(density, (2, 3, 2), [first], [second])
+        assert explanation.mutual_information is not None
+        assert torch.allclose(explanation.mutual_information[:, index], expected, atol=1e-5)
+
+
+def test_a_product_state_that_stays_mixed_has_no_entanglement_to_state():
+    model = build(evolution="none")
+    assert trajectory_entropies(model, MISSING, num_trajectories=3) is None
+    explanation = explain_batch(model, MISSING)
+    assert explanation.entropy is None
+    assert explanation.entropy_per_trajectory is None
+    assert explanation.mutual_information is not None
+    assert explanation.mutual_information.abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("batch", [BATCH, MISSING], ids=["complete", "missing"])
+@pytest.mark.parametrize("evolution", ["jumps", "exact"])
+def test_counterfactuals_are_the_outputs_of_the_changed_model(evolution, batch):
+    model = build(evolution=evolution)
+    with torch.no_grad():
+        outputs = counterfactual_outputs(model, batch)
+        assert torch.equal(outputs["without text"], model(batch.without("text")).output)
+        generators = model.fusion.lindbladian
+        saved = {name: value.clone() for name, value in generators.state_dict().items()}
+        generators.free_jumps.zero_()
+        assert torch.allclose(outputs["no jumps"], model(batch).output, atol=1e-5)
+        generators.free_hamiltonian.zero_()
+        assert torch.allclose(outputs["no evolution"], model(batch).output, atol=1e-5)
+        generators.load_state_dict(saved)
+        generators.free_hamiltonian.zero_()
+        assert torch.allclose(outputs["no hamiltonian"], model(batch).output, atol=1e-5)
+    assert list(outputs)[:3] == ["no jumps", "no hamiltonian", "no evolution"]
+
+
+@pytest.mark.parametrize(
+    ("config", "names"),
+    [
+        ({"evolution": "unitary"}, {"no hamiltonian", "no evolution"}),
+        ({"evolution": "none"}, set()),
+        ({"evolution": "linear_map"}, set()),
+        ({"kind": "concatenation"}, set()),
+    ],
+)
+def test_only_what_a_model_has_is_removed(config, names):
+    outputs = counterfactual_outputs(build(**config), BATCH)
+    assert set(outputs) == names | {"without text", "without audio", "without vision"}
+
+
+def test_one_modality_has_no_cut_and_cannot_be_removed():
+    explanation = explain_batch(build({"text": 4}), example_batch({"text": 4}))
+    assert explanation.cuts == ()
+    assert explanation.entropy is None
+    assert set(explanation.counterfactuals) == {"no jumps", "no hamiltonian", "no evolution"}
+
+
+def test_a_classical_model_is_explained_by_counterfactuals_alone():
+    explanation = explain_batch(build(kind="late_fusion"), BATCH)
+    assert explanation.entropy is None
+    assert explanation.mutual_information is None
+    assert set(explanation.counterfactuals) == {"without text", "without audio", "without vision"}
+
+
+@pytest.mark.parametrize("evolution", ["jumps", "exact"])
+def test_a_subset_is_explained_like_its_batches(evolution, tiny_store):
+    test = fixed_fold(Store.open(tiny_store)).test
+    model = build(evolution=evolution).train()
+    whole, parts = (explain(model, test, batch_size=size, num_trajectories=4) for size in (128, 3))
+    assert model.training
+    assert whole.ids == parts.ids == test.ids
+    for name in ("output", "entropy", "entropy_per_trajectory", "mutual_information"):
+        assert torch.allclose(getattr(whole, name), getattr(parts, name), atol=1e-4), name
+    for name, value in whole.counterfactuals.items():
+        assert torch.allclose(value, parts.counterfactuals[name], atol=1e-4), name
