@@ -1,7 +1,7 @@
 """The one place that turns configuration into objects."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -142,7 +142,8 @@ def _build(
             outcome_dropout=config.outcome_dropout,
         )
     options = config.model_dump(exclude={"kind", "hidden_dim", "parameter_budget"})
-    return BASELINES[config.kind](encoders, num_outputs=num_outputs, dropout=encoder.dropout, **options)
+    baseline: Callable[..., nn.Module] = BASELINES[config.kind]
+    return baseline(encoders, num_outputs=num_outputs, dropout=encoder.dropout, **options)
 
 
 def _encoder_kinds(encoder: EncoderConfig, modalities: Mapping[str, int]) -> dict[str, Any]:

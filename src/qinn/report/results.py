@@ -54,7 +54,7 @@ class RunResult:
     num_resamples: int
     task: Task
     ids: tuple[str, ...]
-    groups: list[str] | None
+    groups: np.ndarray | None
     labels: Shaped[np.ndarray, "sample"]
     outputs: Float[np.ndarray, "sample output"]
     spread: Float[np.ndarray, "sample output"] | None

@@ -177,7 +177,7 @@ def fit(
                 ckpt_path=resume if resume.is_file() else None,
                 weights_only=True,
             )
-        except (ArgumentError, torch.linalg.LinAlgError) as error:
+        except (ArgumentError, torch.linalg.LinAlgError) as error:  # pyright: ignore[reportPrivateImportUsage]
             # The model could compute at the start; what it computes now is beyond floating point.
             if trainer.global_step == 0:
                 raise
