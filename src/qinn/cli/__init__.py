@@ -27,10 +27,11 @@ for command in (train, evaluate, predict, explain, compare, report, info):
     app.command()(command)
 
 
-def _show_version(wanted: bool) -> None:
+def _show_version(wanted: bool) -> bool:
     if wanted:
         typer.echo(f"qinn {__version__}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()
