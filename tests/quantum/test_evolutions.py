@@ -20,7 +20,6 @@ from qinn.quantum import (
     pauli,
     purity,
     random_kets,
-    squared_norm,
 )
 from qinn.quantum.evolution import jumps as jumps_module
 from qinn.quantum.propagation import field_of_values
@@ -191,15 +190,27 @@ def test_records_without_jumps_are_empty(time, num_jumps):
     assert torch.equal(state.record.num_jumps, torch.zeros(3, 4, dtype=torch.int64))
 
 
-def test_dark_states_never_jump_to_round_off():
-    """From the dark state nothing can jump, however long: the norm's round-off must not count as a jump."""
-    lowering = torch.tensor([[0, 1], [0, 0]]) + 0j
-    ground = PureEnsemble((torch.tensor([[1.0, 0.0]]) + 0j).expand(500, 1, 2))
-    dark = Lindbladian(3.7 * pauli("Z"), 4 * lowering[None])
-    torch.manual_seed(0)
-    state = QuantumJumps(20, record=True).evolve(ground, dark, time=50.0, steps=1)
+@pytest.mark.parametrize("num_jumps", [0, 1], ids=["no jump operators", "dark"])
+def test_dark_states_never_jump_to_round_off(monkeypatch, num_jumps):
+    """A first threshold just below 1 makes the norm's round-off call for jumps; none may be taken."""
+    thresholds = iter([1 - 1e-12] + [0.5] * 9)
+    monkeypatch.setattr(
+        jumps_module.UniformSource,
+        "draw",
+        lambda self, rows, count: torch.full((len(rows), count), next(thresholds), dtype=torch.float64),
+    )
+    inner = dynamics(5, 0).hamiltonian
+    H = torch.zeros(6, 6) + 0j
+    H[:5, :5] = inner
+    L = torch.zeros(num_jumps, 6, 6) + 0j
+    L[:, 0, 5] = 1
+    kets = torch.nn.functional.pad(random_kets(300, 1, 5, generator=generator()), (0, 1))
+    state = QuantumJumps(1, record=True).evolve(PureEnsemble(kets), Lindbladian(H, L), time=0.5, steps=1)
+    assert next(thresholds) == 0.5
+    assert len(list(thresholds)) < 8
     assert int(state.record.num_jumps.sum()) == 0
-    assert torch.allclose(squared_norm(state.kets), torch.ones(500, 20))
+    turned = Unitary().evolve(PureEnsemble(kets), Lindbladian(H, L), time=0.5, steps=1)
+    assert torch.allclose(state.kets, turned.kets, atol=1e-4)
 
 
 def test_without_jump_operators_trajectories_are_unitary_in_single_precision():
@@ -286,3 +297,13 @@ def test_conjugated_views_are_ordinary_inputs():
             for state in (viewed, plain)
         ]
         assert torch.allclose(*results, atol=1e-6)
+
+
+def test_the_bound_of_the_field_of_values_does_not_depend_on_the_gauge():
+    plain = dynamics(5, dtype=torch.float64)
+    H, L = plain.hamiltonian, plain.jump_operators
+    shift = torch.randn(2, 1, 1, generator=generator(), dtype=torch.complex128)
+    moved = H - 0.5j * (shift.conj() * L - shift * L.mH).sum(0)
+    bounds = [field_of_values(each) for each in (plain, Lindbladian(moved, L + shift * torch.eye(5)))]
+    for name in ("real_low", "real_high", "imaginary"):
+        assert abs(getattr(bounds[0], name) - getattr(bounds[1], name)) < 1e-9

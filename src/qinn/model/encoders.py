@@ -103,7 +103,7 @@ class Encoder(nn.Module):
         hidden_dim: Width of the hidden vector.
         kind: ``"statistics"``, ``"attention"`` or ``"gru"``.
         sequence: Whether the modality has sequences (more than one step per sample).
-        dropout: Probability of dropping an input feature of the projection and a hidden unit.
+        dropout: Probability of dropping an input feature (in all steps of a sample) and a hidden unit.
 
     Source: own; the three poolings are the field's usual ones.
     """
@@ -129,7 +129,9 @@ class Encoder(nn.Module):
 
     def forward(self, features: Features) -> Float[Tensor, "batch hidden"]:
         """Return one hidden vector per sample."""
-        values = self.input_dropout(self.standardizer(features))
+        values = self.standardizer(features)
+        # One mask for all steps of a sample: a feature is dropped as a whole, and few random numbers are drawn.
+        values = values * self.input_dropout(torch.ones_like(values[:, :1]))
         hidden = self.projection(self.pooling(values, features))
         return hidden * features.present[:, None]
 

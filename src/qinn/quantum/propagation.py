@@ -40,7 +40,7 @@ def field_of_values(lindbladian: Lindbladian) -> FieldOfValues:
     dim = lindbladian.dim
     traces = L.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]
     shift = (traces.conj() * L).sum(0)
-    H = H - 0.5j * (shift - shift.mH)
+    H = H + 0.5j * (shift - shift.mH)
     L = L - traces * torch.eye(dim, dtype=L.dtype, device=L.device)
     stack = torch.stack([H, (L.mH @ L).sum(0), (L @ L.mH).sum(0)])
     if not bool(torch.isfinite(torch.view_as_real(stack)).all()):
