@@ -139,6 +139,7 @@ def _build(
             head=config.head,
             per_trajectory=config.per_trajectory,
             dropout=encoder.dropout,
+            outcome_dropout=config.outcome_dropout,
         )
     options = config.model_dump(exclude={"kind", "hidden_dim", "parameter_budget"})
     return BASELINES[config.kind](encoders, num_outputs=num_outputs, dropout=encoder.dropout, **options)

@@ -114,6 +114,9 @@ class QiNNConfig(_ModelConfig):
     jump_scale: float = Field(default=0.5, ge=0)
     num_vectors: int = Field(default=16, ge=1, description="Number J of measurement vectors")
     head: HeadKind = "mlp"
+    outcome_dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="Dropout of the measured probabilities before the head"
+    )
     per_trajectory: bool = Field(
         default=True, description="Head and loss act on each trajectory instead of the averaged probabilities"
     )

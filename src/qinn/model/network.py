@@ -25,6 +25,7 @@ class QiNN(nn.Module):
         head: ``"linear"`` or ``"mlp"``.
         per_trajectory: Whether the head acts on each trajectory or on the averaged probabilities.
         dropout: Dropout of the head.
+        outcome_dropout: Dropout of the measured probabilities before the head.
 
     Source: QiNN-QJ (arXiv 2510.27091), completed as `docs/theory.md` states.
     """
@@ -39,6 +40,7 @@ class QiNN(nn.Module):
         head: HeadKind = "mlp",
         per_trajectory: bool = True,
         dropout: float = 0.2,
+        outcome_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         hidden_dim = encoders.hidden_dim
@@ -53,6 +55,7 @@ class QiNN(nn.Module):
             per_trajectory=per_trajectory,
             hidden_dim=hidden_dim,
             dropout=dropout,
+            outcome_dropout=outcome_dropout,
         )
 
     def states(self, batch: Batch) -> ModalityStates:

@@ -14,14 +14,25 @@ HeadKind = Literal["linear", "mlp"]
 
 
 def build_head(
-    kind: HeadKind, input_dim: int, num_outputs: int, *, hidden_dim: int, dropout: float
+    kind: HeadKind,
+    input_dim: int,
+    num_outputs: int,
+    *,
+    hidden_dim: int,
+    dropout: float,
+    input_dropout: float = 0.0,
 ) -> nn.Module:
-    """Return a linear map, or one hidden layer with GELU and dropout."""
+    """Return a linear map, or one hidden layer with GELU and dropout; its input may be dropped out too."""
     if kind == "linear":
-        return nn.Linear(input_dim, num_outputs)
-    return nn.Sequential(
-        nn.Linear(input_dim, hidden_dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden_dim, num_outputs)
-    )
+        layers: list[nn.Module] = [nn.Linear(input_dim, num_outputs)]
+    else:
+        layers = [
+            nn.Linear(input_dim, hidden_dim),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden_dim, num_outputs),
+        ]
+    return nn.Sequential(nn.Dropout(input_dropout), *layers)
 
 
 class MeasurementReadout(nn.Module):
@@ -41,6 +52,7 @@ class MeasurementReadout(nn.Module):
         per_trajectory: Whether the head acts on each trajectory.
         hidden_dim: Width of the head's hidden layer.
         dropout: Dropout in the head.
+        outcome_dropout: Dropout of the measured probabilities before the head.
 
     Source: QiNN-QJ (arXiv 2510.27091) states trainable measurement vectors; heads and scaling are ours.
     """
@@ -55,12 +67,20 @@ class MeasurementReadout(nn.Module):
         per_trajectory: bool,
         hidden_dim: int,
         dropout: float,
+        outcome_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.dim = dim
         self.per_trajectory = per_trajectory
         self.free_vectors = nn.Parameter(torch.randn(num_vectors, 2, dim))
-        self.head = build_head(head, num_vectors, num_outputs, hidden_dim=hidden_dim, dropout=dropout)
+        self.head = build_head(
+            head,
+            num_vectors,
+            num_outputs,
+            hidden_dim=hidden_dim,
+            dropout=dropout,
+            input_dropout=outcome_dropout,
+        )
         self.output_scale = OutputScale(num_outputs)
 
     @property
