@@ -101,6 +101,7 @@ def on_run(words: str, damage: Callable[[Path], object], command: str = "evaluat
 
 def file(place: Place, name: str, content: bytes) -> Path:
     path = place.folder / name
+    path.parent.mkdir(exist_ok=True)
     path.write_bytes(content)
     return path
 
@@ -220,7 +221,7 @@ CASES: dict[str, tuple[str, Prepare]] = {
         lambda place: ["compare", place.folder, "--to", place.folder / "new"],
     ),
     "invalid YAML": (
-        r"not valid YAML \(line 2\)",
+        r"c.yaml` is not valid YAML \(line 3\)",
         lambda place: ["train", file(place, "c.yaml", b"a: 1\nb: [2\n"), "--to", place.folder / "new"],
     ),
     "binary configuration": (
@@ -250,7 +251,7 @@ CASES: dict[str, tuple[str, Prepare]] = {
     ),
     "run folder with other things": (
         "is not empty and holds no run",
-        lambda place: ["train", place.config(), "--to", file(place, "thesis.tex", b"words").parent],
+        lambda place: ["train", place.config(), "--to", file(place, "own/thesis.tex", b"words").parent],
     ),
     "run folder of another configuration": (
         "holds a run of another configuration",

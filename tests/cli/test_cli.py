@@ -44,7 +44,7 @@ def config_file(tiny_store, tmp_path):
     models = {"one": {"kind": "concatenation"}, "constant": {"kind": "constant"}}
     content = tiny_content(tiny_store, models=models)
     content["training"] = {**content["training"], "max_epochs": 1}
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
     return path
 
 

@@ -67,8 +67,6 @@ def test_a_baseline_added_by_the_recipe_keeps_the_laws_and_is_compared(tmp_path)
     for name in ("tests/conftest.py", "tests/tiny.py", "pyproject.toml", "CHANGELOG.md"):
         if (ROOT / name).is_file():
             shutil.copy(ROOT / name, tmp_path / name)
-    if not (tmp_path / "CHANGELOG.md").exists():
-        (tmp_path / "CHANGELOG.md").write_text("# Changelog\n\n## Unreleased\n")
 
     for step in steps():
         path = tmp_path / step["file"]

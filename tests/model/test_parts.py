@@ -89,17 +89,21 @@ def test_training_statistics_reach_every_encoder_and_head():
     assert model.output_scale.offset.tolist() == [3.0]
 
 
-def zero_hidden(*names):
-    """Encoders whose hidden vectors are known: the features themselves."""
+class First(nn.Module):
+    """An encoder whose hidden vector is the first step itself."""
 
-    class Known(nn.ModuleDict):
-        hidden_dim = 2
+    def forward(self, features):
+        return features.values[:, 0]
 
-    class Identity(nn.Module):
-        def forward(self, features):
-            return features.values[:, 0]
 
-    return Known({name: Identity() for name in names})
+def known_encoders(*names):
+    given = dict.fromkeys(names, True)
+    encoders = Encoders(
+        dict.fromkeys(names, 2), given, hidden_dim=2, kinds=dict.fromkeys(names, "statistics"), dropout=0.0
+    )
+    for name in names:
+        encoders[name] = First()
+    return encoders
 
 
 def known_batch(**hidden):
@@ -108,14 +112,14 @@ def known_batch(**hidden):
 
 
 def test_late_fusion_is_the_sum_of_its_heads():
-    model = LateFusion(zero_hidden("a", "b"), num_outputs=1, dropout=0.0)
+    model = LateFusion(known_encoders("a", "b"), num_outputs=1, dropout=0.0)
     first, second = ([0.3, -1.0], [2.0, 0.5])
     expected = model.heads[0](torch.tensor([first])) + model.heads[1](torch.tensor([second]))
     assert torch.allclose(model(known_batch(a=first, b=second)).output, expected)
 
 
 def test_tensor_fusion_sees_every_product_of_entries_and_ones():
-    model = TensorFusion(zero_hidden("a", "b"), num_outputs=1, factor_dim=2, dropout=0.0)
+    model = TensorFusion(known_encoders("a", "b"), num_outputs=1, factor_dim=2, dropout=0.0)
     for projection in model.projections:
         nn.init.eye_(projection.weight)
         nn.init.zeros_(projection.bias)
@@ -126,7 +130,7 @@ def test_tensor_fusion_sees_every_product_of_entries_and_ones():
 
 
 def test_low_rank_fusion_is_the_sum_of_products_of_factors():
-    model = LowRankFusion(zero_hidden("a", "b"), num_outputs=1, rank=2, dropout=0.0)
+    model = LowRankFusion(known_encoders("a", "b"), num_outputs=1, rank=2, dropout=0.0)
     seen = []
     model.head.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
     model(known_batch(a=[2.0, 3.0], b=[5.0, 7.0]))

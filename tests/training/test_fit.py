@@ -7,7 +7,7 @@ import typing
 
 import pytest
 import torch
-from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from qinn.data.batching import BatchLoader
 from qinn.data.splits import Development, fixed_fold
@@ -147,7 +147,7 @@ def test_gradients_are_clipped_to_the_norm_and_zero_means_no_clipping(
         ]
         norms.append(float(torch.stack([gradient.norm() for gradient in gradients]).norm()))
 
-    handle = register_optimizer_step_pre_hook(record)
+    handle = register_optimizer_step_post_hook(record)
     try:
         options = dataclasses.replace(OPTIONS, max_epochs=1, gradient_clip=clip)
         fit(make_model(), development, task=SCORE, options=options, folder=tmp_path, seed=0)

@@ -27,10 +27,11 @@ for command in (train, evaluate, predict, explain, compare, report, info):
     app.command()(command)
 
 
-def _show_version(wanted: bool) -> None:
+def _show_version(wanted: bool) -> bool:
     if wanted:
         typer.echo(f"qinn {__version__}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()
@@ -49,9 +50,11 @@ def main() -> None:
     except QinnError as error:
         print_error(str(error))
         sys.exit(2)
-    except KeyboardInterrupt:
-        print_error("interrupted; repeat the command to continue where it stopped.")
-        sys.exit(130)
+    except SystemExit as end:
+        # What typer makes of an interruption from the keyboard.
+        if end.code == 130:
+            print_error("interrupted; repeat the command to continue where it stopped.")
+        raise
     except OSError as error:
         print_error(f"{error.filename or 'a file'}: {error.strerror or error}.")
         sys.exit(2)

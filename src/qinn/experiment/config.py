@@ -320,8 +320,11 @@ def _parse_model(label: str, value: Any) -> BaseModel:
 
 
 def _explain(error: ValidationError, model: type[BaseModel] = ExperimentConfig) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
+    errors = error.errors()
+    # Of the alternatives of one key, the one of the right type says more than those of another.
+    alternatives = [one for one in errors if one["loc"][:1] == errors[0]["loc"][:1]]
+    first = next((one for one in alternatives if not one["type"].endswith("_type")), errors[0])
+    where = ".".join(str(part) for part in first["loc"] if not _is_alternative(part))
     if first["type"] == "extra_forbidden":
         known = _known_keys(model, first["loc"][:-1])
         return (
@@ -331,6 +334,11 @@ def _explain(error: ValidationError, model: type[BaseModel] = ExperimentConfig) 
     given = first.get("input")
     shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
     return f"{f'key `{where}`: ' if where and first['type'] != 'value_error' else ''}{message}{shown}."
+
+
+def _is_alternative(part: int | str) -> bool:
+    """Tell whether a part of a location is no key, but pydantic's name for one of several possible types."""
+    return isinstance(part, str) and ("[" in part or part.startswith("constrained-"))
 
 
 def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

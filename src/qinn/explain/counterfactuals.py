@@ -5,7 +5,6 @@ from torch import Tensor, nn
 
 from qinn.model.fusion import QuantumFusion
 from qinn.model.network import QiNN
-from qinn.quantum import NoEvolution
 from qinn.records import Batch
 
 
@@ -30,7 +29,9 @@ def counterfactual_outputs(model: nn.Module, batch: Batch) -> dict[str, Float[Te
             outputs["no jumps"] = model.readout(removed).output
         removed = model.fusion(states, lindbladian=lindbladian.without_hamiltonian())
         outputs["no hamiltonian"] = model.readout(removed).output
-        removed = model.fusion(states, evolution=NoEvolution())
+        # The same evolution without generators, so that trajectories of absent modalities stay what they are.
+        still = lindbladian.without_jumps().without_hamiltonian()
+        removed = model.fusion(states, lindbladian=still)
         outputs["no evolution"] = model.readout(removed).output
     encoders = getattr(model, "encoders", {})
     if len(encoders) > 1:

@@ -152,6 +152,7 @@ def read_run(path: Path, *, include_text: bool = False) -> RunResult:
         spread = outputs_of(columns, "spread_")
         config = _read_yaml(folder.config_file)
         metrics = read_json(folder.metrics_file)
+        groups = groups_of(columns)
         return RunResult(
             path=path,
             summary=summary,
@@ -166,7 +167,7 @@ def read_run(path: Path, *, include_text: bool = False) -> RunResult:
             num_resamples=int(config["evaluation"]["num_resamples"]),
             task=task,
             ids=tuple(table.column("id").to_pylist()),
-            groups=groups_of(columns),
+            groups=None if groups is None else groups.tolist(),
             labels=labels_of(columns, task),
             outputs=outputs_of(columns),
             spread=None if np.isnan(spread).any() else spread,
