@@ -44,15 +44,15 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Recompute a run's predictions from its weights and state every metric with its interval."""
-    from qinn.evaluation.conventions import METRICS
     from qinn.experiment.evaluation import evaluate_run
 
     result = evaluate_run(run, split=split, store=store)
     if as_json:
         print_json(result)
         return
-    labels = {name: metric.label for name, metric in METRICS.items()}
-    console.print(metric_table(f"{run} on {result['samples']} {split} samples", result["metrics"], labels))
+    console.print(
+        metric_table(f"{run} on {result['samples']} {split} samples", result["metrics"], result["labels"])
+    )
     if result["largest_difference"] is not None:
         note(f"largest difference from the stored predictions: {result['largest_difference']:.1e}")
 
@@ -203,14 +203,15 @@ def demo(
 
 
 def _show_run(finished: Any, as_json: bool) -> None:
-    from qinn.evaluation.conventions import METRICS
+    from qinn.evaluation.conventions import metrics_of
+    from qinn.experiment.comparison import task_of
     from qinn.experiment.folder import read_json
 
     summary, metrics = finished.summary(), read_json(finished.metrics_file)
     if as_json:
         print_json({"run": str(finished.path), "summary": summary, "metrics": metrics})
         return
-    labels = {name: metric.label for name, metric in METRICS.items()}
+    labels = {name: metric.label for name, metric in metrics_of(task_of(summary)).items()}
     console.print(
         metric_table(
             f"{summary['label']}, seed {summary['seed']}, {summary['num_parameters']:,} parameters: test",

@@ -10,7 +10,7 @@ import numpy as np
 
 from qinn.data.store import Store
 from qinn.errors import CheckpointError, DataError
-from qinn.evaluation.conventions import METRICS
+from qinn.evaluation.conventions import metrics_of
 from qinn.evaluation.statistics import bootstrap_intervals, holm_correction, paired_test, summarize_seeds
 from qinn.experiment import provenance
 from qinn.experiment.config import ExperimentConfig, parse_config, slug
@@ -225,7 +225,7 @@ def markdown_table(content: dict[str, Any]) -> str:
         f"{' over groups' if content['num_groups'] else ''}]; * differs from `{content['reference']}` "
         "(paired permutation test, p < 0.05 after Holm's correction).",
         "",
-        *(f"- {name}: {METRICS[name].label}" for name in names),
+        *(f"- {name}: {metrics_of(task)[name].label}" for name in names),
     ]
     return "\n".join(lines) + "\n"
 

@@ -26,7 +26,10 @@ def build_head(
     head: nn.Module = nn.Linear(input_dim, num_outputs)
     if kind == "mlp":
         head = nn.Sequential(
-            nn.Linear(input_dim, hidden_dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden_dim, num_outputs)
+            nn.Linear(input_dim, hidden_dim),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden_dim, num_outputs),
         )
     return nn.Sequential(nn.Dropout(input_dropout), head) if input_dropout else head
 
