@@ -14,6 +14,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist works
 
 # torch first and pinned: resolved together with the rest it would bring its multi-gigabyte GPU build.
 $(BIN)/qinn: pyproject.toml constraints.txt
+	@echo "Setting up $(VENV); the first time this takes some minutes."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
