@@ -54,7 +54,7 @@ class RunResult:
     num_resamples: int
     task: Task
     ids: tuple[str, ...]
-    groups: np.ndarray | None
+    groups: list[str] | None
     labels: Shaped[np.ndarray, "sample"]
     outputs: Float[np.ndarray, "sample output"]
     spread: Float[np.ndarray, "sample output"] | None
