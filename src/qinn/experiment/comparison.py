@@ -223,7 +223,8 @@ def markdown_table(content: dict[str, Any]) -> str:
     lines += [
         "",
         f"Test split, {content['num_test']} samples{groups}; mean ± sd over {seeds} seeds "
-        f"[{content['level']:.0%} bootstrap interval{' over groups' if content['num_groups'] else ''}]; * differs from `{content['reference']}` "
+        f"[{content['level']:.0%} bootstrap interval{' over groups' if content['num_groups'] else ''}]; "
+        f"* differs from `{content['reference']}` "
         "(paired permutation test, p < 0.05 after Holm's correction).",
         "",
         *(f"- {name}: {metrics_of(task)[name].label}" for name in names),
