@@ -229,7 +229,7 @@ def _show_comparison(content: dict[str, Any], folder: Path, as_json: bool) -> No
         print_json(content)
         return
     names = shown_metrics(task_of(content))
-    table = Table(title=f"{content['name']}: test, mean ± sd over seeds [95 % interval]")
+    table = Table(title=f"{content['name']}: test, mean ± sd over seeds [{content['level']:.0%} interval]")
     table.add_column("model")
     table.add_column("parameters", justify="right")
     for name in names[:4]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -142,7 +142,7 @@ def _build(
             outcome_dropout=config.outcome_dropout,
         )
     options = config.model_dump(exclude={"kind", "hidden_dim", "parameter_budget"})
-    baseline: Callable[..., nn.Module] = BASELINES[config.kind]
+    baseline = cast("Callable[..., nn.Module]", BASELINES[config.kind])
     return baseline(encoders, num_outputs=num_outputs, dropout=encoder.dropout, **options)
 
 

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning
 import torch
@@ -20,11 +20,9 @@ from torch import nn
 from qinn.data.batching import BatchLoader
 from qinn.data.splits import Development
 from qinn.errors import ArgumentError, CheckpointError
-from qinn.evaluation.conventions import metrics_of
 from qinn.model.standardization import set_training_statistics
 from qinn.records import Task
 from qinn.training.module import TrainingModule
-from qinn.training.objective import check_loss
 from qinn.training.options import FitOptions
 
 
@@ -120,7 +118,7 @@ def fit(
         CheckpointError: If the checkpoint to resume from is damaged or belongs to another model.
     """
     started = time.perf_counter()
-    monitor, mode = check_options(options, task)
+    monitor, mode = options.selection(task)
     train = development.train
     statistics = {
         name: (torch.as_tensor(value.mean).float(), torch.as_tensor(value.sd).float())
@@ -203,30 +201,6 @@ def fit(
         seconds=time.perf_counter() - started,
         history=history.rows,
     )
-
-
-def check_options(options: FitOptions, task: Task) -> tuple[str, Literal["min", "max"]]:
-    """Refuse options that do not fit a task, before anything is written.
-
-    Returns:
-        Name of the validation value that selects the epoch, and which way is better.
-
-    Raises:
-        ArgumentError: If the loss or the monitor belongs to another task.
-
-    Example:
-        >>> check_options(FitOptions(monitor="corr"), Task("regression", -3.0, 3.0, "mosi"))
-        ('valid_corr', 'max')
-    """
-    check_loss(options.resolved_loss(task), task)
-    if options.monitor == "loss":
-        return "valid_loss", "min"
-    known = metrics_of(task)
-    if options.monitor not in known:
-        raise ArgumentError(
-            f"Argument `monitor` must be `loss` or one of {list(known)}, but it is `{options.monitor}`."
-        )
-    return f"valid_{options.monitor}", "max" if known[options.monitor].direction == "higher" else "min"
 
 
 def _diverged(reason: str, options: FitOptions) -> ArgumentError:

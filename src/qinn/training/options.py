@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from qinn.errors import ArgumentError
+from qinn.evaluation.conventions import metrics_of
 from qinn.records import Task
-from qinn.training.objective import LossKind
+from qinn.training.objective import LossKind, check_loss
 
 
 @dataclass(frozen=True)
@@ -44,3 +46,23 @@ class FitOptions:
         if self.loss is not None:
             return self.loss
         return "l1" if task.kind == "regression" else "cross_entropy"
+
+    def selection(self, task: Task) -> tuple[str, Literal["min", "max"]]:
+        """Return the validation value that selects the epoch and which way is better.
+
+        Raises:
+            ArgumentError: If the loss or the monitor belongs to another task.
+
+        Example:
+            >>> FitOptions(monitor="corr").selection(Task("regression", -3.0, 3.0, "mosi"))
+            ('valid_corr', 'max')
+        """
+        check_loss(self.resolved_loss(task), task)
+        if self.monitor == "loss":
+            return "valid_loss", "min"
+        known = metrics_of(task)
+        if self.monitor not in known:
+            raise ArgumentError(
+                f"Argument `monitor` must be `loss` or one of {list(known)}, but it is `{self.monitor}`."
+            )
+        return f"valid_{self.monitor}", "max" if known[self.monitor].direction == "higher" else "min"
