@@ -93,7 +93,6 @@ def fit(
     folder: Path,
     seed: int,
     progress: bool = False,
-    accelerator: str = "cpu",
 ) -> FitResult:
     """Train a model on the training split and leave it with the weights that the validation split selects.
 
@@ -108,7 +107,6 @@ def fit(
         folder: Where checkpoints, history and logs go.
         seed: Seed of the sample order, dropout and trajectories.
         progress: Whether to show a progress bar.
-        accelerator: Lightning accelerator, for example ``"cpu"`` or ``"gpu"``.
 
     Returns:
         The history and the selected epoch.
@@ -155,7 +153,7 @@ def fit(
         warnings.filterwarnings("ignore", message="Detected pickle protocol")
         warnings.filterwarnings("ignore", message=r".*(lr_scheduler|LeafSpec|isinstance\(treespec).*")
         trainer = lightning.Trainer(
-            accelerator=accelerator,
+            accelerator=options.accelerator,
             devices=1,
             max_epochs=options.max_epochs,
             gradient_clip_val=options.gradient_clip or None,
@@ -192,6 +190,7 @@ def fit(
         raise _diverged(f"the validation value `{monitor}` was never finite", options)
     selected = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     module.load_state_dict(selected["state_dict"])
+    model.cpu()
     _write_history(folder / "history.csv", history.rows)
     return FitResult(
         epochs=len(history.rows),

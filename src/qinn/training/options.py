@@ -26,6 +26,7 @@ class FitOptions:
         monitor: What selects the epoch on the validation split: ``"loss"`` or a metric's name.
         deterministic: Refuse operations without a deterministic implementation.
         tensorboard: Whether to write TensorBoard logs beside the CSV history.
+        accelerator: Where to train: ``"cpu"``, ``"gpu"`` or ``"auto"``; the trained model comes back to the CPU.
     """
 
     max_epochs: int = 40
@@ -40,6 +41,7 @@ class FitOptions:
     monitor: str = "loss"
     deterministic: bool = True
     tensorboard: bool = True
+    accelerator: Literal["cpu", "gpu", "auto"] = "cpu"
 
     def resolved_loss(self, task: Task) -> LossKind:
         """Return the loss for the task."""
