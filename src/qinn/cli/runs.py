@@ -199,6 +199,11 @@ def demo(
     for name, value in content["known"].items():
         table.add_row(name, f"{value:.4f}")
     console.print(table)
+    reached, best = content["reached"]["QiNN-QJ"], content["known"]["best possible (Bayes)"]
+    console.print(
+        f"QiNN-QJ reached {reached:.4f}, {reached / best - 1:.0%} above the best possible; "
+        f"late fusion {content['reached']['late fusion']:.4f}."
+    )
     console.print(f"report: {page}", soft_wrap=True)
 
 
@@ -228,15 +233,16 @@ def _show_comparison(content: dict[str, Any], folder: Path, as_json: bool) -> No
     if as_json:
         print_json(content)
         return
-    names = shown_metrics(task_of(content))
+    # Narrow terminals get fewer metrics, rather than cells broken in pieces; table.md has them all.
+    names = shown_metrics(task_of(content))[: 4 if console.width >= 140 else 2]
     table = Table(title=f"{content['name']}: test, mean ± sd over seeds [{content['level']:.0%} interval]")
     table.add_column("model")
     table.add_column("parameters", justify="right")
-    for name in names[:4]:
+    for name in names:
         table.add_column(name, justify="right")
     for label, entry in content["models"].items():
         tests = content["paired"].get(label, {})
-        cells = [format_cell(entry["metrics"][name], tests.get(name)) for name in names[:4]]
+        cells = [format_cell(entry["metrics"][name], tests.get(name)) for name in names]
         table.add_row(label, f"{entry['num_parameters']:,}", *cells)
     console.print(table)
     console.print(
