@@ -44,15 +44,15 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Recompute a run's predictions from its weights and state every metric with its interval."""
-    from qinn.evaluation.conventions import METRICS
     from qinn.experiment.evaluation import evaluate_run
 
     result = evaluate_run(run, split=split, store=store)
     if as_json:
         print_json(result)
         return
-    labels = {name: metric.label for name, metric in METRICS.items()}
-    console.print(metric_table(f"{run} on {result['samples']} {split} samples", result["metrics"], labels))
+    console.print(
+        metric_table(f"{run} on {result['samples']} {split} samples", result["metrics"], result["labels"])
+    )
     if result["largest_difference"] is not None:
         note(f"largest difference from the stored predictions: {result['largest_difference']:.1e}")
 
@@ -199,18 +199,24 @@ def demo(
     for name, value in content["known"].items():
         table.add_row(name, f"{value:.4f}")
     console.print(table)
+    reached, best = content["reached"]["QiNN-QJ"], content["known"]["best possible (Bayes)"]
+    console.print(
+        f"QiNN-QJ reached {reached:.4f}, {reached / best - 1:.0%} above the best possible; "
+        f"late fusion {content['reached']['late fusion']:.4f}."
+    )
     console.print(f"report: {page}", soft_wrap=True)
 
 
 def _show_run(finished: Any, as_json: bool) -> None:
-    from qinn.evaluation.conventions import METRICS
+    from qinn.evaluation.conventions import metrics_of
+    from qinn.experiment.comparison import task_of
     from qinn.experiment.folder import read_json
 
     summary, metrics = finished.summary(), read_json(finished.metrics_file)
     if as_json:
         print_json({"run": str(finished.path), "summary": summary, "metrics": metrics})
         return
-    labels = {name: metric.label for name, metric in METRICS.items()}
+    labels = {name: metric.label for name, metric in metrics_of(task_of(summary)).items()}
     console.print(
         metric_table(
             f"{summary['label']}, seed {summary['seed']}, {summary['num_parameters']:,} parameters: test",
@@ -227,15 +233,16 @@ def _show_comparison(content: dict[str, Any], folder: Path, as_json: bool) -> No
     if as_json:
         print_json(content)
         return
-    names = shown_metrics(task_of(content))
-    table = Table(title=f"{content['name']}: test, mean ± sd over seeds [95 % interval]")
+    # Narrow terminals get fewer metrics, rather than cells broken in pieces; table.md has them all.
+    names = shown_metrics(task_of(content))[: 4 if console.width >= 140 else 2]
+    table = Table(title=f"{content['name']}: test, mean ± sd over seeds [{content['level']:.0%} interval]")
     table.add_column("model")
     table.add_column("parameters", justify="right")
-    for name in names[:4]:
+    for name in names:
         table.add_column(name, justify="right")
     for label, entry in content["models"].items():
         tests = content["paired"].get(label, {})
-        cells = [format_cell(entry["metrics"][name], tests.get(name)) for name in names[:4]]
+        cells = [format_cell(entry["metrics"][name], tests.get(name)) for name in names]
         table.add_row(label, f"{entry['num_parameters']:,}", *cells)
     console.print(table)
     console.print(

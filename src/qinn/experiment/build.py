@@ -1,8 +1,8 @@
 """The one place that turns configuration into objects."""
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -142,7 +142,8 @@ def _build(
             outcome_dropout=config.outcome_dropout,
         )
     options = config.model_dump(exclude={"kind", "hidden_dim", "parameter_budget"})
-    return BASELINES[config.kind](encoders, num_outputs=num_outputs, dropout=encoder.dropout, **options)
+    baseline = cast("Callable[..., nn.Module]", BASELINES[config.kind])
+    return baseline(encoders, num_outputs=num_outputs, dropout=encoder.dropout, **options)
 
 
 def _encoder_kinds(encoder: EncoderConfig, modalities: Mapping[str, int]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from qinn.data.store import Store
 from qinn.errors import CheckpointError, DataError
-from qinn.evaluation.conventions import METRICS
+from qinn.evaluation.conventions import metrics_of
 from qinn.evaluation.statistics import bootstrap_intervals, holm_correction, paired_test, summarize_seeds
 from qinn.experiment import provenance
 from qinn.experiment.config import ExperimentConfig, parse_config, slug
@@ -157,6 +157,7 @@ def summarize(config: ExperimentConfig, folder: Path) -> dict[str, Any]:
         "name": config.name,
         "reference": reference,
         "data": RunFolder(run_path(folder, reference, config.seeds[0])).summary()["data"],
+        "level": config.evaluation.level,
         "num_test": len(labels),
         "num_groups": None if groups is None else len(np.unique(groups)),
         "models": models,
@@ -221,11 +222,12 @@ def markdown_table(content: dict[str, Any]) -> str:
     groups = f", {content['num_groups']} groups" if content["num_groups"] else ""
     lines += [
         "",
-        f"Test split, {content['num_test']} samples{groups}; mean ± sd over {seeds} seeds [95 % bootstrap interval"
-        f"{' over groups' if content['num_groups'] else ''}]; * differs from `{content['reference']}` "
+        f"Test split, {content['num_test']} samples{groups}; mean ± sd over {seeds} seeds "
+        f"[{content['level']:.0%} bootstrap interval{' over groups' if content['num_groups'] else ''}]; "
+        f"* differs from `{content['reference']}` "
         "(paired permutation test, p < 0.05 after Holm's correction).",
         "",
-        *(f"- {name}: {METRICS[name].label}" for name in names),
+        *(f"- {name}: {metrics_of(task)[name].label}" for name in names),
     ]
     return "\n".join(lines) + "\n"
 

@@ -170,6 +170,7 @@ class TrainingConfig(_Strict):
     monitor: str = "loss"
     deterministic: bool = True
     tensorboard: bool = True
+    accelerator: Literal["cpu", "gpu", "auto"] = "cpu"
 
     def options(self) -> FitOptions:
         """Return the options for `qinn.training.fit.fit`."""

@@ -21,7 +21,6 @@ def describe(path: Path | None) -> dict[str, Any]:
             **provenance.versions(),
             "commit": provenance.commit(),
             "machine": provenance.machine(),
-            "text encoders": _text_encoders(),
         }
     if (path / COMPARISON_FILE).is_file():
         content = read_comparison(path)
@@ -52,9 +51,3 @@ def describe(path: Path | None) -> dict[str, Any]:
     if RunFolder(path).config_file.is_file() or RunFolder(path).is_complete:
         return {"kind": "run", **RunFolder(path).summary()}
     raise CheckpointError(f"`{path}` is neither a run, a comparison nor a store; check the path.")
-
-
-def _text_encoders() -> list[str]:
-    from qinn.features.text import available_tiers
-
-    return available_tiers()

@@ -10,6 +10,7 @@ from scipy.special import softmax
 
 from qinn.data.store import Store
 from qinn.errors import ArgumentError, ConfigError
+from qinn.evaluation.conventions import metrics_of
 from qinn.evaluation.predict import PredictionTable, predict
 from qinn.evaluation.statistics import bootstrap_intervals
 from qinn.experiment.build import build_folds
@@ -34,8 +35,8 @@ def evaluate_run(
         store: Another store.
 
     Returns:
-        ``split``, ``samples``, ``metrics`` and, for the run's own test samples, ``largest_difference`` from
-        the predictions that the run stored.
+        ``split``, ``samples``, ``metrics``, ``labels`` (each metric's full wording) and, for the run's own
+        test samples, ``largest_difference`` from the predictions that the run stored.
 
     Raises:
         ConfigError: If the split does not exist.
@@ -84,6 +85,7 @@ def evaluate_run(
         "split": split,
         "samples": int(sum(len(part) for part in labels)),
         "metrics": {name: interval.to_dict() for name, interval in intervals.items()},
+        "labels": {name: metric.label for name, metric in metrics_of(predictor.task).items()},
         "largest_difference": difference,
     }
 

@@ -19,7 +19,7 @@ VERSION = 1
 _REQUIRED = ("label", "model", "seed", "num_parameters", "data", "folds", "versions", "seconds")
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file under another name and rename it when it is complete.
 
     Raises:
@@ -49,12 +49,12 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 def write_json(path: Path, content: object) -> None:
     """Write JSON atomically; NaN is refused, since no JSON reader need accept it."""
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomically(path, lambda target: target.write_text(text, encoding="utf-8") and None)
+    write_atomically(path, lambda target: target.write_text(text, encoding="utf-8"))
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
-    write_atomically(path, lambda target: target.write_text(text, encoding="utf-8") and None)
+    write_atomically(path, lambda target: target.write_text(text, encoding="utf-8"))
 
 
 def write_table(path: Path, columns: Mapping[str, Any]) -> None:

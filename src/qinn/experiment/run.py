@@ -22,7 +22,7 @@ from qinn.evaluation.predict import PredictionTable, predict
 from qinn.evaluation.statistics import bootstrap_intervals
 from qinn.experiment import provenance
 from qinn.experiment.build import build_folds, build_model
-from qinn.experiment.config import ExperimentConfig
+from qinn.experiment.config import ExperimentConfig, read_config
 from qinn.experiment.explanation import column_means, write_explanation
 from qinn.experiment.folder import (
     FORMAT,
@@ -39,7 +39,6 @@ from qinn.explain.explanation import explain
 from qinn.model.baselines import count_parameters
 from qinn.model.network import QiNN
 from qinn.records import Task
-from qinn.training.fit import check_options, fit
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +84,7 @@ def run(
         return target
     torch.set_flush_denormal(True)
     torch.set_num_threads(config.threads)
-    check_options(config.training.options(), store.task)
+    config.training.options().selection(store.task)  # refuses options that do not fit the task
     (label, model_config), seed = next(iter(config.models.items())), config.seeds[0]
     folds = build_folds(store, config.data, seed=seed)
     first = folds[0].development.train
@@ -145,7 +144,7 @@ def run(
 def _check_place(target: RunFolder, config: ExperimentConfig) -> None:
     """Make sure that the folder is free, or holds a run of the same configuration."""
     if target.config_file.is_file():
-        if target.config_file.read_text(encoding="utf-8") != config_text(config):
+        if read_config(target.config_file) != config:
             raise CheckpointError(
                 f"`{target.path}` holds a run of another configuration; choose another folder or delete it."
             )
@@ -193,6 +192,8 @@ def _run_fold(
                 f"`{folder}` was trained on other data than the store holds now; choose another run folder."
             )
         return
+    from qinn.training.fit import fit  # takes seconds to import, and a complete run needs it not
+
     model = _build(config, model_config, fold.development.train, store, seed)
     result = fit(
         model,

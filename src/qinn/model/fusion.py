@@ -45,9 +45,9 @@ class AmplitudePhase(nn.Module):
         self.amplitude = nn.Linear(hidden_dim, state_dim)
         self.phase = nn.Linear(hidden_dim, state_dim)
         with torch.no_grad():
-            self.amplitude.bias[0] += self._LEAN
-            self.phase.weight *= self._PHASE
-            self.phase.bias *= self._PHASE
+            self.amplitude.bias[0].add_(self._LEAN)
+            self.phase.weight.mul_(self._PHASE)
+            self.phase.bias.mul_(self._PHASE)
 
     def forward(self, hidden: Float[Tensor, "batch hidden"]) -> Complex[Tensor, "batch state"]:
         """Return unit kets."""

@@ -23,16 +23,15 @@ def build_head(
     input_dropout: float = 0.0,
 ) -> nn.Module:
     """Return a linear map, or one hidden layer with GELU and dropout; its input may be dropped out too."""
-    if kind == "linear":
-        layers: list[nn.Module] = [nn.Linear(input_dim, num_outputs)]
-    else:
-        layers = [
+    head: nn.Module = nn.Linear(input_dim, num_outputs)
+    if kind == "mlp":
+        head = nn.Sequential(
             nn.Linear(input_dim, hidden_dim),
             nn.GELU(),
             nn.Dropout(dropout),
             nn.Linear(hidden_dim, num_outputs),
-        ]
-    return nn.Sequential(nn.Dropout(input_dropout), *layers)
+        )
+    return nn.Sequential(nn.Dropout(input_dropout), head) if input_dropout else head
 
 
 class MeasurementReadout(nn.Module):

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning
 import torch
@@ -20,11 +20,9 @@ from torch import nn
 from qinn.data.batching import BatchLoader
 from qinn.data.splits import Development
 from qinn.errors import ArgumentError, CheckpointError
-from qinn.evaluation.conventions import metrics_of
 from qinn.model.standardization import set_training_statistics
 from qinn.records import Task
 from qinn.training.module import TrainingModule
-from qinn.training.objective import check_loss
 from qinn.training.options import FitOptions
 
 
@@ -95,7 +93,6 @@ def fit(
     folder: Path,
     seed: int,
     progress: bool = False,
-    accelerator: str = "cpu",
 ) -> FitResult:
     """Train a model on the training split and leave it with the weights that the validation split selects.
 
@@ -110,7 +107,6 @@ def fit(
         folder: Where checkpoints, history and logs go.
         seed: Seed of the sample order, dropout and trajectories.
         progress: Whether to show a progress bar.
-        accelerator: Lightning accelerator, for example ``"cpu"`` or ``"gpu"``.
 
     Returns:
         The history and the selected epoch.
@@ -120,7 +116,7 @@ def fit(
         CheckpointError: If the checkpoint to resume from is damaged or belongs to another model.
     """
     started = time.perf_counter()
-    monitor, mode = check_options(options, task)
+    monitor, mode = options.selection(task)
     train = development.train
     statistics = {
         name: (torch.as_tensor(value.mean).float(), torch.as_tensor(value.sd).float())
@@ -157,7 +153,7 @@ def fit(
         warnings.filterwarnings("ignore", message="Detected pickle protocol")
         warnings.filterwarnings("ignore", message=r".*(lr_scheduler|LeafSpec|isinstance\(treespec).*")
         trainer = lightning.Trainer(
-            accelerator=accelerator,
+            accelerator=options.accelerator,
             devices=1,
             max_epochs=options.max_epochs,
             gradient_clip_val=options.gradient_clip or None,
@@ -177,7 +173,7 @@ def fit(
                 ckpt_path=resume if resume.is_file() else None,
                 weights_only=True,
             )
-        except (ArgumentError, torch.linalg.LinAlgError) as error:
+        except (ArgumentError, torch.linalg.LinAlgError) as error:  # pyright: ignore[reportPrivateImportUsage]
             # The model could compute at the start; what it computes now is beyond floating point.
             if trainer.global_step == 0:
                 raise
@@ -194,6 +190,7 @@ def fit(
         raise _diverged(f"the validation value `{monitor}` was never finite", options)
     selected = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     module.load_state_dict(selected["state_dict"])
+    model.cpu()
     _write_history(folder / "history.csv", history.rows)
     return FitResult(
         epochs=len(history.rows),
@@ -203,30 +200,6 @@ def fit(
         seconds=time.perf_counter() - started,
         history=history.rows,
     )
-
-
-def check_options(options: FitOptions, task: Task) -> tuple[str, Literal["min", "max"]]:
-    """Refuse options that do not fit a task, before anything is written.
-
-    Returns:
-        Name of the validation value that selects the epoch, and which way is better.
-
-    Raises:
-        ArgumentError: If the loss or the monitor belongs to another task.
-
-    Example:
-        >>> check_options(FitOptions(monitor="corr"), Task("regression", -3.0, 3.0, "mosi"))
-        ('valid_corr', 'max')
-    """
-    check_loss(options.resolved_loss(task), task)
-    if options.monitor == "loss":
-        return "valid_loss", "min"
-    known = metrics_of(task)
-    if options.monitor not in known:
-        raise ArgumentError(
-            f"Argument `monitor` must be `loss` or one of {list(known)}, but it is `{options.monitor}`."
-        )
-    return f"valid_{options.monitor}", "max" if known[options.monitor].direction == "higher" else "min"
 
 
 def _diverged(reason: str, options: FitOptions) -> ArgumentError:

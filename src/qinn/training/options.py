@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from qinn.errors import ArgumentError
+from qinn.evaluation.conventions import metrics_of
 from qinn.records import Task
-from qinn.training.objective import LossKind
+from qinn.training.objective import LossKind, check_loss
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class FitOptions:
         monitor: What selects the epoch on the validation split: ``"loss"`` or a metric's name.
         deterministic: Refuse operations without a deterministic implementation.
         tensorboard: Whether to write TensorBoard logs beside the CSV history.
+        accelerator: Where to train: ``"cpu"``, ``"gpu"`` or ``"auto"``; the trained model comes back to the CPU.
     """
 
     max_epochs: int = 40
@@ -38,9 +41,30 @@ class FitOptions:
     monitor: str = "loss"
     deterministic: bool = True
     tensorboard: bool = True
+    accelerator: Literal["cpu", "gpu", "auto"] = "cpu"
 
     def resolved_loss(self, task: Task) -> LossKind:
         """Return the loss for the task."""
         if self.loss is not None:
             return self.loss
         return "l1" if task.kind == "regression" else "cross_entropy"
+
+    def selection(self, task: Task) -> tuple[str, Literal["min", "max"]]:
+        """Return the validation value that selects the epoch and which way is better.
+
+        Raises:
+            ArgumentError: If the loss or the monitor belongs to another task.
+
+        Example:
+            >>> FitOptions(monitor="corr").selection(Task("regression", -3.0, 3.0, "mosi"))
+            ('valid_corr', 'max')
+        """
+        check_loss(self.resolved_loss(task), task)
+        if self.monitor == "loss":
+            return "valid_loss", "min"
+        known = metrics_of(task)
+        if self.monitor not in known:
+            raise ArgumentError(
+                f"Argument `monitor` must be `loss` or one of {list(known)}, but it is `{self.monitor}`."
+            )
+        return f"valid_{self.monitor}", "max" if known[self.monitor].direction == "higher" else "min"
