@@ -203,7 +203,7 @@ def test_the_demo_prints_its_table_and_the_path_of_the_report(qinn, tmp_path, mo
 
     monkeypatch.setattr(demo, "_SPEC", SyntheticSpec(num_train=20, num_valid=10, num_test=10))
     whole = demo.demo_config(tmp_path / "demo" / "store")
-    few = {label: whole.models[label] for label in ("constant", "text only")}
+    few = {"QiNN-QJ": whole.models["text only"], "late fusion": whole.models["constant"]}
     training = whole.training.model_copy(update={"max_epochs": 1})
     monkeypatch.setattr(
         demo, "demo_config", lambda store: whole.model_copy(update={"models": few, "training": training})
@@ -211,6 +211,7 @@ def test_the_demo_prints_its_table_and_the_path_of_the_report(qinn, tmp_path, mo
     code, out, err = qinn("demo", "--to", tmp_path / "demo", "--workers", "1")
     assert code == 0, err
     assert "best possible (Bayes)" in out
+    assert "above the best possible; late fusion" in " ".join(out.split())
     assert f"report: {tmp_path / 'demo' / 'report.html'}" in out
     code, out, _ = qinn("demo", "--to", tmp_path / "demo", "--workers", "1", "--json")
     assert json.loads(out)["report"] == str(tmp_path / "demo" / "report.html")
@@ -220,7 +221,7 @@ def test_an_interruption_says_how_to_go_on(qinn, config_file, tmp_path, monkeypa
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("qinn.experiment.run.fit", interrupted)
+    monkeypatch.setattr("qinn.training.fit.fit", interrupted)
     code, out, err = qinn("train", config_file, "--to", tmp_path / "run")
     assert (code, out) == (130, "")
     assert err == "error: interrupted; repeat the command to continue where it stopped.\n"

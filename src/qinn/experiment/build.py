@@ -102,7 +102,13 @@ def _width_for_budget(budget: int, count: Any) -> int:
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if count(middle) <= budget else (low, middle)
-    return min((low, high), key=lambda width: abs(count(width) - budget))
+    width = min((low, high), key=lambda width: abs(count(width) - budget))
+    if abs(count(width) - budget) > 0.25 * budget:
+        raise ConfigError(
+            f"Key `parameter_budget` is {budget}, but the nearest that this model can have is {count(width)} "
+            "parameters; choose another budget, or fewer state dimensions, jumps or measurement vectors."
+        )
+    return width
 
 
 def _build(

@@ -84,7 +84,7 @@ class Predictor:
             if name not in store.modalities:
                 raise CheckpointError(
                     f"Run `{self.source}` needs modality `{name}`, but store `{store.name}` has "
-                    f"{list(store.modalities)}; import it, or as an absent modality."
+                    f"{list(store.modalities)}; import the samples with it (absent where a sample lacks it)."
                 )
             found = {"dim": store.modalities[name], "tier": store.tiers[name]}
             for key, value in found.items():

@@ -7,6 +7,7 @@ from torch import Tensor
 from qinn.model.fusion import QuantumFusion
 from qinn.model.network import QiNN
 from qinn.quantum import (
+    ExactChannel,
     PureEnsemble,
     QuantumJumps,
     State,
@@ -72,8 +73,14 @@ def trajectory_entropies(
 
 
 def pairwise_mutual_information(model: QiNN, batch: Batch) -> Float[Tensor, "batch pair"]:
-    """Return the quantum mutual information of each pair of modalities on the averaged state, in bits."""
+    """Return the quantum mutual information of each pair of modalities on the averaged state, in bits.
+
+    The average is the exact one, also for a model that samples trajectories: the mean of a few trajectories has
+    low rank, which makes its parts look more correlated than they are.
+    """
     joint = model.joint(batch)
+    if joint.state.num_trajectories > 1 and isinstance(model.fusion, QuantumFusion):
+        joint = model.fusion(model.states(batch), evolution=ExactChannel())
     density = joint.state.density()
     size = len(joint.dims)
     values = [

