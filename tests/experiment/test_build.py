@@ -37,6 +37,11 @@ def test_the_parameter_count_is_within_five_percent_of_the_budget(kind, budget):
     assert count_parameters(build(config)) == pytest.approx(budget, rel=0.05)
 
 
+def test_a_budget_out_of_reach_is_refused_with_the_nearest_count():
+    with pytest.raises(ConfigError, match="`parameter_budget` is 100, but the nearest"):
+        build({"kind": "qinn", "state_dims": 3, "parameter_budget": 100})
+
+
 def test_an_own_width_overrides_that_of_the_encoder():
     wide, narrow = build({"kind": "concatenation", "hidden_dim": 16}), build({"kind": "concatenation"})
     assert wide.encoders.hidden_dim == 16

@@ -11,6 +11,7 @@ from qinn.explain.counterfactuals import counterfactual_outputs
 from qinn.explain.entanglement import cut_names, trajectory_entropies
 from qinn.explain.explanation import explain, explain_batch
 from qinn.quantum import (
+    ExactChannel,
     HeisenbergState,
     MixedState,
     mutual_information,
@@ -80,11 +81,12 @@ def test_averaged_models_are_unravelled_into_the_same_trajectories_every_time(ev
     assert isinstance(model.joint(BATCH).state, MixedState | HeisenbergState)
 
 
-def test_mutual_information_is_that_of_the_averaged_state():
-    model = build(evolution="exact")
+@pytest.mark.parametrize("evolution", ["exact", "jumps"])
+def test_mutual_information_is_that_of_the_exact_average(evolution):
+    model = build(evolution=evolution)
     explanation = explain_batch(model, BATCH)
     with torch.no_grad():
-        density = model.joint(BATCH).state.density()
+        density = model.fusion(model.states(BATCH), evolution=ExactChannel()).state.density()
     assert explanation.pairs == ("text : audio", "text : vision", "audio : vision")
     for index, (first, second) in enumerate(((0, 1), (0, 2), (1, 2))):
         expected = mutual_information(density, (2, 3, 2), [first], [second])
