@@ -173,14 +173,11 @@ class JointState:
         names: Modality names, in tensor-product order.
         dims: State dimension of each modality.
         state: Pure ensemble of trajectories, density, or Heisenberg pair (see `qinn.quantum.states`).
-        product: Density-free initial product state ⊗_m |ψ_m⟩ (before evolution), for diagnostics; rows with
-            an absent modality are not meaningful there.
     """
 
     names: tuple[str, ...]
     dims: tuple[int, ...]
     state: State
-    product: Complex[Tensor, "batch dim"]
 
 
 @dataclass(frozen=True)

@@ -206,7 +206,7 @@ def test_the_head_sees_scaled_probabilities():
         readout.head.weight.copy_(torch.tensor([[1.0, 10.0]]))
         readout.head.bias.zero_()
     kets = torch.tensor([[[1.0, 0.0], [0.6, 0.8]]]) + 0j
-    prediction = readout(JointState(("a",), (2,), PureEnsemble(kets), kets[:, 0]))
+    prediction = readout(JointState(("a",), (2,), PureEnsemble(kets)))
     # D p − 1 = (1, −1) and (−0.28, 0.28)
     assert prediction.trajectory_output is not None
     assert prediction.trajectory_output.flatten().tolist() == pytest.approx([-9.0, 2.52], abs=1e-5)
@@ -221,7 +221,7 @@ def test_a_head_on_the_average_carries_the_score_function_in_its_output():
     )
     theta = torch.zeros(1, 2, requires_grad=True)
     kets = torch.tensor([[[1.0, 0.0], [0.6, 0.8]]]) + 0j
-    prediction = readout(JointState(("a",), (2,), PureEnsemble(kets, theta - theta.detach()), kets[:, 0]))
+    prediction = readout(JointState(("a",), (2,), PureEnsemble(kets, theta - theta.detach())))
     assert prediction.trajectory_output is None
     prediction.output.sum().backward()
     assert theta.grad is not None

@@ -102,7 +102,7 @@ class QuantumFusion(nn.Module):
         state = self.initial_state(states, evolution)
         if lindbladian is not None:
             state = evolution.evolve(state, lindbladian, time=self.time, steps=self.steps)
-        return JointState(states.names, states.dims, state, product(states.kets))
+        return JointState(states.names, states.dims, state)
 
     def initial_state(self, states: ModalityStates, evolution: Evolution) -> State:
         """Return the separable state before the evolution, with absent factors maximally mixed."""
@@ -166,7 +166,6 @@ class LinearMapFusion(nn.Module):
             torch.where(present[:, None], ket, torch.full_like(ket, ket.shape[-1] ** -0.5))
             for ket, present in zip(states.kets, states.present.unbind(1), strict=True)
         )
-        joint = product(kets)
-        weight = torch.complex(self.weight[0], self.weight[1]).to(joint.dtype)
-        mapped = normalize(joint @ weight.mT)
-        return JointState(states.names, states.dims, PureEnsemble(mapped[:, None]), joint)
+        weight = torch.complex(self.weight[0], self.weight[1]).to(kets[0].dtype)
+        mapped = normalize(product(kets) @ weight.mT)
+        return JointState(states.names, states.dims, PureEnsemble(mapped[:, None]))
