@@ -58,7 +58,7 @@ def test_an_unknown_key_is_refused_and_the_nearest_named(path, nearest):
 
 
 def test_an_unknown_key_like_no_other_lists_the_known_ones():
-    with pytest.raises(ConfigError, match=r"unknown key `training.zzz`; known keys are \['batch_size'"):
+    with pytest.raises(ConfigError, match=r"unknown key `training.zzz`; known keys are \['accelerator', 'batch_size'"):
         parse_config(changed("training.zzz", 1), "file.yaml")
 
 
