@@ -166,7 +166,19 @@ def test_reports_are_one_page(qinn, tiny_run, tmp_path):
     code, _, err = qinn("report", tiny_run, "--to", tmp_path / "page.html")
     assert code == 0
     assert "wrote" in err
-    assert "<html" in (tmp_path / "page.html").read_text().lower()
+    page = (tmp_path / "page.html").read_text()
+    assert "<html" in page.lower()
+    code, _, _ = qinn("report", tiny_run, "--to", tmp_path / "texts.html", "--include-text")
+    assert code == 0
+    closings = (
+        "stay away",
+        "I would not go again",
+        "make of it what you will",
+        "worth a look",
+        "go and see it",
+    )
+    assert any(closing in (tmp_path / "texts.html").read_text() for closing in closings)
+    assert not any(closing in page for closing in closings)
 
 
 def test_information_is_printed_as_json_or_a_table(qinn, tiny_run, tiny_store):

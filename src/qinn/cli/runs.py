@@ -141,11 +141,15 @@ def compare(
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders or comparison folders.")],
     to: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
+    include_text: Annotated[
+        bool,
+        typer.Option("--include-text", help="Show transcripts of explained samples (mind their licence)."),
+    ] = False,
 ) -> None:
     """Write one self-contained HTML page about runs and comparisons."""
     from qinn.report.page import write_report
 
-    write_report(runs, to)
+    write_report(runs, to, include_text=include_text)
     note(f"wrote {to}")
 
 
