@@ -1,11 +1,15 @@
 """Comparisons: every number follows from the predictions on disk."""
 
+import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from qinn.data.store import Store
-from qinn.errors import CheckpointError, DataError
+from qinn.errors import CheckpointError, DataError, QinnError
 from qinn.evaluation.statistics import bootstrap_intervals, holm_correction, paired_test
 from qinn.experiment.comparison import (
     compare,
@@ -135,6 +139,36 @@ def test_two_workers_find_what_one_finds(compared, tiny_store, tmp_path):
             pq.read_table(run_path(where, label, 0) / "predictions.parquet") for where in (tmp_path, folder)
         )
         assert here == there
+
+
+def test_a_folder_with_other_files_is_refused_and_left_alone(config, tmp_path):
+    (tmp_path / "config.yaml").write_text("mine: true\n")
+    with pytest.raises(CheckpointError, match=r"holds `config.yaml`, which is not of this comparison"):
+        compare(config, tmp_path)
+    assert (tmp_path / "config.yaml").read_text() == "mine: true\n"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["config.yaml"]
+
+
+def test_a_comparison_killed_before_its_last_file_is_finished(compared, config, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(compared[0], folder)
+    (folder / "comparison.json").unlink()
+    assert compare(config, folder)["models"].keys() == config.models.keys()
+
+
+def test_a_killed_worker_is_said_in_a_sentence(config, tmp_path, monkeypatch):
+    class KilledPool(ThreadPoolExecutor):
+        def __init__(self, *_, **__):
+            super().__init__(1)
+
+        def submit(self, *_, **__):
+            future = Future()
+            future.set_exception(BrokenProcessPool("a child was killed"))
+            return future
+
+    monkeypatch.setattr("qinn.experiment.comparison.ProcessPoolExecutor", KilledPool)
+    with pytest.raises(QinnError, match="killed from outside"):
+        compare(config, tmp_path / "new", workers=2)
 
 
 def test_an_unfinished_run_is_not_summarised(config, compared, tmp_path):

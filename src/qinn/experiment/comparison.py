@@ -3,13 +3,14 @@
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from qinn.data.store import Store
-from qinn.errors import CheckpointError, DataError
+from qinn.errors import CheckpointError, DataError, QinnError
 from qinn.evaluation.conventions import metrics_of
 from qinn.evaluation.statistics import bootstrap_intervals, holm_correction, paired_test, summarize_seeds
 from qinn.experiment import provenance
@@ -21,6 +22,7 @@ from qinn.records import Task
 FORMAT = "qinn-comparison"
 COMPARISON_FILE = "comparison.json"
 TABLE_FILE = "table.md"
+CONFIG_FILE = "config.yaml"
 
 
 def compare(
@@ -43,8 +45,13 @@ def compare(
 
     Returns:
         The content of ``comparison.json``.
+
+    Raises:
+        CheckpointError: If the folder holds something else.
+        QinnError: If a run fails, or its process is killed.
     """
     folder = Path(folder)
+    _check_place(folder, config)
     jobs = [(label, seed) for seed in config.seeds for label in config.models]
     done = 0
     if workers <= 1:
@@ -68,10 +75,30 @@ def compare(
                     done += 1
                     if on_run is not None:
                         on_run(done, len(jobs), futures[future])
+            except BrokenProcessPool as error:
+                raise QinnError(
+                    "A run's process was killed from outside, perhaps for lack of memory; repeat the command to "
+                    "continue, with fewer workers if it happens again."
+                ) from error
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
     return summarize(config, folder)
+
+
+def _check_place(folder: Path, config: ExperimentConfig) -> None:
+    """Refuse a folder that holds anything but a comparison, finished or interrupted."""
+    if not folder.is_dir() or (folder / COMPARISON_FILE).is_file():
+        return
+    own = {slug(label) for label in config.models}
+    written = folder / CONFIG_FILE
+    if written.is_file() and written.read_text(encoding="utf-8", errors="replace") == config_text(config):
+        own |= {CONFIG_FILE, TABLE_FILE}
+    foreign = {entry.name for entry in folder.iterdir()} - own
+    if foreign:
+        raise CheckpointError(
+            f"Folder `{folder}` holds `{min(foreign)}`, which is not of this comparison; choose another folder."
+        )
 
 
 def run_path(folder: Path, label: str, seed: int) -> Path:
@@ -167,7 +194,7 @@ def summarize(config: ExperimentConfig, folder: Path) -> dict[str, Any]:
         "machine": provenance.machine(),
         "command": provenance.command(),
     }
-    write_text(folder / "config.yaml", config_text(config))
+    write_text(folder / CONFIG_FILE, config_text(config))
     write_text(folder / TABLE_FILE, markdown_table(content))
     write_json(folder / COMPARISON_FILE, content)
     return content
