@@ -228,3 +228,23 @@ def test_a_missing_configuration_is_refused(tmp_path):
         read_config(tmp_path / "none.yaml")
     with pytest.raises(ConfigError, match="Cannot read configuration"):
         read_config(tmp_path)
+
+
+def test_a_model_may_be_trained_in_its_own_way():
+    content = {
+        "data": {"store": "s"},
+        "models": {
+            "a": {"kind": "concatenation", "training": {"weight_decay": 3}},
+            "b": {"kind": "late_fusion"},
+        },
+        "training": {"weight_decay": 1, "max_epochs": 7},
+    }
+    config = parse_config(content, "x")
+    assert config.only("a", 0).training == TrainingConfig(weight_decay=3, max_epochs=7)
+    assert config.only("b", 0).training == TrainingConfig(weight_decay=1, max_epochs=7)
+    assert config.only("a", 0).only("a", 0) == config.only("a", 0)
+    content["models"]["a"]["training"] = {"weight_decy": 3}
+    with pytest.raises(
+        ConfigError, match=r"`training` of model `a`: unknown key `weight_decy` \(did you mean"
+    ):
+        parse_config(content, "x")

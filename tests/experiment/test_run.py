@@ -15,6 +15,7 @@ from qinn.errors import ArgumentError, CheckpointError, ConfigError, DataError, 
 from qinn.evaluation.metrics import metrics
 from qinn.evaluation.statistics import bootstrap_intervals
 from qinn.experiment import provenance
+from qinn.experiment.evaluation import evaluate_run
 from qinn.experiment.folder import RunFolder, read_json
 from qinn.experiment.run import config_text, run
 from qinn.records import Task
@@ -294,3 +295,15 @@ def test_the_same_configuration_gives_the_same_run(tiny_store, tmp_path):
     assert pq.read_table(first.predictions_file) == pq.read_table(second.predictions_file)
     assert read_json(first.metrics_file) == read_json(second.metrics_file)
     assert config_text(config) == first.config_file.read_text()
+
+
+def test_a_refit_changes_the_weights_after_the_validation_samples_were_predicted(tiny_store, tmp_path):
+    plain = run(tiny_config(tiny_store), tmp_path / "plain")
+    again = run(tiny_config(tiny_store, training={**TRAINING, "refit": True}), tmp_path / "refit")
+    valid = [(one.fold(0) / "valid.parquet").read_bytes() for one in (plain, again)]
+    weights = [(one.fold(0) / "weights.safetensors").read_bytes() for one in (plain, again)]
+    assert valid[0] == valid[1]
+    assert weights[0] != weights[1]
+    assert evaluate_run(again.path)["largest_difference"] == 0.0
+    with pytest.raises(ConfigError, match="fitted to its validation samples"):
+        evaluate_run(again.path, split="valid")

@@ -88,14 +88,14 @@ def test_ravdess_emotions_and_sentiments(
         fold_column="fold",
         features=(
             f"audio={source}:audio_lld_seq@lld_offsets",
-            f"egemaps={source}:audio_egemaps88",
+            f"audio={source}:audio_egemaps88",
             f"vision={source}:video_au35",
         ),
     )
     store = import_data(source, tmp_path / "store", options)
     labels = store.table["label"].to_pylist()
     assert [labels.count(index) for index in range(len(counts))] == counts
-    assert store.modalities == {"audio": 25, "egemaps": 88, "vision": 35}
+    assert store.modalities == {"audio": 113, "vision": 35}
     assert lengths(store, "audio").min() > 1
     assert len(set(store.table["group"].to_pylist())) == 24
     folds = dict(zip(store.table["group"].to_pylist(), store.table["fold"].to_pylist(), strict=True))

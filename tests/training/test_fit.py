@@ -16,7 +16,7 @@ from qinn.errors import ArgumentError
 from qinn.evaluation.metrics import metrics
 from qinn.evaluation.predict import predict
 from qinn.records import Task
-from qinn.training.fit import fit
+from qinn.training.fit import fit, refit
 from qinn.training.module import TrainingModule
 from qinn.training.options import FitOptions
 
@@ -170,7 +170,7 @@ def test_a_monitor_that_the_task_has_not_is_refused_and_nothing_is_written(
     monitor, development, make_model, tmp_path
 ):
     options = dataclasses.replace(OPTIONS, monitor=monitor)
-    with pytest.raises(ArgumentError, match=rf"`monitor` must be `loss` or one of .*`{monitor}`"):
+    with pytest.raises(ArgumentError, match=rf"`monitor` must be `loss`, `last` or one of .*`{monitor}`"):
         fit(make_model(), development, task=SCORE, options=options, folder=tmp_path / "fit", seed=0)
     assert not (tmp_path / "fit").exists()
 
@@ -228,3 +228,64 @@ def test_development_samples_lead_to_no_test_sample(tiny_store):
                 subset.batch([position])
             with pytest.raises(ArgumentError, match="must lie between 0 and"):
                 subset.take([position])
+
+
+def test_monitoring_nothing_keeps_the_last_weights(development, make_model, tmp_path):
+    model, other = make_model(kind="concatenation"), make_model(kind="concatenation")
+    options = dataclasses.replace(RESTLESS, monitor="last")
+    result = fit(model, development, task=SCORE, options=options, folder=tmp_path / "a", seed=0)
+    best = fit(other, development, task=SCORE, options=RESTLESS, folder=tmp_path / "b", seed=0)
+    assert (result.best_epoch, result.best_value) == (7, result.history[-1]["valid_loss"])
+    assert result.history == best.history
+    assert best.best_epoch < 7
+    assert valid_values(model, development)["mae"] == pytest.approx(result.best_value, abs=1e-6)
+
+
+def test_nothing_can_stop_early_when_the_last_weights_are_kept(development, make_model, tmp_path):
+    options = dataclasses.replace(OPTIONS, monitor="last", patience=3)
+    with pytest.raises(ArgumentError, match="`patience` must be 0"):
+        fit(make_model(), development, task=SCORE, options=options, folder=tmp_path, seed=0)
+
+
+def test_a_refit_learns_from_training_and_validation_samples(development, make_model, tmp_path):
+    seen = set()
+    model = make_model(kind="concatenation")
+    model.register_forward_pre_hook(
+        lambda module, inputs: seen.update(inputs[0].ids) if module.training else None
+    )
+    arguments = {"task": SCORE, "options": OPTIONS, "seed": 0}
+    refit(model, development, epochs=2, folder=tmp_path, **arguments)
+    assert seen == {*development.train.ids, *development.valid.ids}
+    merged = development.merged.statistics()
+    for name, encoder in model.encoders.items():
+        torch.testing.assert_close(encoder.standardizer.mean, torch.as_tensor(merged[name].mean).float())
+    fresh = make_model(kind="concatenation")
+    refit(fresh, development, epochs=4, folder=tmp_path / "other", **arguments)
+    assert not same_weights(model, fresh)
+
+
+def test_a_cut_refit_ends_with_the_same_weights(development, make_model, tmp_path):
+    class PowerCutError(Exception):
+        pass
+
+    def cut(module, _):
+        steps.append(1)
+        if len(steps) == 5:
+            raise PowerCutError
+
+    arguments = {"task": SCORE, "options": OPTIONS, "epochs": 3, "seed": 0}
+    whole, cut_off, resumed, steps = make_model(), make_model(), make_model(), []
+    refit(whole, development, folder=tmp_path / "a", **arguments)
+    cut_off.register_forward_pre_hook(cut)
+    with pytest.raises(PowerCutError):
+        refit(cut_off, development, folder=tmp_path / "b", **arguments)
+    refit(resumed, development, folder=tmp_path / "b", **arguments)
+    assert same_weights(whole, resumed)
+
+
+def test_a_refit_of_a_model_without_parameters_takes_the_statistics(development, make_model, tmp_path):
+    model = make_model(kind="constant")
+    refit(model, development, task=SCORE, options=OPTIONS, epochs=0, folder=tmp_path, seed=0)
+    assert float(model.output_scale.offset[0]) == pytest.approx(
+        float(development.merged.labels.mean()), abs=1e-6
+    )

@@ -51,6 +51,11 @@ class Development:
                 )
         _check_disjoint(self.train, self.valid, "training", "validation")
 
+    @property
+    def merged(self) -> Subset:
+        """Training and validation samples together, for the fit after everything was chosen."""
+        return self.train.join(self.valid)
+
     def select(self, modalities: Sequence[str]) -> "Development":
         """Return the same samples with some of the modalities, in the given order."""
         return Development(self.train.select(modalities), self.valid.select(modalities))

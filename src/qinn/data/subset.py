@@ -173,6 +173,25 @@ class Subset:
             columns,
         )
 
+    def join(self, other: "Subset") -> "Subset":
+        """Return these samples followed by those of another subset of the same modalities.
+
+        Raises:
+            ArgumentError: If tasks or modalities differ, or only one of the two has labels or groups.
+        """
+        same = self.task == other.task and list(self.dims.items()) == list(other.dims.items())
+        if not same or (self.labels is None) != (other.labels is None):
+            raise ArgumentError(
+                f"Only subsets of the same task and modalities can be joined, but they are {self} and {other}."
+            )
+        labels, groups = None, None
+        if self.labels is not None and other.labels is not None:
+            labels = np.concatenate([self.labels, other.labels])
+        if self.groups is not None or other.groups is not None:
+            groups = np.concatenate([_groups_or_ids(self), _groups_or_ids(other)])
+        columns = {name: _joined(column, other._columns[name]) for name, column in self._columns.items()}
+        return Subset(self.task, self.ids + other.ids, self.texts + other.texts, labels, groups, columns)
+
     def statistics(self) -> dict[str, FeatureStatistics]:
         """Return each modality's mean and standard deviation over this subset's valid steps.
 
@@ -313,6 +332,39 @@ def _column(store: Store, name: str, rows: np.ndarray) -> _Column:
 
 def _narrowed(gather: Gather, rows: np.ndarray) -> Gather:
     return lambda positions: gather(rows[positions])
+
+
+def _groups_or_ids(subset: Subset) -> np.ndarray:
+    if subset.groups is not None:
+        return subset.groups
+    return np.array([f"id:{identifier}" for identifier in subset.ids], dtype=object)
+
+
+def _joined(first: _Column, second: _Column) -> _Column:
+    size = len(first.lengths)
+    lengths = np.concatenate([first.lengths, second.lengths])
+
+    def padded(positions: np.ndarray) -> np.ndarray:
+        early = positions < size
+        longest = max(1, int(lengths[positions].max(initial=0)))
+        values = np.zeros((len(positions), longest, first.dim), dtype=np.float32)
+        for chosen, column, start in ((early, first, 0), (~early, second, size)):
+            if chosen.any():
+                part = column.padded(positions[chosen] - start)
+                values[chosen, : part.shape[1]] = part
+        return values
+
+    def steps(positions: np.ndarray) -> np.ndarray:
+        # Runs of positions of one subset are read together; their order is kept.
+        cuts = np.flatnonzero(np.diff(positions < size)) + 1
+        return np.concatenate(
+            [
+                first.steps(run) if run[0] < size else second.steps(run - size)
+                for run in np.split(positions, cuts)
+            ]
+        )
+
+    return _Column(first.dim, lengths, padded, steps)
 
 
 def _chunks(column: _Column) -> Iterator[Float32[np.ndarray, "step feature"]]:

@@ -146,8 +146,9 @@ def _build(
             per_trajectory=config.per_trajectory,
             dropout=encoder.dropout,
             outcome_dropout=config.outcome_dropout,
+            lean=config.lean,
         )
-    options = config.model_dump(exclude={"kind", "hidden_dim", "parameter_budget"})
+    options = config.model_dump(exclude={"kind", "hidden_dim", "parameter_budget", "training"})
     baseline = cast("Callable[..., nn.Module]", BASELINES[config.kind])
     return baseline(encoders, num_outputs=num_outputs, dropout=encoder.dropout, **options)
 

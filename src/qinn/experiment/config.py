@@ -81,6 +81,9 @@ class _ModelConfig(_Strict):
     parameter_budget: int | None = Field(
         default=None, ge=1, description="Choose the width whose parameter count comes nearest to this"
     )
+    training: dict[str, Any] = Field(
+        default_factory=dict, description="Training options in which this model differs from the experiment's"
+    )
 
     @model_validator(mode="after")
     def _one_width(self) -> "_ModelConfig":
@@ -116,6 +119,9 @@ class QiNNConfig(_ModelConfig):
     head: HeadKind = "mlp"
     outcome_dropout: float = Field(
         default=0.0, ge=0, lt=1, description="Dropout of the measured probabilities before the head"
+    )
+    lean: float = Field(
+        default=2.0, description="Weight of |0⟩ in the modality states before training (see `AmplitudePhase`)"
     )
     per_trajectory: bool = Field(
         default=True, description="Head and loss act on each trajectory instead of the averaged probabilities"
@@ -156,7 +162,7 @@ MODEL_CONFIGS: dict[str, type[BaseModel]] = {
 
 
 class TrainingConfig(_Strict):
-    """How to train; the same for every model of an experiment (see `qinn.training.options.FitOptions`)."""
+    """How to train every model that does not say otherwise (see `qinn.training.options.FitOptions`)."""
 
     max_epochs: int = Field(default=FitOptions.max_epochs, ge=1)
     batch_size: int = Field(default=FitOptions.batch_size, ge=1)
@@ -170,6 +176,10 @@ class TrainingConfig(_Strict):
     monitor: str = "loss"
     deterministic: bool = True
     tensorboard: bool = True
+    refit: bool = Field(
+        default=False,
+        description="After the epochs are chosen, train anew on training and validation samples together",
+    )
     accelerator: Literal["cpu", "gpu", "auto"] = "cpu"
 
     def options(self) -> FitOptions:
@@ -222,6 +232,14 @@ class ExperimentConfig(_Strict):
             raise ValueError(f"`reference` must be one of {list(self.models)}, but it is `{self.reference}`")
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"`seeds` must be distinct, but they are {list(self.seeds)}")
+        for label, model in self.models.items():
+            own = getattr(model, "training", {})
+            try:
+                TrainingConfig.model_validate({**self.training.model_dump(), **own})
+            except ValidationError as error:
+                raise ValueError(
+                    f"`training` of model `{label}`: {_explain(error, TrainingConfig)}"
+                ) from error
         slugs = [slug(label) for label in self.models]
         if "" in slugs or len(set(slugs)) != len(slugs):
             raise ValueError(
@@ -247,7 +265,11 @@ class ExperimentConfig(_Strict):
                 f"The configuration has no model `{label}`{_nearest(label, self.models)}; "
                 f"it has {list(self.models)}."
             )
-        update = {"models": {label: self.models[label]}, "seeds": (seed,), "reference": None}
+        model, training = self.models[label], self.training
+        if own := getattr(model, "training", {}):
+            training = TrainingConfig.model_validate({**training.model_dump(), **own})
+            model = model.model_copy(update={"training": {}})
+        update = {"models": {label: model}, "training": training, "seeds": (seed,), "reference": None}
         return self.model_copy(update=update)
 
 

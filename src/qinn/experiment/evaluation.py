@@ -54,6 +54,11 @@ def evaluate_run(
                 f"Argument `split` must be `test` or `valid` on the run's own data, but it is `{split}`; "
                 "name another store with `--store` for other splits."
             )
+        if split == "valid" and config.training.refit:
+            raise ConfigError(
+                f"The weights of `{target.path}` were fitted to its validation samples as well (`refit`), so they "
+                "cannot be evaluated on them; what was measured before that is in its metrics.json."
+            )
         own = Store.open(config.data.store)
         predictor.subset(own)
         folds = build_folds(own, config.data, seed=config.seeds[0])

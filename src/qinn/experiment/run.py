@@ -192,7 +192,7 @@ def _run_fold(
                 f"`{folder}` was trained on other data than the store holds now; choose another run folder."
             )
         return
-    from qinn.training.fit import fit  # takes seconds to import, and a complete run needs it not
+    from qinn.training.fit import fit, refit  # takes seconds to import, and a complete run needs it not
 
     model = _build(config, model_config, fold.development.train, store, seed)
     result = fit(
@@ -204,10 +204,22 @@ def _run_fold(
         seed=seed,
         progress=progress,
     )
-    write_weights(folder / "weights.safetensors", model.state_dict(), {"data_sha256": store.sha256})
     write_table(
         folder / "valid.parquet", prediction_columns(predict(model, fold.development.valid), fold.name)
     )
+    if config.training.refit:
+        model = _build(config, model_config, fold.development.train, store, seed)
+        refit(
+            model,
+            fold.development,
+            task=store.task,
+            options=config.training.options(),
+            epochs=result.best_epoch + 1,
+            folder=folder / "refit",
+            seed=seed,
+            progress=progress,
+        )
+    write_weights(folder / "weights.safetensors", model.state_dict(), {"data_sha256": store.sha256})
     write_table(folder / "test.parquet", prediction_columns(predict(model, fold.test), fold.name))
     if config.evaluation.explain and isinstance(model, QiNN):
         write_explanation(explain(model, fold.test), folder)

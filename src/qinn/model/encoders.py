@@ -20,7 +20,7 @@ def masked_mean(
     values: Float[Tensor, "batch time feature"], features: Features
 ) -> Float[Tensor, "batch feature"]:
     """Mean over the valid steps; zero where the modality is absent."""
-    total = (values * features.mask[..., None]).sum(1)
+    total = (features.mask[:, None].to(values.dtype) @ values)[:, 0]
     return total / features.lengths.clamp_min(1)[:, None]
 
 
@@ -44,7 +44,7 @@ class StatisticsPooling(nn.Module):
         mean = masked_mean(values, features)
         if not self.sequence:
             return mean
-        variance = masked_mean((values - mean[:, None]) ** 2, features)
+        variance = masked_mean((values - mean[:, None]).square_(), features)
         return torch.cat([mean, (variance + 1e-6).sqrt() - 1e-3], dim=-1)
 
 

@@ -34,18 +34,19 @@ class AmplitudePhase(nn.Module):
     Args:
         hidden_dim: Width of the hidden vector.
         state_dim: Dimension d of the state.
+        lean: How far b_0 is raised before training; weight decay pulls towards |0⟩, not towards noise, then.
 
     Source: QiNN-QJ (arXiv 2510.27091) states a pure state per modality; parametrisation and start are ours.
     """
 
-    _LEAN, _PHASE = 2.0, 0.3
+    _PHASE = 0.3
 
-    def __init__(self, hidden_dim: int, state_dim: int) -> None:
+    def __init__(self, hidden_dim: int, state_dim: int, *, lean: float = 2.0) -> None:
         super().__init__()
         self.amplitude = nn.Linear(hidden_dim, state_dim)
         self.phase = nn.Linear(hidden_dim, state_dim)
         with torch.no_grad():
-            self.amplitude.bias[0].add_(self._LEAN)
+            self.amplitude.bias[0].add_(lean)
             self.phase.weight.mul_(self._PHASE)
             self.phase.bias.mul_(self._PHASE)
 

@@ -26,6 +26,7 @@ class QiNN(nn.Module):
         per_trajectory: Whether the head acts on each trajectory or on the averaged probabilities.
         dropout: Dropout of the head.
         outcome_dropout: Dropout of the measured probabilities before the head.
+        lean: Weight of |0⟩ in the modality states before training, see `AmplitudePhase`.
 
     Source: QiNN-QJ (arXiv 2510.27091), completed as `docs/theory.md` states.
     """
@@ -41,11 +42,14 @@ class QiNN(nn.Module):
         per_trajectory: bool = True,
         dropout: float = 0.2,
         outcome_dropout: float = 0.0,
+        lean: float = 2.0,
     ) -> None:
         super().__init__()
         hidden_dim = encoders.hidden_dim
         self.encoders = encoders
-        self.kets = nn.ModuleDict({name: AmplitudePhase(hidden_dim, d) for name, d in fusion.dims.items()})
+        self.kets = nn.ModuleDict(
+            {name: AmplitudePhase(hidden_dim, d, lean=lean) for name, d in fusion.dims.items()}
+        )
         self.fusion = fusion
         self.readout = MeasurementReadout(
             math.prod(fusion.dims.values()),

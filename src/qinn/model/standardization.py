@@ -37,8 +37,8 @@ class Standardizer(nn.Module):
 
     def forward(self, features: Features) -> Float[Tensor, "batch time feature"]:
         """Standardise the valid steps and keep the padding at zero."""
-        values = ((features.values - self.mean) * self.scale).clamp(-self.limit, self.limit)
-        return values * features.mask[..., None]
+        values = (features.values - self.mean).mul_(self.scale).clamp_(-self.limit, self.limit)
+        return values.mul_(features.mask[..., None])
 
 
 class OutputScale(nn.Module):

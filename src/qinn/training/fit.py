@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import logging
+import math
 import pickle
 import time
 import warnings
@@ -18,7 +19,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch import nn
 
 from qinn.data.batching import BatchLoader
-from qinn.data.splits import Development
+from qinn.data.splits import Development, Subset
 from qinn.errors import ArgumentError, CheckpointError
 from qinn.model.standardization import set_training_statistics
 from qinn.records import Task
@@ -117,36 +118,132 @@ def fit(
     """
     started = time.perf_counter()
     monitor, mode = options.selection(task)
-    train = development.train
+    if not _take_statistics(model, development.train):
+        return FitResult(0, -1, monitor, float("nan"), time.perf_counter() - started, [])
+
+    checkpoints = folder / "checkpoints"
+    module = _training_module(model, development.train, task, options, seed)
+    valid_loader = BatchLoader(development.valid, max(256, options.batch_size), shuffle=False, seed=seed)
+    history = _History()
+    best = _Checkpoint(
+        checkpoints, filename="best", monitor=monitor, mode=mode, save_top_k=1, enable_version_counter=False
+    )
+    callbacks: list[Callback] = [history] if options.monitor == "last" else [history, best]
+    if options.patience:
+        callbacks.append(_Stopping(monitor, mode=mode, patience=options.patience, check_finite=True))
+    loggers: list[Logger] = [CSVLogger(folder / "logs", name="", version="csv")]
+    if options.tensorboard:
+        loggers.append(TensorBoardLogger(folder / "logs", name="", version="tensorboard"))
+    _train(module, valid_loader, folder, callbacks, loggers, epochs=options.max_epochs, progress=progress)
+    best_epoch, best_value = _selected(module, history, None if options.monitor == "last" else best, monitor)
+    model.cpu()
+    _write_history(folder / "history.csv", history.rows)
+    return FitResult(
+        epochs=len(history.rows),
+        best_epoch=best_epoch,
+        monitor=monitor,
+        best_value=best_value,
+        seconds=time.perf_counter() - started,
+        history=history.rows,
+    )
+
+
+def refit(
+    model: nn.Module,
+    development: Development,
+    *,
+    task: Task,
+    options: FitOptions,
+    epochs: int,
+    folder: Path,
+    seed: int,
+    progress: bool = False,
+) -> None:
+    """Train a fresh model on training and validation samples together, for a number of epochs chosen before.
+
+    The learning-rate schedule is that of `fit`, cut off where the chosen epoch ended. An interrupted refit
+    continues from its checkpoint, like `fit`.
+
+    Args:
+        model: The same model as that given to `fit`, with fresh weights; changed in place.
+        development: The samples that `fit` was given.
+        task: What is predicted.
+        options: How to train.
+        epochs: How many epochs: `FitResult.best_epoch` + 1.
+        folder: Where the checkpoint goes; not that of `fit`.
+        seed: Seed of the sample order, dropout and trajectories.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        ArgumentError: If training diverges.
+        CheckpointError: If the checkpoint to resume from is damaged or belongs to another model.
+    """
+    merged = development.merged
+    if not _take_statistics(model, merged) or not epochs:
+        return
+    _train(
+        _training_module(model, merged, task, options, seed),
+        None,
+        folder,
+        [],
+        [],
+        epochs=epochs,
+        progress=progress,
+    )
+    model.cpu()
+    if not all(bool(torch.isfinite(parameter).all()) for parameter in model.parameters()):
+        raise _diverged("weights are not finite after the refit", options)
+
+
+def _selected(
+    module: TrainingModule, history: _History, best: _Checkpoint | None, monitor: str
+) -> tuple[int, float]:
+    """Give the module the selected weights, the last ones without `best`; return their epoch and value."""
+    score = history.rows[-1][monitor] if best is None else best.best_model_score
+    if score is None or not math.isfinite(score):
+        raise _diverged(f"the validation value `{monitor}` was never finite", module.options)
+    if best is None:
+        return int(history.rows[-1]["epoch"]), float(score)
+    selected = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+    module.load_state_dict(selected["state_dict"])
+    return int(selected["epoch"]), float(score)
+
+
+def _take_statistics(model: nn.Module, train: Subset) -> bool:
+    """Give the model the scales of its training samples; return whether it has anything to train."""
     statistics = {
         name: (torch.as_tensor(value.mean).float(), torch.as_tensor(value.sd).float())
         for name, value in train.statistics().items()
     }
     set_training_statistics(model, statistics, torch.as_tensor(train.labels))
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        return FitResult(0, -1, monitor, float("nan"), time.perf_counter() - started, [])
+    return any(parameter.requires_grad for parameter in model.parameters())
 
-    folder.mkdir(parents=True, exist_ok=True)
-    checkpoints = folder / "checkpoints"
+
+def _training_module(
+    model: nn.Module, train: Subset, task: Task, options: FitOptions, seed: int
+) -> TrainingModule:
     torch.manual_seed(seed)
     loader = BatchLoader(train, options.batch_size, shuffle=True, seed=seed)
-    valid_loader = BatchLoader(development.valid, max(256, options.batch_size), shuffle=False, seed=seed)
-    module = TrainingModule(model, task=task, options=options, loader=loader, steps_per_epoch=len(loader))
-    history = _History()
-    best = _Checkpoint(
-        checkpoints, filename="best", monitor=monitor, mode=mode, save_top_k=1, enable_version_counter=False
-    )
-    # Written after `best`, so that it knows of it: an interruption between the two repeats the epoch.
-    last = _Checkpoint(checkpoints, filename="last", enable_version_counter=False)
-    callbacks: list[Callback] = [history, best, last]
-    if options.patience:
-        callbacks.append(_Stopping(monitor, mode=mode, patience=options.patience, check_finite=True))
-    if progress:
-        callbacks.append(TQDMProgressBar(leave=False))
-    loggers: list[Logger] = [CSVLogger(folder / "logs", name="", version="csv")]
-    if options.tensorboard:
-        loggers.append(TensorBoardLogger(folder / "logs", name="", version="tensorboard"))
+    return TrainingModule(model, task=task, options=options, loader=loader, steps_per_epoch=len(loader))
 
+
+def _train(
+    module: TrainingModule,
+    valid_loader: BatchLoader | None,
+    folder: Path,
+    callbacks: list[Callback],
+    loggers: list[Logger],
+    *,
+    epochs: int,
+    progress: bool,
+) -> None:
+    """Run Lightning's trainer up to an epoch, from the last checkpoint in `folder` if there is one."""
+    options = module.options
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoints = folder / "checkpoints"
+    # Written after all others, so that it knows of them: an interruption between the two repeats the epoch.
+    last = _Checkpoint(checkpoints, filename="last", enable_version_counter=False)
+    shown: list[Callback] = [TQDMProgressBar(leave=False)] if progress else []
     resume = checkpoints / "last.ckpt"
     with warnings.catch_warnings(), _quiet_lightning(), _determinism(options.deterministic):
         warnings.filterwarnings("ignore", module=r"lightning\..*")
@@ -155,20 +252,20 @@ def fit(
         trainer = lightning.Trainer(
             accelerator=options.accelerator,
             devices=1,
-            max_epochs=options.max_epochs,
+            max_epochs=epochs,
             gradient_clip_val=options.gradient_clip or None,
-            callbacks=callbacks,
-            logger=loggers,
+            callbacks=[*callbacks, last, *shown],
+            logger=loggers or False,
             enable_progress_bar=progress,
             enable_model_summary=False,
             num_sanity_val_steps=0,
-            log_every_n_steps=max(1, len(loader)),
+            log_every_n_steps=max(1, module.steps_per_epoch),
             default_root_dir=folder,
         )
         try:
             trainer.fit(
                 module,
-                loader,
+                module.loader,
                 valid_loader,
                 ckpt_path=resume if resume.is_file() else None,
                 weights_only=True,
@@ -186,20 +283,6 @@ def fit(
             raise
     if trainer.interrupted:
         raise KeyboardInterrupt
-    if best.best_model_score is None or not torch.isfinite(best.best_model_score):
-        raise _diverged(f"the validation value `{monitor}` was never finite", options)
-    selected = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
-    module.load_state_dict(selected["state_dict"])
-    model.cpu()
-    _write_history(folder / "history.csv", history.rows)
-    return FitResult(
-        epochs=len(history.rows),
-        best_epoch=int(selected["epoch"]),
-        monitor=monitor,
-        best_value=float(best.best_model_score),
-        seconds=time.perf_counter() - started,
-        history=history.rows,
-    )
 
 
 def _diverged(reason: str, options: FitOptions) -> ArgumentError:

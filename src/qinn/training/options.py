@@ -23,9 +23,12 @@ class FitOptions:
         gradient_clip: Largest gradient norm; 0 for no clipping.
         loss: Loss to minimise; None takes L1 for regression and cross-entropy for classification.
         label_smoothing: Label smoothing of the cross-entropy.
-        monitor: What selects the epoch on the validation split: ``"loss"`` or a metric's name.
+        monitor: What selects the epoch on the validation split: ``"loss"`` or a metric's name; or ``"last"``
+            to keep the last epoch's weights and select nothing (needs ``patience=0``).
         deterministic: Refuse operations without a deterministic implementation.
         tensorboard: Whether to write TensorBoard logs beside the CSV history.
+        refit: Once the validation samples have chosen the number of epochs, train anew on training and
+            validation samples together for that many epochs (see `qinn.training.fit.refit`).
         accelerator: Where to train: ``"cpu"``, ``"gpu"`` or ``"auto"``; the trained model comes back to the CPU.
     """
 
@@ -41,6 +44,7 @@ class FitOptions:
     monitor: str = "loss"
     deterministic: bool = True
     tensorboard: bool = True
+    refit: bool = False
     accelerator: Literal["cpu", "gpu", "auto"] = "cpu"
 
     def resolved_loss(self, task: Task) -> LossKind:
@@ -53,18 +57,22 @@ class FitOptions:
         """Return the validation value that selects the epoch and which way is better.
 
         Raises:
-            ArgumentError: If the loss or the monitor belongs to another task.
+            ArgumentError: If the loss or the monitor belongs to another task, or nothing can stop early.
 
         Example:
             >>> FitOptions(monitor="corr").selection(Task("regression", -3.0, 3.0, "mosi"))
             ('valid_corr', 'max')
         """
         check_loss(self.resolved_loss(task), task)
-        if self.monitor == "loss":
+        if self.monitor == "last" and self.patience:
+            raise ArgumentError(
+                f"Argument `patience` must be 0 where `monitor` is `last`, but it is {self.patience}."
+            )
+        if self.monitor in ("loss", "last"):
             return "valid_loss", "min"
         known = metrics_of(task)
         if self.monitor not in known:
             raise ArgumentError(
-                f"Argument `monitor` must be `loss` or one of {list(known)}, but it is `{self.monitor}`."
+                f"Argument `monitor` must be `loss`, `last` or one of {list(known)}, but it is `{self.monitor}`."
             )
         return f"valid_{self.monitor}", "max" if known[self.monitor].direction == "higher" else "min"

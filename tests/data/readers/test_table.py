@@ -540,7 +540,7 @@ def test_pairs_must_be_pairs(item: str, reason: str) -> None:
 
 
 def test_names_of_modalities_must_differ(table: Path, encoder: Any) -> None:
-    with pytest.raises(ConfigError, match="Two features are called `v`"):
+    with pytest.raises(ConfigError, match="is named twice"):
         load(table, "v=@@/v.npy", "v=@@/v.npy")
     with pytest.raises(ConfigError, match="name of the encoded text"):
         load(table, "text=@@/v.npy", text_column="text", encoder=encoder)
@@ -589,3 +589,25 @@ def test_other_tables_are_refused(table: Path) -> None:
     ]:
         with pytest.raises(DataError, match=reason):
             load(table, "v=@@/v.npy", source=source)
+
+
+def test_places_of_one_name_are_put_side_by_side(table: Path) -> None:
+    store = load(table, "v=@@/f.npz:steps@offsets", "w=@@/v.npy", "v=@@/f.npz:vectors", missing="absent")
+    assert store.modalities == {"v": 5, "w": 2}
+    assert store.manifest["modalities"]["v"]["kind"] == "sequence"
+    assert store.tiers["v"] == "f.npz:steps + f.npz:vectors"
+    assert lengths(store, "v") == [3, 1, 0, 6]
+    np.testing.assert_array_equal(store.sample(0, "v"), [[0, 0, 0, 1, 2], [1, 10, 0, 1, 2], [2, 20, 0, 1, 2]])
+    assert [source["file"] for source in store.manifest["sources"]] == ["t.csv", "f.npz", "v.npy"]
+    vectors = load(table, "v=@@/f.npz:vectors", "v=@@/v.npy")
+    assert vectors.manifest["modalities"]["v"]["kind"] == "vector"
+    np.testing.assert_array_equal(vectors.sample(3, "v"), [[9, 10, 11, 6, 7]])
+
+
+def test_places_that_do_not_fit_side_by_side_are_refused(table: Path) -> None:
+    with pytest.raises(DataError, match=r"has 3 and 1 steps in the places of `v`"):
+        load(table, "v=@@/f.npz:steps@offsets", "v=@@/f.h5:each")
+    (table / "some").mkdir()
+    np.save(table / "some" / "a.npy", np.ones(2))
+    with pytest.raises(DataError, match=r"Sample `b` has no features in .*some.*, but has others of `v`"):
+        load(table, "v=@@/v.npy", "v=@@/some/", missing="absent")

@@ -12,8 +12,11 @@
 ``vision=f.h5:group`` or ``f.h5:{id}/frames``    one HDF5 dataset per sample, named by its id
 ``audio=folder/`` or ``folder/{id}.npz:mfcc``    one file per sample (``folder/`` means ``folder/{id}.npy``)
 =============================================== =====================================================
+
+Several lines with one name are put side by side: sequences step by step, a vector repeated at every step.
 """
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Sequence
@@ -124,7 +127,7 @@ class FeatureReader:
         """Say what was assumed."""
         return []
 
-    def source(self) -> Source:
+    def sources(self) -> list[Source]:
         """What was read."""
         raise NotImplementedError
 
@@ -132,17 +135,27 @@ class FeatureReader:
         """Release files."""
 
 
-def open_features(spec: FeatureSpec, ids: Sequence[str], *, missing: str) -> FeatureReader:
+def open_features(specs: Sequence[FeatureSpec], ids: Sequence[str], *, missing: str) -> FeatureReader:
     """Open a modality's features and check them against the samples.
 
     Args:
-        spec: Where they lie.
+        specs: Where they lie; those of several places are put side by side.
         ids: The samples' ids, in the table's order.
         missing: What to do about a sample that has no features there.
 
     Raises:
         DataError: If files or arrays are missing, damaged or don't fit the samples or each other.
     """
+    with contextlib.ExitStack() as opened:
+        readers: list[FeatureReader] = []
+        for spec in specs:
+            readers.append(_open_one(spec, ids, missing=missing))
+            opened.callback(readers[-1].close)
+        opened.pop_all()
+    return readers[0] if len(readers) == 1 else _SideBySide(specs, ids, readers)
+
+
+def _open_one(spec: FeatureSpec, ids: Sequence[str], *, missing: str) -> FeatureReader:
     if "{id}" in spec.file:
         return _FilePerSample(spec, ids, missing)
     arrays = open_arrays(spec.file)
@@ -282,8 +295,8 @@ class _Rows(FeatureReader):
             return [f"`{self._spec.name}`: steps of zeros at the front and end were taken as padding"]
         return []
 
-    def source(self) -> Source:
-        return Source.of(self._spec.file)
+    def sources(self) -> list[Source]:
+        return [Source.of(self._spec.file)]
 
     def close(self) -> None:
         self._file.close()
@@ -356,8 +369,8 @@ class _ArrayPerSample(_PerSample):
     def _load(self, name: str) -> list[Any]:
         return [self._file.array(key.replace("{id}", name))[...] for key in self._keys]
 
-    def source(self) -> Source:
-        return Source.of(self._spec.file)
+    def sources(self) -> list[Source]:
+        return [Source.of(self._spec.file)]
 
     def close(self) -> None:
         self._file.close()
@@ -390,13 +403,67 @@ class _FilePerSample(_PerSample):
             self._hashes[name] = Source.of(path)
             return [np.array(arrays.array(key.replace("{id}", name))[...]) for key in keys]
 
-    def source(self) -> Source:
+    def sources(self) -> list[Source]:
         digest = hashlib.sha256()
         for name in sorted(self._hashes):
             digest.update(f"{name} {self._hashes[name].sha256}\n".encode())
-        return Source(
-            Path(self._spec.file).name, digest.hexdigest(), sum(file.bytes for file in self._hashes.values())
-        )
+        size = sum(file.bytes for file in self._hashes.values())
+        return [Source(Path(self._spec.file).name, digest.hexdigest(), size)]
+
+
+class _SideBySide(FeatureReader):
+    """One modality from several places: a sample's parts are put side by side, vectors at every step."""
+
+    def __init__(
+        self, specs: Sequence[FeatureSpec], ids: Sequence[str], readers: Sequence[FeatureReader]
+    ) -> None:
+        self._specs = specs
+        self._ids = ids
+        self._readers = readers
+        self.dim = sum(reader.dim for reader in readers)
+        self.kind = "sequence" if any(reader.kind == "sequence" for reader in readers) else "vector"
+
+    def read(self, rows: Sequence[int]) -> list[np.ndarray | None]:
+        columns = [reader.read(rows) for reader in self._readers]
+        return [self._joined(row, parts) for row, parts in zip(rows, zip(*columns, strict=True), strict=True)]
+
+    def _joined(self, row: int, parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
+        present = [part for part in parts if part is not None]
+        if not present:
+            return None
+        if len(present) < len(parts):
+            lacking = next(spec for spec, part in zip(self._specs, parts, strict=True) if part is None)
+            raise DataError(
+                f"Sample `{self._ids[row]}` has no features in `{lacking.where}`, but has others of "
+                f"`{lacking.name}`; add them, or give the places names of their own."
+            )
+        if self.kind == "vector":
+            return np.concatenate([part.reshape(-1) for part in present])
+        steps = [
+            len(part)
+            for part, reader in zip(present, self._readers, strict=True)
+            if reader.kind == "sequence"
+        ]
+        if len(set(steps)) > 1:
+            raise DataError(
+                f"Sample `{self._ids[row]}` has {' and '.join(map(str, steps))} steps in the places of "
+                f"`{self._specs[0].name}`, which cannot be put side by side; give them names of their own."
+            )
+        wide = [
+            part if reader.kind == "sequence" else np.broadcast_to(part.reshape(-1), (steps[0], reader.dim))
+            for part, reader in zip(present, self._readers, strict=True)
+        ]
+        return np.concatenate(wide, axis=1)
+
+    def notes(self) -> list[str]:
+        return [note for reader in self._readers for note in reader.notes()]
+
+    def sources(self) -> list[Source]:
+        return [source for reader in self._readers for source in reader.sources()]
+
+    def close(self) -> None:
+        for reader in self._readers:
+            reader.close()
 
 
 def _refuse_missing(spec: FeatureSpec, missing: list[str]) -> None:

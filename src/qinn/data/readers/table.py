@@ -78,18 +78,19 @@ class TableOptions:
         if self.missing not in ("refuse", "absent"):
             raise ConfigError(f"Option `missing` must be refuse or absent, but it is `{self.missing}`.")
 
-    def specs(self) -> list[FeatureSpec]:
-        """Return the features, parsed, with distinct names.
+    def specs(self) -> dict[str, list[FeatureSpec]]:
+        """Return the places of each modality's features, parsed, in the order of their first mention.
 
         Raises:
-            ConfigError: If one is not understood or two have the same name.
+            ConfigError: If one is not understood or named twice.
         """
-        specs = [spec if isinstance(spec, FeatureSpec) else FeatureSpec.parse(spec) for spec in self.features]
-        names = [spec.name for spec in specs]
-        if len(set(names)) != len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise ConfigError(f"Two features are called `{twice}`; every modality needs its own name.")
-        return specs
+        places: dict[str, list[FeatureSpec]] = {}
+        for feature in self.features:
+            spec = feature if isinstance(feature, FeatureSpec) else FeatureSpec.parse(feature)
+            if spec in places.setdefault(spec.name, []):
+                raise ConfigError(f"The feature `{spec.name}={spec.where}` is named twice; give it once.")
+            places[spec.name].append(spec)
+        return places
 
 
 def import_table(
@@ -144,12 +145,15 @@ def import_table(
         raise ConfigError("A store needs at least one modality: name a feature, or encode the text.")
     readers: dict[str, FeatureReader] = {}
     try:
-        for spec in specs:
-            if spec.name in modalities:
-                raise ConfigError(f"The feature `{spec.name}` has the name of the encoded text; rename one.")
-            reader = readers[spec.name] = open_features(spec, ids, missing=options.missing)
-            modalities[spec.name] = Modality(reader.dim, reader.kind, spec.tier)
-        cleaners = {spec.name: StepCleaner(spec.name, spec.where, options.nan) for spec in specs}
+        cleaners: dict[str, StepCleaner] = {}
+        for modality, places in specs.items():
+            if modality in modalities:
+                raise ConfigError(f"The feature `{modality}` has the name of the encoded text; rename one.")
+            reader = readers[modality] = open_features(places, ids, missing=options.missing)
+            tier = " + ".join(place.tier for place in places)
+            modalities[modality] = Modality(reader.dim, reader.kind, tier)
+            where = "` and `".join(place.where for place in places)
+            cleaners[modality] = StepCleaner(modality, where, options.nan)
         with (
             naming(source),
             StoreWriter(
@@ -202,10 +206,11 @@ def _add_sources(
     writer: StoreWriter, source: Path, readers: dict[str, FeatureReader], options: TableOptions
 ) -> None:
     seen = {str(source)}
-    for spec in options.specs():
-        if spec.file not in seen:
-            seen.add(spec.file)
-            writer.add_source(readers[spec.name].source())
+    for modality, places in options.specs().items():
+        for place, found in zip(places, readers[modality].sources(), strict=True):
+            if place.file not in seen:
+                seen.add(place.file)
+                writer.add_source(found)
     if options.words is not None:
         file = FeatureSpec.parse(f"words={options.words}").file
         if file not in seen:
