@@ -242,17 +242,21 @@ def test_single_precision_reaches_its_tolerance(dim, jump_scale, time):
     assert float((exact - rough).abs().square().sum((-2, -1)).sqrt().max()) < 2e-6
 
 
+@pytest.mark.parametrize("jump_scale", [0.1, 1.0, 30.0])
 @pytest.mark.parametrize("dim", [2, 6])
-def test_the_field_of_values_is_inside_its_bound(dim):
-    lindbladian = dynamics(dim, dtype=torch.float64)
-    shifted = Lindbladian(lindbladian.hamiltonian, lindbladian.jump_operators + 2 * torch.eye(dim))
-    for each in (lindbladian, shifted):
+def test_the_field_of_values_is_inside_its_bound(dim, jump_scale):
+    lindbladian = dynamics(dim, dtype=torch.float64, jump_scale=jump_scale)
+    H, L = lindbladian.hamiltonian, lindbladian.jump_operators
+    shifted = Lindbladian(H, L + 2 * torch.eye(dim))
+    single = torch.zeros_like(L[:1])
+    single[0, 0, 1] = jump_scale
+    for each in (lindbladian, shifted, Lindbladian(H, single), Lindbladian(H, L[:0])):
         bound, matrix = field_of_values(each), each.superoperator()
         real = torch.linalg.eigvalsh((matrix + matrix.mH) / 2)
         imaginary = torch.linalg.eigvalsh((matrix - matrix.mH) / 2j)
-        assert bound.real_low <= real[0]
-        assert real[-1] <= bound.real_high
-        assert imaginary.abs().max() <= bound.imaginary
+        assert bound.real_low <= real[0] + 1e-12
+        assert real[-1] <= bound.real_high + 1e-12
+        assert imaginary.abs().max() <= bound.imaginary + 1e-12
 
 
 def test_unitary_ignores_the_jumps_and_keeps_the_record():

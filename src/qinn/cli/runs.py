@@ -33,7 +33,7 @@ def train(
     label = model if model is not None else next(iter(experiment.models))
     chosen = experiment.only(label, experiment.seeds[0] if seed is None else seed)
     folder = to or run_path(Path("runs") / experiment.name, label, chosen.seeds[0])
-    finished = run(chosen, folder, progress=not as_json)
+    finished = run(chosen, folder, progress=not as_json and console.is_terminal)
     _show_run(finished, as_json)
 
 

@@ -264,10 +264,12 @@ class Lindbladian:
             >>> Lindbladian(torch.zeros(2, 2) + 0j, torch.zeros(0, 2, 2) + 0j).superoperator().shape
             torch.Size([4, 4])
         """
-        dim, flow, L = self.dim, self.no_jump_generator, self.jump_operators
-        identity = torch.eye(dim, dtype=self.dtype, device=flow.device)
-        jumps = torch.einsum("kac,kbd->abcd", L, L.conj()).reshape(dim**2, dim**2)
-        return torch.kron(flow, identity) + torch.kron(identity, flow.conj()) + jumps
+        dim, flow, L = self.dim, self.no_jump_generator[None], self.jump_operators
+        identity = torch.eye(dim, dtype=self.dtype, device=flow.device)[None]
+        # Σ A ⊗ B over the pairs (J, 𝟙), (𝟙, J*), (L_k, L_k*): one product, whose axes are then reordered.
+        left = torch.cat([flow, identity, L]).flatten(1)
+        right = torch.cat([identity, flow.conj(), L.conj()]).flatten(1)
+        return (left.mT @ right).reshape(dim, dim, dim, dim).transpose(1, 2).reshape(dim**2, dim**2)
 
 
 class LearnableLindbladian(nn.Module):
