@@ -13,6 +13,8 @@ from qinn.quantum.operators import Lindbladian
 # Norm of generator times the finest cell: there a few Taylor terms are exact to round-off.
 _CELL_NORM = 2.0**-6
 _ROOT_ITERATIONS = 8
+# Change of the root, relative to the cell, that ends the iterations.
+_ROOT_ERROR = 1e-9
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,8 @@ def find_waiting_times(flow: NoJumpFlow, kets: Tensor, remaining: Tensor, thresh
     jumps = _evaluate(series, limit) <= thresholds
     # A row whose time is not up can stop here only because its norm falls to the threshold inside this cell.
     jumps |= elapsed + flow.cell < remaining
-    rest = torch.where(jumps, _root(series, thresholds, limit), limit)
+    rest = limit.clone()
+    rest[jumps] = _root(series[jumps], thresholds[jumps], limit[jumps])
     total, factor = kets, torch.ones_like(rest)
     for term in terms[1:]:
         factor = factor * rest
@@ -194,7 +197,10 @@ def _evaluate(series: Tensor, time: Tensor) -> Tensor:
 
 
 def _root(series: Tensor, thresholds: Tensor, limit: Tensor) -> Tensor:
-    """Where the falling polynomial reaches the threshold, between 0 and the limit."""
+    """Where the falling polynomial reaches the threshold, between 0 and the limit.
+
+    In so small a cell the polynomial is nearly a line: a few steps reach round-off.
+    """
     orders = torch.arange(1, series.shape[1], dtype=series.dtype, device=series.device)
     slopes = series[:, 1:] * orders
     low, high = torch.zeros_like(limit), limit.clone()
@@ -205,5 +211,7 @@ def _root(series: Tensor, thresholds: Tensor, limit: Tensor) -> Tensor:
         slope = _evaluate(slopes, root)
         newton = root - excess / torch.where(slope < 0, slope, -torch.ones_like(slope))
         inside = (slope < 0) & (newton >= low) & (newton <= high)
-        root = torch.where(inside, newton, 0.5 * (low + high))
+        previous, root = root, torch.where(inside, newton, 0.5 * (low + high))
+        if bool(((root - previous).abs() <= _ROOT_ERROR * limit).all()):
+            break
     return root
