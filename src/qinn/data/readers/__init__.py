@@ -1,7 +1,7 @@
 """Readers of other people's files, each of which ends in a store."""
 
 from qinn.data.readers.csd import CsdOptions
-from qinn.data.readers.feature_files import FeatureSpec
+from qinn.data.readers.feature_specs import FeatureSpec
 from qinn.data.readers.labels import TaskOptions, parse_pairs
 from qinn.data.readers.layouts import LAYOUTS, Options, detect_layout, import_data
 from qinn.data.readers.mfn import MfnOptions

@@ -4,6 +4,7 @@ import shutil
 import tempfile
 import zipfile
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ ARRAY_SUFFIXES = (".npz", ".npy", ".h5", ".hdf5", ".csd")
 IN_MEMORY_BYTES = 64 * 2**20
 
 
-class ArrayFile:
+class ArrayFile(ABC):
     """Named arrays of one file, sliceable without loading the file; use as a context manager.
 
     Attributes:
@@ -35,12 +36,12 @@ class ArrayFile:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - a mapped npy file needs no closing
         """Release the file."""
 
+    @abstractmethod
     def keys(self) -> list[str]:
         """Names of the arrays."""
-        raise NotImplementedError
 
     def shape(self, key: str) -> tuple[int, ...]:
         """Shape of an array, without reading it."""
@@ -49,13 +50,13 @@ class ArrayFile:
     def __contains__(self, key: str) -> bool:
         return key in self.keys()
 
+    @abstractmethod
     def array(self, key: str) -> Any:
         """Return an array or something that slices like one.
 
         Raises:
             DataError: If there is no such array, it holds Python objects, or it is damaged.
         """
-        raise NotImplementedError
 
     def strings(self, key: str) -> list[str]:
         """Return a one-dimensional array as text."""

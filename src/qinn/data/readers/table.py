@@ -10,7 +10,8 @@ import numpy as np
 
 from qinn.data.readers.arrays import open_arrays
 from qinn.data.readers.columns import Columns, read_columns
-from qinn.data.readers.feature_files import FeatureReader, FeatureSpec, open_features
+from qinn.data.readers.feature_files import FeatureReader, open_features
+from qinn.data.readers.feature_specs import FeatureSpec
 from qinn.data.readers.labels import Labels, TaskOptions, read_labels
 from qinn.data.readers.samples import Intake, Progress, groups_of, naming, split_name
 from qinn.data.readers.steps import StepCleaner
@@ -40,7 +41,7 @@ class TableOptions:
         words: Instead of a column: ``FILE.npz:words@offsets`` (or ``…#id``), the words of each transcript.
         text: How transcripts become features, when an encoder is given.
         features: Modalities, in order (after the text, if that is encoded); see
-            `qinn.data.readers.feature_files`.
+            `qinn.data.readers.feature_specs`.
         extra_columns: Further columns to keep.
         nan: What to do about NaN and infinite values: ``"refuse"``, ``"zero"`` or ``"drop-step"``.
         missing: What to do about samples without features: ``"refuse"`` or ``"absent"``.
