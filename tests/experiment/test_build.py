@@ -111,3 +111,14 @@ def test_a_modality_that_the_store_lacks_is_refused(tiny_store):
     config = DataConfig(store=tiny_store, modalities=("text", "smell"))
     with pytest.raises(ConfigError, match="names `smell`, but store `synthetic` has"):
         build_folds(Store.open(tiny_store), config, seed=0)
+
+
+def test_dropout_may_differ_between_modalities():
+    encoder = EncoderConfig(hidden_dim=8, dropout=0.3, modality_dropout={"text": 0.1})
+    model = build({"kind": "concatenation"}, encoder)
+    found = {name: one.input_dropout.p for name, one in model.encoders.items()}
+    assert found == {"text": 0.1, "audio": 0.3, "vision": 0.3}
+    with pytest.raises(
+        ConfigError, match=r"`encoder.modality_dropout` must name modalities among .* `smell`"
+    ):
+        build({"kind": "concatenation"}, EncoderConfig(modality_dropout={"smell": 0.1}))

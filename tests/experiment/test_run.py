@@ -307,3 +307,23 @@ def test_a_refit_changes_the_weights_after_the_validation_samples_were_predicted
     assert evaluate_run(again.path)["largest_difference"] == 0.0
     with pytest.raises(ConfigError, match="fitted to its validation samples"):
         evaluate_run(again.path, split="valid")
+
+
+def test_pooled_sequences_are_pooled_wherever_the_run_is_used(tiny_store, tmp_path):
+    store = Store.open(tiny_store)
+    data = {"store": str(tiny_store), "pool": ["audio"]}
+    done = run(tiny_config(tiny_store, data=data), tmp_path / "run")
+    assert done.summary()["data"]["modalities"]["audio"] == {"dim": 6, "sequence": False} | {
+        "tier": store.tiers["audio"]
+    }
+    assert evaluate_run(done.path)["largest_difference"] == 0.0
+    fold = fixed_fold(store).pool(["audio"])
+    raw = fixed_fold(store).test.batch([0, 1, 2, 3]).features["audio"]
+    pooled = fold.test.batch([0, 1, 2, 3]).features["audio"]
+    assert pooled.lengths.tolist() == (raw.lengths > 0).tolist()
+    for steps, length, vector in zip(raw.values, raw.lengths, pooled.values[:, 0], strict=True):
+        if length:
+            wanted = [*steps[:length].mean(0), *steps[:length].std(0, correction=0)]
+            np.testing.assert_allclose(vector, wanted, atol=1e-6)
+    with pytest.raises(ConfigError, match=r"`data.pool` names `smell`"):
+        run(tiny_config(tiny_store, data={**data, "pool": ["smell"]}), tmp_path / "other")

@@ -56,6 +56,10 @@ class Development:
         """Training and validation samples together, for the fit after everything was chosen."""
         return self.train.join(self.valid)
 
+    def pool(self, modalities: Sequence[str]) -> "Development":
+        """Return the same samples with some sequences pooled, see `qinn.data.subset.Subset.pool`."""
+        return Development(self.train.pool(modalities), self.valid.pool(modalities))
+
     def select(self, modalities: Sequence[str]) -> "Development":
         """Return the same samples with some of the modalities, in the given order."""
         return Development(self.train.select(modalities), self.valid.select(modalities))
@@ -81,6 +85,10 @@ class Fold:
     def __post_init__(self) -> None:
         _check_disjoint(self.development.train, self.test, "training", "test")
         _check_disjoint(self.development.valid, self.test, "validation", "test")
+
+    def pool(self, modalities: Sequence[str]) -> "Fold":
+        """Return the same division with some sequences pooled, see `qinn.data.subset.Subset.pool`."""
+        return Fold(self.name, self.development.pool(modalities), self.test.pool(modalities))
 
 
 def fixed_fold(

@@ -192,6 +192,21 @@ class Subset:
         columns = {name: _joined(column, other._columns[name]) for name, column in self._columns.items()}
         return Subset(self.task, self.ids + other.ids, self.texts + other.texts, labels, groups, columns)
 
+    def pool(self, modalities: Sequence[str]) -> "Subset":
+        """Return the same samples with the sequences of some modalities reduced to one vector each.
+
+        The vector holds the mean over a sample's steps, then the standard deviation; an absent modality stays
+        absent. It is computed here, once.
+
+        Raises:
+            ArgumentError: If a modality is unknown or named twice.
+        """
+        chosen = self._checked_modalities(modalities) if modalities else []
+        columns = {
+            name: _pooled(column) if name in chosen else column for name, column in self._columns.items()
+        }
+        return Subset(self.task, self.ids, self.texts, self.labels, self.groups, columns)
+
     def statistics(self) -> dict[str, FeatureStatistics]:
         """Return each modality's mean and standard deviation over this subset's valid steps.
 
@@ -332,6 +347,23 @@ def _column(store: Store, name: str, rows: np.ndarray) -> _Column:
 
 def _narrowed(gather: Gather, rows: np.ndarray) -> Gather:
     return lambda positions: gather(rows[positions])
+
+
+def _pooled(column: _Column) -> _Column:
+    vectors = np.zeros((len(column.lengths), 2 * column.dim), dtype=np.float32)
+    for row, length in enumerate(column.lengths):
+        if length:
+            values = column.steps(np.array([row])).astype(np.float64)
+            vectors[row] = np.concatenate([values.mean(axis=0), values.std(axis=0)])
+    lengths = (column.lengths > 0).astype(column.lengths.dtype)
+
+    def padded(positions: np.ndarray) -> np.ndarray:
+        return vectors[positions][:, None]
+
+    def steps(positions: np.ndarray) -> np.ndarray:
+        return vectors[positions[lengths[positions] > 0]]
+
+    return _Column(2 * column.dim, lengths, padded, steps)
 
 
 def _groups_or_ids(subset: Subset) -> np.ndarray:

@@ -42,8 +42,14 @@ def build_folds(store: Store, config: DataConfig, *, seed: int) -> list[Fold]:
             raise ConfigError(
                 f"Key `data.modalities` names `{name}`, but store `{store.name}` has {list(store.modalities)}."
             )
+    for name in config.pool:
+        if name not in (config.modalities or store.modalities):
+            raise ConfigError(
+                f"Key `data.pool` names `{name}`, but the modalities are "
+                f"{list(config.modalities or store.modalities)}."
+            )
     if config.split == "fixed":
-        return [
+        folds = [
             fixed_fold(
                 store,
                 modalities=config.modalities,
@@ -52,13 +58,23 @@ def build_folds(store: Store, config: DataConfig, *, seed: int) -> list[Fold]:
                 seed=seed,
             )
         ]
-    return cross_validation(
-        store,
-        by=config.split,
-        modalities=config.modalities,
-        valid_fraction=config.valid_fraction,
-        seed=seed,
-    )
+    else:
+        folds = cross_validation(
+            store,
+            by=config.split,
+            modalities=config.modalities,
+            valid_fraction=config.valid_fraction,
+            seed=seed,
+        )
+    return [fold.pool(config.pool) for fold in folds] if config.pool else folds
+
+
+def sequences_of(store: Store, config: DataConfig) -> dict[str, bool]:
+    """Return which modalities reach the models as sequences."""
+    return {
+        name: entry["kind"] == "sequence" and name not in config.pool
+        for name, entry in store.manifest["modalities"].items()
+    }
 
 
 def build_model(
@@ -121,6 +137,11 @@ def _build(
 ) -> nn.Module:
     if isinstance(config, ConstantConfig):
         return Constant(num_outputs)
+    if unknown := set(encoder.modality_dropout) - set(feature_dims):
+        raise ConfigError(
+            f"Key `encoder.modality_dropout` must name modalities among {list(feature_dims)}, but it names "
+            f"`{min(unknown)}`."
+        )
     if isinstance(config, UnimodalConfig):
         if config.modality not in feature_dims:
             raise ConfigError(
@@ -132,7 +153,7 @@ def _build(
         sequences,
         hidden_dim=width,
         kinds=_encoder_kinds(encoder, feature_dims),
-        dropout=encoder.dropout,
+        dropout={name: encoder.modality_dropout.get(name, encoder.dropout) for name in feature_dims},
     )
     if isinstance(config, UnimodalConfig):
         return Concatenation(encoders, num_outputs=num_outputs, dropout=encoder.dropout)

@@ -50,6 +50,10 @@ class DataConfig(_Strict):
     modalities: tuple[str, ...] | None = Field(
         default=None, description="Modalities to use, in tensor-product order (default: all)"
     )
+    pool: tuple[str, ...] = Field(
+        default=(),
+        description="Modalities whose sequences enter as one vector: mean and standard deviation over the steps",
+    )
     split: Literal["fixed", "fold", "group"] = Field(
         default="fixed",
         description="The store's own splits; its folds in turn; or one group (actor, video …) left out in turn",
@@ -69,7 +73,10 @@ class EncoderConfig(_Strict):
         default="statistics", description="One kind for all modalities, or one for each"
     )
     hidden_dim: int = Field(default=32, ge=1, description="Width of the hidden vectors")
-    dropout: float = Field(default=0.2, ge=0, lt=1)
+    dropout: float = Field(default=0.2, ge=0, lt=1, description="Dropout of encoders and heads")
+    modality_dropout: dict[str, Annotated[float, Field(ge=0, lt=1)]] = Field(
+        default_factory=dict, description="Modality → dropout of its encoder, where that differs"
+    )
 
 
 class _ModelConfig(_Strict):

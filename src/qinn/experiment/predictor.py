@@ -27,15 +27,23 @@ class Predictor:
         models: Fold name → trained model.
         task: What is predicted.
         modalities: Modality name → ``{"dim": …, "tier": …}`` that the models were trained on.
+        pool: Modalities whose sequences the models take pooled.
         source: Run folder, for messages.
     """
 
     def __init__(
-        self, models: dict[str, nn.Module], *, task: Task, modalities: dict[str, dict[str, Any]], source: Path
+        self,
+        models: dict[str, nn.Module],
+        *,
+        task: Task,
+        modalities: dict[str, dict[str, Any]],
+        pool: tuple[str, ...],
+        source: Path,
     ) -> None:
         self.models = models
         self.task = task
         self.modalities = modalities
+        self.pool = pool
         self.source = source
 
     @classmethod
@@ -72,7 +80,7 @@ class Predictor:
                     "the two files are not of the same run."
                 ) from error
             models[record["name"]] = model.eval()
-        return cls(models, task=task, modalities=modalities, source=target.path)
+        return cls(models, task=task, modalities=modalities, pool=config.data.pool, source=target.path)
 
     def subset(self, store: Store, split: str | None = None) -> Subset:
         """Return a store's samples with this run's modalities; None takes every sample.
@@ -86,14 +94,15 @@ class Predictor:
                     f"Run `{self.source}` needs modality `{name}`, but store `{store.name}` has "
                     f"{list(store.modalities)}; import the samples with it (absent where a sample lacks it)."
                 )
-            found = {"dim": store.modalities[name], "tier": store.tiers[name]}
+            width = store.modalities[name] * (2 if name in self.pool else 1)
+            found = {"dim": width, "tier": store.tiers[name]}
             for key, value in found.items():
                 if value != expected[key]:
                     raise CheckpointError(
                         f"Run `{self.source}` was trained on `{name}` features of {key} {expected[key]!r}, but "
                         f"store `{store.name}` has {value!r}; make the features the same way."
                     )
-        return subset_of(store, split, modalities=tuple(self.modalities))
+        return subset_of(store, split, modalities=tuple(self.modalities)).pool(self.pool)
 
     def predict(self, subset: Subset, *, batch_size: int = 256) -> PredictionTable:
         """Predict every sample; the spread is that over trajectories, averaged over folds.

@@ -21,7 +21,7 @@ from qinn.evaluation.metrics import metrics
 from qinn.evaluation.predict import PredictionTable, predict
 from qinn.evaluation.statistics import bootstrap_intervals
 from qinn.experiment import provenance
-from qinn.experiment.build import build_folds, build_model
+from qinn.experiment.build import build_folds, build_model, sequences_of
 from qinn.experiment.config import ExperimentConfig, read_config
 from qinn.experiment.explanation import column_means, write_explanation
 from qinn.experiment.folder import (
@@ -123,7 +123,7 @@ def run(
                     name: {
                         "dim": first.dims[name],
                         "tier": store.tiers[name],
-                        "sequence": sequences_of(store)[name],
+                        "sequence": sequences_of(store, config.data)[name],
                     }
                     for name in first.modalities
                 },
@@ -159,17 +159,12 @@ def config_text(config: ExperimentConfig) -> str:
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
-def sequences_of(store: Store) -> dict[str, bool]:
-    """Return which modalities of a store are sequences."""
-    return {name: entry["kind"] == "sequence" for name, entry in store.manifest["modalities"].items()}
-
-
 def _build(config: ExperimentConfig, model_config: Any, train: Any, store: Store, seed: int) -> nn.Module:
     return build_model(
         model_config,
         config.encoder,
         feature_dims=train.dims,
-        sequences=sequences_of(store),
+        sequences=sequences_of(store, config.data),
         num_outputs=store.task.num_outputs,
         seed=seed,
     )

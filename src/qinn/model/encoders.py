@@ -144,7 +144,7 @@ class Encoders(nn.ModuleDict):
         sequences: Modality name → whether its samples are sequences.
         hidden_dim: Width of every hidden vector.
         kinds: Modality name → kind of sequence encoder.
-        dropout: Dropout of the encoders.
+        dropout: Dropout of the encoders, one for all or modality name → its own.
     """
 
     def __init__(
@@ -154,11 +154,17 @@ class Encoders(nn.ModuleDict):
         *,
         hidden_dim: int,
         kinds: Mapping[str, EncoderKind],
-        dropout: float,
+        dropout: float | Mapping[str, float],
     ) -> None:
         super().__init__(
             {
-                name: Encoder(dim, hidden_dim, kind=kinds[name], sequence=sequences[name], dropout=dropout)
+                name: Encoder(
+                    dim,
+                    hidden_dim,
+                    kind=kinds[name],
+                    sequence=sequences[name],
+                    dropout=dropout[name] if isinstance(dropout, Mapping) else dropout,
+                )
                 for name, dim in feature_dims.items()
             }
         )
