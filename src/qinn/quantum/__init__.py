@@ -1,5 +1,6 @@
 """Exact, batched, differentiable open quantum systems on torch tensors (ħ = 1, entropies in bits)."""
 
+from qinn.quantum.attractor import Attractor, contraction, find_attractor
 from qinn.quantum.checks import check_channel, check_density, check_ket, choi_matrix
 from qinn.quantum.densities import (
     density_of,
@@ -64,6 +65,7 @@ from qinn.quantum.operators import (
 from qinn.quantum.states import HeisenbergState, JumpRecord, MixedState, PureEnsemble, State
 
 __all__ = [
+    "Attractor",
     "Evolution",
     "ExactChannel",
     "GumbelJumps",
@@ -85,6 +87,7 @@ __all__ = [
     "check_density",
     "check_ket",
     "choi_matrix",
+    "contraction",
     "cuts",
     "density_of",
     "embed",
@@ -94,6 +97,7 @@ __all__ = [
     "expectations",
     "expectations_of_density",
     "fidelity",
+    "find_attractor",
     "ghz_state",
     "hermitian_from",
     "jump_operators_from",

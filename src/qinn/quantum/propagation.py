@@ -7,6 +7,11 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from qinn.errors import ArgumentError
+from qinn.quantum.coordinates import (
+    from_real_coordinates,
+    real_coordinates,
+    superoperator_on_real_coordinates,
+)
 from qinn.quantum.exponential import (
     FieldOfValues,
     default_tolerance,
@@ -100,24 +105,6 @@ def _sandwiches(left: Tensor, right: Tensor, scale: float, shift: float) -> Call
     return apply
 
 
-def _real_coordinates(matrices: Tensor) -> Tensor:
-    """Return A of X = ½(A + Aᵀ) + ½i(A − Aᵀ): an isometry that makes Hermitian X real (see `hermitian_from`)."""
-    return (0.5 - 0.5j) * matrices + (0.5 + 0.5j) * matrices.mT
-
-
-def _from_real_coordinates(coordinates: Tensor) -> Tensor:
-    return (0.5 + 0.5j) * coordinates + (0.5 - 0.5j) * coordinates.mT
-
-
-def _on_real_coordinates(superoperator: Tensor, dim: int) -> Tensor:
-    """Return the real matrix of a Hermiticity-preserving superoperator S on real coordinates.
-
-    With P the transposition of matrices such an S has P S P = S*, so that it becomes Re S + Im S · P.
-    """
-    transposed = superoperator.imag.reshape(-1, dim, dim).mT.reshape(superoperator.shape)
-    return superoperator.real + transposed
-
-
 def _propagate(
     lindbladian: Lindbladian, matrices: Tensor, time: float, tolerance: float | None, *, backwards: bool
 ) -> Tensor:
@@ -127,13 +114,13 @@ def _propagate(
         return matrices
     if dim <= _LARGEST_SUPEROPERATOR_DIM:
         # In double precision: the squarings inside the matrix exponential multiply round-off.
-        generator = lindbladian.to(torch.complex128).superoperator()
-        channel = matrix_exponential(_on_real_coordinates(generator, dim) * time, tolerance)
+        generator = superoperator_on_real_coordinates(lindbladian.to(torch.complex128))
+        channel = matrix_exponential(generator * time, tolerance)
         # Rows are matrices, as coordinates: ρ ↦ E ρ forwards, X ↦ Eᵀ X backwards.
-        flat = torch.view_as_real(_real_coordinates(matrices.to(torch.complex128)).flatten(-2)).mT
+        flat = torch.view_as_real(real_coordinates(matrices.to(torch.complex128)).flatten(-2)).mT
         moved = (flat @ (channel if backwards else channel.mT)).mT.contiguous()
         evolved = torch.view_as_complex(moved).reshape(matrices.shape)
-        return _from_real_coordinates(evolved).to(matrices.dtype)
+        return from_real_coordinates(evolved).to(matrices.dtype)
     plan = plan_exponential(field_of_values(lindbladian).scaled(time), tolerance)
     flow, jumps = lindbladian.no_jump_generator[None], lindbladian.jump_operators
     ket_side, bra_side = torch.cat([flow, jumps]), torch.cat([flow.mH, jumps.mH])

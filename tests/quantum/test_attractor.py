@@ -1,0 +1,125 @@
+"""Steady states, gaps and contraction: closed forms, QuTiP, long-time limits, refusals."""
+
+import math
+
+import pytest
+import qutip
+import torch
+
+from qinn.errors import ArgumentError
+from qinn.quantum import (
+    LearnableLindbladian,
+    Lindbladian,
+    contraction,
+    density_of,
+    embed,
+    find_attractor,
+    pauli,
+    random_kets,
+    trace_distance,
+)
+from qinn.quantum.propagation import propagate_densities
+
+DTYPE = torch.complex128
+LOWERING = torch.tensor([[[0, 1], [0, 0]]], dtype=DTYPE)
+
+
+def dynamics(dim, seed=0, jumps=2, jump_scale=1.0):
+    module = LearnableLindbladian(
+        dim, jumps, hamiltonian_scale=3.0, jump_scale=jump_scale, seed=seed, dtype=torch.float64
+    )
+    return module.requires_grad_(False)()
+
+
+def pumping(target, rate):
+    """L_j = √g |Φ⟩⟨e_j| on an orthonormal basis e_j of the complement of Φ: everything ends in Φ."""
+    basis, _ = torch.linalg.qr(torch.cat([target[:, None], torch.eye(len(target), dtype=DTYPE)], dim=1))
+    jumps = math.sqrt(rate) * torch.einsum("i,jk->kij", target, basis[:, 1:].conj())
+    return Lindbladian(torch.zeros(len(target), len(target), dtype=DTYPE), jumps)
+
+
+@pytest.mark.parametrize(("drive", "rate"), [(0.3, 1.0), (2.0, 0.7), (5.0, 3.0)])
+def test_resonance_fluorescence(drive, rate):
+    lindbladian = Lindbladian(0.5 * drive * pauli("X", dtype=DTYPE), math.sqrt(rate) * LOWERING)
+    attractor = find_attractor(lindbladian)
+    excited = drive**2 / (rate**2 + 2 * drive**2)
+    assert float(attractor.density[1, 1].real) == pytest.approx(excited, abs=1e-12)
+
+
+def test_decay_and_dephasing_have_known_gaps():
+    decay = find_attractor(Lindbladian(pauli("Z", dtype=DTYPE), math.sqrt(0.8) * LOWERING))
+    assert float(decay.spectral_gap) == pytest.approx(0.4, abs=1e-12)
+    assert float(decay.mixing_time(math.exp(-2))) == pytest.approx(5.0, abs=1e-10)
+    single = find_attractor(Lindbladian(torch.ones(1, 1, dtype=DTYPE), torch.ones(1, 1, 1, dtype=DTYPE)))
+    assert single.density.item() == pytest.approx(1.0)
+    assert float(single.spectral_gap) == math.inf
+
+
+@pytest.mark.parametrize("dim", [2, 5, 9])
+def test_a_target_state_is_an_attractor_with_half_the_rate_as_gap(dim):
+    target = random_kets(dim, generator=torch.Generator().manual_seed(dim), dtype=DTYPE)
+    attractor = find_attractor(pumping(target, 0.6))
+    torch.testing.assert_close(attractor.density, density_of(target), atol=1e-12, rtol=0)
+    assert float(attractor.spectral_gap) == pytest.approx(0.3, abs=1e-10)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("dim", [2, 4, 7, 16])
+def test_qutip_and_the_long_time_limit_agree(dim, seed):
+    lindbladian = dynamics(dim, seed)
+    attractor = find_attractor(lindbladian)
+    foreign = qutip.steadystate(
+        qutip.Qobj(lindbladian.hamiltonian.numpy()),
+        [qutip.Qobj(L.numpy()) for L in lindbladian.jump_operators],
+    )
+    assert abs(attractor.density.numpy() - foreign.full()).max() < 1e-9
+    eigenvalues = qutip.liouvillian(
+        qutip.Qobj(lindbladian.hamiltonian.numpy()),
+        [qutip.Qobj(L.numpy()) for L in lindbladian.jump_operators],
+    ).eigenenergies()
+    assert float(attractor.spectral_gap) == pytest.approx(sorted(-eigenvalues.real)[1], abs=1e-8)
+    start = density_of(random_kets(dim, generator=torch.Generator().manual_seed(seed), dtype=DTYPE))
+    late = propagate_densities(lindbladian, start, 40.0 / float(attractor.spectral_gap))
+    assert float(trace_distance(late, attractor.density)) < 1e-9
+
+
+def test_the_steady_state_has_the_gradient_of_finite_differences():
+    H, L = dynamics(3).hamiltonian, dynamics(3).jump_operators
+
+    def steady(free, jumps):
+        found = find_attractor(Lindbladian(H + torch.diag(free) + 0j, jumps, validate=False))
+        return found.density, found.spectral_gap
+
+    free = torch.tensor([0.3, -0.2, 0.1], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(steady, (free, L.clone().requires_grad_()), atol=1e-6)
+
+
+def test_several_steady_states_are_refused():
+    dephasing = Lindbladian(pauli("Z", dtype=DTYPE), pauli("Z", dtype=DTYPE)[None])
+    idle = Lindbladian(dynamics(4).hamiltonian, torch.zeros(0, 4, 4, dtype=DTYPE))
+    local = Lindbladian(torch.zeros(4, 4, dtype=DTYPE), embed(LOWERING, (2, 2), (0,)))
+    nearly = Lindbladian(pauli("Z", dtype=DTYPE), torch.cat([pauli("Z", dtype=DTYPE)[None], 1e-5 * LOWERING]))
+    for lindbladian in (dephasing, idle, local, nearly):
+        with pytest.raises(ArgumentError, match="one steady state"):
+            find_attractor(lindbladian)
+
+
+def test_what_is_too_large_or_not_finite_is_refused():
+    with pytest.raises(ArgumentError, match="at most dimension 32"):
+        find_attractor(dynamics(33))
+    broken = Lindbladian(torch.full((2, 2), torch.nan) + 0j, torch.zeros(0, 2, 2) + 0j, validate=False)
+    with pytest.raises(ArgumentError, match="must be finite"):
+        find_attractor(broken)
+    with pytest.raises(ArgumentError, match="between 0 and 1"):
+        find_attractor(dynamics(2)).mixing_time(1.0)
+
+
+@pytest.mark.parametrize("time", [0.0, 0.3, 2.0])
+def test_no_evolution_moves_two_states_apart(time):
+    for seed in range(10):
+        first, second = density_of(
+            random_kets(2, 5, generator=torch.Generator().manual_seed(seed), dtype=DTYPE)
+        )
+        factor = float(contraction(dynamics(5, seed), first, second, time))
+        assert factor <= 1 + 1e-12
+        assert time > 0 or factor == pytest.approx(1.0)
