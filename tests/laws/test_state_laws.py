@@ -38,8 +38,10 @@ from qinn.quantum import (
     purity,
     random_kets,
     reduced_density_of_ket,
+    renyi_entropy,
     squared_norm,
     trace_distance,
+    tripartite_information,
     von_neumann_entropy,
 )
 
@@ -73,6 +75,37 @@ def test_product_of_unit_kets_is_a_unit_ket_without_entanglement(dims, seed):
     ket = product([random_kets(5, dim, generator=source, dtype=DTYPE) for dim in dims])
     assert close(squared_norm(ket), torch.ones(5))
     assert bool((entanglement_entropies(ket, dims).abs() < 1e-12).all())
+
+
+@QUICK
+@given(dims=st.lists(st.integers(1, 3), min_size=4, max_size=4), seed=SEEDS)
+def test_tripartite_information_is_symmetric_and_zero_for_pure_states_of_its_parts(dims, seed):
+    source = generator(seed)
+    density = random_density(prod(dims), source, rank=2)
+    values = [
+        tripartite_information(density, dims, *([one] for one in order)) for order in permutations(range(3))
+    ]
+    assert close(torch.stack(values), values[0], 1e-10)
+    pure = density_of(random_kets(prod(dims), generator=source, dtype=DTYPE))
+    assert close(tripartite_information(pure, dims, [0], [1], [2, 3]), torch.zeros(()), 1e-10)
+
+
+def test_parity_is_synergy_and_copies_are_redundancy():
+    kets = torch.eye(8, dtype=DTYPE)
+    parity = density_of(kets[[0b000, 0b011, 0b101, 0b110]]).mean(0)
+    copies = density_of(kets[[0b000, 0b111]]).mean(0)
+    assert close(tripartite_information(parity, (2, 2, 2), [0], [1], [2]), torch.full((), -1.0))
+    assert close(tripartite_information(copies, (2, 2, 2), [0], [1], [2]), torch.full((), 1.0))
+
+
+@QUICK
+@given(first=st.integers(1, 4), second=st.integers(1, 4), seed=SEEDS)
+def test_renyi_entropy_is_additive_and_below_von_neumanns(first, second, seed):
+    source = generator(seed)
+    one, other = random_density(first, source), random_density(second, source)
+    joint = product_density([one, other])
+    assert close(renyi_entropy(joint), renyi_entropy(one) + renyi_entropy(other), 1e-10)
+    assert -1e-12 <= float(renyi_entropy(joint)) <= float(von_neumann_entropy(joint)) + 1e-12
 
 
 @QUICK

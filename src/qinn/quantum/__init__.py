@@ -23,6 +23,8 @@ from qinn.quantum.entanglement import (
     mutual_information,
     negativity,
     partial_transpose,
+    renyi_entropy,
+    tripartite_information,
     von_neumann_entropy,
 )
 from qinn.quantum.estimators import score_surrogate
@@ -121,9 +123,11 @@ __all__ = [
     "purity",
     "random_kets",
     "reduced_density_of_ket",
+    "renyi_entropy",
     "score_surrogate",
     "squared_magnitude",
     "squared_norm",
     "trace_distance",
+    "tripartite_information",
     "von_neumann_entropy",
 ]

@@ -9,7 +9,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from qinn.errors import ArgumentError
-from qinn.quantum.densities import ket_as_matrix, partial_trace
+from qinn.quantum.densities import ket_as_matrix, partial_trace, purity
 from qinn.quantum.factors import check_dims, check_positions
 
 
@@ -50,6 +50,26 @@ def von_neumann_entropy(density: Complex[Tensor, "*batch dim dim"]) -> Float[Ten
         tensor(2.)
     """
     return entropy_of_spectrum(torch.linalg.eigvalsh(density))
+
+
+def renyi_entropy(density: Complex[Tensor, "*batch dim dim"]) -> Float[Tensor, "*batch"]:
+    """Return the Rényi entropy of order 2, S₂ = −log₂ tr ρ², in bits, between 0 and the von Neumann entropy.
+
+    It needs no eigenvalues, so its gradient is that of a polynomial for any spectrum.
+
+    Args:
+        density: Density matrices.
+
+    Returns:
+        The entropies.
+
+    Source: A. Rényi, Proc. 4th Berkeley Symp. (1961) 547.
+
+    Example:
+        >>> renyi_entropy(0.25 * torch.eye(4) + 0j)
+        tensor(2.)
+    """
+    return -purity(density).log2()
 
 
 def entanglement_entropy(
@@ -188,6 +208,48 @@ def mutual_information(
     one = partial_trace(both, inner, range(len(first)))
     other = partial_trace(both, inner, range(len(first), len(joint)))
     return von_neumann_entropy(one) + von_neumann_entropy(other) - von_neumann_entropy(both)
+
+
+def tripartite_information(
+    density: Complex[Tensor, "*batch dim dim"],
+    dims: Sequence[int],
+    first: Sequence[int],
+    second: Sequence[int],
+    third: Sequence[int],
+) -> Float[Tensor, "*batch"]:
+    """Return the tripartite information I₃ = I(A:B) + I(A:C) − I(A:BC), in bits.
+
+    Negative where A knows more of B and C together than of each alone (synergy), positive where both tell the
+    same of A; symmetric in the three parts, and 0 for a pure state of all three.
+
+    Args:
+        density: Density matrices.
+        dims: Dimension of each factor.
+        first: Positions of the factors of A.
+        second: Positions of the factors of B.
+        third: Positions of the factors of C; the three parts are disjoint.
+
+    Returns:
+        The tripartite information.
+
+    Raises:
+        ArgumentError: If the parts overlap or do not fit.
+
+    Source: N. J. Cerf and C. Adami, Physica D 120 (1998) 62.
+
+    Example:
+        >>> from qinn.quantum.densities import density_of
+        >>> from qinn.quantum.kets import ghz_state
+        >>> state = density_of(ghz_state(4))
+        >>> tripartite_information(state, (2, 2, 2, 2), [0], [1], [2]).round(decimals=5)
+        tensor(1.)
+    """
+    check_positions((*first, *second, *third), len(dims), "first, second and third")
+    return (
+        mutual_information(density, dims, first, second)
+        + mutual_information(density, dims, first, third)
+        - mutual_information(density, dims, first, (*second, *third))
+    )
 
 
 def partial_transpose(
