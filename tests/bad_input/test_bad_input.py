@@ -202,7 +202,7 @@ CASES: dict[str, tuple[str, Prepare]] = {
         ],
     ),
     "unknown monitor": training(
-        "`monitor` must be `loss` or one of .*`bleu`", {"training": {**TRAINING, "monitor": "bleu"}}
+        "`monitor` must be `loss`, `last` or one of .*`bleu`", {"training": {**TRAINING, "monitor": "bleu"}}
     ),
     "unknown label": (
         "has no model `QiNN`.*`QiNN-QJ`",

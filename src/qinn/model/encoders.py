@@ -58,7 +58,9 @@ class AttentionPooling(nn.Module):
 
     def __init__(self, feature_dim: int, *, num_heads: int = 1) -> None:
         super().__init__()
-        self.scores = nn.Sequential(nn.Linear(feature_dim, 32), nn.Tanh(), nn.Linear(32, num_heads))
+        self.scores = nn.Sequential(
+            nn.Linear(feature_dim, 32), nn.Tanh(), nn.Linear(32, num_heads, bias=False)
+        )
         self.output_dim = feature_dim * num_heads
 
     def forward(
