@@ -15,7 +15,7 @@ from qinn.errors import ArgumentError, CheckpointError, ConfigError, DataError, 
 from qinn.evaluation.metrics import metrics
 from qinn.evaluation.statistics import bootstrap_intervals
 from qinn.experiment import provenance
-from qinn.experiment.evaluation import evaluate_run
+from qinn.experiment.evaluation import evaluate_run, predict_store
 from qinn.experiment.folder import RunFolder, read_json
 from qinn.experiment.run import config_text, run
 from qinn.records import Task
@@ -317,6 +317,9 @@ def test_pooled_sequences_are_pooled_wherever_the_run_is_used(tiny_store, tmp_pa
         "tier": store.tiers["audio"]
     }
     assert evaluate_run(done.path)["largest_difference"] == 0.0
+    scores = [row["score"] for row in predict_store(done.path, tiny_store, split="test")]
+    stored = pq.read_table(done.predictions_file)["output_0"].to_pylist()
+    assert scores == pytest.approx(stored, abs=1e-6)
     fold = fixed_fold(store).pool(["audio"])
     raw = fixed_fold(store).test.batch([0, 1, 2, 3]).features["audio"]
     pooled = fold.test.batch([0, 1, 2, 3]).features["audio"]
