@@ -73,7 +73,9 @@ def field_of_values(lindbladian: Lindbladian) -> FieldOfValues:
         X = moved + shift_up * X
         X = X / X.diagonal().real.mean() + 0.02 * identity
         moved = 0.5 * ((L @ X @ L.mH).sum(0) + (L.mH @ X @ L).sum(0) - down @ X - X @ down)
-        factor = torch.linalg.cholesky(X)
+        factor, failed = torch.linalg.cholesky_ex(X)
+        if bool(failed):
+            break  # no X > 0, so no bound from it; those found before hold
         half = torch.linalg.solve_triangular(factor, moved, upper=False)
         ratio = torch.linalg.solve_triangular(factor, half.mH, upper=False)
         growth = min(growth, float(torch.linalg.eigvalsh(ratio)[-1]))

@@ -36,7 +36,8 @@ class ArrayFile(ABC):
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def close(self) -> None:  # noqa: B027 - a mapped npy file needs no closing
+    @abstractmethod
+    def close(self) -> None:
         """Release the file."""
 
     @abstractmethod
@@ -199,6 +200,9 @@ class _Npy(ArrayFile):
             self._array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (ValueError, EOFError) as error:
             raise DataError(f"`{path}` is no npy file or is damaged ({error}).") from error
+
+    def close(self) -> None:
+        """Nothing to do: the mapping ends with its last array."""
 
     def keys(self) -> list[str]:
         return [""]

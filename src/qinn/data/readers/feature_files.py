@@ -46,7 +46,8 @@ class FeatureReader(ABC):
     def sources(self) -> list[Source]:
         """What was read."""
 
-    def close(self) -> None:  # noqa: B027 - most readers hold no file
+    @abstractmethod
+    def close(self) -> None:
         """Release files."""
 
 
@@ -324,6 +325,9 @@ class _FilePerSample(_PerSample):
             digest.update(f"{name} {self._hashes[name].sha256}\n".encode())
         size = sum(file.bytes for file in self._hashes.values())
         return [Source(Path(self._spec.file).name, digest.hexdigest(), size)]
+
+    def close(self) -> None:
+        """Nothing to do: each file is closed once it is read."""
 
 
 class _SideBySide(FeatureReader):
