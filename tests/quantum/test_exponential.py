@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from qinn.errors import ArgumentError
-from qinn.quantum.exponential import matrix_exponential
+from qinn.quantum.exponential import FieldOfValues, matrix_exponential, plan_exponential
+from qinn.quantum.propagation import propagate_unitarily
 
 
 def contraction(size, scale, seed=0):
@@ -31,3 +32,28 @@ def test_its_derivatives_are_those_of_finite_differences():
 def test_what_no_squaring_can_reach_is_refused(value):
     with pytest.raises(ArgumentError, match="finite and moderate"):
         matrix_exponential(torch.full((2, 2), value, dtype=torch.float64), 1e-6)
+
+
+@pytest.mark.parametrize("tolerance", [1e-6, 1e-12])
+@pytest.mark.parametrize("size", [1e-3, 0.1, 0.6, 3.0])
+def test_its_derivative_has_the_error_asked_for_too(size, tolerance):
+    matrix = (size * contraction(6, 1.0) / torch.linalg.matrix_norm(contraction(6, 1.0), 2)).requires_grad_()
+    weights = contraction(6, 1.0, seed=1)
+    exponentials = matrix_exponential(matrix, tolerance), torch.linalg.matrix_exp(matrix)
+    gradients = [torch.autograd.grad((value * weights).sum(), matrix)[0] for value in exponentials]
+    assert float((gradients[0] - gradients[1]).abs().max()) <= tolerance
+
+
+@pytest.mark.parametrize("length", [1e4, 1e5])
+@pytest.mark.parametrize("real_low", [0.0, -1.0])
+def test_long_evolutions_have_a_plan_whose_bound_is_round_off_per_sub_step(length, real_low):
+    plan = plan_exponential(FieldOfValues(real_low * length, 0.0, length), 1e-12)
+    assert plan.error <= plan.sub_steps * 5e-15
+
+
+def test_a_long_unitary_evolution_in_double_precision_is_exact_to_round_off():
+    hamiltonian = torch.diag(torch.tensor([0.0, 0.3, 1.0], dtype=torch.complex128))
+    kets = torch.full((1, 3), 3**-0.5, dtype=torch.complex128)
+    moved = propagate_unitarily(hamiltonian, kets, 2e4)
+    phases = torch.exp(-2e4j * hamiltonian.diagonal())
+    assert float((moved - phases * kets).abs().max()) < 1e-11

@@ -73,6 +73,8 @@ _EDGE_POINTS = 24
 _REACHES = (30, 20, 14, 10, 7, 5, 3.5, 2.5, 1.8, 1.2)
 # Largest intermediate over result: beyond this, round-off in the sum would show.
 _MAX_GROWTH = 100.0
+# What round-off leaves of a sub-step: to ask more of one would refuse every long evolution.
+_STEP_ROUND_OFF = 5e-15
 # A term this far below the tolerance, twice in a row, ends a sub-step: later ones fall ever faster.
 _NEGLIGIBLE = 0.05
 
@@ -89,7 +91,8 @@ def plan_exponential(field: FieldOfValues, tolerance: float) -> ExponentialPlan:
     """Choose sub-steps and degree of the series for exp(A) with error at most ``tolerance``.
 
     The error of a polynomial p is bounded by (1 + √2) max |p(z) − e^z| over the field of values (its
-    boundary is sampled); the plan with the fewest applications of A is taken.
+    boundary is sampled); the plan with the fewest applications of A is taken. No sub-step is asked for less
+    than round-off leaves of it, 5e-15, so that the bound of very long evolutions may exceed the tolerance.
 
     Args:
         field: Rectangle that holds the field of values of A (time included).
@@ -137,7 +140,10 @@ def _plan(centre: float, half_real: float, half_imaginary: float, tolerance: flo
     steps = torch.tensor([sub_steps for sub_steps, _ in choices], dtype=torch.float64)
     error, growth = _errors(half_real / steps, half_imaginary / steps, choices, sign, coefficients)
     scale = (centre / steps).exp()[:, None]
-    allowed = (scale * error <= tolerance / steps[:, None]) & (scale * growth <= _MAX_GROWTH)
+    wanted = tolerance / steps[:, None]
+    if tolerance >= _STEP_ROUND_OFF:
+        wanted = wanted.clamp(min=_STEP_ROUND_OFF)
+    allowed = (scale * error <= wanted) & (scale * growth <= _MAX_GROWTH)
     applications = torch.where(allowed, steps[:, None] * torch.arange(1, error.shape[1] + 1), torch.inf)
     best = int(applications.argmin())
     row, column = divmod(best, error.shape[1])
@@ -253,20 +259,21 @@ _MAX_SQUARINGS = 24
 
 
 def _taylor_error(theta: float) -> float:
-    """Bound of |e^z − T_8(z)| for |z| = θ."""
-    return exp(theta) * theta**9 / factorial(9)
+    """Bound of |e^z − T_8(z)| and of its derivative, the larger one, for |z| = θ < 9."""
+    return exp(theta) * theta**8 / factorial(8)
 
 
 def matrix_exponential(matrix: Tensor, tolerance: float) -> Tensor:
     """Return exp(A) of a square matrix by a Taylor polynomial of degree 8 and repeated squaring.
 
     Its derivative costs two products for every product, where that of `torch.linalg.matrix_exp` works on
-    a matrix of twice the size. The truncation error is bounded by 2^s e^θ θ⁹/9! for A/2^s of norm θ,
-    with ‖A‖ ≤ √(‖A‖_1 ‖A‖_∞), as long as no power of exp(A/2^s) is larger than 1, as for a contraction.
+    a matrix of twice the size. For A/2^s of norm θ the truncation error is bounded by 2^s e^θ θ⁹/9! and that
+    of the derivative by 2^s e^θ θ⁸/8!, with ‖A‖ ≤ √(‖A‖_1 ‖A‖_∞), as long as no power of exp(A/2^s) is
+    larger than 1, as for a contraction; s is the smallest for which both are below the tolerance.
 
     Args:
         matrix: Real or complex matrix, in double precision: squarings multiply round-off.
-        tolerance: Largest truncation error.
+        tolerance: Largest truncation error, also of the derivative.
 
     Returns:
         The exponential, differentiable twice.
