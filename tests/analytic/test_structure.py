@@ -235,7 +235,7 @@ def test_the_steady_state_is_approached_at_the_rate_of_the_gap(dim, seed):
     first, second, _ = [(slowest @ state.flatten()).abs() for state in states]
     assert abs((second / first).log() / (middle - early) + gap) < 1e-10
     distances = [trace_distance(state, attractor.density) for state in states]
-    assert abs((distances[2] / distances[0]).log() / (late - early) / gap + 1) < 0.1
+    assert abs((distances[2] / distances[1]).log() / (late - middle) / gap + 1) < 0.15
 
 
 @pytest.mark.parametrize("dim", [2, 7, 12])

@@ -63,7 +63,11 @@ def check_density(density: Complex[Tensor, "*batch dim dim"], *, tolerance: floa
 
 
 def choi_matrix(
-    channel: Callable[[Tensor], Tensor], dim: int, *, dtype: torch.dtype = torch.complex128
+    channel: Callable[[Tensor], Tensor],
+    dim: int,
+    *,
+    dtype: torch.dtype = torch.complex128,
+    device: torch.device | str | None = None,
 ) -> Complex[Tensor, "squared squared"]:
     """Return the Choi matrix C = Σ_ab E(|a⟩⟨b|) ⊗ |a⟩⟨b| of a linear map of matrices.
 
@@ -71,17 +75,24 @@ def choi_matrix(
         channel: Takes and returns matrices (…, D, D), batched.
         dim: Dimension D.
         dtype: Complex dtype of the matrices passed.
+        device: Where the matrices passed are.
 
     Returns:
-        A D² × D² matrix: positive if and only if the map is completely positive.
+        A D² × D² matrix, differentiable in what the map depends on: positive if and only if the map is
+        completely positive, and of partial trace Σ_a C[(a, c), (a, d)] = δ_cd if it preserves the trace.
 
     Source: M.-D. Choi, Linear Algebra Appl. 10 (1975) 285.
 
     Example:
-        >>> choi_matrix(lambda matrix: matrix, 2).real[0]
-        tensor([1., 0., 0., 1.], dtype=torch.float64)
+        The channel of a Lindbladian:
+
+        >>> from qinn.quantum import LearnableLindbladian, propagate_densities
+        >>> dynamics = LearnableLindbladian(3, 2, seed=0, dtype=torch.float64)()
+        >>> choi = choi_matrix(lambda matrix: propagate_densities(dynamics, matrix, 0.7), 3)
+        >>> choi.shape, bool(torch.linalg.eigvalsh(choi).min() > 0)
+        (torch.Size([9, 9]), True)
     """
-    units = torch.eye(dim**2, dtype=dtype).reshape(dim, dim, dim, dim)
+    units = torch.eye(dim**2, dtype=dtype, device=device).reshape(dim, dim, dim, dim)
     images = channel(units)
     return images.permute(2, 0, 3, 1).reshape(dim**2, dim**2)
 
@@ -92,6 +103,7 @@ def check_channel(
     *,
     tolerance: float = 1e-9,
     dtype: torch.dtype = torch.complex128,
+    device: torch.device | str | None = None,
 ) -> None:
     """Refuse maps that are not completely positive and trace preserving.
 
@@ -100,6 +112,7 @@ def check_channel(
         dim: Dimension D.
         tolerance: Largest allowed violation.
         dtype: Complex dtype of the matrices passed.
+        device: Where the matrices passed are.
 
     Raises:
         ArgumentError: Naming the property that is violated, and by how much.
@@ -107,7 +120,13 @@ def check_channel(
     Example:
         >>> check_channel(lambda matrix: matrix, 3)
     """
-    choi = choi_matrix(channel, dim, dtype=dtype)
+    choi = choi_matrix(channel, dim, dtype=dtype, device=device).detach()
+    asymmetry = (choi - choi.mH).abs().amax()
+    if not bool(asymmetry <= tolerance):
+        raise ArgumentError(
+            "Argument `channel` must take Hermitian matrices to Hermitian ones, but its Choi matrix differs from "
+            f"its adjoint by {float(asymmetry):.3g}."
+        )
     lowest = torch.linalg.eigvalsh(0.5 * (choi + choi.mH)).amin()
     if not bool(lowest >= -tolerance):
         raise ArgumentError(
@@ -115,7 +134,7 @@ def check_channel(
             f"{float(lowest):.3g}."
         )
     traced = choi.reshape(dim, dim, dim, dim).diagonal(dim1=0, dim2=2).sum(-1)
-    leak = (traced - torch.eye(dim, dtype=choi.dtype)).abs().amax()
+    leak = (traced - torch.eye(dim, dtype=choi.dtype, device=choi.device)).abs().amax()
     if not bool(leak <= tolerance):
         raise ArgumentError(
             f"Argument `channel` must preserve the trace, but violates that by {float(leak):.3g}."
