@@ -16,6 +16,8 @@ from qinn.quantum.propagation import propagate_densities
 
 # The dense generator has D² × D² entries, whose eigenvalues take seconds beyond this.
 _LARGEST_DIM = 32
+# Round-off of an eigenvalue in units of ε ‖𝓛‖ times its condition number: observed up to 2 or 3.
+_EIGENVALUE_ROUND_OFF = 10
 # Digits that the steady state must keep: above this, several states are (nearly) steady.
 _LARGEST_ERROR = 1e-9
 
@@ -29,10 +31,14 @@ class Attractor:
         density: Steady density ρ_∞, with 𝓛ρ_∞ = 0 and trace 1.
         spectral_gap: Smallest −Re λ of the eigenvalues λ ≠ 0 of 𝓛, in units of inverse time; infinite for
             D = 1.
+        gap_error: Estimate of the gap's round-off error, without gradient. Usually near 1e-14 times the norm
+            of 𝓛; it grows where the slowest mode nearly coincides with another (an exceptional point, where
+            half of the digits are lost or more, and the gap's gradient diverges).
     """
 
     density: Complex[Tensor, "dim dim"]
     spectral_gap: Float[Tensor, ""]
+    gap_error: Float[Tensor, ""]
 
     def mixing_time(self, epsilon: float = 0.01) -> Float[Tensor, ""]:
         """Return ln(1/ε)/gap, the time in which the slowest deviation falls to the fraction ε.
@@ -97,11 +103,32 @@ def find_attractor(lindbladian: Lindbladian) -> Attractor:
         )
     coordinates = torch.linalg.solve(bordered, scale * trace / dim)
     density = from_real_coordinates(coordinates.reshape(dim, dim).to(torch.complex128))
-    # The slowest decay rate is 0, that of the steady state.
-    rates = (-torch.linalg.eigvals(generator).real).sort().values
-    gap = rates[1] if dim > 1 else torch.full_like(rates[0], torch.inf)
+    gap, gap_error = _slowest_rate(generator)
     real_dtype = torch.empty(0, dtype=dtype).real.dtype
-    return Attractor(density.to(dtype), gap.to(real_dtype))
+    return Attractor(density.to(dtype), gap.to(real_dtype), gap_error.to(real_dtype))
+
+
+def _slowest_rate(generator: Tensor) -> tuple[Tensor, Tensor]:
+    """Second smallest −Re λ (the smallest is 0, that of the steady state) and an estimate of its error.
+
+    To first order round-off moves an eigenvalue by ε ‖𝓛‖ ‖v‖ ‖w‖, with right and left eigenvectors of w†v =
+    1. Near an exceptional point v and w become orthogonal and the estimate large.
+    """
+    values, right = torch.linalg.eig(generator)
+    if len(values) == 1:
+        return torch.full_like(values.real[0], torch.inf), torch.zeros_like(values.real[0])
+    rates, order = (-values.real).sort()
+    left, failed = torch.linalg.inv_ex(right.detach())
+    conditions = torch.linalg.vector_norm(right.detach(), dim=0) * torch.linalg.vector_norm(left, dim=1)
+    if bool(failed):
+        conditions = torch.full_like(conditions, torch.inf)
+    size = torch.linalg.matrix_norm(generator.detach(), 2)
+    scale = _EIGENVALUE_ROUND_OFF * torch.finfo(rates.dtype).eps * size
+    errors = (scale * conditions)[order][1:]
+    # Any mode that its error can move to the front may be the slowest.
+    fixed = rates.detach()[1:]
+    possible = fixed - errors <= fixed[0] + errors[0]
+    return rates[1], errors[possible].max()
 
 
 def contraction(

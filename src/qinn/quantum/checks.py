@@ -7,7 +7,7 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from qinn.errors import ArgumentError
-from qinn.quantum.kets import squared_norm
+from qinn.quantum.laws import asymmetry, negative_part, norm_deviation, trace_deviation, trace_leak
 
 
 def check_ket(ket: Complex[Tensor, "*batch dim"], *, tolerance: float = 1e-5) -> None:
@@ -23,7 +23,7 @@ def check_ket(ket: Complex[Tensor, "*batch dim"], *, tolerance: float = 1e-5) ->
     Example:
         >>> check_ket(torch.tensor([0.6 + 0j, 0.8j]))
     """
-    deviation = (squared_norm(ket.detach()) - 1).abs()
+    deviation = norm_deviation(ket.detach())
     if not bool((deviation <= tolerance).all()):
         raise ArgumentError(
             "Argument `ket` must be of unit norm, but ⟨ψ|ψ⟩ deviates from 1 by "
@@ -45,20 +45,20 @@ def check_density(density: Complex[Tensor, "*batch dim dim"], *, tolerance: floa
         >>> check_density(0.5 * torch.eye(2) + 0j)
     """
     matrix = density.detach()
-    asymmetry = (matrix - matrix.mH).abs().amax()
-    if not bool(asymmetry <= tolerance):
+    difference = asymmetry(matrix).amax()
+    if not bool(difference <= tolerance):
         raise ArgumentError(
-            f"Argument `density` must be Hermitian, but differs from its adjoint by {float(asymmetry):.3g}."
+            f"Argument `density` must be Hermitian, but differs from its adjoint by {float(difference):.3g}."
         )
-    trace = (matrix.diagonal(dim1=-2, dim2=-1).sum(-1) - 1).abs().amax()
+    trace = trace_deviation(matrix).amax()
     if not bool(trace <= tolerance):
         raise ArgumentError(
             f"Argument `density` must have trace 1, but a trace deviates by {float(trace):.3g}."
         )
-    lowest = torch.linalg.eigvalsh(matrix).amin()
-    if not bool(lowest >= -tolerance):
+    negative = negative_part(matrix).amax()
+    if not bool(negative <= tolerance):
         raise ArgumentError(
-            f"Argument `density` must be positive, but has the eigenvalue {float(lowest):.3g}."
+            f"Argument `density` must be positive, but has the eigenvalue {-float(negative):.3g}."
         )
 
 
@@ -121,20 +121,19 @@ def check_channel(
         >>> check_channel(lambda matrix: matrix, 3)
     """
     choi = choi_matrix(channel, dim, dtype=dtype, device=device).detach()
-    asymmetry = (choi - choi.mH).abs().amax()
-    if not bool(asymmetry <= tolerance):
+    difference = asymmetry(choi)
+    if not bool(difference <= tolerance):
         raise ArgumentError(
             "Argument `channel` must take Hermitian matrices to Hermitian ones, but its Choi matrix differs from "
-            f"its adjoint by {float(asymmetry):.3g}."
+            f"its adjoint by {float(difference):.3g}."
         )
-    lowest = torch.linalg.eigvalsh(0.5 * (choi + choi.mH)).amin()
-    if not bool(lowest >= -tolerance):
+    negative = negative_part(choi)
+    if not bool(negative <= tolerance):
         raise ArgumentError(
             "Argument `channel` must be completely positive, but its Choi matrix has the eigenvalue "
-            f"{float(lowest):.3g}."
+            f"{-float(negative):.3g}."
         )
-    traced = choi.reshape(dim, dim, dim, dim).diagonal(dim1=0, dim2=2).sum(-1)
-    leak = (traced - torch.eye(dim, dtype=choi.dtype, device=choi.device)).abs().amax()
+    leak = trace_leak(choi)
     if not bool(leak <= tolerance):
         raise ArgumentError(
             f"Argument `channel` must preserve the trace, but violates that by {float(leak):.3g}."
