@@ -53,6 +53,7 @@ def test_decay_and_dephasing_have_known_gaps():
     single = find_attractor(Lindbladian(torch.ones(1, 1, dtype=DTYPE), torch.ones(1, 1, 1, dtype=DTYPE)))
     assert single.density.item() == pytest.approx(1.0)
     assert float(single.spectral_gap) == math.inf
+    assert float(single.gap_error) == 0
 
 
 @pytest.mark.parametrize("dim", [2, 5, 9])
@@ -81,6 +82,22 @@ def test_qutip_and_the_long_time_limit_agree(dim, seed):
     start = density_of(random_kets(dim, generator=torch.Generator().manual_seed(seed), dtype=DTYPE))
     late = propagate_densities(lindbladian, start, 40.0 / float(attractor.spectral_gap))
     assert float(trace_distance(late, attractor.density)) < 1e-9
+
+
+@pytest.mark.parametrize("offset", [0.3, 1e-2, 1e-5, 1e-8, -1e-8, -1e-5, 0.0])
+@pytest.mark.parametrize("rate", [0.1, 1.3, 40.0])
+def test_the_gap_says_how_exact_it_is_up_to_an_exceptional_point(rate, offset):
+    """Dephasing √γ Z and Rabi frequency Ω: gap γ − Re √(γ² − Ω²), whose modes coincide at Ω = γ."""
+    drive = rate * (1 + offset)
+    lindbladian = Lindbladian(
+        0.5 * drive * pauli("X", dtype=DTYPE), math.sqrt(rate) * pauli("Z", dtype=DTYPE)[None]
+    )
+    root = torch.sqrt(torch.tensor(-(rate**2) * offset * (2 + offset), dtype=DTYPE)).real
+    attractor = find_attractor(lindbladian)
+    error = abs(float(attractor.spectral_gap) - float(rate - root))
+    assert error <= float(attractor.gap_error)
+    assert float(attractor.gap_error) < (1e-5 if abs(offset) < 1e-6 else 1e-10) * rate
+    assert not attractor.gap_error.requires_grad
 
 
 def test_the_steady_state_has_the_gradient_of_finite_differences():
