@@ -135,16 +135,17 @@ def _plan(centre: float, half_real: float, half_imaginary: float, tolerance: flo
         for fraction in (1.0, 0.8, 0.6, 0.4)
     ]
     coefficients = torch.tensor(
-        [_bessel_coefficients(focal, sign) for _, focal in choices], dtype=torch.float64
+        [_bessel_coefficients(focal, sign) for _, focal in choices], dtype=torch.float64, device="cpu"
     )
-    steps = torch.tensor([sub_steps for sub_steps, _ in choices], dtype=torch.float64)
+    steps = torch.tensor([sub_steps for sub_steps, _ in choices], dtype=torch.float64, device="cpu")
     error, growth = _errors(half_real / steps, half_imaginary / steps, choices, sign, coefficients)
     scale = (centre / steps).exp()[:, None]
     wanted = tolerance / steps[:, None]
     if tolerance >= _STEP_ROUND_OFF:
         wanted = wanted.clamp(min=_STEP_ROUND_OFF)
     allowed = (scale * error <= wanted) & (scale * growth <= _MAX_GROWTH)
-    applications = torch.where(allowed, steps[:, None] * torch.arange(1, error.shape[1] + 1), torch.inf)
+    orders = torch.arange(1, error.shape[1] + 1, device="cpu")
+    applications = torch.where(allowed, steps[:, None] * orders, torch.inf)
     best = int(applications.argmin())
     row, column = divmod(best, error.shape[1])
     if not bool(allowed[row, column]):
@@ -180,13 +181,14 @@ def _errors(
     coefficients: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Error bound and largest term, per choice and degree 1 …, on the boundary of each choice's rectangle."""
-    edge = torch.linspace(-1, 1, _EDGE_POINTS, dtype=torch.float64)
-    upper = torch.linspace(0, 1, _EDGE_POINTS // 2, dtype=torch.float64)
+    edge = torch.linspace(-1, 1, _EDGE_POINTS, dtype=torch.float64, device="cpu")
+    upper = torch.linspace(0, 1, _EDGE_POINTS // 2, dtype=torch.float64, device="cpu")
     ones = torch.ones_like(upper)
     real = half_real[:, None] * torch.cat([edge, ones, -ones])
     imaginary = half_imaginary[:, None] * torch.cat([torch.ones_like(edge), upper, upper])
     boundary = torch.complex(real, imaginary)
-    argument = boundary / torch.tensor([focal for _, focal in choices], dtype=torch.float64)[:, None]
+    focal = torch.tensor([focal for _, focal in choices], dtype=torch.float64, device="cpu")
+    argument = boundary / focal[:, None]
     polynomials = [torch.ones_like(argument), argument]
     for _ in range(1, _MAX_DEGREE):
         polynomials.append(2 * argument * polynomials[-1] + sign * polynomials[-2])

@@ -1,5 +1,6 @@
 """Exact propagation of kets, densities and observables over a finite time, to a planned tolerance."""
 
+from cmath import exp
 from collections.abc import Callable
 
 import torch
@@ -243,5 +244,4 @@ def propagate_unitarily(
         return lambda columns: step @ columns
 
     columns = exponential_action(build, kets.reshape(-1, dim).mT, plan, time, num_parts=kets.numel() // dim)
-    phase = torch.exp(torch.tensor(-1j * middle * time, dtype=torch.complex128)).to(kets)
-    return (phase * columns).mT.reshape(kets.shape)
+    return (exp(-1j * middle * time) * columns).mT.reshape(kets.shape)

@@ -150,7 +150,7 @@ class UniformSource:
 
     def __init__(self, num_trajectories: int, seed: int | None) -> None:
         self._num_trajectories = num_trajectories
-        self._generator = None if seed is None else torch.Generator().manual_seed(seed)
+        self._generator = None if seed is None else torch.Generator("cpu").manual_seed(seed)
 
     def draw(self, rows: Tensor, count: int) -> Tensor:
         """Draw ``count`` numbers in (0, 1) for each of the rows.
@@ -163,8 +163,8 @@ class UniformSource:
             Float64 tensor (row, count) on the device of ``rows``.
         """
         size = len(rows) if self._generator is None else self._num_trajectories
-        numbers = torch.rand(size, count, dtype=torch.float64, generator=self._generator).clamp(min=2.0**-54)
-        numbers = numbers.to(rows.device)
+        numbers = torch.rand(size, count, dtype=torch.float64, generator=self._generator, device="cpu")
+        numbers = numbers.clamp(min=2.0**-54).to(rows.device)
         return numbers if self._generator is None else numbers[rows % self._num_trajectories]
 
 
