@@ -16,10 +16,9 @@ import json
 import platform
 import sys
 import time
-from collections import Counter
 from dataclasses import asdict, dataclass, field
 from itertools import permutations
-from math import prod
+from math import log, prod
 from pathlib import Path
 
 import torch
@@ -228,7 +227,7 @@ def examine(system: System, found: dict[str, Law]) -> None:
 
 @dataclass
 class Attractors:
-    """What became of the attractors of one family of systems."""
+    """What became of the attractors of one family of systems; the error of mixing times is relative."""
 
     family: str
     systems: int = 0
@@ -239,7 +238,7 @@ class Attractors:
     gap_error: float = 0.0
     mixing_time_error: float = 0.0
     flagged_gap_error: float = 0.0
-    reasons: Counter = field(default_factory=Counter)
+    reasons: dict[str, int] = field(default_factory=dict)
 
 
 ATTRACTOR_TOLERANCE = 1e-8
@@ -334,7 +333,8 @@ def examine_attractor(dynamics: Lindbladian, known_gap: Tensor | None, seen: Att
         attractor = find_attractor(dynamics)
     except ArgumentError as error:
         seen.refused += 1
-        seen.reasons[str(error).split(", but ")[1].split(" (")[0]] += 1
+        reason = str(error).split(", but ")[1].split(" (")[0]
+        seen.reasons[reason] = seen.reasons.get(reason, 0) + 1
         return
     steady, gap = reference(dynamics)
     gap = gap if known_gap is None else known_gap
@@ -347,8 +347,8 @@ def examine_attractor(dynamics: Lindbladian, known_gap: Tensor | None, seen: Att
         seen.flagged_gap_error = max(seen.flagged_gap_error, error)
     else:
         seen.gap_error = max(seen.gap_error, error)
-        mixing = float((attractor.mixing_time() * gap / torch.log(torch.tensor(100.0)) - 1).abs())
-        seen.mixing_time_error = max(seen.mixing_time_error, mixing * float(gap))
+        ratio = float(attractor.mixing_time() * gap) / log(100)
+        seen.mixing_time_error = max(seen.mixing_time_error, abs(ratio - 1))
     right = state_error <= ATTRACTOR_TOLERANCE and error <= max(ATTRACTOR_TOLERANCE, 3 * estimate)
     seen.silently_wrong += not right
 
@@ -374,18 +374,26 @@ def measure_attractors(num_systems: int) -> list[Attractors]:
     return results
 
 
-def table(found: dict[str, Law], attractors: list[Attractors]) -> str:
-    """Plain-text tables of the results."""
-    lines = [f"{'law':<56} {'systems':>8} {'largest':>9} {'tolerance':>10} {'broken':>7}"]
+def table_of_laws(found: list[Law]) -> str:
+    """Markdown table of the laws."""
+    lines = ["| law | systems | largest violation | tolerance | beyond it |", "|---|---|---|---|---|"]
     lines += [
-        f"{law.statement:<56} {law.systems:>8} {law.largest:>9.1e} {law.tolerance:>10.0e} {law.broken:>7}"
-        for law in found.values()
+        f"| {law.statement} | {law.systems} | {law.largest:.0e} | {law.tolerance:.0e} | {law.broken} |"
+        for law in found
     ]
-    lines.append(f"\n{'attractors':<42} {'systems':>8} {'refused':>8} {'flagged':>8} {'wrong':>6}  errors")
+    return "\n".join(lines)
+
+
+def table_of_attractors(found: list[Attractors]) -> str:
+    """Markdown table of the attractors."""
+    lines = [
+        "| family | systems | refused | flagged | largest error of state, gap | of flagged gaps | silently wrong |",
+        "|---|---|---|---|---|---|---|",
+    ]
     lines += [
-        f"{each.family:<42} {each.systems:>8} {each.refused:>8} {each.flagged:>8} {each.silently_wrong:>6}  "
-        f"state {each.steady_state_error:.1e}, gap {each.gap_error:.1e}, flagged gap {each.flagged_gap_error:.1e}"
-        for each in attractors
+        f"| {each.family} | {each.systems} | {each.refused} | {each.flagged} | {each.steady_state_error:.0e}, "
+        f"{each.gap_error:.0e} | {each.flagged_gap_error:.0e} | {each.silently_wrong} |"
+        for each in found
     ]
     return "\n".join(lines)
 
@@ -403,7 +411,7 @@ def main() -> None:
     started = time.perf_counter()
     found = measure_laws(options.systems)
     attractors = measure_attractors(options.attractors)
-    print(table(found, attractors))
+    print(table_of_laws(list(found.values())), table_of_attractors(attractors), sep="\n\n")
     if options.output:
         record = {
             "command": "python benchmarks/laws.py " + " ".join(sys.argv[1:]),
