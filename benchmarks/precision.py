@@ -26,6 +26,7 @@ from qinn.quantum import (
     ExactChannel,
     GumbelJumps,
     Heisenberg,
+    Hybrid,
     Lindbladian,
     MixedState,
     PureEnsemble,
@@ -143,6 +144,7 @@ ROUTINES: dict[str, Routine] = {
         ExactChannel().evolve(MixedState(i.densities), i.dynamics, time=i.time, steps=1).density()
     ),
     "Heisenberg.evolve": lambda i: evolved(Heisenberg(), i),
+    "Hybrid.evolve": lambda i: evolved(Hybrid(NUM_TRAJECTORIES, seed=i.seed), i),
     "propagate_densities": lambda i: propagate_densities(i.dynamics, i.densities, i.time),
     "propagate_observables": lambda i: propagate_observables(i.dynamics, i.observables, i.time),
     "Lindbladian.apply": lambda i: i.dynamics.apply(i.densities),

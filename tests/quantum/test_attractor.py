@@ -100,6 +100,15 @@ def test_the_gap_says_how_exact_it_is_up_to_an_exceptional_point(rate, offset):
     assert not attractor.gap_error.requires_grad
 
 
+def test_the_error_of_a_gap_includes_that_of_a_mode_just_behind_it():
+    """One qubit decays at 1 − 5e-8; the other, at an exceptional point of rate 1, may be slower by round-off."""
+    x, z, lower = pauli("X", dtype=DTYPE), pauli("Z", dtype=DTYPE), LOWERING[0]
+    jumps = [embed(z, (2, 2), (0,)), math.sqrt(2 * (1 - 5e-8)) * embed(lower, (2, 2), (1,))]
+    attractor = find_attractor(Lindbladian(0.5 * embed(x, (2, 2), (0,)), torch.stack(jumps)))
+    assert abs(float(attractor.spectral_gap) - (1 - 5e-8)) <= float(attractor.gap_error)
+    assert float(attractor.gap_error) > 1e-8
+
+
 def test_the_steady_state_has_the_gradient_of_finite_differences():
     H, L = dynamics(3).hamiltonian, dynamics(3).jump_operators
 

@@ -17,6 +17,7 @@ from qinn.quantum import (
     ExactChannel,
     GumbelJumps,
     Heisenberg,
+    Hybrid,
     LearnableLindbladian,
     Lindbladian,
     MixedState,
@@ -66,7 +67,7 @@ from qinn.quantum import (
     tripartite_information,
     von_neumann_entropy,
 )
-from qinn.quantum.exponential import _plan
+from qinn.quantum.chebyshev import _plan
 
 EVOLUTIONS = {
     "none": NoEvolution(),
@@ -74,6 +75,8 @@ EVOLUTIONS = {
     "exact": ExactChannel(),
     "heisenberg": Heisenberg(),
     "jumps": QuantumJumps(4, seed=5, record=True),
+    "latin hypercube": QuantumJumps(4, seed=5, uniforms="latin_hypercube"),
+    "hybrid": Hybrid(4, seed=5),
     "gumbel": GumbelJumps(4, seed=5),
 }
 
