@@ -178,7 +178,7 @@ def exchange_dynamics(free: Tensor) -> Lindbladian:
     return Lindbladian(0.5 * coupling * hopping, losses)
 
 
-LEVELS = 24
+LEVELS = 20
 NUMBERS = torch.arange(LEVELS, dtype=torch.float64)
 ANNIHILATE = torch.diag(NUMBERS[1:].sqrt().to(DTYPE), 1)
 NUMBER = torch.diag(NUMBERS).to(DTYPE)
@@ -230,7 +230,7 @@ def warmed_vacuum(free: Tensor, time: float) -> Tensor:
     return thermal_light(occupation * (1 - (-rate * time).exp()))
 
 
-START_OF_COOLING = torch.tensor(0.35, dtype=torch.float64)
+START_OF_COOLING = torch.tensor(0.25, dtype=torch.float64)
 
 
 def cooled(free: Tensor, time: float) -> Tensor:
@@ -242,7 +242,7 @@ def cooled(free: Tensor, time: float) -> Tensor:
 def photons_of_a_number_state(free: Tensor, time: float) -> Tensor:
     rate, occupation = free
     left = (-rate * time).exp()
-    return (2 * left + occupation * (1 - left))[None]
+    return (left + occupation * (1 - left))[None]
 
 
 def bell_pump(rate: Tensor) -> Lindbladian:
@@ -401,10 +401,10 @@ SYSTEMS = [
         "thermal cavity", warm_cavity, (0.6, 0.2), thermal_light(START_OF_COOLING), cooled, half_the_rate
     ),
     KnownSystem(
-        "cavity with two photons",
+        "cavity with one photon",
         warm_cavity,
         (0.6, 0.2),
-        torch.eye(LEVELS, dtype=DTYPE)[2],
+        torch.eye(LEVELS, dtype=DTYPE)[1],
         NUMBER[None],
         photons_of_a_number_state,
         half_the_rate,
