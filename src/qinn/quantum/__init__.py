@@ -49,6 +49,7 @@ from qinn.quantum.kets import (
     squared_magnitude,
     squared_norm,
 )
+from qinn.quantum.learnable_structured import LearnableStructuredLindbladian
 from qinn.quantum.measurement import (
     expectations,
     expectations_of_density,
@@ -65,6 +66,7 @@ from qinn.quantum.operators import (
     pauli,
 )
 from qinn.quantum.states import HeisenbergState, JumpRecord, MixedState, PureEnsemble, State
+from qinn.quantum.structured import StructuredLindbladian, StructuredOperator
 
 __all__ = [
     "Attractor",
@@ -75,12 +77,15 @@ __all__ = [
     "HeisenbergState",
     "JumpRecord",
     "LearnableLindbladian",
+    "LearnableStructuredLindbladian",
     "Lindbladian",
     "MixedState",
     "NoEvolution",
     "PureEnsemble",
     "QuantumJumps",
     "State",
+    "StructuredLindbladian",
+    "StructuredOperator",
     "Unitary",
     "amplitude_phase",
     "basis_ket",

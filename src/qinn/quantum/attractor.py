@@ -11,7 +11,7 @@ from torch import Tensor
 from qinn.errors import ArgumentError
 from qinn.quantum.coordinates import from_real_coordinates, superoperator_on_real_coordinates
 from qinn.quantum.densities import trace_distance
-from qinn.quantum.operators import Lindbladian
+from qinn.quantum.operators import Lindbladian, check_kind
 from qinn.quantum.propagation import propagate_densities
 
 # The dense generator has D² × D² entries, whose eigenvalues take seconds beyond this.
@@ -74,6 +74,7 @@ def find_attractor(lindbladian: Lindbladian) -> Attractor:
         >>> attractor.density.diagonal().real, attractor.spectral_gap
         (tensor([1., 0.]), tensor(0.5000))
     """
+    check_kind(lindbladian, (Lindbladian,), "`find_attractor`")
     dim, dtype = lindbladian.dim, lindbladian.dtype
     if dim > _LARGEST_DIM:
         raise ArgumentError(
@@ -129,5 +130,6 @@ def contraction(
         >>> contraction(decay, up, down, 0.6931472).round(decimals=5)
         tensor(0.5000)
     """
+    check_kind(lindbladian, (Lindbladian,), "`contraction`")
     evolved = [propagate_densities(lindbladian, density, time) for density in (first, second)]
     return trace_distance(*evolved) / trace_distance(first, second)

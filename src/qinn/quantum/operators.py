@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from qinn.errors import ArgumentError
 from qinn.quantum.factors import check_dims, check_positions, complement, permute_operator
+from qinn.quantum.generators import Generator
 
 _PAULI = {"I": [[1, 0], [0, 1]], "X": [[0, 1], [1, 0]], "Y": [[0, -1j], [1j, 0]], "Z": [[1, 0], [0, -1]]}
 
@@ -113,7 +114,7 @@ def jump_operators_from(free: Float[Tensor, "jump 2 dim dim"]) -> Complex[Tensor
 
 
 @dataclass(frozen=True, eq=False)
-class Lindbladian:
+class Lindbladian(Generator):
     """Generator of open dynamics: 𝓛ρ = −i[H, ρ] + Σ_k (L_k ρ L_k† − ½{L_k†L_k, ρ}), ħ = 1.
 
     Attributes:
@@ -270,6 +271,28 @@ class Lindbladian:
         left = torch.cat([flow, identity, L]).flatten(1)
         right = torch.cat([identity, flow.conj(), L.conj()]).flatten(1)
         return (left.mT @ right).reshape(dim, dim, dim, dim).transpose(1, 2).reshape(dim**2, dim**2)
+
+
+def check_kind(generator: Generator, kinds: Sequence[type[Generator]], user: str) -> None:
+    """Refuse dynamics of a kind that an evolution or a function cannot work with.
+
+    Args:
+        generator: The dynamics.
+        kinds: Kinds that are taken.
+        user: Name of the evolution or function, for the message.
+
+    Raises:
+        ArgumentError: If the dynamics are of none of the kinds.
+
+    Example:
+        >>> check_kind(Lindbladian(torch.zeros(2, 2) + 0j, torch.zeros(0, 2, 2) + 0j), (Lindbladian,), "this")
+    """
+    if not isinstance(generator, tuple(kinds)):
+        names = " or ".join(f"`{kind.__name__}`" for kind in kinds)
+        raise ArgumentError(
+            f"Argument `lindbladian` must be a {names} for {user}, but it is a `{type(generator).__name__}`; pass "
+            "its `.dense()` (for small dimensions), or use `QuantumJumps` or `Unitary`."
+        )
 
 
 class LearnableLindbladian(nn.Module):

@@ -1,10 +1,15 @@
 """Deterministic evolutions: none at all, unitary, the exact channel, and its Heisenberg picture."""
 
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
 
 from qinn.errors import ArgumentError
 from qinn.quantum.evolution.interface import Evolution
+from qinn.quantum.evolution.matrix_free import propagate_without_jumps
+from qinn.quantum.generators import Generator, MatrixFreeGenerator
 from qinn.quantum.operators import Lindbladian
 from qinn.quantum.propagation import propagate_densities, propagate_unitarily
 from qinn.quantum.states import HeisenbergState, MixedState, PureEnsemble
@@ -22,8 +27,10 @@ class NoEvolution(Evolution):
         NoEvolution()
     """
 
+    generators: ClassVar = (Generator,)
+
     def _evolve(
-        self, initial: PureEnsemble | MixedState, lindbladian: Lindbladian, time: float, steps: int
+        self, initial: PureEnsemble | MixedState, lindbladian: Generator, time: float, steps: int
     ) -> PureEnsemble | MixedState:
         return initial
 
@@ -46,16 +53,24 @@ class Unitary(Evolution):
         tensor([[0., 1.]])
     """
 
+    generators: ClassVar = (Lindbladian, MatrixFreeGenerator)
+
     def _evolve(
-        self, initial: PureEnsemble | MixedState, lindbladian: Lindbladian, time: float, steps: int
+        self, initial: PureEnsemble | MixedState, lindbladian: Generator, time: float, steps: int
     ) -> PureEnsemble | MixedState:
-        hamiltonian = lindbladian.hamiltonian
         if isinstance(initial, PureEnsemble):
-            kets = propagate_unitarily(hamiltonian, initial.kets, time)
+            kets = self._turn(initial.kets, lindbladian, time, initial.kets.shape[:-2])
             return PureEnsemble(kets, initial.log_likelihood, initial.record)
         # Rows of Mᵀ are the columns of M: first Uρ, then (Uρ)U† = (U(Uρ)†)†.
-        half = propagate_unitarily(hamiltonian, initial.density_matrix.mT, time).mT
-        return MixedState(propagate_unitarily(hamiltonian, half.conj(), time).conj())
+        batch = initial.density_matrix.shape[:-2]
+        half = self._turn(initial.density_matrix.mT, lindbladian, time, batch).mT
+        return MixedState(self._turn(half.conj(), lindbladian, time, batch).conj())
+
+    @staticmethod
+    def _turn(kets: Tensor, lindbladian: Generator, time: float, batch: torch.Size) -> Tensor:
+        if isinstance(lindbladian, MatrixFreeGenerator):
+            return propagate_without_jumps(lindbladian, kets, time, batch)
+        return propagate_unitarily(lindbladian.hamiltonian, kets, time)
 
 
 def _check_tolerance(tolerance: float | None) -> None:
