@@ -13,6 +13,7 @@ from qinn.quantum.densities import (
     reduced_density_of_ket,
     trace_distance,
 )
+from qinn.quantum.driven import DrivenLindbladian
 from qinn.quantum.entanglement import (
     cuts,
     entanglement_entropies,
@@ -70,6 +71,7 @@ from qinn.quantum.structured import StructuredLindbladian, StructuredOperator
 
 __all__ = [
     "Attractor",
+    "DrivenLindbladian",
     "Evolution",
     "ExactChannel",
     "GumbelJumps",

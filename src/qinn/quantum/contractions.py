@@ -57,19 +57,14 @@ def _site(dims: Sequence[int], start: int, stop: int) -> Site:
     return Site(prod(dims[:start]), prod(dims[start:stop]), prod(dims[stop:]))
 
 
-def contract(
-    matrix: Complex[Tensor, "part part"],
-    kets: Complex[Tensor, "row dim"],
-    site: Site,
-    total: Complex[Tensor, "row dim"] | None = None,
-) -> Complex[Tensor, "row dim"]:
+def contract(matrix: Tensor, kets: Tensor, site: Site, total: Tensor | None = None) -> Tensor:
     """Apply a matrix to one run of factors of every ket, and add the result to ``total``.
 
     Without gradients ``total`` itself is changed and returned.
 
     Args:
-        matrix: The matrix.
-        kets: Contiguous rows.
+        matrix: The matrix (dim, dim).
+        kets: Contiguous rows (row, D).
         site: Where it acts.
         total: What to add to, or None for nothing.
 

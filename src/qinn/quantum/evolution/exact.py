@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from qinn.errors import ArgumentError
+from qinn.quantum.driven import DrivenLindbladian, propagate_driven_densities
 from qinn.quantum.evolution.interface import Evolution
 from qinn.quantum.evolution.matrix_free import propagate_without_jumps
 from qinn.quantum.generators import Generator, MatrixFreeGenerator
@@ -105,12 +106,16 @@ class ExactChannel(Evolution):
 
     tolerance: float | None = None
 
+    generators: ClassVar = (Lindbladian, DrivenLindbladian)
+
     def __post_init__(self) -> None:
         _check_tolerance(self.tolerance)
 
     def _evolve(
-        self, initial: PureEnsemble | MixedState, lindbladian: Lindbladian, time: float, steps: int
+        self, initial: PureEnsemble | MixedState, lindbladian: Generator, time: float, steps: int
     ) -> MixedState:
+        if isinstance(lindbladian, DrivenLindbladian):
+            return MixedState(propagate_driven_densities(lindbladian, initial.density(), time, self.tolerance))
         return MixedState(propagate_densities(lindbladian, initial.density(), time, self.tolerance))
 
 

@@ -22,7 +22,8 @@ _MAX_GROWTH = 16.0
 _CHUNK = 2**18
 # Bounds of ‖J‖·time, beyond which steps are too many, and of ‖J‖, beyond which squares overflow.
 _MAX_DISTANCE, _MAX_NORM = 2.0**20, 1e15
-_ROOT_ITERATIONS = 60
+# A step is long: its polynomial is no line, and the root takes more iterations than in a fine cell.
+_ROOT = {"iterations": 60, "error": 1e-14}
 
 
 def check_bound(bound: float, time: float) -> None:
@@ -199,7 +200,7 @@ def march(
                     chosen = crossed.nonzero()[:, 0]
                     polynomial = norm_series(torch.stack(list(series.terms(lengths[chosen], chosen)), 1))
                     one = torch.ones_like(lengths[chosen])
-                    lengths[chosen] *= find_root(polynomial, thresholds[rows[chosen]], one, _ROOT_ITERATIONS)
+                    lengths[chosen] *= find_root(polynomial, thresholds[rows[chosen]], one, **_ROOT)
                     moved[chosen] = series.at(lengths[chosen], chosen)
             steps.append(_Step(rows, current, lengths, pieces, series.degree))
             finished = whole & (left <= ahead)

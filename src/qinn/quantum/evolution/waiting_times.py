@@ -202,7 +202,12 @@ def _evaluate(series: Tensor, time: Tensor) -> Tensor:
 
 
 def find_root(
-    series: Tensor, thresholds: Tensor, limit: Tensor, iterations: int = _ROOT_ITERATIONS
+    series: Tensor,
+    thresholds: Tensor,
+    limit: Tensor,
+    *,
+    iterations: int = _ROOT_ITERATIONS,
+    error: float = _ROOT_ERROR,
 ) -> Tensor:
     """Return where a falling polynomial reaches its threshold, by safeguarded Newton steps.
 
@@ -212,6 +217,7 @@ def find_root(
         limit: The root is sought between 0 and here, (row,).
         iterations: Largest number of steps; in so small a cell that the polynomial is nearly a line, a few
             reach round-off.
+        error: Change of the root, relative to the limit, that ends the iterations.
 
     Returns:
         The roots.
@@ -227,6 +233,6 @@ def find_root(
         newton = root - excess / torch.where(slope < 0, slope, -torch.ones_like(slope))
         inside = (slope < 0) & (newton >= low) & (newton <= high)
         previous, root = root, torch.where(inside, newton, 0.5 * (low + high))
-        if bool(((root - previous).abs() <= _ROOT_ERROR * limit).all()):
+        if bool(((root - previous).abs() <= error * limit).all()):
             break
     return root
