@@ -11,6 +11,7 @@ from torch import Tensor
 from qinn.errors import ArgumentError
 from qinn.quantum.coordinates import from_real_coordinates, superoperator_on_real_coordinates
 from qinn.quantum.densities import trace_distance
+from qinn.quantum.generators import Generator
 from qinn.quantum.operators import Lindbladian, check_kind
 from qinn.quantum.propagation import propagate_densities
 
@@ -50,7 +51,7 @@ class Attractor:
         return log(1 / epsilon) / self.spectral_gap
 
 
-def find_attractor(lindbladian: Lindbladian) -> Attractor:
+def find_attractor(lindbladian: Generator) -> Attractor:
     """Return the steady state of a Lindbladian and its spectral gap, from the dense generator.
 
     With the trace functional t and u = 𝟙/D, (𝓛 + u tᵀ)ρ = u has the steady state as its only solution, if
@@ -74,7 +75,7 @@ def find_attractor(lindbladian: Lindbladian) -> Attractor:
         >>> attractor.density.diagonal().real, attractor.spectral_gap
         (tensor([1., 0.]), tensor(0.5000))
     """
-    check_kind(lindbladian, (Lindbladian,), "`find_attractor`")
+    lindbladian = check_kind(lindbladian, (Lindbladian,), "`find_attractor`")
     dim, dtype = lindbladian.dim, lindbladian.dtype
     if dim > _LARGEST_DIM:
         raise ArgumentError(
@@ -106,7 +107,7 @@ def find_attractor(lindbladian: Lindbladian) -> Attractor:
 
 
 def contraction(
-    lindbladian: Lindbladian,
+    lindbladian: Generator,
     first: Complex[Tensor, "*batch dim dim"],
     second: Complex[Tensor, "*batch dim dim"],
     time: float,
@@ -130,6 +131,6 @@ def contraction(
         >>> contraction(decay, up, down, 0.6931472).round(decimals=5)
         tensor(0.5000)
     """
-    check_kind(lindbladian, (Lindbladian,), "`contraction`")
-    evolved = [propagate_densities(lindbladian, density, time) for density in (first, second)]
+    dense = check_kind(lindbladian, (Lindbladian,), "`contraction`")
+    evolved = [propagate_densities(dense, density, time) for density in (first, second)]
     return trace_distance(*evolved) / trace_distance(first, second)

@@ -131,7 +131,7 @@ class StructuredOperator:
         layout, tensors = self.arranged()
         return layout.bound(tensors)
 
-    def scaled(self, factor: complex | float | Tensor) -> "StructuredOperator":
+    def scaled(self, factor: complex | float | int | Tensor) -> "StructuredOperator":
         """Return factor · O.
 
         Args:

@@ -198,7 +198,8 @@ def march(
                 crossed = squared_norm(moved).double() <= thresholds[rows]
                 if bool(crossed.any()):
                     chosen = crossed.nonzero()[:, 0]
-                    polynomial = norm_series(torch.stack(list(series.terms(lengths[chosen], chosen)), 1))
+                    terms = torch.stack(list(series.terms(lengths[chosen], chosen)), 1)
+                    polynomial = norm_series(terms, 2 * series.degree)
                     one = torch.ones_like(lengths[chosen])
                     lengths[chosen] *= find_root(polynomial, thresholds[rows[chosen]], one, **_ROOT)
                     moved[chosen] = series.at(lengths[chosen], chosen)

@@ -167,7 +167,7 @@ def find_waiting_times(flow: NoJumpFlow, kets: Tensor, remaining: Tensor, thresh
     terms = [kets]
     for order in range(1, flow.degree + 1):
         terms.append((terms[-1] @ flow.generator) / order)
-    series = norm_series(torch.stack(terms, 1))
+    series = norm_series(torch.stack(terms, 1), flow.degree)
     jumps = _evaluate(series, limit) <= thresholds
     # A row whose time is not up can stop here only because its norm falls to the threshold inside this cell.
     jumps |= elapsed + flow.cell < remaining
@@ -180,19 +180,21 @@ def find_waiting_times(flow: NoJumpFlow, kets: Tensor, remaining: Tensor, thresh
     return WaitingTimes(torch.stack(accepted), rest, elapsed + rest, jumps, total)
 
 
-def norm_series(terms: Tensor) -> Tensor:
+def norm_series(terms: Tensor, degree: int) -> Tensor:
     """Return the coefficients of ‖Σ_a v_a x^a‖² in x, as a polynomial.
 
     Args:
         terms: Vectors v_a, (row, a, D).
+        degree: Highest order to return; all coefficients of twice the highest a are there, but for small x the
+            later ones may be round-off.
 
     Returns:
         Coefficients from the constant one on, float64 (row, order).
     """
     parts = torch.view_as_real(terms).flatten(-2).double()
     gram = parts @ parts.mT
-    degree = gram.shape[-1] - 1
-    columns = [gram.flip(-1).diagonal(degree - order, -2, -1).sum(-1) for order in range(degree + 1)]
+    highest = gram.shape[-1] - 1
+    columns = [gram.flip(-1).diagonal(highest - order, -2, -1).sum(-1) for order in range(degree + 1)]
     return torch.stack(columns, -1)
 
 
