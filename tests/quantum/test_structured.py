@@ -183,9 +183,8 @@ def test_a_second_derivative_is_refused():
     module = learnable((2, 3), 1)
     kets = pure(6).kets.requires_grad_()
     state = Unitary().evolve(PureEnsemble(kets), module(), time=1.0, steps=1)
-    (gradient,) = torch.autograd.grad(state.kets.real.square().sum(), kets, create_graph=True)
-    with pytest.raises(RuntimeError, match="@once_differentiable"):
-        torch.autograd.grad((gradient + kets).real.square().sum(), kets)
+    with pytest.raises(ArgumentError, match="`create_graph` must be False"):
+        torch.autograd.grad(state.kets.real.square().sum(), kets, create_graph=True)
 
 
 @pytest.mark.parametrize("dims", [(2, 2), (5, 6, 5), (2, 1, 3), (2,) * 7], ids=str)
@@ -294,7 +293,10 @@ BAD_OPERATORS = {
     "no term": (lambda: StructuredOperator((2, 2)), "at least one term"),
     "no such factor": (lambda: StructuredOperator((2, 2), {2: X}), "distinct factor positions"),
     "one factor twice": (lambda: StructuredOperator((2, 2), {}, {(1, 1): (X[None], X[None])}), "distinct"),
-    "three factors": (lambda: StructuredOperator((2,) * 3, {}, {(0, 1, 2): (X[None],) * 3}), "two positions|parameter 'products'"),
+    "three factors": (
+        lambda: StructuredOperator((2,) * 3, {}, {(0, 1, 2): (X[None],) * 3}),
+        "two positions|parameter 'products'",
+    ),
     "wrong shape": (lambda: StructuredOperator((2, 3), {1: X}), r"shape \(3, 3\) for factor 1"),
     "product without rank": (lambda: StructuredOperator((2, 2), {}, {(0, 1): (X, X)}), "'rank', 2, 2"),
     "two ranks": (
@@ -342,7 +344,9 @@ def test_impossible_operators_are_refused_with_advice(name):
         build()
 
 
-@pytest.mark.parametrize("evolution", [ExactChannel(), Heisenberg(), GumbelJumps(2)], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize(
+    "evolution", [ExactChannel(), Heisenberg(), GumbelJumps(2)], ids=lambda e: type(e).__name__
+)
 def test_evolutions_that_need_matrices_refuse_them_and_name_the_way_out(evolution):
     with pytest.raises(ArgumentError, match=r"`StructuredLindbladian`; pass its `\.dense\(\)`"):
         evolution.evolve(pure(6), learnable((2, 3), 1)(), time=1.0, steps=1)

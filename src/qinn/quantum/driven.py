@@ -144,7 +144,8 @@ class DrivenLindbladian(MatrixFreeGenerator):
         stacked = torch.cat([fixed[None], -1j * self.drives]).mT.reshape(-1, self.dim)
 
         def function(given: tuple[Tensor, ...], kets: Tensor, controls: Tensor | None) -> Tensor:
-            assert controls is not None
+            if controls is None:
+                return kets @ given[0][: kets.shape[1]]
             weighed = kets[:, None] * controls[:, :, None]
             return torch.cat([kets[:, None], weighed], 1).flatten(1) @ given[0]
 
@@ -156,9 +157,7 @@ class DrivenLindbladian(MatrixFreeGenerator):
     def jump_actions(self) -> tuple[Action, ...]:
         """Action of every L_k."""
         rows, norms = self.base.jump_operators.mT.unbind(), _spectral_norms(self.base.jump_operators).tolist()
-        return tuple(
-            Action((operator,), _multiply, norm) for operator, norm in zip(rows, norms, strict=True)
-        )
+        return tuple(Action((operator,), _multiply, norm) for operator, norm in zip(rows, norms, strict=True))
 
     def controls(self, batch: torch.Size) -> Float[Tensor, "sample piece drive"]:
         """Return the amplitudes of every sample of a batch.

@@ -61,17 +61,16 @@ class LearnableStructuredLindbladian(nn.Module):
         check_dims(dims, prod(dims))
         self.dims, self.rank = tuple(dims), rank
         chosen = combinations(range(len(dims)), 2) if pairs is None else pairs
-        self.pairs = tuple(check_positions(pair, len(dims), "pairs") for pair in chosen)
+        positions = [check_positions(pair, len(dims), "pairs") for pair in chosen]
         if num_jumps < 0 or rank < 0:
             raise ArgumentError(
                 f"Arguments must have num_jumps ≥ 0 and rank ≥ 0, but they are {num_jumps} and {rank}."
             )
-        if any(len(pair) != 2 for pair in self.pairs) or len(set(map(frozenset, self.pairs))) < len(
-            self.pairs
-        ):
+        if any(len(pair) != 2 for pair in positions) or len(set(map(frozenset, positions))) < len(positions):
             raise ArgumentError(
-                f"Argument `pairs` must hold pairs of factors, each once, but it is {self.pairs}."
+                f"Argument `pairs` must hold pairs of factors, each once, but it is {positions}."
             )
+        self.pairs = tuple((first, second) for first, second in positions)
         if not 0 <= hamiltonian_scale < float("inf") or not 0 <= jump_scale < float("inf"):
             raise ArgumentError(
                 "Arguments `hamiltonian_scale` and `jump_scale` must be finite and ≥ 0, but are "

@@ -313,18 +313,18 @@ class StructuredLindbladian(MatrixFreeGenerator):
         bound = 0.0
         for L in self.jump_operators:
             layout, matrices = L.scaled(0.5**0.5).arranged()
-            if layout.pairs or len(layout.singles) > 1:
-                twice.append(layout)
-                count = len(layout.singles)
-                # −L†: the sign goes to the singles and to the first factor of each product.
-                negative = [-matrix.mH for matrix in matrices[:count]]
-                stacks = [(1 if index % 2 else -1) * stack.mH for index, stack in enumerate(matrices[count:])]
-                tensors += [*matrices, *(tensor.resolve_conj() for tensor in (*negative, *stacks))]
-                bound += layout.bound(matrices) ** 2
-            else:
-                (site,), (matrix,) = layout.singles, matrices
-                part = -matrix.mH @ matrix
+            if len(layout.singles) == 1 and not layout.pairs:
+                part = -matrices[0].mH @ matrices[0]
+                site = layout.singles[0]
                 singles[site] = singles[site] + part if site in singles else part
+                continue
+            twice.append(layout)
+            count = len(layout.singles)
+            # −L†: the sign goes to the singles and to the first factor of each product.
+            negative = [-matrix.mH for matrix in matrices[:count]]
+            stacks = [(1 if index % 2 else -1) * stack.mH for index, stack in enumerate(matrices[count:])]
+            tensors += [*matrices, *(tensor.resolve_conj() for tensor in (*negative, *stacks))]
+            bound += layout.bound(matrices) ** 2
         drift = replace(drift, singles=tuple(singles))
         drift_tensors = (*singles.values(), *drift_tensors[len(drift_tensors) - 2 * len(drift.pairs) :])
         bound += drift.bound(drift_tensors)

@@ -11,7 +11,7 @@ from qinn.quantum.driven import DrivenLindbladian, propagate_driven_densities
 from qinn.quantum.evolution.interface import Evolution
 from qinn.quantum.evolution.matrix_free import propagate_without_jumps
 from qinn.quantum.generators import Generator, MatrixFreeGenerator
-from qinn.quantum.operators import Lindbladian
+from qinn.quantum.operators import Lindbladian, check_kind
 from qinn.quantum.propagation import propagate_densities, propagate_unitarily
 from qinn.quantum.states import HeisenbergState, MixedState, PureEnsemble
 
@@ -71,7 +71,9 @@ class Unitary(Evolution):
     def _turn(kets: Tensor, lindbladian: Generator, time: float, batch: torch.Size) -> Tensor:
         if isinstance(lindbladian, MatrixFreeGenerator):
             return propagate_without_jumps(lindbladian, kets, time, batch)
-        return propagate_unitarily(lindbladian.hamiltonian, kets, time)
+        return propagate_unitarily(
+            check_kind(lindbladian, (Lindbladian,), "`Unitary`").hamiltonian, kets, time
+        )
 
 
 def _check_tolerance(tolerance: float | None) -> None:
@@ -115,8 +117,11 @@ class ExactChannel(Evolution):
         self, initial: PureEnsemble | MixedState, lindbladian: Generator, time: float, steps: int
     ) -> MixedState:
         if isinstance(lindbladian, DrivenLindbladian):
-            return MixedState(propagate_driven_densities(lindbladian, initial.density(), time, self.tolerance))
-        return MixedState(propagate_densities(lindbladian, initial.density(), time, self.tolerance))
+            return MixedState(
+                propagate_driven_densities(lindbladian, initial.density(), time, self.tolerance)
+            )
+        dense = check_kind(lindbladian, (Lindbladian,), "`ExactChannel`")
+        return MixedState(propagate_densities(dense, initial.density(), time, self.tolerance))
 
 
 @final

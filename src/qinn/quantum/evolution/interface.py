@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from math import isfinite
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from qinn.errors import ArgumentError
 from qinn.quantum.generators import Generator
@@ -65,5 +65,5 @@ class Evolution(ABC):
 
     @abstractmethod
     def _evolve(
-        self, initial: PureEnsemble | MixedState, lindbladian: Lindbladian, time: float, steps: int
+        self, initial: PureEnsemble | MixedState, lindbladian: Any, time: float, steps: int
     ) -> State: ...

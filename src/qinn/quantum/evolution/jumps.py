@@ -13,7 +13,7 @@ from qinn.quantum.evolution.interface import Evolution
 from qinn.quantum.evolution.matrix_free import MatrixFreeFlow
 from qinn.quantum.generators import Generator, MatrixFreeGenerator
 from qinn.quantum.kets import squared_norm
-from qinn.quantum.operators import Lindbladian
+from qinn.quantum.operators import Lindbladian, check_kind
 from qinn.quantum.states import JumpRecord, MixedState, PureEnsemble
 
 # A jump rate for which single trajectories make sense stays far below this.
@@ -94,7 +94,7 @@ class QuantumJumps(Evolution):
         if isinstance(lindbladian, MatrixFreeGenerator):
             flow = MatrixFreeFlow.of(lindbladian, time, batch, len(rows))
         else:
-            flow = DenseFlow.of(lindbladian, time, steps)
+            flow = DenseFlow.of(check_kind(lindbladian, (Lindbladian,), "`QuantumJumps`"), time, steps)
         run = _sample(rows, flow, time, uniforms)
         norms = squared_norm(run.kets)
         kets = run.kets / norms.sqrt()[:, None]

@@ -3,11 +3,9 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import lgamma, log
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from qinn.errors import ArgumentError
 from qinn.quantum.evolution.waiting_times import find_root, norm_series
@@ -254,7 +252,7 @@ class _March(torch.autograd.Function):
     """`march` with a backward pass that repeats the accepted steps, at the times already found."""
 
     @staticmethod
-    def forward(ctx: Any, action, time, remaining, thresholds, found, kets, controls, *tensors) -> Tensor:
+    def forward(ctx, action, time, remaining, thresholds, found, kets, controls, *tensors) -> Tensor:
         result = march(action, kets, controls, time, remaining, thresholds)
         found.append(result)
         ctx.action, ctx.steps, ctx.controls = action, result.steps, controls
@@ -262,8 +260,8 @@ class _March(torch.autograd.Function):
         return result.kets
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        _refuse_second_derivatives()
         controls, tensors = ctx.controls, ctx.saved_tensors
         needs_controls, *needs = ctx.needs_input_grad[6:]
         adjoint = gradients[0].resolve_conj().clone()
@@ -286,7 +284,7 @@ class _March(torch.autograd.Function):
                 )
                 current = arriving + share.kets
                 _accumulate(totals, share.tensors)
-                if of_controls is not None:
+                if of_controls is not None and share.controls is not None:
                     of_controls.index_put_((step.rows, step.pieces), share.controls, accumulate=True)
             adjoint[step.rows] = current
         return None, None, None, None, None, adjoint, of_controls, *totals
@@ -327,6 +325,15 @@ def pull_back(
     return _Share(of_kets, of_controls, [next(rest) if need else None for need in needs])
 
 
+def _refuse_second_derivatives() -> None:
+    # The gradients are formed outside the graph: a second derivative would silently miss them.
+    if torch.is_grad_enabled():
+        raise ArgumentError(
+            "Argument `create_graph` must be False for evolutions of matrix-free generators, which can be "
+            "differentiated once; for second derivatives pass the `.dense()` of the dynamics."
+        )
+
+
 def _accumulate(totals: Sequence[Tensor | None], parts: Sequence[Tensor | None]) -> None:
     for total, part in zip(totals, parts, strict=True):
         if total is not None and part is not None:
@@ -348,15 +355,15 @@ def apply_action(action: Action, kets: Tensor) -> Tensor:
 
 class _Application(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, action, kets, *tensors) -> Tensor:
+    def forward(ctx, action, kets, *tensors) -> Tensor:
         ctx.action = action
         ctx.save_for_backward(kets, *tensors)
         parts = [action.function(tensors, kets[chunk], None) for chunk in chunks_of(*kets.shape)]
         return torch.cat(parts) if parts else kets.clone()
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        _refuse_second_derivatives()
         kets, *tensors = ctx.saved_tensors
         needs = ctx.needs_input_grad[2:]
         totals = [
