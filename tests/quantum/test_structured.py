@@ -245,6 +245,9 @@ def test_states_that_do_not_move_stay_and_cost_one_product():
     nothing = MixedState(torch.zeros(6, 6, dtype=DTYPE))
     evolved = Unitary().evolve(nothing, StructuredLindbladian(lower.scaled(0)), time=1.0, steps=1)
     assert close(evolved.density(), torch.zeros(()), 0)
+    broken = PureEnsemble(torch.full((1, 6), torch.nan, dtype=DTYPE))
+    moving = learnable((2, 3), 1)()
+    assert bool(Unitary().evolve(broken, moving, time=1.0, steps=1).kets.isnan().all())
 
 
 def test_rates_of_zero_are_legal_and_finitely_differentiable():
@@ -353,7 +356,7 @@ def test_evolutions_that_need_matrices_refuse_them_and_name_the_way_out(evolutio
 
 
 def test_measures_that_need_matrices_refuse_them_and_name_the_way_out():
-    dynamics, mixed = learnable((2, 3), 1)(), maximally_mixed(6, dtype=DTYPE)
+    dynamics, mixed = learnable((2, 3), 1).requires_grad_(False)(), maximally_mixed(6, dtype=DTYPE)
     with pytest.raises(ArgumentError, match=r"`\.dense\(\)`"):
         find_attractor(dynamics)
     with pytest.raises(ArgumentError, match=r"`\.dense\(\)`"):

@@ -138,7 +138,8 @@ def _expand(apply: Callable[[Tensor], Tensor], kets: Tensor, limit: Tensor) -> _
         directions.append(image / torch.where(length > 0, length, 1).to(image.real.dtype)[:, None])
         factors.append(length)
         log_size = log_size + (length / start if order == 1 else length).log()
-        relative = log_size - lgamma(order + 1)
+        # A zero row, or one that holds NaN, does not hold up the others.
+        relative = (log_size - lgamma(order + 1)).nan_to_num(nan=-torch.inf, neginf=-torch.inf)
         reach = torch.minimum(steady, ((logarithm - relative) / order).exp())
         steady = torch.minimum(steady, ((log(_MAX_GROWTH) - relative) / order).exp())
         if bool((reach >= limit).all()):
