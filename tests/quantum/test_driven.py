@@ -66,7 +66,7 @@ def same(first, second):
 
 @pytest.mark.parametrize("evolution", EVOLUTIONS, ids=lambda e: type(e).__name__)
 @pytest.mark.parametrize("num_pieces", [1, 3])
-@pytest.mark.parametrize("dim", [1, 5, 12])
+@pytest.mark.parametrize("dim", [1, 12])
 def test_amplitudes_of_zero_leave_the_base(evolution, num_pieces, dim):
     for shape in ((num_pieces, 2), (3, num_pieces, 2)):
         driven = DrivenLindbladian(base(dim), drives(dim), torch.zeros(shape, dtype=torch.float64))
@@ -141,8 +141,8 @@ def test_driven_trajectories_average_to_the_driven_channel_within_four_errors():
     vectors = random_kets(4, 5, generator=generator(2), dtype=DTYPE)
     exact = ExactChannel().evolve(pure(5, 3), driven, time=2.0, steps=1).probabilities(vectors)
     torch.manual_seed(4)
-    sampled = QuantumJumps(2000).evolve(pure(5, 3), driven, time=2.0, steps=1).probabilities(vectors)
-    scores = (sampled.mean(-2) - exact[:, 0]) / (sampled.std(-2) / 2000**0.5)
+    sampled = QuantumJumps(800).evolve(pure(5, 3), driven, time=2.0, steps=1).probabilities(vectors)
+    scores = (sampled.mean(-2) - exact[:, 0]) / (sampled.std(-2) / 800**0.5)
     assert float(scores.abs().max()) < 4
 
 
@@ -252,9 +252,15 @@ BAD = {
         lambda: DrivenLindbladian(STILL, H[None].to(DTYPE), torch.ones(1, 1)),
         "to fit the base",
     ),
-    "wrong number": (lambda: DrivenLindbladian(STILL, H[None], torch.ones(1, 2)), r"piece, 1\)"),
+    "wrong number": (
+        lambda: DrivenLindbladian(STILL, H[None], torch.ones(1, 2)),
+        r"piece, 1\)|parameter 'amplitudes'",
+    ),
     "no piece": (lambda: DrivenLindbladian(STILL, H[None], torch.ones(0, 1)), "at least one piece"),
-    "no piece axis": (lambda: DrivenLindbladian(STILL, H[None], torch.ones(1)), "shape"),
+    "no piece axis": (
+        lambda: DrivenLindbladian(STILL, H[None], torch.ones(1)),
+        "shape|parameter 'amplitudes'",
+    ),
     "double amplitudes": (
         lambda: DrivenLindbladian(STILL, H[None], torch.ones(1, 1).double()),
         "dtype torch.float32",

@@ -185,7 +185,9 @@ def march(
         pieces = ((time - remaining[chunk]) / width).long().clamp(0, num_pieces - 1)
         while len(rows) > 0:
             left = remaining[rows] - elapsed[rows]
-            ahead = torch.where(pieces < num_pieces - 1, (pieces + 1) * width - (time - left), torch.inf)
+            ahead = torch.where(
+                pieces < num_pieces - 1, (pieces + 1).double() * width - (time - left), torch.inf
+            )
             limit = torch.minimum(ahead, left).clamp(min=0)
             at = _at(controls, rows, pieces)
             series = _expand(lambda ket, at=at: action.function(tensors, ket, at), current, limit)
