@@ -46,8 +46,8 @@ SYSTEMS = {
     "dimension 1": ((1, 1), 1, 1),
     "three factors": ((2, 3, 2), 2, 2),
     "two runs": ((2, 3, 4, 3), 1, 1),
-    "many qubits": ((2,) * 7, 1, 1),
-    "wide factors": ((20, 3, 5), 1, 2),
+    "many qubits": ((2,) * 6, 1, 1),
+    "wide factors": ((20, 3, 2), 1, 2),
     "local only": ((5, 6, 5), 1, 0),
     "no jumps": ((3, 4, 9), 0, 1),
 }
@@ -108,6 +108,7 @@ def test_unitary_evolution_equals_the_dense_one(name):
         assert close(ours, dense, 1e-11)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_trajectories_have_the_jumps_times_and_gradients_of_the_dense_ones(name):
     module, dynamics = system(name)
@@ -158,9 +159,10 @@ def test_physical_systems_equal_their_dense_ones_beyond_the_learnable_form():
     assert close(ours.kets, dense.kets, 1e-9)
 
 
-@pytest.mark.parametrize("dims", [(2,), (2, 3), (3, 1, 2)], ids=str)
-def test_gradients_are_those_of_finite_differences(dims):
-    module = learnable(dims, 2, jump_scale=0.03)
+@pytest.mark.slow
+@pytest.mark.parametrize(("dims", "num_jumps"), [((2,), 2), ((2, 3), 1), ((2, 1, 2), 1)], ids=str)
+def test_gradients_are_those_of_finite_differences(dims, num_jumps):
+    module = learnable(dims, num_jumps, jump_scale=0.03)
     parameters = dict(module.named_parameters())
     dim = torch.tensor(dims).prod().item()
     parts = torch.randn(2, 2, dim, generator=generator(4), dtype=torch.float64).requires_grad_()
@@ -201,6 +203,7 @@ def test_local_terms_keep_products_in_every_single_trajectory(dims):
     assert close(entanglement_entropies(state.kets, dims), torch.zeros(()), 1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.complex64, DTYPE], ids=str)
 def test_trajectories_average_to_the_exact_channel_within_four_errors(dtype):
     dynamics = learnable((3, 6, 2), 2).requires_grad_(False)().to(dtype)
@@ -208,8 +211,8 @@ def test_trajectories_average_to_the_exact_channel_within_four_errors(dtype):
     vectors = random_kets(4, 36, generator=generator(2), dtype=dtype)
     exact = ExactChannel().evolve(initial, dynamics.dense(), time=1.5, steps=1).probabilities(vectors)
     torch.manual_seed(4)
-    sampled = QuantumJumps(1000).evolve(initial, dynamics, time=1.5, steps=1).probabilities(vectors)
-    scores = (sampled.mean(-2) - exact[:, 0]) / (sampled.std(-2) / 1000**0.5)
+    sampled = QuantumJumps(500).evolve(initial, dynamics, time=1.5, steps=1).probabilities(vectors)
+    scores = (sampled.mean(-2) - exact[:, 0]) / (sampled.std(-2) / 500**0.5)
     assert float(scores.abs().max()) < 4
 
 
@@ -223,12 +226,25 @@ def test_single_precision_follows_double_precision(scale):
     assert close(single, double, 2e-6 * scale)
 
 
+@pytest.mark.slow
 def test_steps_do_not_depend_on_the_rows_that_share_them(monkeypatch):
     dynamics = learnable((3, 4, 3), 2)()
     evolution = QuantumJumps(3, seed=1)
-    together = evolution.evolve(pure(36, 5), dynamics, time=2.0, steps=1).kets
+    together = evolution.evolve(pure(36, 3), dynamics, time=1.0, steps=1).kets
     monkeypatch.setattr(marching, "_CHUNK", 36)
-    assert close(evolution.evolve(pure(36, 5), dynamics, time=2.0, steps=1).kets, together, 1e-11)
+    assert close(evolution.evolve(pure(36, 3), dynamics, time=1.0, steps=1).kets, together, 1e-11)
+
+
+@pytest.mark.parametrize("evolution", [Unitary(), QuantumJumps(1, seed=0)], ids=lambda e: type(e).__name__)
+def test_views_are_ordinary_inputs(evolution):
+    dynamics = learnable((2, 3), 1)()
+    plain = random_kets(6, 6, generator=generator(), dtype=DTYPE)
+    plain = plain / torch.linalg.vector_norm(plain.conj().mT, dim=-1)
+    viewed, copied = plain.conj().mT[:, None], plain.conj().resolve_conj().mT.contiguous()[:, None]
+    results = [
+        evolution.evolve(PureEnsemble(kets), dynamics, time=1.0, steps=1).kets for kets in (viewed, copied)
+    ]
+    assert close(*results, 1e-13)
 
 
 def test_states_that_do_not_move_stay_and_cost_one_product():
@@ -265,12 +281,12 @@ def test_rates_of_zero_are_legal_and_finitely_differentiable():
 @pytest.mark.parametrize(("num_jumps", "rank", "dims"), [(1, 1, (8, 8)), (4, 3, (8, 8)), (2, 1, (4, 4, 4))])
 def test_initial_scales_do_not_depend_on_size_rank_or_number_of_jumps(num_jumps, rank, dims):
     energies, rates = [], []
-    for seed in range(20):
+    for seed in range(16):
         dense = learnable(dims, num_jumps, rank, seed=seed, hamiltonian_scale=4.0, jump_scale=3.0)().dense()
         energies.append(dense.hamiltonian.abs().square().sum() / dense.dim)
         rates.append(dense.total_rate.diagonal().real.sum() / dense.dim)
     for sample, expected in ((torch.stack(energies), 4.0), (torch.stack(rates), 3.0)):
-        assert abs(sample.mean() - expected) / (sample.std() / 20**0.5) < 4
+        assert abs(sample.mean() - expected) / (sample.std() / 16**0.5) < 4
         assert sample.std() < 0.5 * expected
 
 

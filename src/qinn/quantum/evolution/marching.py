@@ -243,6 +243,7 @@ def march_differentiably(
     Returns:
         The rows there; differentiable once.
     """
+    kets = kets.resolve_conj().contiguous()
     inputs = (kets, *([] if controls is None else [controls]), *action.tensors)
     if not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)):
         return march(action, kets, controls, time, remaining, thresholds)
@@ -353,7 +354,7 @@ def apply_action(action: Action, kets: Tensor) -> Tensor:
     Returns:
         The images, differentiable once in the kets and the action's tensors.
     """
-    return _Application.apply(action, kets.contiguous(), *action.tensors)
+    return _Application.apply(action, kets.resolve_conj().contiguous(), *action.tensors)
 
 
 class _Application(torch.autograd.Function):

@@ -92,7 +92,7 @@ def propagate_without_jumps(
         return kets
     action = generator.hamiltonian_action()
     check_bound(action.bound, time)
-    rows = kets.resolve_conj().reshape(-1, kets.shape[-1]).contiguous()
+    rows = kets.reshape(-1, kets.shape[-1])
     controls = _controls_of_rows(generator, batch, len(rows))
     remaining = torch.full((len(rows),), time, dtype=torch.float64, device=rows.device)
     return march_differentiably(action, rows, controls, time, remaining).kets.reshape(kets.shape)
