@@ -11,8 +11,8 @@ from torch import Tensor
 from qinn.errors import ArgumentError
 from qinn.quantum.coordinates import from_real_coordinates, superoperator_on_real_coordinates
 from qinn.quantum.densities import trace_distance
-from qinn.quantum.generators import Generator
-from qinn.quantum.operators import Lindbladian, check_kind
+from qinn.quantum.generators import Generator, check_kind
+from qinn.quantum.operators import Lindbladian
 from qinn.quantum.propagation import propagate_densities
 
 # The dense generator has D² × D² entries, whose eigenvalues take seconds beyond this.

@@ -1,6 +1,6 @@
 """Lindbladians whose Hamiltonian is driven by amplitudes of its own for each sample and each piece of time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import InitVar, dataclass, replace
 
 import torch
@@ -143,7 +143,7 @@ class DrivenLindbladian(MatrixFreeGenerator):
         # One product for all operators, which lie one below the other to act on rows.
         stacked = torch.cat([fixed[None], -1j * self.drives]).mT.reshape(-1, self.dim)
 
-        def function(given: tuple[Tensor, ...], kets: Tensor, controls: Tensor | None) -> Tensor:
+        def function(given: Sequence[Tensor], kets: Tensor, controls: Tensor | None) -> Tensor:
             if controls is None:
                 return kets @ given[0][: kets.shape[1]]
             weighed = kets[:, None] * controls[:, :, None]
@@ -181,7 +181,7 @@ class DrivenLindbladian(MatrixFreeGenerator):
         return expanded.reshape(-1, *self.amplitudes.shape[-2:])
 
 
-def _multiply(given: tuple[Tensor, ...], kets: Tensor, controls: Tensor | None) -> Tensor:
+def _multiply(given: Sequence[Tensor], kets: Tensor, controls: Tensor | None) -> Tensor:
     return kets @ given[0]
 
 

@@ -1,11 +1,14 @@
 """What every generator of open dynamics tells an evolution, however its operators are held."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+from qinn.errors import ArgumentError
 
 
 class Generator(ABC):
@@ -43,7 +46,7 @@ class Action:
     """
 
     tensors: tuple[Tensor, ...]
-    function: Callable[[tuple[Tensor, ...], Tensor, Tensor | None], Tensor]
+    function: Callable[[Sequence[Tensor], Tensor, Tensor | None], Tensor]
     bound: float
 
 
@@ -76,3 +79,35 @@ class MatrixFreeGenerator(Generator):
         Raises:
             ArgumentError: If the numbers do not fit the batch.
         """
+
+
+_Kind = TypeVar("_Kind", bound=Generator)
+
+
+def check_kind(generator: Generator, kinds: Sequence[type[_Kind]], user: str) -> _Kind:
+    """Return the dynamics, refusing those of a kind that an evolution or a function cannot work with.
+
+    Args:
+        generator: The dynamics.
+        kinds: Kinds that are taken.
+        user: Name of the evolution or function, for the message.
+
+    Returns:
+        The same dynamics.
+
+    Raises:
+        ArgumentError: If the dynamics are of none of the kinds.
+
+    Example:
+        >>> from qinn.quantum.operators import Lindbladian
+        >>> still = Lindbladian(torch.zeros(2, 2) + 0j, torch.zeros(0, 2, 2) + 0j)
+        >>> check_kind(still, (Lindbladian,), "this") is still
+        True
+    """
+    if isinstance(generator, tuple(kinds)):
+        return generator
+    names = " or ".join(f"`{kind.__name__}`" for kind in kinds)
+    raise ArgumentError(
+        f"Argument `lindbladian` must be a {names} for {user}, but it is a `{type(generator).__name__}`; pass "
+        "its `.dense()` (for small dimensions), or use `QuantumJumps` or `Unitary`."
+    )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import InitVar, dataclass, replace
 from math import prod
-from typing import Literal, TypeVar
+from typing import Literal
 
 import torch
 from jaxtyping import Complex, Float
@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from qinn.errors import ArgumentError
 from qinn.quantum.factors import check_dims, check_positions, complement, permute_operator
 from qinn.quantum.generators import Generator
-
-_Kind = TypeVar("_Kind", bound=Generator)
 
 _PAULI = {"I": [[1, 0], [0, 1]], "X": [[0, 1], [1, 0]], "Y": [[0, -1j], [1j, 0]], "Z": [[1, 0], [0, -1]]}
 
@@ -273,34 +271,6 @@ class Lindbladian(Generator):
         left = torch.cat([flow, identity, L]).flatten(1)
         right = torch.cat([identity, flow.conj(), L.conj()]).flatten(1)
         return (left.mT @ right).reshape(dim, dim, dim, dim).transpose(1, 2).reshape(dim**2, dim**2)
-
-
-def check_kind(generator: Generator, kinds: Sequence[type[_Kind]], user: str) -> _Kind:
-    """Return the dynamics, refusing those of a kind that an evolution or a function cannot work with.
-
-    Args:
-        generator: The dynamics.
-        kinds: Kinds that are taken.
-        user: Name of the evolution or function, for the message.
-
-    Returns:
-        The same dynamics.
-
-    Raises:
-        ArgumentError: If the dynamics are of none of the kinds.
-
-    Example:
-        >>> still = Lindbladian(torch.zeros(2, 2) + 0j, torch.zeros(0, 2, 2) + 0j)
-        >>> check_kind(still, (Lindbladian,), "this") is still
-        True
-    """
-    if isinstance(generator, tuple(kinds)):
-        return generator
-    names = " or ".join(f"`{kind.__name__}`" for kind in kinds)
-    raise ArgumentError(
-        f"Argument `lindbladian` must be a {names} for {user}, but it is a `{type(generator).__name__}`; pass "
-        "its `.dense()` (for small dimensions), or use `QuantumJumps` or `Unitary`."
-    )
 
 
 class LearnableLindbladian(nn.Module):

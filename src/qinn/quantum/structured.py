@@ -329,7 +329,7 @@ class StructuredLindbladian(MatrixFreeGenerator):
         drift_tensors = (*singles.values(), *drift_tensors[len(drift_tensors) - 2 * len(drift.pairs) :])
         bound += drift.bound(drift_tensors)
 
-        def function(given: tuple[Tensor, ...], kets: Tensor, controls: Tensor | None) -> Tensor:
+        def function(given: Sequence[Tensor], kets: Tensor, controls: Tensor | None) -> Tensor:
             total = drift.apply(given[: drift.num_tensors], kets)
             start = drift.num_tensors
             for layout in twice:
@@ -349,7 +349,7 @@ class StructuredLindbladian(MatrixFreeGenerator):
 
 
 def _action(layout: Layout, tensors: tuple[Tensor, ...]) -> Action:
-    def function(given: tuple[Tensor, ...], kets: Tensor, controls: Tensor | None) -> Tensor:
+    def function(given: Sequence[Tensor], kets: Tensor, controls: Tensor | None) -> Tensor:
         return layout.apply(given, kets)
 
     return Action(tensors, function, layout.bound(tensors))

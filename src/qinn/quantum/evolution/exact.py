@@ -10,8 +10,8 @@ from qinn.errors import ArgumentError
 from qinn.quantum.driven import DrivenLindbladian, propagate_driven_densities
 from qinn.quantum.evolution.interface import Evolution
 from qinn.quantum.evolution.matrix_free import propagate_without_jumps
-from qinn.quantum.generators import Generator, MatrixFreeGenerator
-from qinn.quantum.operators import Lindbladian, check_kind
+from qinn.quantum.generators import Generator, MatrixFreeGenerator, check_kind
+from qinn.quantum.operators import Lindbladian
 from qinn.quantum.propagation import propagate_densities, propagate_unitarily
 from qinn.quantum.states import HeisenbergState, MixedState, PureEnsemble
 

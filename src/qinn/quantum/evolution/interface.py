@@ -5,8 +5,8 @@ from math import isfinite
 from typing import Any, ClassVar
 
 from qinn.errors import ArgumentError
-from qinn.quantum.generators import Generator
-from qinn.quantum.operators import Lindbladian, check_kind
+from qinn.quantum.generators import Generator, check_kind
+from qinn.quantum.operators import Lindbladian
 from qinn.quantum.states import HeisenbergState, MixedState, PureEnsemble, State
 
 

@@ -11,9 +11,9 @@ from qinn.quantum.checks import check_ket
 from qinn.quantum.evolution.flows import DenseFlow, Flow
 from qinn.quantum.evolution.interface import Evolution
 from qinn.quantum.evolution.matrix_free import MatrixFreeFlow
-from qinn.quantum.generators import Generator, MatrixFreeGenerator
+from qinn.quantum.generators import Generator, MatrixFreeGenerator, check_kind
 from qinn.quantum.kets import squared_norm
-from qinn.quantum.operators import Lindbladian, check_kind
+from qinn.quantum.operators import Lindbladian
 from qinn.quantum.states import JumpRecord, MixedState, PureEnsemble
 
 # A jump rate for which single trajectories make sense stays far below this.

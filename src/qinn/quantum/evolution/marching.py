@@ -1,6 +1,6 @@
 """Matrix-free flow in time: Taylor steps of a measured error, every row with its own clock."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import lgamma, log
 
@@ -61,8 +61,16 @@ def chunks_of(num_rows: int, dim: int) -> Iterator[slice]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Step:
-    """One accepted step of some rows, enough to repeat it: who, from where, how far, with which controls."""
+class Step:
+    """One accepted step, with what is needed to repeat it.
+
+    Attributes:
+        rows: Which rows took it.
+        kets: Where they started.
+        lengths: Time of each, float64 (row,).
+        pieces: The piece of time of each row, whose controls hold.
+        degree: Degree of the polynomial.
+    """
 
     rows: Tensor
     kets: Tensor
@@ -79,13 +87,13 @@ class March:
         kets: Unnormalised rows.
         elapsed: Time until then, float64 (row,).
         stopped: Whether the squared norm reached its threshold before the end, bool (row,).
-        steps: The accepted steps in order.
+        steps: The accepted steps in order, if kept.
     """
 
     kets: Tensor
     elapsed: Tensor
     stopped: Tensor
-    steps: list[_Step]
+    steps: list[Step]
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,6 +163,8 @@ def march(
     time: float,
     remaining: Tensor,
     thresholds: Tensor | None = None,
+    *,
+    keep_steps: bool = False,
 ) -> March:
     """Flow each row with exp(Jt) until its squared norm falls to its threshold, or its time is up.
 
@@ -168,6 +178,7 @@ def march(
         time: Whole duration.
         remaining: Time left for each row, float64 (row,).
         thresholds: Squared norms at which to stop, float64 (row,), or None for never.
+        keep_steps: Whether to keep what is needed to repeat the steps.
 
     Returns:
         The rows there.
@@ -189,7 +200,7 @@ def march(
                 pieces < num_pieces - 1, (pieces + 1).double() * width - (time - left), torch.inf
             )
             limit = torch.minimum(ahead, left).clamp(min=0)
-            at = _at(controls, rows, pieces)
+            at = controls_at(controls, rows, pieces)
             series = _expand(lambda ket, at=at: action.function(tensors, ket, at), current, limit)
             # Equal steps up to the limit, so that none of them is short.
             number = (limit / series.reach).ceil().clamp(min=1)
@@ -204,7 +215,8 @@ def march(
                     one = torch.ones_like(lengths[chosen])
                     lengths[chosen] *= find_root(polynomial, thresholds[rows[chosen]], one, **_ROOT)
                     moved[chosen] = series.at(lengths[chosen], chosen)
-            steps.append(_Step(rows, current, lengths, pieces, series.degree))
+            if keep_steps:
+                steps.append(Step(rows, current, lengths, pieces, series.degree))
             finished = whole & (left <= ahead)
             elapsed[rows] = torch.where(finished & ~crossed, remaining[rows], elapsed[rows] + lengths)
             stopped[rows] = crossed
@@ -215,167 +227,6 @@ def march(
     return March(arrived, elapsed, stopped, steps)
 
 
-def _at(controls: Tensor | None, rows: Tensor, pieces: Tensor) -> Tensor | None:
+def controls_at(controls: Tensor | None, rows: Tensor, pieces: Tensor) -> Tensor | None:
+    """Controls (row, control) of some rows, each in its piece of time; None for none."""
     return None if controls is None else controls[rows, pieces]
-
-
-def march_differentiably(
-    action: Action,
-    kets: Tensor,
-    controls: Tensor | None,
-    time: float,
-    remaining: Tensor,
-    thresholds: Tensor | None = None,
-) -> March:
-    """Do as `march`, differentiably in the kets, the controls and the action's tensors, at fixed times.
-
-    Kept in memory are the kets at the start of each step; the backward pass repeats the steps one application
-    at a time.
-
-    Args:
-        action: As in `march`.
-        kets: As in `march`.
-        controls: As in `march`.
-        time: As in `march`.
-        remaining: As in `march`.
-        thresholds: As in `march`.
-
-    Returns:
-        The rows there; differentiable once.
-    """
-    kets = kets.resolve_conj().contiguous()
-    inputs = (kets, *([] if controls is None else [controls]), *action.tensors)
-    if not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)):
-        return march(action, kets, controls, time, remaining, thresholds)
-    found: list[March] = []
-    arrived = _March.apply(action, time, remaining, thresholds, found, kets, controls, *action.tensors)
-    return March(arrived, found[0].elapsed, found[0].stopped, found[0].steps)
-
-
-class _March(torch.autograd.Function):
-    """`march` with a backward pass that repeats the accepted steps, at the times already found."""
-
-    @staticmethod
-    def forward(ctx, action, time, remaining, thresholds, found, kets, controls, *tensors) -> Tensor:
-        result = march(action, kets, controls, time, remaining, thresholds)
-        found.append(result)
-        ctx.action, ctx.steps, ctx.controls = action, result.steps, controls
-        ctx.save_for_backward(*tensors)
-        return result.kets
-
-    @staticmethod
-    def backward(ctx, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        _refuse_second_derivatives()
-        controls, tensors = ctx.controls, ctx.saved_tensors
-        needs_controls, *needs = ctx.needs_input_grad[6:]
-        adjoint = gradients[0].resolve_conj().clone()
-        of_controls = torch.zeros_like(controls) if needs_controls else None
-        totals = [
-            torch.zeros_like(tensor) if need else None for tensor, need in zip(tensors, needs, strict=True)
-        ]
-        for step in reversed(ctx.steps):
-            at = _at(controls, step.rows, step.pieces)
-            lengths = step.lengths.to(adjoint.real.dtype)[:, None]
-            terms = [step.kets]
-            for order in range(1, step.degree):
-                terms.append(ctx.action.function(tensors, terms[-1], at) * (lengths / order))
-            arriving = adjoint[step.rows]
-            current = arriving
-            # The adjoint of Horner's scheme: each term hands its share down to the one before.
-            for order in range(step.degree, 0, -1):
-                share = pull_back(
-                    ctx.action, tensors, needs, terms.pop(), at, needs_controls, current * (lengths / order)
-                )
-                current = arriving + share.kets
-                _accumulate(totals, share.tensors)
-                if of_controls is not None and share.controls is not None:
-                    of_controls.index_put_((step.rows, step.pieces), share.controls, accumulate=True)
-            adjoint[step.rows] = current
-        return None, None, None, None, None, adjoint, of_controls, *totals
-
-
-@dataclass(frozen=True, eq=False)
-class _Share:
-    kets: Tensor
-    controls: Tensor | None
-    tensors: list[Tensor | None]
-
-
-def pull_back(
-    action: Action,
-    tensors: Sequence[Tensor],
-    needs: Sequence[bool],
-    kets: Tensor,
-    controls: Tensor | None,
-    needs_controls: bool,
-    cotangent: Tensor,
-) -> _Share:
-    """Return the gradients of one application, in what needs one."""
-    with torch.enable_grad():
-        kets = kets.detach().requires_grad_()
-        inputs = tuple(
-            tensor.detach().requires_grad_(need) for tensor, need in zip(tensors, needs, strict=True)
-        )
-        if controls is not None:
-            controls = controls.detach().requires_grad_(needs_controls)
-        image = action.function(inputs, kets, controls)
-        asked = [
-            tensor for tensor in (kets, controls, *inputs) if tensor is not None and tensor.requires_grad
-        ]
-        found = list(torch.autograd.grad(image, asked, cotangent, allow_unused=True))
-    of_kets = found.pop(0)
-    of_controls = found.pop(0) if needs_controls else None
-    rest = iter(found)
-    return _Share(of_kets, of_controls, [next(rest) if need else None for need in needs])
-
-
-def _refuse_second_derivatives() -> None:
-    # The gradients are formed outside the graph: a second derivative would silently miss them.
-    if torch.is_grad_enabled():
-        raise ArgumentError(
-            "Argument `create_graph` must be False for evolutions of matrix-free generators, which can be "
-            "differentiated once; for second derivatives pass the `.dense()` of the dynamics."
-        )
-
-
-def _accumulate(totals: Sequence[Tensor | None], parts: Sequence[Tensor | None]) -> None:
-    for total, part in zip(totals, parts, strict=True):
-        if total is not None and part is not None:
-            total += part
-
-
-def apply_action(action: Action, kets: Tensor) -> Tensor:
-    """Apply an action without controls to rows, keeping nothing but its arguments for the backward pass.
-
-    Args:
-        action: The map.
-        kets: Rows (row, D).
-
-    Returns:
-        The images, differentiable once in the kets and the action's tensors.
-    """
-    return _Application.apply(action, kets.resolve_conj().contiguous(), *action.tensors)
-
-
-class _Application(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, action, kets, *tensors) -> Tensor:
-        ctx.action = action
-        ctx.save_for_backward(kets, *tensors)
-        parts = [action.function(tensors, kets[chunk], None) for chunk in chunks_of(*kets.shape)]
-        return torch.cat(parts) if parts else kets.clone()
-
-    @staticmethod
-    def backward(ctx, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        _refuse_second_derivatives()
-        kets, *tensors = ctx.saved_tensors
-        needs = ctx.needs_input_grad[2:]
-        totals = [
-            torch.zeros_like(tensor) if need else None for tensor, need in zip(tensors, needs, strict=True)
-        ]
-        of_kets = torch.empty_like(kets)
-        for chunk in chunks_of(*kets.shape):
-            share = pull_back(ctx.action, tensors, needs, kets[chunk], None, False, gradients[0][chunk])
-            of_kets[chunk] = share.kets
-            _accumulate(totals, share.tensors)
-        return None, of_kets, *totals

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from qinn.quantum.evolution.adjoints import apply_action, march_differentiably
 from qinn.quantum.evolution.flows import Arrival, Flow
-from qinn.quantum.evolution.marching import apply_action, check_bound, chunks_of, march_differentiably
+from qinn.quantum.evolution.marching import check_bound, chunks_of
 from qinn.quantum.generators import Action, MatrixFreeGenerator
 from qinn.quantum.kets import squared_norm
 
