@@ -41,7 +41,8 @@ class NoEvolution(Evolution):
 class Unitary(Evolution):
     """Coherent dynamics exp(−iHT) alone: **the jump operators are ignored**; exact, whatever the steps.
 
-    Pure states stay pure, mixed states stay mixed.
+    Pure states stay pure, mixed states stay mixed. Structured and driven generators are taken too, and then can
+    be differentiated once, not twice.
 
     Source: P (the baseline that the paper criticises).
 
@@ -86,7 +87,7 @@ def _check_tolerance(tolerance: float | None) -> None:
 class ExactChannel(Evolution):
     """The exact average over all trajectories, on density matrices (Schrödinger picture); ignores the steps.
 
-    A pure ensemble is averaged over its trajectories first.
+    A pure ensemble is averaged over its trajectories first. Driven generators are taken too.
 
     Args:
         tolerance: Largest error relative to the Hilbert–Schmidt norm; 1e-6 (complex64) or 1e-12 (complex128)

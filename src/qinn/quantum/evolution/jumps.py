@@ -33,6 +33,10 @@ class QuantumJumps(Evolution):
     polynomial inside the last cell), so there is no step bias; ``steps`` only sets the coarsest grid of that
     search. Local operators keep product states products, in every trajectory.
 
+    Structured and driven generators, which have no powers, march instead: Taylor steps as long as each ket
+    allows, whose squared norm is a polynomial in time with the same root. Memory is that of the kets at the start
+    of each step; those gradients can be taken once, not twice.
+
     Gradient: kets are differentiated at a fixed record (pathwise), and ``log_likelihood`` has value 0 and
         gradient
     ∂ log p(record). Pass each trajectory's values through `qinn.quantum.score_surrogate` to make the sum
