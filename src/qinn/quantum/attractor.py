@@ -11,6 +11,7 @@ from torch import Tensor
 from qinn.errors import ArgumentError
 from qinn.quantum.coordinates import from_real_coordinates, superoperator_on_real_coordinates
 from qinn.quantum.densities import trace_distance
+from qinn.quantum.generators import Generator, check_kind
 from qinn.quantum.operators import Lindbladian
 from qinn.quantum.propagation import propagate_densities
 from qinn.quantum.slow_modes import find_slow_modes
@@ -58,7 +59,7 @@ class Attractor:
 
 
 def find_attractor(
-    lindbladian: Lindbladian, *, method: Literal["dense", "iterative"] | None = None
+    lindbladian: Generator, *, method: Literal["dense", "iterative"] | None = None
 ) -> Attractor:
     """Return the steady state of a Lindbladian and its spectral gap.
 
@@ -87,6 +88,7 @@ def find_attractor(
         >>> attractor.density.diagonal().real, attractor.spectral_gap
         (tensor([1., 0.]), tensor(0.5000))
     """
+    lindbladian = check_kind(lindbladian, (Lindbladian,), "`find_attractor`")
     if method not in (None, "dense", "iterative"):
         raise ArgumentError(f"Argument `method` must be `dense`, `iterative` or None, but it is `{method}`.")
     dim, double = lindbladian.dim, lindbladian.to(torch.complex128)
@@ -143,7 +145,7 @@ def _slowest_rate(generator: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def contraction(
-    lindbladian: Lindbladian,
+    lindbladian: Generator,
     first: Complex[Tensor, "*batch dim dim"],
     second: Complex[Tensor, "*batch dim dim"],
     time: float,
@@ -167,5 +169,6 @@ def contraction(
         >>> contraction(decay, up, down, 0.6931472).round(decimals=5)
         tensor(0.5000)
     """
-    evolved = [propagate_densities(lindbladian, density, time) for density in (first, second)]
+    dense = check_kind(lindbladian, (Lindbladian,), "`contraction`")
+    evolved = [propagate_densities(dense, density, time) for density in (first, second)]
     return trace_distance(*evolved) / trace_distance(first, second)
