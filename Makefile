@@ -1,7 +1,7 @@
-# make demo   set up, then train, compare and explain QiNN-QJ on the embedded synthetic set
-# make test   set up, then run every test
-# make benchmark  set up the peers in .venv-benchmark, then compare with them and publish (some 15 minutes)
-# make check  the tests, plus formatting, types, import contracts and coverage bars (what CI runs)
+# make demo       set up, then train, compare and explain QiNN-QJ on the embedded synthetic set
+# make test       set up, then run every test
+# make check      the tests, plus formatting, types, import contracts and coverage bars (what CI runs)
+# make benchmark  set up other simulators in .venv-benchmark, then compare with them (some 15 minutes)
 
 PYTHON ?= python3
 VENV ?= .venv

@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
 from simulators import bars, rows, scaling
 from simulators.measuring import ONE_THREAD, restart_on_one_core
 
@@ -51,9 +50,8 @@ def run(names: Sequence[str], sweeps: Sequence[str], effort: rows.Effort) -> dic
         if row.name in names:
             done.append(rows.run_row(row, effort, peers, references, _say))
             print(row_table(done[-1]), flush=True)
-    swept = []
-    for axis in sweeps:
-        swept.append(scaling.run_sweep(axis, rows.Effort(effort.seconds / 10, effort.fewest, 15), _say))
+    short = rows.Effort(effort.seconds / 10, effort.fewest, 15)
+    swept = [scaling.run_sweep(axis, short, _say) for axis in sweeps]
     return {
         "command": "python benchmarks/quantum.py " + " ".join(sys.argv[1:]),
         "commit": _commit(),
@@ -145,13 +143,13 @@ def row_table(row: dict[str, Any]) -> str:
 def bar_table(verdicts: Sequence[dict[str, Any]]) -> str:
     """Plain-text table of the bars that were run."""
     lines = [f"\n{'bar':<62}{'wanted':>22}{'measured':>10}"]
-    for each in verdicts:
-        if each["measured"] is not None:
-            lines.append(
-                f"{each['work']:<62}{each['bar']:>22}{each['measured']:>10.2f}  "
-                f"{'met' if each['met'] else 'missed'} {each['against']}"
-                + ("" if each["double"] is None else f" ({each['double']:.1f} in double precision)")
-            )
+    lines += [
+        f"{each['work']:<62}{each['bar']:>22}{each['measured']:>10.2f}  "
+        f"{'met' if each['met'] else 'missed'} {each['against']}"
+        + ("" if each["double"] is None else f" ({each['double']:.1f} in double precision)")
+        for each in verdicts
+        if each["measured"] is not None
+    ]
     return "\n".join(lines)
 
 

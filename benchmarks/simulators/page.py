@@ -8,11 +8,11 @@ from simulators import bars
 _MODES = {"forward": "forward", "both": "forward + backward"}
 _HEAD = """# Benchmarks of the quantum core
 
-Written by `benchmarks/quantum.py` from [`benchmarks/results/quantum.json`](../benchmarks/results/quantum.json), which
-holds every sample. To make everything again, in an environment of its own with the other packages:
+Written by `benchmarks/quantum.py` from [its results](../benchmarks/results/quantum.json), which hold every sample. To
+make everything again, in an environment of its own with the other packages:
 
 ```
-make benchmark                                    # about {minutes} minutes of CPU time, one core
+make benchmark                                                    # about {minutes} minutes of CPU time, one core
 .venv-benchmark/bin/python benchmarks/quantum.py --quick          # a smoke test
 .venv-benchmark/bin/python benchmarks/quantum.py --only exact-64  # single rows, printed
 ```
@@ -22,36 +22,43 @@ Measured {date} at commit `{commit}` on one core of {cores} ({processor}, {vecto
 """
 _HOW = """## What is measured
 
-**Problem.** A random Hermitian H with ‖H‖ = 3, K = 2 random jump operators with together one jump per unit time, T = 1,
-B random kets, probabilities p_bj of 8 random unit vectors after the evolution; backwards, gradients of Σ w_bj p_bj
-in H, L_k and the kets. Every package gets the same numbers.
+**Problem.** A random Hermitian H with ‖H‖ = 3, K = 2 random jump operators with together one jump per unit time,
+T = 1, B random kets, probabilities p_bj of 8 random unit vectors after the evolution; backwards, gradients of
+Σ w_bj p_bj in H, L_k and the kets. Every package gets the same numbers.
 
-**Accuracy.** Each package gets the loosest tolerance of 1, 3, 10, 30 … × 10⁻⁸ at which every size reaches an error of the
-probabilities of 10⁻⁶ (QuTiP 3e-6, dynamiqs 3e-7, torchdiffeq 1e-7); qinn gets 1e-6, to which it plans its series, and
-reaches far less. The errors below are the largest deviations from a reference: densities and their derivative along a
-random direction, integrated by DOP853 with relative tolerance 1e-11, without any of qinn. The gradient error is relative,
-of the derivative along that direction. The default 1e-6 of dynamiqs and torchdiffeq leaves errors of 1.5e-6 to 7e-6.
+**Accuracy.** Each package gets the loosest tolerance of 1, 3, 10, 30 … × 10⁻⁸ at which every size reaches an error
+of the probabilities of 10⁻⁶ (QuTiP 3e-6, dynamiqs 3e-7, torchdiffeq 1e-7); qinn gets 1e-6, to which it plans its
+series, and reaches less. The errors below are the largest deviations from a reference: densities and their
+derivative along a random direction, integrated by DOP853 with relative tolerance 1e-11, without any of qinn. The
+gradient error is relative, of the derivative along that direction.
 
-**Clock.** One process pinned to one core, single-threaded libraries, subnormal numbers flushed; CPU time of the process.
-The packages take turns; a sample is a burst of calls of at least 20 ms after one that is not counted. Medians (quartiles
-in brackets). The core is shared with other work, which slows all of them alike: **ratios within a row mean something,
-milliseconds of different rows less**. dynamiqs is compiled before; its compilation is given apart. Memory is the growth of
-the resident set at its peak during one call (the kernel's high-water mark, set back before).
+**Clock.** One process pinned to one core, single-threaded libraries, subnormal numbers flushed; CPU time of the
+process. The packages take turns; a sample is a burst of calls of at least 20 ms after one that is not counted.
+Medians (quartiles in brackets). The machine does other work meanwhile, which slows all of them alike: **ratios
+within a row mean something, milliseconds of different rows less**. dynamiqs is compiled before; its compilation is
+given apart. Memory is the growth of the resident set at its peak during one call (the kernel's high-water mark, set
+back before).
 
-**The other packages' best.** QuTiP: `MESolver` built once per call, then state after state, with the fastest integrator
-(vern7; the matrix form above D = 8); at D ≥ 27 a few states, scaled up to B; its propagator too where that is faster. For
-trajectories all inputs go into one run as an initial mixture, with the integrator that is fastest at that dimension.
-dynamiqs: `mesolve` with its default method Tsit5 in single (its default) and double precision, and its propagator method
-Expm up to D = 27, all states in one compiled call; gradients by its default (checkpointed) method. torchdiffeq: dopri5 with
-the states side by side in one product and half of the commutator by Hermiticity, gradients through the solver's steps;
-`on observables` is qinn's own idea, evolving the read-outs instead of the states, written by hand for torchdiffeq, and does
-not count against the bars.
+**The other packages at their best.** QuTiP: `MESolver`, built once per call, over state after state with the
+fastest integrator (vern7; the matrix form above D = 8); at D ≥ 27 a few states, scaled up to B; its propagator too
+where that is faster. For trajectories all inputs go into one run as an initial mixture, with the integrator that is
+fastest at that dimension. dynamiqs: `mesolve` with its default method Tsit5 in single (its default) and double
+precision, and up to D = 27 its propagator method Expm, all states in one compiled call; gradients by its default,
+checkpointed, method. torchdiffeq: dopri5 with the states side by side in one product and half of the commutator by
+Hermiticity, gradients through the solver's steps; `on observables` is qinn's own idea, evolving the read-outs
+instead of the states, written by hand for torchdiffeq, and does not count against the bars.
 
-**Floor.** The multiplications of the least algorithm known to us at the rate of a 512³ product of the same dtype, timed
-between the packages: 17 applications of the generator to N matrices side by side (N = 8 read-outs, or B densities),
-2K + 1 products of D × D by D × DN each (JX + its adjoint: one; L_k X L_k†: two), backwards 3K + 2 (the same for the
-cotangent, and one for the gradient in J and in each L_k). `benchmarks/simulators/floor.py` says more. For D ≤ 8, qinn
-multiplies by the D² × D² matrix of the channel instead: there the figure only says that overhead rules.
+**Trajectories.** qinn and QuTiP sample jump times in continuous time; dynamiqs' EulerJump has a step of 1/64, and
+its gradient leaves out how the parameters move the jumps, so that it is biased whatever the number of
+trajectories. The tables show both: means against the exact averages, and the estimated gradient's projection on the
+exact one, over every trajectory drawn.
+
+**Floor.** The multiplications of the least algorithm known to us at the rate of a 512³ product of the same dtype,
+timed between the packages: 17 applications of the generator to N matrices side by side (N = 8 read-outs, or B
+densities), 2K + 1 products of D × D by D × DN each (JX + its adjoint: one; L_k X L_k†: two), backwards 3K + 2 (the
+same for the cotangent, and one for the gradient in J and in each L_k). `benchmarks/simulators/floor.py` says more.
+For D ≤ 8, qinn multiplies by the D² × D² matrix of the channel instead: there the figure only says that overhead
+rules.
 """
 
 
@@ -90,8 +97,8 @@ def _head(record: dict[str, Any]) -> str:
 def _bars(verdicts: Sequence[dict[str, Any]]) -> str:
     lines = [
         "## The bars\n",
-        "Measured against the fastest setting of the package that reaches 10⁻⁶; in brackets, against its adaptive integrator",
-        "in double precision, in which the bars were set.\n",
+        "Measured against the fastest setting of the package that reaches 10⁻⁶; in brackets, against its adaptive",
+        "integrator in double precision, in which the bars were set.\n",
         "| work | bar | measured | against | |",
         "|---|---|---|---|---|",
     ]
@@ -174,8 +181,9 @@ def _sweeps(sweeps: Iterable[dict[str, Any]]) -> str:
     held = ", ".join(f"{letters[name]} = {value:g}" for name, value in fixed.items())
     lines = [
         "## How qinn's time grows\n",
-        f"Forward + backward in ms, one size at a time; the others are held at {held}. B is also the number of",
-        "trajectories. The exact evolutions ignore the steps; those of trajectories only set the coarsest grid of a search.\n",
+        f"Forward + backward in ms, one size at a time; the others are held at {held}. B is also",
+        "the number of trajectories. The exact evolutions ignore the steps; those of trajectories only set the coarsest",
+        "grid of a search.\n",
     ]
     for sweep in sweeps:
         points = sweep["points"]

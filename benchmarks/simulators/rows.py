@@ -12,7 +12,7 @@ import torch
 from simulators import floor, with_qinn
 from simulators.contender import Answer, Contender, Mode
 from simulators.measuring import Measured, measure
-from simulators.problem import Problem, Reference, make_problem, solve_reference
+from simulators.problem import Gradient, Problem, Reference, make_problem, solve_reference
 
 NUM_JUMPS, NUM_READOUTS = 2, 8
 # A state of QuTiP takes long at large dimensions: a few are run there and scaled up.
@@ -95,11 +95,11 @@ class References:
     """High-precision answers, each found once."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, int, bool], Reference] = {}
+        self._known: dict[tuple[int, int], Reference] = {}
 
-    def get(self, problem: Problem, *, equal_weights: bool = False) -> Reference:
+    def get(self, problem: Problem) -> Reference:
         """The answer to a problem of the standard family."""
-        key = (problem.dim, problem.batch, equal_weights)
+        key = (problem.dim, problem.batch)
         if key not in self._known:
             self._known[key] = solve_reference(problem)
         return self._known[key]
@@ -111,7 +111,7 @@ def run_row(
     """Run one row; the result is ready for JSON."""
     say(f"{row.name}: reference and compilation")
     run = {"exact": _run_exact, "batch": _run_batch, "jumps": _run_trajectories}[row.kind]
-    results, extra = run(row, effort, peers, references, lambda text: say(f"{row.name}: {text}"))
+    results = run(row, effort, peers, references, lambda text: say(f"{row.name}: {text}"))
     return {
         "name": row.name,
         "kind": row.kind,
@@ -120,14 +120,13 @@ def run_row(
         "mode": row.mode,
         "num_jumps": NUM_JUMPS,
         "num_readouts": NUM_READOUTS,
-        **extra,
         "results": [result.record() for result in results],
     }
 
 
 def _run_exact(
     row: Row, effort: Effort, peers: Peers, references: References, say: Callable[[str], None]
-) -> tuple[list[Measured], dict[str, Any]]:
+) -> list[Measured]:
     problem = make_problem(row.dim, row.batch, num_jumps=NUM_JUMPS, num_readouts=NUM_READOUTS)
     contenders = with_qinn.exact_contenders(problem, row.mode)
     if (qutip := peers.get("QuTiP")) and row.mode == "forward":
@@ -135,22 +134,19 @@ def _run_exact(
     for package in ("dynamiqs", "torchdiffeq"):
         if module := peers.get(package):
             contenders += module.exact_contenders(problem, row.mode)
-    return _timed(contenders, effort, say, references.get(problem)), {}
+    return _timed(contenders, effort, say, references.get(problem))
 
 
 def _run_batch(
     row: Row, effort: Effort, _: Peers, references: References, say: Callable[[str], None]
-) -> tuple[list[Measured], dict[str, Any]]:
+) -> list[Measured]:
     contenders = []
     for batch in (row.batch, _LONG_BATCH):
         problem = make_problem(row.dim, batch, num_jumps=NUM_JUMPS, num_readouts=NUM_READOUTS)
         contender = with_qinn.heisenberg_contender(problem, row.mode)
         contenders.append(replace(contender, setting=f"Heisenberg, B = {batch:,}"))
-    # The long batch begins with the short one's states; its gradient is that of another loss.
-    reference = references.get(make_problem(row.dim, row.batch))
-    results = _timed(contenders, effort, say, reference)
-    results[1] = replace(results[1], gradient_error=None)
-    return results, {}
+    # The long batch begins with the short one's states.
+    return _timed(contenders, effort, say, references.get(make_problem(row.dim, row.batch)))
 
 
 def _timed(
@@ -162,28 +158,34 @@ def _timed(
         answers[contender.name] = answer
 
     floors = [floor.rate_contender(dtype) for dtype in (torch.complex64, torch.complex128)]
-    results = measure([*contenders, *floors], seconds=effort.seconds, fewest=effort.fewest, most=effort.most,
-                      say=say, see=see)  # fmt: skip
-    checked = []
-    for result in results:
-        answer = answers[result.name]
-        if result.package != "GEMM":
-            known = len(reference.probabilities)
-            gradient = answer.gradient
-            result = replace(  # noqa: PLW2901
-                result,
-                error=reference.error(answer.probabilities[:known]),
-                gradient_error=None
-                if gradient is None or len(gradient[2]) != known
-                else reference.gradient_error(gradient),
-            )
-        checked.append(result)
-    return checked
+    results = measure(
+        [*contenders, *floors],
+        seconds=effort.seconds,
+        fewest=effort.fewest,
+        most=effort.most,
+        say=say,
+        see=see,
+    )
+    return [
+        result if result.package == "GEMM" else _checked(result, answers[result.name], reference)
+        for result in results
+    ]
+
+
+def _checked(result: Measured, answer: Answer, reference: Reference) -> Measured:
+    """Add the errors; only a gradient of the reference's own batch has one."""
+    known, gradient = len(reference.probabilities), answer.gradient
+    comparable = gradient is not None and len(gradient[2]) == known
+    return replace(
+        result,
+        error=reference.error(answer.probabilities[:known]),
+        gradient_error=reference.gradient_error(gradient) if comparable else None,
+    )
 
 
 def _run_trajectories(
-    row: Row, effort: Effort, peers: Peers, references: References, say: Callable[[str], None]
-) -> tuple[list[Measured], dict[str, Any]]:
+    row: Row, effort: Effort, peers: Peers, _: References, say: Callable[[str], None]
+) -> list[Measured]:
     problem = make_problem(
         row.dim, row.batch, num_jumps=NUM_JUMPS, num_readouts=NUM_READOUTS, equal_weights=True
     )
@@ -202,33 +204,26 @@ def _run_trajectories(
         say=say,
         see=lambda contender, answer: seen[contender.name].append(answer),
     )
-    exact = references.get(problem, equal_weights=True).probabilities
-    gradient = with_qinn.exact_gradient(problem) if row.mode == "both" else None
-    return [replace(result, extra=_statistics(seen[result.name], exact, gradient)) for result in results], {}
+    exact = with_qinn.exact_answer(problem, row.mode)
+    return [replace(result, extra=_statistics(seen[result.name], exact)) for result in results]
 
 
-def _statistics(
-    answers: list[Answer], exact: np.ndarray, gradient: tuple[np.ndarray, ...] | None
-) -> dict[str, float]:
+def _statistics(answers: list[Answer], exact: Answer) -> dict[str, float]:
     """How far the trajectories' means lie from the exact values, in standard errors, over all answers seen."""
-    deviations = np.concatenate([answer.probabilities - exact for answer in answers])
+    deviations = np.concatenate([answer.probabilities - exact.probabilities for answer in answers])
     scores = deviations.mean(0) / (deviations.std(0, ddof=1) / len(deviations) ** 0.5)
     found = {"trajectories": float(len(deviations)), "largest_score": float(np.abs(scores).max())}
-    if gradient is not None:
+    if exact.gradient is not None:
         # ⟨ĝ, g⟩/⟨g, g⟩ in H and L_k: one on average, if the estimator is unbiased.
-        size = sum(np.vdot(part, part).real for part in gradient[:2])
-        ratios = np.array(
-            [
-                sum(
-                    np.vdot(exact_part, part).real
-                    for exact_part, part in zip(gradient[:2], answer.gradient[:2], strict=True)
-                )
-                / size
-                for answer in answers
-                if answer.gradient is not None
-            ]
-        )
+        size = _overlap(exact.gradient, exact.gradient)
+        ratios = np.array([_overlap(exact.gradient, answer.gradient) / size for answer in answers])
         found["gradient_bias"] = float(ratios.mean() - 1)
         if len(ratios) > 1:
             found["gradient_bias_standard_error"] = float(ratios.std(ddof=1) / len(ratios) ** 0.5)
     return found
+
+
+def _overlap(first: Gradient, second: Gradient | None) -> float:
+    if second is None:
+        raise RuntimeError("A contender was asked for a gradient, but gave none.")
+    return sum(float(np.vdot(a, b).real) for a, b in zip(first[:2], second[:2], strict=True))
