@@ -34,7 +34,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "quantum.json"
 FIGURE = ROOT / "docs" / "figures" / "quantum-benchmark.png"
 PAGE = ROOT / "docs" / "benchmarks.md"
 _VERSIONS = ("qinn", "torch", "qutip", "dynamiqs", "jax", "jaxlib", "torchdiffeq", "numpy", "scipy")
-FULL = rows.Effort(seconds=4.0, fewest=2, most=31)
+FULL = rows.Effort(seconds=1.5, fewest=2, most=21)
 QUICK = rows.Effort(seconds=0.1, fewest=2, most=3)
 
 
@@ -50,7 +50,7 @@ def run(names: Sequence[str], sweeps: Sequence[str], effort: rows.Effort) -> dic
         if row.name in names:
             done.append(rows.run_row(row, effort, peers, references, _say))
             print(row_table(done[-1]), flush=True)
-    short = rows.Effort(effort.seconds / 10, effort.fewest, 15)
+    short = rows.Effort(effort.seconds / 5, effort.fewest, 11)
     swept = [scaling.run_sweep(axis, short, _say) for axis in sweeps]
     return {
         "command": "python benchmarks/quantum.py " + " ".join(sys.argv[1:]),

@@ -181,9 +181,9 @@ def _sweeps(sweeps: Iterable[dict[str, Any]]) -> str:
     held = ", ".join(f"{letters[name]} = {value:g}" for name, value in fixed.items())
     lines = [
         "## How qinn's time grows\n",
-        f"Forward + backward in ms, one size at a time; the others are held at {held}. B is also",
-        "the number of trajectories. The exact evolutions ignore the steps; those of trajectories only set the coarsest",
-        "grid of a search.\n",
+        f"Forward + backward in ms, one size at a time; the others are held at {held}.",
+        "B is also the number of trajectories. The exact evolutions ignore the steps; those of trajectories only set",
+        "the coarsest grid of a search.\n",
     ]
     for sweep in sweeps:
         points = sweep["points"]
