@@ -40,9 +40,6 @@ QUICK = rows.Effort(seconds=0.1, fewest=2, most=3)
 
 def run(names: Sequence[str], sweeps: Sequence[str], effort: rows.Effort) -> dict[str, Any]:
     """Run the named rows and sweeps; the record is ready for JSON."""
-    torch.set_num_threads(1)
-    # Decaying states make subnormal numbers, on which processors are slow.
-    torch.set_flush_denormal(True)
     started, processor_time = time.perf_counter(), time.process_time()
     peers, references = rows.Peers(_say), rows.References()
     done = []
@@ -196,6 +193,9 @@ def main() -> None:
         publish(json.loads(RESULTS.read_text()))
         return
     restart_on_one_core()
+    torch.set_num_threads(1)
+    # Decaying states make subnormal numbers, on which processors are slow.
+    torch.set_flush_denormal(True)
     names, axes = select(options.only, quick=options.quick)
     record = run(names, axes, QUICK if options.quick else FULL)
     print(bar_table(record["bars"]))

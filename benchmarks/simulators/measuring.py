@@ -1,7 +1,6 @@
 """One core, one clock: CPU time of contenders that take turns, and the memory of each."""
 
 import ctypes
-import gc
 import os
 import statistics
 import sys
@@ -145,8 +144,9 @@ def _sample(turn: _Turn, see: Callable[[Contender, Answer], None]) -> float:
     if turn.calls > 1:
         contender.call()  # after the others it finds cold caches, unlike in a loop
     started = time.process_time()
-    for _ in range(turn.calls):
-        result = contender.call()
+    for _ in range(turn.calls - 1):
+        contender.call()
+    result = contender.call()
     spent = time.process_time() - started
     see(contender, contender.read(result))
     return spent / turn.calls * contender.scale
@@ -172,7 +172,6 @@ def watched(call: Callable[[], Any]) -> tuple[Any, int | None, float]:
 
     Freed memory is given back first, then the kernel's high-water mark is set back (Linux).
     """
-    gc.collect()
     try:
         ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")

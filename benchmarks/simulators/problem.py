@@ -89,6 +89,10 @@ def _complex(source: np.random.Generator, *shape: int) -> Array:
     return pairs[..., 0] + 1j * pairs[..., 1]
 
 
+def _unit(array: Array) -> Array:
+    return array / max(float(np.linalg.norm(array)), 1e-300)
+
+
 def _unit_rows(rows: Array) -> Array:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
@@ -130,11 +134,8 @@ def solve_reference(problem: Problem, *, seed: int = 1) -> Reference:
     source = np.random.default_rng([seed, problem.dim])
     H, L, kets = problem.hamiltonian, problem.jump_operators, problem.kets
     turn = _complex(source, *H.shape)
-    direction = tuple(
-        change / max(np.linalg.norm(change), 1e-300)
-        for change in (turn + turn.conj().T, _complex(source, *L.shape), _complex(source, *kets.shape))
-    )
-    dH, dL, dkets = direction
+    dH = _unit(turn + turn.conj().T)
+    dL, dkets = _unit(_complex(source, *L.shape)), _unit(_complex(source, *kets.shape))
     flow = -1j * H - 0.5 * np.einsum("kba,kbc->ac", L.conj(), L)
     rates = np.einsum("kba,kbc->ac", dL.conj(), L)
     dflow = -1j * dH - 0.5 * (rates + rates.conj().T)
@@ -171,4 +172,4 @@ def solve_reference(problem: Problem, *, seed: int = 1) -> Reference:
     values, changes = np.einsum(
         "jd,sbde,je->sbj", problem.vectors.conj(), final, problem.vectors, optimize=True
     ).real
-    return Reference(values, direction, float((problem.weights * changes).sum()))
+    return Reference(values, (dH, dL, dkets), float((problem.weights * changes).sum()))

@@ -175,12 +175,10 @@ def _timed(
 def _checked(result: Measured, answer: Answer, reference: Reference) -> Measured:
     """Add the errors; only a gradient of the reference's own batch has one."""
     known, gradient = len(reference.probabilities), answer.gradient
-    comparable = gradient is not None and len(gradient[2]) == known
-    return replace(
-        result,
-        error=reference.error(answer.probabilities[:known]),
-        gradient_error=reference.gradient_error(gradient) if comparable else None,
-    )
+    gradient_error = None
+    if gradient is not None and len(gradient[2]) == known:
+        gradient_error = reference.gradient_error(gradient)
+    return replace(result, error=reference.error(answer.probabilities[:known]), gradient_error=gradient_error)
 
 
 def _run_trajectories(

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import dynamiqs
 import jax
@@ -19,6 +19,8 @@ STEPS = 64
 # Up to here the propagator, a matrix of D² × D², is worth trying.
 _LARGEST_PROPAGATOR_DIM = 27
 
+Precision = Literal["single", "double"]
+
 dynamiqs.set_progress_meter(False)
 
 
@@ -26,8 +28,8 @@ def exact_contenders(problem: Problem, mode: Mode, *, tolerance: float = TOLERAN
     """`mesolve` with its default method in both precisions, and with the propagator where it fits."""
     tsit5 = dynamiqs.method.Tsit5(rtol=tolerance, atol=tolerance)
     found = [
-        _contender(problem, mode, "mesolve Tsit5", tsit5, precision, tolerance)
-        for precision in ("single", "double")
+        _contender(problem, mode, "mesolve Tsit5", tsit5, "single", tolerance),
+        _contender(problem, mode, "mesolve Tsit5", tsit5, "double", tolerance),
     ]
     if problem.dim <= _LARGEST_PROPAGATOR_DIM:
         found.append(_contender(problem, mode, "mesolve Expm", dynamiqs.method.Expm(), "single", None))
@@ -35,7 +37,7 @@ def exact_contenders(problem: Problem, mode: Mode, *, tolerance: float = TOLERAN
 
 
 def _contender(
-    problem: Problem, mode: Mode, setting: str, method: Any, precision: str, tolerance: float | None
+    problem: Problem, mode: Mode, setting: str, method: Any, precision: Precision, tolerance: float | None
 ) -> Contender:
     arguments, projectors, weights = _arrays(problem, precision)
     times = jnp.array([0.0, problem.time])
@@ -111,7 +113,7 @@ def trajectory_contender(problem: Problem, mode: Mode) -> Contender:
     )
 
 
-def _arrays(problem: Problem, precision: str) -> tuple[tuple[Any, ...], list[Any], Any]:
+def _arrays(problem: Problem, precision: Precision) -> tuple[tuple[Any, ...], list[Any], Any]:
     dynamiqs.set_precision(precision)
     kind = jnp.complex64 if precision == "single" else jnp.complex128
     arguments = tuple(
