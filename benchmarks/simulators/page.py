@@ -98,7 +98,7 @@ def _bars(verdicts: Sequence[dict[str, Any]]) -> str:
     lines = [
         "## The bars\n",
         "Measured against the fastest setting of the package that reaches 10⁻⁶; in brackets, against its adaptive",
-        "integrator in double precision, in which the bars were set.\n",
+        "integrator in double precision.\n",
         "| work | bar | measured | against | |",
         "|---|---|---|---|---|",
     ]
