@@ -141,8 +141,8 @@ def _row(row: dict[str, Any]) -> str:
         if each["package"] != "GEMM":
             over = bars.over_floor(row, each)
             lines.append(
-                f"| {_name(each)} | {_small(each['tolerance'])} | {_time(each)} | {_number(each['median'] / ours)} "
-                f"| {_small(each['error'])} | {_small(each['gradient_error'])} | {_megabytes(each)} "
+                f"| {_name(each)} | {_optional(each['tolerance'], '.0e')} | {_time(each)} | {_number(each['median'] / ours)} "
+                f"| {_optional(each['error'], '.1e')} | {_optional(each['gradient_error'], '.0e')} | {_megabytes(each)} "
                 f"| {_optional(each['compile_seconds'], '.0f')} | {_optional(over, '.2f')} |"
             )
     return "\n".join([*lines, "", _rates(row["results"]), ""])
@@ -226,10 +226,6 @@ def _time(result: dict[str, Any]) -> str:
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-
-
-def _small(value: float | None) -> str:
-    return "" if value is None else f"{value:.0e}"
 
 
 def _megabytes(result: dict[str, Any]) -> str:
