@@ -140,11 +140,18 @@ def _row(row: dict[str, Any]) -> str:
     for each in row["results"]:
         if each["package"] != "GEMM":
             over = bars.over_floor(row, each)
-            lines.append(
-                f"| {_name(each)} | {_optional(each['tolerance'], '.0e')} | {_time(each)} | {_number(each['median'] / ours)} "
-                f"| {_optional(each['error'], '.1e')} | {_optional(each['gradient_error'], '.0e')} | {_megabytes(each)} "
-                f"| {_optional(each['compile_seconds'], '.0f')} | {_optional(over, '.2f')} |"
+            cells = (
+                _name(each),
+                _optional(each["tolerance"], ".0e"),
+                _time(each),
+                _number(each["median"] / ours),
+                _optional(each["error"], ".1e"),
+                _optional(each["gradient_error"], ".0e"),
+                _megabytes(each),
+                _optional(each["compile_seconds"], ".0f"),
+                _optional(over, ".2f"),
             )
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, "", _rates(row["results"]), ""])
 
 
