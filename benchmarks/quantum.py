@@ -20,7 +20,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -38,30 +38,42 @@ FULL = rows.Effort(seconds=1.5, fewest=2, most=21)
 QUICK = rows.Effort(seconds=0.1, fewest=2, most=3)
 
 
-def run(names: Sequence[str], sweeps: Sequence[str], effort: rows.Effort) -> dict[str, Any]:
-    """Run the named rows and sweeps; the record is ready for JSON."""
+def run(
+    names: Sequence[str],
+    sweeps: Sequence[str],
+    effort: rows.Effort,
+    keep: Callable[[dict[str, Any]], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Run the named rows and sweeps; the record is ready for JSON and shown to `keep` whenever it grows."""
     started, processor_time = time.perf_counter(), time.process_time()
     peers, references = rows.Peers(_say), rows.References()
-    done = []
-    for row in rows.ROWS:
-        if row.name in names:
-            done.append(rows.run_row(row, effort, peers, references, _say))
-            print(row_table(done[-1]), flush=True)
     short = rows.Effort(effort.seconds / 5, effort.fewest, 11)
-    swept = [scaling.run_sweep(axis, short, _say) for axis in sweeps]
-    return {
+    record: dict[str, Any] = {
         "command": "python benchmarks/quantum.py " + " ".join(sys.argv[1:]),
         "commit": _commit(),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "machine": machine(),
         "versions": versions(),
-        "left_out": peers.left_out,
-        "seconds": round(time.perf_counter() - started, 1),
-        "cpu_seconds": round(time.process_time() - processor_time, 1),
-        "rows": done,
-        "scaling": swept,
-        "bars": [asdict(verdict) for verdict in bars.evaluate(done)],
+        "rows": [],
+        "scaling": [],
     }
+
+    def grow() -> None:
+        record["left_out"] = peers.left_out
+        record["seconds"] = round(time.perf_counter() - started, 1)
+        record["cpu_seconds"] = round(time.process_time() - processor_time, 1)
+        record["bars"] = [asdict(verdict) for verdict in bars.evaluate(record["rows"])]
+        keep(record)
+
+    for row in rows.ROWS:
+        if row.name in names:
+            record["rows"].append(rows.run_row(row, effort, peers, references, _say))
+            print(row_table(record["rows"][-1]), flush=True)
+            grow()
+    for axis in sweeps:
+        record["scaling"].append(scaling.run_sweep(axis, short, _say))
+        grow()
+    return record
 
 
 def machine() -> dict[str, Any]:
@@ -181,7 +193,7 @@ def main() -> None:
     )
     parser.add_argument("--quick", action="store_true", help="a few small rows, few samples")
     parser.add_argument("--only", action="append", default=[], metavar="ROW", help="rows that begin so")
-    parser.add_argument("--output", type=Path, help="write the results as JSON")
+    parser.add_argument("--output", type=Path, help="write the results as JSON, row by row")
     parser.add_argument(
         "--publish", action="store_true", help=f"write {RESULTS.name}, {FIGURE.name} and {PAGE.name}"
     )
@@ -197,13 +209,21 @@ def main() -> None:
     # Decaying states make subnormal numbers, on which processors are slow.
     torch.set_flush_denormal(True)
     names, axes = select(options.only, quick=options.quick)
-    record = run(names, axes, QUICK if options.quick else FULL)
+
+    def keep(record: dict[str, Any]) -> None:
+        if options.output is not None:
+            _write(record, options.output)
+
+    record = run(names, axes, QUICK if options.quick else FULL, keep)
     print(bar_table(record["bars"]))
-    for output in [RESULTS] * options.publish + [options.output] * (options.output is not None):
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(record, indent=1) + "\n")
     if options.publish:
+        _write(record, RESULTS)
         publish(record)
+
+
+def _write(record: dict[str, Any], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

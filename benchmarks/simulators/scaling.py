@@ -22,8 +22,9 @@ SWEEPS: dict[str, tuple[float, ...]] = {
     "time": (0.125, 0.25, 0.5, 1, 2, 4, 8, 16),
     "steps": (1, 16, 64, 256, 1024),
 }
-# Larger problems would take seconds per call, and say no more.
-_LARGEST_DENSITIES = 64 * 64 * 64 * 64
+# Densities take seconds per call in larger problems, and grow like observables in the other sizes.
+_LARGEST_DENSITIES = 64 * 48**3
+_SWEEPS_OF_DENSITIES = ("dim", "batch")
 
 
 def run_sweep(axis: str, effort: Effort, say: Callable[[str], None]) -> dict[str, Any]:
@@ -36,7 +37,9 @@ def run_sweep(axis: str, effort: Effort, say: Callable[[str], None]) -> dict[str
         for contender in _contenders(
             {name: int(size) if name != "time" else size for name, size in sizes.items()}
         ):
-            if axis != "steps" or contender.setting == "QuantumJumps":
+            if axis == "steps" and contender.setting != "QuantumJumps":
+                continue
+            if axis in _SWEEPS_OF_DENSITIES or contender.setting != "ExactChannel":
                 contenders.append(contender)
                 values.append(value)
     rates = [floor.rate_contender(dtype) for dtype in (torch.complex64, torch.complex128)]
