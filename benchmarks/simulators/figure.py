@@ -25,7 +25,7 @@ _AXES = {
 def draw(record: dict[str, Any], path: Path) -> None:
     """Draw the figure of a record into a file."""
     with mpl.rc_context({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False}):
-        figure = Figure(figsize=(11, 7.2), layout="constrained")
+        figure = Figure(figsize=(11, 7.8), layout="constrained")
         grid = figure.subplots(2, 3)
         _packages(grid[0, 0], _rows(record, "exact", "forward", 64), "exact, forward, B = 64")
         _packages(grid[0, 1], _rows(record, "exact", "both", 64), "exact, forward + backward, B = 64")
@@ -38,6 +38,19 @@ def draw(record: dict[str, Any], path: Path) -> None:
         _sweep(grid[1, 2], sweeps, ("num_jumps", "num_readouts", "time"), "Heisenberg over K, J and T")
         for axes in grid.flat:
             axes.grid(visible=True, which="major", linewidth=0.4, alpha=0.5)
+        # The first panel has every exact way: one legend for both, below.
+        handles, labels = grid[0, 0].get_legend_handles_labels()
+        if handles:
+            figure.legend(
+                handles,
+                labels,
+                loc="outside lower center",
+                ncols=4,
+                frameon=False,
+                title="exact averages, first two panels",
+            )
+        if grid[0, 2].lines:
+            grid[0, 2].legend(frameon=False)
         figure.savefig(path, dpi=110)
 
 
@@ -91,8 +104,6 @@ def _packages(axes: Axes, rows: list[dict[str, Any]], title: str, *, floor: bool
     axes.set_xticks(dims, [str(dim) for dim in dims], minor=False)
     axes.minorticks_off()
     axes.set(title=title, xlabel="dimension D", ylabel="CPU time per call, ms")
-    if lines:
-        axes.legend(fontsize=5.8, frameon=False)
 
 
 def _sweep(axes: Axes, sweeps: dict[str, Any], names: Iterable[str], title: str) -> None:
@@ -122,4 +133,4 @@ def _sweep(axes: Axes, sweeps: dict[str, Any], names: Iterable[str], title: str)
     axes.set_yscale("log")
     axes.set(title=title, xlabel=", ".join(_AXES[name] for name in names), ylabel="forward + backward, ms")
     if drawn:
-        axes.legend(fontsize=6.5, frameon=False)
+        axes.legend(frameon=False)

@@ -1,5 +1,6 @@
 """docs/benchmarks.md from the results."""
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -17,8 +18,7 @@ make benchmark                                                    # about {minut
 .venv-benchmark/bin/python benchmarks/quantum.py --only exact-64  # single rows, printed
 ```
 
-Measured {date} at commit `{commit}` on one core of {cores} ({processor}, {vector} in torch), {versions}.
-{left_out}
+{measured}
 """
 _HOW = """## What is measured
 
@@ -82,15 +82,14 @@ def _head(record: dict[str, Any]) -> str:
     python = versions.pop("python")
     named = ", ".join(f"{name} {version}" for name, version in versions.items())
     left_out = record["left_out"]
+    measured = (
+        f"Measured {record['date']} at commit `{record['commit']}` on one core of {machine['cores']} "
+        f"({machine['processor']}, {machine['vector_instructions']} in torch), Python {python}, {named}."
+    )
+    if left_out:
+        measured += f" Not installed, so left out: {', '.join(left_out)}."
     return _HEAD.format(
-        minutes=max(1, round(record["cpu_seconds"] / 60)),
-        date=record["date"],
-        commit=record["commit"],
-        cores=machine["cores"],
-        processor=machine["processor"],
-        vector=machine["vector_instructions"],
-        versions=f"Python {python}, {named}",
-        left_out=f"Not installed, so left out: {', '.join(left_out)}." if left_out else "",
+        minutes=max(1, round(record["cpu_seconds"] / 60)), measured=textwrap.fill(measured, 118)
     )
 
 
