@@ -1,5 +1,6 @@
 # make demo       set up, then train, compare and explain QiNN-QJ on the embedded synthetic set
 # make test       set up, then run every test
+# make laws       every physical law on ten thousand random systems (about a quarter of an hour)
 # make check      the tests, plus formatting, types, import contracts and coverage bars (what CI runs)
 # make benchmark  set up other simulators in .venv-benchmark, then compare with them (some 15 minutes)
 
@@ -11,7 +12,7 @@ PEERS ?= .venv-benchmark
 # One thread per worker: with two workers on two cores, more would only wait for each other.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-.PHONY: demo test check lint benchmark clean
+.PHONY: demo test laws check lint benchmark clean
 .DEFAULT_GOAL := demo
 
 # torch first and pinned: resolved together with the rest it would bring its multi-gigabyte GPU build.
@@ -31,6 +32,9 @@ demo: $(BIN)/qinn
 
 test: $(VENV)/.dev
 	$(PYTEST)
+
+laws: $(BIN)/qinn
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/laws.py --output benchmarks/results/laws.json
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

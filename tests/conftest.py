@@ -13,6 +13,27 @@ import torch  # noqa: E402
 torch.set_flush_denormal(True)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", default="cpu", help="device of tests/quantum/test_devices.py, such as cuda")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    device = config.getoption("--device")
+    try:
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0].split(". ")[0].rstrip(".")
+        raise pytest.UsageError(
+            f"Option `--device` must name a device that torch can use on this machine, but it is `{device}`: {reason}."
+        ) from None
+
+
+@pytest.fixture(scope="session")
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """The device named by `--device`; the CPU by default."""
+    return torch.device(request.config.getoption("--device"))
+
+
 def real_data_folder() -> Path | None:
     """Folder with the real data sets, from $QINN_REAL_DATA or beside the checkout; None if there is none."""
     named = os.environ.get("QINN_REAL_DATA")

@@ -1,298 +1,204 @@
-"""Systems known in closed form: states, probabilities and gradients of every exact evolution."""
-
-from collections.abc import Callable
-from dataclasses import dataclass
+"""Systems known in closed form: mean values and gradients of every exact evolution, to 1e-12."""
 
 import pytest
 import torch
-from torch import Tensor
 
 from qinn.quantum import (
     ExactChannel,
     Heisenberg,
     Lindbladian,
+    MixedState,
     PureEnsemble,
     Unitary,
+    check_density,
     density_of,
-    embed,
     entanglement_entropy,
-    ghz_state,
-    hermitian_from,
-    ket_fidelity,
-    pauli,
-    random_kets,
+    find_attractor,
+    partial_trace,
+    von_neumann_entropy,
 )
 
-DTYPE = torch.complex128
-TIME = 0.8
-X, Y, Z = (pauli(name, dtype=DTYPE) for name in "XYZ")
-LOWER = torch.tensor([[0, 1], [0, 0]], dtype=DTYPE)
-EXCITED = torch.diag(torch.tensor([0, 1], dtype=DTYPE))
-QUBIT = torch.tensor([0.6, 0.8j], dtype=DTYPE)
+from .cases import (
+    ALPHA,
+    ANNIHILATE,
+    DTYPE,
+    LOWER,
+    NUMBER,
+    NUMBERS,
+    SYSTEMS,
+    KnownSystem,
+    X,
+    bell_pump,
+    cavity,
+    coherent,
+    exchange_dynamics,
+    still,
+)
+
+TOLERANCE = 1e-12
+EVOLUTIONS = [ExactChannel(), Heisenberg()]
 
 
-@dataclass(frozen=True)
-class KnownSystem:
-    """Dynamics with one real parameter, an initial ket, and the density after TIME."""
-
-    name: str
-    dynamics: Callable[[Tensor], Lindbladian]
-    initial: Tensor
-    density: Callable[[Tensor], Tensor]
-    parameter: float = 0.7
+def name_of(value):
+    return getattr(value, "name", type(value).__name__)
 
 
-def jumps(*operators: Tensor) -> Tensor:
-    return torch.stack(operators)
+def initial_state(system: KnownSystem) -> PureEnsemble | MixedState:
+    return PureEnsemble(system.initial[None]) if system.initial.ndim == 1 else MixedState(system.initial)
 
 
-def no_hamiltonian(dim: int) -> Tensor:
-    return torch.zeros(dim, dim, dtype=DTYPE)
+def parameters_of(system: KnownSystem) -> torch.Tensor:
+    return torch.tensor(system.parameters, dtype=torch.float64)
 
 
-def bloch(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    return 0.5 * (torch.eye(2, dtype=DTYPE) + x * X + y * Y + z * Z)
+def mean_values(evolution, system, parameters, time):
+    state = evolution.evolve(initial_state(system), system.dynamics(parameters), time=time, steps=1)
+    if isinstance(evolution, Heisenberg):
+        return state.expectations(system.observables).flatten()
+    return (system.observables * state.density().mT).sum((-2, -1)).real
 
 
-def bloch_vector(ket: Tensor) -> list[Tensor]:
-    return [(ket.conj() @ operator @ ket).real for operator in (X, Y, Z)]
+def largest_difference(first, second):
+    return float((first - second).abs().max())
 
 
-def decayed(rate: Tensor) -> Tensor:
-    rho, detuning = density_of(QUBIT), 1.3
-    excited = rho[1, 1].real * (-rate * TIME).exp()
-    coherence = rho[1, 0] * torch.exp(-0.5 * rate * TIME + torch.tensor(-1j * detuning * TIME, dtype=DTYPE))
-    return torch.stack(
-        [torch.stack([1 - excited + 0j, coherence.conj()]), torch.stack([coherence, excited + 0j])]
-    )
+@pytest.mark.parametrize("time", [0.8, 3.0])
+@pytest.mark.parametrize("evolution", EVOLUTIONS, ids=name_of)
+@pytest.mark.parametrize("system", SYSTEMS, ids=name_of)
+def test_exact_evolutions_give_the_known_values_and_gradients(system, evolution, time):
+    parameters = parameters_of(system)
+    found = mean_values(evolution, system, parameters, time)
+    assert largest_difference(found, system.values(parameters, time)) < TOLERANCE
+    derivatives = [
+        torch.autograd.functional.jacobian(function, parameters)
+        for function in (
+            lambda free: mean_values(evolution, system, free, time),
+            lambda free: system.values(free, time),
+        )
+    ]
+    assert largest_difference(*derivatives) < TOLERANCE
 
 
-def dephased(rate: Tensor) -> Tensor:
-    x, y, z = bloch_vector(QUBIT)
-    shrink = (-2 * rate * TIME).exp()
-    return bloch(x * shrink, y * shrink, z)
+@pytest.mark.parametrize("system", SYSTEMS, ids=name_of)
+def test_closed_forms_start_at_the_initial_state_with_the_slope_of_the_equation(system):
+    parameters = parameters_of(system)
+    density = initial_state(system).density()
+    start = (system.observables * density.mT).sum((-2, -1)).real
+    assert largest_difference(system.values(parameters, 0.0), start) < TOLERANCE
+    slope = (system.observables * system.dynamics(parameters).apply(density).mT).sum((-2, -1)).real
+    step = 1e-4
+    ahead = [system.values(parameters, count * step) for count in (0, 1, 2, 3, 4)]
+    weights = (-25 / 12, 4, -3, 4 / 3, -1 / 4)
+    numeric = sum(weight * value for weight, value in zip(weights, ahead, strict=True)) / step
+    assert largest_difference(numeric, slope) < 1e-9
 
 
-def depolarised(rate: Tensor) -> Tensor:
-    return bloch(*[component * (-4 * rate * TIME).exp() for component in bloch_vector(QUBIT)])
+@pytest.mark.parametrize("system", [each for each in SYSTEMS if each.gap is not None], ids=name_of)
+def test_attractors_are_the_known_limits_with_the_known_gap(system):
+    """After 400 units of time nothing but the limit is left of any closed form."""
+    parameters = parameters_of(system)
+
+    def limit(free):
+        return (system.observables * find_attractor(system.dynamics(free)).density.mT).sum((-2, -1)).real
+
+    attractor = find_attractor(system.dynamics(parameters))
+    check_density(attractor.density, tolerance=TOLERANCE)
+    assert float(system.dynamics(parameters).apply(attractor.density).abs().max()) < TOLERANCE
+    assert largest_difference(limit(parameters), system.values(parameters, 400.0)) < TOLERANCE
+    derivatives = [
+        torch.autograd.functional.jacobian(function, parameters)
+        for function in (limit, lambda free: system.values(free, 400.0))
+    ]
+    assert largest_difference(*derivatives) < TOLERANCE
+    assert abs(float(attractor.spectral_gap) - float(system.gap(parameters))) < 1e-9
 
 
-def flipped(rate: Tensor) -> Tensor:
-    x, y, z = bloch_vector(QUBIT)
-    shrink = (-2 * rate * TIME).exp()
-    return bloch(x, y * shrink, z * shrink)
+@pytest.mark.parametrize("name", ["amplitude damping", "driven cavity"])
+def test_a_simple_gap_has_the_known_gradient(name):
+    (system,) = [each for each in SYSTEMS if each.name == name]
+    parameters = parameters_of(system).requires_grad_()
+    gap = find_attractor(system.dynamics(parameters)).spectral_gap
+    derivatives = [torch.autograd.grad(value, parameters)[0] for value in (gap, system.gap(parameters))]
+    assert largest_difference(*derivatives) < 1e-10
 
 
-def thermal(occupation: Tensor) -> Tensor:
-    rho, total = density_of(QUBIT), 2 * occupation + 1
-    steady = occupation / total
-    excited = steady + (rho[1, 1].real - steady) * (-total * TIME).exp()
-    coherence = rho[1, 0] * (-0.5 * total * TIME).exp()
-    return torch.stack(
-        [torch.stack([1 - excited + 0j, coherence.conj()]), torch.stack([coherence, excited + 0j])]
-    )
-
-
-def driven(frequency: Tensor) -> Tensor:
-    angle = 0.5 * frequency * TIME
-    return density_of(angle.cos() * QUBIT - 1j * angle.sin() * (X @ QUBIT))
-
-
-def exchanged(coupling: Tensor) -> Tensor:
-    zero = torch.zeros_like(coupling)
-    angle = coupling * TIME
-    ket = torch.stack([zero + 0j, angle.cos() + 0j, -1j * angle.sin(), zero + 0j])
-    ground = torch.zeros(4, 4, dtype=DTYPE)
-    ground[0, 0] = 1
-    left = torch.tensor(-0.5 * TIME, dtype=torch.float64).exp()
-    return left * density_of(ket) + (1 - left) * ground
-
-
-def exchange_dynamics(coupling: Tensor) -> Lindbladian:
-    hopping = embed(torch.kron(X, X) + torch.kron(Y, Y), (2, 2), (0, 1))
-    losses = jumps(*[0.5**0.5 * embed(LOWER, (2, 2), (site,)) for site in (0, 1)])
-    return Lindbladian(0.5 * coupling * hopping, losses)
-
-
-SYSTEMS = [
-    KnownSystem("decaying", lambda g: Lindbladian(1.3 * EXCITED, jumps(g.sqrt() * LOWER)), QUBIT, decayed),
-    KnownSystem("dephasing", lambda g: Lindbladian(no_hamiltonian(2), jumps(g.sqrt() * Z)), QUBIT, dephased),
-    KnownSystem(
-        "depolarising",
-        lambda g: Lindbladian(no_hamiltonian(2), g.sqrt() * jumps(X, Y, Z)),
-        QUBIT,
-        depolarised,
-    ),
-    KnownSystem("flipping", lambda g: Lindbladian(no_hamiltonian(2), jumps(g.sqrt() * X)), QUBIT, flipped),
-    KnownSystem(
-        "thermal",
-        lambda n: Lindbladian(no_hamiltonian(2), jumps((n + 1).sqrt() * LOWER, n.sqrt() * LOWER.mT)),
-        QUBIT,
-        thermal,
-    ),
-    KnownSystem(
-        "driven", lambda w: Lindbladian(0.5 * w * X, no_hamiltonian(2)[None][:0]), QUBIT, driven, 2.1
-    ),
-    KnownSystem("exchange", exchange_dynamics, torch.tensor([0, 1, 0, 0], dtype=DTYPE), exchanged, 1.4),
-]
-
-
-def observable_and_value(density: Tensor) -> Tensor:
-    """A fixed Hermitian form of a density, which touches every entry."""
-    dim = density.shape[-1]
-    free = torch.randn(dim, dim, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    return (hermitian_from(free) @ density).diagonal().sum().real
-
-
-@pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.name)
-def test_channel_gives_the_known_state_and_gradient(system):
-    parameter = torch.tensor(system.parameter, dtype=torch.float64, requires_grad=True)
-    initial = PureEnsemble(system.initial[None])
-    density = ExactChannel().evolve(initial, system.dynamics(parameter), time=TIME, steps=1).density()
-    expected = system.density(parameter)
-    assert torch.allclose(density, expected, rtol=0, atol=1e-12)
-    (gradient,) = torch.autograd.grad(observable_and_value(density), parameter)
-    (known,) = torch.autograd.grad(observable_and_value(expected), parameter)
-    assert abs(gradient - known) < 1e-11
-
-
-@pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.name)
-def test_heisenberg_gives_the_known_probabilities_and_gradient(system):
-    parameter = torch.tensor(system.parameter, dtype=torch.float64, requires_grad=True)
-    dim = len(system.initial)
-    vectors = random_kets(3, dim, generator=torch.Generator().manual_seed(1), dtype=DTYPE)
-    weights = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
-    state = Heisenberg().evolve(
-        PureEnsemble(system.initial[None]), system.dynamics(parameter), time=TIME, steps=1
-    )
-    value = (state.probabilities(vectors) @ weights).sum()
-    known = torch.stack([(row.conj() @ system.density(parameter) @ row).real for row in vectors]) @ weights
-    assert abs(value - known) < 1e-12
-    pair = [torch.autograd.grad(each, parameter)[0] for each in (value, known)]
-    assert abs(pair[0] - pair[1]) < 1e-11
-
-
-def test_decay_rate_moves_the_population_by_the_known_derivative():
+def test_a_decay_rate_moves_populations_and_coherences_by_the_known_derivatives():
     rate = torch.tensor(0.9, dtype=torch.float64, requires_grad=True)
-    dynamics = Lindbladian(no_hamiltonian(2), jumps(rate.sqrt() * LOWER))
-    state = ExactChannel().evolve(PureEnsemble(QUBIT[None]), dynamics, time=TIME, steps=1)
-    state.density()[1, 1].real.backward()
-    assert abs(rate.grad - (-TIME * 0.64 * torch.tensor(-0.9 * TIME, dtype=torch.float64).exp())) < 1e-13
+    start, time = torch.tensor([0.6, 0.8], dtype=DTYPE), 0.8
+    dynamics = Lindbladian(still(2), (rate.sqrt() * LOWER)[None])
+    density = ExactChannel().evolve(PureEnsemble(start[None]), dynamics, time=time, steps=1).density()
+    left = torch.tensor(-0.9 * time, dtype=torch.float64).exp()
+    (population,) = torch.autograd.grad(density[1, 1].real, rate, retain_graph=True)
+    (coherence,) = torch.autograd.grad(density[1, 0].real, rate)
+    assert abs(population + time * 0.64 * left) < 1e-13
+    assert abs(coherence + 0.5 * time * 0.48 * left.sqrt()) < 1e-13
 
 
-def test_unitary_rabi_flop_is_exact_and_ignores_jumps():
+@pytest.mark.parametrize(("alpha", "tolerance"), [(0.5 + 0.3j, 1e-12), (1.1 + 0.4j, 1e-8)], ids=str)
+def test_a_damping_rate_lowers_the_photons_of_a_coherent_state_by_the_known_derivative(alpha, tolerance):
+    start = torch.tensor(alpha, dtype=DTYPE)
+    free = torch.tensor([0.6, 0.7, 0.0], dtype=torch.float64, requires_grad=True)
+    state = ExactChannel().evolve(PureEnsemble(coherent(start)[None]), cavity(free), time=1.5, steps=1)
+    shrunk = start * torch.exp(torch.tensor((-0.7j - 0.3) * 1.5, dtype=DTYPE))
+    assert torch.allclose(state.density(), density_of(coherent(shrunk)), rtol=0, atol=tolerance)
+    (gradient,) = torch.autograd.grad(state.density().diagonal().real @ NUMBERS, free)
+    known = -(start.abs() ** 2) * 1.5 * torch.tensor(-0.9, dtype=torch.float64).exp()
+    assert abs(gradient[0] - known) < tolerance
+
+
+@pytest.mark.parametrize(
+    ("hamiltonian", "start"),
+    [(0.5 * X, torch.tensor([0.6, 0.8j], dtype=DTYPE)), (NUMBER, coherent(ALPHA))],
+    ids=["Rabi", "free cavity"],
+)
+def test_unitary_dynamics_are_exact_and_ignore_jumps(hamiltonian, start):
     frequency = torch.tensor(2.1, dtype=torch.float64, requires_grad=True)
-    dynamics = Lindbladian(0.5 * frequency * X, jumps(LOWER))
-    state = Unitary().evolve(PureEnsemble(QUBIT[None]), dynamics, time=TIME, steps=1)
-    assert torch.allclose(state.density(), driven(frequency), rtol=0, atol=1e-12)
-    pair = [
-        torch.autograd.grad(observable_and_value(rho), frequency)[0]
-        for rho in (state.density(), driven(frequency))
-    ]
-    assert abs(pair[0] - pair[1]) < 1e-11
-
-
-@pytest.mark.parametrize("drive", [0.3, 2.0])
-def test_resonance_fluorescence_reaches_its_steady_population(drive):
-    dynamics = Lindbladian(0.5 * drive * X, jumps(LOWER))
-    state = ExactChannel().evolve(PureEnsemble(QUBIT[None]), dynamics, time=80.0, steps=1)
-    assert abs(state.density()[1, 1].real - drive**2 / (1 + 2 * drive**2)) < 1e-11
-
-
-def coherent(alpha: Tensor, levels: int) -> Tensor:
-    orders = torch.arange(levels, dtype=torch.float64)
-    return torch.exp(-0.5 * alpha.abs() ** 2 - 0.5 * torch.lgamma(orders + 1)) * alpha**orders
-
-
-def test_damped_coherent_state_stays_coherent_with_the_known_gradient():
-    levels, detuning, alpha = 24, 0.7, torch.tensor(1.1 + 0.4j, dtype=DTYPE)
-    rate = torch.tensor(0.6, dtype=torch.float64, requires_grad=True)
-    numbers = torch.arange(levels, dtype=torch.float64)
-    lower = torch.diag(numbers[1:].sqrt().to(DTYPE), 1)
-    dynamics = Lindbladian(detuning * torch.diag(numbers).to(DTYPE), jumps(rate.sqrt() * lower))
-    state = ExactChannel().evolve(PureEnsemble(coherent(alpha, levels)[None]), dynamics, time=1.5, steps=1)
-    shrunk = alpha * torch.exp(torch.tensor((-1j * detuning - 0.3) * 1.5, dtype=DTYPE))
-    density = state.density()
-    assert torch.allclose(density, density_of(coherent(shrunk, levels)), rtol=0, atol=1e-8)
-    (density.diagonal().real @ numbers).backward()
-    assert abs(rate.grad + 1.5 * alpha.abs() ** 2 * torch.tensor(-0.9, dtype=torch.float64).exp()) < 1e-7
-
-
-def bell_pump(rate: float) -> Lindbladian:
-    identity = torch.eye(4, dtype=DTYPE)
-    first = embed(X, (2, 2), (0,)) @ (identity - torch.kron(Z, Z)) / 2
-    second = embed(Z, (2, 2), (0,)) @ (identity - torch.kron(X, X)) / 2
-    return Lindbladian(no_hamiltonian(4), rate**0.5 * jumps(first, second))
-
-
-def test_bell_pumping_entangles_a_product_as_known():
-    rate, phi = 0.8, ghz_state(2, dtype=DTYPE)
-    start = torch.tensor([[1, 0, 0, 0]], dtype=DTYPE)
-    state = ExactChannel().evolve(PureEnsemble(start), bell_pump(rate), time=TIME, steps=1)
-    fidelity = state.probabilities(phi[None])
-    decay = torch.tensor(-rate * TIME, dtype=torch.float64).exp()
-    assert abs(fidelity - (1 - decay / 2)) < 1e-12
-
-
-def test_bell_pumping_from_any_state_follows_the_known_fidelity():
-    rate, phi = 0.8, ghz_state(2, dtype=DTYPE)
-    start = random_kets(4, dtype=DTYPE, generator=torch.Generator().manual_seed(5))
-    errors = [(torch.eye(4) - torch.kron(operator, operator)) / 2 for operator in (Z, X)]
-    p, q, r = ((start.conj() @ error @ start).real for error in (*errors, errors[0] @ errors[1]))
-    decay = torch.tensor(-rate * TIME, dtype=torch.float64).exp()
-    state = Heisenberg().evolve(PureEnsemble(start[None]), bell_pump(rate), time=TIME, steps=1)
-    assert abs(state.probabilities(phi[None]) - (1 - (p + q) * decay + r * decay**2)) < 1e-12
-
-
-def test_ghz_pumping_of_three_modes_follows_the_known_fidelity():
-    rate, dims, identity = 0.8, (2, 2, 2), torch.eye(8, dtype=DTYPE)
-    projectors = [
-        (identity - embed(torch.kron(Z, Z), dims, (0, 1))) / 2,
-        (identity - embed(torch.kron(Z, Z), dims, (1, 2))) / 2,
-        (identity - embed(torch.kron(torch.kron(X, X), X), dims, (0, 1, 2))) / 2,
-    ]
-    corrections = [embed(X, dims, (0,)), embed(X, dims, (2,)), embed(Z, dims, (0,))]
-    pump = rate**0.5 * jumps(*[c @ p for c, p in zip(corrections, projectors, strict=True)])
-    start = random_kets(8, dtype=DTYPE, generator=torch.Generator().manual_seed(6))
-
-    def mean(operator):
-        return (start.conj() @ operator @ start).real
-
-    a, b, c = projectors
-    moments = mean(a + b + c), mean(a @ b + a @ c + b @ c), mean(a @ b @ c)
-    decay = torch.tensor(-rate * TIME, dtype=torch.float64).exp()
-    expected = 1 - moments[0] * decay + moments[1] * decay**2 - moments[2] * decay**3
-    state = ExactChannel().evolve(
-        PureEnsemble(start[None]), Lindbladian(no_hamiltonian(8), pump), time=TIME, steps=1
+    lower = LOWER if len(start) == 2 else ANNIHILATE
+    state = Unitary().evolve(
+        PureEnsemble(start[None]), Lindbladian(frequency * hamiltonian, lower[None]), time=0.8, steps=1
     )
-    assert abs(state.probabilities(ghz_state(3, dtype=DTYPE)[None]) - expected) < 1e-12
+    levels, vectors = torch.linalg.eigh(hamiltonian)
+    known = vectors @ (torch.exp(-0.8j * frequency * levels) * (vectors.mH @ start))
+    assert torch.allclose(state.kets[0], known, rtol=0, atol=TOLERANCE)
+    weights = torch.randn(2, len(start), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    derivatives = [
+        torch.autograd.grad((torch.view_as_real(ket).mT * weights).sum(), frequency)[0]
+        for ket in (state.kets[0], known)
+    ]
+    assert largest_difference(*derivatives) < TOLERANCE
 
 
-@pytest.mark.parametrize("dim", [2, 5, 12])
-def test_attractor_pulls_any_state_to_its_target_at_the_known_rate(dim):
-    generator = torch.Generator().manual_seed(dim)
-    basis, _ = torch.linalg.qr(torch.randn(dim, dim, generator=generator, dtype=DTYPE))
-    target, rest = basis[:, 0], basis[:, 1:]
-    rate = 0.9
-    pump = rate**0.5 * target[None, :, None] * rest.mT[:, None, :].conj()
-    start = random_kets(dim, generator=generator, dtype=DTYPE)
-    state = ExactChannel().evolve(
-        PureEnsemble(start[None]), Lindbladian(no_hamiltonian(dim), pump), time=TIME, steps=1
-    )
-    decay = torch.tensor(-rate * TIME, dtype=torch.float64).exp()
-    assert abs(1 - state.probabilities(target[None]) - (1 - ket_fidelity(target, start)) * decay) < 1e-11
-    in_basis = basis.mH @ state.density() @ basis
-    before = basis.mH @ density_of(start) @ basis
-    assert torch.allclose(in_basis[0, 1:], before[0, 1:] * decay.sqrt(), rtol=0, atol=1e-11)
-    assert torch.allclose(in_basis[1:, 1:], before[1:, 1:] * decay, rtol=0, atol=1e-11)
+def binary_entropy(share):
+    return -(share * share.log2() + (1 - share) * (1 - share).log2())
+
+
+@pytest.mark.parametrize("time", [0.1, 0.8, 3.0])
+def test_bell_pumping_from_a_product_gives_each_qubit_the_known_entropy(time):
+    rate = torch.tensor(0.8, dtype=torch.float64, requires_grad=True)
+    start = PureEnsemble(torch.eye(4, dtype=DTYPE)[:1])
+    density = ExactChannel().evolve(start, bell_pump(rate), time=time, steps=1).density()
+    known = binary_entropy((1 + (-0.5 * rate * time).exp()) / 2)
+    for position in (0, 1):
+        entropy = von_neumann_entropy(partial_trace(density, (2, 2), [position]))
+        assert abs(entropy - known) < TOLERANCE
+        pair = [torch.autograd.grad(value, rate, retain_graph=True)[0] for value in (entropy, known)]
+        assert largest_difference(*pair) < TOLERANCE
+
+
+@pytest.mark.parametrize("angle", [0.2, 0.7, 1.2])
+def test_exchange_entangles_by_the_known_entropy_and_gradient(angle):
+    coupling = torch.tensor(angle, dtype=torch.float64, requires_grad=True)
+    start = PureEnsemble(torch.eye(4, dtype=DTYPE)[1:2])
+    dynamics = exchange_dynamics(torch.stack([coupling, torch.ones_like(coupling)]))
+    kets = Unitary().evolve(start, dynamics, time=1.0, steps=1).kets
+    entropy, known = entanglement_entropy(kets, (2, 2), (0,))[0], binary_entropy(coupling.cos() ** 2)
+    assert abs(entropy - known) < TOLERANCE
+    pair = [torch.autograd.grad(value, coupling)[0] for value in (entropy, known)]
+    assert largest_difference(*pair) < TOLERANCE
 
 
 def test_exchange_reaches_the_bell_entropy_at_a_quarter_period():
-    half = torch.pi / 4
-    start = PureEnsemble(torch.tensor([[0, 1, 0, 0]], dtype=DTYPE))
-    state = Unitary().evolve(
-        start, exchange_dynamics(torch.tensor(1.0, dtype=torch.float64)), time=half, steps=1
-    )
-    assert torch.allclose(
-        entanglement_entropy(state.kets, (2, 2), (0,)), torch.ones(1, dtype=torch.float64), rtol=0, atol=1e-12
-    )
+    start = PureEnsemble(torch.eye(4, dtype=DTYPE)[1:2])
+    dynamics = exchange_dynamics(torch.tensor([1.0, 0.5], dtype=torch.float64))
+    kets = Unitary().evolve(start, dynamics, time=torch.pi / 4, steps=1).kets
+    assert abs(entanglement_entropy(kets, (2, 2), (0,))[0] - 1) < TOLERANCE

@@ -4,22 +4,93 @@ import pytest
 import torch
 
 from qinn.quantum import (
+    ExactChannel,
     Lindbladian,
     PureEnsemble,
     QuantumJumps,
     entanglement_entropy,
+    expectations,
     pauli,
+    purity,
     score_surrogate,
 )
 
-DTYPE = torch.complex128
-LOWER = torch.tensor([[0, 1], [0, 0]], dtype=DTYPE)
+from .cases import DTYPE, LOWER, SYSTEMS, attracted, bell_pump, still
+
 EXCITED = torch.tensor([[0, 1]], dtype=DTYPE)
-STILL = torch.zeros(2, 2, dtype=DTYPE)
+STILL = still(2)
+TIME = 0.8
+PURE = [system for system in SYSTEMS if system.initial.ndim == 1]
+
+
+def name_of(system):
+    return system.name
 
 
 def z_score(samples, expected):
     return float((samples.mean() - expected) / (samples.std() / len(samples) ** 0.5))
+
+
+def largest_z_score(samples, expected):
+    """Over the columns of the samples; what does not vary must be exact."""
+    deviation = samples.mean(0) - expected
+    error = samples.std(0) / len(samples) ** 0.5
+    fixed = error < 1e-13
+    assert float((deviation * fixed).abs().max()) < 1e-12
+    return float((deviation / error.masked_fill(fixed, torch.inf)).abs().max())
+
+
+@pytest.mark.parametrize("system", PURE, ids=name_of)
+def test_trajectories_average_to_the_known_values(system):
+    parameters = torch.tensor(system.parameters, dtype=torch.float64)
+    torch.manual_seed(0)
+    state = QuantumJumps(4000).evolve(
+        PureEnsemble(system.initial[None]), system.dynamics(parameters), time=TIME, steps=4
+    )
+    samples = expectations(state.kets, system.observables)
+    assert largest_z_score(samples, system.values(parameters, TIME)) < 4
+
+
+@pytest.mark.parametrize("system", PURE, ids=name_of)
+def test_trajectories_have_the_known_gradient_on_average(system):
+    """One unbiased gradient per ensemble of 50 trajectories, from 30 ensembles, in every parameter."""
+    parameters = torch.tensor(system.parameters, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(
+        len(system.observables), generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
+    initial = PureEnsemble(system.initial.expand(30, 1, -1))
+    torch.manual_seed(1)
+    state = QuantumJumps(50).evolve(initial, system.dynamics(parameters), time=TIME, steps=4)
+    values = expectations(state.kets, system.observables) @ weights
+    means = score_surrogate(values, state.log_likelihood).mean(-1)
+    gradients = torch.stack([torch.autograd.grad(mean, parameters, retain_graph=True)[0] for mean in means])
+    (known,) = torch.autograd.grad(system.values(parameters, TIME) @ weights, parameters)
+    assert largest_z_score(gradients, known) < 4
+
+
+def test_error_of_the_average_falls_as_the_inverse_root_of_the_trajectories():
+    """Logarithm of the root mean square error against ln M has the slope −1/2, and E‖ρ_M − ρ‖² = (1 − tr ρ²)/M."""
+    system, num_ensembles, sizes = attracted(5), 300, (1, 4, 16, 64)
+    parameters = torch.tensor(system.parameters, dtype=torch.float64)
+    exact = ExactChannel().evolve(
+        PureEnsemble(system.initial[None]), system.dynamics(parameters), time=TIME, steps=1
+    )
+    mixture = exact.density()
+    torch.manual_seed(2)
+    logarithms, errors = [], []
+    for size in sizes:
+        initial = PureEnsemble(system.initial.expand(num_ensembles, 1, 5))
+        state = QuantumJumps(size).evolve(initial, system.dynamics(parameters), time=TIME, steps=1)
+        squares = (state.density() - mixture).abs().square().sum((-2, -1))
+        assert abs(z_score(squares, (1 - purity(mixture)) / size)) < 4
+        logarithms.append(0.5 * squares.mean().log())
+        errors.append(0.5 * squares.std() / squares.mean() / num_ensembles**0.5)
+    horizontal = torch.tensor(sizes, dtype=torch.float64).log()
+    leverage = (horizontal - horizontal.mean()) / (horizontal - horizontal.mean()).square().sum()
+    slope = leverage @ torch.stack(logarithms)
+    error = (leverage * torch.stack(errors)).norm()
+    assert float(error) < 0.02
+    assert abs(float((slope + 0.5) / error)) < 4
 
 
 def test_decay_times_are_exponential():
@@ -63,22 +134,6 @@ def test_unitary_jumps_are_a_poisson_process(dtype):
     assert abs(z_score(signs.double(), -torch.tensor(-2 * rate * time).exp())) < 4
 
 
-def test_gradient_of_the_surviving_population_is_the_known_one():
-    time = 0.8
-    rate = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
-    torch.manual_seed(2)
-    estimates = []
-    for _ in range(40):
-        dynamics = Lindbladian(STILL, LOWER[None] * rate.sqrt())
-        state = QuantumJumps(200).evolve(PureEnsemble(EXCITED), dynamics, time=time, steps=4)
-        excited = state.kets[:, 1].abs().square()
-        surrogate = score_surrogate(excited, state.log_likelihood).mean()
-        estimates.append(torch.autograd.grad(surrogate, rate)[0])
-    assert (
-        abs(z_score(torch.stack(estimates), -time * torch.tensor(-0.7 * time, dtype=torch.float64).exp())) < 4
-    )
-
-
 def test_pathwise_gradient_alone_misses_the_moving_jump_probabilities():
     rate = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
     dynamics = Lindbladian(STILL, LOWER[None] * rate.sqrt())
@@ -91,11 +146,7 @@ def test_pathwise_gradient_alone_misses_the_moving_jump_probabilities():
 
 
 def test_bell_pumping_entangles_by_jumps_alone():
-    x, z = (pauli(name, dtype=DTYPE) for name in "XZ")
-    identity = torch.eye(4, dtype=DTYPE)
-    first = torch.kron(x, torch.eye(2)) @ (identity - torch.kron(z, z)) / 2
-    second = torch.kron(z, torch.eye(2)) @ (identity - torch.kron(x, x)) / 2
-    dynamics = Lindbladian(torch.zeros(4, 4, dtype=DTYPE), torch.stack([first, second]))
+    dynamics = bell_pump(torch.ones((), dtype=torch.float64))
     start = PureEnsemble(torch.tensor([[1, 0, 0, 0]], dtype=DTYPE))
     state = QuantumJumps(64, seed=0).evolve(start, dynamics, time=60.0, steps=1)
     entropy = entanglement_entropy(state.kets, (2, 2), (0,))

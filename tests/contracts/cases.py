@@ -10,6 +10,7 @@ from qinn.quantum import (
     ExactChannel,
     GumbelJumps,
     Heisenberg,
+    Hybrid,
     NoEvolution,
     QuantumJumps,
     Unitary,
@@ -59,6 +60,8 @@ EVOLUTIONS: dict[str, Evolution] = {
     "jumps": QuantumJumps(3),
     "jumps, seeded": QuantumJumps(3, seed=1),
     "jumps, pathwise": QuantumJumps(2, gradient="pathwise"),
+    "hybrid": Hybrid(3),
+    "hybrid, seeded": Hybrid(3, 0.25, seed=1),
     "gumbel": GumbelJumps(3),
     "gumbel, seeded": GumbelJumps(3, seed=1),
 }

@@ -8,7 +8,7 @@ from qinn.errors import ConfigError
 from qinn.experiment.build import build_folds, build_model
 from qinn.experiment.config import MODEL_CONFIGS, DataConfig, EncoderConfig
 from qinn.model.baselines import count_parameters
-from qinn.quantum import GumbelJumps, Heisenberg, QuantumJumps
+from qinn.quantum import GumbelJumps, Heisenberg, Hybrid, QuantumJumps
 
 DIMS = {"text": 12, "audio": 5, "vision": 7}
 
@@ -59,6 +59,7 @@ def test_the_seed_fixes_the_initial_weights():
     [
         ({"evolution": "jumps", "num_trajectories": 3}, QuantumJumps(3), QuantumJumps(32, seed=20251027)),
         ({"evolution": "jumps", "per_trajectory": False}, QuantumJumps(4), Heisenberg()),
+        ({"evolution": "hybrid", "sampled": 0.2}, Hybrid(4, 0.2), Hybrid(32, 0.2, seed=20251027)),
         ({"evolution": "gumbel"}, GumbelJumps(4), QuantumJumps(32, seed=20251027)),
         ({"evolution": "heisenberg"}, Heisenberg(), Heisenberg()),
     ],

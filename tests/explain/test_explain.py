@@ -71,7 +71,7 @@ def test_entropies_are_those_of_each_trajectorys_reduced_density(evolution):
         assert explanation.entropy.abs().max() < 1e-3
 
 
-@pytest.mark.parametrize("evolution", ["exact", "heisenberg"])
+@pytest.mark.parametrize("evolution", ["exact", "heisenberg", "hybrid"])
 def test_averaged_models_are_unravelled_into_the_same_trajectories_every_time(evolution):
     model = build(evolution=evolution)
     first, again = (explain_batch(model, BATCH, num_trajectories=5) for _ in range(2))

@@ -16,8 +16,17 @@ def benchmark():
 
 
 @pytest.mark.slow
-def test_default_gradient_is_unbiased_on_three_problems(benchmark):
-    name = "pathwise + score (default)"
+def test_a_hybrid_is_unbiased_and_has_a_third_of_the_variance_at_most(benchmark):
+    names = ("pathwise + score (default)", "half, then Heisenberg")
+    results = benchmark.measure(replicates=20, num_trajectories=100, steps=1, only=names)
+    plain, hybrid = (each for each in results if each.problem == "linear")
+    assert abs(hybrid.relative_bias) < 4 * hybrid.standard_error < 0.3
+    assert hybrid.total_variance < 0.3 * plain.total_variance
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["pathwise + score (default)", "default, Latin hypercube"])
+def test_default_gradient_is_unbiased_on_three_problems(benchmark, name):
     results = benchmark.measure(replicates=10, num_trajectories=400, steps=1, only=(name,))
     assert [each.problem for each in results] == ["linear", "cross-entropy", "entropy"]
     for result in results:

@@ -9,6 +9,7 @@ from qinn.quantum import (
     GumbelJumps,
     Heisenberg,
     HeisenbergState,
+    Hybrid,
     LearnableLindbladian,
     Lindbladian,
     MixedState,
@@ -20,6 +21,7 @@ from qinn.quantum import (
     pauli,
     purity,
     random_kets,
+    score_surrogate,
 )
 from qinn.quantum.evolution import jumps as jumps_module
 from qinn.quantum.propagation import field_of_values
@@ -76,12 +78,17 @@ def test_generators_that_are_not_finite_are_refused(evolution, dim):
     [
         (lambda: QuantumJumps(0), "num_trajectories"),
         (lambda: QuantumJumps(2, gradient="exact"), "gradient"),
+        (lambda: QuantumJumps(2, uniforms="sobol"), "uniforms"),
+        (lambda: QuantumJumps(3, uniforms="latin_hypercube"), "must be even"),
+        (lambda: Hybrid(2, 1.5), "`sampled` must be between 0 and 1"),
+        (lambda: Hybrid(0), "num_trajectories"),
+        (lambda: Hybrid(2, tolerance=2.0), "`tolerance` must be"),
         (lambda: GumbelJumps(0), "num_trajectories"),
         (lambda: GumbelJumps(1, temperature=0.0), "`temperature` must be positive"),
         (lambda: ExactChannel(tolerance=0.0), "`tolerance` must be"),
         (lambda: Heisenberg(tolerance=-1.0), "`tolerance` must be"),
     ],
-    ids=["jumps", "gradient", "gumbel", "temperature", "exact tolerance", "heisenberg tolerance"],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_impossible_options_are_refused(build, words):
     with pytest.raises(Exception, match=words):
@@ -251,12 +258,57 @@ def test_the_field_of_values_is_inside_its_bound(dim, jump_scale):
     single = torch.zeros_like(L[:1])
     single[0, 0, 1] = jump_scale
     for each in (lindbladian, shifted, Lindbladian(H, single), Lindbladian(H, L[:0])):
-        bound, matrix = field_of_values(each), each.superoperator()
+        (bound, _), matrix = field_of_values(each), each.superoperator()
         real = torch.linalg.eigvalsh((matrix + matrix.mH) / 2)
         imaginary = torch.linalg.eigvalsh((matrix - matrix.mH) / 2j)
         assert bound.real_low <= real[0] + 1e-12
         assert real[-1] <= bound.real_high + 1e-12
         assert imaginary.abs().max() <= bound.imaginary + 1e-12
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+def test_a_latin_hypercube_puts_one_number_into_each_interval_of_each_half(seed):
+    source = jumps_module.UniformSource(8, seed, stratified=True)
+    numbers = source.draw(torch.arange(24), 2).unflatten(0, (6, 4))
+    intervals = (numbers * 4).long().sort(1).values
+    assert torch.equal(intervals, torch.arange(4)[None, :, None].expand(6, 4, 2))
+    assert torch.equal(numbers[:2], numbers[2:4]) == (seed is not None)
+    some = source.draw(torch.tensor([3, 17]), 1)
+    assert some.shape == (2, 1)
+
+
+def test_a_latin_hypercube_averages_to_the_channel_with_less_variance():
+    initial, lindbladian, vectors = pure(2000), dynamics(), random_kets(1, 4, generator=generator(2))
+    exact = ExactChannel().evolve(initial, lindbladian, time=1.0, steps=1).probabilities(vectors)[:, 0]
+    errors = {}
+    torch.manual_seed(0)
+    for kind in ("independent", "latin_hypercube"):
+        jumps = QuantumJumps(16, uniforms=kind)
+        means = jumps.evolve(initial, lindbladian, time=1.0, steps=1).probabilities(vectors).mean(1)
+        errors[kind] = (means - exact)[:, 0]
+        assert float(errors[kind].mean().abs()) < 4 * float(errors[kind].std()) / 2000**0.5
+    assert float(errors["latin_hypercube"].var()) < 0.87 * float(errors["independent"].var())
+
+
+@pytest.mark.parametrize("sampled", [0.0, 0.4, 1.0])
+def test_a_hybrid_averages_to_the_channel_between_its_two_limits(sampled):
+    initial, lindbladian, vectors = pure(300), dynamics(), random_kets(2, 4, generator=generator(2))
+    exact = Heisenberg().evolve(initial, lindbladian, time=1.0, steps=1).probabilities(vectors)
+    torch.manual_seed(0)
+    found = Hybrid(8, sampled).evolve(initial, lindbladian, time=1.0, steps=1).probabilities(vectors)
+    errors = (found - exact).mean(1)
+    if sampled == 0:
+        assert torch.allclose(errors, torch.zeros(1), atol=1e-5)
+    else:
+        assert bool((errors.mean(0).abs() < 4 * errors.std(0) / 300**0.5).all())
+
+
+def test_a_surrogate_of_groups_takes_its_baseline_from_the_other_groups():
+    score = torch.zeros(1, 4, requires_grad=True)
+    score_surrogate(torch.tensor([[1.0, 2.0, 3.0, 8.0]]), score, num_groups=2).sum().backward()
+    assert torch.allclose(score.grad, torch.tensor([[1 - 5.5, 2 - 5.5, 3 - 1.5, 8 - 1.5]]))
+    with pytest.raises(ArgumentError, match="must divide the number of trajectories, 4"):
+        score_surrogate(torch.ones(1, 4), score, num_groups=3)
 
 
 def test_unitary_ignores_the_jumps_and_keeps_the_record():
@@ -308,6 +360,6 @@ def test_the_bound_of_the_field_of_values_does_not_depend_on_the_gauge():
     H, L = plain.hamiltonian, plain.jump_operators
     shift = torch.randn(2, 1, 1, generator=generator(), dtype=torch.complex128)
     moved = H - 0.5j * (shift.conj() * L - shift * L.mH).sum(0)
-    bounds = [field_of_values(each) for each in (plain, Lindbladian(moved, L + shift * torch.eye(5)))]
+    bounds = [field_of_values(each)[0] for each in (plain, Lindbladian(moved, L + shift * torch.eye(5)))]
     for name in ("real_low", "real_high", "imaginary"):
         assert abs(getattr(bounds[0], name) - getattr(bounds[1], name)) < 1e-9

@@ -36,7 +36,7 @@ from qinn.quantum import (
     random_kets,
     score_surrogate,
 )
-from qinn.quantum.exponential import FieldOfValues, default_tolerance, plan_exponential
+from qinn.quantum.chebyshev import FieldOfValues, default_tolerance, plan_exponential
 
 ZERO = torch.zeros(2, 2) + 0j
 NO_JUMPS = torch.zeros(0, 2, 2) + 0j
@@ -83,6 +83,12 @@ REFUSALS = {
     "density negative": (lambda: check_density(torch.diag(torch.tensor([1.5, -0.5])) + 0j), "positive"),
     "channel transpose": (lambda: check_channel(lambda matrix: matrix.mT, 2), "completely positive"),
     "channel trace": (lambda: check_channel(lambda matrix: 0.5 * matrix, 2), "preserve the trace"),
+    "channel asymmetric": (
+        lambda: check_channel(
+            lambda matrix: matrix + 0.1j * (matrix - torch.diag_embed(matrix.diagonal(dim1=-2, dim2=-1))), 2
+        ),
+        "Hermitian matrices to Hermitian",
+    ),
     "surrogate": (lambda: score_surrogate(torch.zeros(3), torch.zeros(4)), "`values` must begin"),
     "tolerance": (lambda: plan_exponential(FieldOfValues(0.0, 0.0, 1.0), 0.0), "must be positive"),
     "tolerance too small": (lambda: plan_exponential(FieldOfValues(-1.0, 0.0, 9.0), 1e-30), "within reach"),

@@ -20,6 +20,7 @@ from qinn.quantum import (
     ExactChannel,
     GumbelJumps,
     Heisenberg,
+    Hybrid,
     LearnableLindbladian,
     NoEvolution,
     QuantumJumps,
@@ -225,6 +226,11 @@ def _evolutions(config: QiNNConfig) -> tuple[Evolution, Evolution]:
         return (
             QuantumJumps(config.num_trajectories),
             QuantumJumps(config.num_evaluation_trajectories, seed=_EVALUATION_SEED),
+        )
+    if config.evolution == "hybrid":
+        return (
+            Hybrid(config.num_trajectories, config.sampled),
+            Hybrid(config.num_evaluation_trajectories, config.sampled, seed=_EVALUATION_SEED),
         )
     if config.evolution == "gumbel":
         return (

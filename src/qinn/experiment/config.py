@@ -34,7 +34,7 @@ from qinn.model.encoders import EncoderKind
 from qinn.model.readout import HeadKind
 from qinn.training.options import FitOptions
 
-EvolutionKind = Literal["jumps", "exact", "heisenberg", "unitary", "none", "linear_map", "gumbel"]
+EvolutionKind = Literal["jumps", "exact", "heisenberg", "unitary", "none", "linear_map", "gumbel", "hybrid"]
 
 
 class _Strict(BaseModel):
@@ -109,8 +109,10 @@ class QiNNConfig(_ModelConfig):
     evolution: EvolutionKind = Field(
         default="jumps",
         description="jumps: sampled trajectories; exact: densities; heisenberg: exact probabilities; unitary; "
-        "none: product state; linear_map: the criticised unitary-like map; gumbel: biased relaxation",
+        "none: product state; linear_map: the criticised unitary-like map; gumbel: biased relaxation; "
+        "hybrid: sampled at first, then exact probabilities",
     )
+    sampled: float = Field(default=0.5, ge=0, le=1, description="Part of the time that `hybrid` samples")
     num_jumps: int = Field(default=2, ge=0, description="Number K of jump operators")
     time: float = Field(default=1.0, ge=0, description="Evolution time T (ħ = 1)")
     steps: int = Field(default=16, ge=1, description="Number of steps N")

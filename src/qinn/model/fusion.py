@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from qinn.quantum import (
     Evolution,
     GumbelJumps,
+    Hybrid,
     LearnableLindbladian,
     Lindbladian,
     MixedState,
@@ -109,7 +110,7 @@ class QuantumFusion(nn.Module):
         """Return the separable state before the evolution, with absent factors maximally mixed."""
         if bool(states.present.all()):
             return PureEnsemble(product(states.kets)[:, None])
-        if isinstance(evolution, QuantumJumps | GumbelJumps):
+        if isinstance(evolution, QuantumJumps | Hybrid | GumbelJumps):
             return PureEnsemble(self._unravel(states, evolution.num_trajectories))
         return MixedState(
             product_density(

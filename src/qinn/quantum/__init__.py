@@ -11,18 +11,23 @@ from qinn.quantum.densities import (
     product_density,
     purity,
     reduced_density_of_ket,
+    square_root,
     trace_distance,
 )
 from qinn.quantum.entanglement import (
+    concurrence,
     cuts,
     entanglement_entropies,
     entanglement_entropy,
-    entropy_of_spectrum,
+    ket_concurrence,
     log_negativity,
     maximum_entropies,
-    mutual_information,
     negativity,
     partial_transpose,
+)
+from qinn.quantum.entropies import (
+    entropy_of_spectrum,
+    mutual_information,
     renyi_entropy,
     tripartite_information,
     von_neumann_entropy,
@@ -33,6 +38,7 @@ from qinn.quantum.evolution import (
     ExactChannel,
     GumbelJumps,
     Heisenberg,
+    Hybrid,
     NoEvolution,
     QuantumJumps,
     Unitary,
@@ -64,6 +70,7 @@ from qinn.quantum.operators import (
     jump_operators_from,
     pauli,
 )
+from qinn.quantum.propagation import propagate_densities, propagate_observables
 from qinn.quantum.states import HeisenbergState, JumpRecord, MixedState, PureEnsemble, State
 
 __all__ = [
@@ -73,6 +80,7 @@ __all__ = [
     "GumbelJumps",
     "Heisenberg",
     "HeisenbergState",
+    "Hybrid",
     "JumpRecord",
     "LearnableLindbladian",
     "Lindbladian",
@@ -89,6 +97,7 @@ __all__ = [
     "check_density",
     "check_ket",
     "choi_matrix",
+    "concurrence",
     "contraction",
     "cuts",
     "density_of",
@@ -103,6 +112,7 @@ __all__ = [
     "ghz_state",
     "hermitian_from",
     "jump_operators_from",
+    "ket_concurrence",
     "ket_fidelity",
     "log_negativity",
     "maximally_mixed",
@@ -120,11 +130,14 @@ __all__ = [
     "probabilities_of_density",
     "product",
     "product_density",
+    "propagate_densities",
+    "propagate_observables",
     "purity",
     "random_kets",
     "reduced_density_of_ket",
     "renyi_entropy",
     "score_surrogate",
+    "square_root",
     "squared_magnitude",
     "squared_norm",
     "trace_distance",

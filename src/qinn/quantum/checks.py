@@ -7,7 +7,7 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from qinn.errors import ArgumentError
-from qinn.quantum.kets import squared_norm
+from qinn.quantum.laws import asymmetry, negative_part, norm_deviation, trace_deviation, trace_leak
 
 
 def check_ket(ket: Complex[Tensor, "*batch dim"], *, tolerance: float = 1e-5) -> None:
@@ -23,7 +23,7 @@ def check_ket(ket: Complex[Tensor, "*batch dim"], *, tolerance: float = 1e-5) ->
     Example:
         >>> check_ket(torch.tensor([0.6 + 0j, 0.8j]))
     """
-    deviation = (squared_norm(ket.detach()) - 1).abs()
+    deviation = norm_deviation(ket.detach())
     if not bool((deviation <= tolerance).all()):
         raise ArgumentError(
             "Argument `ket` must be of unit norm, but ⟨ψ|ψ⟩ deviates from 1 by "
@@ -45,25 +45,29 @@ def check_density(density: Complex[Tensor, "*batch dim dim"], *, tolerance: floa
         >>> check_density(0.5 * torch.eye(2) + 0j)
     """
     matrix = density.detach()
-    asymmetry = (matrix - matrix.mH).abs().amax()
-    if not bool(asymmetry <= tolerance):
+    difference = asymmetry(matrix).amax()
+    if not bool(difference <= tolerance):
         raise ArgumentError(
-            f"Argument `density` must be Hermitian, but differs from its adjoint by {float(asymmetry):.3g}."
+            f"Argument `density` must be Hermitian, but differs from its adjoint by {float(difference):.3g}."
         )
-    trace = (matrix.diagonal(dim1=-2, dim2=-1).sum(-1) - 1).abs().amax()
+    trace = trace_deviation(matrix).amax()
     if not bool(trace <= tolerance):
         raise ArgumentError(
             f"Argument `density` must have trace 1, but a trace deviates by {float(trace):.3g}."
         )
-    lowest = torch.linalg.eigvalsh(matrix).amin()
-    if not bool(lowest >= -tolerance):
+    negative = negative_part(matrix).amax()
+    if not bool(negative <= tolerance):
         raise ArgumentError(
-            f"Argument `density` must be positive, but has the eigenvalue {float(lowest):.3g}."
+            f"Argument `density` must be positive, but has the eigenvalue {-float(negative):.3g}."
         )
 
 
 def choi_matrix(
-    channel: Callable[[Tensor], Tensor], dim: int, *, dtype: torch.dtype = torch.complex128
+    channel: Callable[[Tensor], Tensor],
+    dim: int,
+    *,
+    dtype: torch.dtype = torch.complex128,
+    device: torch.device | str | None = None,
 ) -> Complex[Tensor, "squared squared"]:
     """Return the Choi matrix C = Σ_ab E(|a⟩⟨b|) ⊗ |a⟩⟨b| of a linear map of matrices.
 
@@ -71,17 +75,24 @@ def choi_matrix(
         channel: Takes and returns matrices (…, D, D), batched.
         dim: Dimension D.
         dtype: Complex dtype of the matrices passed.
+        device: Where the matrices passed are.
 
     Returns:
-        A D² × D² matrix: positive if and only if the map is completely positive.
+        A D² × D² matrix, differentiable in what the map depends on: positive if and only if the map is
+        completely positive, and of partial trace Σ_a C[(a, c), (a, d)] = δ_cd if it preserves the trace.
 
     Source: M.-D. Choi, Linear Algebra Appl. 10 (1975) 285.
 
     Example:
-        >>> choi_matrix(lambda matrix: matrix, 2).real[0]
-        tensor([1., 0., 0., 1.], dtype=torch.float64)
+        The channel of a Lindbladian:
+
+        >>> from qinn.quantum import LearnableLindbladian, propagate_densities
+        >>> dynamics = LearnableLindbladian(3, 2, seed=0, dtype=torch.float64)()
+        >>> choi = choi_matrix(lambda matrix: propagate_densities(dynamics, matrix, 0.7), 3)
+        >>> choi.shape, bool(torch.linalg.eigvalsh(choi).min() > 0)
+        (torch.Size([9, 9]), True)
     """
-    units = torch.eye(dim**2, dtype=dtype).reshape(dim, dim, dim, dim)
+    units = torch.eye(dim**2, dtype=dtype, device=device).reshape(dim, dim, dim, dim)
     images = channel(units)
     return images.permute(2, 0, 3, 1).reshape(dim**2, dim**2)
 
@@ -92,6 +103,7 @@ def check_channel(
     *,
     tolerance: float = 1e-9,
     dtype: torch.dtype = torch.complex128,
+    device: torch.device | str | None = None,
 ) -> None:
     """Refuse maps that are not completely positive and trace preserving.
 
@@ -100,6 +112,7 @@ def check_channel(
         dim: Dimension D.
         tolerance: Largest allowed violation.
         dtype: Complex dtype of the matrices passed.
+        device: Where the matrices passed are.
 
     Raises:
         ArgumentError: Naming the property that is violated, and by how much.
@@ -107,15 +120,20 @@ def check_channel(
     Example:
         >>> check_channel(lambda matrix: matrix, 3)
     """
-    choi = choi_matrix(channel, dim, dtype=dtype)
-    lowest = torch.linalg.eigvalsh(0.5 * (choi + choi.mH)).amin()
-    if not bool(lowest >= -tolerance):
+    choi = choi_matrix(channel, dim, dtype=dtype, device=device).detach()
+    difference = asymmetry(choi)
+    if not bool(difference <= tolerance):
+        raise ArgumentError(
+            "Argument `channel` must take Hermitian matrices to Hermitian ones, but its Choi matrix differs from "
+            f"its adjoint by {float(difference):.3g}."
+        )
+    negative = negative_part(choi)
+    if not bool(negative <= tolerance):
         raise ArgumentError(
             "Argument `channel` must be completely positive, but its Choi matrix has the eigenvalue "
-            f"{float(lowest):.3g}."
+            f"{-float(negative):.3g}."
         )
-    traced = choi.reshape(dim, dim, dim, dim).diagonal(dim1=0, dim2=2).sum(-1)
-    leak = (traced - torch.eye(dim, dtype=choi.dtype)).abs().amax()
+    leak = trace_leak(choi)
     if not bool(leak <= tolerance):
         raise ArgumentError(
             f"Argument `channel` must preserve the trace, but violates that by {float(leak):.3g}."

@@ -220,6 +220,25 @@ class _PositiveSquareRoot(torch.autograd.Function):
         return vectors @ inner @ vectors.mH
 
 
+def square_root(matrix: Complex[Tensor, "*batch dim dim"]) -> Complex[Tensor, "*batch dim dim"]:
+    """Return the positive square root √A of positive matrices.
+
+    Args:
+        matrix: Hermitian matrices without negative eigenvalues; those below round-off count as 0.
+
+    Returns:
+        The roots; their derivative is taken on the support, hence finite for any spectrum.
+
+    Source: Yu. L. Daleckii and S. G. Krein, AMS Transl. 47 (1965) 1.
+
+    Example:
+        >>> square_root(torch.diag(torch.tensor([4.0, 0.0])) + 0j).real
+        tensor([[2., 0.],
+                [0., 0.]])
+    """
+    return _PositiveSquareRoot.apply(matrix)
+
+
 def fidelity(
     first: Complex[Tensor, "*batch dim dim"], second: Complex[Tensor, "*batch dim dim"]
 ) -> Float[Tensor, "*batch"]:
@@ -240,7 +259,7 @@ def fidelity(
         >>> fidelity(maximally_mixed(2), maximally_mixed(2)).round(decimals=6)
         tensor(1.)
     """
-    root = _PositiveSquareRoot.apply(first)
+    root = square_root(first)
     inner = root @ second @ root
     values = torch.linalg.eigvalsh(0.5 * (inner + inner.mH))
     floor = values[..., -1:].abs().detach() * first.shape[-1] * torch.finfo(values.dtype).eps

@@ -1,4 +1,4 @@
-"""Entropies and correlations of the parts of a joint state, in bits."""
+"""Entanglement of the parts of a joint state: entropies of pure states, negativity and concurrence of mixed ones."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -9,67 +9,9 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from qinn.errors import ArgumentError
-from qinn.quantum.densities import ket_as_matrix, partial_trace, purity
+from qinn.quantum.densities import ket_as_matrix, square_root
+from qinn.quantum.entropies import entropy_of_spectrum
 from qinn.quantum.factors import check_dims, check_positions
-
-
-def entropy_of_spectrum(spectrum: Float[Tensor, "*batch level"]) -> Float[Tensor, "*batch"]:
-    """Return the Shannon entropy of a spectrum, −Σ λ log₂ λ, in bits.
-
-    Values are clamped to [0, 1] against round-off; the slope at λ → 0, truly infinite, is capped at the
-    smallest normal number, so gradients are finite.
-
-    Args:
-        spectrum: Eigenvalues of a density matrix.
-
-    Returns:
-        The entropies, ≥ 0.
-
-    Example:
-        >>> entropy_of_spectrum(torch.tensor([0.5, 0.5, 0.0]))
-        tensor(1.)
-    """
-    levels = spectrum.clamp(0, 1)
-    # Cap by the smallest normal number: λ log λ itself is untouched, only its slope at zero.
-    return -(levels * levels.clamp(min=torch.finfo(levels.dtype).tiny).log2()).sum(-1)
-
-
-def von_neumann_entropy(density: Complex[Tensor, "*batch dim dim"]) -> Float[Tensor, "*batch"]:
-    """Return the von Neumann entropy S = −tr ρ log₂ ρ, in bits, between 0 and log₂ D.
-
-    Args:
-        density: Density matrices; degenerate spectra have finite gradients.
-
-    Returns:
-        The entropies.
-
-    Source: P (von Neumann entropy).
-
-    Example:
-        >>> von_neumann_entropy(0.25 * torch.eye(4) + 0j)
-        tensor(2.)
-    """
-    return entropy_of_spectrum(torch.linalg.eigvalsh(density))
-
-
-def renyi_entropy(density: Complex[Tensor, "*batch dim dim"]) -> Float[Tensor, "*batch"]:
-    """Return the Rényi entropy of order 2, S₂ = −log₂ tr ρ², in bits, between 0 and the von Neumann entropy.
-
-    It needs no eigenvalues, so its gradient is that of a polynomial for any spectrum.
-
-    Args:
-        density: Density matrices.
-
-    Returns:
-        The entropies.
-
-    Source: A. Rényi, Proc. 4th Berkeley Symp. (1961) 547.
-
-    Example:
-        >>> renyi_entropy(0.25 * torch.eye(4) + 0j)
-        tensor(2.)
-    """
-    return -purity(density).log2()
 
 
 def entanglement_entropy(
@@ -176,82 +118,6 @@ def maximum_entropies(dims: Sequence[int]) -> tuple[float, ...]:
     return tuple(log2(min(size, prod(dims) // size)) for size in sizes)
 
 
-def mutual_information(
-    density: Complex[Tensor, "*batch dim dim"],
-    dims: Sequence[int],
-    first: Sequence[int],
-    second: Sequence[int],
-) -> Float[Tensor, "*batch"]:
-    """Return the quantum mutual information I(A:B) = S(A) + S(B) − S(AB), in bits, ≥ 0.
-
-    Args:
-        density: Density matrices.
-        dims: Dimension of each factor.
-        first: Positions of the factors of A.
-        second: Positions of the factors of B, disjoint from A.
-
-    Returns:
-        The mutual information: all correlation, classical and quantum.
-
-    Raises:
-        ArgumentError: If the parts overlap or do not fit.
-
-    Example:
-        >>> from qinn.quantum.densities import density_of
-        >>> from qinn.quantum.kets import bell_state
-        >>> mutual_information(density_of(bell_state()), (2, 2), [0], [1]).round(decimals=5)
-        tensor(2.)
-    """
-    joint = check_positions((*first, *second), len(dims), "first and second")
-    both = partial_trace(density, dims, joint)
-    inner = [dims[position] for position in joint]
-    one = partial_trace(both, inner, range(len(first)))
-    other = partial_trace(both, inner, range(len(first), len(joint)))
-    return von_neumann_entropy(one) + von_neumann_entropy(other) - von_neumann_entropy(both)
-
-
-def tripartite_information(
-    density: Complex[Tensor, "*batch dim dim"],
-    dims: Sequence[int],
-    first: Sequence[int],
-    second: Sequence[int],
-    third: Sequence[int],
-) -> Float[Tensor, "*batch"]:
-    """Return the tripartite information I₃ = I(A:B) + I(A:C) − I(A:BC), in bits.
-
-    Negative where A knows more of B and C together than of each alone (synergy), positive where both tell the
-    same of A; symmetric in the three parts, and 0 for a pure state of all three.
-
-    Args:
-        density: Density matrices.
-        dims: Dimension of each factor.
-        first: Positions of the factors of A.
-        second: Positions of the factors of B.
-        third: Positions of the factors of C; the three parts are disjoint.
-
-    Returns:
-        The tripartite information.
-
-    Raises:
-        ArgumentError: If the parts overlap or do not fit.
-
-    Source: N. J. Cerf and C. Adami, Physica D 120 (1998) 62.
-
-    Example:
-        >>> from qinn.quantum.densities import density_of
-        >>> from qinn.quantum.kets import ghz_state
-        >>> state = density_of(ghz_state(4))
-        >>> tripartite_information(state, (2, 2, 2, 2), [0], [1], [2]).round(decimals=5)
-        tensor(1.)
-    """
-    check_positions((*first, *second, *third), len(dims), "first, second and third")
-    return (
-        mutual_information(density, dims, first, second)
-        + mutual_information(density, dims, first, third)
-        - mutual_information(density, dims, first, (*second, *third))
-    )
-
-
 def partial_transpose(
     density: Complex[Tensor, "*batch dim dim"], dims: Sequence[int], part: Sequence[int]
 ) -> Complex[Tensor, "*batch dim dim"]:
@@ -335,3 +201,67 @@ def log_negativity(
         tensor(1.)
     """
     return (2 * negativity(density, dims, part) + 1).log2()
+
+
+def concurrence(density: Complex[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch"]:
+    """Return the concurrence of mixed states of two qubits, C = max(0, λ₁ − λ₂ − λ₃ − λ₄), between 0 and 1.
+
+    λ₁ ≥ … ≥ λ₄ are the singular values of √ρᵀ (Y⊗Y) √ρ, which are the square roots of the eigenvalues of
+    ρ (Y⊗Y) ρ* (Y⊗Y). It is 0 for separable states only, and |⟨ψ|(Y⊗Y)|ψ*⟩| for pure ones. The gradient is
+    finite for any spectrum: where ρ has zero eigenvalues it is that among states of the same rank, and
+    where C has a kink (C = 0, or a λ vanishes) that of the constant side.
+
+    Args:
+        density: Density matrices of two qubits.
+
+    Returns:
+        The concurrences.
+
+    Raises:
+        ArgumentError: If the dimension is not 4.
+
+    Source: W. K. Wootters, Phys. Rev. Lett. 80 (1998) 2245.
+
+    Example:
+        >>> from qinn.quantum.densities import density_of
+        >>> from qinn.quantum.kets import bell_state
+        >>> concurrence(density_of(bell_state())).round(decimals=5)
+        tensor(1.)
+    """
+    _check_two_qubits(density.shape[-1], "density")
+    root = square_root(density)
+    flipped = root.flip(-2) * torch.tensor([-1, 1, 1, -1], device=root.device)[:, None]  # (Y⊗Y) √ρ
+    values = torch.linalg.svdvals(root.mT @ flipped)
+    round_off = 16 * torch.finfo(values.dtype).eps * density.detach().diagonal(dim1=-2, dim2=-1).real.sum(-1)
+    values = torch.where(values > round_off[..., None], values, torch.zeros_like(values))
+    return (2 * values[..., 0] - values.sum(-1)).clamp(min=0)
+
+
+def ket_concurrence(ket: Complex[Tensor, "*batch 4"]) -> Float[Tensor, "*batch"]:
+    """Return the concurrence of pure states of two qubits, C = 2 |ψ₀₀ψ₁₁ − ψ₀₁ψ₁₀|, between 0 and 1.
+
+    Args:
+        ket: Unit kets of two qubits.
+
+    Returns:
+        The concurrences; 0 with zero gradient for product states.
+
+    Raises:
+        ArgumentError: If the dimension is not 4.
+
+    Source: S. Hill and W. K. Wootters, Phys. Rev. Lett. 78 (1997) 5022.
+
+    Example:
+        >>> ket_concurrence(torch.tensor([0.8 + 0j, 0, 0, 0.6j]))
+        tensor(0.9600)
+    """
+    _check_two_qubits(ket.shape[-1], "ket")
+    return 2 * (ket[..., 0] * ket[..., 3] - ket[..., 1] * ket[..., 2]).abs()
+
+
+def _check_two_qubits(dim: int, name: str) -> None:
+    if dim != 4:
+        raise ArgumentError(
+            f"Argument `{name}` must be of two qubits (dimension 4), but has dimension {dim}; reduce it with "
+            "`partial_trace`, or use `negativity`, which exists in any dimension."
+        )

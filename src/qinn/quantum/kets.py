@@ -171,7 +171,7 @@ def random_kets(
         >>> random_kets(5, 3, generator=torch.Generator().manual_seed(0)).shape
         torch.Size([5, 3])
     """
-    return normalize(torch.randn(*shape, generator=generator, dtype=dtype))
+    return normalize(torch.randn(*shape, generator=generator, dtype=dtype, device="cpu"))
 
 
 def bell_state(

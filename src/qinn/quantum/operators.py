@@ -319,9 +319,12 @@ class LearnableLindbladian(nn.Module):
                 "Arguments `hamiltonian_scale` and `jump_scale` must be finite and ≥ 0, but are "
                 f"{hamiltonian_scale} and {jump_scale}."
             )
-        generator = None if seed is None else torch.Generator().manual_seed(seed)
-        free_hamiltonian = torch.randn(dim, dim, generator=generator, dtype=dtype)
-        free_jumps = torch.randn(num_jumps, 2, dim, dim, generator=generator, dtype=dtype)
+        # Drawn on the CPU, so that a seed means the same on any device.
+        generator = None if seed is None else torch.Generator("cpu").manual_seed(seed)
+        device = torch.get_default_device()
+        free_hamiltonian = torch.randn(dim, dim, generator=generator, dtype=dtype, device="cpu").to(device)
+        free_jumps = torch.randn(num_jumps, 2, dim, dim, generator=generator, dtype=dtype, device="cpu")
+        free_jumps = free_jumps.to(device)
         # The spectral norm of the unit Gaussian unitary ensemble is 2√D; E‖L_k‖_F² is 2D² before scaling.
         self.free_hamiltonian = nn.Parameter(free_hamiltonian * (hamiltonian_scale / (2 * dim**0.5)))
         self.free_jumps = nn.Parameter(free_jumps * (jump_scale / (2 * dim * max(num_jumps, 1))) ** 0.5)

@@ -1,5 +1,6 @@
 """Exact propagation of kets, densities and observables over a finite time, to a planned tolerance."""
 
+from cmath import exp
 from collections.abc import Callable
 
 import torch
@@ -7,43 +8,39 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from qinn.errors import ArgumentError
+from qinn.quantum.chebyshev import (
+    FieldOfValues,
+    default_tolerance,
+    exponential_action,
+    plan_exponential,
+)
 from qinn.quantum.coordinates import (
     from_real_coordinates,
     real_coordinates,
     superoperator_on_real_coordinates,
 )
-from qinn.quantum.exponential import (
-    FieldOfValues,
-    default_tolerance,
-    exponential_action,
-    matrix_exponential,
-    plan_exponential,
-)
+from qinn.quantum.matrix_exponential import matrix_exponential
 from qinn.quantum.operators import Lindbladian
+from qinn.quantum.sandwiches import evolve_coordinates
 
 # Up to here the D² × D² matrix of the generator is cheaper than a series of applications.
 _LARGEST_SUPEROPERATOR_DIM = 8
-# More steps sharpen the bound of the growth little further.
-_POWER_STEPS = 2
 
 
-def field_of_values(lindbladian: Lindbladian) -> FieldOfValues:
-    """Bound the field of values of the generator 𝓛 in the Hilbert–Schmidt inner product.
+def field_of_values(lindbladian: Lindbladian) -> tuple[FieldOfValues, FieldOfValues]:
+    """Bound the field of values of the generator 𝓛 in the Hilbert–Schmidt inner product, and guess its bulk.
 
     With Φ(X) = Σ L_k X L_k†, G = Σ L_k†L_k and n = ‖Φ‖: real parts lie in [−g_max − n, r], imaginary parts in
     ±(h_max − h_min + n), where r is the largest eigenvalue of the self-adjoint S(X) = ½(Φ + Φ†)(X) − ½{G, X}.
-    Φ†Φ is a positive map and S generates positive maps, so that for every X > 0
-
-        Φ†Φ(X) ≤ n² X bounds n,    S(X) ≤ r X bounds r,
-
-    the first with X = 𝟙, the second with 𝟙 and with two steps of a power iteration from it. The trace part of
-    every L_k is moved into H first, which leaves 𝓛 unchanged.
+    Φ†Φ is a positive map and S generates positive maps, so that Φ†Φ(𝟙) ≤ n² 𝟙 bounds n and S(𝟙) ≤ r 𝟙 bounds
+    r. The trace part of every L_k is moved into H first, which leaves 𝓛 unchanged.
 
     Args:
         lindbladian: The dynamics.
 
     Returns:
-        A rectangle valid for 𝓛 and for its adjoint.
+        A rectangle valid for 𝓛 and for its adjoint, and the smaller one that the generator without Φ fills,
+        together with 0.
 
     Raises:
         ArgumentError: If an operator is not finite.
@@ -51,7 +48,7 @@ def field_of_values(lindbladian: Lindbladian) -> FieldOfValues:
     Source: own; the bounds are L. Collatz's for positive maps (Math. Z. 48 (1942) 221).
 
     Example:
-        >>> field_of_values(Lindbladian(torch.diag(torch.tensor([1.0, 3.0])) + 0j, torch.zeros(0, 2, 2) + 0j))
+        >>> field_of_values(Lindbladian(torch.diag(torch.tensor([1.0, 3.0])) + 0j, torch.zeros(0, 2, 2) + 0j))[0]
         FieldOfValues(real_low=-0.0, real_high=0.0, imaginary=2.0)
     """
     H, L = lindbladian.hamiltonian.detach(), lindbladian.jump_operators.detach()
@@ -67,44 +64,11 @@ def field_of_values(lindbladian: Lindbladian) -> FieldOfValues:
     values = torch.linalg.eigvalsh(stack)
     (h_low, g_low, _, _), (h_high, g_high, squared, growth) = values[:, 0].tolist(), values[:, -1].tolist()
     jumps = max(squared, 0.0) ** 0.5
-    X, moved, shift_up = identity, 0.5 * (up - down), g_high + growth
-    for _ in range(_POWER_STEPS if growth > 0 else 0):
-        # A step towards the dominant X of S, mixed with 𝟙, which keeps it well conditioned.
-        X = moved + shift_up * X
-        X = X / X.diagonal().real.mean() + 0.02 * identity
-        moved = 0.5 * ((L @ X @ L.mH).sum(0) + (L.mH @ X @ L).sum(0) - down @ X - X @ down)
-        factor, failed = torch.linalg.cholesky_ex(X)
-        if bool(failed):
-            break  # no X > 0, so no bound from it; those found before hold
-        half = torch.linalg.solve_triangular(factor, moved, upper=False)
-        ratio = torch.linalg.solve_triangular(factor, half.mH, upper=False)
-        growth = min(growth, float(torch.linalg.eigvalsh(ratio)[-1]))
     real_high = max(min(growth, jumps - max(g_low, 0.0)), 0.0)
-    return FieldOfValues(-g_high - jumps, real_high, h_high - h_low + jumps)
-
-
-def _sandwiches(left: Tensor, right: Tensor, scale: float, shift: float) -> Callable[[Tensor], Tensor]:
-    """Return X ↦ scale (A_0 X + X B_0 + Σ_k A_k X B_k) − shift X for X laid out (D, batch, D).
-
-    ``left`` holds A_0, A_1, … and ``right`` B_0, B_1, …; the numbers are folded into the operators.
-    """
-    num, dim, _ = left.shape
-    identity = torch.eye(dim, dtype=left.dtype, device=left.device)
-    outer_left = torch.cat([scale * left[:1] - 0.5 * shift * identity, scale * left[1:]]).reshape(
-        num * dim, dim
+    return (
+        FieldOfValues(-g_high - jumps, real_high, h_high - h_low + jumps),
+        FieldOfValues(-g_high, 0.0, h_high - h_low),
     )
-    outer_right = [scale * right[0] - 0.5 * shift * identity, *right[1:]]
-
-    def apply(operator: Tensor) -> Tensor:
-        rows = operator.reshape(-1, dim)
-        # One large GEMM multiplies every A_k to all matrices, which lie side by side.
-        products = (outer_left @ operator.reshape(dim, -1)).reshape(num, *rows.shape)
-        total = torch.addmm(products[0], rows, outer_right[0])
-        for product, factor in zip(products[1:], outer_right[1:], strict=True):
-            total = torch.addmm(total, product, factor)
-        return total.reshape(operator.shape)
-
-    return apply
 
 
 def _propagate(
@@ -112,7 +76,7 @@ def _propagate(
 ) -> Tensor:
     dim = lindbladian.dim
     tolerance = default_tolerance(lindbladian.dtype) if tolerance is None else tolerance
-    if time == 0:
+    if time == 0 or matrices.numel() == 0:
         return matrices
     if dim <= _LARGEST_SUPEROPERATOR_DIM:
         # In double precision: the squarings inside the matrix exponential multiply round-off.
@@ -123,19 +87,22 @@ def _propagate(
         moved = (flat @ (channel if backwards else channel.mT)).mT.contiguous()
         evolved = torch.view_as_complex(moved).reshape(matrices.shape)
         return from_real_coordinates(evolved).to(matrices.dtype)
-    plan = plan_exponential(field_of_values(lindbladian).scaled(time), tolerance)
-    flow, jumps = lindbladian.no_jump_generator[None], lindbladian.jump_operators
-    ket_side, bra_side = torch.cat([flow, jumps]), torch.cat([flow.mH, jumps.mH])
-    left, right = (bra_side, ket_side) if backwards else (ket_side, bra_side)
-    laid_out = matrices.reshape(-1, dim, dim).transpose(0, 1)
-    evolved = exponential_action(
-        lambda scale, shift: _sandwiches(left, right, scale, shift),
-        laid_out,
-        plan,
-        time,
-        num_parts=laid_out.shape[1],
-    )
-    return evolved.transpose(0, 1).reshape(matrices.shape)
+    field, expected = field_of_values(lindbladian)
+    plan = plan_exponential(field.scaled(time), tolerance, expected.scaled(time))
+    operators = torch.cat([lindbladian.no_jump_generator[None], lindbladian.jump_operators])
+    coordinates = real_coordinates(matrices.reshape(-1, dim, dim))
+    # Every matrix is two Hermitian ones; most have only the first.
+    halves = [coordinates.real] if _are_hermitian(coordinates) else [coordinates.real, coordinates.imag]
+    evolved = evolve_coordinates(operators.mH if backwards else operators, torch.cat(halves), plan, time)
+    evolved = evolved.reshape(len(halves), *matrices.shape)
+    complete = torch.complex(evolved[0], evolved[1] if len(halves) == 2 else torch.zeros_like(evolved[0]))
+    return from_real_coordinates(complete)
+
+
+def _are_hermitian(coordinates: Tensor) -> bool:
+    """Whether the imaginary parts of real coordinates are round-off."""
+    parts = torch.view_as_real(coordinates.detach()).abs().amax((0, 1, 2)).tolist()
+    return parts[1] <= 4 * torch.finfo(coordinates.dtype).eps * parts[0]
 
 
 def propagate_densities(
@@ -234,12 +201,13 @@ def propagate_unitarily(
     identity = torch.eye(dim, dtype=hamiltonian.dtype, device=hamiltonian.device)
     generator = -1j * (hamiltonian - middle * identity)
     spread = max(high - middle, 0.0) * (1 + 1e-6)
-    plan = plan_exponential(FieldOfValues(0.0, 0.0, spread * time), default_tolerance(hamiltonian.dtype))
+    # Two digits more than the value needs: its derivative with respect to H loses them.
+    tolerance = 0.01 * default_tolerance(hamiltonian.dtype)
+    plan = plan_exponential(FieldOfValues(0.0, 0.0, spread * time), tolerance)
 
     def build(scale: float, shift: float) -> Callable[[Tensor], Tensor]:
         step = scale * generator - shift * identity
         return lambda columns: step @ columns
 
-    columns = exponential_action(build, kets.reshape(-1, dim).mT, plan, time, num_parts=kets.numel() // dim)
-    phase = torch.exp(torch.tensor(-1j * middle * time, dtype=torch.complex128)).to(kets)
-    return (phase * columns).mT.reshape(kets.shape)
+    columns = exponential_action(build, kets.reshape(-1, dim).mT, plan, time, part_axes=(0,))
+    return (exp(-1j * middle * time) * columns).mT.reshape(kets.shape)

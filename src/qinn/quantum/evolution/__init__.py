@@ -2,7 +2,17 @@
 
 from qinn.quantum.evolution.exact import ExactChannel, Heisenberg, NoEvolution, Unitary
 from qinn.quantum.evolution.gumbel import GumbelJumps
+from qinn.quantum.evolution.hybrid import Hybrid
 from qinn.quantum.evolution.interface import Evolution
 from qinn.quantum.evolution.jumps import QuantumJumps
 
-__all__ = ["Evolution", "ExactChannel", "GumbelJumps", "Heisenberg", "NoEvolution", "QuantumJumps", "Unitary"]
+__all__ = [
+    "Evolution",
+    "ExactChannel",
+    "GumbelJumps",
+    "Heisenberg",
+    "Hybrid",
+    "NoEvolution",
+    "QuantumJumps",
+    "Unitary",
+]

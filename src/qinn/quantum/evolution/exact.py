@@ -58,7 +58,15 @@ class Unitary(Evolution):
         return MixedState(propagate_unitarily(hamiltonian, half.conj(), time).conj())
 
 
-def _check_tolerance(tolerance: float | None) -> None:
+def check_tolerance(tolerance: float | None) -> None:
+    """Refuse an impossible tolerance.
+
+    Args:
+        tolerance: Largest error, or None for that of the precision.
+
+    Raises:
+        ArgumentError: If it is not between 0 and 1.
+    """
     if tolerance is not None and not 0 < tolerance < 1:
         raise ArgumentError(f"Argument `tolerance` must be between 0 and 1, or None, but it is {tolerance}.")
 
@@ -91,7 +99,7 @@ class ExactChannel(Evolution):
     tolerance: float | None = None
 
     def __post_init__(self) -> None:
-        _check_tolerance(self.tolerance)
+        check_tolerance(self.tolerance)
 
     def _evolve(
         self, initial: PureEnsemble | MixedState, lindbladian: Lindbladian, time: float, steps: int
@@ -125,7 +133,7 @@ class Heisenberg(Evolution):
     tolerance: float | None = None
 
     def __post_init__(self) -> None:
-        _check_tolerance(self.tolerance)
+        check_tolerance(self.tolerance)
 
     def _evolve(
         self, initial: PureEnsemble | MixedState, lindbladian: Lindbladian, time: float, steps: int

@@ -42,6 +42,10 @@ class QuantumJumps(Evolution):
             (training). An integer draws, from a private generator, numbers that all samples share, so that a
             sample's result does not depend on its batch and every call gives the same (evaluation). Drawn on
             the CPU: the same on any device.
+        uniforms: ``"independent"``, or ``"latin_hypercube"``: the two halves of a sample's trajectories (which
+            must be even in number) are independent of each other, but within a half the random numbers of every
+            round fall one into each of M/2 equal intervals. Less variance of means over trajectories; pass
+            ``num_groups=2`` to `score_surrogate`.
         gradient: ``"score"`` (unbiased with `score_surrogate`) or ``"pathwise"``: the log-likelihood is
             detached, which leaves the gradient **biased** (it misses how the parameters move the jumps'
             probabilities).
@@ -64,6 +68,7 @@ class QuantumJumps(Evolution):
 
     num_trajectories: int
     seed: int | None = None
+    uniforms: Literal["independent", "latin_hypercube"] = "independent"
     gradient: Literal["score", "pathwise"] = "score"
     record: bool = False
 
@@ -71,6 +76,15 @@ class QuantumJumps(Evolution):
         if self.num_trajectories < 1:
             raise ArgumentError(
                 f"Argument `num_trajectories` must be at least 1, but it is {self.num_trajectories}."
+            )
+        if self.uniforms not in ("independent", "latin_hypercube"):
+            raise ArgumentError(
+                f"Argument `uniforms` must be `independent` or `latin_hypercube`, but it is `{self.uniforms}`."
+            )
+        if self.uniforms == "latin_hypercube" and self.num_trajectories % 2:
+            raise ArgumentError(
+                "Argument `num_trajectories` must be even for a Latin hypercube, whose halves are independent, "
+                f"but it is {self.num_trajectories}."
             )
         if self.gradient not in ("score", "pathwise"):
             raise ArgumentError(
@@ -85,7 +99,9 @@ class QuantumJumps(Evolution):
         if time == 0 or initial.kets.numel() == 0:
             return _unmoved(initial, self.record)
         batch = initial.kets.shape[:-2]
-        uniforms = UniformSource(self.num_trajectories, self.seed)
+        uniforms = UniformSource(
+            self.num_trajectories, self.seed, stratified=self.uniforms == "latin_hypercube"
+        )
         rows = initial.kets.reshape(-1, initial.dim)
         run = _sample(rows, lindbladian, time, steps, uniforms)
         norms = squared_norm(run.kets)
@@ -142,15 +158,18 @@ class UniformSource:
         num_trajectories: M; row r belongs to trajectory r mod M.
         seed: None for independent numbers from the global generator, or a seed for numbers shared by all
             samples.
+        stratified: Whether each column of numbers, over each half of a sample's trajectories, has one number in
+            each of M/2 equal intervals.
 
     Example:
         >>> UniformSource(2, seed=0).draw(torch.tensor([0, 2]), 1).diff(dim=0).item()
         0.0
     """
 
-    def __init__(self, num_trajectories: int, seed: int | None) -> None:
+    def __init__(self, num_trajectories: int, seed: int | None, *, stratified: bool = False) -> None:
         self._num_trajectories = num_trajectories
-        self._generator = None if seed is None else torch.Generator().manual_seed(seed)
+        self._stratified = stratified
+        self._generator = None if seed is None else torch.Generator("cpu").manual_seed(seed)
 
     def draw(self, rows: Tensor, count: int) -> Tensor:
         """Draw ``count`` numbers in (0, 1) for each of the rows.
@@ -162,10 +181,22 @@ class UniformSource:
         Returns:
             Float64 tensor (row, count) on the device of ``rows``.
         """
-        size = len(rows) if self._generator is None else self._num_trajectories
-        numbers = torch.rand(size, count, dtype=torch.float64, generator=self._generator).clamp(min=2.0**-54)
-        numbers = numbers.to(rows.device)
-        return numbers if self._generator is None else numbers[rows % self._num_trajectories]
+        if self._generator is not None:
+            numbers = self._numbers(self._num_trajectories, count).to(rows.device)
+            return numbers[rows % self._num_trajectories]
+        if not self._stratified:
+            return self._numbers(len(rows), count).to(rows.device)
+        # Intervals belong to trajectories, also to those that need no number now.
+        size = (int(rows.max()) // self._num_trajectories + 1) * self._num_trajectories
+        return self._numbers(size, count).to(rows.device)[rows]
+
+    def _numbers(self, size: int, count: int) -> Tensor:
+        numbers = torch.rand(size, count, dtype=torch.float64, generator=self._generator, device="cpu")
+        if self._stratified:
+            half = self._num_trajectories // 2
+            keys = torch.rand(size // half, half, count, generator=self._generator, device="cpu")
+            numbers = (keys.argsort(1).flatten(0, 1) + numbers) / half
+        return numbers.clamp(min=2.0**-54)
 
 
 def _unmoved(initial: PureEnsemble, record: bool) -> PureEnsemble:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from qinn.errors import ArgumentError
-from qinn.quantum.exponential import matrix_exponential
+from qinn.quantum.matrix_exponential import matrix_exponential
 
 
 def contraction(size, scale, seed=0):
@@ -31,3 +31,13 @@ def test_its_derivatives_are_those_of_finite_differences():
 def test_what_no_squaring_can_reach_is_refused(value):
     with pytest.raises(ArgumentError, match="finite and moderate"):
         matrix_exponential(torch.full((2, 2), value, dtype=torch.float64), 1e-6)
+
+
+@pytest.mark.parametrize("tolerance", [1e-6, 1e-12])
+def test_its_derivative_has_the_error_asked_for_at_every_size(tolerance):
+    for exponent in torch.linspace(-3, 1, 81).tolist():
+        number = torch.full((1, 1), -(10**exponent), dtype=torch.float64, requires_grad=True)
+        value = matrix_exponential(number, tolerance)
+        (gradient,) = torch.autograd.grad(value.sum(), number)
+        assert float((value - number.exp()).abs().detach()) <= tolerance
+        assert float((gradient - number.exp()).abs().detach()) <= tolerance

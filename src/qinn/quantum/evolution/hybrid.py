@@ -1,0 +1,67 @@
+"""Trajectories first, the exact average for the rest: little variance, and still stochastic."""
+
+from dataclasses import dataclass
+from typing import Literal, final
+
+from qinn.errors import ArgumentError
+from qinn.quantum.evolution.exact import check_tolerance
+from qinn.quantum.evolution.interface import Evolution
+from qinn.quantum.evolution.jumps import QuantumJumps
+from qinn.quantum.operators import Lindbladian
+from qinn.quantum.states import HeisenbergState, MixedState, PureEnsemble
+
+
+@final
+@dataclass(frozen=True)
+class Hybrid(Evolution):
+    """Sampled quantum jumps for a part of the time, the exact average by the Heisenberg picture for the rest.
+
+    The probabilities of each trajectory are their expectation over everything that happens later (Rao and
+    Blackwell): their mean is the exact average as for `QuantumJumps`, with less variance, and so are gradients.
+    With ``sampled`` = 0 this is `Heisenberg`, with 1 it is `QuantumJumps` read out along measurement vectors.
+    Entropies of trajectories need kets at the end: use `QuantumJumps` for those.
+
+    Args:
+        num_trajectories: M per sample, as for `QuantumJumps`.
+        sampled: Part of the time that is sampled, between 0 and 1.
+        seed: As for `QuantumJumps`.
+        uniforms: As for `QuantumJumps`.
+        tolerance: As for `Heisenberg`.
+
+    Raises:
+        ArgumentError: If an option is impossible, or the initial state does not fit.
+
+    Source: O (hybrid of both pictures).
+
+    Example:
+        >>> import torch
+        >>> decay = Lindbladian(torch.zeros(2, 2) + 0j, torch.tensor([[[0, 1], [0, 0]]]) + 0j)
+        >>> initial = PureEnsemble(torch.tensor([[0j, 1]]))
+        >>> state = Hybrid(2, seed=0).evolve(initial, decay, time=1.3862944, steps=1)
+        >>> state.probabilities(torch.eye(2) + 0j).round(decimals=5)
+        tensor([[1.0000, 0.0000],
+                [0.5000, 0.5000]])
+    """
+
+    num_trajectories: int
+    sampled: float = 0.5
+    seed: int | None = None
+    uniforms: Literal["independent", "latin_hypercube"] = "independent"
+    tolerance: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.sampled <= 1:
+            raise ArgumentError(f"Argument `sampled` must be between 0 and 1, but it is {self.sampled}.")
+        check_tolerance(self.tolerance)
+        self._jumps()
+
+    def _jumps(self) -> QuantumJumps:
+        return QuantumJumps(self.num_trajectories, self.seed, self.uniforms)
+
+    def _evolve(
+        self, initial: PureEnsemble | MixedState, lindbladian: Lindbladian, time: float, steps: int
+    ) -> HeisenbergState:
+        first = self.sampled * time
+        trajectories = self._jumps().evolve(initial, lindbladian, time=first, steps=steps)
+        assert isinstance(trajectories, PureEnsemble)
+        return HeisenbergState(trajectories, lindbladian, time - first, self.tolerance)

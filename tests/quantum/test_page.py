@@ -1,0 +1,100 @@
+"""The code of docs/quantum.md runs as it stands, draws its figures, and says what the page says."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from qinn.errors import ArgumentError
+from qinn.quantum import (
+    Lindbladian,
+    QuantumJumps,
+    bell_state,
+    density_of,
+    expectations_of_density,
+    find_attractor,
+)
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "quantum.md"
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("make_quantum", ROOT / "docs/figures/make_quantum.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def page(script, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page")
+    namespace = script.run(folder)
+    namespace["plt"].close("all")
+    return namespace, folder
+
+
+@pytest.mark.slow
+def test_the_code_draws_every_figure_of_the_page(page):
+    _, folder = page
+    shown = re.findall(r"!\[[^]]+\]\((figures/[^)]+)\)", PAGE.read_text(encoding="utf-8"))
+    assert shown == [f"figures/{name}.png" for name in ("master-equation", "bell-training", "steady-state")]
+    for name in shown:
+        assert (folder / name).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+        assert (PAGE.parent / name).stat().st_size < 100_000
+
+
+def test_each_problem_is_solved_in_ten_lines(script):
+    _, *pairs = script.blocks()
+    assert len(pairs) == 6
+    for solution in pairs[::2]:
+        assert len(solution.strip().splitlines()) <= 10
+
+
+@pytest.mark.slow
+def test_the_master_equation_reaches_its_limit_and_the_mean_follows(page):
+    namespace, _ = page
+    population = namespace["population"]
+    assert abs(population["master equation"][-1] - 9 / 19) < 0.01
+    gaps = torch.tensor(population["mean of 100"]) - torch.tensor(population["master equation"])
+    assert float(gaps.abs().max()) < 4 * 0.5 / 100**0.5
+    jumps = QuantumJumps(1, seed=17, record=True).evolve(
+        namespace["ground"], namespace["atom"], time=8.0, steps=1
+    )
+    falls = torch.tensor(population["one trajectory"]).diff() < -0.2
+    # The trajectory seen at 81 moments is one: it drops where its jumps are, and nowhere else.
+    seen = [int(time / 0.1) for time in jumps.record.times[0].tolist()]
+    assert len(seen) >= 3
+    assert falls.nonzero().flatten().tolist() == seen
+
+
+@pytest.mark.slow
+def test_training_finds_dynamics_whose_only_steady_state_is_the_bell_state(page):
+    namespace, _ = page
+    assert 0.6 < namespace["losses"][0] < 0.9
+    assert namespace["losses"][-1] < 1e-5
+    assert float(namespace["entangled"][0].max()) < 1e-6
+    assert float(namespace["entangled"][-1].min()) > 0.999
+    steady = find_attractor(namespace["dynamics"]()).density
+    assert float(expectations_of_density(steady, density_of(bell_state())[None]).detach()) > 0.999
+
+
+@pytest.mark.slow
+def test_the_steady_state_is_the_known_one_and_two_dark_states_are_refused(page):
+    namespace, _ = page
+    drives = namespace["drives"]
+    known = drives**2 / (drives**2 + 2 * namespace["detuning"] ** 2)
+    assert float((torch.stack(namespace["concurrences"]) - known).abs().max()) < 1e-9
+    assert namespace["gaps"][-1] < 0.1 * namespace["gaps"][0]
+    undetuned = Lindbladian(
+        0.5 * (namespace["x1"] + namespace["x2"]), (namespace["l1"] + namespace["l2"])[None]
+    )
+    with pytest.raises(ArgumentError, match="one steady state"):
+        find_attractor(undetuned)
+
+
+def test_the_page_is_linked():
+    assert "(docs/quantum.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
