@@ -14,6 +14,7 @@ from qinn.quantum.densities import (
     square_root,
     trace_distance,
 )
+from qinn.quantum.driven import DrivenLindbladian
 from qinn.quantum.entanglement import (
     concurrence,
     cuts,
@@ -55,6 +56,7 @@ from qinn.quantum.kets import (
     squared_magnitude,
     squared_norm,
 )
+from qinn.quantum.learnable_structured import LearnableStructuredLindbladian
 from qinn.quantum.measurement import (
     expectations,
     expectations_of_density,
@@ -72,9 +74,11 @@ from qinn.quantum.operators import (
 )
 from qinn.quantum.propagation import propagate_densities, propagate_observables
 from qinn.quantum.states import HeisenbergState, JumpRecord, MixedState, PureEnsemble, State
+from qinn.quantum.structured import StructuredLindbladian, StructuredOperator
 
 __all__ = [
     "Attractor",
+    "DrivenLindbladian",
     "Evolution",
     "ExactChannel",
     "GumbelJumps",
@@ -83,12 +87,15 @@ __all__ = [
     "Hybrid",
     "JumpRecord",
     "LearnableLindbladian",
+    "LearnableStructuredLindbladian",
     "Lindbladian",
     "MixedState",
     "NoEvolution",
     "PureEnsemble",
     "QuantumJumps",
     "State",
+    "StructuredLindbladian",
+    "StructuredOperator",
     "Unitary",
     "amplitude_phase",
     "basis_ket",

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from math import log
-from typing import final
+from typing import Literal, final
 
 import torch
 from jaxtyping import Complex, Float
@@ -11,11 +11,13 @@ from torch import Tensor
 from qinn.errors import ArgumentError
 from qinn.quantum.coordinates import from_real_coordinates, superoperator_on_real_coordinates
 from qinn.quantum.densities import trace_distance
+from qinn.quantum.generators import Generator, check_kind
 from qinn.quantum.operators import Lindbladian
 from qinn.quantum.propagation import propagate_densities
+from qinn.quantum.slow_modes import find_slow_modes
 
 # The dense generator has D² × D² entries, whose eigenvalues take seconds beyond this.
-_LARGEST_DIM = 32
+_LARGEST_DENSE_DIM = 32
 # Round-off of an eigenvalue in units of ε ‖𝓛‖ times its condition number: observed up to 2 or 3.
 _EIGENVALUE_ROUND_OFF = 10
 # Digits that the steady state must keep: above this, several states are (nearly) steady.
@@ -56,21 +58,27 @@ class Attractor:
         return log(1 / epsilon) / self.spectral_gap
 
 
-def find_attractor(lindbladian: Lindbladian) -> Attractor:
-    """Return the steady state of a Lindbladian and its spectral gap, from the dense generator.
+def find_attractor(
+    lindbladian: Generator, *, method: Literal["dense", "iterative"] | None = None
+) -> Attractor:
+    """Return the steady state of a Lindbladian and its spectral gap.
 
-    With the trace functional t and u = 𝟙/D, (𝓛 + u tᵀ)ρ = u has the steady state as its only solution, if
-    there is only one. Both results are differentiable in H and the L_k (the gap where its eigenvalue is simple).
+    Dense: with the trace functional t and u = 𝟙/D, (𝓛 + u tᵀ)ρ = u has the steady state as its only solution,
+    if there is only one; the gap is the second eigenvalue of the D² × D² generator. Iterative: both are leading
+    eigenvectors of the channel exp(𝓛τ), found in Krylov spaces, without a matrix of that size. The results are
+    differentiable in H and the L_k (the gap where its eigenvalue is simple).
 
     Args:
-        lindbladian: The dynamics, D ≤ 32; computed in double precision.
+        lindbladian: The dynamics; computed in double precision.
+        method: ``"dense"`` (memory 16 D⁴ bytes, time ∝ D⁶) or ``"iterative"``; dense up to D = 32 if None.
 
     Returns:
         The attractor, in the precision of the Lindbladian.
 
     Raises:
-        ArgumentError: If D is too large, an operator is not finite, or there are several steady states, or
-            nearly so: if round-off could move the steady state by more than 1e-9.
+        ArgumentError: If an operator is not finite, or there are several steady states, or nearly so (dense: if
+            round-off could move the steady state by more than 1e-9), or (iterative) the slowest modes are too
+            many to be told apart.
 
     Source: O (attractor certificate).
 
@@ -80,15 +88,22 @@ def find_attractor(lindbladian: Lindbladian) -> Attractor:
         >>> attractor.density.diagonal().real, attractor.spectral_gap
         (tensor([1., 0.]), tensor(0.5000))
     """
-    dim, dtype = lindbladian.dim, lindbladian.dtype
-    if dim > _LARGEST_DIM:
-        raise ArgumentError(
-            f"Argument `lindbladian` must have at most dimension {_LARGEST_DIM} for its dense generator, but has "
-            f"{dim}; evolve with `ExactChannel` for a long time instead."
-        )
-    generator = superoperator_on_real_coordinates(lindbladian.to(torch.complex128))
-    if not bool(torch.isfinite(generator.detach()).all()):
+    lindbladian = check_kind(lindbladian, (Lindbladian,), "`find_attractor`")
+    if method not in (None, "dense", "iterative"):
+        raise ArgumentError(f"Argument `method` must be `dense`, `iterative` or None, but it is `{method}`.")
+    dim, double = lindbladian.dim, lindbladian.to(torch.complex128)
+    operators = (double.hamiltonian.detach(), double.jump_operators.detach())
+    if not all(bool(torch.isfinite(torch.view_as_real(each.resolve_conj())).all()) for each in operators):
         raise ArgumentError("Argument `lindbladian` must be finite, but an operator holds NaN or infinity.")
+    iterative = method == "iterative" or (method is None and dim > _LARGEST_DENSE_DIM)
+    density, gap, error = find_slow_modes(double) if iterative and dim > 1 else _dense(double)
+    real_dtype = torch.empty(0, dtype=lindbladian.dtype).real.dtype
+    return Attractor(density.to(lindbladian.dtype), gap.to(real_dtype), error.to(real_dtype))
+
+
+def _dense(lindbladian: Lindbladian) -> tuple[Tensor, Tensor, Tensor]:
+    """Steady density, spectral gap and its error from the D² × D² generator."""
+    dim, generator = lindbladian.dim, superoperator_on_real_coordinates(lindbladian)
     trace = torch.eye(dim, dtype=torch.float64, device=generator.device).flatten()
     # The scale of the dynamics takes the place of 1 in u, so that the condition number is theirs.
     scale = generator.detach().abs().max().clamp_min(torch.finfo(torch.float64).tiny)
@@ -103,9 +118,7 @@ def find_attractor(lindbladian: Lindbladian) -> Attractor:
         )
     coordinates = torch.linalg.solve(bordered, scale * trace / dim)
     density = from_real_coordinates(coordinates.reshape(dim, dim).to(torch.complex128))
-    gap, gap_error = _slowest_rate(generator)
-    real_dtype = torch.empty(0, dtype=dtype).real.dtype
-    return Attractor(density.to(dtype), gap.to(real_dtype), gap_error.to(real_dtype))
+    return density, *_slowest_rate(generator)
 
 
 def _slowest_rate(generator: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,7 +145,7 @@ def _slowest_rate(generator: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def contraction(
-    lindbladian: Lindbladian,
+    lindbladian: Generator,
     first: Complex[Tensor, "*batch dim dim"],
     second: Complex[Tensor, "*batch dim dim"],
     time: float,
@@ -156,5 +169,6 @@ def contraction(
         >>> contraction(decay, up, down, 0.6931472).round(decimals=5)
         tensor(0.5000)
     """
-    evolved = [propagate_densities(lindbladian, density, time) for density in (first, second)]
+    dense = check_kind(lindbladian, (Lindbladian,), "`contraction`")
+    evolved = [propagate_densities(dense, density, time) for density in (first, second)]
     return trace_distance(*evolved) / trace_distance(first, second)

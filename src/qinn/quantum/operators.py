@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from qinn.errors import ArgumentError
 from qinn.quantum.factors import check_dims, check_positions, complement, permute_operator
+from qinn.quantum.generators import Generator
 
 _PAULI = {"I": [[1, 0], [0, 1]], "X": [[0, 1], [1, 0]], "Y": [[0, -1j], [1j, 0]], "Z": [[1, 0], [0, -1]]}
 
@@ -113,7 +114,7 @@ def jump_operators_from(free: Float[Tensor, "jump 2 dim dim"]) -> Complex[Tensor
 
 
 @dataclass(frozen=True, eq=False)
-class Lindbladian:
+class Lindbladian(Generator):
     """Generator of open dynamics: 𝓛ρ = −i[H, ρ] + Σ_k (L_k ρ L_k† − ½{L_k†L_k, ρ}), ħ = 1.
 
     Attributes:

@@ -1,10 +1,16 @@
 """Deterministic evolutions: none at all, unitary, the exact channel, and its Heisenberg picture."""
 
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
 
 from qinn.errors import ArgumentError
+from qinn.quantum.driven import DrivenLindbladian, propagate_driven_densities
 from qinn.quantum.evolution.interface import Evolution
+from qinn.quantum.evolution.matrix_free import propagate_without_jumps
+from qinn.quantum.generators import Generator, MatrixFreeGenerator, check_kind
 from qinn.quantum.operators import Lindbladian
 from qinn.quantum.propagation import propagate_densities, propagate_unitarily
 from qinn.quantum.states import HeisenbergState, MixedState, PureEnsemble
@@ -22,8 +28,10 @@ class NoEvolution(Evolution):
         NoEvolution()
     """
 
+    generators: ClassVar = (Generator,)
+
     def _evolve(
-        self, initial: PureEnsemble | MixedState, lindbladian: Lindbladian, time: float, steps: int
+        self, initial: PureEnsemble | MixedState, lindbladian: Generator, time: float, steps: int
     ) -> PureEnsemble | MixedState:
         return initial
 
@@ -33,7 +41,8 @@ class NoEvolution(Evolution):
 class Unitary(Evolution):
     """Coherent dynamics exp(−iHT) alone: **the jump operators are ignored**; exact, whatever the steps.
 
-    Pure states stay pure, mixed states stay mixed.
+    Pure states stay pure, mixed states stay mixed. Structured and driven generators are taken too, and then can
+    be differentiated once, not twice.
 
     Source: P (the baseline that the paper criticises).
 
@@ -46,16 +55,26 @@ class Unitary(Evolution):
         tensor([[0., 1.]])
     """
 
+    generators: ClassVar = (Lindbladian, MatrixFreeGenerator)
+
     def _evolve(
-        self, initial: PureEnsemble | MixedState, lindbladian: Lindbladian, time: float, steps: int
+        self, initial: PureEnsemble | MixedState, lindbladian: Generator, time: float, steps: int
     ) -> PureEnsemble | MixedState:
-        hamiltonian = lindbladian.hamiltonian
         if isinstance(initial, PureEnsemble):
-            kets = propagate_unitarily(hamiltonian, initial.kets, time)
+            kets = self._turn(initial.kets, lindbladian, time, initial.kets.shape[:-2])
             return PureEnsemble(kets, initial.log_likelihood, initial.record)
         # Rows of Mᵀ are the columns of M: first Uρ, then (Uρ)U† = (U(Uρ)†)†.
-        half = propagate_unitarily(hamiltonian, initial.density_matrix.mT, time).mT
-        return MixedState(propagate_unitarily(hamiltonian, half.conj(), time).conj())
+        batch = initial.density_matrix.shape[:-2]
+        half = self._turn(initial.density_matrix.mT, lindbladian, time, batch).mT
+        return MixedState(self._turn(half.conj(), lindbladian, time, batch).conj())
+
+    @staticmethod
+    def _turn(kets: Tensor, lindbladian: Generator, time: float, batch: torch.Size) -> Tensor:
+        if isinstance(lindbladian, MatrixFreeGenerator):
+            return propagate_without_jumps(lindbladian, kets, time, batch)
+        return propagate_unitarily(
+            check_kind(lindbladian, (Lindbladian,), "`Unitary`").hamiltonian, kets, time
+        )
 
 
 def check_tolerance(tolerance: float | None) -> None:
@@ -76,7 +95,7 @@ def check_tolerance(tolerance: float | None) -> None:
 class ExactChannel(Evolution):
     """The exact average over all trajectories, on density matrices (Schrödinger picture); ignores the steps.
 
-    A pure ensemble is averaged over its trajectories first.
+    A pure ensemble is averaged over its trajectories first. Driven generators are taken too.
 
     Args:
         tolerance: Largest error relative to the Hilbert–Schmidt norm; 1e-6 (complex64) or 1e-12 (complex128)
@@ -98,13 +117,20 @@ class ExactChannel(Evolution):
 
     tolerance: float | None = None
 
+    generators: ClassVar = (Lindbladian, DrivenLindbladian)
+
     def __post_init__(self) -> None:
         check_tolerance(self.tolerance)
 
     def _evolve(
-        self, initial: PureEnsemble | MixedState, lindbladian: Lindbladian, time: float, steps: int
+        self, initial: PureEnsemble | MixedState, lindbladian: Generator, time: float, steps: int
     ) -> MixedState:
-        return MixedState(propagate_densities(lindbladian, initial.density(), time, self.tolerance))
+        if isinstance(lindbladian, DrivenLindbladian):
+            return MixedState(
+                propagate_driven_densities(lindbladian, initial.density(), time, self.tolerance)
+            )
+        dense = check_kind(lindbladian, (Lindbladian,), "`ExactChannel`")
+        return MixedState(propagate_densities(dense, initial.density(), time, self.tolerance))
 
 
 @final

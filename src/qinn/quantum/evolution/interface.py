@@ -2,8 +2,10 @@
 
 from abc import ABC, abstractmethod
 from math import isfinite
+from typing import Any, ClassVar
 
 from qinn.errors import ArgumentError
+from qinn.quantum.generators import Generator, check_kind
 from qinn.quantum.operators import Lindbladian
 from qinn.quantum.states import HeisenbergState, MixedState, PureEnsemble, State
 
@@ -12,15 +14,18 @@ class Evolution(ABC):
     """A way to run open dynamics; the same generator, time and steps fit all of them.
 
     The constructor takes options only; `evolve` takes the state and the dynamics. Subclasses are final and
-    implement `_evolve`, which may rely on checked arguments.
+    implement `_evolve`, which may rely on checked arguments; ``generators`` names the kinds of dynamics they take.
     """
 
-    def evolve(self, initial: State, lindbladian: Lindbladian, *, time: float, steps: int) -> State:
+    generators: ClassVar[tuple[type[Generator], ...]] = (Lindbladian,)
+
+    def evolve(self, initial: State, lindbladian: Generator, *, time: float, steps: int) -> State:
         """Run the dynamics on a batch of states.
 
         Args:
             initial: Pure ensemble (any number of trajectories) or mixed state.
-            lindbladian: H and L_k, of the state's dimension and dtype.
+            lindbladian: H and L_k, of the state's dimension and dtype: dense (`Lindbladian`), or of another
+                kind that the evolution takes.
             time: Duration T ≥ 0, ħ = 1.
             steps: Number of time steps ≥ 1; what it means is said by each evolution (the exact ones ignore
                 it).
@@ -45,6 +50,7 @@ class Evolution(ABC):
                 "Argument `initial` must be a pure ensemble or a mixed state, but it is "
                 f"{type(initial).__name__}."
             )
+        check_kind(lindbladian, self.generators, type(self).__name__)
         if initial.dim != lindbladian.dim:
             raise ArgumentError(
                 f"Argument `lindbladian` must act on dimension {initial.dim} of the state, but acts on "
@@ -59,5 +65,5 @@ class Evolution(ABC):
 
     @abstractmethod
     def _evolve(
-        self, initial: PureEnsemble | MixedState, lindbladian: Lindbladian, time: float, steps: int
+        self, initial: PureEnsemble | MixedState, lindbladian: Any, time: float, steps: int
     ) -> State: ...

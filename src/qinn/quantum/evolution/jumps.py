@@ -1,15 +1,17 @@
 """Quantum-jump trajectories in continuous time, with an unbiased gradient."""
 
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import ClassVar, Literal, final
 
 import torch
 from torch import Tensor
 
 from qinn.errors import ArgumentError
 from qinn.quantum.checks import check_ket
+from qinn.quantum.evolution.flows import DenseFlow, Flow
 from qinn.quantum.evolution.interface import Evolution
-from qinn.quantum.evolution.waiting_times import find_waiting_times, no_jump_flow
+from qinn.quantum.evolution.matrix_free import MatrixFreeFlow
+from qinn.quantum.generators import Generator, MatrixFreeGenerator, check_kind
 from qinn.quantum.kets import squared_norm
 from qinn.quantum.operators import Lindbladian
 from qinn.quantum.states import JumpRecord, MixedState, PureEnsemble
@@ -30,6 +32,10 @@ class QuantumJumps(Evolution):
     ‖L_kΨ‖². Jump times are found in continuous time (binary search over powers of the flow, then a
     polynomial inside the last cell), so there is no step bias; ``steps`` only sets the coarsest grid of that
     search. Local operators keep product states products, in every trajectory.
+
+    Structured and driven generators, which have no powers, march instead: Taylor steps as long as each ket
+    allows, whose squared norm is a polynomial in time with the same root. Memory is that of the kets at the start
+    of each step; those gradients can be taken once, not twice.
 
     Gradient: kets are differentiated at a fixed record (pathwise), and ``log_likelihood`` has value 0 and
         gradient
@@ -72,6 +78,8 @@ class QuantumJumps(Evolution):
     gradient: Literal["score", "pathwise"] = "score"
     record: bool = False
 
+    generators: ClassVar = (Lindbladian, MatrixFreeGenerator)
+
     def __post_init__(self) -> None:
         if self.num_trajectories < 1:
             raise ArgumentError(
@@ -92,7 +100,7 @@ class QuantumJumps(Evolution):
             )
 
     def _evolve(
-        self, initial: PureEnsemble | MixedState, lindbladian: Lindbladian, time: float, steps: int
+        self, initial: PureEnsemble | MixedState, lindbladian: Generator, time: float, steps: int
     ) -> PureEnsemble:
         initial = trajectories_of(initial, self.num_trajectories)
         check_ket(initial.kets, tolerance=NORM_TOLERANCE)
@@ -103,7 +111,11 @@ class QuantumJumps(Evolution):
             self.num_trajectories, self.seed, stratified=self.uniforms == "latin_hypercube"
         )
         rows = initial.kets.reshape(-1, initial.dim)
-        run = _sample(rows, lindbladian, time, steps, uniforms)
+        if isinstance(lindbladian, MatrixFreeGenerator):
+            flow = MatrixFreeFlow.of(lindbladian, time, batch, len(rows))
+        else:
+            flow = DenseFlow.of(check_kind(lindbladian, (Lindbladian,), "`QuantumJumps`"), time, steps)
+        run = _sample(rows, flow, time, uniforms)
         norms = squared_norm(run.kets)
         kets = run.kets / norms.sqrt()[:, None]
         # The kets were divided by detached norms all along: the value is 0, the gradient is that of log p.
@@ -234,12 +246,8 @@ class _Run:
         return JumpRecord(all_channels.reshape(shape), all_times.reshape(shape))
 
 
-def _sample(kets: Tensor, lindbladian: Lindbladian, time: float, steps: int, uniforms: UniformSource) -> _Run:
+def _sample(kets: Tensor, flow: Flow, time: float, uniforms: UniformSource) -> _Run:
     """Run every row to the end, one waiting time and jump after the other, on the rows still running."""
-    flow = no_jump_flow(lindbladian, time, steps)
-    fixed_flow = flow.detach()
-    jump_rows = lindbladian.jump_operators.mT
-    differentiable = torch.is_grad_enabled() and (kets.requires_grad or flow.generator.requires_grad)
     running = torch.arange(len(kets), device=kets.device)
     remaining = torch.full((len(kets),), time, dtype=torch.float64, device=kets.device)
     finished_kets, finished_rows, rounds = [], [], []
@@ -251,42 +259,37 @@ def _sample(kets: Tensor, lindbladian: Lindbladian, time: float, steps: int, uni
                 "lower the rates or the time, or use `ExactChannel`."
             )
         numbers = uniforms.draw(running, 2)
-        found = find_waiting_times(fixed_flow, kets.detach(), remaining, numbers[:, 0])
-        # Only the accepted products are repeated with gradients, at the times already found.
-        kets = flow.advance(kets, found.accepted, found.rest) if differentiable else found.kets
-        kets = kets / squared_norm(found.kets).sqrt()[:, None]
+        found = flow.to_next_jump(kets, running, remaining, numbers[:, 0])
+        kets = found.kets / found.squared_norms.sqrt()[:, None]
         ended, jumped = (~found.jumps).nonzero()[:, 0], found.jumps.nonzero()[:, 0]
         finished_kets.append(kets.index_select(0, ended))
         finished_rows.append(running[ended])
         if len(jumped) == 0:
             break
         running, remaining = running[jumped], (remaining - found.elapsed)[jumped].clamp(min=0)
-        kets, channels = _jump(kets.index_select(0, jumped), jump_rows, numbers[jumped, 1])
+        kets, channels = _jump(kets.index_select(0, jumped), flow, numbers[jumped, 1])
         real = channels >= 0
         rounds.append((running[real], channels[real], (time - remaining)[real]))
     order = torch.cat(finished_rows).argsort()
     return _Run(torch.cat(finished_kets).index_select(0, order), rounds)
 
 
-def _jump(kets: Tensor, jump_rows: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+def _jump(kets: Tensor, flow: Flow, uniforms: Tensor) -> tuple[Tensor, Tensor]:
     """Choose a channel for each row by ‖L_kψ‖² and apply it; the result is divided by its detached norm.
 
     Where every ‖L_kψ‖ is round-off, so is the loss of norm that called for a jump: then the row stays as it
     is (channel −1).
     """
-    num_jumps, dim, _ = jump_rows.shape
+    cumulative = flow.jump_weights(kets).cumsum(-1)
+    num_jumps = cumulative.shape[-1]
     if num_jumps == 0:
         return kets, torch.full((len(kets),), -1, dtype=torch.int64, device=kets.device)
-    with torch.no_grad():
-        stacked = jump_rows.detach().permute(1, 0, 2).reshape(dim, -1)
-        candidates = (kets.detach() @ stacked).reshape(len(kets), num_jumps, dim)
-        cumulative = squared_norm(candidates).double().cumsum(-1)
-        total = cumulative[:, -1:]
-        channels = (cumulative < uniforms[:, None] * total).sum(-1).clamp(max=num_jumps - 1)
-        round_off = 30 * torch.finfo(kets.dtype).eps * torch.linalg.vector_norm(stacked)
-        channels = torch.where(total[:, 0] > round_off.double() ** 2, channels, -1)
+    total = cumulative[:, -1:]
+    channels = (cumulative < uniforms[:, None] * total).sum(-1).clamp(max=num_jumps - 1)
+    round_off = 30 * torch.finfo(kets.dtype).eps * flow.jump_size
+    channels = torch.where(total[:, 0] > round_off**2, channels, -1)
     unchanged, *groups = [(channels == channel).nonzero()[:, 0] for channel in range(-1, num_jumps)]
-    parts = [kets.index_select(0, rows) @ operator for rows, operator in zip(groups, jump_rows, strict=True)]
+    parts = [flow.jump(kets.index_select(0, rows), channel) for channel, rows in enumerate(groups)]
     order = torch.cat([unchanged, *groups]).argsort()
     jumped = torch.cat([kets.index_select(0, unchanged), *parts]).index_select(0, order)
     return jumped / squared_norm(jumped.detach()).sqrt()[:, None], channels

@@ -167,12 +167,12 @@ def find_waiting_times(flow: NoJumpFlow, kets: Tensor, remaining: Tensor, thresh
     terms = [kets]
     for order in range(1, flow.degree + 1):
         terms.append((terms[-1] @ flow.generator) / order)
-    series = _norm_series(torch.stack(terms, 1))
+    series = norm_series(torch.stack(terms, 1), flow.degree)
     jumps = _evaluate(series, limit) <= thresholds
     # A row whose time is not up can stop here only because its norm falls to the threshold inside this cell.
     jumps |= elapsed + flow.cell < remaining
     rest = limit.clone()
-    rest[jumps] = _root(series[jumps], thresholds[jumps], limit[jumps])
+    rest[jumps] = find_root(series[jumps], thresholds[jumps], limit[jumps])
     total, factor = kets, torch.ones_like(rest)
     for term in terms[1:]:
         factor = factor * rest
@@ -180,38 +180,61 @@ def find_waiting_times(flow: NoJumpFlow, kets: Tensor, remaining: Tensor, thresh
     return WaitingTimes(torch.stack(accepted), rest, elapsed + rest, jumps, total)
 
 
-def _norm_series(terms: Tensor) -> Tensor:
-    """Coefficients (row, order) of ‖Σ_a v_a x^a‖² in x, from the vectors v_a (row, a, D)."""
+def norm_series(terms: Tensor, degree: int) -> Tensor:
+    """Return the coefficients of ‖Σ_a v_a x^a‖² in x, as a polynomial.
+
+    Args:
+        terms: Vectors v_a, (row, a, D).
+        degree: Highest order to return; all coefficients of twice the highest a are there, but for small x the
+            later ones may be round-off.
+
+    Returns:
+        Coefficients from the constant one on, float64 (row, order).
+    """
     parts = torch.view_as_real(terms).flatten(-2).double()
     gram = parts @ parts.mT
-    degree = gram.shape[-1] - 1
-    columns = [gram.flip(-1).diagonal(degree - order, -2, -1).sum(-1) for order in range(degree + 1)]
+    highest = gram.shape[-1] - 1
+    columns = [gram.flip(-1).diagonal(highest - order, -2, -1).sum(-1) for order in range(degree + 1)]
     return torch.stack(columns, -1)
 
 
 def _evaluate(series: Tensor, time: Tensor) -> Tensor:
-    value = series[:, -1]
-    for column in range(series.shape[1] - 2, -1, -1):
-        value = value * time + series[:, column]
-    return value
+    orders = torch.arange(series.shape[1], dtype=series.dtype, device=series.device)
+    return (series * time[:, None] ** orders).sum(-1)
 
 
-def _root(series: Tensor, thresholds: Tensor, limit: Tensor) -> Tensor:
-    """Where the falling polynomial reaches the threshold, between 0 and the limit.
+def find_root(
+    series: Tensor,
+    thresholds: Tensor,
+    limit: Tensor,
+    *,
+    iterations: int = _ROOT_ITERATIONS,
+    error: float = _ROOT_ERROR,
+) -> Tensor:
+    """Return where a falling polynomial reaches its threshold, by safeguarded Newton steps.
 
-    In so small a cell the polynomial is nearly a line: a few steps reach round-off.
+    Args:
+        series: Coefficients (row, order), as of `norm_series`.
+        thresholds: Values to reach, (row,).
+        limit: The root is sought between 0 and here, (row,).
+        iterations: Largest number of steps; in so small a cell that the polynomial is nearly a line, a few
+            reach round-off.
+        error: Change of the root, relative to the limit, that ends the iterations.
+
+    Returns:
+        The roots.
     """
     orders = torch.arange(1, series.shape[1], dtype=series.dtype, device=series.device)
     slopes = series[:, 1:] * orders
     low, high = torch.zeros_like(limit), limit.clone()
     root = torch.zeros_like(limit)
-    for _ in range(_ROOT_ITERATIONS):
+    for _ in range(iterations):
         excess = _evaluate(series, root) - thresholds
         low, high = torch.where(excess > 0, root, low), torch.where(excess > 0, high, root)
         slope = _evaluate(slopes, root)
         newton = root - excess / torch.where(slope < 0, slope, -torch.ones_like(slope))
         inside = (slope < 0) & (newton >= low) & (newton <= high)
         previous, root = root, torch.where(inside, newton, 0.5 * (low + high))
-        if bool(((root - previous).abs() <= _ROOT_ERROR * limit).all()):
+        if bool(((root - previous).abs() <= error * limit).all()):
             break
     return root

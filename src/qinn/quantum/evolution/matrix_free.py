@@ -1,0 +1,99 @@
+"""Trajectories and unitary evolution of generators that are known only by what they do to kets."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from qinn.quantum.evolution.adjoints import apply_action, march_differentiably
+from qinn.quantum.evolution.flows import Arrival, Flow
+from qinn.quantum.evolution.marching import check_bound, chunks_of
+from qinn.quantum.generators import Action, MatrixFreeGenerator
+from qinn.quantum.kets import squared_norm
+
+
+def _controls_of_rows(generator: MatrixFreeGenerator, batch: torch.Size, num_rows: int) -> Tensor | None:
+    """Controls (row, piece, control) for rows that lie sample by sample."""
+    controls = generator.controls(batch)
+    return None if controls is None else controls.repeat_interleave(num_rows // max(batch.numel(), 1), 0)
+
+
+@dataclass(frozen=True, eq=False)
+class MatrixFreeFlow(Flow):
+    """The flow of a matrix-free generator, by marching.
+
+    Attributes:
+        generator: Action of J.
+        jumps: Action of every L_k.
+        controls: Controls of every row (row, piece, control), or None.
+        time: Whole duration.
+    """
+
+    generator: Action
+    jumps: tuple[Action, ...]
+    controls: Tensor | None
+    time: float
+
+    @classmethod
+    def of(
+        cls, generator: MatrixFreeGenerator, time: float, batch: torch.Size, num_rows: int
+    ) -> "MatrixFreeFlow":
+        """Prepare the actions for rows that lie sample by sample."""
+        action = generator.no_jump_action()
+        check_bound(action.bound, time)
+        controls = _controls_of_rows(generator, batch, num_rows)
+        return cls(action, generator.jump_actions(), controls, time)
+
+    def to_next_jump(self, kets: Tensor, rows: Tensor, remaining: Tensor, thresholds: Tensor) -> Arrival:
+        """March; the backward pass repeats the accepted steps."""
+        controls = None if self.controls is None else self.controls.index_select(0, rows)
+        there = march_differentiably(self.generator, kets, controls, self.time, remaining, thresholds)
+        return Arrival(there.kets, squared_norm(there.kets.detach()), there.elapsed, there.stopped)
+
+    @torch.no_grad()
+    def jump_weights(self, kets: Tensor) -> Tensor:
+        """Apply every operator, chunk by chunk."""
+        weights = kets.new_zeros(len(kets), len(self.jumps), dtype=torch.float64)
+        for chunk in chunks_of(*kets.shape):
+            part = kets[chunk].detach().contiguous()
+            for channel, jump in enumerate(self.jumps):
+                weights[chunk, channel] = squared_norm(jump.function(jump.tensors, part, None)).double()
+        return weights
+
+    def jump(self, kets: Tensor, channel: int) -> Tensor:
+        """Apply one operator."""
+        return apply_action(self.jumps[channel], kets)
+
+    @property
+    def jump_size(self) -> float:
+        """Bound of the norm of all operators together."""
+        return sum(jump.bound**2 for jump in self.jumps) ** 0.5
+
+
+def propagate_without_jumps(
+    generator: MatrixFreeGenerator, kets: Tensor, time: float, batch: torch.Size
+) -> Tensor:
+    """Return exp(−iHt)ψ, piece by piece where H changes in time.
+
+    Args:
+        generator: The dynamics; its jump operators are ignored.
+        kets: Vectors (*batch, …, D), of any norm.
+        time: Duration t ≥ 0.
+        batch: The leading axes that are samples.
+
+    Returns:
+        The evolved vectors.
+
+    Raises:
+        ArgumentError: If H is not finite, or too large.
+
+    Source: P (criticised baseline); O (Taylor action).
+    """
+    if time == 0 or kets.numel() == 0:
+        return kets
+    action = generator.hamiltonian_action()
+    check_bound(action.bound, time)
+    rows = kets.reshape(-1, kets.shape[-1])
+    controls = _controls_of_rows(generator, batch, len(rows))
+    remaining = torch.full((len(rows),), time, dtype=torch.float64, device=rows.device)
+    return march_differentiably(action, rows, controls, time, remaining).kets.reshape(kets.shape)
