@@ -6,7 +6,8 @@ system with D ≤ 6 in place of every larger one.) Each is evolved by the exact 
 sampled trajectories, and measured by `qinn.quantum.laws`, the functions that `qinn.quantum.checks` and the tests
 of the laws use as well. A second part finds the attractor of a thousand systems with D ≤ 16: generic ones, some
 with nearly several steady states, and some whose slowest modes nearly coincide, down to an exceptional point.
-There an answer of either method must be right, carry an error estimate that says by how much it may be wrong, or be refused.
+There an answer of either method must be right, carry an error estimate that says by how much it may be wrong, or
+be refused.
 
     python benchmarks/laws.py --output benchmarks/results/laws.json          # or: make laws
 """
