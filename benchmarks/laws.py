@@ -6,7 +6,8 @@ system with D ≤ 6 in place of every larger one.) Each is evolved by the exact 
 sampled trajectories, and measured by `qinn.quantum.laws`, the functions that `qinn.quantum.checks` and the tests
 of the laws use as well. A second part finds the attractor of a thousand systems with D ≤ 16: generic ones, some
 with nearly several steady states, and some whose slowest modes nearly coincide, down to an exceptional point.
-There an answer must be right, carry an error estimate that says by how much it may be wrong, or be refused.
+There an answer of either method must be right, carry an error estimate that says by how much it may be wrong, or
+be refused.
 
     python benchmarks/laws.py --output benchmarks/results/laws.json          # or: make laws
 """
@@ -20,6 +21,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import permutations
 from math import log, prod
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -80,17 +82,18 @@ class Law:
 
 
 def all_laws() -> dict[str, Law]:
+    # Exact evolutions are exact to 1e-12 in the Hilbert–Schmidt norm, traces and eigenvalues to √D times that.
     return {
         "norm": Law("every trajectory has unit norm", 1e-12),
-        "trace": Law("densities have trace 1", 1e-12),
+        "trace": Law("densities have trace 1", 1e-11),
         "hermitian": Law("densities are Hermitian", 1e-12),
-        "positive": Law("densities have no negative eigenvalue", 1e-12),
-        "choi": Law("Choi matrices have no negative eigenvalue", 1e-12),
-        "channel": Law("channels preserve the trace of any matrix", 1e-12),
+        "positive": Law("densities have no negative eigenvalue", 1e-11),
+        "choi": Law("Choi matrices have no negative eigenvalue", 1e-11),
+        "channel": Law("channels preserve the trace of any matrix", 1e-11),
         "product": Law("local operators keep every single trajectory a product", 1e-12),
         "entropies": Law("S(A) = S(rest) for pure states, bits", 1e-12),
         "information": Law("local channels raise no mutual information, bits", 1e-11),
-        "distance": Law("trace distances never grow", 1e-12),
+        "distance": Law("trace distances never grow", 1e-11),
         "pictures": Law("Heisenberg and Schrödinger pictures agree", 1e-11),
         "unitary": Law("without jumps the channel is the unitary evolution", 1e-11),
         "permutation": Law("permuting the factors permutes the result", 1e-11),
@@ -225,11 +228,15 @@ def examine(system: System, found: dict[str, Law]) -> None:
     see("permuted jumps", difference(state.kets, permute_ket(ensemble.kets, dims, order)))
 
 
+Method = Literal["dense", "iterative"]
+
+
 @dataclass
 class Attractors:
     """What became of the attractors of one family of systems; the error of mixing times is relative."""
 
     family: str
+    method: Method
     systems: int = 0
     refused: int = 0
     flagged: int = 0
@@ -330,7 +337,7 @@ def reference(dynamics: Lindbladian) -> tuple[Tensor, Tensor]:
 def examine_attractor(dynamics: Lindbladian, known_gap: Tensor | None, seen: Attractors) -> None:
     seen.systems += 1
     try:
-        attractor = find_attractor(dynamics)
+        attractor = find_attractor(dynamics, method=seen.method)
     except ArgumentError as error:
         seen.refused += 1
         reason = str(error).split(", but ")[1].split(" (")[0]
@@ -361,11 +368,11 @@ def measure_laws(num_systems: int, first_seed: int = 0) -> dict[str, Law]:
     return found
 
 
-def measure_attractors(num_systems: int) -> list[Attractors]:
+def measure_attractors(num_systems: int, method: Method) -> list[Attractors]:
     """Examine the attractors of every family in its share of the systems."""
     results = []
     for family, (draw, share) in FAMILIES.items():
-        seen = Attractors(family)
+        seen = Attractors(family, method)
         for seed in range(round(share * num_systems)):
             generator = torch.Generator().manual_seed(seed)
             size = float(torch.rand((), generator=generator, dtype=torch.float64))
@@ -387,12 +394,13 @@ def table_of_laws(found: list[Law]) -> str:
 def table_of_attractors(found: list[Attractors]) -> str:
     """Markdown table of the attractors."""
     lines = [
-        "| family | systems | refused | flagged | largest error of state, gap | of flagged gaps | silently wrong |",
-        "|---|---|---|---|---|---|---|",
+        "| family | method | systems | refused | flagged | largest error of state, gap | of flagged gaps | "
+        "silently wrong |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {each.family} | {each.systems} | {each.refused} | {each.flagged} | {each.steady_state_error:.0e}, "
-        f"{each.gap_error:.0e} | {each.flagged_gap_error:.0e} | {each.silently_wrong} |"
+        f"| {each.family} | {each.method} | {each.systems} | {each.refused} | {each.flagged} | "
+        f"{each.steady_state_error:.0e}, {each.gap_error:.0e} | {each.flagged_gap_error:.0e} | {each.silently_wrong} |"
         for each in found
     ]
     return "\n".join(lines)
@@ -403,14 +411,16 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--systems", type=int, default=10_000)
-    parser.add_argument("--attractors", type=int, default=1000)
+    parser.add_argument("--attractors", type=int, default=1000, help="by the dense method; half by the other")
     parser.add_argument("--output", type=Path, help="write the results as JSON")
     options = parser.parse_args()
     torch.set_flush_denormal(True)
     torch.set_num_threads(1)  # small matrices
     started = time.perf_counter()
     found = measure_laws(options.systems)
-    attractors = measure_attractors(options.attractors)
+    # Krylov spaces are for larger systems, and slow for these.
+    attractors = measure_attractors(options.attractors, "dense")
+    attractors += measure_attractors(options.attractors // 2, "iterative")
     print(table_of_laws(list(found.values())), table_of_attractors(attractors), sep="\n\n")
     if options.output:
         record = {

@@ -33,7 +33,7 @@ def test_no_law_is_broken_on_a_few_random_systems(benchmark):
 
 @pytest.mark.slow
 def test_no_attractor_is_silently_wrong(benchmark):
-    results = {each.family: each for each in benchmark.measure_attractors(60)}
+    results = {each.family: each for each in benchmark.measure_attractors(60, "dense")}
     assert sum(each.systems for each in results.values()) == 60
     assert all(each.silently_wrong == 0 for each in results.values())
     # The hard families are hard: some of their systems must be refused or flagged.
@@ -41,6 +41,23 @@ def test_no_attractor_is_silently_wrong(benchmark):
     assert results["near an exceptional point of two modes"].flagged > 0
     assert results["near an exceptional point of three modes"].flagged > 0
     assert results["generic"].refused + results["generic"].flagged == 0
+
+
+@pytest.mark.slow
+def test_no_attractor_from_krylov_spaces_is_silently_wrong(benchmark):
+    seen = benchmark.Attractors("hard", "iterative")
+    for seed in range(5):
+        for draw in (
+            benchmark.nearly_divided,
+            benchmark.near_exceptional_qubit,
+            benchmark.near_exceptional_chain,
+        ):
+            size = (seed + 0.5) / 5
+            benchmark.examine_attractor(*draw(torch.Generator().manual_seed(seed), size), seen)
+    assert seen.systems == 15
+    assert seen.silently_wrong == 0
+    assert seen.refused > 0
+    assert seen.flagged > 0
 
 
 def test_systems_cover_what_they_should(benchmark):

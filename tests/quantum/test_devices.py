@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from qinn.quantum import (
+    DrivenLindbladian,
     ExactChannel,
     GumbelJumps,
     Heisenberg,
@@ -24,6 +25,8 @@ from qinn.quantum import (
     NoEvolution,
     PureEnsemble,
     QuantumJumps,
+    StructuredLindbladian,
+    StructuredOperator,
     Unitary,
     amplitude_phase,
     basis_ket,
@@ -239,6 +242,43 @@ def test_evolutions_stay_on_the_device_and_agree_with_the_cpu(name, kind, dim, d
         return [result.detach() for result in results]
 
     compare(compute, device, dtype, strict, dim=dim)
+
+
+MATRIX_FREE = [
+    ("structured", "unitary"),
+    ("structured", "jumps"),
+    ("structured", "latin hypercube"),
+    ("driven", "unitary"),
+    ("driven", "exact"),
+    ("driven", "jumps"),
+]
+
+
+@STRICT
+@PRECISIONS
+@pytest.mark.parametrize(("kind", "name"), MATRIX_FREE)
+def test_matrix_free_generators_stay_on_the_device_and_agree_with_the_cpu(kind, name, device, dtype, strict):
+    def compute(inputs: Inputs) -> list[Tensor]:
+        free = inputs.free.clone().requires_grad_()
+        if kind == "structured":
+            hamiltonian = StructuredOperator(
+                DIMS,
+                {0: hermitian_from(free[0, :2, :2]), 1: hermitian_from(free[0, :3, :3])},
+                products={(0, 1): (hermitian_from(free[:, :2, :2]), hermitian_from(free[:, :3, :3]))},
+            )
+            jump = StructuredOperator(DIMS, {2: torch.complex(free[0, 4:6, 4:6], free[1, 4:6, 4:6])})
+            dynamics = StructuredLindbladian(hamiltonian, (jump,))
+        else:
+            dynamics = DrivenLindbladian(
+                inputs.dynamics, hermitian_from(free), free.new_tensor([[[0.3, -1.0], [0.5, 0.2]]])
+            )
+        initial = PureEnsemble(inputs.kets[:, :1])
+        state = EVOLUTIONS[name].evolve(initial, dynamics, time=0.8, steps=3)
+        values = state.probabilities(inputs.vectors)
+        score_surrogate(values, state.log_likelihood).square().sum().backward()
+        return [result.detach() for result in (values, state.density(), free.grad)]
+
+    compare(compute, device, dtype, strict)
 
 
 def test_learnable_dynamics_start_with_the_same_values_on_any_device(device):

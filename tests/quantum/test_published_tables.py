@@ -37,7 +37,8 @@ def test_the_tables_of_laws_are_those_of_the_results_and_no_law_is_broken(theory
     assert benchmark.table_of_attractors(attractors) in theory
     assert {law.statement for law in laws} == {law.statement for law in benchmark.all_laws().values()}
     assert all(law.systems >= 10_000 and law.broken == 0 for law in laws)
-    assert sum(each.systems for each in attractors) >= 1000
+    for method, number in (("dense", 1000), ("iterative", 500)):
+        assert sum(each.systems for each in attractors if each.method == method) >= number
     assert all(each.silently_wrong == 0 for each in attractors)
 
 

@@ -14,16 +14,17 @@ from qinn.quantum.operators import Lindbladian
 from qinn.quantum.propagation import field_of_values, propagate_densities, propagate_observables
 
 _NUM_VECTORS = 60
-# Relative residuals that count as converged: of the steady state, and of the slowest mode, of whose rate the
-# error is the product of those of both its eigenvectors.
-_STEADY_RESIDUAL, _MODE_RESIDUAL = 1e-10, 1e-7
+# Relative residuals that count as converged. That of the slowest mode bounds the error of its rate: where another
+# mode is as near as the residual, a vector that mixes both passes for one.
+_STEADY_RESIDUAL, _MODE_RESIDUAL = 1e-10, 1e-10
 # How much longer a channel is tried next, at least, and how often.
 _LONGER, _TRIALS = 4.0, 7
 # A slowest mode weaker than this has no digits left.
 _FAINT = 1e-5
 _CHANNEL_TOLERANCE = 1e-13
-# A second eigenvalue this close to 1 leaves the steady state undetermined.
-_DEGENERATE = 1e-9
+# A rate this small, relative to that of the fastest mode, leaves the steady state undetermined; and a channel that
+# takes no more than this from the slowest mode determines it to its own error over this.
+_DEGENERATE, _LEAST_DECAY = 1e-6, 1e-4
 # exp(−gap · time) that is left of a perturbation when its effect on the steady state is differentiated.
 _FORGOTTEN = 30.0
 
@@ -57,7 +58,7 @@ def find_slow_modes(
     start = torch.randn(dim, dim, dtype=torch.float64, generator=generator).to(fixed.hamiltonian.device)
     mixed = torch.eye(dim).to(start) / dim
     field, _ = field_of_values(fixed)
-    time = 1.0 / max(-field.real_low, field.imaginary / dim, 1e-300)
+    time = shortest = 1.0 / max(-field.real_low, field.imaginary / dim, 1e-300)
     for _ in range(_TRIALS):
         # Traceless matrices stay traceless, so that the slowest mode other than the steady state leads.
         slowest = _pairs(
@@ -69,14 +70,14 @@ def find_slow_modes(
             clean=_without_trace,
         )
         size, residual = float(slowest.values[0].abs()), float(slowest.residuals[0])
-        if size > 1 - _DEGENERATE and residual < _DEGENERATE:
+        if 1 - size + residual < _DEGENERATE * time / shortest:
             raise ArgumentError(
                 "Argument `lindbladian` must have one steady state, but several states are steady, or so nearly "
                 "that round-off decides between them."
             )
         if size < _FAINT:
             break
-        if residual <= _MODE_RESIDUAL * size:
+        if residual <= _MODE_RESIDUAL * size and 1 - size >= _LEAST_DECAY:
             steady = _pairs(propagate_densities, fixed, time, mixed, residual=_STEADY_RESIDUAL * (1 - size))
             left = _pairs(
                 propagate_observables, fixed, time, start, residual=_MODE_RESIDUAL * size, count=3
@@ -106,8 +107,8 @@ def _modes(
     rate = -((left.vectors[0] * image).sum() / overlap).real
     if torch.is_grad_enabled() and rate.requires_grad:
         density = propagate_densities(lindbladian, density, _FORGOTTEN / float(rate.detach()), 1e-12)
-    open_part = 10 * torch.finfo(rate.dtype).eps + float(slowest.residuals[0] * left.residuals[0])
-    error = open_part / (float(overlap.abs()) * float(slowest.values[0].abs()) ** 2 * time)
+    residual = max(float(slowest.residuals[0]), float(left.residuals[0]), _CHANNEL_TOLERANCE)
+    error = residual / (float(overlap.abs()) * float(slowest.values[0].abs()) * time)
     return density, rate, torch.full_like(rate.detach(), error)
 
 
