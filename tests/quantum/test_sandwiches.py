@@ -124,3 +124,21 @@ def test_expecting_less_than_the_field_costs_less_and_bounds_the_same():
     assert hopeful.focal < careful.focal
     assert max(hopeful.error, careful.error) <= 1e-6
     assert hopeful.field == careful.field == field
+
+
+@pytest.mark.parametrize("strength", [1.0, 1e-2, 1e-3])
+def test_gradients_in_double_precision_are_as_exact_as_values_for_weak_dynamics_too(strength):
+    for seed in range(3):
+        module = LearnableLindbladian(
+            DIM, 2, hamiltonian_scale=3 * strength, jump_scale=strength, seed=seed, dtype=torch.float64
+        )
+        initial, weight = (hermitian_from(matrices(seed=shift + seed).real) for shift in (0, 50))
+        lindbladian, gradients = module(), []
+        channel = torch.linalg.matrix_exp(lindbladian.superoperator())
+        exact = (channel @ initial.flatten()).reshape(DIM, DIM)
+        for evolved in (propagate_densities(lindbladian, initial, 1.0), exact):
+            value = (evolved * weight.conj()).sum().real
+            found = torch.autograd.grad(value, list(module.parameters()), retain_graph=True)
+            gradients.append(torch.cat([gradient.flatten() for gradient in found]))
+        difference = torch.linalg.vector_norm(gradients[0] - gradients[1])
+        assert float(difference / torch.linalg.vector_norm(gradients[1])) < 1e-12

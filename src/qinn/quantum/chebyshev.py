@@ -82,7 +82,8 @@ class ExponentialPlan:
 _CROUZEIX = 1 + 2**0.5
 _MAX_DEGREE = 96
 _TAIL = 8
-_FINEST = 1e-15
+# The least error that can be asked of a series in double precision.
+FINEST_TOLERANCE = 1e-15
 _EDGE_POINTS = 24
 _REACHES = (30, 20, 14, 10, 7, 5, 3.5, 2.5, 1.8, 1.2)
 _FRACTIONS = (1.2, 1.0, 0.8, 0.6, 0.4)
@@ -123,9 +124,9 @@ def plan_exponential(
     """
     if not tolerance > 0:
         raise ArgumentError(f"Argument `tolerance` must be positive, but it is {tolerance}.")
-    if tolerance < _FINEST:
+    if tolerance < FINEST_TOLERANCE:
         raise ArgumentError(
-            f"Argument `tolerance` must be within reach of double precision, {_FINEST:.0e}, but it is "
+            f"Argument `tolerance` must be within reach of double precision, {FINEST_TOLERANCE:.0e}, but it is "
             f"{tolerance:.1g}; choose a larger one."
         )
     bounds = (field.real_low, field.real_high, field.imaginary)

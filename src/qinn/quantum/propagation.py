@@ -9,6 +9,7 @@ from torch import Tensor
 
 from qinn.errors import ArgumentError
 from qinn.quantum.chebyshev import (
+    FINEST_TOLERANCE,
     FieldOfValues,
     default_tolerance,
     exponential_action,
@@ -25,6 +26,8 @@ from qinn.quantum.sandwiches import evolve_coordinates
 
 # Up to here the D² × D² matrix of the generator is cheaper than a series of applications.
 _LARGEST_SUPEROPERATOR_DIM = 8
+# A smaller tolerance asks for all that double precision can give, in gradients too.
+_DOUBLE_TOLERANCE = 1e-9
 
 
 def field_of_values(lindbladian: Lindbladian) -> tuple[FieldOfValues, FieldOfValues]:
@@ -88,6 +91,9 @@ def _propagate(
         evolved = torch.view_as_complex(moved).reshape(matrices.shape)
         return from_real_coordinates(evolved).to(matrices.dtype)
     field, expected = field_of_values(lindbladian)
+    if tolerance < _DOUBLE_TOLERANCE:
+        # Two digits more than the value needs: its derivative with respect to weak operators loses them.
+        tolerance = max(0.01 * tolerance, FINEST_TOLERANCE)
     plan = plan_exponential(field.scaled(time), tolerance, expected.scaled(time))
     operators = torch.cat([lindbladian.no_jump_generator[None], lindbladian.jump_operators])
     coordinates = real_coordinates(matrices.reshape(-1, dim, dim))
