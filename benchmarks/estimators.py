@@ -15,9 +15,6 @@ Gumbel option also carries the step error of its grid.
 """
 
 import argparse
-import json
-import platform
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -25,6 +22,7 @@ from itertools import product as cartesian
 from pathlib import Path
 
 import torch
+from record import write_record
 from torch import Tensor
 
 from qinn.quantum import (
@@ -263,20 +261,9 @@ def main() -> None:
     print(table(results))
     print(f"reference: quadrature differs from the exact channel by {error:.1e} (linear loss)")
     if options.output:
-        record = {
-            "command": "python benchmarks/estimators.py " + " ".join(sys.argv[1:]),
-            "machine": {
-                "processor": platform.machine(),
-                "system": platform.system(),
-                "threads": torch.get_num_threads(),
-            },
-            "versions": {"python": platform.python_version(), "torch": torch.__version__},
-            "seconds": round(time.perf_counter() - started, 1),
-            "reference_error": error,
-            "results": [asdict(each) for each in results],
-        }
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(record, indent=1) + "\n")
+        write_record(
+            options.output, started, reference_error=error, results=[asdict(each) for each in results]
+        )
 
 
 if __name__ == "__main__":

@@ -13,8 +13,6 @@ be refused.
 """
 
 import argparse
-import json
-import platform
 import sys
 import time
 from dataclasses import asdict, dataclass, field
@@ -24,6 +22,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from record import write_record
 from torch import Tensor
 
 from qinn.errors import ArgumentError
@@ -423,20 +422,12 @@ def main() -> None:
     attractors += measure_attractors(options.attractors // 2, "iterative")
     print(table_of_laws(list(found.values())), table_of_attractors(attractors), sep="\n\n")
     if options.output:
-        record = {
-            "command": "python benchmarks/laws.py " + " ".join(sys.argv[1:]),
-            "machine": {
-                "processor": platform.machine(),
-                "system": platform.system(),
-                "threads": torch.get_num_threads(),
-            },
-            "versions": {"python": platform.python_version(), "torch": torch.__version__},
-            "seconds": round(time.perf_counter() - started, 1),
-            "laws": [asdict(law) for law in found.values()],
-            "attractors": [asdict(each) for each in attractors],
-        }
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        write_record(
+            options.output,
+            started,
+            laws=[asdict(law) for law in found.values()],
+            attractors=[asdict(each) for each in attractors],
+        )
     broken = sum(law.broken for law in found.values()) + sum(each.silently_wrong for each in attractors)
     if broken:
         sys.exit(f"{broken} violations beyond the tolerance")

@@ -10,9 +10,6 @@ moves a jump across the end or to another operator, the trajectory is another on
 """
 
 import argparse
-import json
-import platform
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -20,6 +17,7 @@ from math import prod
 from pathlib import Path
 
 import torch
+from record import write_record
 from torch import Tensor
 
 from qinn.quantum import (
@@ -330,21 +328,13 @@ def main() -> None:
     print(table(results))
     print(f"\ntrajectories with another record: {differing:.1e} of all")
     if options.output:
-        record = {
-            "command": "python benchmarks/precision.py " + " ".join(sys.argv[1:]),
-            "machine": {
-                "processor": platform.machine(),
-                "system": platform.system(),
-                "threads": torch.get_num_threads(),
-            },
-            "versions": {"python": platform.python_version(), "torch": torch.__version__},
-            "seconds": round(time.perf_counter() - started, 1),
-            "systems": options.systems,
-            "differing_records": differing,
-            "results": [asdict(each) for each in results],
-        }
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(record, indent=1) + "\n")
+        write_record(
+            options.output,
+            started,
+            systems=options.systems,
+            differing_records=differing,
+            results=[asdict(each) for each in results],
+        )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ exponent is that of CPU time in D, between the smallest and the largest of the t
 
 import argparse
 import json
-import platform
 import resource
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
+from record import write_record
 
 from qinn.quantum import (
     Evolution,
@@ -186,6 +186,7 @@ def main() -> None:
     if options.case is not None:
         print(json.dumps(asdict(measure(CASES[options.case]))))
         return
+    torch.set_num_threads(1)  # as in each case's own process
     started = time.perf_counter()
     results = []
     for index in range(len(CASES)):
@@ -194,27 +195,19 @@ def main() -> None:
     slope = exponent(results)
     print(f"scaling exponent of trajectories, forward + backward, D = 512 to 65,536: {slope:.2f}")
     if options.output:
-        record = {
-            "command": "python benchmarks/structured.py " + " ".join(sys.argv[1:]),
-            "machine": {
-                "processor": platform.machine(),
-                "system": platform.system(),
-                "threads": 1,
-            },
-            "versions": {"python": platform.python_version(), "torch": torch.__version__},
-            "seconds": round(time.perf_counter() - started, 1),
-            "settings": {
+        write_record(
+            options.output,
+            started,
+            settings={
                 "kets": NUM_KETS,
                 "jump_operators": NUM_JUMPS,
                 "rank": 1,
                 "time": TIME,
                 "dtype": "complex64",
             },
-            "scaling_exponent": round(slope, 3),
-            "results": [asdict(each) for each in results],
-        }
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(record, indent=1) + "\n")
+            scaling_exponent=round(slope, 3),
+            results=[asdict(each) for each in results],
+        )
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ def pytest_configure(config: pytest.Config) -> None:
     device = config.getoption("--device")
     try:
         torch.zeros(1, device=device).cpu()
+    # What torch raises for a name it does not know, a backend it was built without, and a device without data.
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0].split(". ")[0].rstrip(".")
         raise pytest.UsageError(
