@@ -188,8 +188,7 @@ def _sweeps(sweeps: Iterable[dict[str, Any]]) -> str:
     lines = [
         "## How qinn's time grows\n",
         f"Forward + backward in ms, one size at a time; the others are held at {held}.",
-        "B is also the number of trajectories. The exact evolutions ignore the steps; those of trajectories only set",
-        "the coarsest grid of a search.\n",
+        "B is also the number of trajectories. All of these evolutions ignore the steps.\n",
     ]
     for sweep in sweeps:
         points = sweep["points"]

@@ -1,14 +1,10 @@
 """The flow between jumps and the jumps themselves, as trajectories need them, whatever holds the operators."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor
-
-from qinn.quantum.evolution.waiting_times import NoJumpFlow, find_waiting_times, no_jump_flow
-from qinn.quantum.kets import squared_norm
-from qinn.quantum.operators import Lindbladian
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +27,16 @@ class Arrival:
 class Flow(ABC):
     """Moves kets (rows) from jump to jump."""
 
+    @property
+    @abstractmethod
+    def num_jumps(self) -> int:
+        """Number K of jump operators."""
+
+    @property
+    @abstractmethod
+    def jump_size(self) -> float:
+        """Bound of ‖L_kψ‖ for unit ψ, to tell jumps from round-off."""
+
     @abstractmethod
     def to_next_jump(self, kets: Tensor, rows: Tensor, remaining: Tensor, thresholds: Tensor) -> Arrival:
         """Flow until the squared norm of each row falls to its threshold, or its time is up.
@@ -46,65 +52,14 @@ class Flow(ABC):
         """
 
     @abstractmethod
-    def jump_weights(self, kets: Tensor) -> Tensor:
-        """Return ‖L_kψ‖² of every row and jump operator, float64 (row, K), without gradient."""
+    def jump(self, kets: Tensor, choose: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        """Apply to each row the jump operator that is chosen for it.
 
-    @abstractmethod
-    def jump(self, kets: Tensor, channel: int) -> Tensor:
-        """Return L_kψ of every row."""
+        Args:
+            kets: Rows (row, D).
+            choose: Takes ‖L_kψ‖² of every row and operator, float64 (row, K), without gradient; returns the
+                channel k of each row, or −1 for a row that stays as it is.
 
-    @property
-    @abstractmethod
-    def jump_size(self) -> float:
-        """Bound of ‖L_kψ‖ for unit ψ, to tell jumps from round-off."""
-
-
-@dataclass(frozen=True, eq=False)
-class DenseFlow(Flow):
-    """The flow of a dense Lindbladian, by powers of its exponential.
-
-    Attributes:
-        powers: The flow, differentiable.
-        jump_rows: L_k^T.
-    """
-
-    powers: NoJumpFlow
-    jump_rows: Tensor
-    _fixed: NoJumpFlow = field(init=False)
-    _each: tuple[Tensor, ...] = field(init=False)
-    _stacked: Tensor = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_fixed", self.powers.detach())
-        object.__setattr__(self, "_each", self.jump_rows.unbind())
-        dim = self.jump_rows.shape[-1]
-        object.__setattr__(self, "_stacked", self.jump_rows.detach().permute(1, 0, 2).reshape(dim, -1))
-
-    @classmethod
-    def of(cls, lindbladian: Lindbladian, time: float, steps: int) -> "DenseFlow":
-        """Prepare the powers for a duration, with cells of at most time/steps."""
-        return cls(no_jump_flow(lindbladian, time, steps), lindbladian.jump_operators.mT)
-
-    def to_next_jump(self, kets: Tensor, rows: Tensor, remaining: Tensor, thresholds: Tensor) -> Arrival:
-        """Binary search over the powers; only the accepted products are repeated with gradients."""
-        found = find_waiting_times(self._fixed, kets.detach(), remaining, thresholds)
-        generator = self.powers.generator
-        differentiable = torch.is_grad_enabled() and (kets.requires_grad or generator.requires_grad)
-        moved = self.powers.advance(kets, found.accepted, found.rest) if differentiable else found.kets
-        return Arrival(moved, squared_norm(found.kets), found.elapsed, found.jumps)
-
-    @torch.no_grad()
-    def jump_weights(self, kets: Tensor) -> Tensor:
-        """One product with all operators side by side."""
-        num_jumps, dim, _ = self.jump_rows.shape
-        candidates = (kets.detach() @ self._stacked).reshape(len(kets), num_jumps, dim)
-        return squared_norm(candidates).double()
-
-    def jump(self, kets: Tensor, channel: int) -> Tensor:
-        """One product."""
-        return kets @ self._each[channel]
-
-    @property
-    def jump_size(self) -> float:
-        """Frobenius norm of all operators."""
-        return float(torch.linalg.vector_norm(self._stacked))
+        Returns:
+            L_kψ of every row, unnormalised, and the channels.
+        """

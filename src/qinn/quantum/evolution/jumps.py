@@ -8,7 +8,8 @@ from torch import Tensor
 
 from qinn.errors import ArgumentError
 from qinn.quantum.checks import check_ket
-from qinn.quantum.evolution.flows import DenseFlow, Flow
+from qinn.quantum.evolution.dense import DenseFlow
+from qinn.quantum.evolution.flows import Flow
 from qinn.quantum.evolution.interface import Evolution
 from qinn.quantum.evolution.matrix_free import MatrixFreeFlow
 from qinn.quantum.generators import Generator, MatrixFreeGenerator, check_kind
@@ -29,9 +30,9 @@ class QuantumJumps(Evolution):
 
     Between jumps Ψ flows with exp(Jt), J = −iH − ½ Σ L_k†L_k; its squared norm is the probability of no jump
     so far. A jump falls when that reaches a uniform random number; channel k is taken with probability ∝
-    ‖L_kΨ‖². Jump times are found in continuous time (binary search over powers of the flow, then a
-    polynomial inside the last cell), so there is no step bias; ``steps`` only sets the coarsest grid of that
-    search. Local operators keep product states products, in every trajectory.
+    ‖L_kΨ‖². Jump times are found in continuous time (halving by powers of the flow, then the root of a
+    polynomial that is exact to round-off), so there is no step bias, and ``steps`` is ignored. Local operators
+    keep product states products, in every trajectory.
 
     Structured and driven generators, which have no powers, march instead: Taylor steps as long as each ket
     allows, whose squared norm is a polynomial in time with the same root. Memory is that of the kets at the start
@@ -114,10 +115,10 @@ class QuantumJumps(Evolution):
         if isinstance(lindbladian, MatrixFreeGenerator):
             flow = MatrixFreeFlow.of(lindbladian, time, batch, len(rows))
         else:
-            flow = DenseFlow.of(check_kind(lindbladian, (Lindbladian,), "`QuantumJumps`"), time, steps)
+            flow = DenseFlow.of(check_kind(lindbladian, (Lindbladian,), "`QuantumJumps`"), time)
         run = _sample(rows, flow, time, uniforms)
         norms = squared_norm(run.kets)
-        kets = run.kets / norms.sqrt()[:, None]
+        kets = run.kets * norms.rsqrt()[:, None]
         # The kets were divided by detached norms all along: the value is 0, the gradient is that of log p.
         score = norms.log()
         score = score - score.detach()
@@ -224,7 +225,7 @@ def _unmoved(initial: PureEnsemble, record: bool) -> PureEnsemble:
 
 @dataclass(frozen=True)
 class _Run:
-    """Final rows, of norm one but differentiable as unnormalised ones, and each round's jumps."""
+    """Final rows, of norm one but differentiable as unnormalised ones, and each round's rows, channels, times."""
 
     kets: Tensor
     rounds: list[tuple[Tensor, Tensor, Tensor]]
@@ -234,7 +235,9 @@ class _Run:
         counts = torch.zeros(num_rows, dtype=torch.int64, device=device)
         placed = []
         for rows, channels, times in self.rounds:
-            placed.append((rows, counts[rows], channels, times))
+            real = channels >= 0
+            rows = rows[real]
+            placed.append((rows, counts[rows], channels[real], times[real]))
             counts[rows] += 1
         width = int(counts.max()) if num_rows else 0
         all_channels = torch.full((num_rows, width), -1, dtype=torch.int64, device=device)
@@ -251,6 +254,7 @@ def _sample(kets: Tensor, flow: Flow, time: float, uniforms: UniformSource) -> _
     running = torch.arange(len(kets), device=kets.device)
     remaining = torch.full((len(kets),), time, dtype=torch.float64, device=kets.device)
     finished_kets, finished_rows, rounds = [], [], []
+    round_off = 30 * torch.finfo(kets.dtype).eps * flow.jump_size
     while len(running) > 0:
         if len(rounds) > _MAX_JUMPS:
             raise ArgumentError(
@@ -260,36 +264,33 @@ def _sample(kets: Tensor, flow: Flow, time: float, uniforms: UniformSource) -> _
             )
         numbers = uniforms.draw(running, 2)
         found = flow.to_next_jump(kets, running, remaining, numbers[:, 0])
-        kets = found.kets / found.squared_norms.sqrt()[:, None]
+        kets = found.kets * found.squared_norms.rsqrt()[:, None]
         ended, jumped = (~found.jumps).nonzero()[:, 0], found.jumps.nonzero()[:, 0]
         finished_kets.append(kets.index_select(0, ended))
         finished_rows.append(running[ended])
         if len(jumped) == 0:
             break
         running, remaining = running[jumped], (remaining - found.elapsed)[jumped].clamp(min=0)
-        kets, channels = _jump(kets.index_select(0, jumped), flow, numbers[jumped, 1])
-        real = channels >= 0
-        rounds.append((running[real], channels[real], (time - remaining)[real]))
+        kets, channels = _jump(kets.index_select(0, jumped), flow, numbers[jumped, 1], round_off)
+        rounds.append((running, channels, time - remaining))
     order = torch.cat(finished_rows).argsort()
     return _Run(torch.cat(finished_kets).index_select(0, order), rounds)
 
 
-def _jump(kets: Tensor, flow: Flow, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+def _jump(kets: Tensor, flow: Flow, uniforms: Tensor, round_off: float) -> tuple[Tensor, Tensor]:
     """Choose a channel for each row by ‖L_kψ‖² and apply it; the result is divided by its detached norm.
 
-    Where every ‖L_kψ‖ is round-off, so is the loss of norm that called for a jump: then the row stays as it
+    Where every ‖L_kψ‖ is below round-off, so is the loss of norm that called for a jump: then the row stays as it
     is (channel −1).
     """
-    cumulative = flow.jump_weights(kets).cumsum(-1)
-    num_jumps = cumulative.shape[-1]
-    if num_jumps == 0:
+    if flow.num_jumps == 0:
         return kets, torch.full((len(kets),), -1, dtype=torch.int64, device=kets.device)
-    total = cumulative[:, -1:]
-    channels = (cumulative < uniforms[:, None] * total).sum(-1).clamp(max=num_jumps - 1)
-    round_off = 30 * torch.finfo(kets.dtype).eps * flow.jump_size
-    channels = torch.where(total[:, 0] > round_off**2, channels, -1)
-    unchanged, *groups = [(channels == channel).nonzero()[:, 0] for channel in range(-1, num_jumps)]
-    parts = [flow.jump(kets.index_select(0, rows), channel) for channel, rows in enumerate(groups)]
-    order = torch.cat([unchanged, *groups]).argsort()
-    jumped = torch.cat([kets.index_select(0, unchanged), *parts]).index_select(0, order)
-    return jumped / squared_norm(jumped.detach()).sqrt()[:, None], channels
+
+    def choose(weights: Tensor) -> Tensor:
+        cumulative = weights.cumsum(-1)
+        total = cumulative[:, -1:]
+        channels = (cumulative < uniforms[:, None] * total).sum(-1).clamp(max=flow.num_jumps - 1)
+        return torch.where(total[:, 0] > round_off**2, channels, -1)
+
+    jumped, channels = flow.jump(kets, choose)
+    return jumped * squared_norm(jumped.detach()).rsqrt()[:, None], channels

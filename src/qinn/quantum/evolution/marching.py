@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from qinn.errors import ArgumentError
-from qinn.quantum.evolution.waiting_times import find_root, norm_series
+from qinn.quantum.evolution.roots import find_root
 from qinn.quantum.generators import Action
 from qinn.quantum.kets import squared_norm
 
@@ -20,8 +20,8 @@ _MAX_GROWTH = 16.0
 _CHUNK = 2**18
 # Bounds of ‖J‖·time, beyond which steps are too many, and of ‖J‖, beyond which squares overflow.
 _MAX_DISTANCE, _MAX_NORM = 2.0**20, 1e15
-# A step is long: its polynomial is no line, and the root takes more iterations than in a fine cell.
-_ROOT = {"iterations": 60, "error": 1e-14}
+# Error of a waiting time, relative to its step.
+_ROOT_ERROR = 1e-14
 
 
 def check_bound(bound: float, time: float) -> None:
@@ -183,7 +183,7 @@ def march(
     Returns:
         The rows there.
 
-    Source: own; the norm as a polynomial as in `find_waiting_times`.
+    Source: own; the norm as a polynomial as in `DenseFlow.to_next_jump`.
     """
     arrived, elapsed = torch.empty_like(kets), torch.zeros_like(remaining)
     stopped, steps = torch.zeros_like(remaining, dtype=torch.bool), []
@@ -211,9 +211,7 @@ def march(
                 if bool(crossed.any()):
                     chosen = crossed.nonzero()[:, 0]
                     terms = torch.stack(list(series.terms(lengths[chosen], chosen)), 1)
-                    polynomial = norm_series(terms, 2 * series.degree)
-                    one = torch.ones_like(lengths[chosen])
-                    lengths[chosen] *= find_root(polynomial, thresholds[rows[chosen]], one, **_ROOT)
+                    lengths[chosen] *= _crossing(terms, thresholds[rows[chosen]])
                     moved[chosen] = series.at(lengths[chosen], chosen)
             if keep_steps:
                 steps.append(Step(rows, current, lengths, pieces, series.degree))
@@ -225,6 +223,24 @@ def march(
             pieces = (pieces + whole.long())[~ended]
             rows, current = rows[~ended], moved[~ended]
     return March(arrived, elapsed, stopped, steps)
+
+
+def _crossing(terms: Tensor, thresholds: Tensor) -> Tensor:
+    """Return the x in [0, 1] at which ‖Σ_a v_a x^a‖² falls to its threshold; the v_a are (row, a, D)."""
+    parts = torch.view_as_real(terms).flatten(-2).double()
+    gram = parts @ parts.mT
+    highest = gram.shape[-1] - 1
+    orders = torch.arange(2 * highest + 1, dtype=gram.dtype, device=gram.device)
+    series = torch.stack(
+        [gram.flip(-1).diagonal(highest - order, -2, -1).sum(-1) for order in range(len(orders))], -1
+    )
+
+    def evaluate(places: Tensor) -> tuple[Tensor, Tensor]:
+        powers = places[:, None] ** orders
+        return (series * powers).sum(-1), (series[:, 1:] * orders[1:] * powers[:, :-1]).sum(-1)
+
+    zero, one = torch.zeros_like(thresholds), torch.ones_like(thresholds)
+    return find_root(evaluate, thresholds, zero, one, zero, error=_ROOT_ERROR)
 
 
 def controls_at(controls: Tensor | None, rows: Tensor, pieces: Tensor) -> Tensor | None:

@@ -1,5 +1,6 @@
 """Trajectories and unitary evolution of generators that are known only by what they do to kets."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -50,19 +51,30 @@ class MatrixFreeFlow(Flow):
         there = march_differentiably(self.generator, kets, controls, self.time, remaining, thresholds)
         return Arrival(there.kets, squared_norm(there.kets.detach()), there.elapsed, there.stopped)
 
+    def jump(self, kets: Tensor, choose: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        """Apply every operator for its weight, chunk by chunk, then to each row its own."""
+        channels = choose(self._weights(kets.detach()))
+        stays, *groups = [(channels == channel).nonzero()[:, 0] for channel in range(-1, self.num_jumps)]
+        parts = [
+            apply_action(jump, kets.index_select(0, rows))
+            for jump, rows in zip(self.jumps, groups, strict=True)
+        ]
+        order = torch.cat([stays, *groups]).argsort()
+        return torch.cat([kets.index_select(0, stays), *parts]).index_select(0, order), channels
+
     @torch.no_grad()
-    def jump_weights(self, kets: Tensor) -> Tensor:
-        """Apply every operator, chunk by chunk."""
-        weights = kets.new_zeros(len(kets), len(self.jumps), dtype=torch.float64)
+    def _weights(self, kets: Tensor) -> Tensor:
+        weights = kets.new_zeros(len(kets), self.num_jumps, dtype=torch.float64)
         for chunk in chunks_of(*kets.shape):
-            part = kets[chunk].detach().contiguous()
+            part = kets[chunk].contiguous()
             for channel, jump in enumerate(self.jumps):
                 weights[chunk, channel] = squared_norm(jump.function(jump.tensors, part, None)).double()
         return weights
 
-    def jump(self, kets: Tensor, channel: int) -> Tensor:
-        """Apply one operator."""
-        return apply_action(self.jumps[channel], kets)
+    @property
+    def num_jumps(self) -> int:
+        """Number K of jump operators."""
+        return len(self.jumps)
 
     @property
     def jump_size(self) -> float:
