@@ -13,6 +13,7 @@ from qinn.quantum import (
     Hybrid,
     NoEvolution,
     QuantumJumps,
+    SteppedJumps,
     Unitary,
 )
 
@@ -62,6 +63,8 @@ EVOLUTIONS: dict[str, Evolution] = {
     "jumps, pathwise": QuantumJumps(2, gradient="pathwise"),
     "hybrid": Hybrid(3),
     "hybrid, seeded": Hybrid(3, 0.25, seed=1),
+    "stepped": SteppedJumps(3),
+    "stepped, first order, seeded": SteppedJumps(3, order=1, seed=1),
     "gumbel": GumbelJumps(3),
     "gumbel, seeded": GumbelJumps(3, seed=1),
 }

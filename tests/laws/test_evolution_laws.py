@@ -17,6 +17,7 @@ from qinn.quantum import (
     NoEvolution,
     PureEnsemble,
     QuantumJumps,
+    SteppedJumps,
     Unitary,
     check_channel,
     check_density,
@@ -173,7 +174,7 @@ def test_local_dynamics_keep_products_in_every_single_trajectory(dims, seed):
     source = generator(seed)
     start = product([random_kets(3, 1, dim, generator=source, dtype=DTYPE) for dim in dims])
     jumps = QuantumJumps(8, seed=seed, record=True)
-    for evolution in (jumps, GumbelJumps(8, seed=seed)):
+    for evolution in (jumps, SteppedJumps(8, seed=seed), GumbelJumps(8, seed=seed)):
         state = evolution.evolve(PureEnsemble(start), dynamics, time=2.0, steps=5)
         assert float(laws.entangled_part(state.kets, dims).max()) < 1e-12
 
@@ -208,6 +209,7 @@ def test_permuting_factors_permutes_the_evolution(seed, order):
         Heisenberg(),
         Unitary(),
         QuantumJumps(4, seed=1),
+        SteppedJumps(4, seed=1),
         GumbelJumps(4, seed=1),
     ):
         before = evolution.evolve(initial, dynamics, time=1.2, steps=3)
@@ -221,7 +223,7 @@ def test_permuting_factors_permutes_the_evolution(seed, order):
 @given(dim=DIM, num_jumps=NUM_JUMPS, seed=SEEDS, time=TIME)
 def test_trajectories_have_unit_norm_at_any_time(dim, num_jumps, seed, time):
     dynamics, initial = random_dynamics(dim, num_jumps, seed), pure(dim, seed, 2)
-    for evolution in (QuantumJumps(6, seed=seed), GumbelJumps(6, seed=seed)):
+    for evolution in (QuantumJumps(6, seed=seed), SteppedJumps(6, seed=seed), GumbelJumps(6, seed=seed)):
         kets = evolution.evolve(initial, dynamics, time=time, steps=3).kets
         assert kets.shape == (2, 6, dim)
         assert float(laws.norm_deviation(kets).max()) < 1e-12
@@ -233,6 +235,7 @@ EVOLUTIONS = [
     ExactChannel(),
     Heisenberg(),
     QuantumJumps(4, seed=5),
+    SteppedJumps(4, seed=5),
     GumbelJumps(4, seed=5),
 ]
 

@@ -25,6 +25,7 @@ from qinn.quantum import (
     NoEvolution,
     PureEnsemble,
     QuantumJumps,
+    SteppedJumps,
     StructuredLindbladian,
     StructuredOperator,
     Unitary,
@@ -80,6 +81,7 @@ EVOLUTIONS = {
     "jumps": QuantumJumps(4, seed=5, record=True),
     "latin hypercube": QuantumJumps(4, seed=5, uniforms="latin_hypercube"),
     "hybrid": Hybrid(4, seed=5),
+    "stepped": SteppedJumps(4, seed=5),
     "gumbel": GumbelJumps(4, seed=5),
 }
 

@@ -16,6 +16,7 @@ from qinn.quantum import (
     NoEvolution,
     PureEnsemble,
     QuantumJumps,
+    SteppedJumps,
     Unitary,
     maximally_mixed,
     pauli,
@@ -26,7 +27,15 @@ from qinn.quantum import (
 from qinn.quantum.evolution import jumps as jumps_module
 from qinn.quantum.propagation import field_of_values
 
-ALL = [NoEvolution(), Unitary(), ExactChannel(), Heisenberg(), QuantumJumps(3), GumbelJumps(3)]
+ALL = [
+    NoEvolution(),
+    Unitary(),
+    ExactChannel(),
+    Heisenberg(),
+    QuantumJumps(3),
+    SteppedJumps(3),
+    GumbelJumps(3),
+]
 TAKING_MIXED = ALL[:4]
 
 
@@ -95,7 +104,9 @@ def test_impossible_options_are_refused(build, words):
         build()
 
 
-@pytest.mark.parametrize("evolution", [QuantumJumps(3), GumbelJumps(3)], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize(
+    "evolution", [QuantumJumps(3), SteppedJumps(3), GumbelJumps(3)], ids=lambda e: type(e).__name__
+)
 def test_trajectories_of_a_mixed_state_or_a_wrong_ensemble_are_refused_with_advice(evolution):
     with pytest.raises(ArgumentError, match=r"use `ExactChannel` or `Heisenberg`"):
         evolution.evolve(MixedState(maximally_mixed(4)), dynamics(), time=1.0, steps=2)
@@ -127,7 +138,7 @@ def test_mixed_states_are_taken_and_keep_their_batch(evolution):
     assert (state.dim, state.num_trajectories, state.dtype) == (4, 1, torch.complex64)
 
 
-@pytest.mark.parametrize("kind", [QuantumJumps, GumbelJumps])
+@pytest.mark.parametrize("kind", [QuantumJumps, SteppedJumps, GumbelJumps])
 def test_seeded_trajectories_repeat_and_do_not_depend_on_the_batch(kind):
     evolution, initial = kind(5, seed=11), pure(6)
     first = evolution.evolve(initial, dynamics(), time=2.0, steps=4).kets
@@ -140,7 +151,7 @@ def test_seeded_trajectories_repeat_and_do_not_depend_on_the_batch(kind):
     assert not torch.allclose(first, other, atol=1e-3)
 
 
-@pytest.mark.parametrize("kind", [QuantumJumps, GumbelJumps])
+@pytest.mark.parametrize("kind", [QuantumJumps, SteppedJumps, GumbelJumps])
 def test_unseeded_trajectories_follow_the_global_generator_and_are_independent(kind):
     evolution = kind(4)
     same = PureEnsemble(pure().kets.expand(3, 1, 4))

@@ -42,6 +42,7 @@ from qinn.quantum.evolution import (
     Hybrid,
     NoEvolution,
     QuantumJumps,
+    SteppedJumps,
     Unitary,
 )
 from qinn.quantum.factors import permute_ket, permute_operator
@@ -94,6 +95,7 @@ __all__ = [
     "PureEnsemble",
     "QuantumJumps",
     "State",
+    "SteppedJumps",
     "StructuredLindbladian",
     "StructuredOperator",
     "Unitary",

@@ -5,6 +5,7 @@ from qinn.quantum.evolution.gumbel import GumbelJumps
 from qinn.quantum.evolution.hybrid import Hybrid
 from qinn.quantum.evolution.interface import Evolution
 from qinn.quantum.evolution.jumps import QuantumJumps
+from qinn.quantum.evolution.stepped import SteppedJumps
 
 __all__ = [
     "Evolution",
@@ -14,5 +15,6 @@ __all__ = [
     "Hybrid",
     "NoEvolution",
     "QuantumJumps",
+    "SteppedJumps",
     "Unitary",
 ]
