@@ -18,6 +18,7 @@ from qinn.quantum import (
     QuantumJumps,
     SteppedJumps,
     Unitary,
+    amplitude_phase,
     maximally_mixed,
     pauli,
     purity,
@@ -374,3 +375,28 @@ def test_the_bound_of_the_field_of_values_does_not_depend_on_the_gauge():
     bounds = [field_of_values(each)[0] for each in (plain, Lindbladian(moved, L + shift * torch.eye(5)))]
     for name in ("real_low", "real_high", "imaginary"):
         assert abs(getattr(bounds[0], name) - getattr(bounds[1], name)) < 1e-9
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
+@pytest.mark.parametrize("evolution", [Heisenberg(), QuantumJumps(4, seed=0)], ids=lambda e: type(e).__name__)
+def test_compiled_models_run_evolutions_that_are_kept_out(evolution):
+    """What docs/sharp-bits.md advises: same values and gradients, whatever surrounds the evolution is compiled."""
+    evolve = torch.compiler.disable(evolution.evolve)
+    vectors = random_kets(3, 4, generator=generator(0))
+    weights = torch.randn(8, 8, generator=generator(1), requires_grad=True)
+
+    def model(inputs):
+        hidden = inputs @ weights
+        kets = amplitude_phase(hidden[:, :4], hidden[:, 4:])
+        state = evolve(PureEnsemble(kets[:, None]), dynamics(4), time=1.0, steps=1)
+        return state.probabilities(vectors).square().sum()
+
+    inputs = torch.randn(5, 8, generator=generator(2))
+    results = []
+    for run in (model, torch.compile(model, backend="eager")):
+        value = run(inputs)
+        results.append((value.detach(), torch.autograd.grad(value, weights)[0]))
+    (value, gradient), (compiled_value, compiled_gradient) = results
+    assert torch.allclose(value, compiled_value)
+    assert torch.allclose(gradient, compiled_gradient, atol=1e-5)
