@@ -11,6 +11,8 @@ from qinn.quantum.chebyshev import ExponentialPlan, chebyshev_series, plan_expon
 
 # Matrices lie as (row, part, column): one product multiplies all parts from the left, another from the right.
 _PART_AXES = (0, 2)
+# From here on, copying the factors of the last products side by side costs more than several products.
+_LEAST_DIM_APART = 24
 
 
 def evolve_coordinates(
@@ -66,21 +68,26 @@ class _Generator:
         differences = torch.cat([-imaginary, real], -1)
         # Rows of the flow, and of the sum and the difference of every jump.
         self._left = torch.cat([sums[0], torch.stack([sums[1:], differences[1:]], 1).flatten(0, 2)])
-        self._right = torch.stack([real.mT, -imaginary.mT], 1).flatten(0, 2)
+        right = torch.stack([real.mT, -imaginary.mT], 1).flatten(0, 1)
+        self._together = real.shape[-1] < _LEAST_DIM_APART
+        self._right = [right.flatten(0, 1)] if self._together else list(right)
 
     def __call__(self, coordinates: Float[Tensor, "dim part dim"]) -> Float[Tensor, "dim part dim"]:
         return self.image(coordinates)[0]
 
     def image(
         self, coordinates: Float[Tensor, "dim part dim"]
-    ) -> tuple[Float[Tensor, "dim part dim"], Float[Tensor, "row column"]]:
-        """Return the image of A and, side by side, the left factors of its last products: A, Aᵀ, Re ± Im O_k X."""
+    ) -> tuple[Float[Tensor, "dim part dim"], list[Float[Tensor, "row _"]]]:
+        """Return the image of A, and the left factors A, Aᵀ, Re ± Im O_k X of its last products."""
         dim, parts, _ = coordinates.shape
-        transposed = coordinates.permute(2, 1, 0)
-        stack = torch.cat([coordinates, transposed]).view(2 * dim, parts * dim)
-        flow, *slices = (self._left @ stack).view(-1, dim, parts, dim)
-        factors = torch.cat([coordinates, transposed, *slices], -1).view(dim * parts, -1)
-        image = torch.addmm(flow.reshape(dim * parts, dim), factors, self._right)
+        stack = torch.cat([coordinates, coordinates.permute(2, 1, 0)])
+        flow, *slices = (self._left @ stack.view(2 * dim, parts * dim)).view(-1, dim * parts, dim)
+        factors = [*stack.view(2, dim * parts, dim), *slices]
+        if self._together:
+            factors = [torch.cat(factors, -1)]
+        image = torch.addmm(flow, factors[0], self._right[0])
+        for factor, right in zip(factors[1:], self._right[1:], strict=True):
+            image.addmm_(factor, right)
         return image.view(dim, parts, dim), factors
 
 
@@ -148,7 +155,7 @@ def _adjoint_series(
         if wanted[0]:
             polynomial = polynomials[degree]
             sides = torch.cat([polynomial, polynomial.permute(2, 1, 0)], -1)
-            products.addmm_(sides.view(dim * parts, 2 * dim).mT, factors)
+            products.addmm_(sides.view(dim * parts, 2 * dim).mT, torch.cat(factors, -1))
         image.add_(gradient, alpha=coefficients[degree])
         above, current = current, image.add_(above, alpha=sign)
     # Sandwiches: ∂⟨G, O X O†⟩/∂O† = 2 X O†G, whose factors are in the coordinates of `_Generator`.
