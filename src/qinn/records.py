@@ -144,6 +144,18 @@ class Batch:
         absent = Features(torch.zeros_like(gone.values), torch.zeros_like(gone.lengths))
         return replace(self, features={**self.features, modality: absent})
 
+    def lacking(self, absent: Bool[Tensor, "batch modality"]) -> "Batch":
+        """Return the same batch with some modalities absent for some samples.
+
+        Args:
+            absent: True where a modality is taken away, in the order of the modalities.
+        """
+        features = {}
+        for (name, given), gone in zip(self.features.items(), absent.unbind(1), strict=True):
+            values = given.values.masked_fill(gone[:, None, None], 0)
+            features[name] = Features(values, given.lengths.masked_fill(gone, 0))
+        return replace(self, features=features)
+
 
 @dataclass(frozen=True)
 class ModalityStates:
