@@ -175,9 +175,7 @@ def test_an_absent_factor_is_mixed_over_trajectories(seed):
     density = state.density()[0]
     tolerance = 0.15 if seed is None else 1e-6
     for factor in (0, 1):
-        assert torch.allclose(
-            partial_trace(density, (2, 2), [factor]), maximally_mixed(2), atol=tolerance
-        )
+        assert torch.allclose(partial_trace(density, (2, 2), [factor]), maximally_mixed(2), atol=tolerance)
 
 
 def test_jumps_on_absent_factors_average_to_the_exact_channel():

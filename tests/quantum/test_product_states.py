@@ -53,9 +53,7 @@ def random_state(present=PATTERNS, dims=DIMS, seed=0):
 
 
 def dynamics(dim, seed=0):
-    return LearnableLindbladian(
-        dim, 2, hamiltonian_scale=1.0, jump_scale=1.0, seed=seed, dtype=torch.float64
-    )
+    return LearnableLindbladian(dim, 2, hamiltonian_scale=1.0, jump_scale=1.0, seed=seed, dtype=torch.float64)
 
 
 def vectors(dim, count=4):
@@ -197,12 +195,12 @@ def test_sampled_evolutions_of_absent_factors_are_unbiased(name, seeded):
     exact = Heisenberg().evolve(state, lindbladian, time=0.9, steps=1).probabilities(given)[:, 0]
     torch.manual_seed(1)
     estimates = []
-    for repetition in range(400):
+    for repetition in range(60):
         seed = repetition if seeded else None
-        evolution = QuantumJumps(8, seed=seed) if name == "jumps" else Hybrid(8, 0.5, seed=seed)
+        evolution = QuantumJumps(64, seed=seed) if name == "jumps" else Hybrid(64, 0.5, seed=seed)
         evolved = evolution.evolve(state, lindbladian, time=0.9, steps=8)
         estimates.append(evolved.probabilities(given).mean(1))
-    # 9 quantities: P(any z above 4.5) < 1e-4 for an unbiased estimator.
+    # 9 quantities: P(any z above 4.5) < 1e-3 for an unbiased estimator (t with 59 degrees of freedom).
     assert z_scores(torch.stack(estimates), exact).max() < 4.5
 
 
@@ -230,7 +228,7 @@ def test_the_gradient_of_a_learned_mixture_is_unbiased_through_what_is_drawn(evo
 
     exact = gradient(sampled=False)
     torch.manual_seed(2)
-    estimates = torch.stack([gradient(sampled=True) for _ in range(300)])
+    estimates = torch.stack([gradient(sampled=True) for _ in range(60)])
     assert exact.abs().max() > 0.01
     assert z_scores(estimates, exact).max() < 4.5
 
@@ -244,9 +242,7 @@ def test_a_seeded_result_is_the_same_every_time_alone_and_in_any_batch(evolution
     state, lindbladian, given = random_state(dims=SMALL), dynamics(8)().to(DTYPE), vectors(8)
 
     def probabilities(rows):
-        part = ProductState(
-            tuple(ket[rows] for ket in state.kets), state.present[rows], state.mixtures
-        )
+        part = ProductState(tuple(ket[rows] for ket in state.kets), state.present[rows], state.mixtures)
         return evolution.evolve(part, lindbladian, time=0.6, steps=4).probabilities(given)
 
     everything = list(range(8))

@@ -163,7 +163,5 @@ class Heisenberg(Evolution):
     def __post_init__(self) -> None:
         check_tolerance(self.tolerance)
 
-    def _evolve(
-        self, initial: State, lindbladian: Lindbladian, time: float, steps: int
-    ) -> HeisenbergState:
+    def _evolve(self, initial: State, lindbladian: Lindbladian, time: float, steps: int) -> HeisenbergState:
         return HeisenbergState(initial, lindbladian, time, self.tolerance)

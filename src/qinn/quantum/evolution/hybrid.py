@@ -61,9 +61,7 @@ class Hybrid(Evolution):
     def _jumps(self) -> QuantumJumps:
         return QuantumJumps(self.num_trajectories, self.seed, self.uniforms)
 
-    def _evolve(
-        self, initial: State, lindbladian: Lindbladian, time: float, steps: int
-    ) -> HeisenbergState:
+    def _evolve(self, initial: State, lindbladian: Lindbladian, time: float, steps: int) -> HeisenbergState:
         first = self.sampled * time
         trajectories = self._jumps().evolve(initial, lindbladian, time=first, steps=steps)
         assert isinstance(trajectories, PureEnsemble)
