@@ -158,8 +158,9 @@ class ProductState(State):
         Args:
             num_trajectories: M per sample.
             seed: None draws independently for every sample, trajectory and factor from torch's global
-                generator. An integer draws from a private generator what all samples share, one number in each
-                of M equal intervals per factor: a sample's kets do not depend on its batch.
+                generator. An integer draws, from a private generator, scrambled Sobol points that all samples share,
+                spread evenly over each factor and over factors together: less variance than independent ones, and a
+                sample's kets do not depend on its batch.
 
         Returns:
             Unit kets.
@@ -172,17 +173,19 @@ class ProductState(State):
             >>> nothing.draw(8, seed=0).density()[0].diagonal().real
             tensor([0.2500, 0.2500, 0.2500, 0.2500])
         """
-        generator = None if seed is None else torch.Generator("cpu").manual_seed(seed + _SEED_OFFSET)
         size, device = len(self.present), self.present.device
+        if seed is None:
+            uniforms = torch.rand(len(self.dims), size, num_trajectories, dtype=torch.float64, device="cpu")
+        else:
+            # Scrambled Sobol points: uniform each, evenly spread together, for any combination of absent factors.
+            engine = torch.quasirandom.SobolEngine(len(self.dims), scramble=True, seed=seed + _SEED_OFFSET)
+            points = engine.draw(num_trajectories, dtype=torch.float64).mT.to("cpu")
+            uniforms = points[:, None].expand(-1, size, -1)
         factors, log_likelihood = [], self.kets[0].real.new_zeros(size, num_trajectories)
-        for ket, present, mixture in zip(self.kets, self.present.unbind(1), self.mixtures, strict=True):
-            if generator is None:
-                uniforms = torch.rand(size, num_trajectories, dtype=torch.float64, device="cpu")
-            else:
-                places = torch.randperm(num_trajectories, generator=generator, device="cpu")
-                offsets = torch.rand(num_trajectories, dtype=torch.float64, generator=generator, device="cpu")
-                uniforms = ((places + offsets) / num_trajectories).expand(size, -1)
-            chosen = mixture.members(uniforms.to(device))
+        for ket, present, mixture, numbers in zip(
+            self.kets, self.present.unbind(1), self.mixtures, uniforms.to(device), strict=True
+        ):
+            chosen = mixture.members(numbers)
             factors.append(torch.where(present[:, None, None], ket[:, None, :], mixture.kets[chosen]))
             chances = torch.where(present[:, None], torch.ones_like(log_likelihood), mixture.weights[chosen])
             log_likelihood = log_likelihood + (chances / chances.detach()).log()
