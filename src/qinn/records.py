@@ -144,6 +144,18 @@ class Batch:
         absent = Features(torch.zeros_like(gone.values), torch.zeros_like(gone.lengths))
         return replace(self, features={**self.features, modality: absent})
 
+    def lacking(self, absent: Bool[Tensor, "batch modality"]) -> "Batch":
+        """Return the same batch with some modalities absent for some samples.
+
+        Args:
+            absent: True where a modality is taken away, in the order of the modalities.
+        """
+        features = {}
+        for (name, given), gone in zip(self.features.items(), absent.unbind(1), strict=True):
+            values = given.values.masked_fill(gone[:, None, None], 0)
+            features[name] = Features(values, given.lengths.masked_fill(gone, 0))
+        return replace(self, features=features)
+
 
 @dataclass(frozen=True)
 class ModalityStates:
@@ -206,12 +218,17 @@ class Explanation:
         ids: Sample identifiers.
         output: The model's scores or logits.
         cuts: Names of the cuts, for example ``"text | audio+vision"``.
-        entropy: Entanglement entropy of every cut, mean over trajectories (pure-state evolutions; for mixed
-            states None: the entropy of a part of a mixed state is not entanglement).
+        entropy: Entanglement entropy of every cut, mean over trajectories. NaN for a sample that lacks a modality:
+            its state is mixed from the start, and the entropy of a part of a mixed state is not entanglement (see
+            ``negativity``). None for models without quantum states.
         entropy_per_trajectory: The same for each trajectory.
         entropy_maximum: Largest possible entropy of each cut, log₂ min(d_A, d_B).
         pairs: Names of modality pairs, for example ``"text : audio"``.
-        mutual_information: Quantum mutual information of each pair on the averaged state.
+        mutual_information: Quantum mutual information of each pair on the averaged state: all correlation.
+        negativity: Logarithmic negativity of each pair on the averaged state: 0 without entanglement; for mixed
+            states too.
+        modalities: Names of the modalities.
+        present: Which modality each sample has; what the model takes for absent is not present.
         counterfactuals: Name (``"no jumps"``, ``"no hamiltonian"``, ``"no evolution"``, ``"without text"``, …)
             → the output then.
     """
@@ -224,4 +241,7 @@ class Explanation:
     entropy_maximum: Float[Tensor, "cut"] | None = None
     pairs: tuple[str, ...] = ()
     mutual_information: Float[Tensor, "batch pair"] | None = None
+    negativity: Float[Tensor, "batch pair"] | None = None
+    modalities: tuple[str, ...] = ()
+    present: Bool[Tensor, "batch modality"] | None = None
     counterfactuals: Mapping[str, Float[Tensor, "batch output"]] = field(default_factory=dict)

@@ -20,6 +20,7 @@ COMMANDS = [
     ["data", "inspect"],
     ["data", "synthesize"],
     *([name] for name in ("demo", "train", "evaluate", "predict", "explain", "compare", "report", "info")),
+    ["sweep-missing"],
 ]
 
 
@@ -268,3 +269,49 @@ def test_a_wrong_call_is_explained_without_a_traceback(arguments, qinn, tmp_path
     assert "Traceback" not in err
     assert "Error" in err
     assert not list(tmp_path.iterdir())
+
+
+def test_modalities_can_be_missing_from_the_command_line(tiny_run, qinn):
+    code, out, err = qinn("evaluate", tiny_run, "--missing", "audio", "--missing-rate", "0.3", "--json")
+    result = json.loads(out)
+    assert (code, err) == (0, "")
+    assert result["missing"]["absent"]["audio"] == 1.0
+    assert set(result["complete"]) == set(result["metrics"])
+    code, out, err = qinn("evaluate", tiny_run, "--missing", "audio")
+    assert code == 0
+    assert "as they are" in out
+    assert "audio 100%" in " ".join(out.split())
+    code, out, err = qinn("evaluate", tiny_run, "--missing", "voice")
+    assert (code, out) == (2, "")
+    assert "not `voice`" in err
+
+
+def test_predictions_name_what_was_absent(tiny_run, tiny_store, qinn):
+    code, out, err = qinn("predict", tiny_run, tiny_store, "--split", "test", "--missing", "vision")
+    assert (code, err) == (0, "")
+    lines = [line.split("\t") for line in out.splitlines()]
+    assert lines[0][-1] == "absent"
+    assert all("vision" in line[-1] for line in lines[1:])
+
+
+def test_an_explanation_says_how_many_samples_lack_a_modality(tiny_run, tmp_path, qinn):
+    code, _, err = qinn("explain", tiny_run, "--missing", "audio", "--to", tmp_path / "explained")
+    assert code == 0
+    assert "10 of 10 samples lack `audio`" in err
+    assert not (tmp_path / "explained" / "entropy.svg").exists()
+    assert (tmp_path / "explained" / "negativity.svg").is_file()
+
+
+def test_a_sweep_over_missing_rates_writes_data_table_and_figures(tiny_run, tmp_path, qinn):
+    arguments = ["sweep-missing", tiny_run, "--rates", "0,0.5", "--masks", "2", "--to", tmp_path / "sweep"]
+    code, out, err = qinn(*arguments)
+    assert code == 0
+    assert "| model | 0 | 0.5 |" in out
+    assert "sweep.json" in err
+    names = sorted(path.name for path in (tmp_path / "sweep").iterdir())
+    assert names == ["corr.svg", "mae.svg", "sweep.json", "table.md"]
+    code, out, _ = qinn(*arguments, "--json")
+    assert json.loads(out)["rates"] == [0.0, 0.5]
+    code, out, err = qinn("sweep-missing", tiny_run, tiny_run)
+    assert (code, out) == (2, "")
+    assert "name a folder for the result with `--to`" in err

@@ -98,6 +98,9 @@ def _model_cases() -> dict[str, ModelCase]:
             {**qinn, "state_dims": {"text": 1, "audio": 2, "vision": 3}},
             idle=("kets.text.*", "encoders.text.*"),
         )
+        if kind != "linear_map":
+            # Priors get their gradient where a modality is absent.
+            cases[f"{name}, prior"] = ModelCase({**qinn, "missing": "prior"}, idle=("fusion.priors.*",))
         cases[f"{name}, no jumps"] = ModelCase({**qinn, "num_jumps": 0})
         cases[f"{name}, time 0"] = ModelCase({**qinn, "time": 0.0}, idle=_STILL)
         cases[f"{name}, head on the average"] = ModelCase(

@@ -164,7 +164,7 @@ def test_several_folds_predict_their_mean(fold_run, tmp_path):
 def test_rows_of_a_regression_have_a_score_and_its_spread(tiny_run, tiny_store):
     rows = predict_store(tiny_run, tiny_store, split="test", batch_size=3)
     assert len(rows) == 10
-    assert list(rows[0]) == ["id", "score", "spread"]
+    assert list(rows[0]) == ["id", "score", "spread", "absent"]
 
 
 def test_rows_of_a_classification_have_probabilities_that_add_up_to_one(class_run, class_store):

@@ -6,9 +6,9 @@ import torch
 from qinn.data.splits import fixed_fold
 from qinn.data.store import Store
 from qinn.experiment.build import build_model
-from qinn.experiment.config import MODEL_CONFIGS, EncoderConfig
+from qinn.experiment.config import EVOLUTION_KINDS, MODEL_CONFIGS, EncoderConfig
 from qinn.explain.counterfactuals import counterfactual_outputs
-from qinn.explain.entanglement import cut_names, trajectory_entropies
+from qinn.explain.entanglement import cut_names
 from qinn.explain.explanation import explain, explain_batch
 from qinn.quantum import (
     ExactChannel,
@@ -16,6 +16,7 @@ from qinn.quantum import (
     MixedState,
     mutual_information,
     partial_trace,
+    partial_transpose,
     von_neumann_entropy,
 )
 from qinn.testing import example_batch
@@ -94,14 +95,52 @@ def test_mutual_information_is_that_of_the_exact_average(evolution):
         assert torch.allclose(explanation.mutual_information[:, index], expected, atol=1e-5)
 
 
-def test_a_product_state_that_stays_mixed_has_no_entanglement_to_state():
-    model = build(evolution="none")
-    assert trajectory_entropies(model, MISSING, num_trajectories=3) is None
-    explanation = explain_batch(model, MISSING)
-    assert explanation.entropy is None
-    assert explanation.entropy_per_trajectory is None
+PARTLY = BATCH.lacking(torch.tensor([[False, False, False], [False, True, False]] * 2))
+
+
+@pytest.mark.parametrize("evolution", EVOLUTION_KINDS)
+def test_a_sample_that_lacks_a_modality_has_no_entanglement_entropy_and_changes_no_others(evolution):
+    model = build(evolution=evolution)
+    whole, found = (explain_batch(model, batch, num_trajectories=5) for batch in (BATCH, PARTLY))
+    assert found.entropy is not None
+    assert found.entropy_per_trajectory.shape == whole.entropy_per_trajectory.shape
+    assert found.entropy[1::2].isnan().all()
+    assert torch.allclose(found.entropy[::2], whole.entropy[::2], atol=1e-5)
+    assert found.modalities == ("text", "audio", "vision")
+    assert found.present.tolist() == [[True, True, True], [True, False, True]] * 2
+    nothing = explain_batch(model, BATCH.without("text").without("audio").without("vision"))
+    assert nothing.entropy.isnan().all()
+    assert nothing.negativity.isfinite().all()
+    assert nothing.output.isfinite().all()
+
+
+@pytest.mark.parametrize("batch", [BATCH, PARTLY], ids=["complete", "missing"])
+@pytest.mark.parametrize("evolution", ["exact", "heisenberg", "jumps"])
+def test_negativity_is_that_of_the_exact_average_of_each_pair(evolution, batch):
+    model = build(evolution=evolution)
+    found = explain_batch(model, batch)
+    with torch.no_grad():
+        density = model.fusion(model.states(batch), evolution=ExactChannel()).state.density()
+    for index, pair in enumerate(((0, 1), (0, 2), (1, 2))):
+        reduced = partial_trace(density, (2, 3, 2), pair)
+        dims = [(2, 3, 2)[position] for position in pair]
+        values = torch.linalg.eigvalsh(partial_transpose(reduced, dims, [0]))
+        expected = (2 * values.clamp(max=0).abs().sum(-1) + 1).log2()
+        assert torch.allclose(found.negativity[:, index], expected, atol=1e-4)
+
+
+def test_a_product_of_mixtures_is_neither_entangled_nor_correlated():
+    explanation = explain_batch(build(evolution="none"), PARTLY)
     assert explanation.mutual_information is not None
     assert explanation.mutual_information.abs().max() < 1e-3
+    assert explanation.negativity.abs().max() < 1e-3
+    assert explanation.entropy[::2].abs().max() < 1e-3
+
+
+def test_a_classical_models_explanation_names_what_is_absent():
+    explanation = explain_batch(build(kind="concatenation"), PARTLY)
+    assert explanation.present.tolist()[1] == [True, False, True]
+    assert torch.equal(explanation.counterfactuals["without audio"][1], explanation.output[1])
 
 
 @pytest.mark.parametrize("batch", [BATCH, MISSING], ids=["complete", "missing"])
@@ -158,7 +197,9 @@ def test_a_subset_is_explained_like_its_batches(evolution, tiny_store):
     whole, parts = (explain(model, test, batch_size=size, num_trajectories=4) for size in (128, 3))
     assert model.training
     assert whole.ids == parts.ids == test.ids
-    for name in ("output", "entropy", "entropy_per_trajectory", "mutual_information"):
-        assert torch.allclose(getattr(whole, name), getattr(parts, name), atol=1e-4), name
+    assert torch.equal(whole.present, parts.present)
+    for name in ("output", "entropy", "entropy_per_trajectory", "mutual_information", "negativity"):
+        first, second = getattr(whole, name), getattr(parts, name)
+        assert torch.allclose(first, second, atol=1e-4, equal_nan=True), name
     for name, value in whole.counterfactuals.items():
         assert torch.allclose(value, parts.counterfactuals[name], atol=1e-4), name

@@ -11,7 +11,17 @@ import typer
 from qinn import __version__
 from qinn.cli.data import data_app
 from qinn.cli.output import print_error
-from qinn.cli.runs import compare, demo, evaluate, explain, info, predict, report, train
+from qinn.cli.runs import (
+    compare,
+    demo,
+    evaluate,
+    explain,
+    info,
+    predict,
+    report,
+    sweep_missing,
+    train,
+)
 from qinn.errors import QinnError
 
 app = typer.Typer(
@@ -23,7 +33,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.add_typer(data_app, name="data")
-for command in (train, evaluate, predict, explain, compare, report, info):
+for command in (train, evaluate, predict, explain, compare, sweep_missing, report, info):
     app.command()(command)
 
 

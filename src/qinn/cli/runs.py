@@ -11,6 +11,10 @@ from qinn.cli.output import JsonOption, console, metric_table, note, print_json,
 RunArgument = Annotated[Path, typer.Argument(help="Folder of a finished run.")]
 ConfigArgument = Annotated[Path, typer.Argument(help="YAML configuration (see configs/).")]
 SplitOption = Annotated[str | None, typer.Option(help="Only the samples of this split (train, valid, test).")]
+MissingOption = Annotated[
+    list[str] | None,
+    typer.Option("--missing", metavar="MODALITY", help="Do without this modality (repeat for more)."),
+]
 StoreOption = Annotated[Path | None, typer.Option(help="Another store than the one the run was trained on.")]
 
 
@@ -41,18 +45,38 @@ def evaluate(
     run: RunArgument,
     split: SplitOption = "test",
     store: StoreOption = None,
+    missing: MissingOption = None,
+    missing_rate: Annotated[
+        float,
+        typer.Option(
+            min=0.0, max=1.0, help="Probability with which each modality of each sample is missing."
+        ),
+    ] = 0.0,
+    missing_seed: Annotated[int, typer.Option(min=0, help="Seed of what is missing at that rate.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Recompute a run's predictions from its weights and state every metric with its interval."""
+    """Recompute a run's predictions from its weights and state every metric with its interval.
+
+    With modalities missing, their metrics stand beside those of the samples as they are. What is missing depends
+    on the seed and the samples' ids alone: it is the same for every model.
+    """
+    from qinn.data.absence import Absence
     from qinn.experiment.evaluation import evaluate_run
 
-    result = evaluate_run(run, split=split, store=store)
+    absence = Absence(tuple(missing or ()), missing_rate, missing_seed)
+    result = evaluate_run(run, split=split, store=store, absence=absence)
     if as_json:
         print_json(result)
         return
-    console.print(
-        metric_table(f"{run} on {result['samples']} {split} samples", result["metrics"], result["labels"])
-    )
+    title = f"{run} on {result['samples']} {split or ''} samples".replace("  ", " ")
+    if "missing" in result:
+        console.print(metric_table(f"{title}: as they are", result["complete"], result["labels"]))
+        gone, empty = result["missing"]["absent"], result["missing"]["empty"]
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in gone.items())
+        title = f"{title}, modalities missing ({shares}; {empty} samples have nothing left)"
+    console.print(metric_table(title, result["metrics"], result["labels"]))
+    for remark in result["remarks"]:
+        note(f"note: {remark}")
     if result["largest_difference"] is not None:
         note(f"largest difference from the stored predictions: {result['largest_difference']:.1e}")
 
@@ -67,12 +91,20 @@ def predict(
     batch_size: Annotated[
         int, typer.Option(min=1, help="Samples per pass; results do not depend on it.")
     ] = 256,
+    missing: MissingOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Predict scores or class probabilities, with their spread over trajectories."""
+    """Predict scores or class probabilities, with their spread over trajectories and what was absent."""
     from qinn.experiment.evaluation import predict_store, write_predictions
 
-    rows = predict_store(run, store, split=split, batch_size=batch_size)
+    rows = predict_store(
+        run,
+        store,
+        split=split,
+        batch_size=batch_size,
+        missing=missing or (),
+        on_remark=lambda remark: note(f"note: {remark}"),
+    )
     if to is not None:
         write_predictions(to, rows)
         note(f"wrote {len(rows)} predictions to {to}")
@@ -93,14 +125,15 @@ def explain(
     to: Annotated[
         Path | None, typer.Option(help="Folder for data and figures (default: RUN/explanation).")
     ] = None,
+    missing: MissingOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Explain each sample: entanglement of every cut, mutual information, counterfactual scores."""
+    """Explain each sample: entanglement of every cut, correlation of every pair, counterfactual scores."""
     from qinn.experiment.explanation import explain_run
     from qinn.report.explanation import write_explanation_figures
 
     folder = to or run / "explanation"
-    result = explain_run(run, folder, store=store, split=split, fold=fold)
+    result = explain_run(run, folder, store=store, split=split, fold=fold, missing=missing or ())
     figures = write_explanation_figures(folder)
     if as_json:
         print_json(result)
@@ -111,6 +144,13 @@ def explain(
     for name, value in result["mean"].items():
         table.add_row(name, "–" if value is None else f"{value:.4f}")
     console.print(table)
+    for name, count in result["absent"].items():
+        note(
+            f"note: {count} of {result['samples']} samples lack `{name}`; their states are mixed, and the entropy of a "
+            "part of a mixed state is not entanglement, so they are left out of the entropies"
+        )
+    for remark in result["remarks"]:
+        note(f"note: {remark}")
     note(f"wrote {folder / 'explanation.parquet'}, {folder / 'explanation.json'} and {len(figures)} figures")
 
 
@@ -136,6 +176,63 @@ def compare(
             ),
         )
     _show_comparison(content, folder, as_json)
+
+
+def sweep_missing(
+    runs: Annotated[list[Path], typer.Argument(help="Comparison folders (all their runs) or run folders.")],
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for data, table and figures (default: COMPARISON/missing, if there is one)."
+        ),
+    ] = None,
+    rates: Annotated[str, typer.Option(help="Missing rates, rising, separated by commas.")] = (
+        "0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9"
+    ),
+    masks: Annotated[int, typer.Option(min=1, help="Number of masks (seeds 0, 1, …) to average over.")] = 3,
+    split: Annotated[str, typer.Option(help="Which samples: test or valid.")] = "test",
+    reference: Annotated[
+        str | None, typer.Option(help="Model that the others are tested against (default: the comparison's).")
+    ] = None,
+    num_resamples: Annotated[
+        int | None,
+        typer.Option(min=100, help="Bootstrap resamples and permutations (default: as configured)."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take modalities away at rising rates from what finished runs are tested on, the same for every model."""
+    from qinn.errors import ArgumentError
+    from qinn.experiment.missing_sweep import FOLDER, TABLE_FILE, parse_rates
+    from qinn.experiment.missing_sweep import sweep_missing as sweep
+    from qinn.report.missing import write_sweep_figures
+
+    if to is None:
+        if len(runs) > 1:
+            raise ArgumentError(
+                "Several runs are swept together, so name a folder for the result with `--to`."
+            )
+        to = runs[0] / FOLDER
+    with progress_bar("runs") as (bar, task):
+        content = sweep(
+            runs,
+            to,
+            rates=parse_rates(rates),
+            mask_seeds=range(masks),
+            split=split,
+            reference=reference,
+            num_resamples=num_resamples,
+            on_run=lambda done, total, label: bar.update(
+                task, completed=done, total=total, description=f"runs (last: {label})"
+            ),
+        )
+    figures = write_sweep_figures(to)
+    if as_json:
+        print_json(content)
+        return
+    typer.echo((to / TABLE_FILE).read_text(encoding="utf-8"))
+    for remark in content["remarks"]:
+        note(f"note: {remark}")
+    note(f"wrote {to / 'sweep.json'}, {to / TABLE_FILE} and {', '.join(str(figure) for figure in figures)}")
 
 
 def report(
@@ -228,6 +325,8 @@ def _show_run(finished: Any, as_json: bool) -> None:
             labels,
         )
     )
+    for remark in summary.get("remarks", []):
+        note(f"note: {remark}")
     console.print(f"run: {finished.path}", soft_wrap=True)
 
 
@@ -252,4 +351,12 @@ def _show_comparison(content: dict[str, Any], folder: Path, as_json: bool) -> No
     console.print(
         f"* differs from {content['reference']} (paired permutation test, p < 0.05 after Holm's correction)"
     )
+    remarks: dict[str, list[str]] = {}
+    for label, entry in content["models"].items():
+        for remark in entry["remarks"]:
+            remarks.setdefault(remark, []).append(label)
+    for remark, labels in remarks.items():
+        note(
+            f"note ({', '.join(labels) if len(labels) < len(content['models']) else 'all models'}): {remark}"
+        )
     console.print(f"comparison: {folder}", soft_wrap=True)

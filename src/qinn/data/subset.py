@@ -1,6 +1,6 @@
 """Rows of a store that can reach nothing but themselves."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -207,6 +207,42 @@ class Subset:
         }
         return Subset(self.task, self.ids, self.texts, self.labels, self.groups, columns)
 
+    def widened(self, dims: Mapping[str, int]) -> "Subset":
+        """Return the same samples with the modalities of `dims`, in that order; new ones are absent throughout.
+
+        Args:
+            dims: Modality → width of its feature vectors.
+
+        Raises:
+            ArgumentError: If a modality of this subset is not among them, or has another width.
+        """
+        for name, column in self._columns.items():
+            if dims.get(name) != column.dim:
+                raise ArgumentError(
+                    f"Argument `dims` must have {column.dim} features for `{name}`, but has {dims.get(name)}."
+                )
+        columns = {name: self._columns.get(name) or _nothing(len(self), dim) for name, dim in dims.items()}
+        return Subset(self.task, self.ids, self.texts, self.labels, self.groups, columns)
+
+    def lacking(self, absent: Bool[np.ndarray, "n modality"]) -> "Subset":
+        """Return the same samples with some modalities absent for some of them.
+
+        Args:
+            absent: True where a modality is taken away, one column per modality, in order.
+
+        Raises:
+            ArgumentError: If the shape is not (samples, modalities).
+        """
+        if absent.shape != (len(self), len(self._columns)):
+            raise ArgumentError(
+                f"Argument `absent` must have the shape {(len(self), len(self._columns))}, but has {absent.shape}."
+            )
+        columns = {
+            name: _emptied(column, gone)
+            for (name, column), gone in zip(self._columns.items(), absent.T, strict=True)
+        }
+        return Subset(self.task, self.ids, self.texts, self.labels, self.groups, columns)
+
     def statistics(self) -> dict[str, FeatureStatistics]:
         """Return each modality's mean and standard deviation over this subset's valid steps.
 
@@ -364,6 +400,31 @@ def _pooled(column: _Column) -> _Column:
         return vectors[positions[lengths[positions] > 0]]
 
     return _Column(2 * column.dim, lengths, padded, steps)
+
+
+def _nothing(size: int, dim: int) -> _Column:
+    def padded(positions: np.ndarray) -> np.ndarray:
+        return np.zeros((len(positions), 1, dim), dtype=np.float32)
+
+    def steps(positions: np.ndarray) -> np.ndarray:
+        return np.zeros((0, dim), dtype=np.float32)
+
+    return _Column(dim, np.zeros(size, dtype=np.int64), padded, steps)
+
+
+def _emptied(column: _Column, gone: np.ndarray) -> _Column:
+    lengths = np.where(gone, 0, column.lengths)
+
+    def padded(positions: np.ndarray) -> np.ndarray:
+        longest = max(1, int(lengths[positions].max(initial=0)))
+        values = column.padded(positions)[:, :longest]
+        values[gone[positions]] = 0
+        return values
+
+    def steps(positions: np.ndarray) -> np.ndarray:
+        return column.steps(positions[~gone[positions]])
+
+    return _Column(column.dim, lengths, padded, steps)
 
 
 def _groups_or_ids(subset: Subset) -> np.ndarray:

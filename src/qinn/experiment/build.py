@@ -215,6 +215,7 @@ def _build_fusion(config: QiNNConfig, modalities: tuple[str, ...]) -> QuantumFus
         evaluation_evolution=evaluation,
         time=config.time,
         steps=config.steps,
+        missing=config.missing,
     )
 
 

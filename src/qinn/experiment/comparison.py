@@ -146,6 +146,7 @@ def summarize(config: ExperimentConfig, folder: Path) -> dict[str, Any]:
             "seeds": list(config.seeds),
             "runs": [str(one.path.relative_to(folder)) for one in runs],
             "seconds": float(np.mean([summary["seconds"] for summary in summaries])),
+            "remarks": list(dict.fromkeys(one for run in summaries for one in run.get("remarks", []))),
         }
     options = {
         "groups": groups,

@@ -31,10 +31,14 @@ from pydantic import (
 from qinn.errors import ConfigError
 from qinn.model.baselines import BASELINES
 from qinn.model.encoders import EncoderKind
+from qinn.model.fusion import MissingKind
 from qinn.model.readout import HeadKind
 from qinn.training.options import FitOptions
 
 EvolutionKind = Literal["jumps", "exact", "heisenberg", "unitary", "none", "linear_map", "gumbel", "hybrid"]
+
+
+MissingRate = Annotated[float, Field(ge=0, lt=1)]
 
 
 class _Strict(BaseModel):
@@ -135,6 +139,16 @@ class QiNNConfig(_ModelConfig):
     per_trajectory: bool = Field(
         default=True, description="Head and loss act on each trajectory instead of the averaged probabilities"
     )
+    missing: MissingKind = Field(
+        default="mixed",
+        description="State of an absent modality: mixed: maximally mixed; prior: a learned density, which starts there",
+    )
+
+    @model_validator(mode="after")
+    def _prior_needs_mixtures(self) -> "QiNNConfig":
+        if self.missing == "prior" and self.evolution == "linear_map":
+            raise ValueError("`missing: prior` is a mixture, and the linear map knows pure states only")
+        return self
 
 
 class ConstantConfig(_Strict):
@@ -182,6 +196,13 @@ class TrainingConfig(_Strict):
     gradient_clip: float = Field(default=FitOptions.gradient_clip, ge=0)
     loss: Literal["l1", "mse", "huber", "cross_entropy"] | None = None
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    modality_missing: MissingRate | dict[str, MissingRate] = Field(
+        default=0.0,
+        description="Probability with which training removes a modality from a sample, one for all or by modality",
+    )
+    modality_missing_all: bool = Field(
+        default=False, description="Whether training may remove every modality of a sample"
+    )
     monitor: str = "loss"
     deterministic: bool = True
     tensorboard: bool = True

@@ -2,27 +2,37 @@
 
 import csv
 import io
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.special import softmax
 
+from qinn.data.absence import Absence, present_modalities
 from qinn.data.store import Store
+from qinn.data.subset import Subset
 from qinn.errors import ArgumentError, ConfigError
 from qinn.evaluation.conventions import metrics_of
 from qinn.evaluation.predict import PredictionTable, predict
 from qinn.evaluation.statistics import bootstrap_intervals
 from qinn.experiment.build import build_folds
-from qinn.experiment.config import read_config
+from qinn.experiment.config import ExperimentConfig, read_config
 from qinn.experiment.folder import RunFolder, read_table, write_table, write_text
 from qinn.experiment.predictor import Predictor
 from qinn.experiment.run import outputs_of
 from qinn.records import Task
 
+NOTHING = Absence()
+"""Takes nothing away."""
+
 
 def evaluate_run(
-    folder: Path | str, *, split: str | None = "test", store: Path | str | None = None
+    folder: Path | str,
+    *,
+    split: str | None = "test",
+    store: Path | str | None = None,
+    absence: Absence = NOTHING,
 ) -> dict[str, Any]:
     """Predict from a run's weights and state every metric with its interval.
 
@@ -33,44 +43,131 @@ def evaluate_run(
         folder: A complete run.
         split: ``"test"`` or ``"valid"``; on another store any split, or None for all samples.
         store: Another store.
+        absence: Modalities to take away from the samples.
 
     Returns:
         ``split``, ``samples``, ``metrics``, ``labels`` (each metric's full wording) and, for the run's own
-        test samples, ``largest_difference`` from the predictions that the run stored.
+        test samples, ``largest_difference`` from the predictions that the run stored; ``remarks``. Where modalities are
+        taken away, ``metrics`` are those without them, ``complete`` has the metrics of the samples as they are, and
+        ``missing`` says what was taken (see `describe_absence`).
 
     Raises:
         ConfigError: If the split does not exist.
-        ArgumentError: If samples have no labels.
+        ArgumentError: If samples have no labels, or a modality to take away does not exist.
     """
     target = RunFolder(Path(folder))
     predictor = Predictor.load(target.path)
     config = read_config(target.config_file)
+    parts = evaluated_subsets(predictor, split=split, store=store, missing=absence.modalities)
+    tables = predict_parts(predictor, parts)
     difference = None
+    if store is None and split == "test":
+        stored = read_table(target.predictions_file)
+        before = outputs_of({name: stored.column(name) for name in stored.column_names})
+        after = np.concatenate([table.outputs for table in tables])
+        difference = float(np.abs(before - after).max())
+    result = {
+        "split": split,
+        "samples": sum(len(subset) for _, subset in parts),
+        "metrics": _intervals(predictor.task, tables, config),
+        "labels": {name: metric.label for name, metric in metrics_of(predictor.task).items()},
+        "largest_difference": difference,
+        "remarks": predictor.remarks([subset for _, subset in parts]),
+    }
+    if absence:
+        degraded = [(fold, absence.apply(subset)) for fold, subset in parts]
+        result["complete"] = result["metrics"]
+        result["metrics"] = _intervals(predictor.task, predict_parts(predictor, degraded), config)
+        result["missing"] = describe_absence(absence, [subset for _, subset in degraded])
+    return result
+
+
+def evaluated_subsets(
+    predictor: Predictor,
+    *,
+    split: str | None = "test",
+    store: Path | str | None = None,
+    missing: Sequence[str] = (),
+) -> list[tuple[str | None, Subset]]:
+    """Return the samples on which a run is evaluated, each with the fold whose model predicts them.
+
+    This is the only way from a finished run to its test samples.
+
+    Args:
+        predictor: The run's models.
+        split: See `evaluate_run`.
+        store: See `evaluate_run`.
+        missing: Modalities that another store need not have.
+
+    Returns:
+        Fold and its samples; on another store one part without a fold, predicted by the mean of all models.
+
+    Raises:
+        ConfigError: If the split does not exist, or belongs to what a refitted run was trained on.
+    """
     if store is not None:
-        tables = [predictor.predict(predictor.subset(Store.open(store), split))]
-    else:
-        if split not in ("test", "valid"):
-            raise ConfigError(
-                f"Argument `split` must be `test` or `valid` on the run's own data, but it is `{split}`; "
-                "name another store with `--store` for other splits."
-            )
-        if split == "valid" and config.training.refit:
-            raise ConfigError(
-                f"The weights of `{target.path}` were fitted to its validation samples as well (`refit`), so they "
-                "cannot be evaluated on them; what was measured before that is in its metrics.json."
-            )
-        own = Store.open(config.data.store)
-        predictor.subset(own)
-        folds = build_folds(own, config.data, seed=config.seeds[0])
-        tables = [
-            predict(predictor.models[fold.name], fold.test if split == "test" else fold.development.valid)
-            for fold in folds
-        ]
-        if split == "test":
-            stored = read_table(target.predictions_file)
-            before = outputs_of({name: stored.column(name) for name in stored.column_names})
-            after = np.concatenate([table.outputs for table in tables])
-            difference = float(np.abs(before - after).max())
+        return [(None, predictor.subset(Store.open(store), split, missing=missing))]
+    target = RunFolder(predictor.source)
+    config = read_config(target.config_file)
+    if split not in ("test", "valid"):
+        raise ConfigError(
+            f"Argument `split` must be `test` or `valid` on the run's own data, but it is `{split}`; "
+            "name another store with `--store` for other splits."
+        )
+    if split == "valid" and config.training.refit:
+        raise ConfigError(
+            f"The weights of `{target.path}` were fitted to its validation samples as well (`refit`), so they "
+            "cannot be evaluated on them; what was measured before that is in its metrics.json."
+        )
+    own = Store.open(config.data.store)
+    predictor.subset(own)
+    folds = build_folds(own, config.data, seed=config.seeds[0])
+    return [(fold.name, fold.test if split == "test" else fold.development.valid) for fold in folds]
+
+
+def training_labels(predictor: Predictor) -> list[np.ndarray]:
+    """Return the labels on which the model of each fold was trained.
+
+    Args:
+        predictor: The run's models.
+    """
+    config = read_config(RunFolder(predictor.source).config_file)
+    folds = build_folds(Store.open(config.data.store), config.data, seed=config.seeds[0])
+    parts = [fold.development.merged if config.training.refit else fold.development.train for fold in folds]
+    return [part.labels for part in parts if part.labels is not None]
+
+
+def predict_parts(predictor: Predictor, parts: Sequence[tuple[str | None, Subset]]) -> list[PredictionTable]:
+    """Predict each part with its fold's model, or with all of them where it has no fold."""
+    return [
+        predictor.predict(subset) if fold is None else predict(predictor.models[fold], subset)
+        for fold, subset in parts
+    ]
+
+
+def describe_absence(absence: Absence, subsets: Sequence[Subset]) -> dict[str, Any]:
+    """Say what was taken away, and how much is absent then.
+
+    Args:
+        absence: What was taken away.
+        subsets: The samples without it.
+
+    Returns:
+        ``modalities``, ``rate`` and ``seed``; ``absent``, the share of samples that lack each modality; and
+        ``empty``, the number of samples that have none left.
+    """
+    present = np.concatenate([present_modalities(subset) for subset in subsets])
+    shares = (~present).mean(axis=0).tolist()
+    return {
+        **absence.to_dict(),
+        "absent": dict(zip(subsets[0].modalities, shares, strict=True)),
+        "empty": int((~present.any(axis=1)).sum()),
+    }
+
+
+def _intervals(
+    task: Task, tables: Sequence[PredictionTable], config: ExperimentConfig
+) -> dict[str, dict[str, Any]]:
     labels = [table.labels for table in tables if table.labels is not None]
     if len(labels) < len(tables):
         raise ArgumentError(
@@ -78,7 +175,7 @@ def evaluate_run(
         )
     groups = [group for table in tables if table.groups is not None for group in table.groups]
     intervals = bootstrap_intervals(
-        predictor.task,
+        task,
         np.concatenate(labels),
         np.concatenate([table.outputs for table in tables]),
         groups=np.array(groups) if len(groups) == sum(len(part) for part in labels) else None,
@@ -86,27 +183,41 @@ def evaluate_run(
         level=config.evaluation.level,
         seed=config.seeds[0],
     )
-    return {
-        "split": split,
-        "samples": int(sum(len(part) for part in labels)),
-        "metrics": {name: interval.to_dict() for name, interval in intervals.items()},
-        "labels": {name: metric.label for name, metric in metrics_of(predictor.task).items()},
-        "largest_difference": difference,
-    }
+    return {name: interval.to_dict() for name, interval in intervals.items()}
 
 
 def predict_store(
-    folder: Path | str, store: Path | str, *, split: str | None = None, batch_size: int = 256
+    folder: Path | str,
+    store: Path | str,
+    *,
+    split: str | None = None,
+    batch_size: int = 256,
+    missing: Sequence[str] = (),
+    on_remark: Callable[[str], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Predict a store's samples with a run.
 
+    Args:
+        folder: A complete run.
+        store: The samples.
+        split: Split to predict; None for all samples.
+        batch_size: Samples per pass; it changes nothing but speed and memory.
+        missing: Modalities to do without, which the store need not have.
+        on_remark: Called with each sentence that a user should know about the samples.
+
     Returns:
         One row per sample: ``id`` and ``score`` (regression), or ``class`` and one probability per class
-        (classification); ``spread`` is the standard deviation over trajectories, where there are any.
+        (classification); ``spread`` is the standard deviation over trajectories, where there are any; ``absent``
+        names the modalities that the model did without, joined by ``+``.
     """
     predictor = Predictor.load(folder)
-    table = predictor.predict(predictor.subset(Store.open(store), split), batch_size=batch_size)
-    return prediction_rows(table, predictor.task)
+    subset = predictor.subset(Store.open(store), split, missing=missing)
+    rows = prediction_rows(predictor.predict(subset, batch_size=batch_size), predictor.task)
+    absent = predictor.absent(subset)
+    if on_remark is not None:
+        for remark in predictor.remarks([subset]):
+            on_remark(remark)
+    return [{**row, "absent": "+".join(names)} for row, names in zip(rows, absent, strict=True)]
 
 
 def prediction_rows(table: PredictionTable, task: Task) -> list[dict[str, Any]]:

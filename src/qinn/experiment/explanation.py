@@ -1,10 +1,12 @@
 """Explaining samples with a finished run, written as data."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from qinn.data.absence import Absence
 from qinn.data.splits import Subset
 from qinn.data.store import Store
 from qinn.errors import ConfigError
@@ -22,6 +24,7 @@ def explain_run(
     store: Path | str | None = None,
     split: str | None = "test",
     fold: str | None = None,
+    missing: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Explain the samples of a split with the model of one fold and write ``explanation.parquet`` and ``.json``.
 
@@ -31,22 +34,26 @@ def explain_run(
         store: Another store than the run's own.
         split: Split to explain; on the run's own data that of the fold (``"test"`` or ``"valid"``).
         fold: Fold whose model explains; needed if the run has several.
+        missing: Modalities to take away from the samples.
 
     Returns:
-        The content of ``explanation.json``: names, units, means and the number of samples.
+        The content of ``explanation.json``: names, units, means, the number of samples and of those without a
+        modality; and ``remarks``, which the file does not hold.
 
     Raises:
         ConfigError: If the fold or split does not exist.
+        ArgumentError: If a modality to take away does not exist.
     """
     run_folder, target = RunFolder(Path(folder)), Path(target)
     predictor = Predictor.load(run_folder.path)
     subset = (
-        predictor.subset(Store.open(store), split)
+        predictor.subset(Store.open(store), split, missing=missing)
         if store is not None
         else _own_subset(run_folder, predictor, split, fold)
     )
-    explanation = predictor.explain(subset, fold=fold)
-    return write_explanation(explanation, target)
+    subset = Absence(tuple(missing)).apply(subset)
+    content = write_explanation(predictor.explain(subset, fold=fold), target)
+    return {**content, "remarks": predictor.remarks([subset])}
 
 
 def write_explanation(explanation: Explanation, folder: Path) -> dict[str, Any]:
@@ -56,6 +63,7 @@ def write_explanation(explanation: Explanation, folder: Path) -> dict[str, Any]:
     maximum = explanation.entropy_maximum
     content = {
         "samples": len(explanation.ids),
+        "absent": absent_counts(explanation),
         "cuts": list(explanation.cuts),
         "entropy_maximum": [] if maximum is None else maximum.tolist(),
         "pairs": list(explanation.pairs),
@@ -65,6 +73,23 @@ def write_explanation(explanation: Explanation, folder: Path) -> dict[str, Any]:
     }
     write_json(folder / "explanation.json", content)
     return content
+
+
+def absent_counts(explanation: Explanation) -> dict[str, int]:
+    """Return how many samples lack each modality; modalities that all have are left out."""
+    if explanation.present is None:
+        return {}
+    counts = (~explanation.present).sum(0).tolist()
+    return {name: count for name, count in zip(explanation.modalities, counts, strict=True) if count}
+
+
+def _absent_names(explanation: Explanation) -> list[str]:
+    if explanation.present is None:
+        return [""] * len(explanation.ids)
+    return [
+        "+".join(name for name, there in zip(explanation.modalities, row, strict=True) if not there)
+        for row in explanation.present.tolist()
+    ]
 
 
 def column_means(columns: dict[str, Any]) -> dict[str, float | None]:
@@ -81,10 +106,11 @@ def column_means(columns: dict[str, Any]) -> dict[str, float | None]:
 def explanation_columns(explanation: Explanation) -> dict[str, Any]:
     """Return an explanation as columns, one row per sample.
 
-    ``output_j``; ``entropy:CUT`` (mean over trajectories), ``entropy_trajectory_maximum:CUT`` and
-    ``entropy_per_trajectory:CUT`` (a list); ``mutual_information:PAIR``; ``counterfactual:NAME_j``.
+    ``absent``, the modalities that the sample lacks, joined by ``+``; ``output_j``; ``entropy:CUT`` (mean over
+    trajectories), ``entropy_trajectory_maximum:CUT`` and ``entropy_per_trajectory:CUT`` (a list), all NaN for samples
+    that lack a modality; ``mutual_information:PAIR``; ``negativity:PAIR`` (logarithmic); ``counterfactual:NAME_j``.
     """
-    columns: dict[str, Any] = {"id": list(explanation.ids)}
+    columns: dict[str, Any] = {"id": list(explanation.ids), "absent": _absent_names(explanation)}
 
     def add(prefix: str, values: Any) -> None:
         for index in range(values.shape[1]):
@@ -100,6 +126,9 @@ def explanation_columns(explanation: Explanation) -> dict[str, Any]:
     if explanation.mutual_information is not None:
         for index, pair in enumerate(explanation.pairs):
             columns[f"mutual_information:{pair}"] = explanation.mutual_information[:, index].double().numpy()
+    if explanation.negativity is not None:
+        for index, pair in enumerate(explanation.pairs):
+            columns[f"negativity:{pair}"] = explanation.negativity[:, index].double().numpy()
     for name, output in explanation.counterfactuals.items():
         add(f"counterfactual:{name}", output)
     return columns

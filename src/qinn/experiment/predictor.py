@@ -1,5 +1,6 @@
 """A finished run as something that predicts, evaluates and explains other samples."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from qinn.data.absence import Absence, present_modalities
 from qinn.data.splits import Subset, subset_of
 from qinn.data.store import Store
 from qinn.errors import CheckpointError, ConfigError
@@ -82,17 +84,31 @@ class Predictor:
             models[record["name"]] = model.eval()
         return cls(models, task=task, modalities=modalities, pool=config.data.pool, source=target.path)
 
-    def subset(self, store: Store, split: str | None = None) -> Subset:
+    def subset(self, store: Store, split: str | None = None, *, missing: Sequence[str] = ()) -> Subset:
         """Return a store's samples with this run's modalities; None takes every sample.
+
+        Args:
+            store: The samples.
+            split: Split to take; None for every sample.
+            missing: Modalities that the samples are to be without, which the store need not have.
 
         Raises:
             CheckpointError: If the store's features differ from those that the run was trained on.
+            ConfigError: If a modality to do without is none of this run's.
         """
-        for name, expected in self.modalities.items():
+        for name in missing:
+            if name not in self.modalities:
+                raise ConfigError(
+                    f"Run `{self.source}` has the modalities {list(self.modalities)}, so `{name}` cannot be missing."
+                )
+        known = [name for name in self.modalities if name in store.modalities or name not in missing]
+        for name in known:
+            expected = self.modalities[name]
             if name not in store.modalities:
                 raise CheckpointError(
                     f"Run `{self.source}` needs modality `{name}`, but store `{store.name}` has "
-                    f"{list(store.modalities)}; import the samples with it (absent where a sample lacks it)."
+                    f"{list(store.modalities)}; import the samples with it (absent where a sample lacks it), or do "
+                    f"without it by `--missing {name}`."
                 )
             width = store.modalities[name] * (2 if name in self.pool else 1)
             found = {"dim": width, "tier": store.tiers[name]}
@@ -102,7 +118,54 @@ class Predictor:
                         f"Run `{self.source}` was trained on `{name}` features of {key} {expected[key]!r}, but "
                         f"store `{store.name}` has {value!r}; make the features the same way."
                     )
-        return subset_of(store, split, modalities=tuple(self.modalities)).pool(self.pool)
+        if not known:
+            raise CheckpointError(
+                f"Store `{store.name}` has {list(store.modalities)}, none of the modalities of run `{self.source}`, "
+                f"which are {list(self.modalities)}."
+            )
+        subset = subset_of(store, split, modalities=known)
+        subset = subset.pool([name for name in self.pool if name in known])
+        widths = {name: int(value["dim"]) for name, value in self.modalities.items()}
+        return Absence(tuple(missing)).apply(subset.widened(widths))
+
+    def absent(self, subset: Subset) -> list[tuple[str, ...]]:
+        """Return which modalities the models do without, sample by sample.
+
+        Args:
+            subset: Samples, from `Predictor.subset`.
+        """
+        usable = np.array([name not in self.unseen for name in subset.modalities])
+        present = present_modalities(subset) & usable
+        names = np.array(subset.modalities, dtype=object)
+        return [tuple(names[~row]) for row in present]
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """Modalities that no training sample had (of any fold's model), which the models take for absent."""
+        found = {
+            name
+            for model in self.models.values()
+            if (encoders := getattr(model, "encoders", None)) is not None
+            for name, seen in zip(encoders, encoders.seen_in_training.tolist(), strict=True)
+            if not seen
+        }
+        return tuple(name for name in self.modalities if name in found)
+
+    def remarks(self, subsets: Sequence[Subset]) -> list[str]:
+        """Return what a user should know about these samples, in sentences.
+
+        Args:
+            subsets: Samples, from `Predictor.subset`.
+        """
+        remarks = []
+        for name in self.unseen:
+            count = sum(int((subset.lengths(name) > 0).sum()) for subset in subsets)
+            if count:
+                remarks.append(
+                    f"No training sample had `{name}`, so nothing was learned about it: it is taken for absent in the "
+                    f"{count} samples that have it."
+                )
+        return remarks
 
     def predict(self, subset: Subset, *, batch_size: int = 256) -> PredictionTable:
         """Predict every sample; the spread is that over trajectories, averaged over folds.

@@ -88,6 +88,7 @@ def run(
     (label, model_config), seed = next(iter(config.models.items())), config.seeds[0]
     folds = build_folds(store, config.data, seed=seed)
     first = folds[0].development.train
+    rates = config.training.options().missing_rates(first.modalities)
     num_parameters = count_parameters(_build(config, model_config, first, store, seed))
     # Only a configuration that fits the data leaves a trace.
     write_text(target.config_file, config_text(config))
@@ -130,6 +131,7 @@ def run(
                 "split": config.data.split,
             },
             "folds": records,
+            "remarks": _remarks(folds, model_config, rates, refit=config.training.refit),
             "versions": provenance.versions(),
             "commit": provenance.commit(),
             "machine": provenance.machine(),
@@ -233,6 +235,25 @@ def _run_fold(
             "seconds": round(result.seconds, 3),
         },
     )
+
+
+def _remarks(folds: list[Fold], model_config: Any, rates: dict[str, float], *, refit: bool) -> list[str]:
+    """Return what a user should know about modalities that were not there in training."""
+    parts = [fold.development.merged if refit else fold.development.train for fold in folds]
+    absent = {name: [(part.lengths(name) == 0) for part in parts] for name in parts[0].modalities}
+    unseen = [name for name, masks in absent.items() if any(mask.all() for mask in masks)]
+    remarks = [
+        f"No training sample has `{name}`, so nothing can be learned about it: it is taken for absent wherever it "
+        "occurs, in validation and test too."
+        for name in unseen
+    ]
+    complete = not any(rates.values()) and not any(mask.any() for masks in absent.values() for mask in masks)
+    if getattr(model_config, "missing", "mixed") == "prior" and complete:
+        remarks.append(
+            "No modality is ever absent in training, so the learned priors (`missing: prior`) stay maximally mixed; "
+            "set `training.modality_missing` to train them."
+        )
+    return remarks
 
 
 def prediction_columns(table: PredictionTable, fold: str) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """How entangled and how correlated a model's modalities are, sample by sample."""
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -10,10 +12,11 @@ from qinn.quantum import (
     ExactChannel,
     PureEnsemble,
     QuantumJumps,
-    State,
     cuts,
     entanglement_entropies,
+    log_negativity,
     mutual_information,
+    partial_trace,
 )
 from qinn.records import Batch
 
@@ -46,7 +49,7 @@ def pair_names(modalities: tuple[str, ...]) -> tuple[str, ...]:
 
 def trajectory_entropies(
     model: QiNN, batch: Batch, *, num_trajectories: int
-) -> Float[Tensor, "batch trajectory cut"] | None:
+) -> Float[Tensor, "batch trajectory cut"]:
     """Return the entanglement entropy of every cut in every trajectory, in bits.
 
     A model that works with averaged states (exact, Heisenberg) is unravelled into quantum-jump trajectories
@@ -59,21 +62,30 @@ def trajectory_entropies(
         num_trajectories: Trajectories per sample where the model is unravelled.
 
     Returns:
-        Entropies; None where the state stays mixed (no generators, and a modality is absent).
+        Entropies; NaN for samples that lack a modality: their states are mixed from the start, and entropies of the
+        kets that stand for the mixture would say nothing about the sample.
     """
-    joint = model.joint(batch)
-    state: State = joint.state
-    if not isinstance(state, PureEnsemble):
-        if not isinstance(model.fusion, QuantumFusion) or model.fusion.lindbladian is None:
-            return None
+    states = model.states(batch)
+    # Whatever stands in the absent rows: they are masked, and all others are what they would be without them.
+    filled = replace(states, present=torch.ones_like(states.present))
+    joint = model.fusion(filled)
+    if not isinstance(joint.state, PureEnsemble) and isinstance(model.fusion, QuantumFusion):
         unravelling = QuantumJumps(num_trajectories, seed=_UNRAVELLING_SEED)
-        state = model.fusion(model.states(batch), evolution=unravelling).state
+        joint = model.fusion(filled, evolution=unravelling)
+    state = joint.state
     assert isinstance(state, PureEnsemble)
-    return entanglement_entropies(state.kets, joint.dims)
+    entropies = entanglement_entropies(state.kets, joint.dims)
+    complete = states.present.all(1)
+    return entropies.masked_fill(~complete[:, None, None], torch.nan)
 
 
-def pairwise_mutual_information(model: QiNN, batch: Batch) -> Float[Tensor, "batch pair"]:
-    """Return the quantum mutual information of each pair of modalities on the averaged state, in bits.
+def pairwise_correlations(
+    model: QiNN, batch: Batch
+) -> tuple[Float[Tensor, "batch pair"], Float[Tensor, "batch pair"]]:
+    """Return mutual information and logarithmic negativity of each pair of modalities, in bits.
+
+    Both are of the averaged state, and both are defined for mixed states, hence for absent modalities: mutual
+    information counts all correlation, negativity is 0 unless the pair is entangled.
 
     The average is the exact one, also for a model that samples trajectories: the mean of a few trajectories has
     low rank, which makes its parts look more correlated than they are.
@@ -83,9 +95,15 @@ def pairwise_mutual_information(model: QiNN, batch: Batch) -> Float[Tensor, "bat
         joint = model.fusion(model.states(batch), evolution=ExactChannel())
     density = joint.state.density()
     size = len(joint.dims)
-    values = [
-        mutual_information(density, joint.dims, [first], [second])
-        for first in range(size)
-        for second in range(first + 1, size)
+    pairs = [(first, second) for first in range(size) for second in range(first + 1, size)]
+    if not pairs:
+        nothing = density.real.new_zeros(len(batch), 0)
+        return nothing, nothing
+    information = [mutual_information(density, joint.dims, [first], [second]) for first, second in pairs]
+    negativities = [
+        log_negativity(
+            partial_trace(density, joint.dims, pair), [joint.dims[position] for position in pair], [0]
+        )
+        for pair in pairs
     ]
-    return torch.stack(values, dim=-1) if values else density.real.new_zeros(len(batch), 0)
+    return torch.stack(information, dim=-1), torch.stack(negativities, dim=-1)

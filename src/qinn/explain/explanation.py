@@ -9,9 +9,10 @@ from qinn.explain.counterfactuals import counterfactual_outputs
 from qinn.explain.entanglement import (
     cut_names,
     pair_names,
-    pairwise_mutual_information,
+    pairwise_correlations,
     trajectory_entropies,
 )
+from qinn.model.baselines import EncodedBaseline
 from qinn.model.network import QiNN
 from qinn.quantum import maximum_entropies
 from qinn.records import Batch, Explanation
@@ -28,19 +29,27 @@ def explain_batch(model: nn.Module, batch: Batch, *, num_trajectories: int = 32)
     """
     output = model(batch).output
     counterfactuals = counterfactual_outputs(model, batch)
+    seen = model.encoders.usable(batch) if isinstance(model, EncodedBaseline | QiNN) else batch
+    present = torch.stack([features.present for features in seen.features.values()], dim=1)
     if not isinstance(model, QiNN) or len(model.encoders) < 2:
-        return Explanation(batch.ids, output, counterfactuals=counterfactuals)
+        return Explanation(
+            batch.ids, output, counterfactuals=counterfactuals, modalities=batch.modalities, present=present
+        )
     names = tuple(model.encoders)
+    information, negativity = pairwise_correlations(model, batch)
     entropies = trajectory_entropies(model, batch, num_trajectories=num_trajectories)
     return Explanation(
         ids=batch.ids,
         output=output,
         cuts=cut_names(names),
-        entropy=None if entropies is None else entropies.mean(1),
+        entropy=entropies.mean(1),
         entropy_per_trajectory=entropies,
         entropy_maximum=torch.tensor(maximum_entropies(tuple(model.fusion.dims.values()))),
         pairs=pair_names(names),
-        mutual_information=pairwise_mutual_information(model, batch),
+        mutual_information=information,
+        negativity=negativity,
+        modalities=batch.modalities,
+        present=present,
         counterfactuals=counterfactuals,
     )
 
@@ -73,6 +82,9 @@ def explain(
         entropy_maximum=first.entropy_maximum,
         pairs=first.pairs,
         mutual_information=_joined([part.mutual_information for part in parts]),
+        negativity=_joined([part.negativity for part in parts]),
+        modalities=first.modalities,
+        present=_joined([part.present for part in parts]),
         counterfactuals={
             name: torch.cat([part.counterfactuals[name] for part in parts]) for name in first.counterfactuals
         },

@@ -29,7 +29,10 @@ class Constant(nn.Module):
 
 
 class EncodedBaseline(nn.Module):
-    """What the trained baselines share: one encoder per modality.
+    """What the trained baselines share: one encoder per modality, and zero-filling.
+
+    An absent modality enters as a zero vector, as is usual in the field (*zero-filled* baselines in what follows and
+    in the tables): the network cannot tell it from one that says zero.
 
     Args:
         encoders: One encoder per modality, in order.
@@ -42,7 +45,8 @@ class EncodedBaseline(nn.Module):
         self.output_scale = OutputScale(num_outputs)
 
     def encode(self, batch: Batch) -> list[Float[Tensor, "batch hidden"]]:
-        """Return one hidden vector per modality; zero where it is absent."""
+        """Return one hidden vector per modality; zero where it is absent (zero-filling)."""
+        batch = self.encoders.usable(batch)
         return [encoder(batch.features[name]) for name, encoder in self.encoders.items()]
 
 

@@ -4,14 +4,14 @@ Every model, quantum or not, uses the same encoder, so that a comparison compare
 """
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from qinn.model.standardization import Standardizer
-from qinn.records import Features
+from qinn.records import Batch, Features
 
 EncoderKind = Literal["statistics", "attention", "gru"]
 
@@ -141,6 +141,10 @@ class Encoder(nn.Module):
 class Encoders(nn.ModuleDict):
     """One `Encoder` per modality, in tensor-product order.
 
+    A modality without a single training sample leaves its encoder untrained: what it made of later samples would be
+    noise. `set_training_statistics` says so in ``seen_in_training``, which is saved with the weights, and `usable`
+    takes the modality for absent, in validation and everywhere after.
+
     Args:
         feature_dims: Modality name → number of input features.
         sequences: Modality name → whether its samples are sequences.
@@ -148,6 +152,8 @@ class Encoders(nn.ModuleDict):
         kinds: Modality name → kind of sequence encoder.
         dropout: Dropout of the encoders, one for all or modality name → its own.
     """
+
+    seen_in_training: Tensor
 
     def __init__(
         self,
@@ -171,3 +177,18 @@ class Encoders(nn.ModuleDict):
             }
         )
         self.hidden_dim = hidden_dim
+        self.register_buffer("seen_in_training", torch.ones(len(feature_dims), dtype=torch.bool))
+
+    def usable(self, batch: Batch) -> Batch:
+        """Return the batch with modalities absent that no training sample had."""
+        if bool(self.seen_in_training.all()):
+            return batch
+        for name, seen in zip(self, self.seen_in_training.tolist(), strict=True):
+            if not seen:
+                batch = batch.without(name)
+        return batch
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        # Weights saved before the flags were introduced.
+        state_dict.setdefault(f"{prefix}seen_in_training", torch.ones_like(self.seen_in_training))
+        super()._load_from_state_dict(state_dict, prefix, *rest)

@@ -1,6 +1,7 @@
 """From modality states to the joint state: tensor product, then an evolution under learned generators."""
 
 import math
+from typing import Literal
 
 import torch
 from jaxtyping import Complex, Float
@@ -8,22 +9,19 @@ from torch import Tensor, nn
 
 from qinn.quantum import (
     Evolution,
-    GumbelJumps,
-    Hybrid,
     LearnableLindbladian,
+    LearnableMixture,
     Lindbladian,
-    MixedState,
+    ProductState,
     PureEnsemble,
-    QuantumJumps,
-    State,
     amplitude_phase,
-    density_of,
-    maximally_mixed,
     normalize,
     product,
-    product_density,
+    uniform_mixture,
 )
 from qinn.records import JointState, ModalityStates
+
+MissingKind = Literal["mixed", "prior"]
 
 
 class AmplitudePhase(nn.Module):
@@ -59,9 +57,9 @@ class AmplitudePhase(nn.Module):
 class QuantumFusion(nn.Module):
     """Product of the modality states, evolved by a learned Lindbladian.
 
-    A modality that a sample lacks enters as the maximally mixed state of its factor: exactly, as a density,
-    for the deterministic evolutions; as a basis ket drawn per trajectory for the sampled ones, whose average
-    is that density.
+    A modality that a sample lacks enters as a mixture: the maximally mixed state of its factor, or a learned prior
+    state. Nothing is imputed: the evolutions average over it exactly (Heisenberg picture, densities) or draw from
+    it per trajectory, without bias.
 
     Args:
         dims: State dimension of each modality, in order.
@@ -70,6 +68,8 @@ class QuantumFusion(nn.Module):
         evaluation_evolution: Evolution used in evaluation mode (default: the same).
         time: Evolution time T.
         steps: Number of steps N (a hint to evolutions that choose their own).
+        missing: What stands for an absent modality: ``"mixed"``, the maximally mixed state, or ``"prior"``, a
+            learned density that starts there (see `qinn.quantum.LearnableMixture`).
     """
 
     def __init__(
@@ -81,6 +81,7 @@ class QuantumFusion(nn.Module):
         evaluation_evolution: Evolution | None = None,
         time: float = 1.0,
         steps: int = 16,
+        missing: MissingKind = "mixed",
     ) -> None:
         super().__init__()
         self.dims = dict(dims)
@@ -89,6 +90,11 @@ class QuantumFusion(nn.Module):
         self.evaluation_evolution = evaluation_evolution or evolution
         self.time = time
         self.steps = steps
+        self.priors = (
+            nn.ModuleDict({name: LearnableMixture(dim) for name, dim in dims.items()})
+            if missing == "prior"
+            else None
+        )
 
     def forward(
         self,
@@ -101,50 +107,22 @@ class QuantumFusion(nn.Module):
         evolution = evolution or (self.evolution if self.training else self.evaluation_evolution)
         if lindbladian is None and self.lindbladian is not None:
             lindbladian = self.lindbladian()
-        state = self.initial_state(states, evolution)
+        state = self.initial_state(states)
         if lindbladian is not None:
             state = evolution.evolve(state, lindbladian, time=self.time, steps=self.steps)
         return JointState(states.names, states.dims, state)
 
-    def initial_state(self, states: ModalityStates, evolution: Evolution) -> State:
-        """Return the separable state before the evolution, with absent factors maximally mixed."""
+    def initial_state(self, states: ModalityStates) -> PureEnsemble | ProductState:
+        """Return the separable state before the evolution, with mixtures for absent factors."""
         if bool(states.present.all()):
             return PureEnsemble(product(states.kets)[:, None])
-        if isinstance(evolution, QuantumJumps | Hybrid | GumbelJumps):
-            return PureEnsemble(self._unravel(states, evolution.num_trajectories))
-        return MixedState(
-            product_density(
-                [
-                    torch.where(
-                        present[:, None, None],
-                        density_of(ket),
-                        maximally_mixed(ket.shape[-1], dtype=ket.dtype, device=ket.device),
-                    )
-                    for ket, present in zip(states.kets, states.present.unbind(1), strict=True)
-                ]
-            )
+        mixtures = tuple(
+            uniform_mixture(ket.shape[-1], dtype=ket.dtype, device=ket.device)
+            if self.priors is None
+            else self.priors[name]()
+            for name, ket in zip(states.names, states.kets, strict=True)
         )
-
-    def _unravel(
-        self, states: ModalityStates, num_trajectories: int
-    ) -> Complex[Tensor, "batch trajectory dim"]:
-        """Product kets per trajectory, an absent factor being a basis ket.
-
-        In training the basis kets are drawn at random; in evaluation they run through every combination in
-        turn (the same for each sample), so that a result does not depend on the batch.
-        """
-        factors = []
-        stride = 1
-        for ket, present in zip(states.kets, states.present.unbind(1), strict=True):
-            size = ket.shape[-1]
-            if self.training:
-                chosen = torch.randint(size, (ket.shape[0], num_trajectories))
-            else:
-                chosen = (torch.arange(num_trajectories) // stride % size).expand(ket.shape[0], -1)
-            basis = torch.nn.functional.one_hot(chosen.to(ket.device), size).to(ket.dtype)
-            factors.append(torch.where(present[:, None, None], ket[:, None, :], basis))
-            stride *= size
-        return product(factors)
+        return ProductState(states.kets, states.present, mixtures)
 
 
 class LinearMapFusion(nn.Module):

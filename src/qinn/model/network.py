@@ -63,7 +63,8 @@ class QiNN(nn.Module):
         )
 
     def states(self, batch: Batch) -> ModalityStates:
-        """Encode each modality as a pure state."""
+        """Encode each modality as a pure state; one that no training sample had counts as absent."""
+        batch = self.encoders.usable(batch)
         names = tuple(self.encoders)
         kets = [self.kets[name](self.encoders[name](batch.features[name])) for name in names]
         present = torch.stack([batch.features[name].present for name in names], dim=1)

@@ -1,6 +1,6 @@
 """Scales that are read off the training split once and saved with the weights."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from jaxtyping import Float
@@ -71,7 +71,11 @@ class OutputScale(nn.Module):
 
 
 def set_training_statistics(
-    model: nn.Module, statistics: Mapping[str, tuple[Tensor, Tensor]], labels: Tensor
+    model: nn.Module,
+    statistics: Mapping[str, tuple[Tensor, Tensor]],
+    labels: Tensor,
+    *,
+    unseen: Collection[str] = (),
 ) -> None:
     """Give a model the scales of its training split, before the first step.
 
@@ -79,9 +83,13 @@ def set_training_statistics(
         model: Any model of this package.
         statistics: Modality name → (mean, standard deviation) of each feature over the valid steps.
         labels: Training scores (float) or class indices (int64).
+        unseen: Modalities that no training sample has; the model takes them for absent from then on.
     """
-    for name, encoder in getattr(model, "encoders", {}).items():
-        encoder.standardizer.set_statistics(*statistics[name])
+    encoders = getattr(model, "encoders", None)
+    if encoders is not None:
+        for name, encoder in encoders.items():
+            encoder.standardizer.set_statistics(*statistics[name])
+        encoders.seen_in_training.copy_(torch.tensor([name not in unseen for name in encoders]))
     for module in model.modules():
         if isinstance(module, OutputScale):
             module.set_labels(labels)

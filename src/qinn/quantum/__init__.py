@@ -65,6 +65,7 @@ from qinn.quantum.measurement import (
     probabilities,
     probabilities_of_density,
 )
+from qinn.quantum.mixtures import LearnableMixture, Mixture, uniform_mixture
 from qinn.quantum.operators import (
     LearnableLindbladian,
     Lindbladian,
@@ -73,6 +74,7 @@ from qinn.quantum.operators import (
     jump_operators_from,
     pauli,
 )
+from qinn.quantum.product_states import ProductState
 from qinn.quantum.propagation import propagate_densities, propagate_observables
 from qinn.quantum.states import HeisenbergState, JumpRecord, MixedState, PureEnsemble, State
 from qinn.quantum.structured import StructuredLindbladian, StructuredOperator
@@ -88,10 +90,13 @@ __all__ = [
     "Hybrid",
     "JumpRecord",
     "LearnableLindbladian",
+    "LearnableMixture",
     "LearnableStructuredLindbladian",
     "Lindbladian",
     "MixedState",
+    "Mixture",
     "NoEvolution",
+    "ProductState",
     "PureEnsemble",
     "QuantumJumps",
     "State",
@@ -151,5 +156,6 @@ __all__ = [
     "squared_norm",
     "trace_distance",
     "tripartite_information",
+    "uniform_mixture",
     "von_neumann_entropy",
 ]

@@ -1,4 +1,7 @@
-"""Joint states before and after an evolution: a pure ensemble, a mixed state, or a Heisenberg pair."""
+"""Joint states before and after an evolution: a pure ensemble, a mixed state, or a Heisenberg pair.
+
+Products that lack some factors have a module of their own, `product_states`.
+"""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -78,6 +81,19 @@ class State(ABC):
 
         Returns:
             One probability per trajectory and vector.
+        """
+
+    @abstractmethod
+    def expectations(
+        self, observables: Complex[Tensor, "outcome dim dim"]
+    ) -> Float[Tensor, "*batch trajectory outcome"]:
+        """Expectation values tr(ρ X_j) of each trajectory.
+
+        Args:
+            observables: Hermitian matrices X_j.
+
+        Returns:
+            One real value per trajectory and observable.
         """
 
     @abstractmethod
@@ -163,6 +179,19 @@ class PureEnsemble(State):
         """
         return probabilities(self.kets, vectors)
 
+    def expectations(
+        self, observables: Complex[Tensor, "outcome dim dim"]
+    ) -> Float[Tensor, "*batch trajectory outcome"]:
+        """Expectation values ⟨ψ|X_j|ψ⟩ of each trajectory.
+
+        Args:
+            observables: Hermitian matrices X_j.
+
+        Returns:
+            One real value per trajectory and observable.
+        """
+        return expectations(self.kets, observables)
+
     def density(self) -> Complex[Tensor, "*batch dim dim"]:
         """Mean of |ψ⟩⟨ψ| over the trajectories."""
         return self.kets.mT @ self.kets.conj() / self.num_trajectories
@@ -228,6 +257,19 @@ class MixedState(State):
         """
         return probabilities_of_density(self.density_matrix, vectors)[..., None, :]
 
+    def expectations(
+        self, observables: Complex[Tensor, "outcome dim dim"]
+    ) -> Float[Tensor, "*batch trajectory outcome"]:
+        """Expectation values tr(ρ X_j).
+
+        Args:
+            observables: Hermitian matrices X_j.
+
+        Returns:
+            One real value per observable, with a trajectory axis of length 1.
+        """
+        return expectations_of_density(self.density_matrix, observables)[..., None, :]
+
     def density(self) -> Complex[Tensor, "*batch dim dim"]:
         """Return the density matrix itself."""
         return self.density_matrix
@@ -242,7 +284,7 @@ class HeisenbergState(State):
     state: exact, without variance, and at a cost that hardly depends on the batch.
 
     Args:
-        initial: Pure or mixed state at time 0; its trajectory axis is kept.
+        initial: State at time 0, of any kind; its trajectory axis is kept.
         lindbladian: The dynamics.
         time: Duration.
         tolerance: Largest error of the evolution; by precision if None.
@@ -254,7 +296,7 @@ class HeisenbergState(State):
         tensor([[0.5000, 0.5000]])
     """
 
-    initial: PureEnsemble | MixedState
+    initial: State
     lindbladian: Lindbladian
     time: float
     tolerance: float | None = None
@@ -304,9 +346,7 @@ class HeisenbergState(State):
             One real value per initial trajectory and observable.
         """
         evolved = propagate_observables(self.lindbladian, observables, self.time, self.tolerance)
-        if isinstance(self.initial, MixedState):
-            return expectations_of_density(self.initial.density_matrix, evolved)[..., None, :]
-        return expectations(self.initial.kets, evolved)
+        return self.initial.expectations(evolved)
 
     def density(self) -> Complex[Tensor, "*batch dim dim"]:
         """Density matrix after the evolution; runs the exact channel on every call."""

@@ -65,7 +65,7 @@ def sample_blocks(
             id=sample.id,
             why="; ".join(sample.reasons),
             text=run.texts.get(sample.id, ""),
-            facts=tuple(_facts(run, sample)),
+            facts=tuple(_facts(run, sample) + _absences(explanation, sample)),
             blocks=tuple(
                 block
                 for block in (_entropies(explanation, sample), _removals(run, explanation, sample, scale))
@@ -97,12 +97,19 @@ def _facts(run: RunResult, sample: ChosenSample) -> list[tuple[str, str]]:
     return facts
 
 
+def _absences(explanation: ExplanationTable, sample: ChosenSample) -> list[tuple[str, str]]:
+    absent = explanation.absent[sample.explained] if explanation.absent else ""
+    if not absent:
+        return []
+    return [("absent", f"{absent.replace('+', ', ')}; a mixed state, so no entanglement entropies")]
+
+
 def _entropies(explanation: ExplanationTable, sample: ChosenSample) -> BarTable:
     rows = []
     for cut, values in explanation.entropy.items():
         value, maximum = float(values[sample.explained]), explanation.entropy_maximum[cut]
         peak = float(explanation.entropy_peak[cut][sample.explained])
-        if maximum <= 0:
+        if maximum <= 0 or not np.isfinite(value):
             continue
         rows.append(
             BarRow(

@@ -1,7 +1,7 @@
 """Explanations read back from a folder, and their figures: entropies, information, counterfactuals."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +25,13 @@ class ExplanationTable:
     Attributes:
         ids: Sample identifiers.
         output: Scores or logits of the intact model.
-        entropy: Cut → entanglement entropy, mean over trajectories.
+        entropy: Cut → entanglement entropy, mean over trajectories; NaN for samples that lack a modality.
         entropy_peak: Cut → the largest entropy that any trajectory of the sample has.
         entropy_maximum: Cut → largest possible entropy, log₂ min(d_A, d_B).
         mutual_information: Pair of modalities → quantum mutual information on the averaged state.
         counterfactuals: Removal → scores or logits after it.
+        negativity: Pair of modalities → logarithmic negativity of the averaged state.
+        absent: Modalities that each sample lacks, joined by ``+``.
     """
 
     ids: tuple[str, ...]
@@ -39,6 +41,8 @@ class ExplanationTable:
     entropy_maximum: Mapping[str, float]
     mutual_information: Mapping[str, Float[np.ndarray, "sample"]]
     counterfactuals: Mapping[str, Float[np.ndarray, "sample output"]]
+    negativity: Mapping[str, Float[np.ndarray, "sample"]] = field(default_factory=dict)
+    absent: tuple[str, ...] = ()
 
     @property
     def is_classification(self) -> bool:
@@ -116,6 +120,7 @@ def read_explanation(folder: Path) -> ExplanationTable:
     try:
         cuts = [cut for cut in content["cuts"] if f"entropy:{cut}" in table.column_names]
         pairs = [pair for pair in content["pairs"] if f"mutual_information:{pair}" in table.column_names]
+        tested = [pair for pair in content["pairs"] if f"negativity:{pair}" in table.column_names]
         return ExplanationTable(
             ids=tuple(table.column("id").to_pylist()),
             output=outputs("output"),
@@ -124,6 +129,8 @@ def read_explanation(folder: Path) -> ExplanationTable:
             entropy_maximum=dict(zip(content["cuts"], map(float, content["entropy_maximum"]), strict=True)),
             mutual_information={pair: column(f"mutual_information:{pair}") for pair in pairs},
             counterfactuals={name: outputs(f"counterfactual:{name}") for name in content["counterfactuals"]},
+            negativity={pair: column(f"negativity:{pair}") for pair in tested},
+            absent=tuple(table.column("absent").to_pylist()) if "absent" in table.column_names else (),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
@@ -141,7 +148,11 @@ def entropy_figure(table: ExplanationTable) -> str | None:
     Returns:
         SVG text.
     """
-    cuts = [cut for cut in table.entropy if table.entropy_maximum[cut] > 0]
+    cuts = [
+        cut
+        for cut, values in table.entropy.items()
+        if table.entropy_maximum[cut] > 0 and np.isfinite(values).any()
+    ]
     if not cuts or not table.ids:
         return None
     entropy = np.stack([table.entropy[cut] for cut in cuts], axis=1)
@@ -163,6 +174,23 @@ def mutual_information_figure(table: ExplanationTable) -> str | None:
         return None
     information = np.stack(list(pairs.values()), axis=1)
     return drawn(lambda: mutual_information_distributions([plain(pair) for pair in pairs], information))
+
+
+def negativity_figure(table: ExplanationTable) -> str | None:
+    """Draw the logarithmic negativity of every pair of modalities; None where there is none.
+
+    Args:
+        table: Explained samples.
+
+    Returns:
+        SVG text.
+    """
+    pairs = table.negativity
+    if not pairs or not table.ids:
+        return None
+    values = np.stack(list(pairs.values()), axis=1)
+    names = [plain(pair) for pair in pairs]
+    return drawn(lambda: mutual_information_distributions(names, values, quantity="logarithmic negativity"))
 
 
 def counterfactual_figure(table: ExplanationTable) -> str | None:
@@ -190,7 +218,8 @@ def write_explanation_figures(folder: Path) -> list[Path]:
         folder: Folder with ``explanation.parquet`` and ``explanation.json``.
 
     Returns:
-        The files written, among ``entropy.svg``, ``mutual_information.svg`` and ``counterfactuals.svg``; what
+        The files written, among ``entropy.svg``, ``mutual_information.svg``, ``negativity.svg`` and
+        ``counterfactuals.svg``; what
         the model has nothing of is left out.
 
     Raises:
@@ -201,6 +230,7 @@ def write_explanation_figures(folder: Path) -> list[Path]:
     figures = {
         "entropy": entropy_figure(table),
         "mutual_information": mutual_information_figure(table),
+        "negativity": negativity_figure(table),
         "counterfactuals": counterfactual_figure(table),
     }
     written = []

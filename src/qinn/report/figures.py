@@ -336,13 +336,17 @@ def counterfactual_shifts(
 
 
 def mutual_information_distributions(
-    pairs: Sequence[str], information: Float[np.ndarray, "sample pair"]
+    pairs: Sequence[str],
+    information: Float[np.ndarray, "sample pair"],
+    *,
+    quantity: str = "quantum mutual information",
 ) -> str:
-    """Quantum mutual information of every pair of modalities over the samples.
+    """Quantum mutual information of every pair of modalities over the samples, or another measure in bits.
 
     Args:
         pairs: Names of the pairs.
         information: Mutual information of each sample and pair on the averaged state, bits.
+        quantity: Name of the measure for the axis.
 
     Returns:
         The figure as SVG text.
@@ -359,9 +363,9 @@ def mutual_information_distributions(
         figure, (axes,) = new_figure(6.6, 1.1 + 0.45 * len(pairs))
         draw_distributions(axes, pairs, information)
         axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
-        axes.set(xlabel="quantum mutual information (bits)", title=READING)
+        axes.set(xlabel=f"{quantity} (bits)", title=READING)
         return to_svg(
-            figure, f"Mutual information of {len(pairs)} pairs over {len(information)} samples, in bits"
+            figure, f"{quantity.capitalize()} of {len(pairs)} pairs over {len(information)} samples, in bits"
         )
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Float, Shaped
 from qinn.errors import ArgumentError, CheckpointError
 from qinn.experiment.comparison import COMPARISON_FILE, read_comparison, task_of
 from qinn.experiment.folder import RunFolder, read_json, read_table
+from qinn.experiment.missing_sweep import FOLDER, SWEEP_FILE, read_sweep
 from qinn.experiment.run import groups_of, labels_of, outputs_of
 from qinn.records import Task
 from qinn.report.explanation import ExplanationTable, read_explanation
@@ -83,6 +84,7 @@ class ComparisonResult:
         task: What is predicted.
         summaries: Model label → ``run.json`` of each of its runs, in the order of the seeds.
         reference: The reference model's first run.
+        missing: Content of the ``sweep.json`` of `qinn sweep-missing`; None where there is none.
     """
 
     path: Path
@@ -90,6 +92,7 @@ class ComparisonResult:
     task: Task
     summaries: Mapping[str, list[Mapping[str, Any]]]
     reference: RunResult
+    missing: Mapping[str, Any] | None = None
 
     @property
     def seeds(self) -> list[int]:
@@ -200,6 +203,7 @@ def _read_comparison_folder(path: Path, *, include_text: bool) -> ComparisonResu
                 for label, entry in content["models"].items()
             },
             reference=read_run(path / reference, include_text=include_text),
+            missing=read_sweep(path / FOLDER) if (path / FOLDER / SWEEP_FILE).is_file() else None,
         )
     except (KeyError, TypeError, IndexError) as error:
         raise CheckpointError(

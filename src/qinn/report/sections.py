@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import yaml
 
+from qinn.experiment.missing_sweep import FOLDER
 from qinn.report.blocks import SampleBlock, sample_blocks
 from qinn.report.exhibits import Exhibit, Numbering
 from qinn.report.explanation import (
@@ -12,6 +13,7 @@ from qinn.report.explanation import (
     counterfactual_figure,
     entropy_figure,
     mutual_information_figure,
+    negativity_figure,
 )
 from qinn.report.facts import data_facts, metric_legend, provenance_facts, sample_facts
 from qinn.report.illustrations import (
@@ -21,6 +23,7 @@ from qinn.report.illustrations import (
     learning_curve_figure,
     regression_figure,
 )
+from qinn.report.missing import missing_exhibits
 from qinn.report.results import ComparisonResult, RunResult
 from qinn.report.samples import choose_samples
 from qinn.report.tables import (
@@ -102,6 +105,9 @@ def comparison_section(result: ComparisonResult, anchor: str, numbering: Numberi
         Part("What the metrics mean", legend=metric_legend(result.task, names)),
         Part("How the runs were trained", exhibits=numbering.table(runs_table(result))),
     ]
+    if result.missing is not None:
+        exhibits = missing_exhibits(result.missing, result.path / FOLDER, numbering)
+        parts.append(Part("Missing modalities", exhibits=exhibits))
     return Section(anchor, f"Comparison: {content['name']}", parts)
 
 
@@ -203,6 +209,17 @@ def _prediction_part(run: RunResult, numbering: Numbering) -> Part:
     return Part("Predictions", exhibits=exhibits)
 
 
+def _left_out(explanation: ExplanationTable) -> str:
+    """Say how many samples have no entropies, since their states are mixed."""
+    count = sum(bool(absent) for absent in explanation.absent)
+    if not count:
+        return ""
+    return (
+        f"; {counted(count, 'sample')} that lack a modality are left out: their states are mixed from the start, and "
+        "the entropy of a part of a mixed state is not entanglement"
+    )
+
+
 def _explanation_parts(run: RunResult, explanation: ExplanationTable, numbering: Numbering) -> list[Part]:
     over = f"over {counted(len(explanation.ids), 'test sample')} of {run.title}"
     quantity = explanation.shifted_quantity
@@ -210,14 +227,19 @@ def _explanation_parts(run: RunResult, explanation: ExplanationTable, numbering:
         {"Entanglement entropy of every cut": entropy_figure(explanation)},
         f"Entanglement entropy of every cut between the modalities, in bits, {over}: the von Neumann "
         "entropy of "
-        "one side of the cut in each trajectory's pure state, averaged over the sample's trajectories. "
+        "one side of the cut in each trajectory's pure state, averaged over the sample's trajectories"
+        f"{_left_out(explanation)}. "
         "Dashed: the largest possible value, log₂ of the smaller dimension of the two sides.",
     )
     correlated = numbering.figure(
-        {"Mutual information of every pair of modalities": mutual_information_figure(explanation)},
-        "Quantum mutual information S(A) + S(B) − S(AB) of every pair of modalities, in bits, on the "
-        "state averaged "
-        f"over trajectories, {over}. It counts classical correlation as well as entanglement.",
+        {
+            "Mutual information of every pair of modalities": mutual_information_figure(explanation),
+            "Logarithmic negativity of every pair of modalities": negativity_figure(explanation),
+        },
+        "Quantum mutual information S(A) + S(B) − S(AB) and logarithmic negativity log₂‖ρ^T_A‖₁ of every pair of "
+        f"modalities, in bits, on the state averaged over trajectories, {over}. Mutual information counts classical "
+        "correlation as well as entanglement; negativity is 0 unless the pair is entangled. Both are defined for mixed "
+        "states, so for samples that lack a modality too.",
     )
     removed = numbering.figure(
         {f"Change of the {quantity} under every removal": counterfactual_figure(explanation)},

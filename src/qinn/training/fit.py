@@ -211,11 +211,13 @@ def _selected(
 
 def _take_statistics(model: nn.Module, train: Subset) -> bool:
     """Give the model the scales of its training samples; return whether it has anything to train."""
+    found = train.statistics()
     statistics = {
         name: (torch.as_tensor(value.mean).float(), torch.as_tensor(value.sd).float())
-        for name, value in train.statistics().items()
+        for name, value in found.items()
     }
-    set_training_statistics(model, statistics, torch.as_tensor(train.labels))
+    unseen = [name for name, value in found.items() if not value.num_steps]
+    set_training_statistics(model, statistics, torch.as_tensor(train.labels), unseen=unseen)
     return any(parameter.requires_grad for parameter in model.parameters())
 
 

@@ -11,6 +11,7 @@ from qinn.data.batching import BatchLoader
 from qinn.evaluation.conventions import metrics_of
 from qinn.evaluation.metrics import metrics
 from qinn.records import Batch, Prediction, Task
+from qinn.training.modality_dropout import drop_modalities
 from qinn.training.objective import loss_per_sample, training_loss
 from qinn.training.options import FitOptions
 
@@ -35,6 +36,7 @@ class TrainingModule(lightning.LightningModule):
         self.options = options
         self.loader = loader
         self.steps_per_epoch = steps_per_epoch
+        self.missing_rates = options.missing_rates(loader.subset.modalities)
         self.train_loss, self.num_trained = 0.0, 0
         self.valid_outputs: list[torch.Tensor] = []
         self.valid_labels: list[torch.Tensor] = []
@@ -44,8 +46,15 @@ class TrainingModule(lightning.LightningModule):
         self.loader.set_epoch(self.current_epoch)
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
-        """Return the loss of one batch."""
+        """Return the loss of one batch, after modality dropout."""
         assert batch.labels is not None
+        if any(self.missing_rates.values()):
+            batch = drop_modalities(
+                batch,
+                self.missing_rates,
+                seed=(self.loader.seed, self.current_epoch, batch_idx),
+                keep_one=not self.options.modality_missing_all,
+            )
         loss = training_loss(
             self.model(batch),
             batch.labels,

@@ -1,5 +1,6 @@
 """How to train: every choice, with its default."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,6 +24,9 @@ class FitOptions:
         gradient_clip: Largest gradient norm; 0 for no clipping.
         loss: Loss to minimise; None takes L1 for regression and cross-entropy for classification.
         label_smoothing: Label smoothing of the cross-entropy.
+        modality_missing: Probability with which a training step removes a modality from a sample, one for all
+            modalities or by modality (see `qinn.training.modality_dropout`). Validation is never touched.
+        modality_missing_all: Whether that may leave a sample with nothing.
         monitor: What selects the epoch on the validation split: ``"loss"`` or a metric's name; or ``"last"``
             to keep the last epoch's weights and select nothing (needs ``patience=0``).
         deterministic: Refuse operations without a deterministic implementation.
@@ -41,11 +45,38 @@ class FitOptions:
     gradient_clip: float = 1.0
     loss: LossKind | None = None
     label_smoothing: float = 0.0
+    modality_missing: float | Mapping[str, float] = 0.0
+    modality_missing_all: bool = False
     monitor: str = "loss"
     deterministic: bool = True
     tensorboard: bool = True
     refit: bool = False
     accelerator: Literal["cpu", "gpu", "auto"] = "cpu"
+
+    def missing_rates(self, modalities: Collection[str]) -> dict[str, float]:
+        """Return the probability with which training removes each modality.
+
+        Raises:
+            ArgumentError: If a rate is not in [0, 1), or names a modality that the data lack.
+
+        Example:
+            >>> FitOptions(modality_missing={"audio": 0.5}).missing_rates(["text", "audio"])
+            {'text': 0.0, 'audio': 0.5}
+        """
+        given = self.modality_missing
+        rates = given if isinstance(given, Mapping) else dict.fromkeys(modalities, given)
+        if unknown := set(rates) - set(modalities):
+            raise ArgumentError(
+                f"Argument `modality_missing` must name modalities among {list(modalities)}, but it names "
+                f"`{min(unknown)}`."
+            )
+        for name, rate in rates.items():
+            if not 0 <= rate < 1:
+                raise ArgumentError(
+                    f"Argument `modality_missing` must be at least 0 and below 1, but it is {rate} for `{name}`; "
+                    "leave a modality out with `data.modalities` instead."
+                )
+        return {name: float(rates.get(name, 0.0)) for name in modalities}
 
     def resolved_loss(self, task: Task) -> LossKind:
         """Return the loss for the task."""

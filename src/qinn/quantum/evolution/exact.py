@@ -13,7 +13,7 @@ from qinn.quantum.evolution.matrix_free import propagate_without_jumps
 from qinn.quantum.generators import Generator, MatrixFreeGenerator, check_kind
 from qinn.quantum.operators import Lindbladian
 from qinn.quantum.propagation import propagate_densities, propagate_unitarily
-from qinn.quantum.states import HeisenbergState, MixedState, PureEnsemble
+from qinn.quantum.states import HeisenbergState, MixedState, PureEnsemble, State
 
 
 @final
@@ -29,10 +29,9 @@ class NoEvolution(Evolution):
     """
 
     generators: ClassVar = (Generator,)
+    keeps_factors: ClassVar = True
 
-    def _evolve(
-        self, initial: PureEnsemble | MixedState, lindbladian: Generator, time: float, steps: int
-    ) -> PureEnsemble | MixedState:
+    def _evolve(self, initial: State, lindbladian: Generator, time: float, steps: int) -> State:
         return initial
 
 
@@ -138,7 +137,8 @@ class ExactChannel(Evolution):
 class Heisenberg(Evolution):
     """The exact average, for measurement probabilities: observables are evolved backwards, once per batch.
 
-    Exact for everything linear in the density; ignores the steps.
+    Exact for everything linear in the density; ignores the steps. Of a product that lacks factors, the evolved
+    observables are contracted with what stands for them, once per group of samples that lack the same.
 
     Args:
         tolerance: Largest error relative to an observable's Hilbert–Schmidt norm; 1e-6 or 1e-12 if None.
@@ -158,10 +158,10 @@ class Heisenberg(Evolution):
 
     tolerance: float | None = None
 
+    keeps_factors: ClassVar = True
+
     def __post_init__(self) -> None:
         check_tolerance(self.tolerance)
 
-    def _evolve(
-        self, initial: PureEnsemble | MixedState, lindbladian: Lindbladian, time: float, steps: int
-    ) -> HeisenbergState:
+    def _evolve(self, initial: State, lindbladian: Lindbladian, time: float, steps: int) -> HeisenbergState:
         return HeisenbergState(initial, lindbladian, time, self.tolerance)

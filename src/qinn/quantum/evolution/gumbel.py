@@ -1,7 +1,7 @@
 """Relaxed quantum jumps: a biased gradient by straight-through Gumbel softmax, for comparison."""
 
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from qinn.quantum.evolution.interface import Evolution
 from qinn.quantum.evolution.jumps import NORM_TOLERANCE, UniformSource, trajectories_of
 from qinn.quantum.kets import squared_norm
 from qinn.quantum.operators import Lindbladian
-from qinn.quantum.states import MixedState, PureEnsemble
+from qinn.quantum.states import PureEnsemble, State
 
 
 @final
@@ -59,10 +59,10 @@ class GumbelJumps(Evolution):
             f"temperature={self.temperature}, seed={self.seed})"
         )
 
-    def _evolve(
-        self, initial: PureEnsemble | MixedState, lindbladian: Lindbladian, time: float, steps: int
-    ) -> PureEnsemble:
-        initial = trajectories_of(initial, self.num_trajectories)
+    keeps_factors: ClassVar = True
+
+    def _evolve(self, initial: State, lindbladian: Lindbladian, time: float, steps: int) -> PureEnsemble:
+        initial = trajectories_of(initial, self.num_trajectories, self.seed)
         check_ket(initial.kets, tolerance=NORM_TOLERANCE)
         if time == 0:
             return initial

@@ -1,14 +1,14 @@
 """Trajectories first, the exact average for the rest: little variance, and still stochastic."""
 
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import ClassVar, Literal, final
 
 from qinn.errors import ArgumentError
 from qinn.quantum.evolution.exact import check_tolerance
 from qinn.quantum.evolution.interface import Evolution
 from qinn.quantum.evolution.jumps import QuantumJumps
 from qinn.quantum.operators import Lindbladian
-from qinn.quantum.states import HeisenbergState, MixedState, PureEnsemble
+from qinn.quantum.states import HeisenbergState, PureEnsemble, State
 
 
 @final
@@ -18,7 +18,8 @@ class Hybrid(Evolution):
 
     The probabilities of each trajectory are their expectation over everything that happens later (Rao and
     Blackwell): their mean is the exact average as for `QuantumJumps`, with less variance, and so are gradients.
-    With ``sampled`` = 0 this is `Heisenberg`, with 1 it is `QuantumJumps` read out along measurement vectors.
+    With ``sampled`` = 0 this is `Heisenberg`, with 1 it is `QuantumJumps` read out along measurement vectors;
+    factors that a product lacks are drawn in any case.
     Entropies of trajectories need kets at the end: use `QuantumJumps` for those.
 
     Args:
@@ -49,6 +50,8 @@ class Hybrid(Evolution):
     uniforms: Literal["independent", "latin_hypercube"] = "independent"
     tolerance: float | None = None
 
+    keeps_factors: ClassVar = True
+
     def __post_init__(self) -> None:
         if not 0 <= self.sampled <= 1:
             raise ArgumentError(f"Argument `sampled` must be between 0 and 1, but it is {self.sampled}.")
@@ -58,9 +61,7 @@ class Hybrid(Evolution):
     def _jumps(self) -> QuantumJumps:
         return QuantumJumps(self.num_trajectories, self.seed, self.uniforms)
 
-    def _evolve(
-        self, initial: PureEnsemble | MixedState, lindbladian: Lindbladian, time: float, steps: int
-    ) -> HeisenbergState:
+    def _evolve(self, initial: State, lindbladian: Lindbladian, time: float, steps: int) -> HeisenbergState:
         first = self.sampled * time
         trajectories = self._jumps().evolve(initial, lindbladian, time=first, steps=steps)
         assert isinstance(trajectories, PureEnsemble)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from qinn.errors import ArgumentError
 from qinn.quantum.generators import Generator, check_kind
 from qinn.quantum.operators import Lindbladian
+from qinn.quantum.product_states import ProductState
 from qinn.quantum.states import HeisenbergState, MixedState, PureEnsemble, State
 
 
@@ -14,16 +15,18 @@ class Evolution(ABC):
     """A way to run open dynamics; the same generator, time and steps fit all of them.
 
     The constructor takes options only; `evolve` takes the state and the dynamics. Subclasses are final and
-    implement `_evolve`, which may rely on checked arguments; ``generators`` names the kinds of dynamics they take.
+    implement `_evolve`, which may rely on checked arguments; ``generators`` names the kinds of dynamics they take,
+    and ``keeps_factors`` says whether they take a product that lacks factors as it is, not as its joint density.
     """
 
     generators: ClassVar[tuple[type[Generator], ...]] = (Lindbladian,)
+    keeps_factors: ClassVar[bool] = False
 
     def evolve(self, initial: State, lindbladian: Generator, *, time: float, steps: int) -> State:
         """Run the dynamics on a batch of states.
 
         Args:
-            initial: Pure ensemble (any number of trajectories) or mixed state.
+            initial: Pure ensemble (any number of trajectories), mixed state, or product that lacks factors.
             lindbladian: H and L_k, of the state's dimension and dtype: dense (`Lindbladian`), or of another
                 kind that the evolution takes.
             time: Duration T ≥ 0, ħ = 1.
@@ -45,10 +48,10 @@ class Evolution(ABC):
                 "Argument `initial` must be a pure ensemble or a mixed state, but it is a Heisenberg state; "
                 "evolve its `density()` as a mixed state instead."
             )
-        if not isinstance(initial, PureEnsemble | MixedState):
+        if not isinstance(initial, PureEnsemble | MixedState | ProductState):
             raise ArgumentError(
-                "Argument `initial` must be a pure ensemble or a mixed state, but it is "
-                f"{type(initial).__name__}."
+                "Argument `initial` must be a pure ensemble, a mixed state or a product that lacks factors, but it "
+                f"is {type(initial).__name__}."
             )
         check_kind(lindbladian, self.generators, type(self).__name__)
         if initial.dim != lindbladian.dim:
@@ -61,9 +64,9 @@ class Evolution(ABC):
                 f"Arguments `initial` and `lindbladian` must have one dtype, but have {initial.dtype} and "
                 f"{lindbladian.dtype}; convert with `lindbladian.to(...)`."
             )
+        if isinstance(initial, ProductState) and not self.keeps_factors:
+            initial = MixedState(initial.density())
         return self._evolve(initial, lindbladian, time, steps)
 
     @abstractmethod
-    def _evolve(
-        self, initial: PureEnsemble | MixedState, lindbladian: Any, time: float, steps: int
-    ) -> State: ...
+    def _evolve(self, initial: Any, lindbladian: Any, time: float, steps: int) -> State: ...

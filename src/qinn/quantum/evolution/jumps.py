@@ -15,7 +15,8 @@ from qinn.quantum.evolution.matrix_free import MatrixFreeFlow
 from qinn.quantum.generators import Generator, MatrixFreeGenerator, check_kind
 from qinn.quantum.kets import squared_norm
 from qinn.quantum.operators import Lindbladian
-from qinn.quantum.states import JumpRecord, MixedState, PureEnsemble
+from qinn.quantum.product_states import ProductState
+from qinn.quantum.states import JumpRecord, PureEnsemble, State
 
 # A jump rate for which single trajectories make sense stays far below this.
 _MAX_JUMPS = 10_000
@@ -44,7 +45,8 @@ class QuantumJumps(Evolution):
     unbiased.
 
     Args:
-        num_trajectories: M per sample. An initial ensemble of one trajectory is replicated; one of M is kept.
+        num_trajectories: M per sample. An initial ensemble of one trajectory is replicated; one of M is kept; of
+            a product that lacks factors, every trajectory draws its own (see `ProductState.draw`).
         seed: None draws from torch's global generator, independently for every sample and trajectory
             (training). An integer draws, from a private generator, numbers that all samples share, so that a
             sample's result does not depend on its batch and every call gives the same (evaluation). Drawn on
@@ -80,6 +82,7 @@ class QuantumJumps(Evolution):
     record: bool = False
 
     generators: ClassVar = (Lindbladian, MatrixFreeGenerator)
+    keeps_factors: ClassVar = True
 
     def __post_init__(self) -> None:
         if self.num_trajectories < 1:
@@ -100,10 +103,8 @@ class QuantumJumps(Evolution):
                 f"Argument `gradient` must be `score` or `pathwise`, but it is `{self.gradient}`."
             )
 
-    def _evolve(
-        self, initial: PureEnsemble | MixedState, lindbladian: Generator, time: float, steps: int
-    ) -> PureEnsemble:
-        initial = trajectories_of(initial, self.num_trajectories)
+    def _evolve(self, initial: State, lindbladian: Generator, time: float, steps: int) -> PureEnsemble:
+        initial = trajectories_of(initial, self.num_trajectories, self.seed)
         check_ket(initial.kets, tolerance=NORM_TOLERANCE)
         if time == 0 or initial.kets.numel() == 0:
             return _unmoved(initial, self.record)
@@ -134,12 +135,13 @@ class QuantumJumps(Evolution):
         )
 
 
-def trajectories_of(initial: PureEnsemble | MixedState, num_trajectories: int) -> PureEnsemble:
+def trajectories_of(initial: State, num_trajectories: int, seed: int | None) -> PureEnsemble:
     """Return an ensemble of exactly ``num_trajectories`` trajectories, replicating a single one.
 
     Args:
-        initial: The state to unravel.
+        initial: The state to unravel; of a product that lacks factors these are drawn.
         num_trajectories: M.
+        seed: Seed of what is drawn; torch's global generator if None.
 
     Returns:
         The ensemble.
@@ -147,7 +149,9 @@ def trajectories_of(initial: PureEnsemble | MixedState, num_trajectories: int) -
     Raises:
         ArgumentError: If the state is mixed, or has another number of trajectories than 1 or M.
     """
-    if isinstance(initial, MixedState):
+    if isinstance(initial, ProductState):
+        return initial.draw(num_trajectories, seed)
+    if not isinstance(initial, PureEnsemble):
         raise ArgumentError(
             "Argument `initial` must be a pure ensemble for quantum jumps, but it is a mixed state; use "
             "`ExactChannel` or `Heisenberg`, or draw one ket per trajectory from the mixture and pass a "
