@@ -122,17 +122,19 @@ def fixed_fold(
         >>> len(fold.development.train), len(fold.development.valid), len(fold.test)
         (40, 10, 20)
     """
-    splits, groups = store.strings("split"), store.strings("group")
-    rows = {split: np.flatnonzero(splits == split) for split in ("train", "valid", "test")}
+    splits, groups = store.categories("split"), store.categories("group")
+    rows = {split: splits.rows(split) for split in ("train", "valid", "test")}
     for split in ("train", "test"):
         if not len(rows[split]):
             raise DataError(f"The store `{store.name}` has no {split} split; use cross-validation.")
     if not len(rows["valid"]):
         if valid_fraction is None:
             raise DataError(f"The store `{store.name}` has no valid split; set `valid_fraction`.")
-        held = hold_out(store.labels[rows["train"]], groups[rows["train"]], valid_fraction, seed)
+        held = hold_out(
+            store.labels[rows["train"]], store.strings("group")[rows["train"]], valid_fraction, seed
+        )
         rows["train"], rows["valid"] = rows["train"][~held], rows["train"][held]
-    if not allow_leak and (leaks := shared_groups(splits, groups)):
+    if not allow_leak and (leaks := _shared(splits, groups)):
         group, where = next(iter(leaks.items()))
         raise DataError(
             f"Group `{group}` of the store `{store.name}` is in the splits {' and '.join(where)} "
@@ -181,16 +183,16 @@ def cross_validation(
     """
     if by not in ("fold", "group"):
         raise ArgumentError(f"Argument `by` must be `fold` or `group`, but it is `{by}`.")
-    keys, groups = store.strings(by), store.strings("group")
-    if "" in keys:
-        where = store.strings("id")[int(np.argmax(keys == ""))]
+    keys, groups = store.categories(by), store.strings("group")
+    if len(without := keys.rows("")):
+        where = store.lean_strings("id")[int(without[0])]
         raise DataError(f"Sample `{where}` of the store `{store.name}` has no {by}; every sample needs one.")
-    names = sorted(set(keys), key=_natural)
+    names = sorted(keys.names, key=_natural)
     if len(names) < 2:
         raise DataError(
             f"Cross-validation needs at least 2 {by}s, but the store `{store.name}` has {len(names)}."
         )
-    if by == "fold" and (leaks := shared_groups(keys, groups)):
+    if by == "fold" and (leaks := _shared(store.categories(by), store.categories("group"))):
         group, where = next(iter(leaks.items()))
         raise DataError(
             f"Group `{group}` of the store `{store.name}` is in the folds {' and '.join(where)}; "
@@ -198,7 +200,7 @@ def cross_validation(
         )
     folds = []
     for number, name in enumerate(names):
-        test, rest = np.flatnonzero(keys == name), np.flatnonzero(keys != name)
+        test, rest = keys.rows(name), keys.rows(*(other for other in names if other != name))
         try:
             held = hold_out(store.labels[rest], groups[rest], valid_fraction, seed, stream=number)
         except DataError as error:
@@ -276,10 +278,15 @@ def shared_groups(parts: np.ndarray, groups: np.ndarray) -> dict[str, tuple[str,
         >>> shared_groups(np.array(["train", "test", "test"]), np.array(["a", "a", "b"]))
         {'a': ('test', 'train')}
     """
-    counted = (np.asarray(parts) != "") & (np.asarray(groups) != "")
-    part, group = Categories.of(parts[counted]), Categories.of(groups[counted])
+    return _shared(Categories.of(np.asarray(parts)), Categories.of(np.asarray(groups)))
+
+
+def _shared(part: Categories, group: Categories) -> dict[str, tuple[str, ...]]:
+    counted = np.ones(len(part.codes), dtype=bool)
+    for column in (part, group):
+        counted[column.rows("")] = False
     num_parts = len(part.names)
-    pairs = np.unique(group.codes * np.int64(num_parts) + part.codes)
+    pairs = np.unique(group.codes[counted] * np.int64(num_parts) + part.codes[counted])
     owner, where = pairs // max(num_parts, 1), pairs % max(num_parts, 1)
     # The pairs are sorted by group: where a group's second begins, it is in more than one part.
     again = np.unique(owner[1:][owner[1:] == owner[:-1]])

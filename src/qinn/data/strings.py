@@ -11,10 +11,13 @@ import pyarrow.compute as pc
 from jaxtyping import Int32, Int64, Shaped
 
 _AT_ONCE = 4096
+_NOTHING = pa.array([], pa.large_string()).dictionary_encode()
 
 
 class Strings(Sequence[str]):
-    """Many strings as one block of bytes, used like a tuple of strings.
+    """Many strings without an object for each, used like a tuple of strings.
+
+    They are one block of bytes, or some of the strings of such a block, which is not copied.
 
     Args:
         values: The strings; an Arrow array is kept as it is, with null as the empty string.
@@ -26,36 +29,36 @@ class Strings(Sequence[str]):
     """
 
     def __init__(self, values: Iterable[str] | pa.Array | pa.ChunkedArray) -> None:
-        self._size: int | None = None
-        self._read: Callable[[], pa.Array] = lambda: _as_block(values)
-        if not isinstance(values, pa.Array | pa.ChunkedArray | Strings):
-            _ = self.block
+        block = _as_block(values)
+        self._size = len(block)
+        self._picked: Callable[[np.ndarray], pa.Array] = lambda rows: block.take(pa.array(rows))
 
     @classmethod
-    def deferred(cls, size: int, read: Callable[[], pa.Array | pa.ChunkedArray]) -> "Strings":
-        """Return strings that are read when the first of them is asked for.
+    def chosen(cls, rows: Int64[np.ndarray, "n"], strings: Callable[[], "Strings"]) -> "Strings":
+        """Return some of the strings of a column, which is read when the first of them is asked for.
+
+        Nothing that the result offers leads to the others.
 
         Args:
-            size: How many there will be.
-            read: Returns them.
+            rows: Which of them.
+            strings: Returns the column.
 
         Example:
-            >>> len(Strings.deferred(1, lambda: pa.array(["late"])))
-            1
+            >>> Strings.chosen(np.array([1]), lambda: Strings(["a", "b"]))
+            Strings(['b'])
         """
-        strings = cls(pa.array([], pa.large_string()))
-        strings._size, strings._read = size, lambda: _as_block(read())
-        return strings
+        found = cls([])
+        found._size = len(rows)
+        found._picked = lambda positions: strings()._picked(rows[positions])
+        return found
 
-    @cached_property
+    @property
     def block(self) -> pa.Array:
-        """The strings as an Arrow array without null."""
-        block = self._read()
-        self._size, self._read = None, lambda: block
-        return block
+        """The strings as an Arrow array of their own without null."""
+        return self._picked(np.arange(self._size))
 
     def __len__(self) -> int:
-        return len(self.block) if self._size is None else self._size
+        return self._size
 
     @overload
     def __getitem__(self, index: int) -> str: ...
@@ -63,15 +66,15 @@ class Strings(Sequence[str]):
     def __getitem__(self, index: slice) -> tuple[str, ...]: ...
     def __getitem__(self, index: int | slice) -> str | tuple[str, ...]:
         if isinstance(index, slice):
-            return tuple(self.block[index].to_pylist())
-        return self.block[int(index)].as_py()
+            return self.pick(np.arange(self._size)[index])
+        return self.pick(np.array([range(self._size)[index]]))[0]
 
     def __iter__(self) -> Iterator[str]:
-        for start in range(0, len(self), _AT_ONCE):
-            yield from self.block.slice(start, _AT_ONCE).to_pylist()
+        for start in range(0, self._size, _AT_ONCE):
+            yield from self[start : start + _AT_ONCE]
 
     def __contains__(self, value: object) -> bool:
-        return isinstance(value, str) and pc.index(self.block, pa.scalar(value, self.block.type)).as_py() >= 0  # pyright: ignore[reportAttributeAccessIssue]
+        return isinstance(value, str) and pc.index(self.block, pa.scalar(value, pa.large_string())).as_py() >= 0  # pyright: ignore[reportAttributeAccessIssue]
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Strings):
@@ -80,37 +83,43 @@ class Strings(Sequence[str]):
 
     __hash__ = None  # pyright: ignore[reportAssignmentType]
 
-    def __add__(self, other: "Strings | Sequence[str]") -> "Strings":
+    def __add__(self, other: "Strings") -> "Strings":
         """Return these strings followed by others."""
-        if not isinstance(other, Strings):
-            other = Strings(other)
-        return Strings.deferred(
-            len(self) + len(other), lambda: pa.chunked_array([self.block, other.block])
-        )
+        size = self._size
+
+        def picked(rows: np.ndarray) -> pa.Array:
+            early = rows < size
+            parts = [self._picked(rows[early]), other._picked(rows[~early] - size)]
+            # Where each of the rows asked for lies among the two parts, one after the other.
+            order = np.argsort(~early, kind="stable")
+            return pa.concat_arrays(parts).take(pa.array(np.argsort(order, kind="stable")))
+
+        found = Strings([])
+        found._size, found._picked = size + len(other), picked
+        return found
 
     def __repr__(self) -> str:
-        shown = ", ".join(map(repr, self[:3])) if self._size is None else "not read yet"
-        return f"Strings({len(self)}: {shown}{', …' if len(self) > 3 and self._size is None else ''})"
+        shown = ", ".join(map(repr, self[:3]))
+        return f"Strings([{shown}{f', … {self._size} in all' if self._size > 3 else ''}])"
 
     def pick(self, rows: Int64[np.ndarray, "chosen"]) -> tuple[str, ...]:
         """Return the strings at some positions as a tuple."""
-        return tuple(self.block.take(pa.array(rows)).to_pylist())
+        return tuple(self._picked(rows).to_pylist())
 
     def take(self, rows: Int64[np.ndarray, "chosen"]) -> "Strings":
-        """Return the strings at some positions as strings of their own; unread ones stay unread."""
-        if self._size is not None:
-            return Strings.deferred(len(rows), lambda: self.block.take(pa.array(rows)))
-        return Strings(self.block.take(pa.array(rows)))
+        """Return the strings at some positions, without copying them."""
+        return Strings.chosen(rows, lambda: self)
 
     def shared_with(self, other: "Strings") -> list[str]:
-        """Return those of these strings that the other ones have too.
+        """Return those strings that both have, in the order of the longer of the two.
 
         Example:
             >>> Strings(["a", "b"]).shared_with(Strings(["b", "c"]))
             ['b']
         """
-        both = pc.is_in(self.block, value_set=other.block)  # pyright: ignore[reportAttributeAccessIssue]
-        return self.block.filter(both).to_pylist()
+        few, many = sorted((self, other), key=len)
+        strings = many.block
+        return strings.filter(pc.is_in(strings, value_set=few.block)).to_pylist()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @dataclass(frozen=True)
@@ -135,15 +144,25 @@ class Categories:
         """
         if isinstance(values, np.ndarray):
             values = pa.array(values, pa.large_string())
-        encoded = pc.fill_null(values, "").dictionary_encode()  # pyright: ignore[reportAttributeAccessIssue]
-        if isinstance(encoded, pa.ChunkedArray):
-            encoded = encoded.unify_dictionaries().combine_chunks()
-            if isinstance(encoded, pa.ChunkedArray):
-                encoded = (
-                    encoded.chunk(0) if encoded.num_chunks else pa.array([], values.type).dictionary_encode()
-                )
-        names = tuple(str(name) for name in encoded.dictionary.to_pylist())
-        return cls(names, np.asarray(encoded.indices, dtype=np.int32))
+        if values.null_count:
+            values = pc.fill_null(values, "")  # pyright: ignore[reportAttributeAccessIssue]
+        if not pa.types.is_dictionary(values.type):
+            values = values.dictionary_encode()
+        if isinstance(values, pa.ChunkedArray):
+            values = pa.concat_arrays(values.unify_dictionaries().chunks) if values.num_chunks else _NOTHING
+        return cls(
+            tuple(map(str, values.dictionary.to_pylist())), np.array(values.indices, dtype=np.int32)
+        )
+
+    def rows(self, *names: str) -> Int64[np.ndarray, "some"]:
+        """Return which samples have one of some strings.
+
+        Example:
+            >>> Categories.of(np.array(["b", "a", "b"])).rows("b").tolist()
+            [0, 2]
+        """
+        wanted = set(names)
+        return np.flatnonzero(np.array([name in wanted for name in self.names], dtype=bool)[self.codes])
 
     def decoded(self) -> Shaped[np.ndarray, "n"]:
         """Return the column as an array of strings that share their objects."""
@@ -153,8 +172,6 @@ class Categories:
 
 
 def _as_block(values: Iterable[str] | pa.Array | pa.ChunkedArray) -> pa.Array:
-    if isinstance(values, Strings):
-        return values.block
     if not isinstance(values, pa.Array | pa.ChunkedArray):
         return pa.array(list(values), pa.large_string())
     # Offsets of 64 bits: texts of many samples may have more than 2³¹ bytes together.

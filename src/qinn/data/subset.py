@@ -286,7 +286,7 @@ def subset_of(store: Store, split: str | None = None, *, modalities: Sequence[st
     """
     rows = np.arange(len(store))
     if split is not None:
-        rows = np.flatnonzero(store.strings("split") == split)
+        rows = store.categories("split").rows(split)
         if not len(rows):
             raise ArgumentError(
                 f"Argument `split` must be one of {list(store.manifest['splits'])} of `{store.name}`, "
@@ -309,12 +309,12 @@ def subset_of_rows(
         ArgumentError: If a modality is unknown.
     """
     names = list(store.modalities) if modalities is None else checked_modalities(modalities, store.modalities)
-    ids = store.lean_strings("id").take(rows)
+    ids = Strings.chosen(rows, lambda: store.lean_strings("id"))
     labels = store.labels[rows]
     return Subset(
         store.task,
         ids,
-        Strings.deferred(len(rows), lambda: store.lean_strings("text").take(rows).block),
+        Strings.chosen(rows, lambda: store.lean_strings("text")),
         labels if labelled_mask(labels).any() else None,
         _groups(store, rows, ids),
         {name: _column(store, name, rows) for name in names},
@@ -342,7 +342,8 @@ def _column(store: Store, name: str, rows: np.ndarray) -> _Column:
     # Views without numpy's class for memory maps, whose every slice is slow.
     values, offsets = np.asarray(store.values(name)), np.asarray(store.offsets(name))
     values, offsets = values.view(np.ndarray), offsets.view(np.ndarray)
-    lengths = offsets[rows + 1] - offsets[rows]
+    lengths = offsets[1:][rows]
+    lengths -= offsets[rows]
 
     def padded(positions: np.ndarray) -> np.ndarray:
         return gather_padded(values, offsets[rows[positions]], lengths[positions])
