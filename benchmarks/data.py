@@ -10,10 +10,11 @@ Random batches of 64 are compared with numpy on the same files and the same rows
 - `raw gather`: the samples' steps one after the other, without padding, labels or ids.
 
 MMSA's way is one pickle of padded arrays, read as a whole and cast, then a `DataLoader` of samples without
-workers; it is measured on fewer samples, which fit in memory. Every case runs in a process of its own; `cold`
-means that the system was told to forget the files first, `warm` is the next pass over the same rows. Memory is
-above that of the imports: `anonymous` is what the process itself holds, `peak resident` counts pages of mapped
-files too, which the system takes back when it needs them.
+workers; it is measured on fewer samples, which fit in memory. Every case runs in a process of its own: `cold`
+means that the system was told to forget the files first. Steady speed is measured with all ways taking turns in
+one process, round after round over the same rows, so that other work on the machine strikes them alike; the
+median round counts. Memory is above that of the imports: `anonymous` is what the process itself holds, `peak
+resident` counts pages of mapped files too, which the system takes back when it needs them.
 
     python benchmarks/data.py --output benchmarks/results/data.json
 """
@@ -30,6 +31,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -44,7 +46,7 @@ from qinn.data.store import Store, StoreWriter
 from qinn.records import Task
 
 MODALITIES = {"text": (64, 4, 20), "audio": (74, 4, 16), "vision": (35, 4, 12)}
-BATCH, SEED, AT_ONCE = 64, 0, 2000
+BATCH, SEED, AT_ONCE, ROUNDS = 64, 0, 2000, 8
 MIB = 2**20
 
 
@@ -72,7 +74,7 @@ class Memory:
 
 def write(folder: Path, num_samples: int) -> dict[str, Any]:
     """Write the store in chunks."""
-    memory, started = Memory(), time.perf_counter()
+    memory, started, cpu = Memory(), time.perf_counter(), time.process_time()
     generator = np.random.default_rng(SEED)
     task = Task("regression", -3.0, 3.0, "mosi")
     modalities = {name: Modality(dim, tier="random") for name, (dim, _, _) in MODALITIES.items()}
@@ -101,7 +103,12 @@ def write(folder: Path, num_samples: int) -> dict[str, Any]:
             )
             memory.look()
     size = sum(file.stat().st_size for file in folder.iterdir())
-    return {"seconds": _since(started), "gib": round(size / 2**30, 2), **memory.measured()}
+    return {
+        "seconds": _since(started),
+        "cpu_seconds": round(time.process_time() - cpu, 2),
+        "gib": round(size / 2**30, 2),
+        **memory.measured(),
+    }
 
 
 def open_store(folder: Path) -> dict[str, Any]:
@@ -125,22 +132,54 @@ def verify(folder: Path) -> dict[str, Any]:
 
 
 def iterate(folder: Path, way: str, num_batches: int) -> dict[str, Any]:
-    """Go through random batches, cold and then warm."""
+    """Go once through random batches of files that the system has forgotten."""
     _forget(folder)
-    memory, result, steps = Memory(), {}, 0
-    make = WAYS[way]
-    for name in ("cold", "warm"):
-        started, cpu, steps, checksum = time.perf_counter(), time.process_time(), 0, 0.0
-        for number, (count, first) in enumerate(make(folder, num_batches)):
-            steps, checksum = steps + count, checksum + first
-            if number % 256 == 0:
-                memory.look()
-        result[name] = {
-            "seconds": _since(started),
-            "cpu_seconds": round(time.process_time() - cpu, 2),
-            "samples_per_second": round(num_batches * BATCH / (time.perf_counter() - started)),
+    memory, cost = Memory(), Cost()
+    steps, checksum = 0, 0.0
+    for number, (count, first) in enumerate(WAYS[way](folder, num_batches)):
+        steps, checksum = steps + count, checksum + first
+        if number % 64 == 0:
+            memory.look()
+    return {**cost.measured(num_batches), **memory.measured(), "steps": steps, "checksum": round(checksum, 3)}
+
+
+def take_turns(folder: Path, num_batches: int, rounds: int) -> dict[str, Any]:
+    """Go through the same random batches in every way, in turns; the first round is not counted."""
+    found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
+    names = list(WAYS)
+    for number in range(rounds + 1):
+        for way in names[number % len(names) :] + names[: number % len(names)]:
+            going = WAYS[way](folder, num_batches + 1)
+            next(going)
+            cost = Cost()
+            count = sum(1 for _ in going)
+            found[way].append(cost.measured(count))
+    result = {
+        way: {name: round(median(one[name] for one in counted[1:]), 1) for name in counted[0]}
+        for way, counted in found.items()
+    }
+    bar = found["numpy, plain views"][1:]
+    for way, counted in found.items():
+        ratios = [one["cpu_us"] / other["cpu_us"] for one, other in zip(counted[1:], bar, strict=True)]
+        result[way]["cpu_ratio"] = round(median(ratios), 2)
+    return result
+
+
+class Cost:
+    """Time since it was made."""
+
+    def __init__(self) -> None:
+        self.wall, self.cpu = time.perf_counter(), time.process_time()
+
+    def measured(self, num_batches: int) -> dict[str, float]:
+        """Return wall and CPU time per batch, and samples per second."""
+        wall, cpu = time.perf_counter() - self.wall, time.process_time() - self.cpu
+        return {
+            "wall_us": round(wall / num_batches * 1e6, 1),
+            "cpu_us": round(cpu / num_batches * 1e6, 1),
+            "samples_per_second": round(num_batches * BATCH / wall),
+            "samples_per_cpu_second": round(num_batches * BATCH / cpu),
         }
-    return {**result, **memory.measured(), "steps": steps, "checksum": round(checksum, 3)}
 
 
 def _order(num_samples: int) -> np.ndarray:
@@ -257,22 +296,26 @@ def unpickle(folder: Path) -> dict[str, Any]:
     loaded = _since(started)
     memory.look()
     torch.manual_seed(SEED)
-    started, cpu = time.perf_counter(), time.process_time()
-    count = sum(len(batch["id"]) for batch in DataLoader(data, batch_size=BATCH, shuffle=True))
+    cost = Cost()
+    loader = DataLoader(data, batch_size=BATCH, shuffle=True)
+    count = sum(len(batch["id"]) for batch in loader)
     return {
         "samples": count,
         "load_seconds": loaded,
-        "seconds": _since(started),
-        "cpu_seconds": round(time.process_time() - cpu, 2),
-        "samples_per_second": round(count / (time.perf_counter() - started)),
+        **cost.measured(len(loader)),
         **memory.measured(),
     }
 
 
 def _timed(result: dict[str, Any], name: str, memory: Memory, act: Callable[[], Any]) -> Any:
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), time.process_time()
     value = act()
-    result[name] = {"seconds": round(time.perf_counter() - started, 3), **memory.measured()}
+    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu
+    result[name] = {
+        "seconds": round(seconds, 3),
+        "cpu_seconds": round(cpu_seconds, 3),
+        **memory.measured(),
+    }
     return value
 
 
@@ -295,6 +338,7 @@ CASES: dict[str, Callable[..., dict[str, Any]]] = {
     "open": open_store,
     "verify": verify,
     "iterate": iterate,
+    "take_turns": take_turns,
     "make_pickle": make_pickle,
     "unpickle": unpickle,
 }
@@ -316,9 +360,11 @@ def main() -> None:
     )
     parser.add_argument("--case", help="run one case in this process and print it as JSON")
     parser.add_argument("--samples", type=int, default=1_000_000)
-    parser.add_argument("--batches", type=int, default=1500, help="random batches of each pass")
+    parser.add_argument("--batches", type=int, default=1000, help="random batches of each pass")
     parser.add_argument("--pickled", type=int, default=100_000, help="samples that MMSA's way has to hold")
-    parser.add_argument("--folder", type=Path, help="where the store is written (default: a temporary folder)")
+    parser.add_argument(
+        "--folder", type=Path, help="where the store is written (default: a temporary folder)"
+    )
     parser.add_argument("--output", type=Path, help="write the results as JSON")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -335,10 +381,13 @@ def main() -> None:
         for name, arguments in {"write": [options.samples], "open": [], "verify": []}.items():
             results[name] = _in_process(name, folder, *arguments)
             _show(name, results[name])
-        results["random batches"] = {}
+        results["taking turns"] = _in_process("take_turns", folder, num_batches // 4, ROUNDS)
+        for way, found in results["taking turns"].items():
+            _show(way, found)
+        results["cold"] = {}
         for way in WAYS:
-            results["random batches"][way] = _in_process("iterate", folder, way, num_batches)
-            _show(way, results["random batches"][way])
+            results["cold"][way] = _in_process("iterate", folder, way, num_batches)
+            _show(way, results["cold"][way])
         results["unpickled"] = _in_process("make_pickle", folder, pickled)
         results["unpickled"] |= _in_process("unpickle", folder)
         _show("unpickled", results["unpickled"])

@@ -41,9 +41,7 @@ def batches(
     return _batches(subset, size, shuffle, seed, epoch, bucket)
 
 
-def _batches(
-    subset: Subset, size: int, shuffle: bool, seed: int, epoch: int, bucket: int
-) -> Iterator[Batch]:
+def _batches(subset: Subset, size: int, shuffle: bool, seed: int, epoch: int, bucket: int) -> Iterator[Batch]:
     generator = np.random.default_rng([seed, epoch])
     order = generator.permutation(len(subset)) if shuffle else np.arange(len(subset))
     if bucket <= 1:

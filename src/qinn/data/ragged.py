@@ -89,21 +89,17 @@ def gather_steps(
 
     Args:
         values: Steps of all samples, row after row in memory.
-        starts: First step of each chosen sample.
+        starts: First step of each chosen sample, within the values.
         lengths: Number of its steps.
 
     Returns:
         A copy in memory.
-
-    Raises:
-        DataError: If a sample would lie outside the values.
 
     Example:
         >>> values = np.arange(10, dtype=np.float32)[:, None]
         >>> gather_steps(values, np.array([7, 0]), np.array([2, 3]))[:, 0].tolist()
         [7.0, 8.0, 0.0, 1.0, 2.0]
     """
-    _check_inside(values, starts, lengths)
     gathered = np.empty((int(lengths.sum()), values.shape[1]), dtype=np.float32)
     _copy(values, starts, lengths, gathered, np.cumsum(lengths) - lengths)
     return gathered
@@ -118,30 +114,18 @@ def gather_padded(
 
     Args:
         values: Steps of all samples, row after row in memory.
-        starts: First step of each chosen sample.
+        starts: First step of each chosen sample, within the values.
         lengths: Number of its steps.
-
-    Raises:
-        DataError: If a sample would lie outside the values.
 
     Example:
         >>> values = np.arange(1, 9, dtype=np.float32)[:, None]
         >>> gather_padded(values, np.array([5, 0]), np.array([1, 3]))[:, :, 0].tolist()
         [[6.0, 0.0, 0.0], [1.0, 2.0, 3.0]]
     """
-    _check_inside(values, starts, lengths)
     longest = max(1, int(lengths.max(initial=0)))
     padded = np.zeros((len(lengths), longest, values.shape[1]), dtype=np.float32)
     _copy(values, starts, lengths, padded, np.arange(len(lengths)) * longest)
     return padded
-
-
-def _check_inside(values: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> None:
-    if np.any(lengths < 0) or np.any(starts < 0) or np.any(starts + lengths > len(values)):
-        raise DataError(
-            f"The offsets lead to steps outside the {len(values)} that there are, so the store is damaged; "
-            "import the data again."
-        )
 
 
 def _copy(

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import overload
 
 import numpy as np
@@ -74,7 +73,9 @@ class Strings(Sequence[str]):
             yield from self[start : start + _AT_ONCE]
 
     def __contains__(self, value: object) -> bool:
-        return isinstance(value, str) and pc.index(self.block, pa.scalar(value, pa.large_string())).as_py() >= 0  # pyright: ignore[reportAttributeAccessIssue]
+        return (
+            isinstance(value, str) and pc.index(self.block, pa.scalar(value, pa.large_string())).as_py() >= 0
+        )  # pyright: ignore[reportAttributeAccessIssue]
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Strings):
@@ -150,9 +151,7 @@ class Categories:
             values = values.dictionary_encode()
         if isinstance(values, pa.ChunkedArray):
             values = pa.concat_arrays(values.unify_dictionaries().chunks) if values.num_chunks else _NOTHING
-        return cls(
-            tuple(map(str, values.dictionary.to_pylist())), np.array(values.indices, dtype=np.int32)
-        )
+        return cls(tuple(map(str, values.dictionary.to_pylist())), np.array(values.indices, dtype=np.int32))
 
     def rows(self, *names: str) -> Int64[np.ndarray, "some"]:
         """Return which samples have one of some strings.

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 import qinn
 from qinn.data.columns import Column, checked_ids, checked_labels, checked_splits, one_per_sample
+from qinn.data.identifiers import SeenIdentifiers
 from qinn.data.manifest import (
     FORMAT,
     MANIFEST_FILE,
@@ -31,7 +32,6 @@ from qinn.data.manifest import (
     check_modalities,
     task_to_json,
 )
-from qinn.data.identifiers import SeenIdentifiers
 from qinn.data.placement import flush, flush_folder, locked_folder, put_in_place, remove_stale
 from qinn.data.ragged import Ragged, as_ragged
 from qinn.errors import ArgumentError, DataError
@@ -382,7 +382,9 @@ class StoreWriter:
     def _is_spooled(self, identifier: str) -> bool:
         """Tell whether a row has an id: among those that wait, or among those on disk."""
         wanted = pa.scalar(identifier)
-        return identifier in self._rows["id"] or any(pc.index(part.column("id"), wanted).as_py() >= 0 for part in self._spooled())  # pyright: ignore[reportAttributeAccessIssue]
+        return identifier in self._rows["id"] or any(
+            pc.index(part.column("id"), wanted).as_py() >= 0 for part in self._spooled()
+        )  # pyright: ignore[reportAttributeAccessIssue]
 
     def _schema(self) -> pa.Schema:
         """One schema for all rows: the standard columns, then the extra ones in order of appearance."""

@@ -82,7 +82,10 @@ def length_histogram(name: str, lengths: Mapping[str, Int[np.ndarray, "_"]]) -> 
     """
     present = {split: values[values > 0] for split, values in lengths.items() if (values > 0).any()}
     require(len(present) > 0, f"Argument `lengths` must have a sample with `{name}`, but it has none.")
-    low, high = (reach(values.max() if reach is max else values.min() for values in present.values()) for reach in (min, max))
+    low, high = (
+        reach(values.max() if reach is max else values.min() for values in present.values())
+        for reach in (min, max)
+    )
     bins = np.linspace(low - 0.5, high + 0.5, min(LENGTH_BINS, int(high - low) + 1) + 1)
     with mpl.rc_context(STYLE):
         figure, (axes,) = new_figure(4.6, 2.7)
@@ -101,7 +104,9 @@ def length_histogram(name: str, lengths: Mapping[str, Int[np.ndarray, "_"]]) -> 
         return to_svg(figure, f"Number of steps of {name}, {low} to {high}, for {', '.join(present)}")
 
 
-def presence_patterns(patterns: Sequence[str], counts: Int[np.ndarray, "pattern split"], splits: Sequence[str]) -> str:
+def presence_patterns(
+    patterns: Sequence[str], counts: Int[np.ndarray, "pattern split"], splits: Sequence[str]
+) -> str:
     """How many samples have which modalities together, stacked by split.
 
     Args:
@@ -211,7 +216,9 @@ def group_sizes(sizes: Int[np.ndarray, "group"], *, noun: str = "group") -> str:
     with mpl.rc_context(STYLE):
         figure, (axes,) = new_figure(4.6, 2.7)
         axes.hist(sizes, bins, color=BLUE, edgecolor="white", linewidth=0.4)
-        axes.axvline(float(np.median(sizes)), color=VERMILLION, linestyle="--", label=f"median {np.median(sizes):g}")
+        axes.axvline(
+            float(np.median(sizes)), color=VERMILLION, linestyle="--", label=f"median {np.median(sizes):g}"
+        )
         axes.set(xlabel=f"samples per {noun}", ylabel=f"{noun}s")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
