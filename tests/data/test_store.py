@@ -658,7 +658,6 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "values pickled": (_array("text.values.npy", np.array([{}], dtype=object)), "Python objects|is damaged"),
     "offsets cut": (_cut("text.offsets.npy", 8), "offsets.npy` is damaged"),
     "offsets of floats": (_array("text.offsets.npy", np.zeros(3)), "int64 offsets"),
-    "offsets fall": (_array("text.offsets.npy", np.array([0, 7, 6])), "rise from 0"),
     "offsets start late": (_array("text.offsets.npy", np.array([1, 2, 6])), "rise from 0"),
     "table missing": (lambda folder: (folder / "samples.parquet").unlink(), "no samples.parquet"),
     "table cut": (_cut("samples.parquet", 9), "samples.parquet` is damaged"),

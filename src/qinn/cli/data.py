@@ -1,4 +1,4 @@
-"""Commands about data: import, inspect, synthesize."""
+"""Commands about data: import, inspect, verify, describe, synthesize."""
 
 from pathlib import Path
 from typing import Annotated
@@ -32,6 +32,41 @@ def inspect(
         typer.echo(inspection.render())
     if inspection.has_errors:
         raise typer.Exit(1)
+
+
+@data_app.command()
+def verify(
+    store: Annotated[Path, typer.Argument(help="Folder of a store.")],
+    sources: Annotated[
+        list[Path] | None,
+        typer.Option(help="Source files, or a folder to look for them by name (repeat for more)."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare a store, and its source files if found, with the hashes in its manifest; exit code 1 if wrong."""
+    from qinn.data.store import Store
+    from qinn.data.verification import verify as verify_store
+
+    found = verify_store(Store.open(store), sources or [])
+    if as_json:
+        print_json(found.to_json())
+    else:
+        typer.echo(found.render())
+    if not found.is_right:
+        raise typer.Exit(1)
+
+
+@data_app.command()
+def describe(
+    store: Annotated[Path, typer.Argument(help="Folder of a store.")],
+    html: Annotated[Path, typer.Option("--html", help="HTML file to write.")],
+) -> None:
+    """Write one self-contained HTML page about a store: labels, lengths, coverage, features, findings."""
+    from qinn.data.store import Store
+    from qinn.report.dataset_page import write_dataset_page
+
+    write_dataset_page(Store.open(store), html)
+    note(f"wrote {html}")
 
 
 @data_app.command()

@@ -4,13 +4,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from qinn.data.buckets import bucketed_batches
 from qinn.data.subset import Subset
 from qinn.errors import ArgumentError
 from qinn.records import Batch
 
 
 def batches(
-    subset: Subset, size: int, *, shuffle: bool = False, seed: int = 0, epoch: int = 0
+    subset: Subset, size: int, *, shuffle: bool = False, seed: int = 0, epoch: int = 0, bucket: int = 0
 ) -> Iterator[Batch]:
     """Go once through a subset, batch by batch; the last batch may be smaller.
 
@@ -20,9 +21,11 @@ def batches(
         shuffle: Whether to permute the samples, anew in every epoch.
         seed: Of the permutation.
         epoch: Number of the pass; the order depends only on (seed, epoch).
+        bucket: Above 1: samples of this many batches are grouped by length (see
+            `qinn.data.buckets.bucketed_batches`), and with `shuffle` the batches come in random order.
 
     Raises:
-        ArgumentError: If the size is below 1, or seed or epoch below 0.
+        ArgumentError: If the size is below 1, or seed, epoch or bucket below 0.
 
     Example:
         >>> import tempfile
@@ -34,16 +37,21 @@ def batches(
         >>> [len(batch) for batch in batches(train, 16, shuffle=True, seed=1, epoch=3)]
         [16, 16, 8]
     """
-    _check(size, seed, epoch)
-    return _batches(subset, size, shuffle, seed, epoch)
+    _check(size, seed, epoch, bucket)
+    return _batches(subset, size, shuffle, seed, epoch, bucket)
 
 
-def _batches(subset: Subset, size: int, shuffle: bool, seed: int, epoch: int) -> Iterator[Batch]:
-    order = (
-        np.random.default_rng([seed, epoch]).permutation(len(subset)) if shuffle else np.arange(len(subset))
-    )
-    for start in range(0, len(order), size):
-        yield subset.batch(order[start : start + size])
+def _batches(subset: Subset, size: int, shuffle: bool, seed: int, epoch: int, bucket: int) -> Iterator[Batch]:
+    generator = np.random.default_rng([seed, epoch])
+    order = generator.permutation(len(subset)) if shuffle else np.arange(len(subset))
+    if bucket <= 1:
+        for start in range(0, len(order), size):
+            yield subset.batch(order[start : start + size])
+        return
+    lengths = {name: subset.lengths(name) for name in subset.modalities}
+    chosen = bucketed_batches(order, lengths, subset.dims, size, bucket)
+    for index in generator.permutation(len(chosen)) if shuffle else range(len(chosen)):
+        yield subset.batch(chosen[index])
 
 
 class BatchLoader:
@@ -56,9 +64,10 @@ class BatchLoader:
         size: Samples per batch, at least 1.
         shuffle: Whether to permute the samples, anew in every epoch.
         seed: Of the permutations.
+        bucket: As in `batches`.
 
     Raises:
-        ArgumentError: If the size is below 1 or the seed below 0.
+        ArgumentError: If the size is below 1, or the seed or the bucket below 0.
 
     Example:
         >>> import tempfile
@@ -72,12 +81,15 @@ class BatchLoader:
         (3, ('text', 'audio', 'vision'))
     """
 
-    def __init__(self, subset: Subset, size: int, *, shuffle: bool = False, seed: int = 0) -> None:
-        _check(size, seed, 0)
+    def __init__(
+        self, subset: Subset, size: int, *, shuffle: bool = False, seed: int = 0, bucket: int = 0
+    ) -> None:
+        _check(size, seed, 0, bucket)
         self.subset = subset
         self.size = size
         self.shuffle = shuffle
         self.seed = seed
+        self.bucket = bucket
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -86,7 +98,7 @@ class BatchLoader:
         Raises:
             ArgumentError: If the epoch is below 0.
         """
-        _check(self.size, self.seed, epoch)
+        _check(self.size, self.seed, epoch, self.bucket)
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -94,12 +106,19 @@ class BatchLoader:
         return -(-len(self.subset) // self.size)
 
     def __iter__(self) -> Iterator[Batch]:
-        return batches(self.subset, self.size, shuffle=self.shuffle, seed=self.seed, epoch=self.epoch)
+        return batches(
+            self.subset,
+            self.size,
+            shuffle=self.shuffle,
+            seed=self.seed,
+            epoch=self.epoch,
+            bucket=self.bucket,
+        )
 
 
-def _check(size: int, seed: int, epoch: int) -> None:
+def _check(size: int, seed: int, epoch: int, bucket: int) -> None:
     if size < 1:
         raise ArgumentError(f"Argument `size` must be at least 1, but it is {size}.")
-    for name, value in (("seed", seed), ("epoch", epoch)):
+    for name, value in (("seed", seed), ("epoch", epoch), ("bucket", bucket)):
         if value < 0:
             raise ArgumentError(f"Argument `{name}` must be 0 or more, but it is {value}.")

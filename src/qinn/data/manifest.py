@@ -3,13 +3,14 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+from jaxtyping import Int64
 
 from qinn.errors import ArgumentError, DataError
 from qinn.records import Task
@@ -20,6 +21,7 @@ SPLITS = ("train", "valid", "test", "")
 TABLE_FILE = "samples.parquet"
 MANIFEST_FILE = "manifest.json"
 
+_ROWS_AT_ONCE = 4096
 _MODALITY_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _REQUIRED: dict[str, type | tuple[type, ...]] = {
     "name": str,
@@ -207,37 +209,48 @@ def modalities_of(manifest: Mapping[str, Any]) -> dict[str, Modality]:
 PARTIAL_SUFFIX = ".partial"
 
 
-def content_hash(
-    task: Task,
-    modalities: Mapping[str, Modality],
-    table: pa.Table,
-    value_digests: Mapping[str, str],
-    offsets: Mapping[str, np.ndarray],
-) -> str:
-    """Hash what a store holds, independently of its name, its date and how its table is encoded.
+class ContentDigest:
+    """Hash of what a store holds, independent of its name, its date and how its table is encoded.
 
-    SHA-256 over canonical JSON of task, modalities and table, the digest of every modality's values and the
-    little-endian bytes of its offsets.
+    SHA-256 over canonical JSON of task, columns and every row of the table, then of each modality its
+    declaration, the digest of its values and the little-endian bytes of its offsets. Rows are added a part at
+    a time, before the modalities.
 
-    Returns:
-        Hexadecimal digest.
+    Args:
+        task: What is predicted.
+
+    Example:
+        >>> digest = ContentDigest(Task("regression", -3.0, 3.0, "mosi"))
+        >>> digest.add_rows(pa.table({"id": ["a"]}))
+        >>> digest.hexdigest()[:8]
+        '38721757'
     """
-    digest = hashlib.sha256()
 
-    def feed(value: Any) -> None:
-        digest.update(json.dumps(value, sort_keys=True, ensure_ascii=True, default=str).encode() + b"\n")
+    def __init__(self, task: Task) -> None:
+        self._digest = hashlib.sha256()
+        self._names: list[str] | None = None
+        self._encode = json.JSONEncoder(sort_keys=True, ensure_ascii=True, default=str).encode
+        self._feed([FORMAT, VERSION, task_to_json(task)])
 
-    feed([FORMAT, VERSION, task_to_json(task)])
-    feed([[column.name, str(column.type)] for column in table.schema])
-    for rows in _chunks(table):
-        for row in rows:
-            feed(row)
-    for name, modality in modalities.items():
-        feed([name, asdict(modality), value_digests[name]])
-        digest.update(np.ascontiguousarray(offsets[name], dtype="<i8").tobytes())
-    return digest.hexdigest()
+    def _feed(self, value: Any) -> None:
+        self._digest.update(self._encode(value).encode() + b"\n")
 
+    def add_rows(self, table: pa.Table) -> None:
+        """Add the next rows of the table; the columns are those of the first rows."""
+        if self._names is None:
+            self._names = table.column_names
+            self._feed([[column.name, str(column.type)] for column in table.schema])
+        for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):
+            lines = [self._encode(row) for row in batch.to_pylist()]
+            self._digest.update("\n".join([*lines, ""]).encode())
 
-def _chunks(table: pa.Table) -> Iterable[list[dict[str, Any]]]:
-    for batch in table.to_batches(max_chunksize=4096):
-        yield batch.to_pylist()
+    def add_modality(
+        self, name: str, modality: Modality, value_digest: str, offsets: Int64[np.ndarray, "bound"]
+    ) -> None:
+        """Add the next modality, after all rows."""
+        self._feed([name, asdict(modality), value_digest])
+        self._digest.update(np.ascontiguousarray(offsets, dtype="<i8"))
+
+    def hexdigest(self) -> str:
+        """Return the hash of all that was added."""
+        return self._digest.hexdigest()

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Int64
 
 from qinn.data.store import Store
+from qinn.data.strings import Categories
 from qinn.data.subset import FeatureStatistics, Subset, subset_of, subset_of_rows
 from qinn.errors import ArgumentError, DataError
 
@@ -121,17 +122,19 @@ def fixed_fold(
         >>> len(fold.development.train), len(fold.development.valid), len(fold.test)
         (40, 10, 20)
     """
-    splits, groups = store.strings("split"), store.strings("group")
-    rows = {split: np.flatnonzero(splits == split) for split in ("train", "valid", "test")}
+    splits, groups = store.categories("split"), store.categories("group")
+    rows = {split: splits.rows(split) for split in ("train", "valid", "test")}
     for split in ("train", "test"):
         if not len(rows[split]):
             raise DataError(f"The store `{store.name}` has no {split} split; use cross-validation.")
     if not len(rows["valid"]):
         if valid_fraction is None:
             raise DataError(f"The store `{store.name}` has no valid split; set `valid_fraction`.")
-        held = hold_out(store.labels[rows["train"]], groups[rows["train"]], valid_fraction, seed)
+        held = hold_out(
+            store.labels[rows["train"]], store.strings("group")[rows["train"]], valid_fraction, seed
+        )
         rows["train"], rows["valid"] = rows["train"][~held], rows["train"][held]
-    if not allow_leak and (leaks := shared_groups(splits, groups)):
+    if not allow_leak and (leaks := _shared(splits, groups)):
         group, where = next(iter(leaks.items()))
         raise DataError(
             f"Group `{group}` of the store `{store.name}` is in the splits {' and '.join(where)} "
@@ -180,16 +183,16 @@ def cross_validation(
     """
     if by not in ("fold", "group"):
         raise ArgumentError(f"Argument `by` must be `fold` or `group`, but it is `{by}`.")
-    keys, groups = store.strings(by), store.strings("group")
-    if "" in keys:
-        where = store.strings("id")[int(np.argmax(keys == ""))]
+    keys, groups = store.categories(by), store.strings("group")
+    if len(without := keys.rows("")):
+        where = store.lean_strings("id")[int(without[0])]
         raise DataError(f"Sample `{where}` of the store `{store.name}` has no {by}; every sample needs one.")
-    names = sorted(set(keys), key=_natural)
+    names = sorted(keys.names, key=_natural)
     if len(names) < 2:
         raise DataError(
             f"Cross-validation needs at least 2 {by}s, but the store `{store.name}` has {len(names)}."
         )
-    if by == "fold" and (leaks := shared_groups(keys, groups)):
+    if by == "fold" and (leaks := _shared(store.categories(by), store.categories("group"))):
         group, where = next(iter(leaks.items()))
         raise DataError(
             f"Group `{group}` of the store `{store.name}` is in the folds {' and '.join(where)}; "
@@ -197,7 +200,7 @@ def cross_validation(
         )
     folds = []
     for number, name in enumerate(names):
-        test, rest = np.flatnonzero(keys == name), np.flatnonzero(keys != name)
+        test, rest = keys.rows(name), keys.rows(*(other for other in names if other != name))
         try:
             held = hold_out(store.labels[rest], groups[rest], valid_fraction, seed, stream=number)
         except DataError as error:
@@ -243,9 +246,7 @@ def hold_out(
     if seed < 0:
         raise ArgumentError(f"Argument `seed` must be 0 or more, but it is {seed}.")
     generator = np.random.default_rng([seed, stream])
-    names = [group or f"\0{position}" for position, group in enumerate(groups)]
-    _, unit = np.unique(np.array(names, dtype=object).astype(str), return_inverse=True)
-    num_units = int(unit.max(initial=-1)) + 1
+    unit, num_units = _units(groups)
     if num_units < 2:
         raise DataError(
             f"validation samples must come from other groups than training samples, but {num_units} group "
@@ -277,11 +278,38 @@ def shared_groups(parts: np.ndarray, groups: np.ndarray) -> dict[str, tuple[str,
         >>> shared_groups(np.array(["train", "test", "test"]), np.array(["a", "a", "b"]))
         {'a': ('test', 'train')}
     """
-    found: dict[str, set[str]] = {}
-    for part, group in zip(parts, groups, strict=True):
-        if part and group:
-            found.setdefault(str(group), set()).add(str(part))
-    return {group: tuple(sorted(where)) for group, where in found.items() if len(where) > 1}
+    return _shared(Categories.of(np.asarray(parts)), Categories.of(np.asarray(groups)))
+
+
+def _shared(part: Categories, group: Categories) -> dict[str, tuple[str, ...]]:
+    counted = np.ones(len(part.codes), dtype=bool)
+    for column in (part, group):
+        counted[column.rows("")] = False
+    num_parts = len(part.names)
+    pairs = np.unique(group.codes[counted] * np.int64(num_parts) + part.codes[counted])
+    owner, where = pairs // max(num_parts, 1), pairs % max(num_parts, 1)
+    # The pairs are sorted by group: where a group's second begins, it is in more than one part.
+    again = np.unique(owner[1:][owner[1:] == owner[:-1]])
+    first, last = np.searchsorted(owner, again), np.searchsorted(owner, again, side="right")
+    return {
+        group.names[index]: tuple(sorted(part.names[code] for code in where[start:stop]))
+        for index, start, stop in zip(again, first, last, strict=True)
+    }
+
+
+def _units(groups: np.ndarray) -> tuple[Int64[np.ndarray, "n"], int]:
+    """Number the groups in the order of their names; each sample without a group is one, before all others."""
+    found = Categories.of(groups)
+    alone = np.flatnonzero(np.asarray(groups) == "")
+    names = [name for name in found.names if name]
+    num_units = len(names) + len(alone)
+    if num_units == len(groups):
+        return np.arange(num_units), num_units
+    rank = {name: len(alone) + index for index, name in enumerate(sorted(names))}
+    unit = np.array([rank.get(name, -1) for name in found.names], dtype=np.int64)[found.codes]
+    # The positions in the order of their decimal spellings, which decides what a seed chooses.
+    unit[alone[np.argsort(alone.astype("S"))]] = np.arange(len(alone))
+    return unit, num_units
 
 
 def _strata(labels: np.ndarray | None, n: int) -> Int64[np.ndarray, "n"]:
@@ -307,7 +335,7 @@ def _stratified(strata: np.ndarray, fraction: float, generator: np.random.Genera
 
 
 def _check_disjoint(first: Subset, second: Subset, first_name: str, second_name: str) -> None:
-    if both := set(first.ids) & set(second.ids):
+    if both := second.ids.shared_with(first.ids):
         raise DataError(f"Sample `{min(both)}` is both a {first_name} and a {second_name} sample.")
 
 

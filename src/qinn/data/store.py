@@ -9,6 +9,7 @@
 """
 
 import hashlib
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,18 +21,23 @@ from jaxtyping import Float32, Int64
 
 from qinn.data.manifest import (
     TABLE_FILE,
+    ContentDigest,
     Modality,
     Source,
-    content_hash,
     modalities_of,
     read_manifest,
     task_from_json,
 )
+from qinn.data.strings import Categories, Strings
 from qinn.data.writing import StoreWriter
 from qinn.errors import DataError
 from qinn.records import Task
 
 __all__ = ["Modality", "Source", "Store", "StoreWriter"]
+
+_OFFSETS_AT_ONCE = 2**20
+_VALUES_AT_ONCE = 2**20
+_ROWS_AT_ONCE = 2**15
 
 
 class Store:
@@ -47,13 +53,18 @@ class Store:
         self.manifest = manifest
         self._offsets: dict[str, np.ndarray] = {}
         self._values: dict[str, np.ndarray] = {}
+        self._checked: set[str] = set()
         self._strings: dict[str, np.ndarray] = {}
+        self._columns: dict[str, Strings] = {}
+        self._categories: dict[str, Categories] = {}
 
     @classmethod
     def open(cls, path: Path | str) -> "Store":
         """Open a store and check that its parts exist and fit each other.
 
-        Only the manifest, the offsets and the headers of the other files are read; `verify` reads everything.
+        Only the manifest, the headers of the other files and both ends of the offsets are read, so the time
+        does not depend on the number of samples. All offsets of a modality are checked when they are first
+        used, before a sample is read; `verify` reads everything.
 
         Args:
             path: The store's folder.
@@ -77,12 +88,8 @@ class Store:
                     f"`{folder / name}.offsets.npy` is damaged: it must hold {n + 1} int64 offsets, but has "
                     f"shape {offsets.shape} and dtype {offsets.dtype}; import the data again."
                 )
-            steps = np.diff(offsets)
-            if offsets[0] != 0 or np.any(steps < 0) or offsets[-1] != entry.get("num_steps"):
-                raise DataError(
-                    f"`{folder / name}.offsets.npy` is damaged: offsets must rise from 0 to "
-                    f"{entry.get('num_steps')}; import the data again."
-                )
+            if offsets[0] != 0 or offsets[-1] != entry.get("num_steps"):
+                raise _falling(folder, name, entry.get("num_steps"))
             values = _mapped(folder / f"{name}.values.npy")
             if (
                 values.dtype != np.float32
@@ -140,30 +147,58 @@ class Store:
         try:
             return pq.read_table(self.path / TABLE_FILE)
         except (OSError, pa.ArrowException) as error:
-            raise DataError(
-                f"`{self.path / TABLE_FILE}` is damaged ({error}); import the data again."
-            ) from None
+            raise _damaged_table(self.path / TABLE_FILE, error) from None
 
     def strings(self, column: str) -> np.ndarray:
-        """Return a text column of `table` as an array of strings; null becomes the empty string."""
+        """Return a text column of `table` as an array of strings; null becomes the empty string.
+
+        Equal strings are one object, but of ids and texts, which nearly all differ; for these `lean_strings`
+        needs less memory.
+        """
         if column not in self._strings:
-            values = [value or "" for value in self.table.column(column).to_pylist()]
-            self._strings[column] = np.array(values, dtype=object)
+            if column in ("id", "text"):
+                self._strings[column] = np.array(list(self.lean_strings(column)), dtype=object)
+            else:
+                self._strings[column] = self.categories(column).decoded()
             self._strings[column].flags.writeable = False
         return self._strings[column]
+
+    def lean_strings(self, column: str) -> Strings:
+        """Return a text column of `table` as one block of bytes; null becomes the empty string."""
+        if column not in self._columns:
+            self._columns[column] = Strings(self._column(column))
+        return self._columns[column]
+
+    def categories(self, column: str) -> Categories:
+        """Return a text column of `table` as its different strings and which of them each sample has."""
+        if column not in self._categories:
+            found = Categories.of(self._column(column, dictionary=True))
+            found.codes.flags.writeable = False
+            self._categories[column] = found
+        return self._categories[column]
 
     @cached_property
     def labels(self) -> np.ndarray:
         """float64 scores (NaN where unlabelled) or int64 class indices (-1 where unlabelled)."""
-        column, missing = self.table.column("label"), np.nan if self.task.kind == "regression" else -1
-        kind = np.float64 if self.task.kind == "regression" else np.int64
-        labels = np.array([missing if label is None else label for label in column.to_pylist()], dtype=kind)
+        missing = np.nan if self.task.kind == "regression" else -1
+        labels = np.array(self._column("label").fill_null(missing).to_numpy())
         labels.flags.writeable = False
         return labels
 
     def offsets(self, modality: str) -> Int64[np.ndarray, "bound"]:
-        """First step of every sample in `values`, and the end of the last (n + 1)."""
-        return self._offsets[modality]
+        """First step of every sample in `values`, and the end of the last (n + 1).
+
+        Raises:
+            DataError: If they do not rise, which is looked at when they are first used.
+        """
+        offsets = self._offsets[modality]
+        if modality not in self._checked:
+            for start in range(0, len(offsets), _OFFSETS_AT_ONCE):
+                part = offsets[start : start + _OFFSETS_AT_ONCE + 1]
+                if np.any(part[1:] < part[:-1]):
+                    raise _falling(self.path, modality, int(offsets[-1]))
+            self._checked.add(modality)
+        return offsets
 
     def values(self, modality: str) -> Float32[np.ndarray, "step feature"]:
         """All steps of one modality, memory-mapped and read-only."""
@@ -171,28 +206,66 @@ class Store:
 
     def sample(self, row: int, modality: str) -> Float32[np.ndarray, "time feature"]:
         """Features of one sample; no steps where the modality is absent."""
-        start, stop = self._offsets[modality][row : row + 2]
+        start, stop = self.offsets(modality)[row : row + 2]
         return self._values[modality][start:stop]
+
+    def content_hash(self, look: Callable[[str, np.ndarray], None] = lambda name, steps: None) -> str:
+        """Read everything, in chunks, and return the hash of what is there.
+
+        Args:
+            look: Called with a modality's name and its next steps, so that one pass serves several ends.
+
+        Raises:
+            DataError: If a part is damaged.
+        """
+        content = ContentDigest(self.task)
+        for part in self.table_parts():
+            content.add_rows(part)
+        for name, modality in modalities_of(self.manifest).items():
+            digest, values = hashlib.sha256(), self._values[name].view(np.ndarray)
+            for start in range(0, len(values), at_once := max(1, _VALUES_AT_ONCE // modality.dim)):
+                part = values[start : start + at_once]
+                digest.update(part)
+                look(name, part)
+            content.add_modality(name, modality, digest.hexdigest(), self.offsets(name))
+        return content.hexdigest()
 
     def verify(self) -> None:
         """Read everything and compare it with the content hash of the manifest.
 
+        `qinn.data.verification.verify` also says what is wrong where the hash is not the same.
+
         Raises:
             DataError: If the content is not what was written.
         """
-        digests = {}
-        for name in self.modalities:
-            digest = hashlib.sha256()
-            values = self._values[name]
-            for start in range(0, len(values), 65536):
-                digest.update(np.ascontiguousarray(values[start : start + 65536]).tobytes())
-            digests[name] = digest.hexdigest()
-        found = content_hash(self.task, modalities_of(self.manifest), self.table, digests, self._offsets)
+        found = self.content_hash()
         if found != self.sha256:
             raise DataError(
                 f"The store `{self.path}` has changed since it was written: its hash is {found[:12]}…, but "
                 f"its manifest says {self.sha256[:12]}…; import the data again."
             )
+
+    def table_parts(self) -> Iterator[pa.Table]:
+        """Read the table a part at a time; all parts have the same columns.
+
+        Raises:
+            DataError: If the table is damaged.
+        """
+        path = self.path / TABLE_FILE
+        try:
+            with pq.ParquetFile(path) as parquet:
+                for batch in parquet.iter_batches(_ROWS_AT_ONCE):
+                    yield pa.table(batch)
+        except (OSError, pa.ArrowException) as error:
+            raise _damaged_table(path, error) from None
+
+    def _column(self, name: str, *, dictionary: bool = False) -> pa.ChunkedArray:
+        path, kept = self.path / TABLE_FILE, [name] if dictionary else None
+        try:
+            with pq.ParquetFile(path, read_dictionary=kept) as parquet:
+                return parquet.read([name], use_threads=False).column(name)
+        except (OSError, pa.ArrowException) as error:
+            raise _damaged_table(path, error) from None
 
     def _check_table(self) -> None:
         path = self.path / TABLE_FILE
@@ -202,7 +275,7 @@ class Store:
         except FileNotFoundError:
             raise DataError(f"The store `{self.path}` has no {TABLE_FILE}; import the data again.") from None
         except (OSError, pa.ArrowException) as error:
-            raise DataError(f"`{path}` is damaged ({error}); import the data again.") from None
+            raise _damaged_table(path, error) from None
         label = pa.float64() if self.task.kind == "regression" else pa.int64()
         expected = {name: pa.string() for name in ("id", "split", "group", "fold", "text")} | {"label": label}
         for name, kind in expected.items():
@@ -214,6 +287,18 @@ class Store:
             raise DataError(
                 f"`{path}` is damaged: it has {num_rows} rows, but its manifest says {len(self)}."
             )
+
+
+def _falling(folder: Path, name: str, num_steps: object) -> DataError:
+    return DataError(
+        f"`{folder / name}.offsets.npy` is damaged: offsets must rise from 0 to {num_steps}; "
+        "import the data again."
+    )
+
+
+def _damaged_table(path: Path, error: Exception) -> DataError:
+    reason = " ".join(str(error).split())
+    return DataError(f"`{path}` is damaged ({reason}); import the data again.")
 
 
 def _mapped(path: Path) -> np.ndarray:

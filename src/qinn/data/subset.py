@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float32, Float64, Int64
 
 from qinn.data.ragged import gather_padded, gather_steps
 from qinn.data.store import Store
+from qinn.data.strings import Strings
 from qinn.errors import ArgumentError
 from qinn.records import Batch, Features, Task
 
@@ -62,7 +63,7 @@ class Subset:
     Attributes:
         task: What is predicted.
         ids: Sample identifiers.
-        texts: Raw transcripts; empty strings where there are none.
+        texts: Raw transcripts, read when one is asked for; empty strings where there are none.
         labels: float64 scores (NaN where unlabelled) or class indices (-1 where unlabelled);
             None when no sample is labelled.
         groups: Name of each sample's group; a sample without one is a group of its own, ``"id:<id>"``.
@@ -72,15 +73,15 @@ class Subset:
     def __init__(
         self,
         task: Task,
-        ids: tuple[str, ...],
-        texts: tuple[str, ...],
+        ids: Strings | Sequence[str],
+        texts: Strings | Sequence[str],
         labels: np.ndarray | None,
         groups: np.ndarray | None,
         columns: dict[str, _Column],
     ) -> None:
         self.task = task
-        self.ids = ids
-        self.texts = texts
+        self.ids = ids if isinstance(ids, Strings) else Strings(ids)
+        self.texts = texts if isinstance(texts, Strings) else Strings(texts)
         self.labels = labels
         self.groups = groups
         self._columns = columns
@@ -136,7 +137,7 @@ class Subset:
         if self.labels is not None:
             kind = torch.float32 if self.task.kind == "regression" else torch.int64
             labels = torch.from_numpy(self.labels[rows]).to(kind)
-        return Batch(tuple(self.ids[row] for row in rows), features, labels)
+        return Batch(self.ids.pick(rows), features, labels)
 
     def select(self, modalities: Sequence[str]) -> "Subset":
         """Return the same samples with some of the modalities, in the given order.
@@ -166,8 +167,8 @@ class Subset:
         }
         return Subset(
             self.task,
-            tuple(self.ids[row] for row in rows),
-            tuple(self.texts[row] for row in rows),
+            self.ids.take(rows),
+            self.texts.take(rows),
             None if self.labels is None else self.labels[rows],
             None if self.groups is None else self.groups[rows],
             columns,
@@ -321,7 +322,7 @@ def subset_of(store: Store, split: str | None = None, *, modalities: Sequence[st
     """
     rows = np.arange(len(store))
     if split is not None:
-        rows = np.flatnonzero(store.strings("split") == split)
+        rows = store.categories("split").rows(split)
         if not len(rows):
             raise ArgumentError(
                 f"Argument `split` must be one of {list(store.manifest['splits'])} of `{store.name}`, "
@@ -344,20 +345,26 @@ def subset_of_rows(
         ArgumentError: If a modality is unknown.
     """
     names = list(store.modalities) if modalities is None else checked_modalities(modalities, store.modalities)
-    ids = store.strings("id")[rows]
-    groups = store.strings("group")[rows]
+    ids = Strings.chosen(rows, lambda: store.lean_strings("id"))
     labels = store.labels[rows]
-    own = np.array(
-        [group or f"id:{identifier}" for group, identifier in zip(groups, ids, strict=True)], dtype=object
-    )
     return Subset(
         store.task,
-        tuple(ids),
-        tuple(store.strings("text")[rows]),
+        ids,
+        Strings.chosen(rows, lambda: store.lean_strings("text")),
         labels if labelled_mask(labels).any() else None,
-        own if any(groups) else None,
+        _groups(store, rows, ids),
         {name: _column(store, name, rows) for name in names},
     )
+
+
+def _groups(store: Store, rows: np.ndarray, ids: Strings) -> np.ndarray | None:
+    groups = store.strings("group")[rows]
+    without = groups == ""
+    if without.all():
+        return None
+    own = np.flatnonzero(without)
+    groups[own] = [f"id:{identifier}" for identifier in ids.pick(own)]
+    return groups
 
 
 def labelled_mask(labels: np.ndarray) -> Bool[np.ndarray, "n"]:
@@ -368,15 +375,17 @@ def labelled_mask(labels: np.ndarray) -> Bool[np.ndarray, "n"]:
 def _column(store: Store, name: str, rows: np.ndarray) -> _Column:
     # The whole memory map stays inside these two closures, which see positions of the subset only:
     # nothing that a Subset offers leads to another sample.
-    values, offsets = store.values(name), store.offsets(name)
-    starts = np.asarray(offsets[:-1])[rows]
-    lengths = np.diff(offsets)[rows]
+    # Views without numpy's class for memory maps, whose every slice is slow.
+    values, offsets = np.asarray(store.values(name)), np.asarray(store.offsets(name))
+    values, offsets = values.view(np.ndarray), offsets.view(np.ndarray)
+    lengths = offsets[1:][rows]
+    lengths -= offsets[rows]
 
     def padded(positions: np.ndarray) -> np.ndarray:
-        return gather_padded(values, starts[positions], lengths[positions])
+        return gather_padded(values, offsets[rows[positions]], lengths[positions])
 
     def steps(positions: np.ndarray) -> np.ndarray:
-        return gather_steps(values, starts[positions], lengths[positions])
+        return gather_steps(values, offsets[rows[positions]], lengths[positions])
 
     return _Column(store.modalities[name], lengths, padded, steps)
 

@@ -14,20 +14,22 @@ from typing import Any, BinaryIO, Literal, SupportsFloat
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 import qinn
 from qinn.data.columns import Column, checked_ids, checked_labels, checked_splits, one_per_sample
+from qinn.data.identifiers import SeenIdentifiers
 from qinn.data.manifest import (
     FORMAT,
     MANIFEST_FILE,
     SPLITS,
     TABLE_FILE,
     VERSION,
+    ContentDigest,
     Modality,
     Source,
     check_modalities,
-    content_hash,
     task_to_json,
 )
 from qinn.data.placement import flush, flush_folder, locked_folder, put_in_place, remove_stale
@@ -36,13 +38,15 @@ from qinn.errors import ArgumentError, DataError
 from qinn.records import Task
 
 _COLUMNS = ("id", "split", "label", "group", "fold", "text")
+_ROWS_AT_ONCE = 2**15
+_SPOOL = "rows.arrow"
 
 
 class StoreWriter:
     """Write a store into a hidden sibling folder and put it in its place when it is complete.
 
-    Use it as a context manager. Feature values go to disk as they are added, so the data may be larger than
-    memory (the table of ids, labels and texts is held until the end). Leaving the block without an exception
+    Use it as a context manager. Everything goes to disk as it is added, so the data may be larger than memory:
+    what is held is some ten thousand rows of the table and 8 bytes per id. Leaving the block without an exception
     completes the store; with one, or when the process is killed, nothing that opens remains, and the next
     import to the same place removes what a dead process left behind.
 
@@ -106,9 +110,16 @@ class StoreWriter:
         self._replaced = dict.fromkeys(modalities, 0)
         self._rows: dict[str, list[Any]] = {column: [] for column in _COLUMNS}
         self._extra: dict[str, list[Any]] = {}
-        self._ids: set[str] = set()
-        self._lengths: dict[str, list[np.ndarray]] = {modality: [] for modality in modalities}
+        self._num_samples = 0
+        self._schemas: list[pa.Schema] = []
+        self._ids = SeenIdentifiers(self._is_spooled)
+        self._split_sizes = dict.fromkeys(SPLITS, 0)
+        self._label_range: list[float | int] | None = None
+        self._num_steps = dict.fromkeys(modalities, 0)
+        self._max_length = dict.fromkeys(modalities, 0)
         self._streams: dict[str, BinaryIO] = {}
+        self._offset_streams: dict[str, BinaryIO] = {}
+        self._spool: BinaryIO | None = None
         self._digests = {modality: hashlib.sha256() for modality in modalities}
         self._failed = False
         self._folder: Path | None = None
@@ -116,7 +127,7 @@ class StoreWriter:
 
     def __len__(self) -> int:
         """Number of samples added so far."""
-        return len(self._rows["id"])
+        return self._num_samples
 
     def add_source(self, source: Source | Path | str) -> None:
         """Record a file that the store is made from; a path is hashed here and only its base name kept."""
@@ -135,9 +146,11 @@ class StoreWriter:
         try:
             with self._disk():
                 for name, modality in self.modalities.items():
-                    stream = (self._folder / f"{name}.values.npy").open("w+b")
-                    self._streams[name] = stream
-                    stream.write(_array_header(0, modality.dim))
+                    self._streams[name] = (self._folder / f"{name}.values.npy").open("w+b")
+                    self._streams[name].write(_array_header("<f4", 0, modality.dim))
+                    self._offset_streams[name] = (self._folder / f"{name}.offsets.npy").open("w+b")
+                    self._offset_streams[name].write(_array_header("<i8", 0) + bytes(8))
+                self._spool = (self._folder / _SPOOL).open("w+b")
         except DataError:
             self._discard()
             raise
@@ -255,14 +268,25 @@ class StoreWriter:
                 data = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
                 self._streams[name].write(data)
                 self._digests[name].update(data)
-                self._lengths[name].append(steps)
-        start = len(self)
+                ends = (self._num_steps[name] + np.cumsum(steps)).astype("<i8")
+                self._offset_streams[name].write(ends.data)
+                self._num_steps[name] += int(steps.sum())
+                self._max_length[name] = max(self._max_length[name], int(steps.max(initial=0)))
+        waiting = len(self._rows["id"])
         for name in dict.fromkeys([*self._extra, *extra_rows]):
-            column = self._extra.setdefault(name, [None] * start)
+            column = self._extra.setdefault(name, [None] * waiting)
             column.extend(extra_rows.get(name, [None] * len(ids)))
         for column, values in rows.items():
             self._rows[column].extend(values)
+        self._num_samples += len(ids)
         self._ids.update(ids)
+        for split in rows["split"]:
+            self._split_sizes[split] += 1
+        if known := [label for label in rows["label"] if label is not None]:
+            so_far = self._label_range or known[:1]
+            self._label_range = [min(*so_far, *known), max(*so_far, *known)]
+        if len(self._rows["id"]) >= _ROWS_AT_ONCE:
+            self._spool_rows()
 
     def _checked_features(
         self,
@@ -322,7 +346,9 @@ class StoreWriter:
                 "free space or choose a folder that can be written."
             ) from error
 
-    def _table(self) -> pa.Table:
+    def _spool_rows(self) -> None:
+        """Append the rows that wait in memory to a file, with the types that their values have so far."""
+        assert self._spool is not None
         columns: dict[str, pa.Array] = {}
         for name, values in self._rows.items():
             label_type = pa.float64() if self.task.kind == "regression" else pa.int64()
@@ -331,10 +357,66 @@ class StoreWriter:
             try:
                 columns[name] = pa.array(values)
             except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-                raise DataError(
-                    f"Extra column `{name}` mixes kinds of values ({error}); use one kind."
-                ) from None
-        return pa.table(columns)
+                raise _mixed(name, error) from None
+        table = pa.table(columns)
+        encoded = pa.BufferOutputStream()
+        with pa.ipc.new_stream(encoded, table.schema) as stream:
+            stream.write_table(table)
+        with self._disk():
+            self._spool.seek(0, os.SEEK_END)
+            self._spool.write(encoded.getvalue())
+        self._schemas.append(table.schema)
+        for values in (*self._rows.values(), *self._extra.values()):
+            values.clear()
+
+    def _spooled(self) -> Iterator[pa.Table]:
+        """Read back the rows, a part at a time."""
+        assert self._spool is not None
+        with self._disk():
+            self._spool.flush()
+            self._spool.seek(0)
+            for _ in self._schemas:
+                with pa.ipc.open_stream(self._spool) as stream:
+                    yield stream.read_all()
+
+    def _is_spooled(self, identifier: str) -> bool:
+        """Tell whether a row has an id: among those that wait, or among those on disk."""
+        wanted = pa.scalar(identifier)
+        return identifier in self._rows["id"] or any(
+            pc.index(part.column("id"), wanted).as_py() >= 0 for part in self._spooled()
+        )  # pyright: ignore[reportAttributeAccessIssue]
+
+    def _schema(self) -> pa.Schema:
+        """One schema for all rows: the standard columns, then the extra ones in order of appearance."""
+        names = list(_COLUMNS) + list(self._extra)
+        fields = []
+        for name in names:
+            parts = [pa.schema([schema.field(name)]) for schema in self._schemas if name in schema.names]
+            try:
+                fields.append(pa.unify_schemas(parts, promote_options="permissive").field(name))
+            except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+                raise _mixed(name, error) from None
+        return pa.schema(fields)
+
+    def _write_table(self, path: Path, content: ContentDigest) -> None:
+        """Write the table a part at a time, and add its rows to the hash."""
+        schema = self._schema()
+        with path.open("wb") as target, pq.ParquetWriter(target, schema) as parquet:
+            for part in self._spooled():
+                columns = []
+                for field in schema:
+                    found = part.column(field.name) if field.name in part.column_names else None
+                    try:
+                        columns.append(
+                            pa.nulls(len(part), field.type) if found is None else found.cast(field.type)
+                        )
+                    except pa.ArrowInvalid as error:
+                        raise _mixed(field.name, error) from None
+                table = pa.table(columns, schema=schema)
+                content.add_rows(table)
+                parquet.write_table(table)
+            parquet.close()
+            flush(target)
 
     def _complete(self) -> None:
         folder = self._folder
@@ -342,27 +424,24 @@ class StoreWriter:
             raise DataError(f"The store `{self.path}` is incomplete because a write failed; import it again.")
         if folder is None or not len(self):
             raise DataError(f"The store `{self.path}` would be empty; its source has no sample.")
-        table = self._table()
-        offsets = {
-            name: np.concatenate([[0], np.cumsum(np.concatenate(steps))]).astype("<i8")
-            for name, steps in self._lengths.items()
-        }
-        digests = {name: digest.hexdigest() for name, digest in self._digests.items()}
-        manifest = self._manifest(
-            table, offsets, content_hash(self.task, self.modalities, table, digests, offsets)
-        )
+        content = ContentDigest(self.task)
         with self._disk():
-            for name, stream in self._streams.items():
-                stream.seek(0)
-                stream.write(_array_header(int(offsets[name][-1]), self.modalities[name].dim))
-                flush(stream)
-                with (folder / f"{name}.offsets.npy").open("wb") as target:
-                    np.save(target, offsets[name], allow_pickle=False)
-                    flush(target)
-            with (folder / TABLE_FILE).open("wb") as target:
-                pq.write_table(table, target)
-                flush(target)
+            self._spool_rows()
+            self._write_table(folder / TABLE_FILE, content)
+            for name, modality in self.modalities.items():
+                stream, offsets = self._streams[name], self._offset_streams[name]
+                for file, header in (
+                    (stream, _array_header("<f4", self._num_steps[name], modality.dim)),
+                    (offsets, _array_header("<i8", len(self) + 1)),
+                ):
+                    file.seek(0)
+                    file.write(header)
+                    flush(file)
+                written = np.memmap(offsets, "<i8", "r", len(_array_header("<i8", 0)))
+                content.add_modality(name, modality, self._digests[name].hexdigest(), written)
+            (folder / _SPOOL).unlink()
             with (folder / MANIFEST_FILE).open("wb") as target:
+                manifest = self._manifest(content.hexdigest())
                 target.write(json.dumps(manifest, indent=2, ensure_ascii=False).encode() + b"\n")
                 flush(target)
             flush_folder(folder)
@@ -371,9 +450,7 @@ class StoreWriter:
             put_in_place(folder, self.path, overwrite=self._overwrite)
             flush_folder(self.path.parent)
 
-    def _manifest(self, table: pa.Table, offsets: Mapping[str, np.ndarray], sha256: str) -> dict[str, Any]:
-        labels = [label for label in self._rows["label"] if label is not None]
-        splits = self._rows["split"]
+    def _manifest(self, sha256: str) -> dict[str, Any]:
         replaced = [
             f"{count} non-finite values of `{name}` were replaced by 0"
             for name, count in self._replaced.items()
@@ -388,16 +465,16 @@ class StoreWriter:
             "modalities": {
                 name: {
                     "dim": modality.dim,
-                    "num_steps": int(offsets[name][-1]),
-                    "max_length": int(np.diff(offsets[name]).max()),
+                    "num_steps": self._num_steps[name],
+                    "max_length": self._max_length[name],
                     "kind": modality.kind,
                     "tier": modality.tier,
                 }
                 for name, modality in self.modalities.items()
             },
-            "num_samples": table.num_rows,
-            "splits": {split: splits.count(split) for split in SPLITS if split in splits},
-            "label_range": [min(labels), max(labels)] if labels else None,
+            "num_samples": len(self),
+            "splits": {split: count for split, count in self._split_sizes.items() if count},
+            "label_range": self._label_range,
             "sources": [vars(source) for source in self._sources],
             "layout": self.layout,
             "sha256": sha256,
@@ -407,10 +484,11 @@ class StoreWriter:
 
     def _discard(self) -> None:
         """Close everything and remove the working folder (after an exchange it holds the old store)."""
-        for stream in self._streams.values():
+        spool = [] if self._spool is None else [self._spool]
+        for stream in (*self._streams.values(), *self._offset_streams.values(), *spool):
             with suppress(OSError):
                 stream.close()
-        self._streams = {}
+        self._streams, self._offset_streams, self._spool = {}, {}, None
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
@@ -419,10 +497,13 @@ class StoreWriter:
             self._lock = None
 
 
-def _array_header(num_steps: int, dim: int) -> bytes:
-    """Header of a float32 `.npy` file; numpy pads it so that its length does not depend on `num_steps`."""
+def _array_header(kind: str, *shape: int) -> bytes:
+    """Header of an `.npy` file; numpy pads it so that its length does not depend on the number of rows."""
     buffer = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        buffer, {"descr": "<f4", "fortran_order": False, "shape": (num_steps, dim)}
-    )
+    np.lib.format.write_array_header_1_0(buffer, {"descr": kind, "fortran_order": False, "shape": shape})
     return buffer.getvalue()
+
+
+def _mixed(name: str, error: Exception) -> DataError:
+    reason = " ".join(str(error).split())
+    return DataError(f"Extra column `{name}` mixes kinds of values ({reason}); use one kind.")

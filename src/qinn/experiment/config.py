@@ -189,6 +189,11 @@ class TrainingConfig(_Strict):
 
     max_epochs: int = Field(default=FitOptions.max_epochs, ge=1)
     batch_size: int = Field(default=FitOptions.batch_size, ge=1)
+    bucket: int = Field(
+        default=FitOptions.bucket,
+        ge=0,
+        description="Above 1: samples of this many batches are grouped by length, so that less is padding",
+    )
     learning_rate: float = Field(default=FitOptions.learning_rate, gt=0)
     weight_decay: float = Field(default=FitOptions.weight_decay, ge=0)
     schedule: Literal["one_cycle", "constant"] = FitOptions.schedule

@@ -9,7 +9,7 @@ import qinn
 from qinn.experiment.folder import write_text
 from qinn.report.exhibits import Numbering
 from qinn.report.results import ComparisonResult, RunResult, read_results
-from qinn.report.sections import comparison_section, run_section
+from qinn.report.sections import Section, comparison_section, run_section
 from qinn.report.wording import counted
 
 
@@ -46,6 +46,29 @@ def write_report(paths: Sequence[Path], target: Path, *, include_text: bool = Fa
             *(str(run.summary["name"]) for run in runs),
         ]
     )
+    render_page(
+        Path(target),
+        title=f"Report: {', '.join(names)}",
+        lead=_lead(comparisons, runs),
+        sections=sections,
+        origin="the files of the run folders named above",
+    )
+    return Path(target)
+
+
+def render_page(target: Path, *, title: str, lead: str, sections: Sequence[Section], origin: str) -> None:
+    """Write a page that needs no other file and no network.
+
+    Args:
+        target: The HTML file.
+        title: Its heading.
+        lead: One sentence below the heading.
+        sections: What it shows.
+        origin: What it is made from, for the last line.
+
+    Raises:
+        QinnError: If the page cannot be written.
+    """
     environment = Environment(
         loader=PackageLoader("qinn.report", ""),
         autoescape=True,
@@ -53,13 +76,9 @@ def write_report(paths: Sequence[Path], target: Path, *, include_text: bool = Fa
         keep_trailing_newline=True,
     )
     page = environment.get_template("page.html.jinja").render(
-        title=f"Report: {', '.join(names)}",
-        lead=_lead(comparisons, runs),
-        sections=sections,
-        version=qinn.__version__,
+        title=title, lead=lead, sections=sections, origin=origin, version=qinn.__version__
     )
-    write_text(Path(target), page)
-    return Path(target)
+    write_text(target, page)
 
 
 def _lead(comparisons: Sequence[ComparisonResult], runs: Sequence[RunResult]) -> str:

@@ -123,7 +123,9 @@ def fit(
 
     checkpoints = folder / "checkpoints"
     module = _training_module(model, development.train, task, options, seed)
-    valid_loader = BatchLoader(development.valid, max(256, options.batch_size), shuffle=False, seed=seed)
+    valid_loader = BatchLoader(
+        development.valid, max(256, options.batch_size), shuffle=False, seed=seed, bucket=options.bucket
+    )
     history = _History()
     best = _Checkpoint(
         checkpoints, filename="best", monitor=monitor, mode=mode, save_top_k=1, enable_version_counter=False
@@ -225,7 +227,7 @@ def _training_module(
     model: nn.Module, train: Subset, task: Task, options: FitOptions, seed: int
 ) -> TrainingModule:
     torch.manual_seed(seed)
-    loader = BatchLoader(train, options.batch_size, shuffle=True, seed=seed)
+    loader = BatchLoader(train, options.batch_size, shuffle=True, seed=seed, bucket=options.bucket)
     return TrainingModule(model, task=task, options=options, loader=loader, steps_per_epoch=len(loader))
 
 

@@ -17,6 +17,8 @@ class FitOptions:
     Attributes:
         max_epochs: Largest number of epochs.
         batch_size: Samples per step.
+        bucket: Above 1: samples of this many batches are grouped by length, so that less is padding (see
+            `qinn.data.batching.batches`); 0 for batches drawn at random.
         learning_rate: Peak learning rate of AdamW.
         weight_decay: Decoupled weight decay (matrices only).
         schedule: ``"one_cycle"`` (warm up for 15 % of the steps, then cosine to zero) or ``"constant"``.
@@ -38,6 +40,7 @@ class FitOptions:
 
     max_epochs: int = 40
     batch_size: int = 64
+    bucket: int = 0
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     schedule: Literal["one_cycle", "constant"] = "one_cycle"

@@ -1,0 +1,233 @@
+"""Figures of a data set as SVG text: pure functions of arrays, in the style of `qinn.report.figures`."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+import numpy as np
+from jaxtyping import Float, Int
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from qinn.report.canvas import BLUE, GREY, PALETTE, STYLE, VERMILLION, new_figure, require, to_svg
+
+LENGTH_BINS = 30
+GROUP_BINS = 24
+MOST_FEATURES = 400
+"""Of more features than this, equally spaced ones are drawn."""
+
+_HATCHES = ("", "///", "...", "xxx")
+_LINES = ("-", "--", ":", "-.")
+
+
+def label_shares(names: Sequence[str], counts: Mapping[str, Int[np.ndarray, "bin"]], *, label: str) -> str:
+    """Share of each split's labelled samples in every class or interval of the score.
+
+    Args:
+        names: Classes or intervals.
+        counts: Split → number of samples in each of them.
+        label: What the names are, for the axis.
+
+    Returns:
+        The figure as SVG text.
+
+    Raises:
+        ArgumentError: If there is no split or the numbers do not fit the names.
+
+    Example:
+        >>> label_shares(["sad", "glad"], {"train": np.array([3, 1])}, label="class")[:4]
+        '<svg'
+    """
+    require(
+        len(counts) > 0 and all(len(values) == len(names) > 0 for values in counts.values()),
+        f"Argument `counts` must hold {len(names)} numbers for at least one split, but it holds "
+        f"{ {split: len(values) for split, values in counts.items()} }.",
+    )
+    with mpl.rc_context(STYLE):
+        figure, (axes,) = new_figure(7.0, 3.1)
+        width = 0.8 / len(counts)
+        for index, (split, values) in enumerate(counts.items()):
+            axes.bar(
+                np.arange(len(names)) + (index - (len(counts) - 1) / 2) * width,
+                values / max(1, values.sum()),
+                width,
+                color=PALETTE[index % len(PALETTE)],
+                hatch=_HATCHES[index % len(_HATCHES)],
+                edgecolor="white",
+                linewidth=0.4,
+                label=f"{split} ({values.sum():,})",
+            )
+        axes.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
+        axes.set(xlabel=label, ylabel="share of the split's labels")
+        axes.grid(visible=False, axis="x")
+        axes.legend()
+        return to_svg(figure, f"Share of labels in {len(names)} bins for {', '.join(counts)}")
+
+
+def length_histogram(name: str, lengths: Mapping[str, Int[np.ndarray, "_"]]) -> str:
+    """Distribution of one modality's number of steps over the samples that have it, split by split.
+
+    Args:
+        name: The modality.
+        lengths: Split → number of steps of its samples; those of absent ones (0) are left out.
+
+    Returns:
+        The figure as SVG text.
+
+    Raises:
+        ArgumentError: If no sample has the modality.
+
+    Example:
+        >>> length_histogram("audio", {"train": np.array([3, 0, 5])})[:4]
+        '<svg'
+    """
+    present = {split: values[values > 0] for split, values in lengths.items() if (values > 0).any()}
+    require(len(present) > 0, f"Argument `lengths` must have a sample with `{name}`, but it has none.")
+    low, high = (
+        reach(values.max() if reach is max else values.min() for values in present.values())
+        for reach in (min, max)
+    )
+    bins = np.linspace(low - 0.5, high + 0.5, min(LENGTH_BINS, int(high - low) + 1) + 1)
+    with mpl.rc_context(STYLE):
+        figure, (axes,) = new_figure(4.6, 2.7)
+        for index, (split, values) in enumerate(present.items()):
+            axes.stairs(
+                np.histogram(values, bins)[0] / len(values),
+                bins,
+                color=PALETTE[index % len(PALETTE)],
+                linestyle=_LINES[index % len(_LINES)],
+                linewidth=1.6,
+                label=f"{split}, median {np.median(values):g}",
+            )
+        axes.set(xlabel=f"steps of {name}", ylabel="share of samples", ylim=(0, None))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend()
+        return to_svg(figure, f"Number of steps of {name}, {low} to {high}, for {', '.join(present)}")
+
+
+def presence_patterns(
+    patterns: Sequence[str], counts: Int[np.ndarray, "pattern split"], splits: Sequence[str]
+) -> str:
+    """How many samples have which modalities together, stacked by split.
+
+    Args:
+        patterns: Sets of modalities in words, the most frequent first.
+        counts: Samples of each pattern (row) and split (column).
+        splits: Names of the splits.
+
+    Returns:
+        The figure as SVG text.
+
+    Raises:
+        ArgumentError: If counts and names do not fit.
+
+    Example:
+        >>> presence_patterns(["text, audio", "text"], np.array([[5], [1]]), ["train"])[:4]
+        '<svg'
+    """
+    require(
+        counts.shape == (len(patterns), len(splits)) and counts.size > 0,
+        f"Argument `counts` must have shape ({len(patterns)}, {len(splits)}), but its shape is {counts.shape}.",
+    )
+    with mpl.rc_context(STYLE):
+        figure, (axes,) = new_figure(6.6, 1.0 + 0.34 * len(patterns))
+        left = np.zeros(len(patterns))
+        for index, split in enumerate(splits):
+            axes.barh(
+                range(len(patterns)),
+                counts[:, index],
+                left=left,
+                height=0.62,
+                color=PALETTE[index % len(PALETTE)],
+                hatch=_HATCHES[index % len(_HATCHES)],
+                edgecolor="white",
+                linewidth=0.4,
+                label=split,
+            )
+            left += counts[:, index]
+        _rows(axes, patterns)
+        axes.set_xlabel("samples")
+        axes.legend(loc="lower right")
+        return to_svg(figure, f"Samples by which of the modalities they have, {len(patterns)} patterns")
+
+
+def feature_ranges(
+    name: str,
+    mean: Float[np.ndarray, "feature"],
+    sd: Float[np.ndarray, "feature"],
+) -> str:
+    """Mean and standard deviation of every feature of a modality, in the order of the features.
+
+    The axis is linear near zero and logarithmic beyond where the features differ in size by more than a
+    factor of 100.
+
+    Args:
+        name: The modality.
+        mean: Mean of every feature.
+        sd: Standard deviation of every feature.
+
+    Returns:
+        The figure as SVG text.
+
+    Raises:
+        ArgumentError: If there is no feature or the two do not fit.
+
+    Example:
+        >>> feature_ranges("audio", np.array([0.0, 100.0]), np.array([1.0, 30.0]))[:4]
+        '<svg'
+    """
+    require(
+        len(mean) == len(sd) > 0,
+        f"Arguments `mean` and `sd` must hold one value per feature, but hold {len(mean)} and {len(sd)}.",
+    )
+    shown = np.unique(np.linspace(0, len(mean) - 1, min(len(mean), MOST_FEATURES)).round().astype(int))
+    with mpl.rc_context(STYLE):
+        figure, (axes,) = new_figure(4.6, 2.7)
+        axes.vlines(shown, (mean - sd)[shown], (mean + sd)[shown], color=BLUE, linewidth=1.2, alpha=0.6)
+        axes.plot(shown, mean[shown], ".", color=VERMILLION, markersize=3)
+        sizes = np.abs(mean) + sd
+        typical = float(np.median(sizes[sizes > 0])) if (sizes > 0).any() else 1.0
+        if sizes.max() > 100 * typical:
+            axes.set_yscale("symlog", linthresh=typical)
+        axes.set(xlabel=f"feature of {name}", ylabel="mean ± standard deviation")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        return to_svg(figure, f"Mean and standard deviation of {len(mean)} features of {name}")
+
+
+def group_sizes(sizes: Int[np.ndarray, "group"], *, noun: str = "group") -> str:
+    """Distribution of the number of samples per group.
+
+    Args:
+        sizes: Samples of each group.
+        noun: What a group is called.
+
+    Returns:
+        The figure as SVG text.
+
+    Raises:
+        ArgumentError: If there is no group.
+
+    Example:
+        >>> group_sizes(np.array([3, 4, 4]))[:4]
+        '<svg'
+    """
+    require(len(sizes) > 0, "Argument `sizes` must hold at least one group, but it is empty.")
+    low, high = int(sizes.min()), int(sizes.max())
+    bins = np.linspace(low - 0.5, high + 0.5, min(GROUP_BINS, high - low + 1) + 1)
+    with mpl.rc_context(STYLE):
+        figure, (axes,) = new_figure(4.6, 2.7)
+        axes.hist(sizes, bins, color=BLUE, edgecolor="white", linewidth=0.4)
+        axes.axvline(
+            float(np.median(sizes)), color=VERMILLION, linestyle="--", label=f"median {np.median(sizes):g}"
+        )
+        axes.set(xlabel=f"samples per {noun}", ylabel=f"{noun}s")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend()
+        return to_svg(figure, f"Number of samples per {noun}, {low} to {high}, of {len(sizes)} {noun}s")
+
+
+def _rows(axes: Axes, names: Sequence[str]) -> None:
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", color=GREY)

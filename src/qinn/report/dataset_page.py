@@ -1,0 +1,334 @@
+"""One self-contained HTML page about a data set: what it holds, how it is divided, what is wrong with it."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from qinn.data.inspection import Inspection, inspect
+from qinn.data.store import Store
+from qinn.data.subset import FeatureStatistics, labelled_mask, subset_of
+from qinn.report import dataset_figures
+from qinn.report.drawings import drawn, plain
+from qinn.report.exhibits import Exhibit, Numbering
+from qinn.report.facts import Fact
+from qinn.report.page import render_page
+from qinn.report.sections import Part, Section
+from qinn.report.tables import Cell, Table
+from qinn.report.wording import brief, counted
+
+_SPLITS = {"train": "train", "valid": "valid", "test": "test", "": "no split"}
+_BINS = 12
+_MOST_PATTERNS = 12
+_MOST_CLASSES = 40
+_MOST_SOURCES = 20
+
+
+def write_dataset_page(store: Store, target: Path | str) -> Path:
+    """Write one HTML page about a store; it needs no other file and no network.
+
+    The same store gives the same page, byte by byte. It shows no transcript and no feature vector; ids and
+    groups appear where a finding names them.
+
+    Args:
+        store: The store.
+        target: The HTML file.
+
+    Returns:
+        The file written.
+
+    Raises:
+        DataError: If the store is damaged.
+        QinnError: If the page cannot be written.
+    """
+    found, numbering = inspect(store), Numbering()
+    rows = {name: store.categories("split").rows(split) for split, name in _SPLITS.items()}
+    rows = {name: chosen for name, chosen in rows.items() if len(chosen)}
+    parts = ", ".join(f"{name} {len(part):,}" for name, part in rows.items())
+    sections = [
+        Section("data", "What it is", [Part("Where it comes from", facts=_facts(store, found))]),
+        Section(
+            "findings",
+            "Findings",
+            [
+                Part(
+                    "What the inspection found",
+                    "" if found.findings else "Nothing to report.",
+                    exhibits=numbering.table(_findings(found)),
+                )
+            ],
+        ),
+        Section("labels", "Samples and labels", _label_parts(store, found, rows, numbering)),
+        Section("modalities", "Modalities", _modality_parts(store, found, rows, numbering)),
+    ]
+    render_page(
+        Path(target),
+        title=f"Data set: {store.name}",
+        lead=f"{counted(len(store), 'sample')} ({parts}), "
+        f"{found.num_labelled:,} labelled, {len(store.modalities)} modalities; "
+        f"{counted(len(found.findings), 'finding')}.",
+        sections=sections,
+        origin="the store named above",
+    )
+    return Path(target)
+
+
+def _facts(store: Store, found: Inspection) -> list[Fact]:
+    manifest, task = store.manifest, store.task
+    facts = [
+        ("data", store.name),
+        ("data SHA-256", store.sha256),
+        (
+            "task",
+            f"regression on [{brief(task.low)}, {brief(task.high)}], conventions: {task.scale}"
+            if task.kind == "regression"
+            else f"classification into {', '.join(task.classes)}",
+        ),
+        ("layout", manifest["layout"]),
+        ("imported", f"{manifest['created']} by qinn {manifest['qinn_version']}"),
+        ("groups", f"{found.num_groups:,}" if found.num_groups else "none"),
+        ("folds", f"{found.num_folds:,}" if found.num_folds else "none"),
+    ]
+    sources = manifest["sources"]
+    facts += [
+        ("source", f"{one['file']}, {one['bytes']:,} bytes, SHA-256 {one['sha256']}")
+        for one in sources[:_MOST_SOURCES]
+    ]
+    if len(sources) > _MOST_SOURCES:
+        facts.append(("source", f"and {len(sources) - _MOST_SOURCES:,} more files"))
+    return facts + [("note", str(note)) for note in manifest["notes"]]
+
+
+def _findings(found: Inspection) -> Table | None:
+    if not found.findings:
+        return None
+    return Table(
+        "What `qinn data inspect` found, errors first. An error means that results on the data cannot be trusted as "
+        "they are; a warning asks to be looked at.",
+        ("severity", "kind", "meaning"),
+        tuple(
+            (Cell(finding.severity), Cell(finding.kind), Cell(finding.message)) for finding in found.findings
+        ),
+    )
+
+
+def _label_parts(
+    store: Store, found: Inspection, rows: dict[str, np.ndarray], numbering: Numbering
+) -> list[Part]:
+    sizes = Table(
+        "Samples, labels and groups of every split.",
+        ("split", "samples", "share", "labelled", "groups", *_label_columns(store)),
+        tuple(_split_row(store, name, chosen) for name, chosen in rows.items()),
+    )
+    parts = [Part("Splits", exhibits=numbering.table(sizes))]
+    counts, names, label = _label_counts(store, rows)
+    if counts:
+        figure = drawn(lambda: dataset_figures.label_shares(names, counts, label=label))
+        shares = "Shares of each split's labels, so that splits of different size can be compared"
+        parts.append(
+            Part(
+                "Labels",
+                exhibits=numbering.figure({"Labels by split": figure}, f"{shares}; in brackets: labels."),
+            )
+        )
+    groups = store.categories("group")
+    sizes_of_groups = np.bincount(groups.codes, minlength=len(groups.names))
+    sizes_of_groups = sizes_of_groups[[bool(name) for name in groups.names]]
+    if len(sizes_of_groups):
+        alone = len(groups.rows(""))
+        reach = f"{sizes_of_groups.min():,} to {sizes_of_groups.max():,}"
+        said = f"{counted(len(sizes_of_groups), 'group')} of {reach} samples"
+        parts.append(
+            Part(
+                "Groups",
+                f"{said}{f'; {alone:,} samples have none' if alone else ''}.",
+                exhibits=numbering.figure(
+                    {"Samples per group": drawn(lambda: dataset_figures.group_sizes(sizes_of_groups))},
+                    "How many samples the groups have (what training and test must not share: speaker, video …).",
+                ),
+            )
+        )
+    return parts
+
+
+def _label_columns(store: Store) -> tuple[str, ...]:
+    return ("mean label", "standard deviation") if store.task.kind == "regression" else ("most frequent",)
+
+
+def _split_row(store: Store, name: str, rows: np.ndarray) -> tuple[Cell, ...]:
+    labels, groups = store.labels[rows], store.categories("group")
+    known = labels[labelled_mask(labels)]
+    present = np.unique(groups.codes[rows])
+    num_groups = sum(bool(groups.names[code]) for code in present)
+    cells = [name, f"{len(rows):,}", f"{len(rows) / len(store):.1%}", f"{len(known):,}", f"{num_groups:,}"]
+    if store.task.kind == "regression":
+        cells += [f"{known.mean():.3f}", f"{known.std():.3f}"] if len(known) else ["–", "–"]
+    else:
+        counts = np.bincount(known[known < len(store.task.classes)], minlength=len(store.task.classes))
+        best = int(counts.argmax())
+        cells.append(f"{store.task.classes[best]} ({counts[best] / len(known):.1%})" if len(known) else "–")
+    return tuple(Cell(cell.replace("-", "−") if cell[1:2].isdigit() else cell) for cell in cells)
+
+
+def _label_counts(store: Store, rows: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str], str]:
+    """Samples of each split per class or interval, the names of these, and what they are."""
+    task, labels = store.task, store.labels
+    if task.kind == "classification":
+        names, label = [plain(name, 20) for name in task.classes], "class"
+        edges = np.arange(len(names) + 1) - 0.5
+    else:
+        edges = np.linspace(task.low, task.high, _BINS + 1)
+        names = [f"{brief(round(low, 3))} to {brief(round(high, 3))}" for low, high in pairwise(edges)]
+        label = "score"
+    counts = {}
+    for name, chosen in rows.items():
+        known = labels[chosen][labelled_mask(labels[chosen])]
+        if len(known):
+            counts[name] = np.histogram(known, edges)[0]
+    if len(names) > _MOST_CLASSES:
+        order = np.sort(np.argsort(-sum(counts.values()), kind="stable")[:_MOST_CLASSES])
+        counts = {name: values[order] for name, values in counts.items()}
+        names, label = [names[index] for index in order], f"class (the {_MOST_CLASSES} most frequent)"
+    return counts, names, label
+
+
+def _modality_parts(
+    store: Store, found: Inspection, rows: dict[str, np.ndarray], numbering: Numbering
+) -> list[Part]:
+    lengths = {name: np.diff(store.offsets(name)) for name in store.modalities}
+    parts = [
+        Part(
+            "Coverage",
+            exhibits=[
+                *numbering.table(_coverage(lengths, rows)),
+                *_patterns(lengths, rows, numbering),
+            ],
+        ),
+        Part("Lengths", exhibits=_lengths(lengths, rows, numbering)),
+    ]
+    if not parts[1].exhibits:
+        parts[1] = Part("Lengths", "Every modality has one step per sample.")
+    statistics = _statistics(store, rows)
+    features = {
+        f"Features of {name}": drawn(
+            lambda name=name: dataset_figures.feature_ranges(
+                name, statistics["all"][name].mean, statistics["all"][name].sd
+            )
+        )
+        for name in store.modalities
+        if statistics["all"][name].num_steps and np.isfinite(statistics["all"][name].sd).all()
+    }
+    parts.append(
+        Part(
+            "Features",
+            exhibits=[
+                *numbering.table(_feature_table(found, statistics)),
+                *numbering.figure(
+                    features,
+                    "Every feature's mean (dot) and standard deviation (bar) over all steps, in the order of the "
+                    "features; the axis is logarithmic beyond the typical size where sizes differ much.",
+                ),
+            ],
+        )
+    )
+    return parts
+
+
+def _coverage(lengths: dict[str, np.ndarray], rows: dict[str, np.ndarray]) -> Table:
+    def cell(steps: np.ndarray) -> Cell:
+        missing = int((steps == 0).sum())
+        return Cell(f"{1 - missing / len(steps):.1%}", f"{missing:,} without" if missing else "")
+
+    return Table(
+        "Share of the samples that have each modality.",
+        ("modality", "all", *rows),
+        tuple(
+            (Cell(name), cell(steps), *(cell(steps[chosen]) for chosen in rows.values()))
+            for name, steps in lengths.items()
+        ),
+    )
+
+
+def _patterns(
+    lengths: dict[str, np.ndarray], rows: dict[str, np.ndarray], numbering: Numbering
+) -> list[Exhibit]:
+    """Which modalities come together, where not every sample has all."""
+    present = np.stack([steps > 0 for steps in lengths.values()])
+    if present.all():
+        return []
+    codes = (present * (1 << np.arange(len(present)))[:, None]).sum(axis=0)
+    found, which = np.unique(codes, return_inverse=True)
+    counts = np.stack([np.bincount(which[chosen], minlength=len(found)) for chosen in rows.values()], axis=1)
+    order = np.argsort(-counts.sum(axis=1), kind="stable")[:_MOST_PATTERNS]
+    names = [
+        plain(", ".join(name for bit, name in enumerate(lengths) if code >> bit & 1) or "nothing", 60)
+        for code in found[order].tolist()
+    ]
+    figure = drawn(lambda: dataset_figures.presence_patterns(names, counts[order], list(rows)))
+    more = f" ({_MOST_PATTERNS} most frequent of {len(found)} sets)" if len(found) > _MOST_PATTERNS else ""
+    return numbering.figure(
+        {"Modalities that come together": figure}, f"Which modalities the samples have together{more}."
+    )
+
+
+def _lengths(
+    lengths: dict[str, np.ndarray], rows: dict[str, np.ndarray], numbering: Numbering
+) -> list[Exhibit]:
+    drawn_ones = {
+        f"Lengths of {name}": drawn(
+            lambda name=name, steps=steps: dataset_figures.length_histogram(
+                plain(name), {split: steps[chosen] for split, chosen in rows.items()}
+            )
+        )
+        for name, steps in lengths.items()
+        if steps.max() > 1
+    }
+    vectors = ", ".join(name for name, steps in lengths.items() if 0 < steps.max() <= 1)
+    caption = "Number of steps of the samples that have the modality, split by split"
+    return numbering.figure(drawn_ones, f"{caption}{f'; one step each: {vectors}' if vectors else ''}.")
+
+
+def _statistics(store: Store, rows: dict[str, np.ndarray]) -> dict[str, dict[str, FeatureStatistics]]:
+    """Mean and deviation of every feature: of all samples, and of training and test samples."""
+    parts = {"all": subset_of(store).statistics()}
+    if "train" in rows and "test" in rows:
+        parts |= {split: subset_of(store, split).statistics() for split in ("train", "test")}
+    return parts
+
+
+def _feature_table(found: Inspection, statistics: dict[str, dict[str, FeatureStatistics]]) -> Table:
+    several = "train" in statistics
+    body = []
+    for name, summary in found.modalities.items():
+        numbers = (summary.mean, summary.sd, summary.minimum, summary.maximum)
+        cells = [
+            Cell(name, summary.tier),
+            Cell(f"{summary.dim:,}"),
+            Cell(f"{summary.num_steps:,}"),
+            Cell(f"{summary.shortest} / {summary.median_length:g} / {summary.longest}"),
+            *(Cell("–" if value is None else f"{value:.4g}".replace("-", "−")) for value in numbers),
+        ]
+        if several:
+            cells.append(_shift(*(statistics[part][name] for part in ("all", "train", "test"))))
+        body.append(tuple(cells))
+    moved = ("train to test",) if several else ()
+    notes = (
+        "train to test: the largest difference between a feature's mean in the test and in the training samples, "
+        "in standard deviations of that feature over all samples, and which feature it is.",
+    )
+    return Table(
+        "The values of every modality over all steps of all samples; below its name, what made the features. Length: "
+        "fewest, median and most steps of the samples that have it.",
+        ("modality", "features", "steps", "length", "mean", "deviation", "minimum", "maximum", *moved),
+        tuple(body),
+        notes if several else (),
+    )
+
+
+def _shift(whole: FeatureStatistics, train: FeatureStatistics, test: FeatureStatistics) -> Cell:
+    if not train.num_steps or not test.num_steps:
+        return Cell("–", "absent in one")
+    moved = np.abs(test.mean - train.mean) / whole.scale
+    if not np.isfinite(moved).all():
+        return Cell("–")
+    return Cell(f"{moved.max():.2f}", f"feature {int(moved.argmax())}")
