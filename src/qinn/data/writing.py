@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import qinn
+from qinn.data.alignment import SpanWriter, checked_spans
 from qinn.data.columns import Column, checked_ids, checked_labels, checked_splits, one_per_sample
 from qinn.data.manifest import (
     FORMAT,
@@ -110,6 +111,7 @@ class StoreWriter:
         self._lengths: dict[str, list[np.ndarray]] = {modality: [] for modality in modalities}
         self._streams: dict[str, BinaryIO] = {}
         self._digests = {modality: hashlib.sha256() for modality in modalities}
+        self._spans: dict[str, SpanWriter] = {}
         self._failed = False
         self._folder: Path | None = None
         self._lock: int | None = None
@@ -202,6 +204,7 @@ class StoreWriter:
         folds: Column | None = None,
         texts: Column | None = None,
         extra: Mapping[str, Column] | None = None,
+        spans: Mapping[str, Sequence[np.ndarray]] | None = None,
     ) -> None:
         """Append many samples at once, with vectorised checks; all of them or none.
 
@@ -217,6 +220,8 @@ class StoreWriter:
             folds: One per sample.
             texts: One per sample.
             extra: Further columns, one value per sample.
+            spans: Modality → for each sample (steps, 2), which characters of its text each step stands for
+                (see `qinn.data.alignment`); for every sample of a store or for none.
 
         Raises:
             DataError: If a sample is not acceptable: the message names sample, modality and step.
@@ -250,7 +255,15 @@ class StoreWriter:
             raise DataError(
                 f"Sample `{ids[int(np.argmin(present))]}` has no step in any modality; leave it out."
             )
+        aligned = {
+            name: checked_spans(ids, name, given, ragged[name][1], rows["text"])
+            for name, given in (spans or {}).items()
+        }
         with self._disk():
+            for name, found in aligned.items():
+                if name not in self._spans:
+                    self._spans[name] = SpanWriter(self._folder / f"{name}.spans.npy")
+                self._spans[name].write(found)
             for name, (values, steps) in ragged.items():
                 data = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
                 self._streams[name].write(data)
@@ -348,6 +361,12 @@ class StoreWriter:
             for name, steps in self._lengths.items()
         }
         digests = {name: digest.hexdigest() for name, digest in self._digests.items()}
+        for name, writer in self._spans.items():
+            if writer.count != offsets[name][-1]:
+                raise DataError(
+                    f"The store `{self.path}` has {offsets[name][-1]} steps in `{name}`, but spans for "
+                    f"{writer.count}; give spans for every sample or for none."
+                )
         manifest = self._manifest(
             table, offsets, content_hash(self.task, self.modalities, table, digests, offsets)
         )
@@ -359,6 +378,8 @@ class StoreWriter:
                 with (folder / f"{name}.offsets.npy").open("wb") as target:
                     np.save(target, offsets[name], allow_pickle=False)
                     flush(target)
+            for name, writer in self._spans.items():
+                manifest["modalities"][name]["spans_sha256"] = writer.complete()
             with (folder / TABLE_FILE).open("wb") as target:
                 pq.write_table(table, target)
                 flush(target)
@@ -411,6 +432,10 @@ class StoreWriter:
             with suppress(OSError):
                 stream.close()
         self._streams = {}
+        for writer in self._spans.values():
+            with suppress(OSError):
+                writer.close()
+        self._spans = {}
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
