@@ -14,6 +14,7 @@ from qinn.evaluation.predict import PredictionTable, predict
 from qinn.experiment.build import build_model
 from qinn.experiment.config import read_config
 from qinn.experiment.folder import RunFolder, read_weights
+from qinn.experiment.pretrained import read_architectures
 from qinn.explain.explanation import explain
 from qinn.records import Explanation, Task
 
@@ -61,6 +62,10 @@ class Predictor:
         task = Task(**{**description["task"], "classes": tuple(description["task"]["classes"])})
         modalities = description["modalities"]
         models = {}
+        kinds = config.encoder.kind if isinstance(config.encoder.kind, dict) else {"": config.encoder.kind}
+        transformers = (
+            read_architectures(target.architectures_file) if "transformer" in kinds.values() else None
+        )
         for index, record in enumerate(summary["folds"]):
             path = target.fold(index) / "weights.safetensors"
             weights = read_weights(path)
@@ -72,6 +77,7 @@ class Predictor:
                     sequences={name: bool(value["sequence"]) for name, value in modalities.items()},
                     num_outputs=task.num_outputs,
                     seed=config.seeds[0],
+                    transformers=transformers,
                 )
                 model.load_state_dict(weights)
             except (RuntimeError, KeyError) as error:

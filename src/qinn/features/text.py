@@ -142,9 +142,9 @@ class TransformerEncoder:
             texts: Transcripts, as the encoder should see them.
 
         Returns:
-            For each text the ids of its tokens (n), int64; the characters that they stand for (n, 2), int32: the first and
-            the one after the last; and where they are special (n), bool. Texts beyond the encoder's length are
-            cut; the special token at the end stays.
+            For each text the ids of its tokens (n), int64; the characters that they stand for (n, 2), int32: the
+            first and the one after the last; and where they are special (n), bool. Texts beyond the encoder's
+            length are cut; the special token at the end stays.
         """
         if not texts:
             return []

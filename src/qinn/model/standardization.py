@@ -81,7 +81,8 @@ def set_training_statistics(
         labels: Training scores (float) or class indices (int64).
     """
     for name, encoder in getattr(model, "encoders", {}).items():
-        encoder.standardizer.set_statistics(*statistics[name])
+        if encoder.standardizer is not None:
+            encoder.standardizer.set_statistics(*statistics[name])
     for module in model.modules():
         if isinstance(module, OutputScale):
             module.set_labels(labels)

@@ -48,7 +48,9 @@ class FineTuning:
                 f"(0, 1], but they are {self.learning_rate}, {self.weight_decay} and {self.layer_decay}."
             )
         if isinstance(self.frozen_layers, int) and self.frozen_layers < 0:
-            raise ArgumentError(f"Argument `frozen_layers` must be 0 or more, but it is {self.frozen_layers}.")
+            raise ArgumentError(
+                f"Argument `frozen_layers` must be 0 or more, but it is {self.frozen_layers}."
+            )
         if self.frozen_layers and not self.frozen_embeddings:
             raise ArgumentError(
                 "Argument `frozen_embeddings` must be true where layers are frozen, since the embeddings lie "

@@ -119,7 +119,9 @@ def spans_of_texts(
         return None
     joined = [_joined(text) for text in texts]
     spans = []
-    for text, tokens in zip(joined, encoder.tokenize([_cased(text, options) for text in joined]), strict=True):
+    for text, tokens in zip(
+        joined, encoder.tokenize([_cased(text, options) for text in joined]), strict=True
+    ):
         _, found, special = _ids(tokens) if options.unit == "ids" else _plain(tokens)
         found = _uncased_positions(text)[found] if options.lowercase else found
         spans.append(np.where(special[:, None], 0, found).astype(np.int32))
