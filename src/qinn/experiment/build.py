@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from qinn.data.manifest import modalities_of
 from qinn.data.splits import Fold, cross_validation, fixed_fold
 from qinn.data.store import Store
 from qinn.errors import ArgumentError, ConfigError
@@ -50,6 +51,10 @@ def build_folds(store: Store, config: DataConfig, *, seed: int) -> list[Fold]:
             raise ConfigError(
                 f"Key `data.pool` names `{name}`, but the modalities are "
                 f"{list(config.modalities or store.modalities)}."
+            )
+        if modalities_of(store.manifest)[name].tokenizer is not None:
+            raise ConfigError(
+                f"Key `data.pool` names `{name}`, which holds token ids, but these have no mean; leave it out."
             )
     if config.split == "fixed":
         folds = [

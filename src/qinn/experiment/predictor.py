@@ -9,7 +9,7 @@ from torch import nn
 
 from qinn.data.splits import Subset, subset_of
 from qinn.data.store import Store
-from qinn.errors import CheckpointError, ConfigError
+from qinn.errors import ArgumentError, CheckpointError, ConfigError
 from qinn.evaluation.predict import PredictionTable, predict
 from qinn.experiment.build import build_model
 from qinn.experiment.config import read_config
@@ -80,7 +80,7 @@ class Predictor:
                     transformers=transformers,
                 )
                 model.load_state_dict(weights)
-            except (RuntimeError, KeyError) as error:
+            except (RuntimeError, KeyError, ArgumentError) as error:
                 raise CheckpointError(
                     f"Weights `{path}` do not fit the model of `{target.config_file}`: {_first_mismatch(error)}; "
                     "the two files are not of the same run."

@@ -49,6 +49,7 @@ def load_transformers(
     from qinn.features.text import load_text_encoder
 
     loaded = load_text_encoder(encoder.transformer.model)
+    transformer: nn.Module = loaded.model
     for name in wanted:
         tokenizer = modalities[name].tokenizer
         if tokenizer is None:
@@ -62,7 +63,7 @@ def load_transformers(
                 f"Modality `{name}` holds token ids of `{tokenizer}`, but `encoder.transformer.model` is "
                 f"`{loaded.tier}`; name the model that the texts were imported with."
             )
-    return dict.fromkeys(wanted, loaded.model)
+    return dict.fromkeys(wanted, transformer)
 
 
 def write_architectures(path: Path, transformers: Mapping[str, nn.Module]) -> None:

@@ -1,6 +1,7 @@
 """One run: train a model on every fold, predict the sealed test samples, evaluate and explain."""
 
 import logging
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -257,6 +258,10 @@ def _run_fold(
             "seconds": round(result.seconds, 3),
         },
     )
+    if transformers:
+        # Nothing resumes a finished fold, and a transformer's checkpoints are several times its size.
+        for place in (folder, folder / "refit"):
+            shutil.rmtree(place / "checkpoints", ignore_errors=True)
 
 
 def prediction_columns(table: PredictionTable, fold: str) -> dict[str, Any]:

@@ -39,6 +39,7 @@ def build_architecture(architecture: dict[str, Any]) -> Any:
     """
     kind = architecture.get("model_type")
     try:
+        from huggingface_hub.errors import StrictDataclassError
         from transformers import AutoConfig, AutoModel
     except ImportError as error:
         raise ConfigError(
@@ -49,7 +50,7 @@ def build_architecture(architecture: dict[str, Any]) -> Any:
     try:
         config = AutoConfig.for_model(str(kind), **stated)
         return AutoModel.from_config(config, trust_remote_code=False).eval()
-    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+    except (StrictDataclassError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
         raise ConfigError(
             f"The transformers library cannot build the architecture `{kind}`; update it, or check the file that "
             "names it."

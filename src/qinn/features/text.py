@@ -163,6 +163,11 @@ class TransformerEncoder:
         ]
 
     @property
+    def vocabulary_size(self) -> int:
+        """Number of tokens that the model knows; ids are below it."""
+        return self._model.get_input_embeddings().num_embeddings
+
+    @property
     def model(self) -> Any:
         """The transformer itself, in evaluation mode."""
         return self._model

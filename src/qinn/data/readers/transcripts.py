@@ -41,6 +41,9 @@ class Encoder(Protocol):
 class Tokenizer(Protocol):
     """An encoder that also says which tokens it sees, and where they stand in the text."""
 
+    @property
+    def vocabulary_size(self) -> int: ...  # noqa: D102
+
     def tokenize(self, texts: Sequence[str]) -> list[Tokenized]:
         """Ids, spans and marks of special tokens of every text, cut at the encoder's length."""
         ...
@@ -123,7 +126,7 @@ def spans_of_texts(
         joined, encoder.tokenize([_cased(text, options) for text in joined]), strict=True
     ):
         _, found, special = _ids(tokens) if options.unit == "ids" else _plain(tokens)
-        found = _uncased_positions(text)[found] if options.lowercase else found
+        found = _in_original_case(found, text) if options.lowercase else found
         spans.append(np.where(special[:, None], 0, found).astype(np.int32))
     return spans
 
@@ -155,7 +158,9 @@ def _word_spans(text: str | Sequence[str]) -> Spans:
     return np.stack([starts, stops], axis=1).astype(np.int32)
 
 
-def _uncased_positions(text: str) -> np.ndarray:
-    """Return the position in a text of each position in its lower case, which can be longer (İ has two letters)."""
+def _in_original_case(spans: np.ndarray, text: str) -> np.ndarray:
+    """Return spans of a text's lower case as spans of the text; a letter's lower case can be longer (that of İ)."""
     lengths = [len(letter.lower()) for letter in text]
-    return np.append(np.repeat(np.arange(len(text)), lengths), len(text))
+    owners = np.append(np.repeat(np.arange(len(text)), lengths), len(text))
+    starts, stops = spans[:, 0], spans[:, 1]
+    return np.stack([owners[starts], np.where(stops > starts, owners[stops - 1] + 1, owners[starts])], axis=1)
