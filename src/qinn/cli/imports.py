@@ -28,7 +28,9 @@ Empty = Annotated[str, typer.Option(help="Samples without any step: refuse or dr
 Encoder = Annotated[
     str | None, typer.Option("--encode-text", help="Encode transcripts: minilm, hub:NAME or folder:PATH.")
 ]
-TextUnit = Annotated[str, typer.Option(help="One vector per token or per word: tokens or words.")]
+TextUnit = Annotated[
+    str, typer.Option(help="One vector per token or per word: tokens or words; or ids, for fine-tuning.")
+]
 Lowercase = Annotated[bool, typer.Option("--lowercase", help="Encode in lower case.")]
 Modality = Annotated[list[str] | None, typer.Option(help="Modality to take; repeat (default: all).")]
 GroupPattern = Annotated[
@@ -100,7 +102,8 @@ def mmsa(
     to: Target,
     modality: Modality = None,
     text_source: Annotated[
-        str, typer.Option(help="vectors, encode (with --encode-text) or ids.")
+        str,
+        typer.Option(help="vectors, encode (with --encode-text) or ids (which may name their tokenizer)."),
     ] = "vectors",
     label_key: Annotated[str | None, typer.Option(help="Other labels, say regression_labels_A.")] = None,
     group_pattern: GroupPattern = None,

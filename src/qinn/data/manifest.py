@@ -20,6 +20,7 @@ VERSION = 1
 SPLITS = ("train", "valid", "test", "")
 TABLE_FILE = "samples.parquet"
 MANIFEST_FILE = "manifest.json"
+TOKEN_IDS = "/ids"
 
 _ROWS_AT_ONCE = 4096
 _MODALITY_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -58,6 +59,17 @@ class Modality:
     dim: int
     kind: Literal["sequence", "vector"] = "sequence"
     tier: str = ""
+
+    @property
+    def tokenizer(self) -> str | None:
+        """Tier of the model whose token ids this modality holds; None if it holds features.
+
+        Example:
+            >>> Modality(1, "sequence", "minilm-l6-v2@1a2b/ids/lower").tokenizer
+            'minilm-l6-v2@1a2b'
+        """
+        model, mark, rest = self.tier.removesuffix("/lower").rpartition(TOKEN_IDS)
+        return model if mark and not rest else None
 
     def __post_init__(self) -> None:
         if self.dim < 1:

@@ -6,6 +6,7 @@
     <store>/samples.parquet        id, split, label, group, fold, text and extra columns
     <store>/<modality>.values.npy  (total_steps, dim) float32: the steps of all samples after each other
     <store>/<modality>.offsets.npy (n + 1,) int64: sample i has steps offsets[i] to offsets[i + 1]
+    <store>/<modality>.spans.npy   (total_steps, 2) int32, text only: the characters that each step stands for
 """
 
 import hashlib
@@ -19,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float32, Int64
 
+from qinn.data.alignment import Spans, spans_digest, words_of
 from qinn.data.manifest import (
     TABLE_FILE,
     ContentDigest,
@@ -57,6 +59,7 @@ class Store:
         self._strings: dict[str, np.ndarray] = {}
         self._columns: dict[str, Strings] = {}
         self._categories: dict[str, Categories] = {}
+        self._spans: dict[str, np.ndarray] = {}
 
     @classmethod
     def open(cls, path: Path | str) -> "Store":
@@ -102,6 +105,15 @@ class Store:
                     "import the data again."
                 )
             store._offsets[name], store._values[name] = offsets, values
+            if "spans_sha256" in entry:
+                spans = _mapped(folder / f"{name}.spans.npy")
+                if spans.dtype != np.int32 or spans.shape != (offsets[-1], 2):
+                    raise DataError(
+                        f"`{folder / name}.spans.npy` is damaged: it must hold int32 spans of shape "
+                        f"({offsets[-1]}, 2), but has shape {spans.shape} and dtype {spans.dtype}; "
+                        "import the data again."
+                    )
+                store._spans[name] = spans
         store._check_table()
         return store
 
@@ -230,6 +242,29 @@ class Store:
             content.add_modality(name, modality, digest.hexdigest(), self.offsets(name))
         return content.hexdigest()
 
+    def spans(self, modality: str) -> Spans | None:
+        """Characters of its transcript that each step stands for; None where the import did not say."""
+        return self._spans.get(modality)
+
+    def words(self, row: int, modality: str) -> list[str] | None:
+        """What each step of one sample stands for, from its transcript; None where the import did not say.
+
+        A token that is part of a word gives that part; marks around a sentence give empty strings.
+
+        Raises:
+            DataError: If the spans do not fit the transcript: one of the two was changed.
+        """
+        if modality not in self._spans:
+            return None
+        start, stop = self.offsets(modality)[row : row + 2]
+        text, spans = self.strings("text")[row], self._spans[modality][start:stop]
+        if spans.size and not 0 <= spans.min() <= spans.max() <= len(text):
+            raise DataError(
+                f"`{self.path / modality}.spans.npy` is damaged: it points beyond the transcript of sample "
+                f"`{self.strings('id')[row]}`; import the data again."
+            )
+        return words_of(text, spans)
+
     def verify(self) -> None:
         """Read everything and compare it with the content hash of the manifest.
 
@@ -244,6 +279,11 @@ class Store:
                 f"The store `{self.path}` has changed since it was written: its hash is {found[:12]}…, but "
                 f"its manifest says {self.sha256[:12]}…; import the data again."
             )
+        for name, spans in self._spans.items():
+            if spans_digest(spans) != self.manifest["modalities"][name]["spans_sha256"]:
+                raise DataError(
+                    f"`{self.path / name}.spans.npy` has changed since it was written; import the data again."
+                )
 
     def table_parts(self) -> Iterator[pa.Table]:
         """Read the table a part at a time; all parts have the same columns.

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 import qinn
+from qinn.data.alignment import SpanWriter, checked_spans
 from qinn.data.columns import Column, checked_ids, checked_labels, checked_splits, one_per_sample
 from qinn.data.identifiers import SeenIdentifiers
 from qinn.data.manifest import (
@@ -121,6 +122,7 @@ class StoreWriter:
         self._offset_streams: dict[str, BinaryIO] = {}
         self._spool: BinaryIO | None = None
         self._digests = {modality: hashlib.sha256() for modality in modalities}
+        self._spans: dict[str, SpanWriter] = {}
         self._failed = False
         self._folder: Path | None = None
         self._lock: int | None = None
@@ -215,6 +217,7 @@ class StoreWriter:
         folds: Column | None = None,
         texts: Column | None = None,
         extra: Mapping[str, Column] | None = None,
+        spans: Mapping[str, Sequence[np.ndarray]] | None = None,
     ) -> None:
         """Append many samples at once, with vectorised checks; all of them or none.
 
@@ -230,6 +233,8 @@ class StoreWriter:
             folds: One per sample.
             texts: One per sample.
             extra: Further columns, one value per sample.
+            spans: Modality → for each sample (steps, 2), which characters of its text each step stands for
+                (see `qinn.data.alignment`); for every sample of a store or for none.
 
         Raises:
             DataError: If a sample is not acceptable: the message names sample, modality and step.
@@ -263,7 +268,15 @@ class StoreWriter:
             raise DataError(
                 f"Sample `{ids[int(np.argmin(present))]}` has no step in any modality; leave it out."
             )
+        aligned = {
+            name: checked_spans(ids, name, given, ragged[name][1], rows["text"])
+            for name, given in (spans or {}).items()
+        }
         with self._disk():
+            for name, found in aligned.items():
+                if name not in self._spans:
+                    self._spans[name] = SpanWriter(self._folder / f"{name}.spans.npy")
+                self._spans[name].write(found)
             for name, (values, steps) in ragged.items():
                 data = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
                 self._streams[name].write(data)
@@ -424,6 +437,12 @@ class StoreWriter:
             raise DataError(f"The store `{self.path}` is incomplete because a write failed; import it again.")
         if folder is None or not len(self):
             raise DataError(f"The store `{self.path}` would be empty; its source has no sample.")
+        for name, writer in self._spans.items():
+            if writer.count != self._num_steps[name]:
+                raise DataError(
+                    f"The store `{self.path}` has {self._num_steps[name]} steps in `{name}`, but spans for "
+                    f"{writer.count}; give spans for every sample or for none."
+                )
         content = ContentDigest(self.task)
         with self._disk():
             self._spool_rows()
@@ -440,8 +459,11 @@ class StoreWriter:
                 written = np.memmap(offsets, "<i8", "r", len(_array_header("<i8", 0)))
                 content.add_modality(name, modality, self._digests[name].hexdigest(), written)
             (folder / _SPOOL).unlink()
+            spans = {name: writer.complete() for name, writer in self._spans.items()}
             with (folder / MANIFEST_FILE).open("wb") as target:
                 manifest = self._manifest(content.hexdigest())
+                for name, digest in spans.items():
+                    manifest["modalities"][name]["spans_sha256"] = digest
                 target.write(json.dumps(manifest, indent=2, ensure_ascii=False).encode() + b"\n")
                 flush(target)
             flush_folder(folder)
@@ -489,6 +511,10 @@ class StoreWriter:
             with suppress(OSError):
                 stream.close()
         self._streams, self._offset_streams, self._spool = {}, {}, None
+        for writer in self._spans.values():
+            with suppress(OSError):
+                writer.close()
+        self._spans = {}
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None

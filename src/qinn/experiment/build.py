@@ -1,20 +1,23 @@
 """The one place that turns configuration into objects."""
 
+import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 import torch
 from torch import nn
 
+from qinn.data.manifest import modalities_of
 from qinn.data.splits import Fold, cross_validation, fixed_fold
 from qinn.data.store import Store
-from qinn.errors import ConfigError
+from qinn.errors import ArgumentError, ConfigError
 from qinn.experiment.config import ConstantConfig, DataConfig, EncoderConfig, QiNNConfig, UnimodalConfig
 from qinn.model.baselines import BASELINES, Concatenation, Constant, count_parameters
 from qinn.model.encoders import Encoders
 from qinn.model.fusion import LinearMapFusion, QuantumFusion
 from qinn.model.network import QiNN
+from qinn.model.transformer import PretrainedTransformer
 from qinn.quantum import (
     Evolution,
     ExactChannel,
@@ -48,6 +51,10 @@ def build_folds(store: Store, config: DataConfig, *, seed: int) -> list[Fold]:
             raise ConfigError(
                 f"Key `data.pool` names `{name}`, but the modalities are "
                 f"{list(config.modalities or store.modalities)}."
+            )
+        if modalities_of(store.manifest)[name].tokenizer is not None:
+            raise ConfigError(
+                f"Key `data.pool` names `{name}`, which holds token ids, but these have no mean; leave it out."
             )
     if config.split == "fixed":
         folds = [
@@ -86,6 +93,7 @@ def build_model(
     sequences: Mapping[str, bool],
     num_outputs: int,
     seed: int,
+    transformers: Mapping[str, nn.Module] | None = None,
 ) -> nn.Module:
     """Build a model with freshly drawn weights.
 
@@ -96,21 +104,30 @@ def build_model(
         sequences: Modality name → whether its samples are sequences.
         num_outputs: 1 for regression, number of classes for classification.
         seed: Seed of the initial weights.
+        transformers: Modality name → pretrained transformer, of which the model gets a copy (see
+            `qinn.experiment.pretrained`).
 
     Raises:
         ConfigError: If the configuration names a modality that the data lacks.
     """
+    given = transformers or {}
     budget = getattr(config, "parameter_budget", None)
     width = getattr(config, "hidden_dim", None) or encoder.hidden_dim
     if budget is not None:
         width = _width_for_budget(
             budget,
-            lambda hidden: count_parameters(
-                _build(config, encoder, hidden, dict(feature_dims), dict(sequences), num_outputs)
+            lambda hidden: _count_new_parameters(
+                _build(config, encoder, hidden, dict(feature_dims), dict(sequences), num_outputs, given)
             ),
         )
     torch.manual_seed(seed)
-    return _build(config, encoder, width, dict(feature_dims), dict(sequences), num_outputs)
+    return _build(config, encoder, width, dict(feature_dims), dict(sequences), num_outputs, given)
+
+
+def _count_new_parameters(model: nn.Module) -> int:
+    """Count what is trained from scratch: a budget is for what models differ in, not for what they all read."""
+    pretrained = (module for module in model.modules() if isinstance(module, PretrainedTransformer))
+    return count_parameters(model) - sum(count_parameters(module) for module in pretrained)
 
 
 def _width_for_budget(budget: int, count: Any) -> int:
@@ -135,6 +152,7 @@ def _build(
     feature_dims: dict[str, int],
     sequences: dict[str, bool],
     num_outputs: int,
+    transformers: Mapping[str, nn.Module],
 ) -> nn.Module:
     if isinstance(config, ConstantConfig):
         return Constant(num_outputs)
@@ -149,12 +167,19 @@ def _build(
                 f"Key `modality` must be one of {list(feature_dims)}, but it is `{config.modality}`."
             )
         feature_dims = {config.modality: feature_dims[config.modality]}
+    kinds = encoder_kinds(encoder, feature_dims)
     encoders = Encoders(
         feature_dims,
         sequences,
         hidden_dim=width,
-        kinds=_encoder_kinds(encoder, feature_dims),
+        kinds=kinds,
         dropout={name: encoder.modality_dropout.get(name, encoder.dropout) for name in feature_dims},
+        transformers={
+            name: _fine_tuned(encoder, name, transformers)
+            for name in feature_dims
+            if kinds[name] == "transformer"
+        },
+        token_pooling=encoder.transformer.pooling if encoder.transformer else "attention",
     )
     if isinstance(config, UnimodalConfig):
         return Concatenation(encoders, num_outputs=num_outputs, dropout=encoder.dropout)
@@ -170,12 +195,29 @@ def _build(
             outcome_dropout=config.outcome_dropout,
             lean=config.lean,
         )
-    options = config.model_dump(exclude={"kind", "hidden_dim", "parameter_budget", "training"})
+    options = config.model_dump(exclude={"kind", "hidden_dim", "parameter_budget", "training", "transformer"})
     baseline = cast("Callable[..., nn.Module]", BASELINES[config.kind])
     return baseline(encoders, num_outputs=num_outputs, dropout=encoder.dropout, **options)
 
 
-def _encoder_kinds(encoder: EncoderConfig, modalities: Mapping[str, int]) -> dict[str, Any]:
+def _fine_tuned(
+    encoder: EncoderConfig, name: str, transformers: Mapping[str, nn.Module]
+) -> PretrainedTransformer:
+    assert encoder.transformer is not None  # checked by the configuration
+    if name not in transformers:
+        raise ArgumentError(
+            f"Argument `transformers` must have one for `{name}`, but has {list(transformers)}."
+        )
+    # A copy: every model starts from the pretrained weights, not from what another made of them.
+    return PretrainedTransformer(copy.deepcopy(transformers[name]), encoder.transformer.tuning())
+
+
+def encoder_kinds(encoder: EncoderConfig, modalities: Iterable[str]) -> dict[str, Any]:
+    """Return the kind of encoder of each modality.
+
+    Raises:
+        ConfigError: If the configuration lacks one.
+    """
     if isinstance(encoder.kind, str):
         return dict.fromkeys(modalities, encoder.kind)
     missing = set(modalities) - set(encoder.kind)

@@ -30,9 +30,10 @@ from pydantic import (
 
 from qinn.errors import ConfigError
 from qinn.model.baselines import BASELINES
-from qinn.model.encoders import EncoderKind
+from qinn.model.encoders import EncoderKind, TokenPooling
 from qinn.model.fusion import MissingKind
 from qinn.model.readout import HeadKind
+from qinn.model.transformer import FineTuning
 from qinn.training.options import FitOptions
 
 EvolutionKind = Literal["jumps", "exact", "heisenberg", "unitary", "none", "linear_map", "gumbel", "hybrid"]
@@ -70,6 +71,52 @@ class DataConfig(_Strict):
     )
 
 
+class TransformerConfig(_Strict):
+    """A pretrained transformer that reads a modality's token ids, and how it is trained along."""
+
+    model: str = Field(
+        min_length=1, description="Its weights: minilm, hub:NAME or folder:PATH, as given to `--encode-text`"
+    )
+    learning_rate: float = Field(
+        default=FineTuning.learning_rate, gt=0, description="Peak learning rate of its last layer"
+    )
+    weight_decay: float = Field(
+        default=FineTuning.weight_decay, ge=0, description="Weight decay of its matrices"
+    )
+    layer_decay: float = Field(
+        default=FineTuning.layer_decay,
+        gt=0,
+        le=1,
+        description="Learning rate of each layer as a multiple of that of the layer above it",
+    )
+    frozen_layers: Annotated[int, Field(ge=0)] | Literal["all"] = Field(
+        default=FineTuning.frozen_layers, description="How many layers, from below, are not trained; or `all`"
+    )
+    frozen_embeddings: bool = Field(
+        default=FineTuning.frozen_embeddings, description="Whether the embeddings are not trained"
+    )
+    dropout: float | None = Field(
+        default=FineTuning.dropout,
+        ge=0,
+        lt=1,
+        description="Dropout inside it (default: that of its pretraining)",
+    )
+    pooling: TokenPooling = Field(
+        default="attention",
+        description="How its hidden states become one vector: attention, statistics, mean",
+    )
+
+    @model_validator(mode="after")
+    def _check_freezing(self) -> "TransformerConfig":
+        if self.frozen_layers and not self.frozen_embeddings:
+            raise ValueError("`frozen_embeddings` must be true where layers above them are frozen")
+        return self
+
+    def tuning(self) -> FineTuning:
+        """Return the options for `qinn.model.transformer.PretrainedTransformer`."""
+        return FineTuning(**self.model_dump(exclude={"model", "pooling"}))
+
+
 class EncoderConfig(_Strict):
     """The sequence encoder that all models of an experiment share."""
 
@@ -81,6 +128,19 @@ class EncoderConfig(_Strict):
     modality_dropout: dict[str, Annotated[float, Field(ge=0, lt=1)]] = Field(
         default_factory=dict, description="Modality → dropout of its encoder, where that differs"
     )
+    transformer: TransformerConfig | None = Field(
+        default=None, description="The pretrained transformer of encoders of kind `transformer`"
+    )
+
+    @model_validator(mode="after")
+    def _check_transformer(self) -> "EncoderConfig":
+        kinds = [self.kind] if isinstance(self.kind, str) else list(self.kind.values())
+        if ("transformer" in kinds) != (self.transformer is not None):
+            raise ValueError(
+                "`transformer` must be given exactly where a `kind` is `transformer`; it names the `model` "
+                "and says how it is trained"
+            )
+        return self
 
 
 class _ModelConfig(_Strict):
@@ -94,6 +154,10 @@ class _ModelConfig(_Strict):
     )
     training: dict[str, Any] = Field(
         default_factory=dict, description="Training options in which this model differs from the experiment's"
+    )
+    transformer: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Options of the encoder's transformer in which this model differs from the experiment's",
     )
 
     @model_validator(mode="after")
@@ -275,12 +339,30 @@ class ExperimentConfig(_Strict):
                 raise ValueError(
                     f"`training` of model `{label}`: {_explain(error, TrainingConfig)}"
                 ) from error
+            self._encoder_of(label)
         slugs = [slug(label) for label in self.models]
         if "" in slugs or len(set(slugs)) != len(slugs):
             raise ValueError(
                 f"model labels must differ in letters and digits, but they are {list(self.models)}"
             )
         return self
+
+    def _encoder_of(self, label: str) -> EncoderConfig:
+        """Return the encoder of one model: the experiment's, with the transformer's options of its own."""
+        own = getattr(self.models[label], "transformer", {})
+        if not own:
+            return self.encoder
+        if self.encoder.transformer is None:
+            raise ValueError(
+                f"`transformer` of model `{label}` needs an `encoder.transformer` to differ from"
+            )
+        try:
+            changed = TransformerConfig.model_validate({**self.encoder.transformer.model_dump(), **own})
+        except ValidationError as error:
+            raise ValueError(
+                f"`transformer` of model `{label}`: {_explain(error, TransformerConfig)}"
+            ) from error
+        return self.encoder.model_copy(update={"transformer": changed})
 
     @property
     def reference_label(self) -> str:
@@ -304,7 +386,15 @@ class ExperimentConfig(_Strict):
         if own := getattr(model, "training", {}):
             training = TrainingConfig.model_validate({**training.model_dump(), **own})
             model = model.model_copy(update={"training": {}})
-        update = {"models": {label: model}, "training": training, "seeds": (seed,), "reference": None}
+        if getattr(model, "transformer", {}):
+            model = model.model_copy(update={"transformer": {}})
+        update = {
+            "models": {label: model},
+            "encoder": self._encoder_of(label),
+            "training": training,
+            "seeds": (seed,),
+            "reference": None,
+        }
         return self.model_copy(update=update)
 
 
@@ -403,9 +493,11 @@ def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list
     for part in location:
         field = model.model_fields.get(str(part))
         annotation = field.annotation if field else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        inner = [one for one in (annotation, *get_args(annotation)) if isinstance(one, type)]
+        models = [one for one in inner if issubclass(one, BaseModel)]
+        if not models:
             return []
-        model = annotation
+        model = models[0]
     return list(model.model_fields)
 
 

@@ -92,6 +92,11 @@ class RunFolder:
         return self.path / "config.yaml"
 
     @property
+    def architectures_file(self) -> Path:
+        """Architectures of the pretrained transformers inside the model, where it has some."""
+        return self.path / "transformers.json"
+
+    @property
     def predictions_file(self) -> Path:
         """Test predictions, pooled over folds."""
         return self.path / "predictions.parquet"

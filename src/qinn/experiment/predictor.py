@@ -11,11 +11,12 @@ from torch import nn
 from qinn.data.absence import Absence, present_modalities
 from qinn.data.splits import Subset, subset_of
 from qinn.data.store import Store
-from qinn.errors import CheckpointError, ConfigError
+from qinn.errors import ArgumentError, CheckpointError, ConfigError
 from qinn.evaluation.predict import PredictionTable, predict
 from qinn.experiment.build import build_model
 from qinn.experiment.config import read_config
 from qinn.experiment.folder import RunFolder, read_weights
+from qinn.experiment.pretrained import read_architectures
 from qinn.explain.explanation import explain
 from qinn.records import Explanation, Task
 
@@ -63,6 +64,10 @@ class Predictor:
         task = Task(**{**description["task"], "classes": tuple(description["task"]["classes"])})
         modalities = description["modalities"]
         models = {}
+        kinds = config.encoder.kind if isinstance(config.encoder.kind, dict) else {"": config.encoder.kind}
+        transformers = (
+            read_architectures(target.architectures_file) if "transformer" in kinds.values() else None
+        )
         for index, record in enumerate(summary["folds"]):
             path = target.fold(index) / "weights.safetensors"
             weights = read_weights(path)
@@ -74,9 +79,10 @@ class Predictor:
                     sequences={name: bool(value["sequence"]) for name, value in modalities.items()},
                     num_outputs=task.num_outputs,
                     seed=config.seeds[0],
+                    transformers=transformers,
                 )
                 model.load_state_dict(weights)
-            except (RuntimeError, KeyError) as error:
+            except (RuntimeError, KeyError, ArgumentError) as error:
                 raise CheckpointError(
                     f"Weights `{path}` do not fit the model of `{target.config_file}`: {_first_mismatch(error)}; "
                     "the two files are not of the same run."

@@ -1,8 +1,9 @@
 """One run: train a model on every fold, predict the sealed test samples, evaluate and explain."""
 
 import logging
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +15,8 @@ import torch
 import yaml
 from torch import nn
 
-from qinn.data.splits import Fold
-from qinn.data.store import Store
+from qinn.data.splits import Fold, Subset
+from qinn.data.store import Modality, Store
 from qinn.errors import CheckpointError, ConfigError
 from qinn.evaluation.metrics import metrics
 from qinn.evaluation.predict import PredictionTable, predict
@@ -35,6 +36,7 @@ from qinn.experiment.folder import (
     write_text,
     write_weights,
 )
+from qinn.experiment.pretrained import load_transformers, write_architectures
 from qinn.explain.explanation import explain
 from qinn.model.baselines import count_parameters
 from qinn.model.network import QiNN
@@ -89,11 +91,16 @@ def run(
     folds = build_folds(store, config.data, seed=seed)
     first = folds[0].development.train
     rates = config.training.options().missing_rates(first.modalities)
-    num_parameters = count_parameters(_build(config, model_config, first, store, seed))
+    transformers = load_transformers(model_config, config.encoder, _modalities(store, first, config))
+    num_parameters = count_parameters(_build(config, model_config, first, store, seed, transformers))
     # Only a configuration that fits the data leaves a trace.
     write_text(target.config_file, config_text(config))
+    if config.encoder.transformer is not None:
+        write_architectures(target.architectures_file, transformers)
     for index, fold in enumerate(folds):
-        _run_fold(target.fold(index), fold, config, model_config, store, seed, progress=progress)
+        _run_fold(
+            target.fold(index), fold, config, model_config, store, seed, transformers, progress=progress
+        )
         if on_fold is not None:
             on_fold(index + 1, len(folds))
 
@@ -161,7 +168,23 @@ def config_text(config: ExperimentConfig) -> str:
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
-def _build(config: ExperimentConfig, model_config: Any, train: Any, store: Store, seed: int) -> nn.Module:
+def _modalities(store: Store, train: Subset, config: ExperimentConfig) -> dict[str, Modality]:
+    """Return the modalities as they reach the model."""
+    sequences = sequences_of(store, config.data)
+    return {
+        name: Modality(dim, "sequence" if sequences[name] else "vector", store.tiers[name])
+        for name, dim in train.dims.items()
+    }
+
+
+def _build(
+    config: ExperimentConfig,
+    model_config: Any,
+    train: Subset,
+    store: Store,
+    seed: int,
+    transformers: Mapping[str, nn.Module],
+) -> nn.Module:
     return build_model(
         model_config,
         config.encoder,
@@ -169,6 +192,7 @@ def _build(config: ExperimentConfig, model_config: Any, train: Any, store: Store
         sequences=sequences_of(store, config.data),
         num_outputs=store.task.num_outputs,
         seed=seed,
+        transformers=transformers,
     )
 
 
@@ -179,6 +203,7 @@ def _run_fold(
     model_config: Any,
     store: Store,
     seed: int,
+    transformers: Mapping[str, nn.Module],
     *,
     progress: bool,
 ) -> None:
@@ -191,7 +216,7 @@ def _run_fold(
         return
     from qinn.training.fit import fit, refit  # takes seconds to import, and a complete run needs it not
 
-    model = _build(config, model_config, fold.development.train, store, seed)
+    model = _build(config, model_config, fold.development.train, store, seed, transformers)
     result = fit(
         model,
         fold.development,
@@ -205,7 +230,7 @@ def _run_fold(
         folder / "valid.parquet", prediction_columns(predict(model, fold.development.valid), fold.name)
     )
     if config.training.refit:
-        model = _build(config, model_config, fold.development.train, store, seed)
+        model = _build(config, model_config, fold.development.train, store, seed, transformers)
         refit(
             model,
             fold.development,
@@ -235,6 +260,10 @@ def _run_fold(
             "seconds": round(result.seconds, 3),
         },
     )
+    if transformers:
+        # Nothing resumes a finished fold, and a transformer's checkpoints are several times its size.
+        for place in (folder, folder / "refit"):
+            shutil.rmtree(place / "checkpoints", ignore_errors=True)
 
 
 def _remarks(folds: list[Fold], model_config: Any, rates: dict[str, float], *, refit: bool) -> list[str]:

@@ -135,6 +135,43 @@ class TransformerEncoder:
             results.append(sums / pieces[:, None].astype(np.float32))
         return results
 
+    def tokenize(self, texts: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Divide transcripts into the tokens that the model itself would see, special ones included.
+
+        Args:
+            texts: Transcripts, as the encoder should see them.
+
+        Returns:
+            For each text the ids of its tokens (n), int64; the characters that they stand for (n, 2), int32: the
+            first and the one after the last; and where they are special (n), bool. Texts beyond the encoder's
+            length are cut; the special token at the end stays.
+        """
+        if not texts:
+            return []
+        tokens = self._tokenizer(
+            list(texts),
+            truncation=True,
+            max_length=self._max_tokens,
+            return_special_tokens_mask=True,
+            return_offsets_mapping=True,
+        )
+        return [
+            (np.array(ids, np.int64), np.array(spans, np.int32).reshape(-1, 2), np.array(special, np.bool_))
+            for ids, spans, special in zip(
+                tokens["input_ids"], tokens["offset_mapping"], tokens["special_tokens_mask"], strict=True
+            )
+        ]
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of tokens that the model knows; ids are below it."""
+        return self._model.get_input_embeddings().num_embeddings
+
+    @property
+    def model(self) -> Any:
+        """The transformer itself, in evaluation mode."""
+        return self._model
+
     def _states(
         self, sentences: Sequence[str | list[str]], *, split: bool, progress: Progress | None
     ) -> list[tuple[np.ndarray, np.ndarray]]:

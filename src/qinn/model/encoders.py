@@ -10,10 +10,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from qinn.errors import ArgumentError
 from qinn.model.standardization import Standardizer
+from qinn.model.transformer import PretrainedTransformer
 from qinn.records import Batch, Features
 
-EncoderKind = Literal["statistics", "attention", "gru"]
+EncoderKind = Literal["statistics", "attention", "gru", "transformer"]
+TokenPooling = Literal["attention", "statistics", "mean"]
 
 
 def masked_mean(
@@ -100,23 +103,48 @@ class RecurrentPooling(nn.Module):
 class Encoder(nn.Module):
     """Standardise, pool over time and project: ``h = dropout(act(W pool(x) + b))``, 0 where absent.
 
+    Token ids are not standardised: the transformer's hidden states take their place.
+
     Args:
         feature_dim: Number of input features.
         hidden_dim: Width of the hidden vector.
-        kind: ``"statistics"``, ``"attention"`` or ``"gru"``.
+        kind: ``"statistics"``, ``"attention"``, ``"gru"`` or ``"transformer"``.
         sequence: Whether the modality has sequences (more than one step per sample).
         dropout: Probability of dropping an input feature (in all steps of a sample) and a hidden unit.
+        transformer: Makes hidden states of token ids (kind ``"transformer"``).
+        token_pooling: How hidden states are pooled: ``"attention"``, ``"statistics"`` or ``"mean"``.
+
+    Raises:
+        ArgumentError: If kind and transformer do not go together.
 
     Source: own; the three poolings are the field's usual ones.
     """
 
     def __init__(
-        self, feature_dim: int, hidden_dim: int, *, kind: EncoderKind, sequence: bool, dropout: float
+        self,
+        feature_dim: int,
+        hidden_dim: int,
+        *,
+        kind: EncoderKind,
+        sequence: bool,
+        dropout: float,
+        transformer: PretrainedTransformer | None = None,
+        token_pooling: TokenPooling = "attention",
     ) -> None:
         super().__init__()
-        self.standardizer = Standardizer(feature_dim)
-        if kind == "statistics" or not sequence:
-            self.pooling: nn.Module = StatisticsPooling(feature_dim, sequence=sequence)
+        if (kind == "transformer") != (transformer is not None):
+            raise ArgumentError(
+                "Argument `transformer` must be given exactly where `kind` is `transformer`, but the kind is "
+                f"`{kind}`."
+            )
+        self.transformer = transformer
+        self.standardizer = None if transformer is not None else Standardizer(feature_dim)
+        if transformer is not None and token_pooling == "attention":
+            self.pooling: nn.Module = AttentionPooling(transformer.dim)
+        elif transformer is not None:
+            self.pooling = StatisticsPooling(transformer.dim, sequence=token_pooling == "statistics")
+        elif kind == "statistics" or not sequence:
+            self.pooling = StatisticsPooling(feature_dim, sequence=sequence)
         elif kind == "attention":
             self.pooling = AttentionPooling(feature_dim)
         else:
@@ -131,7 +159,8 @@ class Encoder(nn.Module):
 
     def forward(self, features: Features) -> Float[Tensor, "batch hidden"]:
         """Return one hidden vector per sample."""
-        values = self.standardizer(features)
+        prepare = self.standardizer if self.transformer is None else self.transformer
+        values: Tensor = prepare(features)  # pyright: ignore[reportOptionalCall]
         # One mask for all steps of a sample: a feature is dropped as a whole, and few random numbers are drawn.
         values = values * self.input_dropout(torch.ones_like(values[:, :1]))
         hidden = self.projection(self.pooling(values, features))
@@ -151,6 +180,8 @@ class Encoders(nn.ModuleDict):
         hidden_dim: Width of every hidden vector.
         kinds: Modality name → kind of sequence encoder.
         dropout: Dropout of the encoders, one for all or modality name → its own.
+        transformers: Modality name → its transformer, for modalities of kind ``"transformer"``.
+        token_pooling: How a transformer's hidden states are pooled.
     """
 
     seen_in_training: Tensor
@@ -163,6 +194,8 @@ class Encoders(nn.ModuleDict):
         hidden_dim: int,
         kinds: Mapping[str, EncoderKind],
         dropout: float | Mapping[str, float],
+        transformers: Mapping[str, PretrainedTransformer] | None = None,
+        token_pooling: TokenPooling = "attention",
     ) -> None:
         super().__init__(
             {
@@ -172,6 +205,8 @@ class Encoders(nn.ModuleDict):
                     kind=kinds[name],
                     sequence=sequences[name],
                     dropout=dropout[name] if isinstance(dropout, Mapping) else dropout,
+                    transformer=(transformers or {}).get(name),
+                    token_pooling=token_pooling,
                 )
                 for name, dim in feature_dims.items()
             }

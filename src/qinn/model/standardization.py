@@ -88,7 +88,8 @@ def set_training_statistics(
     encoders = getattr(model, "encoders", None)
     if encoders is not None:
         for name, encoder in encoders.items():
-            encoder.standardizer.set_statistics(*statistics[name])
+            if encoder.standardizer is not None:
+                encoder.standardizer.set_statistics(*statistics[name])
         encoders.seen_in_training.copy_(torch.tensor([name not in unseen for name in encoders]))
     for module in model.modules():
         if isinstance(module, OutputScale):

@@ -14,6 +14,7 @@ from qinn.records import Batch, Prediction, Task
 from qinn.training.modality_dropout import drop_modalities
 from qinn.training.objective import loss_per_sample, training_loss
 from qinn.training.options import FitOptions
+from qinn.training.parameter_groups import parameter_groups
 
 
 class TrainingModule(lightning.LightningModule):
@@ -91,21 +92,14 @@ class TrainingModule(lightning.LightningModule):
         return batch.to(device)
 
     def configure_optimizers(self) -> Any:
-        """AdamW, with weight decay on matrices only, and the chosen learning-rate schedule."""
-        decayed = [p for p in self.model.parameters() if p.requires_grad and p.ndim >= 2]
-        plain = [p for p in self.model.parameters() if p.requires_grad and p.ndim < 2]
-        optimizer = torch.optim.AdamW(
-            [
-                {"params": decayed, "weight_decay": self.options.weight_decay},
-                {"params": plain, "weight_decay": 0.0},
-            ],
-            lr=self.options.learning_rate,
-        )
+        """AdamW on the model's parameter groups, and the chosen learning-rate schedule."""
+        groups = parameter_groups(self.model, self.options)
+        optimizer = torch.optim.AdamW(groups, lr=self.options.learning_rate)
         if self.options.schedule == "constant":
             return optimizer
         total = max(1, self.options.max_epochs * self.steps_per_epoch)
         scheduler = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, self.options.learning_rate, total_steps=total + 1, pct_start=0.15
+            optimizer, [group["lr"] for group in groups], total_steps=total + 1, pct_start=0.15
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 

@@ -546,7 +546,7 @@ def test_names_of_modalities_must_differ(table: Path, encoder: Any) -> None:
         load(table, "text=@@/v.npy", text_column="text", encoder=encoder)
     with pytest.raises(ConfigError, match="needs transcripts"):
         load(table, "v=@@/v.npy", encoder=encoder)
-    with pytest.raises(ConfigError, match="tokens or words"):
+    with pytest.raises(ConfigError, match="tokens, words or ids"):
         TextOptions(unit="letters")
     with pytest.raises(ConfigError, match="refuse or drop"):
         load(table, "v=@@/v.npy", empty="keep")

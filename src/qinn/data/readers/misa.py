@@ -14,7 +14,7 @@ from qinn.data.readers.labels import TaskOptions, read_labels
 from qinn.data.readers.safe_pickle import load_pickle
 from qinn.data.readers.samples import Intake, Progress, groups_of, naming, split_name
 from qinn.data.readers.steps import StepCleaner
-from qinn.data.readers.transcripts import Encoder, TextOptions, encode_texts
+from qinn.data.readers.transcripts import Encoder, TextOptions, encode_texts, spans_of_texts
 from qinn.data.store import Modality, Store, StoreWriter
 from qinn.errors import ConfigError, DataError
 
@@ -161,9 +161,11 @@ def import_misa(
                 ]
                 for modality, cleaner in cleaners.items()
             }
+            spans = None
             if encoder is not None:
                 words = [sample.words or [] for _, _, _, sample in chosen]
                 features["text"] = list(encode_texts(encoder, words, options.text))
+                spans = spans_of_texts(encoder, words, options.text)
             ids = [sample.segment for _, _, _, sample in chosen]
             intake.add(
                 ids,
@@ -172,6 +174,7 @@ def import_misa(
                 labels=list(labels.values[start : start + _CHUNK]),
                 groups=groups_of(ids, options.group_pattern),
                 texts=[" ".join(sample.words or []) for _, _, _, sample in chosen],
+                spans=None if spans is None else {"text": spans},
             )
         intake.finish(note for cleaner in cleaners.values() for note in cleaner.notes())
     return Store.open(target)

@@ -8,7 +8,7 @@ Sizes differ between releases, so they are read from the file and checked agains
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from qinn.data.readers.labels import Labels, TaskOptions, read_labels
 from qinn.data.readers.safe_pickle import load_pickle
 from qinn.data.readers.samples import Intake, Progress, groups_of, naming, split_name
 from qinn.data.readers.steps import StepCleaner, nonzero_window
-from qinn.data.readers.transcripts import Encoder, TextOptions, encode_texts
+from qinn.data.readers.tokens import TokenAligner
+from qinn.data.readers.transcripts import Encoder, TextOptions, encode_texts, spans_of_texts
 from qinn.data.store import Modality, Source, Store, StoreWriter
 from qinn.errors import ConfigError, DataError
 
@@ -47,8 +48,8 @@ class MmsaOptions:
     Attributes:
         modalities: Which to take, in order.
         text_source: ``"vectors"`` takes ``text``; ``"encode"`` encodes ``raw_text`` by the encoder given;
-            ``"ids"`` keeps the token ids of ``text_bert`` as a sequence of one feature, for models that
-            embed them themselves.
+            ``"ids"`` keeps the token ids of ``text_bert`` as a sequence of one feature. With an encoder, the
+            ids are known to be those of its tokenizer, and networks can run it on them.
         text: How transcripts become features, when they are encoded.
         task: What the labels mean; without a scale, ``sims`` where the file has per-modality labels and
             ``mosi`` where labels beyond ±1 occur.
@@ -112,7 +113,8 @@ def import_mmsa(
         source: The .pkl file.
         target: Folder of the store to be.
         options: What to take; see `MmsaOptions`.
-        encoder: Encodes ``raw_text`` when ``text_source`` is ``"encode"``.
+        encoder: Encodes ``raw_text`` when ``text_source`` is ``"encode"``; names the tokenizer of
+            ``text_bert`` when it is ``"ids"``.
         progress: Told how many samples are done.
         name: Name of the data set; by default the target's.
         overwrite: Replace an existing store.
@@ -123,8 +125,12 @@ def import_mmsa(
     """
     source, target, options = Path(source), Path(target), options or MmsaOptions()
     encodes = options.text_source == "encode" and "text" in options.modalities
-    if encodes != (encoder is not None):
-        raise ConfigError("Option `text_source` must be encode exactly when a text encoder is given.")
+    names_ids = options.text_source == "ids" and "text" in options.modalities
+    if encodes != (encoder is not None) and not names_ids:
+        raise ConfigError(
+            "Option `text_source` must be encode (or ids, to name their tokenizer) exactly when a text encoder is "
+            "given."
+        )
     content = load_pickle(source)
     if not is_mmsa(content):
         raise DataError(
@@ -137,6 +143,13 @@ def import_mmsa(
         official = Source.of(source)
         notes = _notes(parts, official)
         labels = _labels(source, parts, options)
+        aligner = None
+        if names_ids and encoder is not None:
+            options = replace(options, text=replace(options.text, unit="ids"))
+            aligner = TokenAligner(encoder, lowercase=options.text.lowercase)
+            for part in parts:
+                aligner.check(part.where, part.texts, part.text_ids())
+            notes = [*notes, aligner.note()]
         modalities = {
             modality: options.text.described(encoder)
             if encoder is not None and modality == "text"
@@ -173,18 +186,23 @@ def import_mmsa(
                     for row in rows:
                         for modality, values in part.features(row, encodes).items():
                             features[modality].append(cleaners[modality].clean(values, part.ids[row]))
-                    if encoder is not None:
-                        features["text"] = list(
-                            encode_texts(encoder, [part.texts[row] for row in rows], options.text)
-                        )
+                    texts = [part.texts[row] for row in rows]
+                    spans = None
+                    if encoder is not None and encodes:
+                        features["text"] = list(encode_texts(encoder, texts, options.text))
+                        spans = spans_of_texts(encoder, texts, options.text)
+                    elif aligner is not None:
+                        ids = [values[:, 0] for values in features["text"] if values is not None]
+                        spans = aligner.spans(texts, ids)
                     intake.add(
                         [part.ids[row] for row in rows],
                         features,
                         splits=[part.split] * len(rows),
                         labels=[by_row[first + row] for row in rows],
                         groups=[part.groups[row] for row in rows],
-                        texts=[part.texts[row] for row in rows],
+                        texts=texts,
                         extra={key: [column[row] for row in rows] for key, column in part.extra.items()},
+                        spans=None if spans is None else {"text": spans},
                     )
                 first += len(part)
             if overhang := sum(part.overhang for part in parts):
@@ -344,6 +362,15 @@ class _Part:
             self.overhang += bool(arrays[name][:start].any() or arrays[name][stop:].any())
             found[name] = arrays[name][start:stop]
         return found
+
+    def text_ids(self) -> list[np.ndarray]:
+        """Return the token ids of every sample, without padding."""
+        if self.tokens is None:
+            return []
+        return [
+            self.tokens[row, 0, start:stop].astype(np.int64)
+            for row, (start, stop) in enumerate(map(self._text_window, range(len(self))))
+        ]
 
     def _token_ids(self, row: int) -> np.ndarray:
         assert self.tokens is not None  # checked on construction

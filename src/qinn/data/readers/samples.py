@@ -56,6 +56,7 @@ class Intake:
         folds: Sequence[str] | None = None,
         texts: Sequence[str] | None = None,
         extra: Mapping[str, Sequence[Any]] | None = None,
+        spans: Mapping[str, Sequence[np.ndarray]] | None = None,
     ) -> None:
         """Add a chunk of samples.
 
@@ -68,6 +69,7 @@ class Intake:
             folds: One per sample.
             texts: One per sample.
             extra: Further columns.
+            spans: Modality → the characters of its text that each step stands for, one array per sample.
 
         Raises:
             DataError: If a sample lacks every modality and that is refused, or the writer refuses one.
@@ -96,6 +98,7 @@ class Intake:
                 folds=keep(folds),
                 texts=keep(texts),
                 extra={name: keep(values) for name, values in (extra or {}).items()},
+                spans={name: keep(values) for name, values in (spans or {}).items()},
             )
         self._dropped += filled.count(False)
         self._done += len(ids)

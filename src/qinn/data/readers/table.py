@@ -15,7 +15,7 @@ from qinn.data.readers.feature_specs import FeatureSpec
 from qinn.data.readers.labels import Labels, TaskOptions, read_labels
 from qinn.data.readers.samples import Intake, Progress, groups_of, naming, split_name
 from qinn.data.readers.steps import StepCleaner
-from qinn.data.readers.transcripts import Encoder, TextOptions, encode_texts
+from qinn.data.readers.transcripts import Encoder, TextOptions, encode_texts, spans_of_texts
 from qinn.data.store import Modality, Store, StoreWriter
 from qinn.errors import ConfigError, DataError
 
@@ -172,9 +172,11 @@ def import_table(
             for start in range(0, len(kept), _CHUNK):
                 rows = kept[start : start + _CHUNK]
                 features: dict[str, list[np.ndarray | None]] = {}
+                spans = None
                 if encoder is not None and transcripts is not None:
                     texts: Any = [transcripts[row] for row in rows]
                     features[options.text.modality] = list(encode_texts(encoder, texts, options.text))
+                    spans = spans_of_texts(encoder, texts, options.text)
                 for modality, reader in readers.items():
                     features[modality] = [
                         None if value is None else cleaners[modality].clean(value, ids[row])
@@ -189,6 +191,7 @@ def import_table(
                     splits=[columns["split"][row] for row in rows],
                     groups=[columns["group"][row] for row in rows],
                     folds=[columns["fold"][row] for row in rows],
+                    spans=None if spans is None else {options.text.modality: spans},
                 )
             _add_sources(writer, source, readers, options)
             intake.finish(

@@ -1,7 +1,7 @@
 """Quantum jumps on a fixed grid, of a stated order in the step: for comparison with continuous time."""
 
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import ClassVar, Literal, final
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from qinn.quantum.evolution.interface import Evolution
 from qinn.quantum.evolution.jumps import NORM_TOLERANCE, UniformSource, trajectories_of
 from qinn.quantum.kets import squared_norm
 from qinn.quantum.operators import Lindbladian
-from qinn.quantum.states import MixedState, PureEnsemble
+from qinn.quantum.states import PureEnsemble, State
 
 
 @final
@@ -63,10 +63,10 @@ class SteppedJumps(Evolution):
         if self.order not in (1, 2):
             raise ArgumentError(f"Argument `order` must be 1 or 2, but it is {self.order}.")
 
-    def _evolve(
-        self, initial: PureEnsemble | MixedState, lindbladian: Lindbladian, time: float, steps: int
-    ) -> PureEnsemble:
-        initial = trajectories_of(initial, self.num_trajectories)
+    keeps_factors: ClassVar = True
+
+    def _evolve(self, initial: State, lindbladian: Lindbladian, time: float, steps: int) -> PureEnsemble:
+        initial = trajectories_of(initial, self.num_trajectories, self.seed)
         check_ket(initial.kets, tolerance=NORM_TOLERANCE)
         if time == 0 or initial.kets.numel() == 0:
             return PureEnsemble(initial.kets, initial.log_likelihood)

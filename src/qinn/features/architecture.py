@@ -1,0 +1,57 @@
+"""A transformer's architecture as plain values, from which it is built again without its pretrained weights."""
+
+import json
+from typing import Any
+
+from qinn.errors import ConfigError
+
+__all__ = ["architecture_of", "build_architecture"]
+
+
+def architecture_of(model: Any) -> dict[str, Any]:
+    """Return the architecture of a transformer, as JSON values that `build_architecture` takes.
+
+    Args:
+        model: A model of the transformers library.
+    """
+    return json.loads(model.config.to_json_string(use_diff=False))
+
+
+def build_architecture(architecture: dict[str, Any]) -> Any:
+    """Build a transformer with freshly drawn weights, to be replaced by those of a checkpoint.
+
+    Neither a wheel nor a hub is asked for anything, and no code of a model's author is run.
+
+    Args:
+        architecture: From `architecture_of`.
+
+    Returns:
+        A model of the transformers library, in evaluation mode.
+
+    Raises:
+        ConfigError: If the library is missing or has no such architecture.
+
+    Example:
+        >>> build_architecture({"model_type": "typewriter"})
+        Traceback (most recent call last):
+        ...
+        qinn.errors.ConfigError: The transformers library cannot build the architecture `typewriter`; ...
+    """
+    kind = architecture.get("model_type")
+    try:
+        from huggingface_hub.errors import StrictDataclassError
+        from transformers import AutoConfig, AutoModel
+    except ImportError as error:
+        raise ConfigError(
+            f"A model with a transformer of kind `{kind}` needs the transformers library: install it with "
+            "`pip install 'qinn[text]'`."
+        ) from error
+    stated = {name: value for name, value in architecture.items() if name not in ("auto_map", "model_type")}
+    try:
+        config = AutoConfig.for_model(str(kind), **stated)
+        return AutoModel.from_config(config, trust_remote_code=False).eval()
+    except (StrictDataclassError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+        raise ConfigError(
+            f"The transformers library cannot build the architecture `{kind}`; update it, or check the file that "
+            "names it."
+        ) from error

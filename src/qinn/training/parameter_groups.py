@@ -1,0 +1,50 @@
+"""Which parameters of a model learn at which rate."""
+
+from typing import Any
+
+from torch import nn
+
+from qinn.model.transformer import PretrainedTransformer
+from qinn.training.options import FitOptions
+
+__all__ = ["parameter_groups"]
+
+
+def parameter_groups(model: nn.Module, options: FitOptions) -> list[dict[str, Any]]:
+    """Divide a model's trained parameters into groups, as torch's optimisers take them.
+
+    Pretrained transformers bring their own learning rates and weight decay; all the rest learns at the rate of the
+    options, with weight decay on matrices only.
+
+    Args:
+        model: The model.
+        options: How to train.
+
+    Returns:
+        Groups with the keys ``params``, ``lr`` and ``weight_decay``; the rest of the model comes first.
+
+    Example:
+        >>> [len(group["params"]) for group in parameter_groups(nn.Linear(2, 1), FitOptions())]
+        [1, 1]
+    """
+    pretrained = [module for module in model.modules() if isinstance(module, PretrainedTransformer)]
+    own = {id(parameter) for module in pretrained for parameter in module.parameters()}
+    rest = [one for one in model.parameters() if one.requires_grad and id(one) not in own]
+    groups: list[dict[str, Any]] = [
+        {
+            "params": [one for one in rest if one.ndim >= 2],
+            "lr": options.learning_rate,
+            "weight_decay": options.weight_decay,
+        },
+        {"params": [one for one in rest if one.ndim < 2], "lr": options.learning_rate, "weight_decay": 0.0},
+    ]
+    groups += [
+        {
+            "params": list(group.parameters),
+            "lr": group.learning_rate,
+            "weight_decay": group.weight_decay,
+        }
+        for module in pretrained
+        for group in module.parameter_groups()
+    ]
+    return groups
