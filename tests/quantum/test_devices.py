@@ -23,8 +23,8 @@ from qinn.quantum import (
     LearnableMixture,
     Lindbladian,
     MixedState,
-    ProductState,
     NoEvolution,
+    ProductState,
     PureEnsemble,
     QuantumJumps,
     StructuredLindbladian,
@@ -69,8 +69,8 @@ from qinn.quantum import (
     score_surrogate,
     square_root,
     trace_distance,
-    uniform_mixture,
     tripartite_information,
+    uniform_mixture,
     von_neumann_entropy,
 )
 from qinn.quantum.chebyshev import _plan
