@@ -20,9 +20,11 @@ from qinn.quantum import (
     Heisenberg,
     Hybrid,
     LearnableLindbladian,
+    LearnableMixture,
     Lindbladian,
     MixedState,
     NoEvolution,
+    ProductState,
     PureEnsemble,
     QuantumJumps,
     SteppedJumps,
@@ -69,6 +71,7 @@ from qinn.quantum import (
     square_root,
     trace_distance,
     tripartite_information,
+    uniform_mixture,
     von_neumann_entropy,
 )
 from qinn.quantum.chebyshev import _plan
@@ -219,7 +222,8 @@ def test_functions_stay_on_the_device_and_agree_with_the_cpu(name, device, dtype
 @pytest.mark.parametrize(
     ("name", "kind"),
     [(name, "pure") for name in EVOLUTIONS]
-    + [(name, "mixed") for name in ("none", "unitary", "exact", "heisenberg")],
+    + [(name, "mixed") for name in ("none", "unitary", "exact", "heisenberg")]
+    + [(name, "lacking") for name in EVOLUTIONS],
 )
 def test_evolutions_stay_on_the_device_and_agree_with_the_cpu(name, kind, dim, device, dtype, strict):
     evolution = EVOLUTIONS[name]
@@ -232,6 +236,15 @@ def test_evolutions_stay_on_the_device_and_agree_with_the_cpu(name, kind, dim, d
             validate=False,
         )
         initial = PureEnsemble(inputs.kets[:, :1]) if kind == "pure" else MixedState(inputs.densities)
+        if kind == "lacking":
+            half = inputs.kets.shape[-1] // 2
+            pair = (normalize(inputs.kets[:, 0, :2]), normalize(inputs.kets[:, 0, :half]))
+            present = torch.tensor([[True, False], [False, True], [False, False]], device=pair[0].device)
+            with torch.device("cpu"):
+                learned = LearnableMixture(half, dtype=free.dtype)
+            learned = learned.to(free.device)
+            known = uniform_mixture(2, dtype=pair[0].dtype, device=free.device)
+            initial = ProductState(pair, present, (known, learned()))
         state = evolution.evolve(initial, dynamics, time=0.8, steps=3)
         values = state.probabilities(inputs.vectors)
         if values.requires_grad:

@@ -31,8 +31,8 @@ class Absence:
 
     Example:
         >>> Absence(rate=0.5, seed=1).mask(["a", "b"], ["text", "audio"])
-        array([[ True, False],
-               [False,  True]])
+        array([[False,  True],
+               [False, False]])
     """
 
     modalities: tuple[str, ...] = ()

@@ -58,7 +58,7 @@ def evaluate_run(
     target = RunFolder(Path(folder))
     predictor = Predictor.load(target.path)
     config = read_config(target.config_file)
-    parts = evaluated_subsets(predictor, split=split, store=store, missing=absence.modalities)
+    parts = evaluated_subsets(predictor, split=split, store=store, lacking=absence.modalities)
     tables = predict_parts(predictor, parts)
     difference = None
     if store is None and split == "test":
@@ -87,7 +87,7 @@ def evaluated_subsets(
     *,
     split: str | None = "test",
     store: Path | str | None = None,
-    missing: Sequence[str] = (),
+    lacking: Sequence[str] = (),
 ) -> list[tuple[str | None, Subset]]:
     """Return the samples on which a run is evaluated, each with the fold whose model predicts them.
 
@@ -97,7 +97,7 @@ def evaluated_subsets(
         predictor: The run's models.
         split: See `evaluate_run`.
         store: See `evaluate_run`.
-        missing: Modalities that another store need not have.
+        lacking: Modalities that another store need not have.
 
     Returns:
         Fold and its samples; on another store one part without a fold, predicted by the mean of all models.
@@ -106,7 +106,7 @@ def evaluated_subsets(
         ConfigError: If the split does not exist, or belongs to what a refitted run was trained on.
     """
     if store is not None:
-        return [(None, predictor.subset(Store.open(store), split, missing=missing))]
+        return [(None, predictor.subset(Store.open(store), split, lacking=lacking))]
     target = RunFolder(predictor.source)
     config = read_config(target.config_file)
     if split not in ("test", "valid"):
@@ -211,7 +211,8 @@ def predict_store(
         names the modalities that the model did without, joined by ``+``.
     """
     predictor = Predictor.load(folder)
-    subset = predictor.subset(Store.open(store), split, missing=missing)
+    subset = predictor.subset(Store.open(store), split, lacking=missing)
+    subset = Absence(tuple(missing)).apply(subset)
     rows = prediction_rows(predictor.predict(subset, batch_size=batch_size), predictor.task)
     absent = predictor.absent(subset)
     if on_remark is not None:

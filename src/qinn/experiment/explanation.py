@@ -47,7 +47,7 @@ def explain_run(
     run_folder, target = RunFolder(Path(folder)), Path(target)
     predictor = Predictor.load(run_folder.path)
     subset = (
-        predictor.subset(Store.open(store), split, missing=missing)
+        predictor.subset(Store.open(store), split, lacking=missing)
         if store is not None
         else _own_subset(run_folder, predictor, split, fold)
     )

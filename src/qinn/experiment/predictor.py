@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from qinn.data.absence import Absence, present_modalities
+from qinn.data.absence import present_modalities
 from qinn.data.splits import Subset, subset_of
 from qinn.data.store import Store
 from qinn.errors import ArgumentError, CheckpointError, ConfigError
@@ -90,24 +90,24 @@ class Predictor:
             models[record["name"]] = model.eval()
         return cls(models, task=task, modalities=modalities, pool=config.data.pool, source=target.path)
 
-    def subset(self, store: Store, split: str | None = None, *, missing: Sequence[str] = ()) -> Subset:
+    def subset(self, store: Store, split: str | None = None, *, lacking: Sequence[str] = ()) -> Subset:
         """Return a store's samples with this run's modalities; None takes every sample.
 
         Args:
             store: The samples.
             split: Split to take; None for every sample.
-            missing: Modalities that the samples are to be without, which the store need not have.
+            lacking: Modalities that the store need not have; they are absent then.
 
         Raises:
             CheckpointError: If the store's features differ from those that the run was trained on.
             ConfigError: If a modality to do without is none of this run's.
         """
-        for name in missing:
+        for name in lacking:
             if name not in self.modalities:
                 raise ConfigError(
                     f"Run `{self.source}` has the modalities {list(self.modalities)}, so `{name}` cannot be missing."
                 )
-        known = [name for name in self.modalities if name in store.modalities or name not in missing]
+        known = [name for name in self.modalities if name in store.modalities or name not in lacking]
         for name in known:
             expected = self.modalities[name]
             if name not in store.modalities:
@@ -132,7 +132,7 @@ class Predictor:
         subset = subset_of(store, split, modalities=known)
         subset = subset.pool([name for name in self.pool if name in known])
         widths = {name: int(value["dim"]) for name, value in self.modalities.items()}
-        return Absence(tuple(missing)).apply(subset.widened(widths))
+        return subset.widened(widths)
 
     def absent(self, subset: Subset) -> list[tuple[str, ...]]:
         """Return which modalities the models do without, sample by sample.

@@ -178,8 +178,11 @@ class ProductState(State):
             uniforms = torch.rand(len(self.dims), size, num_trajectories, dtype=torch.float64, device="cpu")
         else:
             # Scrambled Sobol points: uniform each, evenly spread together, for any combination of absent factors.
-            engine = torch.quasirandom.SobolEngine(len(self.dims), scramble=True, seed=seed + _SEED_OFFSET)
-            points = engine.draw(num_trajectories, dtype=torch.float64).mT.to("cpu")
+            with torch.device("cpu"):
+                engine = torch.quasirandom.SobolEngine(
+                    len(self.dims), scramble=True, seed=seed + _SEED_OFFSET
+                )
+                points = engine.draw(num_trajectories, dtype=torch.float64).mT
             uniforms = points[:, None].expand(-1, size, -1)
         factors, log_likelihood = [], self.kets[0].real.new_zeros(size, num_trajectories)
         for ket, present, mixture, numbers in zip(
