@@ -3,6 +3,7 @@
 # make laws       every physical law on ten thousand random systems (about a quarter of an hour)
 # make check      the tests, plus formatting, types, import contracts and coverage bars (what CI runs)
 # make benchmark  set up other simulators in .venv-benchmark, then compare with them (some 15 minutes)
+# make benchmark-data  a store of a million samples beside numpy and pickles (7 GB of disk for some minutes)
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -12,7 +13,7 @@ PEERS ?= .venv-benchmark
 # One thread per worker: with two workers on two cores, more would only wait for each other.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-.PHONY: demo test laws check lint benchmark clean
+.PHONY: demo test laws check lint benchmark benchmark-data clean
 .DEFAULT_GOAL := demo
 
 # torch first and pinned: resolved together with the rest it would bring its multi-gigabyte GPU build.
@@ -57,6 +58,10 @@ $(PEERS)/.ready: benchmarks/requirements.txt pyproject.toml constraints.txt
 
 benchmark: $(PEERS)/.ready
 	$(PEERS)/bin/python benchmarks/quantum.py --publish
+
+benchmark-data: $(BIN)/qinn
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/data.py --output benchmarks/results/data.json
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/data.py --buckets --output benchmarks/results/buckets.json
 
 clean:
 	rm -rf $(VENV) $(PEERS) runs stores

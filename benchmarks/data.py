@@ -17,6 +17,11 @@ median round counts. Memory is above that of the imports: `anonymous` is what th
 resident` counts pages of mapped files too, which the system takes back when it needs them.
 
     python benchmarks/data.py --output benchmarks/results/data.json
+
+With `--buckets`, the padding and the time of an epoch are measured instead, with and without batches of like
+length, on a synthetic store of long sequences and on the stores named.
+
+    python benchmarks/data.py --buckets stores/mosi stores/ravdess8 --output benchmarks/results/buckets.json
 """
 
 import argparse
@@ -39,15 +44,19 @@ import torch
 from record import write_record
 from torch.utils.data import DataLoader, Dataset
 
-from qinn.data.batching import batches
+from qinn.data.batching import BatchLoader, batches
+from qinn.data.buckets import bucketed_batches, padding_share
 from qinn.data.manifest import Modality
 from qinn.data.splits import cross_validation, fixed_fold, subset_of
 from qinn.data.store import Store, StoreWriter
+from qinn.data.synthetic import SyntheticSpec, write_synthetic_store
+from qinn.experiment.build import build_model
+from qinn.experiment.config import MODEL_CONFIGS, EncoderConfig
 from qinn.records import Task
 
 MODALITIES = {"text": (64, 4, 20), "audio": (74, 4, 16), "vision": (35, 4, 12)}
 BATCH, SEED, AT_ONCE, ROUNDS = 64, 0, 2000, 8
-MIB = 2**20
+BUCKETS, BUCKET_BATCH = (0, 4, 16, 64), 32
 
 
 class Memory:
@@ -307,6 +316,37 @@ def unpickle(folder: Path) -> dict[str, Any]:
     }
 
 
+def buckets(folder: Path) -> dict[str, Any]:
+    """Padding and time of an epoch (forward and backward) with batches of like length, in turns."""
+    subset = subset_of(Store.open(folder))
+    lengths = {name: subset.lengths(name) for name in subset.modalities}
+    result: dict[str, Any] = {"samples": len(subset), "dims": subset.dims}
+    for bucket in BUCKETS:
+        order = np.random.default_rng([SEED, 0]).permutation(len(subset))
+        found = bucketed_batches(order, lengths, subset.dims, BUCKET_BATCH, max(1, bucket))
+        result[f"bucket {bucket}"] = {"padding": round(padding_share(found, lengths, subset.dims), 3)}
+    for kind in ("attention", "gru"):
+        model = build_model(
+            MODEL_CONFIGS["concatenation"](),
+            EncoderConfig(kind=kind),
+            feature_dims=subset.dims,
+            sequences=dict.fromkeys(subset.modalities, True),
+            num_outputs=subset.task.num_outputs,
+            seed=SEED,
+        )
+        seconds: dict[int, list[float]] = {bucket: [] for bucket in BUCKETS}
+        for _ in range(3):
+            for bucket in BUCKETS:
+                loader = BatchLoader(subset, BUCKET_BATCH, shuffle=True, seed=SEED, bucket=bucket)
+                started = time.process_time()
+                for batch in loader:
+                    model(batch).output.square().mean().backward()
+                seconds[bucket].append(time.process_time() - started)
+        for bucket in BUCKETS:
+            result[f"bucket {bucket}"][f"{kind}_cpu_seconds"] = round(median(seconds[bucket]), 2)
+    return result
+
+
 def _timed(result: dict[str, Any], name: str, memory: Memory, act: Callable[[], Any]) -> Any:
     started, cpu = time.perf_counter(), time.process_time()
     value = act()
@@ -341,6 +381,7 @@ CASES: dict[str, Callable[..., dict[str, Any]]] = {
     "take_turns": take_turns,
     "make_pickle": make_pickle,
     "unpickle": unpickle,
+    "buckets": buckets,
 }
 
 
@@ -354,6 +395,21 @@ def _show(name: str, found: dict[str, Any]) -> None:
     print(f"{name:<24} {json.dumps(found)}", flush=True)
 
 
+def measure_buckets(options: argparse.Namespace) -> None:
+    """Measure batches of like length on a synthetic store of long sequences and on given stores."""
+    started, results = time.perf_counter(), {}
+    with tempfile.TemporaryDirectory(prefix="qinn-data-", dir=options.folder) as root:
+        long = Path(root) / "long"
+        write_synthetic_store(long, SyntheticSpec(num_train=1200, num_valid=0, num_test=0, max_length=200))
+        for name, folder in {"synthetic, 6 to 200 steps": long} | {
+            one.name: one for one in options.buckets
+        }.items():
+            results[name] = _in_process("buckets", folder)
+            _show(name, results[name])
+    if options.output:
+        write_record(options.output, started, settings={"batch": BUCKET_BATCH}, results=results)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -365,12 +421,18 @@ def main() -> None:
     parser.add_argument(
         "--folder", type=Path, help="where the store is written (default: a temporary folder)"
     )
+    parser.add_argument(
+        "--buckets", type=Path, nargs="*", help="measure batches of like length on these stores"
+    )
     parser.add_argument("--output", type=Path, help="write the results as JSON")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.case is not None:
         name, folder, *arguments = json.loads(options.case)
         print(json.dumps(CASES[name](Path(folder), *arguments)))
+        return
+    if options.buckets is not None:
+        measure_buckets(options)
         return
     started = time.perf_counter()
     root = Path(tempfile.mkdtemp(prefix="qinn-data-", dir=options.folder))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,8 @@ COMMANDS = [
     ["data"],
     ["data", "import"],
     ["data", "inspect"],
+    ["data", "verify"],
+    ["data", "describe"],
     ["data", "synthesize"],
     *([name] for name in ("demo", "train", "evaluate", "predict", "explain", "compare", "report", "info")),
     ["sweep-missing"],
@@ -315,3 +318,34 @@ def test_a_sweep_over_missing_rates_writes_data_table_and_figures(tiny_run, tmp_
     code, out, err = qinn("sweep-missing", tiny_run, tiny_run)
     assert (code, out) == (2, "")
     assert "name a folder for the result with `--to`" in err
+
+
+def test_verify_tells_right_from_wrong_by_its_exit_code(tiny_store, tmp_path, qinn):
+    copy = Path(shutil.copytree(tiny_store, tmp_path / "copy"))
+    code, out, _ = qinn("data", "verify", copy)
+    assert code == 0
+    assert out.endswith("nothing is wrong\n")
+    code, out, _ = qinn("data", "verify", copy, "--json", "--sources", tmp_path)
+    assert (code, json.loads(out)["is_right"]) == (0, True)
+    with (copy / "text.values.npy").open("r+b") as file:
+        file.seek(200)
+        file.write(b"\x01\x02")
+    code, out, _ = qinn("data", "verify", copy)
+    assert code == 1
+    assert "wrong  content: hash" in out
+    code, _, err = qinn("data", "inspect", "--verify", copy)
+    assert code == 2
+    assert "has changed since it was written" in err
+    code, _, err = qinn("data", "verify", tmp_path / "nowhere")
+    assert code == 2
+    assert err.count("\n") == 1
+
+
+def test_describe_writes_one_page(tiny_store, tmp_path, qinn):
+    code, _, err = qinn("data", "describe", tiny_store, "--html", tmp_path / "page.html")
+    assert code == 0
+    assert "wrote" in err
+    assert (tmp_path / "page.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    code, _, err = qinn("data", "describe", tiny_store, "--html", tmp_path / "page.html" / "inside.html")
+    assert code == 2
+    assert err.count("\n") == 1

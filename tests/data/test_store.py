@@ -710,7 +710,7 @@ def test_opening_takes_no_longer_for_a_large_store(tmp_path: Path) -> None:
         writer.add("a", {"text": np.ones((1, 100))})
     num_steps = 20_000_000
     with (tmp_path / "store" / "text.values.npy").open("r+b") as stream:
-        stream.write(writing._array_header(num_steps, 100))
+        stream.write(writing._array_header("<f4", num_steps, 100))
         stream.truncate(128 + num_steps * 400)
     np.save(tmp_path / "store" / "text.offsets.npy", np.array([0, num_steps]))
     _edit(lambda manifest: manifest["modalities"]["text"].update(num_steps=num_steps))(tmp_path / "store")

@@ -20,11 +20,11 @@ _LINES = ("-", "--", ":", "-.")
 
 
 def label_shares(names: Sequence[str], counts: Mapping[str, Int[np.ndarray, "bin"]], *, label: str) -> str:
-    """Share of each split's labelled samples in every class or interval of the score.
+    """Share of each part's labelled samples in every class or interval of the score.
 
     Args:
         names: Classes or intervals.
-        counts: Split → number of samples in each of them.
+        counts: Part (split, fold) → number of samples in each of them.
         label: What the names are, for the axis.
 
     Returns:
@@ -39,7 +39,7 @@ def label_shares(names: Sequence[str], counts: Mapping[str, Int[np.ndarray, "bin
     """
     require(
         len(counts) > 0 and all(len(values) == len(names) > 0 for values in counts.values()),
-        f"Argument `counts` must hold {len(names)} numbers for at least one split, but it holds "
+        f"Argument `counts` must hold {len(names)} numbers for at least one part, but it holds "
         f"{ {split: len(values) for split, values in counts.items()} }.",
     )
     with mpl.rc_context(STYLE):
@@ -57,18 +57,18 @@ def label_shares(names: Sequence[str], counts: Mapping[str, Int[np.ndarray, "bin
                 label=f"{split} ({values.sum():,})",
             )
         axes.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
-        axes.set(xlabel=label, ylabel="share of the split's labels")
+        axes.set(xlabel=label, ylabel="share of the part's labels")
         axes.grid(visible=False, axis="x")
-        axes.legend()
+        figure.legend(loc="outside upper right", ncols=len(counts))
         return to_svg(figure, f"Share of labels in {len(names)} bins for {', '.join(counts)}")
 
 
 def length_histogram(name: str, lengths: Mapping[str, Int[np.ndarray, "_"]]) -> str:
-    """Distribution of one modality's number of steps over the samples that have it, split by split.
+    """Distribution of one modality's number of steps over the samples that have it, part by part.
 
     Args:
         name: The modality.
-        lengths: Split → number of steps of its samples; those of absent ones (0) are left out.
+        lengths: Part → number of steps of its samples; those of absent ones (0) are left out.
 
     Returns:
         The figure as SVG text.
@@ -105,14 +105,14 @@ def length_histogram(name: str, lengths: Mapping[str, Int[np.ndarray, "_"]]) -> 
 
 
 def presence_patterns(
-    patterns: Sequence[str], counts: Int[np.ndarray, "pattern split"], splits: Sequence[str]
+    patterns: Sequence[str], counts: Int[np.ndarray, "pattern part"], parts: Sequence[str]
 ) -> str:
-    """How many samples have which modalities together, stacked by split.
+    """How many samples have which modalities together, stacked by part.
 
     Args:
         patterns: Sets of modalities in words, the most frequent first.
-        counts: Samples of each pattern (row) and split (column).
-        splits: Names of the splits.
+        counts: Samples of each pattern (row) and part (column).
+        parts: Names of the parts.
 
     Returns:
         The figure as SVG text.
@@ -125,13 +125,13 @@ def presence_patterns(
         '<svg'
     """
     require(
-        counts.shape == (len(patterns), len(splits)) and counts.size > 0,
-        f"Argument `counts` must have shape ({len(patterns)}, {len(splits)}), but its shape is {counts.shape}.",
+        counts.shape == (len(patterns), len(parts)) and counts.size > 0,
+        f"Argument `counts` must have shape ({len(patterns)}, {len(parts)}), but its shape is {counts.shape}.",
     )
     with mpl.rc_context(STYLE):
         figure, (axes,) = new_figure(6.6, 1.0 + 0.34 * len(patterns))
         left = np.zeros(len(patterns))
-        for index, split in enumerate(splits):
+        for index, part in enumerate(parts):
             axes.barh(
                 range(len(patterns)),
                 counts[:, index],
@@ -141,7 +141,7 @@ def presence_patterns(
                 hatch=_HATCHES[index % len(_HATCHES)],
                 edgecolor="white",
                 linewidth=0.4,
-                label=split,
+                label=part,
             )
             left += counts[:, index]
         _rows(axes, patterns)
@@ -187,7 +187,8 @@ def feature_ranges(
         sizes = np.abs(mean) + sd
         typical = float(np.median(sizes[sizes > 0])) if (sizes > 0).any() else 1.0
         if sizes.max() > 100 * typical:
-            axes.set_yscale("symlog", linthresh=typical)
+            # A power of ten: other bounds put ticks on top of one another around zero.
+            axes.set_yscale("symlog", linthresh=10.0 ** np.ceil(np.log10(typical)))
         axes.set(xlabel=f"feature of {name}", ylabel="mean ± standard deviation")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         return to_svg(figure, f"Mean and standard deviation of {len(mean)} features of {name}")

@@ -15,10 +15,11 @@ from qinn.report.facts import Fact
 from qinn.report.page import render_page
 from qinn.report.sections import Part, Section
 from qinn.report.tables import Cell, Table
-from qinn.report.wording import brief, counted
+from qinn.report.wording import brief, counted, span
 
 _SPLITS = {"train": "train", "valid": "valid", "test": "test", "": "no split"}
 _BINS = 12
+_MOST_FOLDS = 6
 _MOST_PATTERNS = 12
 _MOST_CLASSES = 40
 _MOST_SOURCES = 20
@@ -42,8 +43,7 @@ def write_dataset_page(store: Store, target: Path | str) -> Path:
         QinnError: If the page cannot be written.
     """
     found, numbering = inspect(store), Numbering()
-    rows = {name: store.categories("split").rows(split) for split, name in _SPLITS.items()}
-    rows = {name: chosen for name, chosen in rows.items() if len(chosen)}
+    rows = _parts_of(store)
     parts = ", ".join(f"{name} {len(part):,}" for name, part in rows.items())
     sections = [
         Section("data", "What it is", [Part("Where it comes from", facts=_facts(store, found))]),
@@ -71,6 +71,15 @@ def write_dataset_page(store: Store, target: Path | str) -> Path:
         origin="the store named above",
     )
     return Path(target)
+
+
+def _parts_of(store: Store) -> dict[str, np.ndarray]:
+    """Rows of every split; where there is none, of every fold if these are few."""
+    splits, folds = store.categories("split"), store.categories("fold")
+    if splits.names == ("",) and 2 <= len(folds.names) <= _MOST_FOLDS:
+        return {f"fold {name}" if name else "no fold": folds.rows(name) for name in sorted(folds.names)}
+    parts = {name: splits.rows(split) for split, name in _SPLITS.items()}
+    return {name: rows for name, rows in parts.items() if len(rows)}
 
 
 def _facts(store: Store, found: Inspection) -> list[Fact]:
@@ -116,19 +125,19 @@ def _label_parts(
     store: Store, found: Inspection, rows: dict[str, np.ndarray], numbering: Numbering
 ) -> list[Part]:
     sizes = Table(
-        "Samples, labels and groups of every split.",
-        ("split", "samples", "share", "labelled", "groups", *_label_columns(store)),
+        "Samples, labels and groups of every part.",
+        ("part", "samples", "share", "labelled", "groups", *_label_columns(store)),
         tuple(_split_row(store, name, chosen) for name, chosen in rows.items()),
     )
-    parts = [Part("Splits", exhibits=numbering.table(sizes))]
+    parts = [Part("Division", exhibits=numbering.table(sizes))]
     counts, names, label = _label_counts(store, rows)
     if counts:
         figure = drawn(lambda: dataset_figures.label_shares(names, counts, label=label))
-        shares = "Shares of each split's labels, so that splits of different size can be compared"
+        shares = "Shares of each part's labels, so that parts of different size can be compared"
         parts.append(
             Part(
                 "Labels",
-                exhibits=numbering.figure({"Labels by split": figure}, f"{shares}; in brackets: labels."),
+                exhibits=numbering.figure({"Labels by part": figure}, f"{shares}; in brackets: labels."),
             )
         )
     groups = store.categories("group")
@@ -136,14 +145,17 @@ def _label_parts(
     sizes_of_groups = sizes_of_groups[[bool(name) for name in groups.names]]
     if len(sizes_of_groups):
         alone = len(groups.rows(""))
-        reach = f"{sizes_of_groups.min():,} to {sizes_of_groups.max():,}"
-        said = f"{counted(len(sizes_of_groups), 'group')} of {reach} samples"
+        low, high = int(sizes_of_groups.min()), int(sizes_of_groups.max())
+        said = f"{counted(len(sizes_of_groups), 'group')} of {span([low, high])} samples"
+        figure = None
+        if low < high:
+            figure = drawn(lambda: dataset_figures.group_sizes(sizes_of_groups))
         parts.append(
             Part(
                 "Groups",
                 f"{said}{f'; {alone:,} samples have none' if alone else ''}.",
                 exhibits=numbering.figure(
-                    {"Samples per group": drawn(lambda: dataset_figures.group_sizes(sizes_of_groups))},
+                    {"Samples per group": figure},
                     "How many samples the groups have (what training and test must not share: speaker, video …).",
                 ),
             )
@@ -178,7 +190,7 @@ def _label_counts(store: Store, rows: dict[str, np.ndarray]) -> tuple[dict[str, 
         edges = np.arange(len(names) + 1) - 0.5
     else:
         edges = np.linspace(task.low, task.high, _BINS + 1)
-        names = [f"{brief(round(low, 3))} to {brief(round(high, 3))}" for low, high in pairwise(edges)]
+        names = [f"{brief(round(low, 2))} to {brief(round(high, 2))}" for low, high in pairwise(edges)]
         label = "score"
     counts = {}
     for name, chosen in rows.items():
@@ -241,9 +253,13 @@ def _coverage(lengths: dict[str, np.ndarray], rows: dict[str, np.ndarray]) -> Ta
 
     return Table(
         "Share of the samples that have each modality.",
-        ("modality", "all", *rows),
+        ("modality", "all", *(rows if len(rows) > 1 else ())),
         tuple(
-            (Cell(name), cell(steps), *(cell(steps[chosen]) for chosen in rows.values()))
+            (
+                Cell(name),
+                cell(steps),
+                *(cell(steps[chosen]) for chosen in rows.values() if len(rows) > 1),
+            )
             for name, steps in lengths.items()
         ),
     )
@@ -284,7 +300,7 @@ def _lengths(
         if steps.max() > 1
     }
     vectors = ", ".join(name for name, steps in lengths.items() if 0 < steps.max() <= 1)
-    caption = "Number of steps of the samples that have the modality, split by split"
+    caption = "Number of steps of the samples that have the modality, part by part"
     return numbering.figure(drawn_ones, f"{caption}{f'; one step each: {vectors}' if vectors else ''}.")
 
 

@@ -1,0 +1,296 @@
+"""A store of many samples is written in parts, opened without reading it, and never half there."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import qinn
+from qinn.data import writing
+from qinn.data.splits import hold_out, shared_groups, subset_of
+from qinn.data.store import Modality, Store, StoreWriter
+from qinn.errors import DataError
+from qinn.records import Task
+
+MOSI = Task("regression", -3.0, 3.0, "mosi")
+MODALITIES = {"text": Modality(3), "face": Modality(2, "vector")}
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(qinn.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+
+
+def write(path: Path, n: int = 23, **extra: list) -> Store:
+    generator = np.random.default_rng(0)
+    with StoreWriter(path, name="large", task=MOSI, modalities=MODALITIES, layout="test") as writer:
+        for start in range(0, n, 5):
+            count = min(5, n - start)
+            lengths = generator.integers(1, 5, count)
+            writer.add_many(
+                [f"s{row}" for row in range(start, start + count)],
+                {"text": (generator.normal(size=(lengths.sum(), 3)), lengths), "face": np.ones((count, 2))},
+                splits=["train" if row % 3 else "test" for row in range(start, start + count)],
+                labels=generator.uniform(-3, 3, count),
+                groups=[f"g{row // 4}" for row in range(start, start + count)],
+                extra={name: values[start : start + count] for name, values in extra.items()},
+            )
+    return Store.open(path)
+
+
+def test_parts_of_any_size_make_the_same_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ages = [None] * 11 + [3] * 6 + [2.5] * 6
+    whole = write(tmp_path / "whole", age=ages)
+    monkeypatch.setattr(writing, "_ROWS_AT_ONCE", 4)
+    monkeypatch.setattr("qinn.data.identifiers._RECENT", 4)
+    parts = write(tmp_path / "parts", age=ages)
+    assert pq.ParquetFile(tmp_path / "parts" / "samples.parquet").num_row_groups > 3
+    assert parts.sha256 == whole.sha256
+    parts.verify()
+    different = ("created", "qinn_version")
+    first, second = ({**one.manifest, **dict.fromkeys(different)} for one in (whole, parts))
+    assert first == second
+    assert {file.name for file in parts.path.iterdir()} == {file.name for file in whole.path.iterdir()}
+    assert parts.table.column("age").to_pylist() == [None if age is None else float(age) for age in ages]
+    np.testing.assert_array_equal(parts.labels, whole.labels)
+    assert subset_of(parts).ids == tuple(f"s{row}" for row in range(23))
+
+
+def test_an_extra_column_that_appears_late_is_empty_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "_ROWS_AT_ONCE", 2)
+    path = tmp_path / "store"
+    with StoreWriter(path, name="n", task=MOSI, modalities=MODALITIES, layout="l") as writer:
+        for row in range(6):
+            writer.add(str(row), {"face": np.ones(2)}, extra={"mood": "fine"} if row > 3 else {})
+    assert Store.open(path).table.column("mood").to_pylist() == [None] * 4 + ["fine"] * 2
+    Store.open(path).verify()
+
+
+@pytest.mark.parametrize("late", ["three", 2**60 + 1])
+def test_kinds_that_differ_between_parts_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: object
+) -> None:
+    monkeypatch.setattr(writing, "_ROWS_AT_ONCE", 5)
+    with pytest.raises(DataError, match=r"`age` mixes kinds of values .*; use one kind") as caught:
+        write(tmp_path / "store", age=[0.5] * 20 + [late] * 3)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("row", [0, 7, 22])
+def test_an_id_is_unique_among_all_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row: int) -> None:
+    monkeypatch.setattr(writing, "_ROWS_AT_ONCE", 4)
+    monkeypatch.setattr("qinn.data.identifiers._RECENT", 3)
+    with StoreWriter(tmp_path / "s", name="n", task=MOSI, modalities=MODALITIES, layout="l") as writer:
+        for number in range(23):
+            writer.add(f"s{number}", {"face": np.ones(2)})
+        with pytest.raises(DataError, match=f"`s{row}` appears twice"):
+            writer.add(f"s{row}", {"face": np.ones(2)})
+        writer.add("new", {"face": np.ones(2)})
+    assert len(Store.open(tmp_path / "s")) == 24
+
+
+@pytest.mark.parametrize(
+    "offsets", [[0, 7, 6], [0, 9, 6], [0, -1, 6]], ids=["falls", "leads outside", "negative"]
+)
+def test_offsets_that_fall_are_found_before_a_sample_is_read(tmp_path: Path, offsets: list[int]) -> None:
+    with StoreWriter(
+        tmp_path / "s", name="n", task=MOSI, modalities={"text": Modality(3)}, layout="l"
+    ) as writer:
+        writer.add_many(["a", "b"], {"text": np.ones((2, 3, 3))}, splits=["train", "test"])
+    np.save(tmp_path / "s" / "text.offsets.npy", np.array(offsets))
+    for use in (
+        lambda store: store.sample(0, "text"),
+        lambda store: subset_of(store),
+        lambda store: subset_of(store, "test"),
+        lambda store: store.verify(),
+    ):
+        with pytest.raises(DataError, match=r"text.offsets.npy` is damaged: offsets must rise from 0 to 6"):
+            use(Store.open(tmp_path / "s"))
+
+
+def test_a_fall_between_two_looks_at_the_offsets_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qinn.data.store._OFFSETS_AT_ONCE", 2)
+    store = write(tmp_path / "s")
+    good = np.load(tmp_path / "s" / "text.offsets.npy")
+    for row in range(1, 23):
+        bad = good.copy()
+        bad[row] = bad[row + 1] + 1
+        np.save(tmp_path / "s" / "text.offsets.npy", bad)
+        with pytest.raises(DataError, match="must rise"):
+            Store.open(store.path).offsets("text")
+
+
+def test_opening_reads_no_offset_but_the_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "s").path
+    monkeypatch.setattr(np, "diff", None)
+    monkeypatch.setattr("pyarrow.parquet.read_table", None)
+    store = Store.open(path)
+    assert not store._checked
+    assert len(store) == 23
+
+
+def test_a_table_with_a_damaged_column_is_refused_when_that_is_read(tmp_path: Path) -> None:
+    store = write(tmp_path / "s")
+    path = store.path / "samples.parquet"
+    content = bytearray(path.read_bytes())
+    content[4:200] = b"\xff" * 196
+    path.write_bytes(content)
+    for use in (
+        lambda store: store.strings("id"),
+        lambda store: list(store.table_parts()),
+        lambda store: list(subset_of(store).ids),
+    ):
+        with pytest.raises(DataError, match=r"samples\.parquet` is damaged") as caught:
+            use(Store.open(store.path))
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("version", "remedy"), [(2, "update qinn"), (0, "import the data again")])
+def test_a_store_of_another_version_says_what_to_do(tmp_path: Path, version: int, remedy: str) -> None:
+    path = write(tmp_path / "s").path / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": version}))
+    with pytest.raises(
+        DataError, match=f"store of version {version}, but this qinn reads version 1; {remedy}"
+    ):
+        Store.open(path.parent)
+
+
+# Groups, as they were found with a Python object for each sample.
+
+
+@pytest.mark.parametrize("without", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_lean_grouping_chooses_what_the_plain_one_chose(without: float, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    names = [
+        f"g{number}" if generator.random() >= without else "" for number in generator.integers(0, 40, 300)
+    ]
+    groups = np.array(names, dtype=object)
+    plain = [group or f"\0{position}" for position, group in enumerate(groups)]
+    _, unit = np.unique(np.array(plain, dtype=object).astype(str), return_inverse=True)
+    labels = generator.normal(size=300)
+    padded = np.array([f"{index:04d}" for index in unit], dtype=object)
+    np.testing.assert_array_equal(hold_out(labels, groups, 0.2, seed), hold_out(labels, padded, 0.2, seed))
+    parts = generator.choice(["train", "test", ""], 300).astype(object)
+    expected: dict[str, set[str]] = {}
+    for part, group in zip(parts, groups, strict=True):
+        if part and group:
+            expected.setdefault(group, set()).add(part)
+    found = shared_groups(parts, groups)
+    assert found == {name: tuple(sorted(where)) for name, where in expected.items() if len(where) > 1}
+
+
+# Killed, or out of space, at any moment.
+
+KILLED = """
+import os, signal, sys
+import numpy as np
+from qinn.data import writing
+from qinn.data.store import Modality, StoreWriter
+from qinn.records import Task
+
+writing._ROWS_AT_ONCE = 50
+left = int(sys.argv[2])
+
+def counted(function):
+    def call(*arguments, **keywords):
+        global left
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*arguments, **keywords)
+    return call
+
+for name in ("flush", "flush_folder", "put_in_place", "locked_folder", "_array_header", "remove_stale"):
+    setattr(writing, name, counted(getattr(writing, name)))
+writing.StoreWriter._spool_rows = counted(writing.StoreWriter._spool_rows)
+writing.StoreWriter._write_table = counted(writing.StoreWriter._write_table)
+writing.StoreWriter._manifest = counted(writing.StoreWriter._manifest)
+with StoreWriter(sys.argv[1], name="n", task=Task("regression", -3, 3, "mosi"), overwrite=True,
+                 modalities={"text": Modality(3)}, layout="l") as writer:
+    for number in range(120):
+        writer.add(str(number), {"text": np.ones((5, 3))})
+print("complete")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [0, 3, 5, 7, 10, 14, 17, 19])
+def test_a_process_killed_at_any_step_leaves_the_old_store_or_the_new_one(tmp_path: Path, step: int) -> None:
+    old = write(tmp_path / "store")
+    finished = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path / "store"), str(step)],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == -signal.SIGKILL, finished.stderr
+    store = Store.open(tmp_path / "store")
+    store.verify()
+    assert store.sha256 == old.sha256 or len(store) == 120
+    for left in tmp_path.glob(".store.*"):
+        with pytest.raises(DataError, match="unfinished import"):
+            Store.open(left)
+    with StoreWriter(
+        tmp_path / "store", name="n", task=MOSI, modalities=MODALITIES, layout="l", overwrite=True
+    ) as writer:
+        writer.add("a", {"face": np.ones(2)})
+    assert [entry.name for entry in tmp_path.iterdir()] == ["store"]
+
+
+FULL = """
+import resource, signal, sys
+import numpy as np
+from qinn.data import writing
+from qinn.data.store import Modality, StoreWriter
+from qinn.errors import DataError
+from qinn.records import Task
+
+writing._ROWS_AT_ONCE = 1000
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
+try:
+    with StoreWriter(sys.argv[1], name="n", task=Task("regression", -3, 3, "mosi"),
+                     modalities={"text": Modality(1)}, layout="l") as writer:
+        for number in range(20):
+            ids = [f"sample-{number}-{row}" for row in range(500)]
+            values = np.random.default_rng(number).random((500 * int(sys.argv[3]), 1))
+            writer.add_many(ids, {"text": (values, np.full(500, int(sys.argv[3])))})
+except DataError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("limit", "steps"),
+    [(100_000, 10), (60_000, 1), (40_300, 1), (1_000, 1)],
+    ids=["values", "rows", "end of the offsets", "at once"],
+)
+def test_a_file_that_cannot_grow_is_one_clear_sentence(tmp_path: Path, limit: int, steps: int) -> None:
+    finished = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path / "store"), str(limit), str(steps)],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert finished.stdout.startswith(
+        f"Cannot write the store `{tmp_path / 'store'}`: File too large; free space"
+    )
+    assert finished.stdout.count("\n") == 1
+    assert finished.stderr == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_limit_of_this_process_is_untouched() -> None:
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
