@@ -102,7 +102,8 @@ def mmsa(
     to: Target,
     modality: Modality = None,
     text_source: Annotated[
-        str, typer.Option(help="vectors, encode (with --encode-text) or ids (which may name their tokenizer).")
+        str,
+        typer.Option(help="vectors, encode (with --encode-text) or ids (which may name their tokenizer)."),
     ] = "vectors",
     label_key: Annotated[str | None, typer.Option(help="Other labels, say regression_labels_A.")] = None,
     group_pattern: GroupPattern = None,
