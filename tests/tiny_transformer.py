@@ -29,7 +29,13 @@ def write_tiny_transformer(
 ) -> Path:
     """Save a model and its fast tokenizer to a folder."""
     import torch
-    from transformers import BertConfig, BertModel, BertTokenizerFast, DistilBertConfig, DistilBertModel
+    from transformers import (
+        BertConfig,
+        BertModel,
+        BertTokenizerFast,  # pyright: ignore[reportAttributeAccessIssue]
+        DistilBertConfig,
+        DistilBertModel,
+    )
 
     path.mkdir(parents=True, exist_ok=True)
     vocabulary = path / "vocab.txt"

@@ -226,6 +226,30 @@ def test_token_ids_are_not_standardised(transformer: nn.Module) -> None:
     torch.testing.assert_close(raw, before, rtol=1e-3, atol=1e-3)
 
 
+class Attending(nn.Module):
+    """A transformer of one layer that divides by the number of tokens it may see."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = type("Config", (), {"hidden_size": 4})()
+        self.embeddings = nn.Embedding(21, 4)
+        self.layers = nn.ModuleList([nn.Linear(4, 4)])
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
+        seen = attention_mask[..., None]
+        mean = (self.embeddings(input_ids) * seen).sum(1, keepdim=True) / seen.sum(1, keepdim=True)
+        states = self.layers[0](self.embeddings(input_ids) + mean)
+        return type("Output", (), {"last_hidden_state": states})()
+
+
+def test_a_sample_without_tokens_gets_zeros_and_finite_gradients() -> None:
+    module = PretrainedTransformer(Attending(), FineTuning(frozen_embeddings=False))
+    states = module(tokens((0, 3)))
+    assert not states[0].any()
+    states.sum().backward()
+    assert all(bool(torch.isfinite(one.grad).all()) for one in module.parameters() if one.grad is not None)
+
+
 class Headless(nn.Module):
     """A module in which there are no layers to be found."""
 

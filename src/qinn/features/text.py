@@ -280,8 +280,9 @@ def _load(source: str, tier: str, name: str, *, local: bool) -> TransformerEncod
         ) from error
     with _quiet_transformers():
         try:
-            tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=local)
-            model = AutoModel.from_pretrained(source, local_files_only=local, use_safetensors=True)
+            options: dict[str, Any] = {"local_files_only": local, "trust_remote_code": False}
+            tokenizer = AutoTokenizer.from_pretrained(source, **options)
+            model = AutoModel.from_pretrained(source, use_safetensors=True, **options)
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             why = (
                 "the model hub can't be reached and the model is not in the local cache"
