@@ -29,14 +29,34 @@ _SHAPES = (
     "None",
     "('a',)",
 )
-_TYPES = ("<f8", "<f4", "<f2", ">f4", "<i8", "|b1", "|O", "<c16", "<U9", "|S9", "|V8", "<M8[s]", "<f999", "", "<f4,<f4")
+_TYPES = (
+    "<f8",
+    "<f4",
+    "<f2",
+    ">f4",
+    "<i8",
+    "|b1",
+    "|O",
+    "<c16",
+    "<U9",
+    "|S9",
+    "|V8",
+    "<M8[s]",
+    "<f999",
+    "",
+    "<f4,<f4",
+)
 
 
 def mutate_npy(data: bytes, chance: random.Random) -> bytes:
     """Return the npy file with another header."""
     size = struct.unpack("<H", data[8:10])[0]
     header, body = data[10 : 10 + size].decode("latin-1"), data[10 + size :]
-    found = np.load(io.BytesIO(data))
+    try:
+        found = np.load(io.BytesIO(data))
+    except ValueError:
+        # A second mutation of the same header.
+        return data[:-1]
     kind, shape = repr(found.dtype.str), repr(found.shape)
     match chance.randrange(8):
         case 0 | 1:
@@ -48,7 +68,9 @@ def mutate_npy(data: bytes, chance: random.Random) -> bytes:
         case 4:
             header = header.replace("'descr'", chance.choice(("'dtype'", "'shape'", "descr", "['descr']")))
         case 5:
-            header = chance.choice(("(" * 5000 + ")" * 5000, "[" * 900 + "]" * 900, "__import__('os')", "{}", "\x00"))
+            header = chance.choice(
+                ("(" * 5000 + ")" * 5000, "[" * 900 + "]" * 900, "__import__('os')", "{}", "\x00")
+            )
         case 6:
             header = header.replace("{", "{'extra': 0, ")
         case _:
@@ -70,7 +92,9 @@ def mutate_npz(data: bytes, chance: random.Random) -> bytes:
         other = chance.choice(members)
         match chance.randrange(9):
             case 0:
-                new = chance.choice((other[0], "../" + name, name.upper(), "é.npy", name[:-4], "/etc/x.npy", ""))
+                new = chance.choice(
+                    (other[0], "../" + name, name.upper(), "é.npy", name[:-4], "/etc/x.npy", "")
+                )
                 members[at] = [new, content, zipfile.ZIP_STORED]
             case 1:
                 members.append([name, other[1], zipfile.ZIP_STORED])
@@ -133,9 +157,11 @@ def _replace(file: h5py.File, name: str, values: np.ndarray, names: list[str], c
             layout[...] = h5py.VirtualSource(SECRET, "data", numbers.shape or (1,))
             file.create_virtual_dataset(name, layout)
         case 6:
-            file.create_dataset(name, numbers.shape or (1,), "<f4", external=[(SECRET, 0, h5py.h5f.UNLIMITED)])
+            file.create_dataset(
+                name, numbers.shape or (1,), "<f4", external=[(SECRET, 0, h5py.h5f.UNLIMITED)]
+            )
         case 7:
-            shape = tuple(10**chance.choice((3, 6, 9)) for _ in range(max(1, numbers.ndim)))
+            shape = tuple(10 ** chance.choice((3, 6, 9)) for _ in range(max(1, numbers.ndim)))
             file.create_dataset(name, shape, "<f4", chunks=(1,) * len(shape))
         case 8:
             file.create_dataset(name, (10**12, *numbers.shape[1:]), "<f4", chunks=(1, *numbers.shape[1:]))
@@ -162,5 +188,7 @@ def _replace(file: h5py.File, name: str, values: np.ndarray, names: list[str], c
             file.create_dataset(name, data=np.atleast_1d(numbers), **options)
         case _:
             broken = np.atleast_1d(numbers).astype("<f8")
-            broken.flat[chance.randrange(max(1, broken.size))] = chance.choice((np.nan, np.inf, -np.inf, 1e300))
+            broken.flat[chance.randrange(max(1, broken.size))] = chance.choice(
+                (np.nan, np.inf, -np.inf, 1e300)
+            )
             file[name] = broken

@@ -5,7 +5,23 @@ from collections.abc import Callable
 
 Change = Callable[[bytearray, random.Random], None]
 
-_INTERESTING = (0, 1, 2, 7, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 1, 2**48, 2**63 - 1)
+_INTERESTING = (
+    0,
+    1,
+    2,
+    7,
+    0x7F,
+    0x80,
+    0xFF,
+    0x7FFF,
+    0x8000,
+    0xFFFF,
+    2**31 - 1,
+    2**31,
+    2**32 - 1,
+    2**48,
+    2**63 - 1,
+)
 _LONGEST_BLOCK = 256
 
 

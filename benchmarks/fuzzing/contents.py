@@ -65,7 +65,9 @@ class Contents:
 
 def contents_of(store: Store) -> Contents:
     """Return what a store holds."""
-    columns = {name: store.table.column(name).to_pylist() for name in ("id", "split", "label", "group", "text")}
+    columns = {
+        name: store.table.column(name).to_pylist() for name in ("id", "split", "label", "group", "text")
+    }
     return Contents(
         columns["id"],
         columns["split"],

@@ -128,7 +128,10 @@ def mfn(folder: Path) -> Contents:
     found = Contents(features={"audio": [], "vision": []})
     for split in ("train", "valid"):
         scores = np.ravel(_dataset(folder / f"y_{split}.h5"))
-        arrays = {"audio": _dataset(folder / f"audio_{split}.h5"), "vision": _dataset(folder / f"video_{split}.h5")}
+        arrays = {
+            "audio": _dataset(folder / f"audio_{split}.h5"),
+            "vision": _dataset(folder / f"video_{split}.h5"),
+        }
         found.ids += [f"{split}-{row:04d}" for row in range(len(scores))]
         found.splits += [split] * len(scores)
         found.labels += [number(score) for score in scores]
@@ -163,7 +166,9 @@ def csd(folder: Path) -> Contents:
 
 def _csv(path: Path) -> dict[str, list[Any]]:
     with path.open(encoding="utf-8-sig", newline="") as stream:
-        header, *rows = (row for row in csv.reader(stream, delimiter="\t" if path.suffix == ".tsv" else ",") if row)
+        header, *rows = (
+            row for row in csv.reader(stream, delimiter="\t" if path.suffix == ".tsv" else ",") if row
+        )
     return {name: [row[at] for row in rows] for at, name in enumerate(header)}
 
 
@@ -206,7 +211,12 @@ def _features(folder: Path, ids: list[str]) -> dict[str, list[np.ndarray]]:
     with np.load(folder / "f.npz") as arrays:
         bounds, values = arrays["offsets"], arrays["sound"]
         # Offsets that count another number of steps, or fall, have no meaning.
-        if bounds[0] != 0 or bounds[-1] != len(values) or np.any(np.diff(bounds) < 0) or len(bounds) != len(ids) + 1:
+        if (
+            bounds[0] != 0
+            or bounds[-1] != len(values)
+            or np.any(np.diff(bounds) < 0)
+            or len(bounds) != len(ids) + 1
+        ):
             raise ValueError("offsets")
         audio = [steps(values[bounds[row] : bounds[row + 1]], values.shape[-1]) for row in range(len(ids))]
     vision = np.load(folder / "v.npy")

@@ -20,7 +20,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .targets import Target
 
 ADDRESS_SPACE = 2**30
 """Bytes of address space that reading may add to what the process has once everything is loaded."""
@@ -32,7 +35,9 @@ CPU_SECONDS = 5.0
 WALL_SECONDS = 120.0
 
 REFUSED, SAME, ALLOWED = "refused", "same contents", "other contents, as the file says"
+BROKEN = "the suite itself failed"
 FAILURES = (
+    BROKEN,
     "crash",
     "hang",
     "memory",
@@ -89,15 +94,17 @@ class Sandbox:
     def _judge(self, target: str, number: int) -> Verdict:
         if self._process is None:
             self._start()
-        assert self._process is not None and self._process.stdin is not None
-        self._process.stdin.write(json.dumps([target, number]).encode() + b"\n")
-        self._process.stdin.flush()
+        process = self._process
+        assert process is not None
+        assert process.stdin is not None
+        process.stdin.write(json.dumps([target, number]).encode() + b"\n")
+        process.stdin.flush()
         line = self._line()
         if line is None:
             self._stop()
             return Verdict(target, number, "hang", f"no answer within {WALL_SECONDS:g} s")
         if not line:
-            code = self._process.wait()
+            code = process.wait()
             self._stop()
             reason = signal.Signals(-code).name if code < 0 else f"exit code {code}"
             return Verdict(target, number, "crash", f"the process ended with {reason}")
@@ -115,11 +122,14 @@ class Sandbox:
             env=environment,
         )
         if not self._line():
-            raise RuntimeError("The process that reads mutated files did not start; run it by hand to see why.")
+            raise RuntimeError(
+                "The process that reads mutated files did not start; run it by hand to see why."
+            )
 
     def _line(self) -> bytes | None:
         """Return the next line; empty when the process is gone, None when it does not answer."""
-        assert self._process is not None and self._process.stdout is not None
+        assert self._process is not None
+        assert self._process.stdout is not None
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
             if not selector.select(WALL_SECONDS):
@@ -141,7 +151,16 @@ class _RanCode(BaseException):
     """Raised when a file makes Python do what no reader does."""
 
 
-_FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "subprocess.Popen", "socket.", "shutil.")
+_FORBIDDEN = (
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "os.spawn",
+    "os.fork",
+    "subprocess.Popen",
+    "socket.",
+    "shutil.",
+)
 _watching: list[Path] = []
 
 
@@ -178,21 +197,33 @@ class _Worker:
     """Judges single files; lives in the process of its own."""
 
     def __init__(self, place: Path) -> None:
-        from .targets import all_targets
-
-        (place / "made").mkdir()
-        self.targets = all_targets(place / "made")
         self.place = place
-        self.valid = {name: self._valid(name) for name in self.targets}
+        self.targets: dict[str, "Target"] = {}
+        self.valid: dict[str, str] = {}
+        self._current = ""
+        self._written: dict[str, bytes] = {}
 
-    def _valid(self, name: str) -> str:
+    def _open(self, name: str) -> "Target":
+        """Return a target, made once."""
+        from .targets import TARGETS
+
+        if name not in self.targets:
+            made = self.place / f"made-{len(self.targets)}"
+            made.mkdir()
+            self.targets[name] = TARGETS[name](made)
+            self.valid[name] = self._read_valid(name)
+        return self.targets[name]
+
+    def _read_valid(self, name: str) -> str:
         """Read the valid source, which must agree with the reference."""
         from .contents import Contents
 
         target = self.targets[name]
-        found = target.read(self._write(target.files), self.place / "store")
+        found = target.read(self._write(name, target.files), self.place / "store")
         if isinstance(found, Contents):
-            if target.reference is not None and (difference := found.difference(target.reference(self._case))):
+            if target.reference is not None and (
+                difference := found.difference(target.reference(self._case))
+            ):
                 raise RuntimeError(f"{name}: the valid source is read in two ways: {difference}")
             return found.digest()
         return found
@@ -201,15 +232,21 @@ class _Worker:
     def _case(self) -> Path:
         return self.place / "case"
 
-    def _write(self, files: dict[str, bytes]) -> Path:
-        from .targets import secret
+    def _write(self, target: str, files: dict[str, bytes]) -> Path:
+        """Bring the folder of files to what it must be; those that are there already stay."""
+        shutil.rmtree(self.place / "store", ignore_errors=True)
+        if target != self._current:
+            from .targets import secret
 
-        for folder in (self._case, self.place / "store"):
-            shutil.rmtree(folder, ignore_errors=True)
-        for name, content in (files | secret()).items():
-            path = self._case / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+            shutil.rmtree(self._case, ignore_errors=True)
+            self._current, self._written = target, {}
+            files = files | secret()
+        for name, content in files.items():
+            if self._written.get(name) != content:
+                path = self._case / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+                self._written[name] = content
         return self._case
 
     def judge(self, name: str, number: int) -> dict[str, str]:
@@ -220,9 +257,12 @@ class _Worker:
         from .pickles import CANARY
         from .targets import mutated
 
-        target = self.targets[name]
-        files, file = mutated(target, number)
-        self._write(files)
+        try:
+            target = self._open(name)
+            files, file = mutated(target, number)
+            self._write(name, files)
+        except Exception:  # noqa: BLE001 - a mistake of the suite must not pass for one of a reader
+            return {"outcome": BROKEN, "detail": traceback.format_exc(limit=-6)}
         os.chdir(self._case)
 
         def verdict(outcome: str, detail: str = "") -> dict[str, str]:
@@ -250,6 +290,7 @@ class _Worker:
             signal.setitimer(signal.ITIMER_PROF, 0)
             _watching.clear()
         if (self._case / CANARY).exists():
+            (self._case / CANARY).unlink()
             return verdict("ran code", "the canary is there")
         if (risen := _peak() - before) > MEMORY:
             return verdict("memory", f"the resident memory rose by {risen / 2**20:.0f} MiB; {refusal}")

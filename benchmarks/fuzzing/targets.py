@@ -6,6 +6,7 @@ import pickle
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qinn.data.readers import CsdOptions, MfnOptions, MisaOptions, MmsaOptions, TableOptions, TaskOptions, import_data
+from qinn.data.readers import (
+    CsdOptions,
+    MfnOptions,
+    MisaOptions,
+    MmsaOptions,
+    TableOptions,
+    TaskOptions,
+    import_data,
+)
 from qinn.data.store import Modality, Store, StoreWriter
 from qinn.records import Task
 
@@ -56,16 +65,6 @@ class Target:
     hostile: tuple[bytes, ...] = ()
 
 
-def all_targets(place: Path) -> dict[str, Target]:
-    """Return every target by name.
-
-    Args:
-        place: Folder in which sources that qinn itself writes are made.
-    """
-    found = [*_pickle_targets(), *_hdf5_targets(), *_table_targets(), _store_target(place), *_run_targets(place)]
-    return {target.name: target for target in found}
-
-
 def secret() -> dict[str, bytes]:
     """Return the file that no source names and whose value must never arrive in a store."""
     return {SECRET: _hdf5({"data": np.full((6, 4, 3), SECRET_VALUE, np.float32)})}
@@ -74,33 +73,26 @@ def secret() -> dict[str, bytes]:
 # Pickles ------------------------------------------------------------------------------------------------
 
 
-def _pickle_targets() -> list[Target]:
-    targets = []
-    for name, protocol, kind in (
-        ("mmsa unaligned", 4, {}),
-        ("mmsa aligned", 2, {"aligned": True}),
-        ("mmsa sims", 5, {"sims": True}),
-    ):
-        content = {split: _mmsa_part(split, n, **kind) for split, n in (("train", 4), ("valid", 2), ("test", 2))}
-        targets.append(
-            Target(
-                name,
-                {"data.pkl": pickle.dumps(content, protocol)},
-                ("data.pkl",),
-                _import("data.pkl", MmsaOptions(task=MOSI)),
-                (mutate_pickle,),
-                references.mmsa,
-                hostile=HOSTILE,
-            )
-        )
-    misa = {f"{name}.pkl": pickle.dumps(_misa(name), protocol) for name, protocol in (("train", 3), ("dev", 0))}
-    options = MisaOptions(modalities=("audio", "vision"))
-    targets.append(
-        Target(
-            "misa", misa, tuple(misa), _import("", options), (mutate_pickle,), references.misa, hostile=HOSTILE
-        )
+def _mmsa(place: Path, name: str, protocol: int, **kind: bool) -> Target:
+    content = {split: _mmsa_part(split, n, **kind) for split, n in (("train", 4), ("valid", 2), ("test", 2))}
+    return Target(
+        name,
+        {"data.pkl": pickle.dumps(content, protocol)},
+        ("data.pkl",),
+        _import("data.pkl", MmsaOptions(task=MOSI)),
+        (mutate_pickle,),
+        references.mmsa,
+        hostile=HOSTILE,
     )
-    return targets
+
+
+def _misa(place: Path) -> Target:
+    files = {
+        f"{name}.pkl": pickle.dumps(_misa_part(name), protocol)
+        for name, protocol in (("train", 3), ("dev", 0))
+    }
+    read = _import("", MisaOptions(modalities=("audio", "vision")))
+    return Target("misa", files, tuple(files), read, (mutate_pickle,), references.misa, hostile=HOSTILE)
 
 
 def _mmsa_part(split: str, n: int, *, aligned: bool = False, sims: bool = False) -> dict[str, Any]:
@@ -128,7 +120,7 @@ def _mmsa_part(split: str, n: int, *, aligned: bool = False, sims: bool = False)
     return part
 
 
-def _misa(name: str) -> list[Any]:
+def _misa_part(name: str) -> list[Any]:
     generator = np.random.default_rng(len(name))
     return [
         (
@@ -148,7 +140,7 @@ def _misa(name: str) -> list[Any]:
 # HDF5 ---------------------------------------------------------------------------------------------------
 
 
-def _hdf5_targets() -> list[Target]:
+def _mfn(place: Path) -> Target:
     generator = np.random.default_rng(0)
     mfn: dict[str, bytes] = {}
     for split, n in (("train", 4), ("valid", 3)):
@@ -157,6 +149,11 @@ def _hdf5_targets() -> list[Target]:
             values[0, 2:] = 0
         mfn |= {f"{name}_{split}.h5": _hdf5({"data": values}, gzip=True) for name, values in padded.items()}
         mfn[f"y_{split}.h5"] = _hdf5({"data": np.array(LABELS[:n], np.float32)[:, None]})
+    return Target("mfn", mfn, tuple(mfn), _import("", MfnOptions(task=MOSI)), (mutate_hdf5,), references.mfn)
+
+
+def _csd(place: Path) -> Target:
+    generator = np.random.default_rng(0)
     labels: dict[str, np.ndarray] = {}
     sound: dict[str, np.ndarray] = {}
     for video, n in (("v1", 2), ("v2", 1)):
@@ -166,16 +163,13 @@ def _hdf5_targets() -> list[Target]:
         starts = np.arange(0, n, 0.25)
         sound[f"Sound/data/{video}/features"] = generator.normal(size=(len(starts), 3)).astype(np.float32)
         sound[f"Sound/data/{video}/intervals"] = np.stack([starts, starts + 0.25], axis=1)
-    csd = {"labels.csd": _hdf5(labels), "sound.csd": _hdf5(sound)}
+    files = {"labels.csd": _hdf5(labels), "sound.csd": _hdf5(sound)}
 
     def read_csd(folder: Path, target: Path) -> Contents:
         options = CsdOptions(features={"audio": folder / "sound.csd"})
         return contents_of(import_data(folder / "labels.csd", target, options))
 
-    return [
-        Target("mfn", mfn, tuple(mfn), _import("", MfnOptions(task=MOSI)), (mutate_hdf5,), references.mfn),
-        Target("csd", csd, tuple(csd), read_csd, (mutate_hdf5,), references.csd),
-    ]
+    return Target("csd", files, tuple(files), read_csd, (mutate_hdf5,), references.csd)
 
 
 def _hdf5(arrays: dict[str, Any], *, gzip: bool = False) -> bytes:
@@ -192,14 +186,18 @@ def _hdf5(arrays: dict[str, Any], *, gzip: bool = False) -> bytes:
 # Tables -------------------------------------------------------------------------------------------------
 
 
-def _table_targets() -> list[Target]:
+def _table_target(place: Path, name: str) -> Target:
     generator = np.random.default_rng(1)
     ids = [f"s{row}" for row in range(5)]
     offsets = np.array([0, 2, 3, 3, 6, 7])
     features = {
-        "f.npz": _npz(sound=generator.normal(size=(7, 3)).astype(np.float32), offsets=offsets, id=np.array(ids)),
+        "f.npz": _npz(
+            sound=generator.normal(size=(7, 3)).astype(np.float32), offsets=offsets, id=np.array(ids)
+        ),
         "v.npy": _npy(generator.normal(size=(5, 2))),
-        "h.h5": _hdf5({"hands": generator.normal(size=(5, 3, 2)), "lengths": [3, 1, 2, 3, 1], "id": ids[::-1]}),
+        "h.h5": _hdf5(
+            {"hands": generator.normal(size=(5, 3, 2)), "lengths": [3, 1, 2, 3, 1], "id": ids[::-1]}
+        ),
     }
     files = {f"faces/{name}.npy": _npy(generator.normal(size=(2, 2))) for name in ids}
     rows = {
@@ -224,16 +222,16 @@ def _table_targets() -> list[Target]:
         "v.npy": mutate_npy,
         "h.h5": mutate_hdf5,
     }
-
-    def target(name: str, table: str, mutable: tuple[str, ...], way: Mutation) -> Target:
-        content = {table: tables[table], **features, **files}
-        return Target(name, content, mutable, _table(table), (way,), references.table(Path(table).suffix))
-
-    return [
-        *(target(f"table {name[2:]}", name, (name,), ways[name]) for name in tables),
-        *(target(f"features {name[2:]}", "t.csv", (name,), ways[name]) for name in features),
-        target("features folder", "t.csv", tuple(files), mutate_npy),
-    ]
+    what, suffix = name.split()
+    if what == "table":
+        table, mutable, way = f"t.{suffix}", (f"t.{suffix}",), ways[f"t.{suffix}"]
+    elif suffix == "folder":
+        table, mutable, way = "t.csv", tuple(files), mutate_npy
+    else:
+        mutable = tuple(file for file in features if file.endswith(suffix))
+        table, way = "t.csv", ways[mutable[0]]
+    content = {table: tables[table], **features, **files}
+    return Target(name, content, mutable, _table(table), (way,), references.table(Path(table).suffix))
 
 
 def _table(name: str) -> Callable[[Path, Path], Contents]:
@@ -293,14 +291,16 @@ def _import(name: str, options: Any) -> Callable[[Path, Path], Contents]:
 # What qinn writes itself -------------------------------------------------------------------------------
 
 
-def _store_target(place: Path) -> Target:
+def _store(place: Path) -> Target:
     generator = np.random.default_rng(2)
     task = Task("regression", -3.0, 3.0, "mosi")
     modalities = {"text": Modality(3), "audio": Modality(2, "vector")}
     with StoreWriter(place / "store", name="s", task=task, modalities=modalities, layout="fuzz") as writer:
         for row in range(6):
             features = {"text": generator.normal(size=(row + 1, 3)), "audio": generator.normal(size=2)}
-            writer.add(f"s{row}", features, split=("train", "valid", "test")[row % 3], label=LABELS[row], text="é")
+            writer.add(
+                f"s{row}", features, split=("train", "valid", "test")[row % 3], label=LABELS[row], text="é"
+            )
     files = {f"store/{path.name}": path.read_bytes() for path in sorted((place / "store").iterdir())}
 
     def read(folder: Path, target: Path) -> Contents:
@@ -316,54 +316,53 @@ def _store_target(place: Path) -> Target:
     return Target("store", files, tuple(files), read, (in_kind,), sealed=True, hostile=HOSTILE_JSON)
 
 
-def _run_targets(place: Path) -> list[Target]:
+def _configuration(place: Path) -> Target:
     import yaml
 
+    from qinn.experiment.config import read_config
+
+    content = _experiment(place / "store")
+
+    def read(folder: Path, target: Path) -> str:
+        return read_config(folder / "config.yaml").model_dump_json()
+
+    files = {"config.yaml": yaml.safe_dump(content, sort_keys=False).encode()}
+    return Target("configuration", files, tuple(files), read, (mutate_yaml,), hostile=HOSTILE_YAML)
+
+
+def _run_folder(place: Path) -> Target:
     from qinn.data.synthetic import SyntheticSpec, write_synthetic_store
-    from qinn.experiment.config import parse_config, read_config
+    from qinn.experiment.config import parse_config
     from qinn.experiment.predictor import Predictor
     from qinn.experiment.run import run
 
     sizes = {"num_train": 24, "num_valid": 10, "num_test": 10, "text_dim": 4, "audio_dim": 3, "vision_dim": 3}
     store = write_synthetic_store(place / "tiny", SyntheticSpec(**sizes))
-    content = {
-        "name": "tiny",
-        "data": {"store": str(store.path)},
-        "encoder": {"hidden_dim": 4},
-        "models": {"joined": {"kind": "concatenation"}},
-        "training": {"max_epochs": 1, "batch_size": 12, "tensorboard": False, "progress": False},
-        "evaluation": {"num_resamples": 100},
-    }
-    content["training"].pop("progress")
-    run(parse_config(content, "fuzz"), place / "run")
+    run(parse_config(_experiment(store.path), "fuzz"), place / "run")
     names = ("run.json", "config.yaml", "folds/000/weights.safetensors")
     files = {f"run/{name}": (place / "run" / name).read_bytes() for name in names}
-    text = yaml.safe_dump(content, sort_keys=False).encode()
 
-    def read_configuration(folder: Path, target: Path) -> str:
-        return read_config(folder / "config.yaml").model_dump_json()
-
-    def read_run(folder: Path, target: Path) -> str:
+    def read(folder: Path, target: Path) -> str:
         predictor = Predictor.load(folder / "run")
-        outputs = predictor.predict(predictor.subset(store, "test"))
-        return repr(vars(outputs))
+        return repr(vars(predictor.predict(predictor.subset(store, "test"))))
 
     def in_kind(data: bytes, chance: random.Random) -> bytes:
         if data.startswith(b"{"):
             return mutate_json(data, chance)
         return mutate_safetensors(data, chance) if data[8:9] == b"{" else mutate_yaml(data, chance)
 
-    return [
-        Target(
-            "configuration",
-            {"config.yaml": text},
-            ("config.yaml",),
-            read_configuration,
-            (mutate_yaml,),
-            hostile=HOSTILE_YAML,
-        ),
-        Target("run folder", files, tuple(files), read_run, (in_kind,), hostile=HOSTILE_JSON),
-    ]
+    return Target("run folder", files, tuple(files), read, (in_kind,), hostile=HOSTILE_JSON)
+
+
+def _experiment(store: Path) -> dict[str, Any]:
+    return {
+        "name": "tiny",
+        "data": {"store": str(store)},
+        "encoder": {"hidden_dim": 4},
+        "models": {"joined": {"kind": "concatenation"}},
+        "training": {"max_epochs": 1, "batch_size": 12, "tensorboard": False},
+        "evaluation": {"num_resamples": 100},
+    }
 
 
 def mutate_safetensors(data: bytes, chance: random.Random) -> bytes:
@@ -391,5 +390,24 @@ def mutated(target: Target, number: int) -> tuple[dict[str, bytes], str]:
         data = mutate_blocks(data, chance)
     if chance.random() < 0.02:
         # The right bytes under the wrong name: another file of the same source, or something else altogether.
-        data = chance.choice((*target.files.values(), json.dumps({}).encode(), b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"))
+        data = chance.choice(
+            (*target.files.values(), json.dumps({}).encode(), b"PK\x03\x04", b"\x89HDF\r\n\x1a\n")
+        )
     return target.files | {name: data}, name
+
+
+_FEATURES = ("table csv", "table tsv", "table parquet", "table npz")
+_FEATURES += ("features npz", "features npy", "features h5", "features folder")
+TARGETS: dict[str, Callable[[Path], Target]] = {
+    "mmsa unaligned": partial(_mmsa, name="mmsa unaligned", protocol=4),
+    "mmsa aligned": partial(_mmsa, name="mmsa aligned", protocol=2, aligned=True),
+    "mmsa sims": partial(_mmsa, name="mmsa sims", protocol=5, sims=True),
+    "misa": _misa,
+    "mfn": _mfn,
+    "csd": _csd,
+    **{name: partial(_table_target, name=name) for name in _FEATURES},
+    "store": _store,
+    "configuration": _configuration,
+    "run folder": _run_folder,
+}
+"""Name → what makes the target, given a folder in which sources that qinn itself writes are made."""

@@ -164,9 +164,13 @@ def mutate_yaml(data: bytes, chance: random.Random) -> bytes:
         case 0:
             lines.insert(row, chance.choice(lines))
         case 1:
-            lines[row] = chance.choice(("\t", "  ", " - ", "!!str ", "&a ", "*a ", "? ", "| ", "<<: ")) + lines[row]
+            lines[row] = (
+                chance.choice(("\t", "  ", " - ", "!!str ", "&a ", "*a ", "? ", "| ", "<<: ")) + lines[row]
+            )
         case 2:
-            lines[row] = lines[row].replace(":", chance.choice((": &a", ": *a", "", ": !!float", ": [", ": |")))
+            lines[row] = lines[row].replace(
+                ":", chance.choice((": &a", ": *a", "", ": !!float", ": [", ": |"))
+            )
         case 3:
             lines[row] = lines[row].lstrip()
         case 4:
@@ -225,7 +229,9 @@ def mutate_parquet(data: bytes, chance: random.Random) -> bytes:
         case 2:
             table = table.slice(0, chance.randrange(n + 1))
         case 3:
-            table = table.set_column(at, name, pa.nulls(n, chance.choice((pa.null(), table.schema.field(at).type))))
+            table = table.set_column(
+                at, name, pa.nulls(n, chance.choice((pa.null(), table.schema.field(at).type)))
+            )
         case 4:
             columns = (
                 pa.array([[1.5]] * n),

@@ -57,19 +57,34 @@ class Predictor:
         summary = target.summary()
         config = read_config(target.config_file)
         model_config = next(iter(config.models.values()))
-        description = summary["data"]
-        task = Task(**{**description["task"], "classes": tuple(description["task"]["classes"])})
-        modalities = description["modalities"]
+        try:
+            description = summary["data"]
+            task = Task(**{**description["task"], "classes": tuple(description["task"]["classes"])})
+            modalities = description["modalities"]
+            feature_dims = {name: int(value["dim"]) for name, value in modalities.items()}
+            sequences = {name: bool(value["sequence"]) for name, value in modalities.items()}
+            tiers = [value["tier"] for value in modalities.values()]
+            names = [str(record["name"]) for record in summary["folds"]]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(
+                f"`{target.summary_file}` does not describe its data and folds ({error!r}); "
+                "the run folder is damaged, repeat the run."
+            ) from error
+        if not all(isinstance(tier, str) for tier in tiers) or len(set(names)) < max(len(names), 1):
+            raise CheckpointError(
+                f"`{target.summary_file}` does not describe its data and folds; "
+                "the run folder is damaged, repeat the run."
+            )
         models = {}
-        for index, record in enumerate(summary["folds"]):
+        for index, fold in enumerate(names):
             path = target.fold(index) / "weights.safetensors"
             weights = read_weights(path)
             try:
                 model = build_model(
                     model_config,
                     config.encoder,
-                    feature_dims={name: int(value["dim"]) for name, value in modalities.items()},
-                    sequences={name: bool(value["sequence"]) for name, value in modalities.items()},
+                    feature_dims=feature_dims,
+                    sequences=sequences,
                     num_outputs=task.num_outputs,
                     seed=config.seeds[0],
                 )
@@ -79,7 +94,7 @@ class Predictor:
                     f"Weights `{path}` do not fit the model of `{target.config_file}`: {_first_mismatch(error)}; "
                     "the two files are not of the same run."
                 ) from error
-            models[record["name"]] = model.eval()
+            models[fold] = model.eval()
         return cls(models, task=task, modalities=modalities, pool=config.data.pool, source=target.path)
 
     def subset(self, store: Store, split: str | None = None) -> Subset:
