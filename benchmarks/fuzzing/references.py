@@ -6,6 +6,7 @@ know one layout each; names that a pickle asks for are limited to numpy's arrays
 
 import csv
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,8 @@ def misa(folder: Path) -> Contents:
             found.ids.append(_text(segment))
             found.splits.append(_SPLITS[name])
             found.labels.append(number(np.ravel(label)[0]))
-            found.groups.append(_text(segment).split("[")[0])
+            matched = re.match(r"(.+?)(?:\[.*\])?$", _text(segment))
+            found.groups.append(matched[1] if matched else "")
             found.texts.append(" ".join(map(_text, words[0] if words else [])))
             found.features["audio"].append(_unless_zero(steps(audio, audio.shape[1])))
             found.features["vision"].append(_unless_zero(steps(vision, vision.shape[1])))

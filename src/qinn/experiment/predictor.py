@@ -9,7 +9,7 @@ from torch import nn
 
 from qinn.data.splits import Subset, subset_of
 from qinn.data.store import Store
-from qinn.errors import CheckpointError, ConfigError
+from qinn.errors import CheckpointError, ConfigError, QinnError
 from qinn.evaluation.predict import PredictionTable, predict
 from qinn.experiment.build import build_model
 from qinn.experiment.config import read_config
@@ -93,6 +93,10 @@ class Predictor:
                 raise CheckpointError(
                     f"Weights `{path}` do not fit the model of `{target.config_file}`: {_first_mismatch(error)}; "
                     "the two files are not of the same run."
+                ) from error
+            except QinnError as error:
+                raise CheckpointError(
+                    f"`{target.config_file}` does not fit the run's data: {error}"
                 ) from error
             models[fold] = model.eval()
         return cls(models, task=task, modalities=modalities, pool=config.data.pool, source=target.path)

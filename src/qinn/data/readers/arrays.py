@@ -25,6 +25,7 @@ IN_MEMORY_BYTES = 64 * 2**20
 MOST_COMPRESSED = 1100
 """No file unpacks to more than this many times its size: deflate, the strongest method read, ends at 1032."""
 
+_FEW_CHUNKS = 2**14
 _ZIP_ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
@@ -332,6 +333,11 @@ class Hdf5File(ArrayFile):
                         f"{node.shape}), which is refused."
                     )
             if node.chunks is not None:
+                pieces = math.prod(-(-n // each) for n, each in zip(node.shape, node.chunks, strict=True))
+                if pieces > max(self._size // 8, _FEW_CHUNKS):
+                    raise DataError(
+                        f"`{self.path}:{key}` is cut into {pieces} chunks, more than the file can hold."
+                    )
                 node.id.chunk_iter(self._check_chunk)
             if h5py.check_string_dtype(node.dtype):
                 return node.asstr(errors="replace")[...]

@@ -10,6 +10,7 @@ import codecs
 import math
 import pickletools
 import re
+import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -141,7 +142,10 @@ def load_pickle(path: str | Path) -> Any:
                     raise DataError(f"`{path}` is not a pickle file but {kind}.")
             if not start:
                 raise DataError(f"`{path}` is empty; a pickle file was expected.")
-            return _Machine(path, _BoundedFile(file, path.stat().st_size)).run()
+            with warnings.catch_warnings():
+                # Python's tokens warn about escapes that a damaged file makes by chance.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                return _Machine(path, _BoundedFile(file, path.stat().st_size)).run()
     except OSError as error:
         raise DataError(f"`{path}` can't be read: {error.strerror or error}.") from error
 
@@ -284,6 +288,8 @@ class _Machine:
         self.stack.append(value)
 
     def _put(self, key: int | None) -> None:
+        if key is not None and key > self.file.size:
+            raise ValueError("a place in the memo beyond what the file can fill")
         self.memo[len(self.memo) if key is None else key] = self.stack[-1]
 
     # Containers -----------------------------------------------------------------------------------------
@@ -373,7 +379,13 @@ class _Machine:
         return _Dtype(code)
 
     def _call_reconstruct(self, kind: Any, shape: Any, code: Any) -> np.ndarray:
-        if not isinstance(kind, _Global) or kind.name != "ndarray":
+        # What numpy writes for the empty array that the state replaces; anything else it would not read itself.
+        if (
+            not isinstance(kind, _Global)
+            or kind.name != "ndarray"
+            or shape != (0,)
+            or code not in ("b", b"b")
+        ):
             self._refuse_value("a kind of array of its own")
         return np.ndarray((0,), dtype="b")
 
