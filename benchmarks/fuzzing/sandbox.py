@@ -31,6 +31,9 @@ ADDRESS_SPACE = 2**30
 MEMORY = 192 * 2**20
 """Bytes that the resident memory may rise while one file of a few thousand bytes is read."""
 
+PER_PROCESS = 2000
+"""Files after which another process takes over: libraries keep what they have once set aside."""
+
 CPU_SECONDS = 5.0
 WALL_SECONDS = 120.0
 
@@ -79,6 +82,7 @@ class Sandbox:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
+        self._judged = 0
 
     def __enter__(self) -> "Sandbox":
         return self
@@ -92,6 +96,9 @@ class Sandbox:
             yield self._judge(target, number)
 
     def _judge(self, target: str, number: int) -> Verdict:
+        self._judged += 1
+        if self._judged % PER_PROCESS == 0:
+            self._stop()
         if self._process is None:
             self._start()
         process = self._process
