@@ -1,6 +1,6 @@
 """How a store is converted, and what is said about it afterwards."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,3 +62,25 @@ class ConversionReport:
     splits: dict[str, int]
     shapes: dict[str, tuple[int, ...]]
     notes: tuple[str, ...] = ()
+
+
+def parse_lengths(items: Sequence[str]) -> dict[str, int]:
+    """Read ``modality=steps`` as one types it.
+
+    Args:
+        items: What was typed.
+
+    Raises:
+        ConfigError: If a piece is no such pair.
+
+    Example:
+        >>> parse_lengths(["audio=500"])
+        {'audio': 500}
+    """
+    lengths = {}
+    for item in items:
+        name, _, number = item.partition("=")
+        if not name or not number.isdecimal():
+            raise ConfigError(f"Option `max_length` must be MODALITY=STEPS, but it is `{item}`.")
+        lengths[name] = int(number)
+    return lengths
