@@ -10,7 +10,7 @@ import importlib.metadata
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ class Case:
     make: Callable[[Path], Store]
     data: str
     model: str
-    options: ConversionOptions = ConversionOptions()
+    options: ConversionOptions = field(default_factory=ConversionOptions)
 
 
 def synthetic(path: Path) -> Store:

@@ -31,11 +31,11 @@ ADDRESS_SPACE = 2**30
 MEMORY = 192 * 2**20
 """Bytes that the resident memory may rise while one file of a few thousand bytes is read."""
 
-PER_PROCESS = 2000
+PER_PROCESS = 4000
 """Files after which another process takes over: libraries keep what they have once set aside."""
 
 CPU_SECONDS = 5.0
-WALL_SECONDS = 120.0
+WALL_SECONDS = 900.0
 
 REFUSED, SAME, ALLOWED = "refused", "same contents", "other contents, as the file says"
 BROKEN = "the suite itself failed"

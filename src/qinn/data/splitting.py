@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -107,10 +108,8 @@ class Division:
         """Return a table of sizes and labels as plain text."""
         names = list(next(iter(self.labels.values())))
         widths = [max(len(name), 6) for name in names]
-        lines = [
-            "part    samples   share  groups  "
-            + "  ".join(f"{n:>{w}}" for n, w in zip(names, widths, strict=True))
-        ]
+        heading = "  ".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=True))
+        lines = [f"part    samples   share  groups  {heading}"]
         total = sum(self.sizes.values())
         for part, size in self.sizes.items():
             counts = self.labels[part]
@@ -198,7 +197,7 @@ def _histograms(store: Store, parts: np.ndarray, wanted: dict[str, float]) -> di
         bins = np.clip(np.searchsorted(edges, labels, side="right") - 1, 0, _BINS - 1)
         columns = {
             f"{low:.3g}…{high:.3g}": known & (bins == index)
-            for index, (low, high) in enumerate(zip(edges[:-1], edges[1:], strict=True))
+            for index, (low, high) in enumerate(pairwise(edges))
         }
     if not known.all():
         columns["unlabelled"] = ~known
@@ -225,12 +224,12 @@ def _warnings(
     for part, share in options.wanted.items():
         reached = sizes[part] / len(store)
         if abs(reached - share) > _FAR * max(share, 0.2):
-            yield f"{part} has {reached:.1%} of the samples instead of {share:.1%}, as near as the groups allow"
+            yield f"{part} has {reached:.1%} of the samples instead of {share:.1%}"
         if sizes[part] < _SMALL and (options.folds is not None or part != "train"):
             yield f"{part} has only {sizes[part]} samples, so its scores are very uncertain"
-        if missing := [name for name, count in labels[part].items() if not count and name != "unlabelled"]:
-            if store.task.kind == "classification":
-                yield f"{part} has no sample of {', '.join(missing)}"
+        missing = [name for name in store.task.classes if not labels[part][name]]
+        if missing:
+            yield f"{part} has no sample of {', '.join(missing)}"
     unlabelled = {part: counts.get("unlabelled", 0) for part, counts in labels.items()}
     if any(unlabelled.values()):
         yield f"{sum(unlabelled.values())} samples have no label: training refuses them in train and valid"

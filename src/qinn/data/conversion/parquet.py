@@ -95,7 +95,7 @@ def _write(store: Store, rows: np.ndarray, stream: Any) -> None:
     about = {
         "name": store.name,
         "task": store.manifest["task"],
-        "modalities": {name: entry for name, entry in store.manifest["modalities"].items()},
+        "modalities": store.manifest["modalities"],
         "sha256": store.sha256,
     }
     schema = pa.schema(fields, metadata={"qinn": json.dumps(about, ensure_ascii=False)})
