@@ -37,6 +37,8 @@ PER_PROCESS = 4000
 CPU_SECONDS = 5.0
 WALL_SECONDS = 900.0
 
+_COMMAND = ("-m", "fuzzing.sandbox")
+
 REFUSED, SAME, ALLOWED = "refused", "same contents", "other contents, as the file says"
 BROKEN = "the suite itself failed"
 FAILURES = (
@@ -122,7 +124,7 @@ class Sandbox:
         paths = [str(folder), str(folder.parent / "src"), os.environ.get("PYTHONPATH", "")]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "fuzzing.sandbox"],
+            [sys.executable, *_COMMAND],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

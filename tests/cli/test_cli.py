@@ -18,6 +18,8 @@ COMMANDS = [
     ["data"],
     ["data", "import"],
     ["data", "inspect"],
+    ["data", "convert"],
+    ["data", "split"],
     ["data", "synthesize"],
     *([name] for name in ("demo", "train", "evaluate", "predict", "explain", "compare", "report", "info")),
 ]

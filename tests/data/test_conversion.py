@@ -131,7 +131,9 @@ def test_token_ids_go_where_a_model_embeds_them(tmp_path: Path) -> None:
 
 
 def test_what_the_layout_cannot_say_is_said(tmp_path: Path) -> None:
-    store = write(tmp_path / "a", SIMS, modalities=("text", "audio", "hands"), splits=("train", "valid", "test", ""))
+    store = write(
+        tmp_path / "a", SIMS, modalities=("text", "audio", "hands"), splits=("train", "valid", "test", "")
+    )
     notes = " | ".join(convert(store, tmp_path / "a.pkl", ConversionOptions(max_lengths={"audio": 2})).notes)
     for phrase in (
         "no vision: one step of one zero",
@@ -147,7 +149,9 @@ def test_what_the_layout_cannot_say_is_said(tmp_path: Path) -> None:
 
 
 def test_samples_of_zeros_are_counted_since_they_come_back_as_absent(tmp_path: Path) -> None:
-    with StoreWriter(tmp_path / "a", name="s", task=MOSI, modalities={"audio": Modality(2)}, layout="t") as writer:
+    with StoreWriter(
+        tmp_path / "a", name="s", task=MOSI, modalities={"audio": Modality(2)}, layout="t"
+    ) as writer:
         for split in ("train", "valid", "test"):
             writer.add(split, {"audio": np.zeros((2, 2))}, split=split, label=1)
     notes = convert(Store.open(tmp_path / "a"), tmp_path / "a.pkl").notes
@@ -168,7 +172,7 @@ def test_classes_become_indices_and_words(tmp_path: Path) -> None:
     [
         ({"splits": ("train", "test")}, {}, "no valid split.*qinn data split"),
         ({"modalities": ("hands",)}, {}, "none of the modalities text, audio and vision.*hands"),
-        ({}, {"aligned": True}, r"Sample `v0\$_\$0`.*steps.*without `aligned`"),
+        ({}, {"aligned": True}, r"Sample `v\d\$_\$\d`.*steps.*without `aligned`"),
         ({}, {"max_lengths": {"hands": 3}}, "max_length.*hands"),
     ],
 )
@@ -182,11 +186,13 @@ def test_a_store_that_does_not_fit_is_refused_and_leaves_nothing(
 
 
 def test_unlabelled_samples_are_refused_by_name(tmp_path: Path) -> None:
-    with StoreWriter(tmp_path / "a", name="s", task=MOSI, modalities={"text": Modality(1)}, layout="t") as writer:
+    with StoreWriter(
+        tmp_path / "a", name="s", task=MOSI, modalities={"text": Modality(1)}, layout="t"
+    ) as writer:
         for split in ("train", "valid", "test"):
             label = None if split == "test" else 1.0
             writer.add(f"in {split}", {"text": np.ones((1, 1))}, split=split, label=label)
-    with pytest.raises(DataError, match="`in test`.*no label"):
+    with pytest.raises(DataError, match=r"`in test`.*no label"):
         convert(Store.open(tmp_path / "a"), tmp_path / "a.pkl")
 
 
@@ -289,7 +295,7 @@ def test_options_that_do_not_fit_are_refused(target: str, options: dict, words: 
 
 def test_lengths_are_read_as_typed() -> None:
     assert parse_lengths(["audio=500", "text=50"]) == {"audio": 500, "text": 50}
-    with pytest.raises(ConfigError, match="MODALITY=STEPS.*audio500"):
+    with pytest.raises(ConfigError, match=r"MODALITY=STEPS.*audio500"):
         parse_lengths(["audio500"])
 
 
@@ -327,7 +333,9 @@ def test_what_a_killed_process_leaves_is_hidden_and_removed_by_the_next(tmp_path
     )
     source = str(Path(__file__).parents[2] / "src")
     subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "a")], env=os.environ | {"PYTHONPATH": source}, check=False
+        [sys.executable, "-c", code, str(tmp_path / "a")],
+        env=os.environ | {"PYTHONPATH": source},
+        check=False,
     )
     (left,) = tmp_path.iterdir()
     assert left.name.startswith(".a.")
@@ -369,7 +377,12 @@ def test_memory_does_not_grow_with_the_store(tmp_path: Path) -> None:
     with StoreWriter(tmp_path / "s", name="s", task=MOSI, modalities=dims, layout="t") as writer:
         for row in range(400):
             values = np.full((400, 64), row, np.float32)
-            writer.add(str(row), {"text": values, "audio": values}, split=("train", "valid", "test")[row % 3], label=1)
+            writer.add(
+                str(row),
+                {"text": values, "audio": values},
+                split=("train", "valid", "test")[row % 3],
+                label=1,
+            )
     code = (
         "import resource, sys, pathlib\nfrom qinn.data.conversion import convert\nfrom qinn.data.store import Store\n"
         "import qinn.data.conversion.mmsa\nstore = Store.open(sys.argv[1]); store.table\n"
@@ -392,4 +405,3 @@ def test_memory_does_not_grow_with_the_store(tmp_path: Path) -> None:
     small = write(tmp_path / "small")
     assert anonymous(tmp_path / "s", "big.pkl") - anonymous(small.path, "small.pkl") < 30_000
     assert (tmp_path / "big.pkl").stat().st_size > 80_000_000
-

@@ -21,7 +21,9 @@ CLASSES = Task("classification", classes=("sad", "calm", "glad"))
 def write(path: Path, sizes: list[int], *, task: Task = MOSI, grouped: bool = True, seed: int = 0) -> Store:
     """Groups of the given sizes; the label depends on the group and on chance."""
     generator = np.random.default_rng(seed)
-    with StoreWriter(path, name="s", task=task, modalities={"a": Modality(2)}, layout="t", notes=["kept"]) as writer:
+    with StoreWriter(
+        path, name="s", task=task, modalities={"a": Modality(2)}, layout="t", notes=["kept"]
+    ) as writer:
         for group, size in enumerate(sizes):
             for row in range(size):
                 score = float(np.clip(np.round(generator.normal(group % 3 - 1, 1), 1), -3, 3))
@@ -135,9 +137,13 @@ def test_what_makes_results_uncertain_is_said(tmp_path: Path) -> None:
 
 
 def test_missing_labels_and_classes_are_said(tmp_path: Path) -> None:
-    with StoreWriter(tmp_path / "a", name="s", task=CLASSES, modalities={"a": Modality(1)}, layout="t") as writer:
+    with StoreWriter(
+        tmp_path / "a", name="s", task=CLASSES, modalities={"a": Modality(1)}, layout="t"
+    ) as writer:
         for row in range(20):
-            writer.add(str(row), {"a": np.ones((1, 1))}, label=None if row < 5 else 2 if row == 5 else row % 2)
+            writer.add(
+                str(row), {"a": np.ones((1, 1))}, label=None if row < 5 else 2 if row == 5 else row % 2
+            )
     division = divide(Store.open(tmp_path / "a"), SplitOptions())
     warnings = " | ".join(division.warnings)
     assert "5 samples have no label" in warnings

@@ -59,7 +59,7 @@ class _Features:
         parts = len(splits) + 1
         self.count = np.zeros((parts, dim))
         self.total, self.squares = np.zeros((parts, dim)), np.zeros((parts, dim))
-        self.largest = np.zeros(dim)
+        self.largest, self.signed = np.zeros(dim), np.zeros(dim)
         self.where = np.zeros(dim, np.int64)
         self.is_half, self.has_fractions = bool(len(values)), False
         self.shift = np.zeros(dim)
@@ -85,8 +85,10 @@ class _Features:
         size = np.abs(centred)
         at = size.argmax(axis=0)
         peak = size[at, np.arange(self.dim)]
+        signed = centred[at, np.arange(self.dim)]
         larger = peak > self.largest
         self.largest = np.where(larger, peak, self.largest)
+        self.signed = np.where(larger, signed, self.signed)
         self.where = np.where(larger, start + at, self.where)
         for part in np.unique(parts):
             inside = parts == part
@@ -117,10 +119,10 @@ class _Features:
 
     def _outliers(self, ids: np.ndarray) -> Iterator[Finding]:
         count = self.count.sum(axis=0)
-        mean = self.total.sum(axis=0) / np.maximum(count, 1)
-        # The spread of all other values: one that is far out would hide itself in a spread that counts it.
-        rest = self.squares.sum(axis=0) - self.largest**2
-        spread = np.sqrt(np.maximum(rest / np.maximum(count - 1, 1) - mean**2, 0))
+        # Mean and spread of all other values: one that is far out would hide itself in those that count it.
+        others = np.maximum(count - 1, 1)
+        mean = (self.total.sum(axis=0) - self.signed) / others
+        spread = np.sqrt(np.maximum((self.squares.sum(axis=0) - self.largest**2) / others - mean**2, 0))
         # A feature that is rarely other than zero has hardly a spread of its own: it is measured by the others'.
         typical = np.maximum(spread + np.abs(mean), np.median(spread))
         far = (count >= _ENOUGH) & (spread > 0) & (self.largest > _FAR_OUT * typical)
@@ -147,10 +149,9 @@ class _Features:
             usable = (spread[base] > 0) & (spread[index] > 0)
             if not usable.any():
                 continue
-            ratio = np.median((spread[index] / spread[base])[usable])
-            moved = np.median(
-                (np.abs(mean[index] - mean[base]) / np.maximum(spread[base], spread[index]))[usable]
-            )
+            ratio = np.median(spread[index][usable] / spread[base][usable])
+            distance = np.abs(mean[index] - mean[base])[usable]
+            moved = np.median(distance / np.maximum(spread[base], spread[index])[usable])
             if not 1 / _SPREAD_RATIO < ratio < _SPREAD_RATIO or moved > 1:
                 text = (
                     f"The features of {self.name} have another scale in {split} than in train: the typical spread "
