@@ -2,6 +2,8 @@
 # make test       set up, then run every test
 # make laws       every physical law on ten thousand random systems (about a quarter of an hour)
 # make check      the tests, plus formatting, types, import contracts and coverage bars (what CI runs)
+# make fuzz       fifty thousand mutated files, each read in a process with limits (about ten minutes)
+# make peers-data convert stores and open them with the package MMSA, in .venv-peers-data
 # make benchmark  set up other simulators in .venv-benchmark, then compare with them (some 15 minutes)
 # make benchmark-data  a store of a million samples beside numpy and pickles (7 GB of disk for some minutes)
 
@@ -9,11 +11,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 PEERS ?= .venv-benchmark
+DATA_PEERS ?= .venv-peers-data
 
 # One thread per worker: with two workers on two cores, more would only wait for each other.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-.PHONY: demo test laws check lint benchmark benchmark-data clean
+.PHONY: demo test laws check lint fuzz peers-data benchmark benchmark-data clean
 .DEFAULT_GOAL := demo
 
 # torch first and pinned: resolved together with the rest it would bring its multi-gigabyte GPU build.
@@ -36,6 +39,9 @@ test: $(VENV)/.dev
 
 laws: $(BIN)/qinn
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/laws.py --output benchmarks/results/laws.json
+
+fuzz: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fuzz.py --output benchmarks/results/fuzz.json
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -63,5 +69,17 @@ benchmark-data: $(BIN)/qinn
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/data.py --output benchmarks/results/data.json
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/data.py --buckets --output benchmarks/results/buckets.json
 
+# Without its own dependencies, which would bring a build of torch for GPUs; those that it needs are listed.
+$(DATA_PEERS)/.ready: benchmarks/requirements-data.txt pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(DATA_PEERS)
+	$(DATA_PEERS)/bin/python -m pip install --quiet --constraint constraints.txt torch
+	$(DATA_PEERS)/bin/python -m pip install --quiet --constraint constraints.txt --editable .
+	$(DATA_PEERS)/bin/python -m pip install --quiet -r benchmarks/requirements-data.txt
+	$(DATA_PEERS)/bin/python -m pip install --quiet --no-deps MMSA==2.2.1
+	touch $@
+
+peers-data: $(DATA_PEERS)/.ready
+	OMP_NUM_THREADS=1 $(DATA_PEERS)/bin/python benchmarks/peers_data.py --output benchmarks/results/peers-data.json
+
 clean:
-	rm -rf $(VENV) $(PEERS) runs stores
+	rm -rf $(VENV) $(PEERS) $(DATA_PEERS) runs stores

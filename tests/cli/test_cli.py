@@ -21,6 +21,8 @@ COMMANDS = [
     ["data", "inspect"],
     ["data", "verify"],
     ["data", "describe"],
+    ["data", "convert"],
+    ["data", "split"],
     ["data", "synthesize"],
     *([name] for name in ("demo", "train", "evaluate", "predict", "explain", "compare", "report", "info")),
     ["sweep-missing"],

@@ -1,15 +1,18 @@
-"""Commands about data: import, inspect, verify, describe, synthesize."""
+"""Commands about data: import, inspect, verify, describe, synthesize, and those of `qinn.cli.changes`."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from qinn.cli.changes import convert, split
 from qinn.cli.imports import import_app
 from qinn.cli.output import JsonOption, note, print_json
 
 data_app = typer.Typer(help="Import, inspect and make data.", no_args_is_help=True)
 data_app.add_typer(import_app, name="import")
+data_app.command()(convert)
+data_app.command()(split)
 
 
 @data_app.command()

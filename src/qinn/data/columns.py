@@ -79,6 +79,37 @@ def checked_labels(ids: Sequence[str], labels: Column | None, task: Task) -> lis
     ]
 
 
+def checked_texts(ids: Sequence[str], name: str, values: Sequence[Any]) -> None:
+    """Refuse text that no UTF-8 can hold: lone surrogates, and the impossible characters of a damaged array.
+
+    Raises:
+        DataError: Naming the sample.
+
+    Example:
+        >>> checked_texts(["a", "b"], "text", ["fine", "\\ud800"])
+        Traceback (most recent call last):
+        qinn.errors.DataError: Sample `b` has characters in `text` that are no Unicode; correct the source.
+    """
+    texts = [value for value in values if isinstance(value, str)]
+    if _is_unicode("".join(texts)):
+        return
+    for identifier, value in zip(ids, values, strict=True):
+        if isinstance(value, str) and not _is_unicode(value):
+            shown = ascii(identifier)[1:-1]
+            raise DataError(
+                f"Sample `{shown}` has characters in `{name}` that are no Unicode; correct the source."
+            )
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        # Both ways: an array of characters can hold numbers that Python encodes and nobody can decode.
+        text.encode("utf-8").decode("utf-8")
+    except UnicodeError:
+        return False
+    return True
+
+
 def _checked_label(identifier: str, label: Any, task: Task) -> float | int:
     try:
         value = float(label)

@@ -4,49 +4,21 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from qinn.data.findings import Finding, Severity, found_in
 from qinn.data.manifest import SPLITS
+from qinn.data.plausibility import OFFICIAL_SPLITS, PLAUSIBILITY_CHECKS
 from qinn.data.splits import shared_groups
 from qinn.data.store import Store
 from qinn.data.subset import labelled_mask
-
-Severity = Literal["error", "warning", "info"]
-
-OFFICIAL_SPLITS = {
-    "CMU-MOSI": (1284, 229, 686),
-    "CMU-MOSEI": (16326, 1871, 4659),
-    "CH-SIMS": (1368, 456, 457),
-    "CH-SIMS v2": (2722, 647, 1034),
-}
-"""Numbers of training, validation and test samples of the official splits."""
 
 _SMALL_SPLIT = 50
 _RARE_CLASS = 0.02
 _BINS = 12
 _VALUES_AT_ONCE = 2**18
-_EXAMPLES = 5
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something a user should know about a data set.
-
-    Attributes:
-        severity: ``"error"``: results on it cannot be trusted; ``"warning"``: look at it; ``"info"``.
-        kind: Which check found it, for example ``"group-leak"``.
-        message: One sentence with the numbers.
-        count: How many samples, features or groups are concerned.
-        examples: A few of them by name.
-    """
-
-    severity: Severity
-    kind: str
-    message: str
-    count: int
-    examples: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -155,7 +127,8 @@ def inspect(store: Store) -> Inspection:
     Returns:
         Statistics and findings; the findings cover non-finite values, constant features, absent modalities,
         samples without any feature, duplicate ids and samples, labels out of range, unlabelled training
-        samples, groups shared between splits or folds, small splits, rare classes and official split sizes.
+        samples, groups shared between splits or folds, small splits, rare classes, official split sizes, and
+        what `qinn.data.plausibility` looks for.
 
     Example:
         >>> import tempfile
@@ -170,7 +143,7 @@ def inspect(store: Store) -> Inspection:
         summary, found = _inspect_modality(store, name)
         summaries[name] = summary
         findings += found
-    for check in (_samples, _labels, _divisions):
+    for check in (_samples, _labels, _divisions, *PLAUSIBILITY_CHECKS):
         findings += check(store)
     order: dict[Severity, int] = {"error": 0, "warning": 1, "info": 2}
     return Inspection(
@@ -184,18 +157,6 @@ def inspect(store: Store) -> Inspection:
         _histogram(store),
         summaries,
         tuple(sorted(findings, key=lambda finding: order[finding.severity])),
-    )
-
-
-def _finding(severity: Severity, kind: str, message: str, examples: list[str]) -> Finding:
-    names = ", ".join(f"`{name}`" for name in examples[:_EXAMPLES])
-    more = ", …" if len(examples) > _EXAMPLES else ""
-    return Finding(
-        severity,
-        kind,
-        f"{message}{f': {names}{more}' if names else ''}.",
-        len(examples),
-        tuple(examples[:_EXAMPLES]),
     )
 
 
@@ -231,18 +192,18 @@ def _inspect_modality(store: Store, name: str) -> tuple[ModalitySummary, list[Fi
             at = np.searchsorted(store.offsets(name), np.flatnonzero(steps), side="right") - 1
             where = [str(ids[row]) for row in np.unique(at)]
             text = f"{len(where)} samples have {kind} values in {name}"
-            findings.append(_finding("error", kind.lower(), text, where))
+            findings.append(found_in("error", kind.lower(), text, where))
     constant = [str(feature) for feature in np.flatnonzero(low == high)]
     if constant:
         text = f"{len(constant)} of {dim} features of {name} never change"
-        findings.append(_finding("warning", "constant-feature", text, constant))
+        findings.append(found_in("warning", "constant-feature", text, constant))
     present = lengths > 0
     if not present.any():
-        findings.append(_finding("error", "absent-modality", f"No sample has {name}", []))
+        findings.append(found_in("error", "absent-modality", f"No sample has {name}", []))
     elif not present.all():
         without = [str(identifier) for identifier in ids[~present]]
         text = f"{len(without)} of {len(store)} samples have no {name}"
-        findings.append(_finding("info", "partly-absent-modality", text, without))
+        findings.append(found_in("info", "partly-absent-modality", text, without))
     some = lengths[present] if present.any() else np.zeros(1)
     summary = ModalitySummary(
         dim,
@@ -277,11 +238,11 @@ def _pooled(
 def _samples(store: Store) -> Iterator[Finding]:
     ids, splits = store.strings("id"), store.strings("split")
     if repeated := sorted(identifier for identifier, times in Counter(ids).items() if times > 1):
-        yield _finding("error", "duplicate-id", f"{len(repeated)} ids appear more than once", repeated)
+        yield found_in("error", "duplicate-id", f"{len(repeated)} ids appear more than once", repeated)
     steps = sum((np.diff(store.offsets(name)) for name in store.modalities), np.zeros(len(store), np.int64))
     if (steps == 0).any():
         empty = [str(identifier) for identifier in ids[steps == 0]]
-        yield _finding("error", "empty-sample", f"{len(empty)} samples have no feature at all", empty)
+        yield found_in("error", "empty-sample", f"{len(empty)} samples have no feature at all", empty)
     same: dict[bytes, list[int]] = {}
     for row in np.flatnonzero(steps):
         digest = hashlib.blake2b(digest_size=16)
@@ -296,10 +257,10 @@ def _samples(store: Store) -> Iterator[Finding]:
             target.append(" = ".join(str(ids[row]) for row in rows[:3]))
     if across:
         text = f"{len(across)} sets of samples with identical features lie in different splits"
-        yield _finding("warning", "duplicate-across-splits", text, across)
+        yield found_in("warning", "duplicate-across-splits", text, across)
     if inside:
         text = f"{len(inside)} sets of samples have identical features"
-        yield _finding("warning", "duplicate-sample", text, inside)
+        yield found_in("warning", "duplicate-sample", text, inside)
 
 
 def _labels(store: Store) -> Iterator[Finding]:
@@ -312,22 +273,22 @@ def _labels(store: Store) -> Iterator[Finding]:
         outside, limits = known & (labels >= len(task.classes)), f"0 to {len(task.classes) - 1}"
     if outside.any():
         names = [str(identifier) for identifier in ids[outside]]
-        yield _finding("error", "label-range", f"{len(names)} labels lie outside {limits}", names)
+        yield found_in("error", "label-range", f"{len(names)} labels lie outside {limits}", names)
     missing = ~known & np.isin(store.strings("split"), ("train", "valid"))
     if missing.any():
         names = [str(identifier) for identifier in ids[missing]]
         text = f"{len(names)} training or validation samples have no label"
-        yield _finding("error", "unlabelled", text, names)
+        yield found_in("error", "unlabelled", text, names)
     if not known.any():
-        yield _finding("info", "no-labels", "No sample has a label; the store serves for prediction only", [])
+        yield found_in("info", "no-labels", "No sample has a label; the store serves for prediction only", [])
     elif task.kind == "classification":
         shares = np.bincount(labels[known & ~outside], minlength=len(task.classes)) / known.sum()
         rare = [name for name, share in zip(task.classes, shares, strict=True) if share < _RARE_CLASS]
         if rare:
             text = f"{len(rare)} classes have less than {_RARE_CLASS:.0%} of the labels"
-            yield _finding("warning", "rare-class", text, rare)
+            yield found_in("warning", "rare-class", text, rare)
     elif np.ptp(labels[known]) == 0:
-        yield _finding("warning", "constant-label", "Every label is the same", [])
+        yield found_in("warning", "constant-label", "Every label is the same", [])
 
 
 def _divisions(store: Store) -> Iterator[Finding]:
@@ -337,22 +298,22 @@ def _divisions(store: Store) -> Iterator[Finding]:
             text = (
                 f"{len(leaks)} groups are in more than one of the {plural}, so a test would see its training"
             )
-            yield _finding("error", f"group-leak-{column}", text, list(leaks))
+            yield found_in("error", f"group-leak-{column}", text, list(leaks))
     sizes = _split_sizes(store)
     if set(sizes) == {""}:
-        yield _finding("info", "no-splits", "There are no official splits; use folds or groups", [])
+        yield found_in("info", "no-splits", "There are no official splits; use folds or groups", [])
     else:
         for split in ("train", "valid", "test"):
             count = sizes.get(split, 0)
             if count == 0:
-                yield _finding("warning", "missing-split", f"There is no {split} split", [])
+                yield found_in("warning", "missing-split", f"There is no {split} split", [])
             elif count < _SMALL_SPLIT and split != "train":
                 text = f"The {split} split has only {count} samples, so its scores are very uncertain"
-                yield _finding("warning", "small-split", text, [])
+                yield found_in("warning", "small-split", text, [])
     for name, official in OFFICIAL_SPLITS.items():
         if tuple(sizes.get(split, 0) for split in ("train", "valid", "test")) == official:
             text = f"The split sizes {' / '.join(map(str, official))} are those of the official {name} split"
-            yield _finding("info", "official-split", text, [])
+            yield found_in("info", "official-split", text, [])
 
 
 def _split_sizes(store: Store) -> dict[str, int]:

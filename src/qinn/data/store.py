@@ -30,6 +30,7 @@ from qinn.data.manifest import (
     read_manifest,
     task_from_json,
 )
+from qinn.data.npy import read_npy_header
 from qinn.data.strings import Categories, Strings
 from qinn.data.writing import StoreWriter
 from qinn.errors import DataError
@@ -344,10 +345,7 @@ def _damaged_table(path: Path, error: Exception) -> DataError:
 def _mapped(path: Path) -> np.ndarray:
     try:
         with path.open("rb") as stream:
-            version = np.lib.format.read_magic(stream)
-            if version != (1, 0):
-                raise ValueError(f"version {version}")
-            shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+            shape, fortran, dtype = read_npy_header(stream)
             header = stream.tell()
         expected = header + int(np.prod(shape, dtype=object)) * dtype.itemsize
         if dtype.hasobject:

@@ -19,7 +19,14 @@ import pyarrow.parquet as pq
 
 import qinn
 from qinn.data.alignment import SpanWriter, checked_spans
-from qinn.data.columns import Column, checked_ids, checked_labels, checked_splits, one_per_sample
+from qinn.data.columns import (
+    Column,
+    checked_ids,
+    checked_labels,
+    checked_splits,
+    checked_texts,
+    one_per_sample,
+)
 from qinn.data.identifiers import SeenIdentifiers
 from qinn.data.manifest import (
     FORMAT,
@@ -250,6 +257,9 @@ class StoreWriter:
                 "" if value is None else str(value) for value in one_per_sample(ids, column, values)
             ]
         extra_rows = {name: one_per_sample(ids, name, values) for name, values in (extra or {}).items()}
+        for column, values in (*rows.items(), *extra_rows.items()):
+            if column not in ("label", "split"):
+                checked_texts(ids, column, values)
         if taken := set(extra_rows) & set(_COLUMNS):
             raise DataError(f"Extra column `{min(taken)}` has the name of a standard column; rename it.")
         unknown = [name for name in features if name not in self.modalities]

@@ -438,7 +438,7 @@ def read_config(path: Path | str) -> ExperimentConfig:
 
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _loader())
     except FileNotFoundError:
         raise ConfigError(f"Configuration `{path}` does not exist; give the path of a YAML file.") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -446,17 +446,37 @@ def read_config(path: Path | str) -> ExperimentConfig:
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f" (line {where.line + 1})" if where is not None else ""
-        raise ConfigError(
-            f"Configuration `{path}` is not valid YAML{line}; mind indentation and colons."
-        ) from error
+        built = isinstance(error, yaml.constructor.ConstructorError) and error.problem
+        why = f": {error.problem}" if built else "; mind indentation and colons"
+        raise ConfigError(f"Configuration `{path}` is not valid YAML{line}{why}.") from error
+    # What PyYAML lets through for dates, numbers and depths that cannot be.
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise ConfigError(f"Configuration `{path}` is not valid YAML: {error}.") from error
     return parse_config(content, str(path))
+
+
+def _loader() -> type:
+    """Return a safe YAML loader for which a key that is given twice is an error."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            if len(set(names)) < len(names):
+                twice = next(name for name in names if names.count(name) > 1)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key `{twice}` is given twice", node.start_mark
+                )
+            return super().construct_mapping(node, deep)
+
+    return Loader
 
 
 def _parse_model(label: str, value: Any) -> BaseModel:
     if isinstance(value, BaseModel):
         return value
     kind = value.get("kind") if isinstance(value, Mapping) else None
-    if kind not in MODEL_CONFIGS:
+    if not isinstance(kind, str) or kind not in MODEL_CONFIGS:
         raise ValueError(
             f"model `{label}` must have a `kind` among {list(MODEL_CONFIGS)}, but it has `{kind}`"
             f"{_nearest(str(kind), MODEL_CONFIGS)}"

@@ -168,7 +168,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(f"`{path}` is missing; the run folder is damaged, repeat the run.") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"`{path}` cannot be read ({error}); the run folder is damaged, repeat the run."
         ) from error

@@ -11,7 +11,7 @@ from torch import nn
 from qinn.data.absence import present_modalities
 from qinn.data.splits import Subset, subset_of
 from qinn.data.store import Store
-from qinn.errors import ArgumentError, CheckpointError, ConfigError
+from qinn.errors import ArgumentError, CheckpointError, ConfigError, QinnError
 from qinn.evaluation.predict import PredictionTable, predict
 from qinn.experiment.build import build_model
 from qinn.experiment.config import read_config
@@ -60,23 +60,38 @@ class Predictor:
         summary = target.summary()
         config = read_config(target.config_file)
         model_config = next(iter(config.models.values()))
-        description = summary["data"]
-        task = Task(**{**description["task"], "classes": tuple(description["task"]["classes"])})
-        modalities = description["modalities"]
+        try:
+            description = summary["data"]
+            task = Task(**{**description["task"], "classes": tuple(description["task"]["classes"])})
+            modalities = description["modalities"]
+            feature_dims = {name: int(value["dim"]) for name, value in modalities.items()}
+            sequences = {name: bool(value["sequence"]) for name, value in modalities.items()}
+            tiers = [value["tier"] for value in modalities.values()]
+            names = [str(record["name"]) for record in summary["folds"]]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(
+                f"`{target.summary_file}` does not describe its data and folds ({error!r}); "
+                "the run folder is damaged, repeat the run."
+            ) from error
+        if not all(isinstance(tier, str) for tier in tiers) or len(set(names)) < max(len(names), 1):
+            raise CheckpointError(
+                f"`{target.summary_file}` does not describe its data and folds; "
+                "the run folder is damaged, repeat the run."
+            )
         models = {}
         kinds = config.encoder.kind if isinstance(config.encoder.kind, dict) else {"": config.encoder.kind}
         transformers = (
             read_architectures(target.architectures_file) if "transformer" in kinds.values() else None
         )
-        for index, record in enumerate(summary["folds"]):
+        for index, fold in enumerate(names):
             path = target.fold(index) / "weights.safetensors"
             weights = read_weights(path)
             try:
                 model = build_model(
                     model_config,
                     config.encoder,
-                    feature_dims={name: int(value["dim"]) for name, value in modalities.items()},
-                    sequences={name: bool(value["sequence"]) for name, value in modalities.items()},
+                    feature_dims=feature_dims,
+                    sequences=sequences,
                     num_outputs=task.num_outputs,
                     seed=config.seeds[0],
                     transformers=transformers,
@@ -87,7 +102,11 @@ class Predictor:
                     f"Weights `{path}` do not fit the model of `{target.config_file}`: {_first_mismatch(error)}; "
                     "the two files are not of the same run."
                 ) from error
-            models[record["name"]] = model.eval()
+            except QinnError as error:
+                raise CheckpointError(
+                    f"`{target.config_file}` does not fit the run's data: {error}"
+                ) from error
+            models[fold] = model.eval()
         return cls(models, task=task, modalities=modalities, pool=config.data.pool, source=target.path)
 
     def subset(self, store: Store, split: str | None = None, *, lacking: Sequence[str] = ()) -> Subset:

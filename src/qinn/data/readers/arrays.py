@@ -1,23 +1,51 @@
 """Array files of other people (npz, npy, HDF5): opened lazily, without pickles, and checked on the way."""
 
+import math
 import shutil
+import struct
 import tempfile
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
+from qinn.data.npy import read_npy_header
 from qinn.errors import DataError
 
-__all__ = ["ARRAY_SUFFIXES", "ArrayFile", "open_arrays"]
+__all__ = ["ARRAY_SUFFIXES", "ArrayFile", "Hdf5File", "open_arrays"]
 
 ARRAY_SUFFIXES = (".npz", ".npy", ".h5", ".hdf5", ".csd")
 IN_MEMORY_BYTES = 64 * 2**20
+MOST_COMPRESSED = 1100
+"""No file unpacks to more than this many times its size: deflate, the strongest method read, ends at 1032."""
+
+_FEW_CHUNKS = 2**14
+_ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    ValueError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    OSError,
+    struct.error,
+)
+_HDF5_ERRORS = (
+    OSError,
+    RuntimeError,
+    KeyError,
+    ValueError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+    AttributeError,
+)
 
 
 class ArrayFile(ABC):
@@ -96,7 +124,7 @@ def open_arrays(path: Path | str) -> ArrayFile:
         raise DataError(f"`{path}` is a folder; an array file was expected.")
     if not path.exists():
         raise DataError(f"`{path}` does not exist.")
-    kinds = {".npz": _Npz, ".npy": _Npy, ".h5": _Hdf5, ".hdf5": _Hdf5, ".csd": _Hdf5}
+    kinds = {".npz": _Npz, ".npy": _Npy, ".h5": Hdf5File, ".hdf5": Hdf5File, ".csd": Hdf5File}
     kind = kinds.get(path.suffix.lower())
     if kind is None:
         raise DataError(
@@ -113,7 +141,9 @@ class _Npz(ArrayFile):
         super().__init__(path)
         try:
             self._zip = zipfile.ZipFile(path)
-        except zipfile.BadZipFile as error:
+        except PermissionError:
+            raise
+        except _ZIP_ERRORS as error:
             raise DataError(f"`{path}` is no npz archive or is damaged ({error}).") from error
         self._names = {name[:-4]: name for name in self._zip.namelist() if name.endswith(".npy")}
         self._headers: dict[str, tuple[tuple[int, ...], bool, np.dtype, int]] = {}
@@ -137,18 +167,18 @@ class _Npz(ArrayFile):
         if key not in self._names:
             raise self._missing(key)
         if key not in self._headers:
+            if self._zip.getinfo(self._names[key]).compress_type not in (
+                zipfile.ZIP_STORED,
+                zipfile.ZIP_DEFLATED,
+            ):
+                raise DataError(
+                    f"`{self.path}:{key}` is compressed in a way that numpy never writes; save the file again."
+                )
             try:
                 with self._zip.open(self._names[key]) as stream:
                     shape, fortran, dtype = read_npy_header(stream)
                     start = stream.tell()
-            except (
-                zipfile.BadZipFile,
-                zlib.error,
-                ValueError,
-                EOFError,
-                NotImplementedError,
-                RuntimeError,
-            ) as error:
+            except _ZIP_ERRORS as error:
                 raise DataError(f"`{self.path}:{key}` is damaged ({error}).") from error
             if dtype.hasobject:
                 raise DataError(
@@ -175,14 +205,23 @@ class _Npz(ArrayFile):
                         # A member is compressed as a whole: unpack it to disk and map it from there.
                         if self._folder is None:
                             self._folder = tempfile.TemporaryDirectory(prefix="qinn-")
+                        self._check_space(key, info.file_size)
                         file = Path(self._folder.name) / f"{len(self._arrays)}.npy"
                         with file.open("wb") as target:
                             shutil.copyfileobj(stream, target, 2**20)
                         order = "F" if fortran else "C"
                         self._arrays[key] = np.memmap(file, dtype, "r", start, shape, order)
-            except (zipfile.BadZipFile, zlib.error, ValueError, EOFError) as error:
+            except _ZIP_ERRORS as error:
                 raise DataError(f"`{self.path}:{key}` is damaged ({error}).") from error
         return self._arrays[key]
+
+    def _check_space(self, key: str, size: int) -> None:
+        free = shutil.disk_usage(tempfile.gettempdir()).free
+        if size > free // 2:
+            raise DataError(
+                f"`{self.path}:{key}` unpacks to {size / 2**30:.1f} GiB, more than half of what is free in the "
+                "folder of temporary files; save it uncompressed, or set TMPDIR to a folder with more space."
+            )
 
 
 class _Npy(ArrayFile):
@@ -192,12 +231,19 @@ class _Npy(ArrayFile):
         super().__init__(path)
         try:
             with path.open("rb") as stream:
-                _, _, dtype = read_npy_header(stream)
+                shape, fortran, dtype = read_npy_header(stream)
+                start = stream.tell()
             if dtype.hasobject:
                 raise DataError(
                     f"`{path}` holds Python objects, which can't be read safely; save plain numbers."
                 )
-            self._array = np.load(path, mmap_mode="r", allow_pickle=False)
+            if path.stat().st_size < start + math.prod(shape) * dtype.itemsize:
+                raise ValueError(f"shape {shape} needs more bytes than it has")
+            empty = 0 in shape or not dtype.itemsize
+            order = "F" if fortran else "C"
+            self._array = (
+                np.empty(shape, dtype) if empty else np.memmap(path, dtype, "r", start, shape, order)
+            )
         except (ValueError, EOFError) as error:
             raise DataError(f"`{path}` is no npy file or is damaged ({error}).") from error
 
@@ -213,63 +259,118 @@ class _Npy(ArrayFile):
         return self._array
 
 
-class _Hdf5(ArrayFile):
+class Hdf5File(ArrayFile):
+    """An HDF5 file; whatever its library raises on damage becomes a refusal that names file and dataset."""
+
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         with path.open("rb"):
             pass
         try:
             self._file = h5py.File(path, "r")
-        except OSError as error:
+        except _HDF5_ERRORS as error:
             raise DataError(f"`{path}` is no HDF5 file or is damaged.") from error
+        self._size = path.stat().st_size
+        self._most_bytes = max(IN_MEMORY_BYTES, MOST_COMPRESSED * self._size)
 
     def close(self) -> None:
+        """Release the file."""
         self._file.close()
 
     def keys(self) -> list[str]:
+        """Names of the datasets, with those of their groups."""
         names: list[str] = []
-        self._file.visititems(
-            lambda name, node: names.append(name) if isinstance(node, h5py.Dataset) else None
-        )
+        with _naming_damage(self.path):
+            self._file.visititems(
+                lambda name, node: names.append(name) if isinstance(node, h5py.Dataset) else None
+            )
         return names
 
     def children(self, group: str) -> list[str] | None:
         """Names below a group; None if it is not a group."""
         try:
             node = self._file[group] if group else self._file
-        except (KeyError, OSError):
+        except _HDF5_ERRORS:
             return None
-        return list(node) if isinstance(node, h5py.Group) else None
+        if not isinstance(node, h5py.Group):
+            return None
+        with _naming_damage(self.path, group):
+            return list(node)
 
     def __contains__(self, key: str) -> bool:
         try:
             return isinstance(self._file.get(key), h5py.Dataset)
-        except (OSError, RuntimeError, ValueError):
+        except _HDF5_ERRORS:
             return False
 
+    def _check_chunk(self, chunk: Any) -> None:
+        # The library would set aside what a damaged index says before it finds the file too short.
+        if chunk.size > self._size:
+            raise ValueError(f"a chunk of {chunk.size} bytes does not fit the file")
+
     def array(self, key: str) -> Any:
+        """Return a dataset: text as an array, numbers as something that is read when it is sliced.
+
+        Raises:
+            DataError: If there is none, it is damaged, lies in another file or is out of proportion.
+        """
         if key not in self:
             raise self._missing(key)
-        node: Any = self._file[key]
-        # A link or external storage could make any other file of the machine appear as data.
-        if node.file.filename != self._file.filename or node.external or node.is_virtual:
-            raise DataError(
-                f"`{self.path}:{key}` lies in another file, which is refused; copy it into this file."
-            )
-        if h5py.check_string_dtype(node.dtype):
-            return node.asstr(errors="replace")[...]
-        if node.dtype.hasobject or node.dtype.fields:
-            raise DataError(f"`{self.path}:{key}` holds neither numbers nor text ({node.dtype}).")
-        return node
+        with _naming_damage(self.path, key):
+            node: Any = self._file[key]
+            # A link or external storage could make any other file of the machine appear as data.
+            if node.file.filename != self._file.filename or node.external or node.is_virtual:
+                raise DataError(
+                    f"`{self.path}:{key}` lies in another file, which is refused; copy it into this file."
+                )
+            if node.shape is None:
+                raise DataError(f"`{self.path}:{key}` is empty: it has no shape.")
+            # Parts of a dataset that were never written take no space in the file, but all of it in memory.
+            for shape in (node.shape, node.chunks or ()):
+                if math.prod(shape) * node.dtype.itemsize > self._most_bytes:
+                    raise DataError(
+                        f"`{self.path}:{key}` unpacks to far more than the file's size (its shape is "
+                        f"{node.shape}), which is refused."
+                    )
+            if node.chunks is not None:
+                pieces = math.prod(-(-n // each) for n, each in zip(node.shape, node.chunks, strict=True))
+                if pieces > max(self._size // 8, _FEW_CHUNKS):
+                    raise DataError(
+                        f"`{self.path}:{key}` is cut into {pieces} chunks, more than the file can hold."
+                    )
+                node.id.chunk_iter(self._check_chunk)
+            if h5py.check_string_dtype(node.dtype):
+                return node.asstr(errors="replace")[...]
+            if node.dtype.hasobject or node.dtype.fields:
+                raise DataError(f"`{self.path}:{key}` holds neither numbers nor text ({node.dtype}).")
+            return _Dataset(self.path, key, node)
 
 
-def read_npy_header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Read the header of a npy stream, of format 1 or 2."""
-    version = np.lib.format.read_magic(stream)
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    if version not in readers:
-        raise ValueError(f"format {version[0]}.{version[1]} is unknown")
-    return readers[version](stream)
+class _Dataset:
+    """A dataset of numbers that is read when it is sliced."""
+
+    def __init__(self, path: Path, key: str, node: h5py.Dataset) -> None:
+        self._path = path
+        self._key = key
+        self._node = node
+        self.shape: tuple[int, ...] = node.shape
+        self.dtype: np.dtype = node.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, place: Any) -> Any:
+        with _naming_damage(self._path, self._key):
+            return self._node[place]
+
+
+@contextmanager
+def _naming_damage(path: Path, key: str = "") -> Iterator[None]:
+    try:
+        yield
+    except _HDF5_ERRORS as error:
+        where = f"{path}:{key}" if key else str(path)
+        raise DataError(f"`{where}` is damaged ({' '.join(str(error).split())[:200]}).") from error
 
 
 def rows_of(array: Any, rows: Sequence[int]) -> np.ndarray:

@@ -103,7 +103,8 @@ def read_columns(path: Path | str) -> Columns:
             )
     except PermissionError as error:
         raise DataError(f"`{path}` can't be read: permission denied.") from error
-    except (pa.ArrowException, OSError) as error:
+    # A value of Parquet may also be no text, or a time that Python has no object for.
+    except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError, ImportError) as error:
         raise DataError(f"`{path}` is damaged or no {suffix[1:]} file.") from error
     if not len(columns):
         raise DataError(f"`{path}` has no rows; a table with at least one sample was expected.")

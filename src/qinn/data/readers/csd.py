@@ -8,11 +8,10 @@ features of other files whose midpoint falls into it are the sample's steps.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import h5py
 import numpy as np
 
+from qinn.data.readers.arrays import Hdf5File
 from qinn.data.readers.columns import read_columns
 from qinn.data.readers.labels import TaskOptions, read_labels
 from qinn.data.readers.samples import Intake, Progress, naming, split_name
@@ -151,31 +150,36 @@ class _Sequence:
         self.path = path
         if not path.is_file():
             raise DataError(f"`{path}` does not exist or is no file.")
+        self._file = Hdf5File(path)
         try:
-            self._file = h5py.File(path, "r")
-        except OSError as error:
-            raise DataError(f"`{path}` is no HDF5 file or is damaged.") from error
-        roots = [name for name, node in self._file.items() if isinstance(node, h5py.Group) and "data" in node]
-        if len(roots) != 1:
+            roots = [
+                name
+                for name in self._file.children("") or []
+                if self._file.children(f"{name}/data") is not None
+            ]
+            if len(roots) != 1:
+                raise DataError(
+                    f"`{path}` is no computational sequence: it must hold one group "
+                    f"with `data`, but holds {len(roots)}."
+                )
+            self._data = f"{roots[0]}/data"
+            self.videos = self._file.children(self._data) or []
+            if not self.videos:
+                raise DataError(f"`{path}` holds no video.")
+            self.dim = self.read(self.videos[0])[0].shape[1]
+        except DataError:
             self._file.close()
-            raise DataError(
-                f"`{path}` is no computational sequence: it must hold one group "
-                f"with `data`, but holds {len(roots)}."
-            )
-        self._data: Any = self._file[roots[0]]["data"]  # pyright: ignore[reportIndexIssue]
-        self.videos = list(self._data)
-        self.dim = self.read(self.videos[0])[0].shape[1] if self.videos else 0
+            raise
 
     def read(self, video: str) -> tuple[np.ndarray, np.ndarray]:
-        try:
-            values, times = (np.asarray(self._data[video][key][...]) for key in ("features", "intervals"))
-        except (KeyError, OSError, TypeError, AttributeError) as error:
-            raise DataError(
-                f"`{self.path}` lacks `features` or `intervals` for the video `{video}`."
-            ) from error
+        keys = [f"{self._data}/{video}/{key}" for key in ("features", "intervals")]
+        if not all(key in self._file for key in keys):
+            raise DataError(f"`{self.path}` lacks `features` or `intervals` for the video `{video}`.")
+        values, times = (np.asarray(self._file.array(key)[...]) for key in keys)
         if (
             values.ndim != 2
             or times.shape != (len(values), 2)
+            or times.dtype.kind not in "iuf"
             or values.dtype.kind not in "biuf"
             or not values.shape[1]
         ):

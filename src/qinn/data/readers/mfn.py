@@ -105,8 +105,7 @@ def import_mfn(
         )
         by_row = dict(zip(labels.kept, labels.values, strict=True))
         cleaners = {
-            name: StepCleaner(name, f"{source.name}:{name}", options.nan, drop_zeros=True)
-            for name in modalities
+            name: StepCleaner(name, f"{source}:{name}", options.nan, drop_zeros=True) for name in modalities
         }
         absent = [
             f"`{name}` is absent in {split}"

@@ -135,7 +135,7 @@ def import_misa(
         for modality in options.modalities
     }
     cleaners = {
-        modality: StepCleaner(modality, f"{source.name}:{modality}", options.nan, drop_zeros=True)
+        modality: StepCleaner(modality, f"{source}:{modality}", options.nan, drop_zeros=True)
         for modality in options.modalities
         if modality != "text"
     }

@@ -246,8 +246,7 @@ class _Part:
         self.extra = {key: self._strings(key) for key in ("annotations",) if key in part}
         for suffix in ("T", "A", "V"):
             if f"regression_labels_{suffix}" in part:
-                values = np.asarray(self._vector(f"regression_labels_{suffix}"), np.float64)
-                self.extra[f"label_{suffix}"] = values.tolist()
+                self.extra[f"label_{suffix}"] = self._numbers(f"regression_labels_{suffix}")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -274,6 +273,12 @@ class _Part:
             value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
             for value in self._vector(key)
         ]
+
+    def _numbers(self, key: str) -> list[float]:
+        values = self._vector(key)
+        if not all(isinstance(value, int | float | np.integer | np.floating) for value in values):
+            raise DataError(f"{self.where} must have numbers under `{key}`.")
+        return [float(value) for value in values]
 
     def _array(self, key: str, ndim: int) -> np.ndarray:
         array = self._get(key)
@@ -317,11 +322,16 @@ class _Part:
     def _lengths(self, name: str) -> np.ndarray | None:
         if f"{name}_lengths" not in self._part:
             return None
-        lengths = np.asarray(self._vector(f"{name}_lengths"))
-        longest = self.arrays[name].shape[1]
-        if lengths.dtype.kind not in "iuf" or (lengths != np.floor(lengths)).any():
+        given, longest = self._vector(f"{name}_lengths"), self.arrays[name].shape[1]
+        whole = all(
+            isinstance(length, int | float | np.integer | np.floating)
+            and float(length).is_integer()
+            and abs(length) < 2**31
+            for length in given
+        )
+        lengths = np.array(given if whole else [], np.int64)
+        if not whole:
             raise DataError(f"{self.where} must have whole numbers under `{name}_lengths`.")
-        lengths = lengths.astype(np.int64)
         if len(lengths) and (lengths.min() < 0 or lengths.max() > longest):
             row = int(np.argmax((lengths < 0) | (lengths > longest)))
             raise DataError(

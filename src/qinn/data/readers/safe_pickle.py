@@ -10,6 +10,7 @@ import codecs
 import math
 import pickletools
 import re
+import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -141,7 +142,10 @@ def load_pickle(path: str | Path) -> Any:
                     raise DataError(f"`{path}` is not a pickle file but {kind}.")
             if not start:
                 raise DataError(f"`{path}` is empty; a pickle file was expected.")
-            return _Machine(path, _BoundedFile(file, path.stat().st_size)).run()
+            with warnings.catch_warnings():
+                # Python's tokens warn about escapes that a damaged file makes by chance.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                return _Machine(path, _BoundedFile(file, path.stat().st_size)).run()
     except OSError as error:
         raise DataError(f"`{path}` can't be read: {error.strerror or error}.") from error
 
@@ -155,6 +159,7 @@ class _Machine:
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
         self.has_protocol = False
+        self.frame_end = 0
         # Calls copy; a file that repeats one call on one big value must not multiply it without bound.
         self.budget = 4 * file.size + 2**20
 
@@ -188,7 +193,7 @@ class _Machine:
         return DataError(f"`{self.path}` {verdict}: at byte {self.file.position}, {why}.")
 
     def _step(self, opcode: pickletools.OpcodeInfo) -> None:
-        name = opcode.name
+        name, start = opcode.name, self.file.position
         if name == "STRING":
             line = self.file.readline().strip()
             if len(line) < 2 or line[:1] != line[-1:] or line[:1] not in b"'\"":
@@ -204,6 +209,8 @@ class _Machine:
                 if self.file.position >= self.file.size:
                     raise EOFError("wants more than is left") from error
                 raise
+        if start < self.frame_end < self.file.position:
+            raise ValueError("beyond its frame")
         if name in _CONSTANTS:
             self.stack.append(argument)
         else:
@@ -283,7 +290,17 @@ class _Machine:
     def _push(self, value: Any) -> None:
         self.stack.append(value)
 
+    def _frame(self, length: int) -> None:
+        # Frames only speed up reading, but where an instruction crosses one's end, bytes are missing or too many.
+        if self.file.position < self.frame_end:
+            raise ValueError("a frame within a frame")
+        self.frame_end = self.file.position + length
+        if self.frame_end > self.file.size:
+            raise EOFError(f"declares {length} bytes where {self.file.size - self.file.position} are left")
+
     def _put(self, key: int | None) -> None:
+        if key is not None and key > self.file.size:
+            raise ValueError("a place in the memo beyond what the file can fill")
         self.memo[len(self.memo) if key is None else key] = self.stack[-1]
 
     # Containers -----------------------------------------------------------------------------------------
@@ -373,7 +390,13 @@ class _Machine:
         return _Dtype(code)
 
     def _call_reconstruct(self, kind: Any, shape: Any, code: Any) -> np.ndarray:
-        if not isinstance(kind, _Global) or kind.name != "ndarray":
+        # What numpy writes for the empty array that the state replaces; anything else it would not read itself.
+        if (
+            not isinstance(kind, _Global)
+            or kind.name != "ndarray"
+            or shape != (0,)
+            or code not in ("b", b"b")
+        ):
             self._refuse_value("a kind of array of its own")
         return np.ndarray((0,), dtype="b")
 
@@ -414,6 +437,11 @@ class _Machine:
         if isinstance(target, _Dtype) and isinstance(state, tuple):
             if any(part is not None for part in state[2:5]) or state[1] not in ("<", ">", "|", "="):
                 self._refuse_value("an array with named fields")
+            size = np.dtype(target.code).itemsize if target.code[0] in "SU" else -1
+            if not all(type(part) is int for part in state[5:8]) or (
+                state[5:6] and state[5] not in (-1, size)
+            ):
+                self._refuse_value("an array of a type whose size contradicts its name")
             target.order = "<" if state[1] == "<" else ">" if state[1] == ">" else "="
         elif type(target) is np.ndarray and isinstance(state, tuple) and len(state) in (4, 5):
             shape, dtype, fortran, raw = state[-4:]
@@ -487,7 +515,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
 
 _INSTRUCTIONS: dict[str, Callable[[_Machine, Any], Any]] = {
     "PROTO": lambda m, a: setattr(m, "has_protocol", True),
-    "FRAME": lambda m, a: None,
+    "FRAME": lambda m, a: m._frame(a),
     "MARK": lambda m, a: m._push(_Mark()),
     "NONE": lambda m, a: m._push(None),
     "NEWTRUE": lambda m, a: m._push(True),

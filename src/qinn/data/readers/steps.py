@@ -53,7 +53,7 @@ class StepCleaner:
             )
         if array.ndim == 1:
             array = array[None]
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             array = array.astype(np.float32)
         bad = ~np.isfinite(array)
         if bad.any():

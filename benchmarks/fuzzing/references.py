@@ -1,0 +1,243 @@
+"""The same files, read a second time by other code: Python's unpickler, numpy, h5py, csv, pyarrow, and plain loops.
+
+What qinn imports from a mutated file is compared with what these find in it. They are short, trust the file and
+know one layout each; names that a pickle asks for are limited to numpy's arrays.
+"""
+
+import csv
+import pickle
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pyarrow.parquet as pq
+
+from .contents import Contents, number, steps
+
+_ALLOWED = {
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy.core.multiarray", "scalar"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "scalar"),
+    ("numpy._core.numeric", "_frombuffer"),
+    ("numpy.core.numeric", "_frombuffer"),
+    ("_codecs", "encode"),
+    ("collections", "OrderedDict"),
+    ("builtins", "bytearray"),
+    ("builtins", "set"),
+    ("builtins", "frozenset"),
+}
+_SPLITS = {"train": "train", "valid": "valid", "dev": "valid", "val": "valid", "test": "test"}
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ALLOWED:
+            raise pickle.UnpicklingError(f"{module}.{name}")
+        return super().find_class(module, name)
+
+
+def _unpickled(path: Path) -> Any:
+    with path.open("rb") as stream:
+        return _Unpickler(stream, encoding="latin1").load()
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _window(*arrays: np.ndarray) -> slice:
+    filled = [step for step in range(len(arrays[0])) if any(np.any(array[step] != 0) for array in arrays)]
+    return slice(filled[0], filled[-1] + 1) if filled else slice(0, 0)
+
+
+def _unless_zero(values: np.ndarray) -> np.ndarray:
+    return values if values.any() else values[:0]
+
+
+def _flat(values: Any) -> list[Any]:
+    return list(values.reshape(-1) if isinstance(values, np.ndarray) else values)
+
+
+def mmsa(folder: Path) -> Contents:
+    """Read ``data.pkl`` as an MMSA file."""
+    found = Contents(features={"text": [], "audio": [], "vision": []})
+    for key, part in _unpickled(folder / "data.pkl").items():
+        n = len(part["id"])
+        names = [_text(name) for name in _flat(part["id"])]
+        found.ids += names
+        found.splits += [_SPLITS[str(key).strip().lower()]] * n
+        found.labels += [number(label) for label in _flat(part["regression_labels"])]
+        found.groups += [
+            next((name.split(mark)[0] for mark in ("$_$", "[") if mark in name), "") for name in names
+        ]
+        found.texts += [_text(text) for text in part["raw_text"]] if "raw_text" in part else [""] * n
+        tokens = part.get("text_bert")
+        lengths = {name: part[f"{name}_lengths"] for name in ("audio", "vision") if f"{name}_lengths" in part}
+        longest = {part[name].shape[1] for name in ("text", "audio", "vision")}
+        aligned = not lengths and len(longest | ({tokens.shape[2]} if tokens is not None else set())) == 1
+        for row in range(n):
+            arrays = {name: part[name][row] for name in ("text", "audio", "vision")}
+            words = _window(tokens[row][1][:, None]) if tokens is not None else _window(arrays["text"])
+            every = words if tokens is not None else _window(*arrays.values())
+            for name, values in arrays.items():
+                if aligned:
+                    kept = values[every]
+                elif name == "text":
+                    kept = values[words]
+                elif name in lengths:
+                    kept = values[: int(_flat(lengths[name])[row])]
+                else:
+                    kept = values[_window(values)]
+                kept = steps(kept, values.shape[1])
+                found.features[name].append(kept if name == "text" else _unless_zero(kept))
+    return found
+
+
+def misa(folder: Path) -> Contents:
+    """Read ``train.pkl``, ``dev.pkl`` and ``test.pkl`` as MISA files."""
+    found = Contents(features={"audio": [], "vision": []})
+    for name in ("train", "dev", "test"):
+        if not (folder / f"{name}.pkl").exists():
+            continue
+        for (_, vision, audio, *words), label, segment in _unpickled(folder / f"{name}.pkl"):
+            found.ids.append(_text(segment))
+            found.splits.append(_SPLITS[name])
+            found.labels.append(number(np.ravel(label)[0]))
+            matched = re.match(r"(.+?)(?:\[.*\])?$", _text(segment))
+            found.groups.append(matched[1] if matched else "")
+            found.texts.append(" ".join(map(_text, words[0] if words else [])))
+            found.features["audio"].append(_unless_zero(steps(audio, audio.shape[1])))
+            found.features["vision"].append(_unless_zero(steps(vision, vision.shape[1])))
+    return found
+
+
+def _dataset(path: Path) -> np.ndarray:
+    found: list[np.ndarray] = []
+    with h5py.File(path, "r") as file:
+        file.visititems(lambda _, node: found.append(node[...]) if isinstance(node, h5py.Dataset) else None)
+    (only,) = found
+    return only
+
+
+def mfn(folder: Path) -> Contents:
+    """Read ``y_train.h5``, ``audio_train.h5``, ``video_train.h5`` and those of valid as the MFN layout."""
+    found = Contents(features={"audio": [], "vision": []})
+    for split in ("train", "valid"):
+        scores = np.ravel(_dataset(folder / f"y_{split}.h5"))
+        arrays = {
+            "audio": _dataset(folder / f"audio_{split}.h5"),
+            "vision": _dataset(folder / f"video_{split}.h5"),
+        }
+        found.ids += [f"{split}-{row:04d}" for row in range(len(scores))]
+        found.splits += [split] * len(scores)
+        found.labels += [number(score) for score in scores]
+        for row in range(len(scores)):
+            window = _window(*(values[row] for values in arrays.values()))
+            for name, values in arrays.items():
+                found.features[name].append(_unless_zero(steps(values[row][window], values.shape[2])))
+    found.groups = found.texts = [""] * len(found.ids)
+    return found
+
+
+def csd(folder: Path) -> Contents:
+    """Read ``labels.csd`` with ``sound.csd`` as computational sequences."""
+    found = Contents(features={"audio": []})
+    with h5py.File(folder / "labels.csd", "r") as labels, h5py.File(folder / "sound.csd", "r") as sound:
+        (first,) = (node for node in labels.values() if isinstance(node, h5py.Group) and "data" in node)
+        (second,) = (node for node in sound.values() if isinstance(node, h5py.Group) and "data" in node)
+        dim = next(iter(second["data"].values()))["features"].shape[1]
+        for video, node in first["data"].items():
+            for row, (start, stop) in enumerate(node["intervals"][...]):
+                found.ids.append(f"{video}[{row}]")
+                found.groups.append(video)
+                found.labels.append(number(node["features"][row, 0]))
+                kept = np.zeros((0, dim))
+                if video in second["data"]:
+                    middle = second["data"][video]["intervals"][...].mean(axis=1)
+                    kept = second["data"][video]["features"][...][(middle >= start) & (middle < stop)]
+                found.features["audio"].append(steps(kept, dim))
+    found.splits = found.texts = [""] * len(found.ids)
+    return found
+
+
+def _csv(path: Path) -> dict[str, list[Any]]:
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        header, *rows = (
+            row for row in csv.reader(stream, delimiter="\t" if path.suffix == ".tsv" else ",") if row
+        )
+    return {name: [row[at] for row in rows] for at, name in enumerate(header)}
+
+
+def _parquet(path: Path) -> dict[str, list[Any]]:
+    table = pq.ParquetFile(path).read()
+    return {name: table.column(at).to_pylist() for at, name in enumerate(table.column_names)}
+
+
+def _npz(path: Path) -> dict[str, list[Any]]:
+    with np.load(path) as arrays:
+        return {name: list(arrays[name]) for name in ("id", "label", "split", "who", "said")}
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        value = int(value)
+    return "" if value is None else _text(value)
+
+
+def table(suffix: str) -> Callable[[Path], Contents]:
+    """Return a reader of ``t.csv`` (or .tsv, .parquet, .npz) with the features of `features`."""
+    load = {".csv": _csv, ".tsv": _csv, ".parquet": _parquet, ".npz": _npz}[suffix]
+
+    def read(folder: Path) -> Contents:
+        columns = load(folder / f"t{suffix}")
+        ids = [_cell(value) for value in columns["id"]]
+        return Contents(
+            ids,
+            [_SPLITS.get(_cell(value).strip().lower(), "") for value in columns["split"]],
+            [number(value) for value in columns["label"]],
+            [_cell(value) for value in columns["who"]],
+            [_cell(value) for value in columns["said"]],
+            _features(folder, ids),
+        )
+
+    return read
+
+
+def _features(folder: Path, ids: list[str]) -> dict[str, list[np.ndarray]]:
+    with np.load(folder / "f.npz") as arrays:
+        bounds, values = arrays["offsets"], arrays["sound"]
+        # Offsets that count another number of steps, or fall, have no meaning.
+        if (
+            bounds[0] != 0
+            or bounds[-1] != len(values)
+            or np.any(np.diff(bounds) < 0)
+            or len(bounds) != len(ids) + 1
+        ):
+            raise ValueError("offsets")
+        audio = [steps(values[bounds[row] : bounds[row + 1]], values.shape[-1]) for row in range(len(ids))]
+    vision = np.load(folder / "v.npy")
+    if len(vision) != len(ids):
+        raise ValueError("rows")
+    with h5py.File(folder / "h.h5", "r") as file:
+        names = [_text(name) for name in file["id"][...].tolist()]
+        if len(set(names)) != len(names):
+            raise ValueError("a name twice")
+        values, lengths = file["hands"][...], file["lengths"][...]
+        values = values[..., None] if values.ndim == 2 else values
+        hands = []
+        for name in ids:
+            row = names.index(name)
+            hands.append(steps(values[row, : int(lengths[row])], values.shape[2]))
+    faces = [np.load(folder / "faces" / f"{name}.npy") for name in ids]
+    return {
+        "audio": audio,
+        "vision": [steps(row) for row in vision],
+        "hands": hands,
+        "face": [steps(face) for face in faces],
+    }

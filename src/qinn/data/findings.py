@@ -1,0 +1,51 @@
+"""What an inspection reports: one finding per kind of fault, with its number and examples."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["error", "warning", "info"]
+
+_EXAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something a user should know about a data set.
+
+    Attributes:
+        severity: ``"error"``: results on it cannot be trusted; ``"warning"``: look at it; ``"info"``.
+        kind: Which check found it, for example ``"group-leak"``.
+        message: One sentence with the numbers.
+        count: How many samples, features or groups are concerned.
+        examples: A few of them by name.
+    """
+
+    severity: Severity
+    kind: str
+    message: str
+    count: int
+    examples: tuple[str, ...] = ()
+
+
+def found_in(severity: Severity, kind: str, message: str, examples: list[str]) -> Finding:
+    """Return a finding whose message names the first few examples.
+
+    Args:
+        severity: How bad it is.
+        kind: Which check found it.
+        message: One sentence without its full stop.
+        examples: All that are concerned, by name.
+
+    Example:
+        >>> found_in("warning", "odd", "2 samples are odd", ["a", "b"]).message
+        '2 samples are odd: `a`, `b`.'
+    """
+    names = ", ".join(f"`{name}`" for name in examples[:_EXAMPLES])
+    more = ", …" if len(examples) > _EXAMPLES else ""
+    return Finding(
+        severity,
+        kind,
+        f"{message}{f': {names}{more}' if names else ''}.",
+        len(examples),
+        tuple(examples[:_EXAMPLES]),
+    )
