@@ -143,7 +143,7 @@ def test_a_modality_of_zeros_counts_as_absent(
     assert len(store.sample(2, "vision")) == 0
     assert len(store.sample(3, "audio")) == 0
     assert any("1 samples have nothing but zeros in `vision`" in note for note in store.manifest["notes"])
-    assert any("1 sequences hold values beyond" in note for note in store.manifest["notes"])
+    assert any("1 sequences of `audio` hold values beyond" in note for note in store.manifest["notes"])
 
 
 @pytest.mark.parametrize(

@@ -251,16 +251,32 @@ class _Hdf5(ArrayFile):
         if key not in self:
             raise self._missing(key)
         node: Any = self._file[key]
-        # A link or external storage could make any other file of the machine appear as data.
-        if node.file.filename != self._file.filename or node.external or node.is_virtual:
-            raise DataError(
-                f"`{self.path}:{key}` lies in another file, which is refused; copy it into this file."
-            )
+        check_dataset(node, self.path, key, self._file.filename)
         if h5py.check_string_dtype(node.dtype):
             return node.asstr(errors="replace")[...]
         if node.dtype.hasobject or node.dtype.fields:
             raise DataError(f"`{self.path}:{key}` holds neither numbers nor text ({node.dtype}).")
         return node
+
+
+def check_dataset(node: h5py.Dataset, path: Path, key: str, filename: str) -> None:
+    """Refuse an HDF5 dataset that lies in another file, or that would unpack without bound.
+
+    Args:
+        node: The dataset.
+        path: Its file, for messages.
+        key: Its name, for messages.
+        filename: What HDF5 calls the file that it must lie in.
+
+    Raises:
+        DataError: If it is refused.
+    """
+    # A link or external storage could make any other file of the machine appear as data.
+    if node.file.filename != filename or node.external or node.is_virtual:
+        raise DataError(f"`{path}:{key}` lies in another file, which is refused; copy it into this file.")
+    # No compression packs more densely than deflate's 1032 to 1; more is declared and not there.
+    if node.nbytes > IN_MEMORY_BYTES + 1032 * node.id.get_storage_size():
+        raise DataError(f"`{path}:{key}` is damaged: it declares {node.nbytes} bytes, but holds far fewer.")
 
 
 def read_npy_header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
