@@ -1,7 +1,8 @@
 """Generated files of every layout that qinn imports: the official sizes, or tiny ones of exactly the same form.
 
 Labels shift the features along a random direction, so a model can learn them; words are called ``w017``. Nothing in
-these files comes from a data set. ``python benchmarks/layout_files.py NAME FOLDER`` writes one.
+these files comes from a data set. ``python benchmarks/layout_files.py NAME FOLDER`` writes one and prints the
+arguments of its import; without arguments it prints the names.
 """
 
 import json
@@ -561,4 +562,7 @@ def write_files(spec: LayoutFiles, folder: Path, seed: int = 0) -> list[str]:
 
 
 if __name__ == "__main__":
-    print(" ".join(write_files(LAYOUT_FILES[sys.argv[1]], Path(sys.argv[2]))))
+    if len(sys.argv) == 1:
+        print(json.dumps(list(LAYOUT_FILES)))
+    else:
+        print(json.dumps(write_files(LAYOUT_FILES[sys.argv[1]], Path(sys.argv[2]))))

@@ -6,7 +6,6 @@ Without a layout, ``qinn data import SOURCE …`` finds it out and goes on as if
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -16,9 +15,7 @@ from qinn.cli.output import JsonOption, note, print_json, progress_bar
 class _LayoutGroup(TyperGroup):
     """Takes a source in place of a layout's name, and finds the layout by what is in it."""
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """Return the command to run: the layout that is named, or else that of the source."""
         if args[0] in self.commands:
             return super().resolve_command(ctx, args)

@@ -56,13 +56,11 @@ def describe_import(store: Store) -> list[str]:
             else "one vector"
         )
         absent = (
-            f"absent in {len(lengths) - len(present)} of {len(lengths)}"
+            f"absent in {len(lengths) - len(present)} of {len(lengths)} samples"
             if len(present) < len(lengths)
             else "in every sample"
         )
-        lines.append(
-            f"{name}: {entry['dim']} features, {steps}, {absent}; from {entry['tier'] or 'unknown'}"
-        )
+        lines.append(f"{name}: {entry['dim']} features, {steps}, {absent}; from {entry['tier'] or 'unknown'}")
     return [*lines, *(f"note: {note}" for note in manifest["notes"])]
 
 

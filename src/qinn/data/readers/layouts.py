@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from qinn.data.readers.clip_folders import tables_in
 from qinn.data.readers.columns import TABLE_SUFFIXES
 from qinn.data.readers.csd import CsdOptions, import_csd
 from qinn.data.readers.mfn import MfnOptions, import_mfn, is_mfn
@@ -59,8 +60,10 @@ def detect_layout(source: Path | str) -> str:
             return found[0]
         if found:
             raise DataError(f"`{source}` has files of the layouts {' and '.join(found)}; say which is meant.")
+        if tables_in(source):
+            return "table"
         raise DataError(
-            f"`{source}` is a folder of no known layout: neither y_train.h5 … nor train.pkl … are in it."
+            f"`{source}` is a folder of no known layout: neither y_train.h5 …, train.pkl … nor a table is in it."
         )
     suffix = source.suffix.lower()
     if suffix in TABLE_SUFFIXES:
