@@ -31,7 +31,11 @@ def test_every_layout_is_found_and_arrives_whole(name: str, tmp_path: Path) -> N
     assert store.modalities == wanted
     for modality in wanted:
         assert np.abs(store.values(modality)).max() < 100
-    for line in (f"layout: {spec.layout}", "splits: 12 train, 5 valid, 6 test", "labels: scores on the scale"):
+    for line in (
+        f"layout: {spec.layout}",
+        "splits: 12 train, 5 valid, 6 test",
+        "labels: scores on the scale",
+    ):
         assert line in result.output
     for modality, dim in wanted.items():
         assert f"  {modality}: {dim} features" in result.output
@@ -44,14 +48,18 @@ def test_a_named_layout_and_a_found_one_make_the_same_store(name: str, tmp_path:
     stores = []
     for at, first in enumerate(([], ["auto"], [layout])):
         target = tmp_path / f"store{at}"
-        result = CliRunner().invoke(app, ["data", "import", *first, *arguments, "--to", str(target), "--name", "x"])
+        result = CliRunner().invoke(
+            app, ["data", "import", *first, *arguments, "--to", str(target), "--name", "x"]
+        )
         assert result.exit_code == 0, result.output
         assert ("has the layout" in result.output) == (first != [layout])
         stores.append(Store.open(target).sha256)
     assert len(set(stores)) == 1
 
 
-@pytest.mark.parametrize("arguments", [["nothing.pkl"], ["msa", "nothing.pkl"], ["auto"], ["auto", "nothing.pkl"]])
+@pytest.mark.parametrize(
+    "arguments", [["nothing.pkl"], ["msa", "nothing.pkl"], ["auto"], ["auto", "nothing.pkl"]]
+)
 def test_what_is_neither_a_layout_nor_a_source_is_refused(arguments: list[str], tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["data", "import", *arguments, "--to", str(tmp_path / "store")])
     assert result.exit_code == 2

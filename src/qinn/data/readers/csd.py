@@ -239,7 +239,7 @@ class _Cutter:
         if reference is None or sequence is None or name == self._options.align_to:
             return sequence if reference is not None else None
         if self._options.nan == "drop-step":
-            finite = np.isfinite(sequence.values).all(axis=1)
+            finite = np.asarray(np.isfinite(sequence.values).all(axis=1))
             self._not_finite[name] += int((~finite).sum())
             sequence = sequence.only(finite)
         aligned, found = collapsed(sequence, reference.times, self._options.collapse)

@@ -212,10 +212,11 @@ class _Part:
         return next((key for key in _KEYS[name] if key in self._part), None)
 
     def _labels(self) -> np.ndarray:
-        labels = np.asarray(self._part[self._key("labels")])
+        key = self._key("labels") or "labels"
+        labels = np.asarray(self._part[key])
         if labels.ndim < 1 or labels.dtype.kind not in "biuf" or not labels.size:
             raise DataError(
-                f"{self.where} must have numbers under `{self._key('labels')}`, but it is {labels.dtype} of shape "
+                f"{self.where} must have numbers under `{key}`, but it is {labels.dtype} of shape "
                 f"{labels.shape}."
             )
         return labels
@@ -246,11 +247,12 @@ class _Part:
         if "id" not in self._part:
             return numbered, [""] * len(self), {}
         try:
-            ids = np.asarray(self._part["id"], dtype=object)
+            ids: np.ndarray = np.asarray(self._part["id"], dtype=object)
         except ValueError:
             ids = np.empty(0, object)
         ids = ids[:, None] if ids.ndim == 1 else ids
-        if ids.ndim != 2 or len(ids) != len(self) or not ids.shape[1]:
+        plain = all(isinstance(value, str | bytes | int | float | np.generic) for value in ids.flat)
+        if ids.ndim != 2 or len(ids) != len(self) or not ids.shape[1] or not plain:
             raise DataError(
                 f"{self.where} must have one name, or video, start and end, per sample under `id`, but has "
                 f"the shape {np.shape(self._part['id']) if isinstance(self._part['id'], np.ndarray) else len(ids)}."

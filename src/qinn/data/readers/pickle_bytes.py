@@ -21,6 +21,8 @@ __all__ = ["PickleBytes", "Span"]
 
 MAPPED_BYTES = 1024
 """Byte strings from this length on stay on disk; shorter ones are copied, which is quicker."""
+UNPACKED_BYTES = 2**20
+"""Bytes that were written as text go to a temporary file from this length on."""
 _RELEASE_EVERY = 64 * 2**20
 _CHUNK = 4 * 2**20
 
@@ -98,28 +100,33 @@ class PickleBytes:
             for mapped in (self.map, *self._unpacked):
                 mapped.madvise(mmap.MADV_DONTNEED)
 
-    def unpack(self, span: "Span") -> "Span":
-        """Turn bytes that were written as text into bytes, in a temporary file that nobody else sees.
+    def unpack(self, span: "Span") -> "Span | bytes":
+        """Turn bytes that were written as text into bytes, long ones in a temporary file that nobody else sees.
 
         Python 3 writes byte strings of the protocols 0 to 2 as text, one character per byte, which can't be
         mapped as it is.
+
+        Args:
+            span: The text.
 
         Raises:
             ValueError: If the text is none, or has characters that stand for no byte.
             DataError: If the temporary file can't be written.
         """
-        with tempfile.TemporaryFile(prefix="qinn-") as target:
-            try:
+        if span.length < UNPACKED_BYTES:
+            return b"".join(span.pieces())
+        try:
+            with tempfile.TemporaryFile(prefix="qinn-") as target:
                 for piece in span.pieces():
                     target.write(piece)
                 target.flush()
-            except OSError as error:
-                raise DataError(
-                    f"`{self.path}` holds arrays as text, which are unpacked to a temporary file, but that can't "
-                    f"be written ({error.strerror}); free space or set TMPDIR."
-                ) from error
-            length = target.tell()
-            mapped = mmap.mmap(target.fileno(), length, access=mmap.ACCESS_READ)
+                length = target.tell()
+                mapped = mmap.mmap(target.fileno(), length, access=mmap.ACCESS_READ)
+        except OSError as error:
+            raise DataError(
+                f"`{self.path}` holds arrays as text, which are unpacked to a temporary file, but that can't "
+                f"be written ({error.strerror or error}); free space or set TMPDIR."
+            ) from error
         self._unpacked.append(mapped)
         return Span(mapped, 0, length, "bytes")
 

@@ -85,7 +85,12 @@ class Calls:
         """Refuse the call of a type that only occurs as a name."""
         self.refuse_value("a call of a type")
 
-    def _charge(self, amount: int) -> None:
+    def charge(self, amount: int) -> None:
+        """Take note of what is copied.
+
+        Raises:
+            DataError: If all that is copied gets far more than the file.
+        """
         self._budget -= amount
         if self._budget < 0:
             raise DataError(
@@ -108,13 +113,13 @@ class Calls:
         if isinstance(text, Span):
             if text.kind not in ("text", "latin"):
                 self.refuse_value("bytes in an unknown encoding")
-            self._charge(text.length)
+            self.charge(text.length)
             if text.kind == "latin":
                 return Span(text.map, text.start, text.length, "bytes")
             return text if self._source.sketch else self._source.unpack(text)
         if not isinstance(text, str):
             self.refuse_value("bytes in an unknown encoding")
-        self._charge(len(text))
+        self.charge(len(text))
         return text.encode("latin-1")
 
     def empty_bytes(self) -> bytes:
@@ -126,14 +131,14 @@ class Calls:
         raw = self.encode(data, encoding) if isinstance(data, str) else data
         if not isinstance(raw, bytes):
             self.refuse_value("a byte array that is not made of bytes")
-        self._charge(len(raw))
+        self.charge(len(raw))
         return bytearray(raw)
 
     def make_set(self, items: list[Any] | tuple[Any, ...] = ()) -> set[Any]:
         """``set(items)``."""
         if not isinstance(items, list | tuple):
             raise TypeError("a set is made of a list")
-        self._charge(len(items))
+        self.charge(len(items))
         return {self.hashable(item) for item in items}
 
     def make_frozenset(self, items: list[Any] | tuple[Any, ...] = ()) -> frozenset[Any]:
@@ -144,7 +149,7 @@ class Calls:
         """``OrderedDict(pairs)``."""
         if not isinstance(pairs, list | tuple):
             raise TypeError("an ordered dict is made of pairs")
-        self._charge(len(pairs))
+        self.charge(len(pairs))
         return OrderedDict((self.hashable(key), value) for key, value in pairs)
 
     def default_dict(self, factory: Global | None = None) -> defaultdict[Any, Any]:
@@ -197,7 +202,7 @@ class Calls:
         if kind.hasobject:
             if not all(isinstance(item, (*SCALARS, np.generic)) for item in raw):
                 self.refuse_value("an array of objects that are neither text nor numbers")
-            self._charge(len(raw))
+            self.charge(len(raw))
             flat = np.empty(len(raw), object)
             flat[:] = raw
         elif self._source.sketch and isinstance(raw, Span) and raw.kind == "text":
@@ -206,7 +211,7 @@ class Calls:
         else:
             flat = self._flat(raw, kind)
             if kind.byteorder == ">" and not isinstance(raw, Span):
-                self._charge(len(raw))
+                self.charge(flat.nbytes)
                 flat = flat.astype(kind.newbyteorder("="))  # as numpy does
         target.content = flat.reshape(shape, order="F" if fortran else "C")
 

@@ -167,6 +167,7 @@ class PickleMachine:
         if type(value) is Array:
             return self.calls.content(value)
         if type(value) is _Unsettled:
+            self.calls.charge(8 * len(value))
             return tuple(self._settled(item) for item in value)
         return value
 
