@@ -238,6 +238,14 @@ BAD = {
     "length beyond": (change("train", "audio_lengths", first(99)), "`train0$_$0` has the length 99"),
     "length below": (change("train", "audio_lengths", first(-1)), "length -1"),
     "length half": (change("train", "audio_lengths", first(1.5)), "whole numbers under `audio_lengths`"),
+    "length without end": (
+        change("train", "audio_lengths", first(np.inf)),
+        "whole numbers under `audio_lengths`",
+    ),
+    "unimodal labels of text": (
+        lambda content: content["train"].update(regression_labels_T=["a"] * 7),
+        "numbers under `regression_labels_T`",
+    ),
     "nested lengths": (change("train", "audio_lengths", first([1])), "flat list under `audio_lengths`"),
     "label out of scale": (change("train", "regression_labels", with_value((1,), 3.5)), "label 3.5"),
     "NaN label": (change("train", "regression_labels", with_value((1,), np.nan)), "label nan"),

@@ -192,6 +192,12 @@ def change(part: str, key: str, value: Any) -> Callable[[Content], None]:
 BAD: dict[str, tuple[Callable[[Content], Any], str]] = {
     "no labels": (lambda content: content["valid"].pop("labels"), "MulT layout"),
     "text labels": (change("train", "labels", np.array(["a"] * 5)), "numbers under `labels`"),
+    "ragged labels": (
+        change("train", "labels", [[1.0], [2.0, 3.0], 1.0, 1.0, 1.0]),
+        "numbers under `labels`",
+    ),
+    "labels by name": (change("train", "labels", {"a": 1.0}), "numbers under `labels`"),
+    "names by name": (change("train", "id", {"a": "b"}), "one name, or video"),
     "empty labels": (change("train", "labels", np.zeros((0, 1, 1))), "numbers under `labels`"),
     "fewer rows": (
         change("train", "audio", lambda array: array[:-1]),

@@ -215,6 +215,7 @@ def forbidden_calls(mark: Path) -> dict[str, tuple[bytes, str]]:
             "shape (1000000, 1000000)",
         ),
         "negative shape": (dtype_state(b"f8", b"(I-1\nt", b"S''\n"), "shape (-1,)"),
+        "rows without end": (dtype_state(b"f8", b"(I999999999999\nI0\nt", b"S''\n"), "empty array of shape"),
         "empty items": (dtype_state(b"S0", b"(I99999999\nt", b"S''\n"), "99999999"),
         "key that takes for ever to hash": (
             b"\x80\x02N" + b"\x85" * 3 + b"}" + b"(N\x85\x85" + b"NdN.",

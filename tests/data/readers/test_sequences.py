@@ -229,6 +229,9 @@ def test_bad_folds_are_refused(name: str, tmp_path: Path) -> None:
         read_folds(tmp_path / name)
     with pytest.raises(DataError, match="can't be read"):
         read_folds(tmp_path / "gone.json")
+    (tmp_path / "folder.json").mkdir()
+    with pytest.raises(DataError, match="no file of less than"):
+        read_folds(tmp_path / "folder.json")
 
 
 def test_videos_without_a_fold_are_refused_or_left_out(csd: Path) -> None:
@@ -269,6 +272,11 @@ BAD: dict[str, tuple[Callable[[Path], Any], dict[str, Any], str]] = {
         lambda f: sequence(f / "audio.csd", **{"v[0]": ([[1]], [[0, 1]]), "v[1]": ([[1, 2]], [[1, 2]])}),
         {},
         "different width",
+    ),
+    "times that are none": (
+        lambda f: sequence(f / "audio.csd", v=([[1.0]], [[0, np.nan]])),
+        {},
+        "intervals that are no times",
     ),
     "words for numbers": (
         lambda f: sequence(f / "audio.csd", v=(np.array([["a"]], "S1"), [[0, 1]])),

@@ -86,7 +86,7 @@ class ClipTable(ArrayFile):
                     null_values=["", " ", "NA", "nan", "NaN"],
                 ),
             )
-        except pa.ArrowInvalid as error:
+        except pa.ArrowException as error:
             if "Empty CSV" in str(error):
                 return np.empty((0, len(chosen)))
             reason = str(error).split("\n")[0][:200]

@@ -16,6 +16,8 @@ from qinn.errors import DataError
 
 __all__ = ["STANDARD_FOLDS", "read_folds"]
 
+MOST_BYTES = 16 * 2**20
+
 _MOSI = {
     "train": """
         03bSnISJMiM 0h-zjBukYpk 1DmNV9C1hbY 1iG0909rllw 2WGyTLYerpo 2iD-tVS8NPw 5W7Z1C_fDaE 6Egk_28TtTM
@@ -92,6 +94,8 @@ def read_folds(source: str | Path) -> dict[str, str]:
 
 
 def _lists(path: Path) -> dict[str, list[str]]:
+    if path.exists() and (not path.is_file() or path.stat().st_size > MOST_BYTES):
+        raise DataError(f"`{path}` can't be read: it is no file of less than {MOST_BYTES // 2**20} MB.")
     try:
         text = path.read_text(encoding="utf-8-sig")
         values = json.loads(text) if path.suffix.lower() == ".json" else _assigned(text)

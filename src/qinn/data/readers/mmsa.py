@@ -132,7 +132,7 @@ def import_mmsa(
             f"{{train, valid, test}}, each with audio, vision, text …."
         )
     with naming(source):
-        parts = [_Part(source, key, part, options) for key, part in file.content.items()]
+        parts = [_Part(source, str(key), part, options) for key, part in file.content.items()]
         _check_sizes(source, parts)
         official = Source.of(source)
         notes = _notes(parts, official)
@@ -227,7 +227,12 @@ class _Part:
         self.extra = {key: self._strings(key) for key in ("annotations",) if key in part}
         for suffix in ("T", "A", "V"):
             if f"regression_labels_{suffix}" in part:
-                values = np.asarray(self._vector(f"regression_labels_{suffix}"), np.float64)
+                try:
+                    values = np.asarray(self._vector(f"regression_labels_{suffix}"), np.float64)
+                except (ValueError, TypeError) as error:
+                    raise DataError(
+                        f"{self.where} must have numbers under `regression_labels_{suffix}`."
+                    ) from error
                 self.extra[f"label_{suffix}"] = values.tolist()
 
     def __len__(self) -> int:
@@ -300,7 +305,7 @@ class _Part:
             return None
         lengths = np.asarray(self._vector(f"{name}_lengths"))
         longest = self.arrays[name].shape[1]
-        if lengths.dtype.kind not in "iuf" or (lengths != np.floor(lengths)).any():
+        if lengths.dtype.kind not in "iuf" or not np.isfinite(lengths).all() or (lengths % 1).any():
             raise DataError(f"{self.where} must have whole numbers under `{name}_lengths`.")
         lengths = lengths.astype(np.int64)
         if len(lengths) and (lengths.min() < 0 or lengths.max() > longest):

@@ -8,6 +8,7 @@ around a sequence are padding. The files of the LMF code call the same ``facet``
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,7 @@ def import_mult(
             "and labels."
         )
     with naming(source):
-        parts = [_Part(source, key, part, options) for key, part in file.content.items()]
+        parts = [_Part(source, str(key), part, options) for key, part in file.content.items()]
         _check_parts(source, parts)
         notes = [*_number_twins(parts), *_notes(parts)]
         labels = _labels(parts, options)
@@ -213,7 +214,7 @@ class _Part:
 
     def _labels(self) -> np.ndarray:
         key = self._key("labels") or "labels"
-        labels = np.asarray(self._part[key])
+        labels = _array_of(self._part[key])
         if labels.ndim < 1 or labels.dtype.kind not in "biuf" or not labels.size:
             raise DataError(
                 f"{self.where} must have numbers under `{key}`, but it is {labels.dtype} of shape "
@@ -246,16 +247,13 @@ class _Part:
         numbered = [f"{self.split or self.key}-{row:04d}" for row in range(len(self))]
         if "id" not in self._part:
             return numbered, [""] * len(self), {}
-        try:
-            ids: np.ndarray = np.asarray(self._part["id"], dtype=object)
-        except ValueError:
-            ids = np.empty(0, object)
+        ids = _array_of(self._part["id"])
         ids = ids[:, None] if ids.ndim == 1 else ids
         plain = all(isinstance(value, str | bytes | int | float | np.generic) for value in ids.flat)
         if ids.ndim != 2 or len(ids) != len(self) or not ids.shape[1] or not plain:
             raise DataError(
-                f"{self.where} must have one name, or video, start and end, per sample under `id`, but has "
-                f"the shape {np.shape(self._part['id']) if isinstance(self._part['id'], np.ndarray) else len(ids)}."
+                f"{self.where} must have one name, or video, start and end, for each of {len(self)} samples under "
+                f"`id`, but has {ids.dtype} of shape {ids.shape}."
             )
         rows = [[_text(value) for value in row] for row in ids]
         if ids.shape[1] < 3:
@@ -283,6 +281,17 @@ class _Part:
             else values
             for name, values in arrays.items()
         }
+
+
+def _array_of(values: Any) -> np.ndarray:
+    """Return an array, of objects where the values have no common shape."""
+    if isinstance(values, np.ndarray):
+        return values
+    found = np.empty(len(values) if isinstance(values, list) else (), object)
+    if isinstance(values, list):
+        with suppress(ValueError):
+            return np.asarray(values)
+    return found
 
 
 def _text(value: Any) -> str:

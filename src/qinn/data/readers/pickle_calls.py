@@ -15,6 +15,8 @@ __all__ = ["CALLS", "GLOBALS", "Array", "Calls", "Dtype", "Global"]
 
 SCALARS = (str, bytes, int, float, type(None))
 NOT_PLAIN = "only numpy arrays and plain containers (dict, list, tuple, set, str, bytes, numbers) are read"
+_MOST_OF_NOTHING = 2**24
+"""Rows that an array without a value may have: whoever goes through them would never end."""
 _DTYPE = re.compile(r"[<>|=]?(?:\?|[biuf]\d{1,2}|[SU]\d{1,9}|O8?)")
 
 
@@ -236,6 +238,8 @@ class Calls:
             self.refuse_value("an array without a type or shape")
         if len(shape) > 16 or not all(type(n) is int and 0 <= n < 2**48 for n in shape):
             self.refuse_value(f"an array of shape {str(shape)[:60]}")
+        if 0 in shape and math.prod(n for n in shape if n) > _MOST_OF_NOTHING:
+            self.refuse_value(f"an empty array of shape {str(shape)[:60]}")
         kind = dtype.resolve()
         expected = math.prod(shape) * (1 if kind.hasobject else kind.itemsize)
         if isinstance(raw, Span) and not kind.hasobject:
@@ -243,7 +247,7 @@ class Calls:
             if raw.kind == "text" and not unknown:
                 self.refuse_value("an array whose data is text")
             length = expected if unknown else raw.length
-            fits = not unknown or raw.length <= 2 * expected
+            fits = not unknown or expected <= raw.length <= 2 * expected
         else:
             fits = isinstance(raw, list) if kind.hasobject else isinstance(raw, bytes | bytearray | str)
             length = len(raw) if fits else -1

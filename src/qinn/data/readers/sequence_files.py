@@ -54,7 +54,10 @@ class SequenceFile:
                 entries.sort(key=_number)
             self.videos = list(self._entries)
             self.dim = 1 if words or not self.videos else self.read(self.videos[0]).values.shape[1]
-        except BaseException:
+        except (RuntimeError, OSError, KeyError, ValueError) as error:
+            self._file.close()
+            raise DataError(f"`{path}` is damaged: its entries can't be listed.") from error
+        except DataError:
             self._file.close()
             raise
 
@@ -91,14 +94,11 @@ class SequenceFile:
         return Timed(values, times, np.ones(len(values), bool))
 
     def _root(self) -> Any:
-        try:
-            roots = [
-                node["data"]
-                for node in self._file.values()
-                if isinstance(node, h5py.Group) and isinstance(node.get("data"), h5py.Group)
-            ]
-        except (OSError, RuntimeError, KeyError, ValueError) as error:
-            raise DataError(f"`{self.path}` is damaged.") from error
+        roots = [
+            node["data"]
+            for node in self._file.values()
+            if isinstance(node, h5py.Group) and isinstance(node.get("data"), h5py.Group)
+        ]
         if len(roots) != 1:
             raise DataError(
                 f"`{self.path}` is no computational sequence: it must hold one group "
@@ -113,6 +113,8 @@ class SequenceFile:
             raise DataError(
                 f"`{self.path}` lacks `features` or `intervals` for the video `{entry}`, or they are damaged."
             ) from error
+        if times.dtype.kind == "f" and not np.isfinite(times).all():
+            raise DataError(f"`{self.path}` video `{entry}` has intervals that are no times.")
         if self._words:
             return self._as_words(entry, values, times), times
         if (
