@@ -342,7 +342,7 @@ def test_bad_sdk_files_are_refused(name: str, csd: Path) -> None:
 def test_labels_alone_make_no_store(csd: Path, encoder: Any) -> None:
     with pytest.raises(ConfigError, match="name at least one feature file"):
         import_data(csd / "labels.csd", csd / "store", CsdOptions())
-    with pytest.raises(ConfigError, match="no transcripts to encode"):
+    with pytest.raises(ConfigError, match="needs the timed words"):
         import_data(csd / "labels.csd", csd / "store", CsdOptions(), encoder=encoder)
 
 

