@@ -19,6 +19,8 @@ from qinn.data.readers import (
     import_data,
     load_pickle,
 )
+from qinn.data.readers.columns import read_columns
+from qinn.data.readers.folds import read_folds
 from qinn.data.store import Store
 
 pytestmark = pytest.mark.real
@@ -204,3 +206,13 @@ def test_the_real_sdk_labels_agree_with_the_table(real_data: Path, tmp_path: Pat
     store = import_data(file, tmp_path / "store", CsdOptions(features={"label": file}, empty="drop"))
     assert len(store) == 2198  # one of 2199 segments has no duration
     assert len(set(store.table["group"].to_pylist())) == 93
+
+
+def test_the_standard_folds_are_those_of_the_official_table(real_data: Path, tmp_path: Path) -> None:
+    file, table = needs(real_data, "mosi/CMU_MOSI_Opinion_Labels.csd", "mosi/mosi_labels.csv")
+    columns = read_columns(table)
+    official = dict(zip(columns.texts("video_id"), columns.texts("split"), strict=True))
+    assert read_folds("mosi") == official
+    options = CsdOptions(features={"label": file}, splits="mosi", assign="overlap", empty="drop")
+    store = import_data(file, tmp_path / "store", options)
+    assert store.manifest["splits"] == {"train": 1283, "valid": 229, "test": 686}

@@ -1,13 +1,45 @@
-"""Commands ``qinn data import LAYOUT``: one for each layout, each a thin mapping to a reader's options."""
+"""Commands ``qinn data import LAYOUT``: one for each layout, each a thin mapping to a reader's options.
+
+Without a layout, ``qinn data import SOURCE …`` finds it out and goes on as if it had been named.
+"""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from qinn.cli.output import JsonOption, note, print_json, progress_bar
 
-import_app = typer.Typer(help="Import a data set into a store.", no_args_is_help=True)
+
+class _LayoutGroup(TyperGroup):
+    """Takes a source in place of a layout's name, and finds the layout by what is in it."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """Return the command to run: the layout that is named, or else that of the source."""
+        if args[0] in self.commands:
+            return super().resolve_command(ctx, args)
+        rest = args[1:] if args[0] == "auto" else args
+        if not rest or not Path(rest[0]).exists():
+            ctx.fail(
+                f"`{rest[0] if rest else args[0]}` is neither a layout ({', '.join(self.commands)}) nor a file or "
+                "folder to import; the source comes before the options."
+            )
+        from qinn.data.readers import detect_layout
+
+        layout = detect_layout(rest[0])
+        note(f"`{rest[0]}` has the layout `{layout}`")
+        return layout, self.get_command(ctx, layout), rest
+
+
+import_app = typer.Typer(
+    cls=_LayoutGroup,
+    help="Import a data set into a store: `qinn data import SOURCE --to STORE`, with the options of its layout. "
+    "The layout is found by what is in the source; name it first to be sure, as in `qinn data import mmsa SOURCE "
+    "--to STORE`, and for its options, as in `qinn data import mmsa --help`.",
+    no_args_is_help=True,
+    subcommand_metavar="[LAYOUT] SOURCE --to STORE [OPTIONS]",
+)
 
 Source = Annotated[Path, typer.Argument(help="File or folder to import.")]
 Target = Annotated[Path, typer.Option("--to", help="Folder of the store to write.")]
@@ -139,6 +171,43 @@ def mmsa(
 
 
 @import_app.command()
+def mult(
+    source: Source,
+    to: Target,
+    modality: Modality = None,
+    label_index: Annotated[
+        int | None, typer.Option(help="Which label, from 0, where there are several.")
+    ] = None,
+    group_pattern: GroupPattern = None,
+    task: TaskKind = "regression",
+    scale: Scale = None,
+    score_range: Range = None,
+    classes: Classes = None,
+    label_map: LabelMap = None,
+    drop_label: DropLabel = None,
+    nan: Nan = "refuse",
+    empty: Empty = "refuse",
+    name: Name = None,
+    overwrite: Overwrite = False,
+    as_json: JsonOption = False,
+) -> None:
+    """A pickle of the MulT, MultiBench or LMF code: mosi_data.pkl, mosei_senti_data_noalign.pkl …."""
+    from qinn.data.readers import MultOptions
+
+    if scale is None and score_range is None and task == "regression":
+        scale = "mosi"
+    options = MultOptions(
+        modalities=tuple(modality) if modality else None,
+        task=_task(task, scale, score_range, classes, label_map, drop_label),
+        label_index=label_index,
+        group_pattern=group_pattern,
+        nan=nan,
+        empty=empty,
+    )
+    _import(source, to, options, None, name, overwrite, as_json)
+
+
+@import_app.command()
 def misa(
     source: Source,
     to: Target,
@@ -198,8 +267,28 @@ def csd(
     source: Source,
     to: Target,
     feature: Annotated[list[str] | None, typer.Option(help="NAME=FILE.csd; repeat.")] = None,
-    splits: Annotated[Path | None, typer.Option(help="Table with the columns video and split.")] = None,
-    scale: Scale = "mosi",
+    words: Annotated[Path | None, typer.Option(help="FILE.csd of timed words: the transcripts.")] = None,
+    pause: Annotated[
+        list[str] | None, typer.Option(help="What stands for silence among the words; repeat (default: sp).")
+    ] = None,
+    align_to: Annotated[
+        str, typer.Option(help="words or a feature's NAME: one step of everything in each of its intervals.")
+    ] = "",
+    collapse: Annotated[
+        str, typer.Option(help="Several steps in one interval: mean, weighted or max.")
+    ] = "mean",
+    gaps: Annotated[str, typer.Option(help="Intervals without a step: zero or absent.")] = "zero",
+    assign: Annotated[
+        str, typer.Option(help="Steps of a segment: by midpoint, or overlap as in the SDK.")
+    ] = "midpoint",
+    splits: Annotated[
+        str | None, typer.Option(help="mosi, a table with video and split, or a .json or .py file of lists.")
+    ] = None,
+    unlisted: Annotated[str, typer.Option(help="Videos without a split: refuse or drop.")] = "refuse",
+    label_column: Annotated[int, typer.Option(help="Which column of the labels, from 0.")] = 0,
+    encode_text: Encoder = None,
+    lowercase: Lowercase = False,
+    scale: Scale = None,
     score_range: Range = None,
     nan: Nan = "refuse",
     empty: Empty = "refuse",
@@ -208,16 +297,27 @@ def csd(
     as_json: JsonOption = False,
 ) -> None:
     """Computational sequences of the CMU-MultimodalSDK: labels, and features put together by time."""
-    from qinn.data.readers import CsdOptions, parse_pairs
+    from qinn.data.readers import CsdOptions, TextOptions, parse_pairs
 
+    if scale is None and score_range is None:
+        scale = "mosi"
     options = CsdOptions(
         features=dict(parse_pairs(feature or [], "feature")),
         task=_task("regression", scale, score_range, None, None, None),
+        label_column=label_column,
         splits=splits,
+        unlisted=unlisted,
+        words=words,
+        pauses=tuple(pause) if pause else ("sp",),
+        align_to=align_to,
+        collapse=collapse,
+        gaps=gaps,
+        assign=assign,
+        text=TextOptions(unit="words", lowercase=lowercase),
         nan=nan,
         empty=empty,
     )
-    _import(source, to, options, None, name, overwrite, as_json)
+    _import(source, to, options, encode_text, name, overwrite, as_json)
 
 
 def _task(
@@ -251,7 +351,7 @@ def _import(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    from qinn.data.readers import import_data
+    from qinn.data.readers import describe_import, import_data
 
     encoder = None
     if encode_text is not None:
@@ -271,7 +371,6 @@ def _import(
     if as_json:
         print_json(store.manifest)
         return
-    modalities = ", ".join(f"{key} ({dim})" for key, dim in store.modalities.items())
-    note(f"wrote {target}: {len(store)} samples, {store.task.kind}, {modalities}")
-    for remark in store.manifest["notes"]:
-        note(f"note: {remark}")
+    note(f"wrote {target}: {len(store)} samples; this is what was understood:")
+    for line in describe_import(store):
+        note(f"  {line}")

@@ -16,6 +16,7 @@ from qinn.data.readers import (
     TableOptions,
     TaskOptions,
     TextOptions,
+    describe_import,
     detect_layout,
     import_data,
 )
@@ -167,6 +168,38 @@ def test_mfn_steps_stay_aligned_and_a_missing_file_is_an_absent_modality(mfn: Pa
     assert store.sample(1, "vision").tolist() == [[0, 0], [2, 2], [2, 2]]
     assert store.table["id"].to_pylist()[2:4] == ["train-0002", "valid-0000"]
     assert "`text` is absent in train" in store.manifest["notes"]
+    padding = "`audio` is padded to 5 steps: 4 steps at the front and 0 at the end were cut off"
+    assert any(note.startswith(padding) for note in store.manifest["notes"])
+    lines = describe_import(store)
+    assert lines[1:4] == [
+        "splits: 3 train, 2 valid, 2 test",
+        "labels: scores on the scale plain, 1 to 5; found 1 to 3, mean 1.714",
+        "groups: not known",
+    ]
+    assert lines[4] == "text: 4 features, 5 to 5 steps (median 5), absent in 3 of 7 samples; from mfn:text"
+    assert lines[5] == "audio: 3 features, 3 to 5 steps (median 5), in every sample; from mfn:audio"
+
+
+def test_an_account_names_classes_unlabelled_samples_and_many_files(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("id,label,who\na,1,x\nb,,y\nc,2,y\n")
+    for at in range(7):
+        np.save(tmp_path / f"f{at}.npy", np.ones((3, 2)))
+    options = TableOptions(
+        task=TaskOptions("classification"),
+        group_column="who",
+        features=tuple(f"m{at}={tmp_path}/f{at}.npy" for at in range(7)),
+    )
+    lines = describe_import(import_data(tmp_path / "t.csv", tmp_path / "store", options))
+    assert lines[0].startswith(
+        "layout: table, a table of samples with features of your own: t.csv (35 bytes), f0.npy"
+    )
+    assert lines[0].endswith("and 2 more files")
+    assert lines[1:4] == [
+        "splits: 3 in no split",
+        "labels: classes: 1 1, 1 2; 1 unlabelled",
+        "groups: 2 (videos, speakers …)",
+    ]
+    assert lines[4] == "m0: 2 features, one vector, in every sample; from f0.npy"
 
 
 def test_mfn_modalities_are_taken_as_asked(mfn: Path, tmp_path: Path) -> None:
@@ -309,7 +342,7 @@ def test_bad_sdk_files_are_refused(name: str, csd: Path) -> None:
 def test_labels_alone_make_no_store(csd: Path, encoder: Any) -> None:
     with pytest.raises(ConfigError, match="name at least one feature file"):
         import_data(csd / "labels.csd", csd / "store", CsdOptions())
-    with pytest.raises(ConfigError, match="no transcripts to encode"):
+    with pytest.raises(ConfigError, match="needs the timed words"):
         import_data(csd / "labels.csd", csd / "store", CsdOptions(), encoder=encoder)
 
 

@@ -2,17 +2,21 @@
 
 import collections
 import contextlib
+import mmap
 import os
 import pickle
 import struct
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from streamed_pickle import Streamed, dump
 
-from qinn.data.readers.safe_pickle import load_pickle
+from qinn.data.readers import pickle_bytes
+from qinn.data.readers.safe_pickle import load_pickle, open_pickle
 from qinn.errors import DataError
 
 ARRAYS = {
@@ -26,6 +30,9 @@ ARRAYS = {
     "objects": np.array(["a", None, 1.5], object),
     "no axis": np.array(3),
     "empty": np.zeros((0, 3)),
+    "long": np.arange(600.0).reshape(20, 30),
+    "long fortran order": np.asfortranarray(np.arange(600.0).reshape(20, 30)),
+    "long bytes": np.array([b"a" * 9, b"bc"] * 200),
 }
 PLAIN = {
     "containers": {
@@ -35,6 +42,13 @@ PLAIN = {
     },
     "numbers": [True, False, None, 0, -5, 255, 65535, 2**31, 10**40, -(10**40), 1.5, float("inf")],
     "text and bytes": ["", 'é\n"', "x" * 300, b"", b"\xff\x00", b"y" * 300, bytearray(b"z")],
+    "long": {
+        "bytes": b"\xff\x00" * 3000,
+        "text": "é" * 3000,
+        "array": [bytearray(b"ab" * 2000)],
+        "tuples": ("x" * 2000, (b"y" * 2000, ("z" * 2000, [b"q" * 2000])), 1),
+        "k" * 2000: {("a" * 2000, 1), b"b" * 2000},
+    },
     "ordered": collections.OrderedDict([("b", 1), ("a", 2)]),
     "default": collections.defaultdict(list, {"a": [1]}),
     "scalars": [np.float32(1.5), np.int64(3), np.bool_(True), np.str_("x")],
@@ -66,8 +80,9 @@ def test_plain_values_come_back_unchanged(name: str, protocol: int, tmp_path: Pa
 
 
 @pytest.mark.parametrize("protocol", range(6))
-def test_one_object_met_twice_stays_one_object(protocol: int, tmp_path: Path) -> None:
-    array = np.arange(3)
+@pytest.mark.parametrize("size", [3, 3000])
+def test_one_object_met_twice_stays_one_object(size: int, protocol: int, tmp_path: Path) -> None:
+    array = np.arange(size)
     found = load_pickle(write(tmp_path, pickle.dumps([array, array], protocol)))
     assert found[0] is found[1]
 
@@ -200,10 +215,27 @@ def forbidden_calls(mark: Path) -> dict[str, tuple[bytes, str]]:
             "shape (1000000, 1000000)",
         ),
         "negative shape": (dtype_state(b"f8", b"(I-1\nt", b"S''\n"), "shape (-1,)"),
+        "rows without end": (dtype_state(b"f8", b"(I999999999999\nI0\nt", b"S''\n"), "empty array of shape"),
         "empty items": (dtype_state(b"S0", b"(I99999999\nt", b"S''\n"), "99999999"),
         "key that takes for ever to hash": (
             b"\x80\x02N" + b"\x85" * 3 + b"}" + b"(N\x85\x85" + b"NdN.",
             "key",
+        ),
+        "array without content": (
+            b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR.",
+            "array without content",
+        ),
+        "text for an array": (
+            dtype_state(b"f8", b"(I250\nt", b"X\xd0\x07\0\0" + b"a" * 2000),
+            "whose data is text",
+        ),
+        "long text in an unknown encoding": (
+            b"c_codecs\nencode\n(X\xd0\x07\0\0" + b"a" * 2000 + b"Vrot13\ntR.",
+            "unknown encoding",
+        ),
+        "long bytes to encode": (
+            b"c_codecs\nencode\n(B\xd0\x07\0\0" + b"a" * 2000 + b"Vlatin1\ntR.",
+            "unknown encoding",
         ),
         "other encoding": (b"c_codecs\nencode\n(Vx\nVrot13\ntR.", "unknown encoding"),
     }
@@ -267,3 +299,94 @@ def test_repeating_a_call_on_one_big_value_does_not_multiply_memory(tmp_path: Pa
     again = b"c_codecs\nencode\n(h\x00X\x06\x00\x00\x00latin1tR"
     with pytest.raises(DataError, match="far more than"):
         load_pickle(write(tmp_path, b"\x80\x02(" + text + again * 1000 + b"t."))
+
+
+# Files larger than memory --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [pickle.dumps(np.arange(1000.0), 3), pickle.dumps(np.arange(1000.0), 5)])
+def test_long_arrays_are_views_of_the_file(content: bytes, tmp_path: Path) -> None:
+    opened = open_pickle(write(tmp_path, content))
+    values = opened.content
+    assert not values.flags.writeable
+    while isinstance(values, np.ndarray):
+        values = values.base
+    assert isinstance(values.obj if isinstance(values, memoryview) else values, mmap.mmap)
+    opened.release()
+    np.testing.assert_array_equal(opened.content, np.arange(1000.0))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(), reason="only Linux counts the peak of memory so"
+)
+def test_an_array_is_read_in_pieces_without_holding_it_in_memory(tmp_path: Path) -> None:
+    size = 200 * 2**20
+    array = np.broadcast_to(np.arange(1024, dtype=np.float32), (size // 4096, 1024))
+    with (tmp_path / "big.pkl").open("wb") as file:
+        dump(
+            Streamed(
+                array.shape, array.dtype, lambda: (array[at : at + 64] for at in range(0, len(array), 64))
+            ),
+            file,
+        )
+    Path("/proc/self/clear_refs").write_text("5")
+    before = peak()
+    opened = open_pickle(tmp_path / "big.pkl")
+    assert opened.content.shape == (size // 4096, 1024)
+    for start in range(0, len(array), 4096):
+        np.testing.assert_array_equal(opened.content[start : start + 16], array[start : start + 16])
+        assert opened.content[start : start + 4096].sum() > 0
+        opened.release()
+    assert peak() - before < 60 * 2**20
+
+
+def peak() -> int:
+    """The highest resident memory of this process so far, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+
+@pytest.mark.parametrize("protocol", [0, 1, 2])
+def test_arrays_written_as_text_are_unpacked_to_a_temporary_file(
+    protocol: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pickle_bytes, "UNPACKED_BYTES", 2000)
+    array = np.random.default_rng(0).normal(size=(30, 40))
+    file = write(tmp_path, pickle.dumps({"a": array, "b": array[:2]}, protocol))
+    opened = open_pickle(file)
+    opened.release()
+    np.testing.assert_array_equal(opened.content["a"], array)
+    np.testing.assert_array_equal(opened.content["b"], array[:2])
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    if protocol:
+        with pytest.raises(DataError, match="free space or set TMPDIR"):
+            open_pickle(file)
+        seen = open_pickle(file, sketch=True).content
+        assert seen["a"].shape == (30, 40)
+        assert not seen["a"].any()
+
+
+def test_long_text_that_stands_for_no_bytes_is_damage(tmp_path: Path) -> None:
+    content = pickle.dumps(np.arange(500.0) + 0.1, 2)
+    at = content.index(b"X", 200)
+    length = struct.unpack("<i", content[at + 1 : at + 5])[0]
+    bad = (
+        content[: at + 5]
+        + ("\u1234" * (length // 3) + "a" * (length % 3)).encode()
+        + content[at + 5 + length :]
+    )
+    with pytest.raises(DataError, match="damaged"):
+        load_pickle(write(tmp_path, bad))
+
+
+def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.pkl")
+    with pytest.raises(DataError, match="no regular file"):
+        load_pickle(tmp_path / "pipe.pkl")
+
+
+def test_repeating_a_tuple_with_long_bytes_does_not_multiply_memory(tmp_path: Path) -> None:
+    wide = b"\x80\x02(" + b"N" * 100_000 + b"T\x00\x10\x00\x00" + b"a" * 4096 + b"tq\x00"
+    with pytest.raises(DataError, match="far more than"):
+        load_pickle(write(tmp_path, wide + b"]" + b"h\x00a" * 50_000 + b"."))

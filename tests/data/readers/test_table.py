@@ -372,7 +372,7 @@ BAD: dict[str, tuple[Callable[[Path], None], str, dict[str, Any], str]] = {
     "feature without name": (nothing, "=@@/v.npy", {}, "must begin with a modality's name"),
     "impossible name": (nothing, "a b=@@/v.npy", {}, "a b"),
     "feature file missing": (nothing, "v=@@/none.npz:x", {}, "none.npz` does not exist"),
-    "feature of another kind": (nothing, "v=@@/t.csv", {}, "not understood"),
+    "feature of another kind": (nothing, "v=@@/t.xml", {}, "not understood"),
     "folder for a file": (
         lambda folder: (folder / "d.npz").mkdir(),
         "v=@@/d.npz:x",
@@ -585,7 +585,7 @@ def test_other_tables_are_refused(table: Path) -> None:
         ("t.xlsx", "must be one of .csv"),
         ("bad.parquet", "damaged or no parquet"),
         ("flat.npz", "no one-dimensional"),
-        ("files", "is a folder"),
+        ("files", "no table"),
     ]:
         with pytest.raises(DataError, match=reason):
             load(table, "v=@@/v.npy", source=source)

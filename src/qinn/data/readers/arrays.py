@@ -124,6 +124,10 @@ def open_arrays(path: Path | str) -> ArrayFile:
         raise DataError(f"`{path}` is a folder; an array file was expected.")
     if not path.exists():
         raise DataError(f"`{path}` does not exist.")
+    if path.suffix.lower() in (".csv", ".tsv"):
+        from qinn.data.readers.clip_tables import ClipTable
+
+        return ClipTable(path)
     kinds = {".npz": _Npz, ".npy": _Npy, ".h5": Hdf5File, ".hdf5": Hdf5File, ".csd": Hdf5File}
     kind = kinds.get(path.suffix.lower())
     if kind is None:

@@ -1,21 +1,24 @@
 """Computational sequences of the CMU-MultimodalSDK: HDF5 files (.csd) with timed features per video.
 
-A file holds one group whose ``data`` has, for every video, ``features`` (steps, d) and ``intervals``
-(steps, 2) in seconds. The source is the sequence of labels: each of its intervals is a sample, and the
-features of other files whose midpoint falls into it are the sample's steps.
+The source is the sequence of labels: each of its intervals is a sample, and the steps of other sequences that
+lie in it are the sample's. On request these are first put on the intervals of words: see
+`qinn.data.readers.alignment`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from qinn.data.readers.arrays import Hdf5File
-from qinn.data.readers.columns import read_columns
+from qinn.data.readers.alignment import COLLAPSES, Timed, collapsed, overlapping
+from qinn.data.readers.folds import read_folds
 from qinn.data.readers.labels import TaskOptions, read_labels
-from qinn.data.readers.samples import Intake, Progress, naming, split_name
+from qinn.data.readers.samples import Intake, Progress, naming
+from qinn.data.readers.sequence_files import SequenceFile
 from qinn.data.readers.steps import StepCleaner
+from qinn.data.readers.transcripts import Encoder, TextOptions, encode_texts
 from qinn.data.store import Modality, Store, StoreWriter
 from qinn.errors import ConfigError, DataError
 
@@ -28,17 +31,62 @@ class CsdOptions:
 
     Attributes:
         features: Modality → .csd file of its features.
-        task: What the labels mean; the first column of the labels is taken.
-        splits: Table with the columns ``video`` and ``split``; None if there is no official split.
-        nan: What to do about NaN and infinite values.
+        task: What the labels mean.
+        label_column: Which column of the labels to take, from 0.
+        splits: Which video is in which split; see `qinn.data.readers.folds.read_folds`. None if there is no
+            official split.
+        unlisted: Videos that the splits do not name: ``"refuse"`` or ``"drop"``.
+        words: .csd file of timed words, which become the transcripts.
+        pauses: What the words' file writes for silence; it is no word.
+        align_to: ``"words"`` or a modality: put all modalities on its intervals, one step each. Empty: every
+            modality keeps its own steps.
+        collapse: What becomes of several steps in one interval: their ``"mean"``, their mean ``"weighted"`` by
+            the time that they share with it, or their ``"max"``.
+        gaps: Intervals without a step of a modality: ``"zero"`` (as the SDK's impute does) or ``"absent"``
+            (the modality has fewer steps then).
+        assign: Which steps belong to a segment: those whose ``"midpoint"`` it contains, or, as in the SDK,
+            those that ``"overlap"`` with it, so that a step on a border belongs to two.
+        text: How words become features, when an encoder is given.
+        nan: What to do about NaN and infinite values; with ``"drop-step"`` they go before steps are collapsed.
         empty: What to do about samples without a step in any modality: ``"refuse"`` or ``"drop"``.
+
+    Raises:
+        ConfigError: If the options contradict each other.
     """
 
     features: Mapping[str, str | Path] = field(default_factory=dict)
     task: TaskOptions = field(default_factory=lambda: TaskOptions(scale="mosi"))
+    label_column: int = 0
     splits: str | Path | None = None
+    unlisted: str = "refuse"
+    words: str | Path | None = None
+    pauses: tuple[str, ...] = ("sp",)
+    align_to: str = ""
+    collapse: str = "mean"
+    gaps: str = "zero"
+    assign: str = "midpoint"
+    text: TextOptions = field(default_factory=lambda: TextOptions(unit="words"))
     nan: str = "refuse"
     empty: str = "refuse"
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("unlisted", self.unlisted, ("refuse", "drop")),
+            ("collapse", self.collapse, tuple(COLLAPSES)),
+            ("gaps", self.gaps, ("zero", "absent")),
+            ("assign", self.assign, ("midpoint", "overlap")),
+        ):
+            if value not in known:
+                raise ConfigError(f"Option `{name}` must be {' or '.join(known)}, but it is `{value}`.")
+        if self.align_to not in ("", "words", *self.features):
+            raise ConfigError(
+                f"Option `align_to` must be words or one of the features ({', '.join(self.features) or 'none'}), "
+                f"but it is `{self.align_to}`."
+            )
+        if self.align_to == "words" and self.words is None:
+            raise ConfigError(
+                "Option `align_to` is words, so option `words` must name the file of timed words."
+            )
 
 
 def import_csd(
@@ -46,6 +94,7 @@ def import_csd(
     target: Path | str,
     options: CsdOptions,
     *,
+    encoder: Encoder | None = None,
     progress: Progress | None = None,
     name: str | None = None,
     overwrite: bool = False,
@@ -58,30 +107,40 @@ def import_csd(
         source: The .csd file of the labels.
         target: Folder of the store to be.
         options: Where the features are; see `CsdOptions`.
+        encoder: Makes the modality ``text`` of the words.
         progress: Told how many samples are done.
         name: Name of the data set; by default the target's.
         overwrite: Replace an existing store.
 
     Raises:
         DataError: If files are damaged or don't fit each other; also if no feature falls into a segment.
-        ConfigError: If no feature is named.
+        ConfigError: If no feature is named, or there are no words to encode.
     """
     source, target = Path(source), Path(target)
-    if not options.features:
+    if not options.features and encoder is None:
         raise ConfigError(
             "Labels alone make no store: name at least one feature file, as in audio=COVAREP.csd."
         )
-    splits: dict[str, str] = {}
-    if options.splits is not None:
-        table = read_columns(options.splits)
-        for row, (video, split) in enumerate(zip(table.texts("video"), table.texts("split"), strict=True)):
-            splits[video] = split_name(split, table.place(row))
-    segments = _Sequence(source)
-    opened = {name: _Sequence(Path(path)) for name, path in options.features.items()}
-    try:
-        videos = {video: segments.read(video) for video in segments.videos}
-        ids = [f"{video}[{row}]" for video, (_, intervals) in videos.items() for row in range(len(intervals))]
-        scores = [row[0] for values, _ in videos.values() for row in values]
+    if encoder is not None and (options.words is None or options.text.modality in options.features):
+        raise ConfigError(
+            "A text encoder needs the timed words (option `words`) and no other feature called "
+            f"`{options.text.modality}`."
+        )
+    splits = {} if options.splits is None else read_folds(options.splits)
+    with ExitStack() as files:
+        segments = files.enter_context(SequenceFile(source))
+        opened = {
+            key: files.enter_context(SequenceFile(Path(path))) for key, path in options.features.items()
+        }
+        spoken = (
+            None
+            if options.words is None
+            else files.enter_context(SequenceFile(Path(options.words), words=True))
+        )
+        videos, left_out = _listed(segments, splits, options, source)
+        timed = {video: segments.read(video) for video in videos}
+        ids = [id for video in videos for id in segments.names(video)]
+        scores = _scores(timed, options, source)
         labels = read_labels(
             scores,
             len(ids),
@@ -90,105 +149,172 @@ def import_csd(
             what="`features`",
         )
         by_row = dict(zip(labels.kept, labels.values, strict=True))
-        cleaners = {name: StepCleaner(name, str(options.features[name]), options.nan) for name in opened}
+        modalities = {key: Modality(file.dim, "sequence", file.path.name) for key, file in opened.items()}
+        if encoder is not None:
+            modalities = {options.text.modality: options.text.described(encoder), **modalities}
+        cutter = _Cutter(opened, spoken, options)
         with (
             naming(source),
             StoreWriter(
                 target,
                 name=name or target.name,
                 task=labels.task,
-                modalities={
-                    name: Modality(file.dim, "sequence", file.path.name) for name, file in opened.items()
-                },
+                modalities=modalities,
                 layout="csd",
-                sources=[source, *(file.path for file in opened.values())],
-                notes=["a segment's steps are those whose midpoint it contains", *labels.notes],
+                sources=[
+                    source,
+                    *(file.path for file in opened.values()),
+                    *([spoken.path] if spoken else []),
+                ],
+                notes=[*_notes(options), *left_out, *labels.notes],
                 overwrite=overwrite,
             ) as writer,
         ):
             intake = Intake(writer, total=len(by_row), empty=options.empty, progress=progress)
             first = 0
-            for video, (_, intervals) in videos.items():
-                if splits and video not in splits:
-                    raise DataError(f"`{options.splits}` has no split for the video `{video}` of `{source}`.")
-                rows = [row for row in range(len(intervals)) if first + row in by_row]
-                features: dict[str, list[np.ndarray | None]] = {}
-                for modality, file in opened.items():
-                    values, times = (
-                        file.read(video)
-                        if video in file.videos
-                        else (np.zeros((0, file.dim)), np.zeros((0, 2)))
+            for video, segment in timed.items():
+                rows = [row for row in range(len(segment.times)) if first + row in by_row]
+                names = [ids[first + row] for row in rows]
+                features, words = cutter.cut(video, segment.times[rows], names)
+                if encoder is not None:
+                    features[options.text.modality] = list(encode_texts(encoder, words, options.text))
+                if rows:
+                    intake.add(
+                        names,
+                        features,
+                        splits=[splits.get(video, "")] * len(rows),
+                        labels=[by_row[first + row] for row in rows],
+                        groups=[video] * len(rows),
+                        texts=[" ".join(spoken) for spoken in words],
+                        extra={
+                            "start": segment.times[rows, 0].astype(float).tolist(),
+                            "end": segment.times[rows, 1].astype(float).tolist(),
+                        },
                     )
-                    middle = times.mean(axis=1)
-                    features[modality] = [
-                        cleaners[modality].clean(
-                            values[(middle >= intervals[row, 0]) & (middle < intervals[row, 1])],
-                            ids[first + row],
-                        )
-                        for row in rows
-                    ]
-                intake.add(
-                    [ids[first + row] for row in rows],
-                    features,
-                    splits=[splits.get(video, "")] * len(rows),
-                    labels=[by_row[first + row] for row in rows],
-                    groups=[video] * len(rows),
-                    extra={"start": intervals[rows, 0].tolist(), "end": intervals[rows, 1].tolist()},
-                )
-                first += len(intervals)
-            intake.finish(note for cleaner in cleaners.values() for note in cleaner.notes())
-    finally:
-        for file in (segments, *opened.values()):
-            file.close()
+                first += len(segment.times)
+            intake.finish(cutter.notes())
     return Store.open(target)
 
 
-class _Sequence:
-    """One .csd file."""
+class _Cutter:
+    """Cuts the sequences of a video into segments, on the intervals of words where that is asked for."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        if not path.is_file():
-            raise DataError(f"`{path}` does not exist or is no file.")
-        self._file = Hdf5File(path)
-        try:
-            roots = [
-                name
-                for name in self._file.children("") or []
-                if self._file.children(f"{name}/data") is not None
+    def __init__(
+        self, opened: Mapping[str, SequenceFile], spoken: SequenceFile | None, options: CsdOptions
+    ) -> None:
+        self._opened = opened
+        self._spoken = spoken
+        self._options = options
+        self._cleaners = {
+            name: StepCleaner(name, str(options.features[name]), options.nan) for name in opened
+        }
+        self._gaps = dict.fromkeys(opened, 0)
+        self._not_finite = dict.fromkeys(opened, 0)
+
+    def cut(
+        self, video: str, segments: np.ndarray, names: list[str]
+    ) -> tuple[dict[str, list[np.ndarray | None]], list[list[str]]]:
+        """Return the features of each segment by modality, and its words."""
+        options = self._options
+        words = self._spoken.read(video) if self._spoken is not None and video in self._spoken else None
+        if words is not None:
+            heard = [str(word).strip() not in options.pauses for word in words.values]
+            words = words.only(np.array(heard, bool))
+        sequences = {name: file.read(video) if video in file else None for name, file in self._opened.items()}
+        if options.align_to:
+            reference = words if options.align_to == "words" else sequences[options.align_to]
+            sequences = {name: self._on(reference, sequence, name) for name, sequence in sequences.items()}
+        features = {
+            name: [
+                None if part is None else self._cleaners[name].clean(part, names[row])
+                for row, part in enumerate(self._parts(sequence, segments))
             ]
-            if len(roots) != 1:
-                raise DataError(
-                    f"`{path}` is no computational sequence: it must hold one group "
-                    f"with `data`, but holds {len(roots)}."
-                )
-            self._data = f"{roots[0]}/data"
-            self.videos = self._file.children(self._data) or []
-            if not self.videos:
-                raise DataError(f"`{path}` holds no video.")
-            self.dim = self.read(self.videos[0])[0].shape[1]
-        except DataError:
-            self._file.close()
-            raise
+            for name, sequence in sequences.items()
+        }
+        said = [[] if part is None else [str(word) for word in part] for part in self._parts(words, segments)]
+        return features, said
 
-    def read(self, video: str) -> tuple[np.ndarray, np.ndarray]:
-        keys = [f"{self._data}/{video}/{key}" for key in ("features", "intervals")]
-        if not all(key in self._file for key in keys):
-            raise DataError(f"`{self.path}` lacks `features` or `intervals` for the video `{video}`.")
-        values, times = (np.asarray(self._file.array(key)[...]) for key in keys)
-        if (
-            values.ndim != 2
-            or times.shape != (len(values), 2)
-            or times.dtype.kind not in "iuf"
-            or values.dtype.kind not in "biuf"
-            or not values.shape[1]
-        ):
-            raise DataError(
-                f"`{self.path}` video `{video}` must have numbers (steps, "
-                "features) and intervals (steps, 2), "
-                f"but has {values.dtype} of shape {values.shape} and {times.shape}."
+    def _on(self, reference: Timed | None, sequence: Timed | None, name: str) -> Timed | None:
+        """Put a sequence on the intervals of the reference."""
+        if reference is None or sequence is None or name == self._options.align_to:
+            return sequence if reference is not None else None
+        if self._options.nan == "drop-step":
+            finite = np.asarray(np.isfinite(sequence.values).all(axis=1))
+            self._not_finite[name] += int((~finite).sum())
+            sequence = sequence.only(finite)
+        aligned, found = collapsed(sequence, reference.times, self._options.collapse)
+        self._gaps[name] += int((~found).sum())
+        kept = Timed(aligned, reference.times, found)
+        return kept if self._options.gaps == "zero" else kept.only(found)
+
+    def _parts(self, sequence: Timed | None, segments: np.ndarray) -> Iterator[np.ndarray | None]:
+        for segment in segments:
+            if sequence is None:
+                yield None
+                continue
+            inside = (
+                overlapping(sequence.times, segment)
+                if self._options.assign == "overlap"
+                else _midpoint_in(sequence.times, segment)
             )
-        return values, times
+            # Zeros that stand for nothing but gaps are no features: then the modality is absent.
+            yield sequence.values[inside] if sequence.found[inside].any() else None
 
-    def close(self) -> None:
-        self._file.close()
+    def notes(self) -> list[str]:
+        """Say what was done, for the manifest."""
+        filled = "hold zeros" if self._options.gaps == "zero" else "were left out"
+        return [
+            *(
+                f"{count} intervals without a step of `{name}` {filled}"
+                for name, count in self._gaps.items()
+                if count
+            ),
+            *(
+                f"{count} steps of `{name}` with NaN or infinite values were dropped before alignment"
+                for name, count in self._not_finite.items()
+                if count
+            ),
+            *(note for cleaner in self._cleaners.values() for note in cleaner.notes()),
+        ]
+
+
+def _midpoint_in(times: np.ndarray, segment: np.ndarray) -> np.ndarray:
+    middle = times.mean(axis=1)
+    return (middle >= segment[0]) & (middle < segment[1])
+
+
+def _listed(
+    segments: SequenceFile, splits: Mapping[str, str], options: CsdOptions, source: Path
+) -> tuple[list[str], list[str]]:
+    """Return the videos to take, and what is to be noted about others."""
+    unlisted = [video for video in segments.videos if splits and video not in splits]
+    if unlisted and options.unlisted == "refuse":
+        raise DataError(
+            f"`{options.splits}` has no split for the video `{unlisted[0]}` of `{source}`; name it, or import with "
+            "unlisted = drop."
+        )
+    left_out = set(unlisted)
+    notes = [f"{len(unlisted)} videos that the splits do not name were left out"] if unlisted else []
+    return [video for video in segments.videos if video not in left_out], notes
+
+
+def _scores(timed: Mapping[str, Timed], options: CsdOptions, source: Path) -> list[np.generic]:
+    column = options.label_column
+    for video, segment in timed.items():
+        if not 0 <= column < segment.values.shape[1]:
+            raise ConfigError(
+                f"`{source}` video `{video}` has {segment.values.shape[1]} columns of labels, numbered from 0; there "
+                f"is no {column}."
+            )
+    return [row[column] for segment in timed.values() for row in segment.values]
+
+
+def _notes(options: CsdOptions) -> list[str]:
+    which = "whose midpoint it contains" if options.assign == "midpoint" else "that overlap with it"
+    notes = [f"a segment's steps are those {which}"]
+    if options.align_to:
+        how = {"mean": "mean", "weighted": "mean weighted by shared time", "max": "maximum"}[options.collapse]
+        notes.insert(
+            0, f"modalities are aligned to `{options.align_to}`: of several steps in one interval, the {how}"
+        )
+    return notes

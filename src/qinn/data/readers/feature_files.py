@@ -74,6 +74,10 @@ def open_features(specs: Sequence[FeatureSpec], ids: Sequence[str], *, missing: 
 def _open_one(spec: FeatureSpec, ids: Sequence[str], *, missing: str) -> FeatureReader:
     if "{id}" in spec.file:
         return _FilePerSample(spec, ids, missing)
+    if spec.file.lower().endswith((".csv", ".tsv")):
+        raise DataError(
+            f"`{spec.file}` is a table: features in tables are read from one per sample, as in folder/{{id}}.csv."
+        )
     arrays = open_arrays(spec.file)
     try:
         if any("{id}" in key for key in spec.keys):
@@ -295,6 +299,7 @@ class _ArrayPerSample(_PerSample):
 class _FilePerSample(_PerSample):
     def __init__(self, spec: FeatureSpec, ids: Sequence[str], missing: str) -> None:
         self._hashes: dict[str, Source] = {}
+        self._left_out: dict[str, int] = {}
         super().__init__(spec, ids, missing)
 
     def _path(self, name: str) -> Path:
@@ -317,7 +322,31 @@ class _FilePerSample(_PerSample):
                     f"{self._spec.name}={self._spec.file}:ARRAY."
                 )
             self._hashes[name] = Source.of(path)
-            return [np.array(arrays.array(key.replace("{id}", name))[...]) for key in keys]
+            parts = [np.array(arrays.array(key.replace("{id}", name))[...]) for key in keys]
+            if self._spec.bounds is None:
+                return parts
+            mask = np.asarray(arrays.array(self._spec.bounds)[...])
+            steps = mask.reshape(-1)
+            if (
+                mask.size != len(mask)
+                or mask.dtype.kind not in "biuf"
+                or any(part.ndim != 2 or len(part) != len(steps) for part in parts)
+            ):
+                raise DataError(
+                    f"`{path}:{self._spec.bounds}` must have one number per step, 0 for those to leave out, but has "
+                    f"{mask.dtype} of shape {mask.shape} beside {' + '.join(str(part.shape) for part in parts)}."
+                )
+            kept = np.nan_to_num(steps) != 0
+            self._left_out[name] = int((~kept).sum())
+            return [part[kept] for part in parts]
+
+    def notes(self) -> list[str]:
+        count = sum(self._left_out.values())
+        return (
+            [f"{count} steps of `{self._spec.name}` whose `{self._spec.bounds}` is 0 were left out"]
+            if count
+            else []
+        )
 
     def sources(self) -> list[Source]:
         digest = hashlib.sha256()

@@ -10,7 +10,8 @@
 ``audio=f.npz:a+b#person+turn``                  two arrays side by side; ids joined as ``person_turn``
 ``vision=f.npy``                                 a single array
 ``vision=f.h5:group`` or ``f.h5:{id}/frames``    one HDF5 dataset per sample, named by its id
-``audio=folder/`` or ``folder/{id}.npz:mfcc``    one file per sample (``folder/`` means ``folder/{id}.npy``)
+``audio=folder/`` or ``folder/{id}.npz:mfcc``    one file per sample (``folder/``: of the kind that lies there)
+``vision=folder/{id}.csv:AU*_r@success``         columns of a table per sample; rows where success is not 0
 =============================================== =====================================================
 
 Several lines with one name are put side by side: sequences step by step, a vector repeated at every step.
@@ -20,12 +21,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from qinn.data.readers.clip_folders import clip_suffix, refused_suffix
 from qinn.errors import ConfigError
 
 __all__ = ["FeatureSpec"]
 
 _GRAMMAR = re.compile(
-    r"(?P<name>[^=]*)=(?P<file>.+?\.(?:npz|npy|h5|hdf5))"
+    r"(?P<name>[^=]*)=(?P<file>.+?\.(?:npz|npy|h5|hdf5|csv|tsv))"
     r"(?::(?P<keys>[^@#]+))?(?:@(?P<bounds>[^#]+))?(?:#(?P<ids>.+))?",
     re.IGNORECASE,
 )
@@ -43,7 +45,8 @@ class FeatureSpec:
         name: Modality.
         file: Path of the file; with ``{id}`` in it, one file per sample.
         keys: Arrays to put side by side; empty for a npy file.
-        bounds: Array of offsets or lengths; None for one vector per sample.
+        bounds: Array of offsets or lengths; None for one vector per sample. With a file per sample: an array
+            that is 0 at the steps to leave out.
         ids: Arrays that, joined, name the rows; empty when rows are in the table's order.
     """
 
@@ -74,9 +77,11 @@ class FeatureSpec:
                 tuple(ids.split("+")) if ids else (),
             )
         elif match := _FOLDER.fullmatch(text.strip()):
-            spec = cls(match["name"].strip(), match["file"] + "{id}.npy")
+            spec = cls(match["name"].strip(), match["file"] + "{id}" + clip_suffix(match["file"]))
         else:
-            raise ConfigError(f"Feature `{text}` is not understood: write NAME=FILE:ARRAY, {_EXAMPLES}.")
+            raise ConfigError(
+                f"Feature `{text}` is not understood: {refused_suffix(text)}Write NAME=FILE:ARRAY, {_EXAMPLES}."
+            )
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", spec.name):
             raise ConfigError(
                 f"Feature `{text}` must begin with a modality's name (letters, digits, `_`, `-`) and `=`, "

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+from qinn.data.readers.clip_folders import tables_in
 from qinn.data.readers.columns import TABLE_SUFFIXES
 from qinn.data.readers.csd import CsdOptions, import_csd
 from qinn.data.readers.mfn import MfnOptions, import_mfn, is_mfn
 from qinn.data.readers.misa import MisaOptions, import_misa, is_misa
 from qinn.data.readers.mmsa import MmsaOptions, import_mmsa, is_mmsa
-from qinn.data.readers.safe_pickle import load_pickle
+from qinn.data.readers.mult import MultOptions, import_mult, is_mult
+from qinn.data.readers.safe_pickle import open_pickle
 from qinn.data.readers.samples import Progress
 from qinn.data.readers.table import TableOptions, import_table
 from qinn.data.readers.transcripts import Encoder
@@ -16,11 +18,12 @@ from qinn.errors import ConfigError, DataError
 
 __all__ = ["LAYOUTS", "Options", "detect_layout", "import_data"]
 
-Options = TableOptions | MmsaOptions | MisaOptions | MfnOptions | CsdOptions
+Options = TableOptions | MmsaOptions | MultOptions | MisaOptions | MfnOptions | CsdOptions
 
 LAYOUTS: dict[str, type] = {
     "table": TableOptions,
     "mmsa": MmsaOptions,
+    "mult": MultOptions,
     "misa": MisaOptions,
     "mfn": MfnOptions,
     "csd": CsdOptions,
@@ -28,7 +31,7 @@ LAYOUTS: dict[str, type] = {
 
 
 def detect_layout(source: Path | str) -> str:
-    """Name the layout of a file or folder, by what is in it.
+    """Name the layout of a file or folder, by what is in it; the values of a pickle's arrays are not read.
 
     Args:
         source: The file or folder.
@@ -57,8 +60,10 @@ def detect_layout(source: Path | str) -> str:
             return found[0]
         if found:
             raise DataError(f"`{source}` has files of the layouts {' and '.join(found)}; say which is meant.")
+        if tables_in(source):
+            return "table"
         raise DataError(
-            f"`{source}` is a folder of no known layout: neither y_train.h5 … nor train.pkl … are in it."
+            f"`{source}` is a folder of no known layout: neither y_train.h5 …, train.pkl … nor a table is in it."
         )
     suffix = source.suffix.lower()
     if suffix in TABLE_SUFFIXES:
@@ -66,14 +71,16 @@ def detect_layout(source: Path | str) -> str:
     if suffix == ".csd":
         return "csd"
     if suffix in (".pkl", ".pickle"):
-        content = load_pickle(source)
+        content = open_pickle(source, sketch=True).content
+        if is_mult(content):
+            return "mult"
         if is_mmsa(content):
             return "mmsa"
         if is_misa(content):
             return "misa"
         raise DataError(
-            f"`{source}` is a pickle of neither the MMSA layout "
-            f"({{train, valid, test}}) nor the MISA layout (a list of tuples)."
+            f"`{source}` is a pickle of neither the MMSA layout nor the MulT layout ({{train, valid, test}}, each "
+            "with vision, text, audio) nor the MISA layout (a list of tuples)."
         )
     if suffix in (".h5", ".hdf5", ".npy"):
         raise DataError(
@@ -114,14 +121,16 @@ def import_data(
         DataError: If the source is damaged, unsafe or contradicts itself.
         ConfigError: If the options don't fit it.
     """
-    if isinstance(options, MfnOptions | CsdOptions):
+    if isinstance(options, MfnOptions | MultOptions):
         if encoder is not None:
             raise ConfigError("This layout has no transcripts to encode; leave the text encoder out.")
-        run = import_mfn if isinstance(options, MfnOptions) else import_csd
+        run = import_mfn if isinstance(options, MfnOptions) else import_mult
         return run(source, target, options, progress=progress, name=name, overwrite=overwrite)  # pyright: ignore[reportArgumentType]
     keywords = {"encoder": encoder, "progress": progress, "name": name, "overwrite": overwrite}
     if isinstance(options, MmsaOptions):
         return import_mmsa(source, target, options, **keywords)
     if isinstance(options, MisaOptions):
         return import_misa(source, target, options, **keywords)
+    if isinstance(options, CsdOptions):
+        return import_csd(source, target, options, **keywords)
     return import_table(source, target, options, **keywords)

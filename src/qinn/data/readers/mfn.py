@@ -15,7 +15,7 @@ import numpy as np
 from qinn.data.readers.arrays import ArrayFile, open_arrays
 from qinn.data.readers.labels import TaskOptions, read_labels
 from qinn.data.readers.samples import Intake, Progress, naming
-from qinn.data.readers.steps import StepCleaner, nonzero_window
+from qinn.data.readers.steps import Padding, StepCleaner, nonzero_window
 from qinn.data.store import Modality, Store, StoreWriter
 from qinn.errors import ConfigError, DataError
 
@@ -76,7 +76,8 @@ def import_mfn(
     """
     source, target, options = Path(source), Path(target), options or MfnOptions()
     files = _files(source)
-    known = {modality for modality, _ in files} - {"y"}
+    splits = [split for split in ("train", "valid", "test") if ("y", split) in files]
+    known = {modality for modality, split in files if split in splits} - {"y"}
     modalities = options.modalities or tuple(
         sorted(known, key=lambda name: (["text", "audio", "vision", name].index(name), name))
     )
@@ -84,7 +85,6 @@ def import_mfn(
         raise ConfigError(
             f"`{source}` has no files for the modality `{unknown[0]}`; it has {', '.join(sorted(known))}."
         )
-    splits = [split for split in ("train", "valid", "test") if ("y", split) in files]
     opened: dict[tuple[str, str], ArrayFile] = {}
     try:
         arrays = {}
@@ -107,6 +107,11 @@ def import_mfn(
         cleaners = {
             name: StepCleaner(name, f"{source}:{name}", options.nan, drop_zeros=True) for name in modalities
         }
+        paddings = {
+            name: Padding(name, max(steps), "steps of zeros in all modalities")
+            for name in modalities
+            if (steps := [arrays[name, split].shape[1] for split in splits if (name, split) in arrays])
+        }
         absent = [
             f"`{name}` is absent in {split}"
             for name in modalities
@@ -123,7 +128,7 @@ def import_mfn(
                 layout="mfn",
                 sources=[files[key] for key in arrays],
                 notes=[
-                    "steps that are zero in every modality at the front and end were taken as padding",
+                    "modalities are aligned step by step",
                     *absent,
                     *labels.notes,
                 ],
@@ -145,11 +150,10 @@ def import_mfn(
                         continue
                     features: dict[str, list[np.ndarray | None]] = {name: [] for name in block}
                     for row in rows:
-                        window = slice(*nonzero_window(*(values[row - start] for values in block.values())))
+                        window = nonzero_window(*(values[row - start] for values in block.values()))
                         for name, values in block.items():
-                            features[name].append(
-                                cleaners[name].clean(values[row - start][window], ids[first + row])
-                            )
+                            steps = paddings[name].cut(values[row - start], *window)
+                            features[name].append(cleaners[name].clean(steps, ids[first + row]))
                     intake.add(
                         [ids[first + row] for row in rows],
                         features,
@@ -157,7 +161,9 @@ def import_mfn(
                         labels=[by_row[first + row] for row in rows],
                     )
                 first += sizes[split]
-            intake.finish(note for cleaner in cleaners.values() for note in cleaner.notes())
+            intake.finish(
+                note for counter in (*paddings.values(), *cleaners.values()) for note in counter.notes()
+            )
     finally:
         for file in opened.values():
             file.close()

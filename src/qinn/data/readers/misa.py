@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from qinn.data.readers.labels import TaskOptions, read_labels
-from qinn.data.readers.safe_pickle import load_pickle
+from qinn.data.readers.safe_pickle import PickleFile, open_pickle
 from qinn.data.readers.samples import Intake, Progress, groups_of, naming, split_name
 from qinn.data.readers.steps import StepCleaner
 from qinn.data.readers.transcripts import Encoder, TextOptions, encode_texts, spans_of_texts
@@ -103,10 +103,11 @@ def import_misa(
             raise DataError(f"`{source}` has none of {', '.join(_FILES)}.")
     else:
         files = [(source, split_name(options.split, "Option `split`"))]
+    opened = [_open(file) for file, _ in files]
     samples = [
         (file, split, row, _checked(file, row, item))
-        for file, split in files
-        for row, item in enumerate(_list(file))
+        for (file, split), pickled in zip(files, opened, strict=True)
+        for row, item in enumerate(pickled.content)
     ]
     labels = read_labels(
         [sample.label for _, _, _, sample in samples],
@@ -176,6 +177,8 @@ def import_misa(
                 texts=[" ".join(sample.words or []) for _, _, _, sample in chosen],
                 spans=None if spans is None else {"text": spans},
             )
+            for pickled in opened:
+                pickled.release()
         intake.finish(note for cleaner in cleaners.values() for note in cleaner.notes())
     return Store.open(target)
 
@@ -188,14 +191,14 @@ class _Sample:
     segment: str
 
 
-def _list(file: Path) -> list[Any]:
-    content = load_pickle(file)
-    if not is_misa(content):
+def _open(file: Path) -> PickleFile:
+    opened = open_pickle(file)
+    if not is_misa(opened.content):
         raise DataError(
             f"`{file}` does not have the MISA layout: a list of ((word_ids, "
             "vision, audio, words), label, segment)."
         )
-    return content
+    return opened
 
 
 def _checked(file: Path, row: int, item: Any) -> _Sample:

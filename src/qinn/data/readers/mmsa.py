@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from qinn.data.readers.labels import Labels, TaskOptions, read_labels
-from qinn.data.readers.safe_pickle import load_pickle
-from qinn.data.readers.samples import Intake, Progress, groups_of, naming, split_name
-from qinn.data.readers.steps import StepCleaner, nonzero_window
+from qinn.data.readers.safe_pickle import open_pickle
+from qinn.data.readers.samples import Intake, Progress, groups_of, naming, split_name, video_of
+from qinn.data.readers.steps import Padding, StepCleaner, nonzero_window
 from qinn.data.readers.tokens import TokenAligner
 from qinn.data.readers.transcripts import Encoder, TextOptions, encode_texts, spans_of_texts
 from qinn.data.store import Modality, Source, Store, StoreWriter
@@ -107,7 +107,7 @@ def import_mmsa(
     name: str | None = None,
     overwrite: bool = False,
 ) -> Store:
-    """Import an MMSA pickle into a store; a pickle has to be loaded as a whole.
+    """Import an MMSA pickle into a store, a piece at a time: the file may be larger than memory.
 
     Args:
         source: The .pkl file.
@@ -131,14 +131,14 @@ def import_mmsa(
             "Option `text_source` must be encode (or ids, to name their tokenizer) exactly when a text encoder is "
             "given."
         )
-    content = load_pickle(source)
-    if not is_mmsa(content):
+    file = open_pickle(source)
+    if not is_mmsa(file.content):
         raise DataError(
             f"`{source}` does not have the MMSA layout: "
             f"{{train, valid, test}}, each with audio, vision, text …."
         )
     with naming(source):
-        parts = [_Part(source, key, part, options) for key, part in content.items()]
+        parts = [_Part(source, str(key), part, options) for key, part in file.content.items()]
         _check_sizes(source, parts)
         official = Source.of(source)
         notes = _notes(parts, official)
@@ -162,6 +162,7 @@ def import_mmsa(
             )
             for modality in options.modalities
         }
+        padding = _paddings(parts, options, encodes)
         with StoreWriter(
             target,
             name=name or target.name,
@@ -184,7 +185,7 @@ def import_mmsa(
                         continue
                     features: dict[str, list[np.ndarray | None]] = {name: [] for name in options.modalities}
                     for row in rows:
-                        for modality, values in part.features(row, encodes).items():
+                        for modality, values in part.features(row, encodes, padding).items():
                             features[modality].append(cleaners[modality].clean(values, part.ids[row]))
                     texts = [part.texts[row] for row in rows]
                     spans = None
@@ -204,12 +205,11 @@ def import_mmsa(
                         extra={key: [column[row] for row in rows] for key, column in part.extra.items()},
                         spans=None if spans is None else {"text": spans},
                     )
+                    file.release()
                 first += len(part)
-            if overhang := sum(part.overhang for part in parts):
-                writer.note(
-                    f"{overhang} sequences hold values beyond their stated length, which were cut off"
-                )
-            intake.finish(note for cleaner in cleaners.values() for note in cleaner.notes())
+            intake.finish(
+                note for counter in (*padding.values(), *cleaners.values()) for note in counter.notes()
+            )
     return Store.open(target)
 
 
@@ -229,7 +229,7 @@ class _Part:
         self.groups = (
             groups_of(self.ids, options.group_pattern)
             if options.group_pattern
-            else [_video(id) for id in self.ids]
+            else [video_of(name) for name in self.ids]
         )
         self.arrays = {name: self._array(name, 3) for name in options.modalities if name != "text"}
         self.tokens = self._tokens()
@@ -242,7 +242,6 @@ class _Part:
                 raise DataError(f"{self.where} has no key `text_bert`, whose token ids were asked for.")
         self.lengths = {name: self._lengths(name) for name in ("audio", "vision") if name in self.arrays}
         self.aligned = self._is_aligned()
-        self.overhang = 0
         self.extra = {key: self._strings(key) for key in ("annotations",) if key in part}
         for suffix in ("T", "A", "V"):
             if f"regression_labels_{suffix}" in part:
@@ -349,7 +348,7 @@ class _Part:
             steps.add(self.tokens.shape[2])
         return len(steps) == 1
 
-    def features(self, row: int, encodes: bool) -> dict[str, np.ndarray]:
+    def features(self, row: int, encodes: bool, padding: Mapping[str, Padding]) -> dict[str, np.ndarray]:
         """Return a sample's steps per modality, without padding."""
         arrays = {name: array[row] for name, array in self.arrays.items()}
         window = self._window(row, arrays) if self.aligned else None
@@ -360,7 +359,7 @@ class _Part:
             if name == "text":
                 start, stop = window or self._text_window(row)
                 values = arrays["text"] if "text" in arrays else self._token_ids(row)
-                found[name] = values[start:stop]
+                found[name] = padding[name].cut(values, start, stop)
                 continue
             lengths = self.lengths[name]
             if window is not None:
@@ -369,8 +368,7 @@ class _Part:
                 start, stop = 0, int(lengths[row])
             else:
                 start, stop = nonzero_window(arrays[name])
-            self.overhang += bool(arrays[name][:start].any() or arrays[name][stop:].any())
-            found[name] = arrays[name][start:stop]
+            found[name] = padding[name].cut(arrays[name], start, stop)
         return found
 
     def text_ids(self) -> list[np.ndarray]:
@@ -397,11 +395,20 @@ class _Part:
         return nonzero_window(self.arrays["text"][row])
 
 
-def _video(name: str) -> str:
-    for mark in ("$_$", "["):
-        if mark in name:
-            return name.split(mark)[0]
-    return ""
+def _paddings(parts: list[_Part], options: MmsaOptions, encodes: bool) -> dict[str, Padding]:
+    mask = "the mask in `text_bert`" if parts[0].tokens is not None else "steps of zeros"
+    paddings = {}
+    for name in options.modalities:
+        if name == "text" and encodes:
+            continue
+        array = parts[0].arrays.get(name, parts[0].tokens)
+        if array is None:
+            continue
+        rule = mask if parts[0].aligned or name == "text" else "steps of zeros"
+        if parts[0].lengths.get(name) is not None:
+            rule = f"`{name}_lengths`"
+        paddings[name] = Padding(name, array.shape[1 if name in parts[0].arrays else 2], rule)
+    return paddings
 
 
 def _check_sizes(source: Path, parts: list[_Part]) -> None:

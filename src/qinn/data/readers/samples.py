@@ -11,7 +11,7 @@ import numpy as np
 from qinn.data.store import StoreWriter
 from qinn.errors import ConfigError, DataError
 
-__all__ = ["Intake", "Progress", "groups_of", "naming", "split_name"]
+__all__ = ["Intake", "Progress", "groups_of", "naming", "split_name", "video_of"]
 
 
 _SPLITS = {
@@ -167,6 +167,19 @@ def groups_of(ids: Sequence[str], pattern: str) -> list[str]:
             )
         groups.append(match[1])
     return groups
+
+
+def video_of(name: str) -> str:
+    """Return the video in a segment's name, as the field's files write it; empty if it names none.
+
+    Example:
+        >>> video_of("03bSnISJMiM$_$11"), video_of("03bSnISJMiM[11]"), video_of("sample 7")
+        ('03bSnISJMiM', '03bSnISJMiM', '')
+    """
+    for mark in ("$_$", "["):
+        if mark in name:
+            return name.split(mark)[0]
+    return ""
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from jaxtyping import Float32
 
 from qinn.errors import ConfigError, DataError
 
-__all__ = ["StepCleaner", "nonzero_window"]
+__all__ = ["Padding", "StepCleaner", "nonzero_window"]
 
 
 class StepCleaner:
@@ -86,6 +86,57 @@ class StepCleaner:
             "zeros": f"samples have nothing but zeros in `{self.modality}` and count as lacking it",
         }
         return [f"{self.counts[key]} {phrase}" for key, phrase in phrases.items() if self.counts[key]]
+
+
+class Padding:
+    """Cuts the padding off one modality's samples, counting what lay where.
+
+    Args:
+        modality: Its name, for notes.
+        longest: Number of steps that samples are padded to.
+        rule: What says which steps are padding, for notes.
+
+    Example:
+        >>> padding = Padding("audio", 3, "steps of zeros")
+        >>> padding.cut(np.array([[0.0], [1.0], [0.0]]), 1, 2).tolist()
+        [[1.0]]
+        >>> padding.notes()
+        ['`audio` is padded to 3 steps: 1 steps at the front and 1 at the end were cut off (by steps of zeros)']
+    """
+
+    def __init__(self, modality: str, longest: int, rule: str) -> None:
+        self.modality = modality
+        self.longest = longest
+        self.rule = rule
+        self.counts: Counter[str] = Counter()
+
+    def cut(self, values: np.ndarray, start: int, stop: int) -> np.ndarray:
+        """Return the steps from start to stop.
+
+        Args:
+            values: (time, feature), padded.
+            start: First step that counts.
+            stop: The step after the last that counts.
+        """
+        self.counts["front"] += start
+        self.counts["end"] += len(values) - stop
+        self.counts["overhang"] += bool(values[:start].any() or values[stop:].any())
+        return values[start:stop]
+
+    def notes(self) -> list[str]:
+        """Say what was cut off, for the manifest."""
+        front, end, overhang = (self.counts[key] for key in ("front", "end", "overhang"))
+        found = (
+            f"{front} steps at the front and {end} at the end were cut off"
+            if front or end
+            else "no step of padding was found"
+        )
+        notes = [f"`{self.modality}` is padded to {self.longest} steps: {found} (by {self.rule})"]
+        if overhang:
+            notes.append(
+                f"{overhang} sequences of `{self.modality}` hold values beyond their stated length, which were cut off"
+            )
+        return notes
 
 
 def nonzero_window(*arrays: np.ndarray) -> tuple[int, int]:

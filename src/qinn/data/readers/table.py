@@ -1,7 +1,7 @@
 """Your own data: a table of samples and any number of features per sample."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from qinn.data.readers.arrays import open_arrays
+from qinn.data.readers.clip_folders import feature_folders, table_in
 from qinn.data.readers.columns import Columns, read_columns
 from qinn.data.readers.feature_files import FeatureReader, open_features
 from qinn.data.readers.feature_specs import FeatureSpec
@@ -107,7 +108,8 @@ def import_table(
     """Import a table and its features into a store; features are streamed, never loaded as a whole.
 
     Args:
-        source: .csv, .tsv or .parquet, or an .npz whose equally long one-dimensional arrays are the columns.
+        source: .csv, .tsv or .parquet, or an .npz whose equally long one-dimensional arrays are the columns; or a
+            folder with one of them, whose subfolders are the features if none are named.
         target: Folder of the store to be.
         options: Which columns and files mean what.
         encoder: Makes the modality ``text`` of the transcripts; None if they are only to be kept.
@@ -129,6 +131,12 @@ def import_table(
         {'audio': 4}
     """
     source, target = Path(source), Path(target)
+    found: list[str] = []
+    if source.is_dir():
+        if not options.features:
+            options = replace(options, features=tuple(feature_folders(source)))
+            found = [f"features are the folders {', '.join(options.specs())}"] if options.features else []
+        source = table_in(source)
     specs = options.specs()
     table = read_columns(source)
     with naming(source):
@@ -164,7 +172,7 @@ def import_table(
                 modalities=modalities,
                 layout="table",
                 sources=[source],
-                notes=labels.notes,
+                notes=[*found, *labels.notes],
                 overwrite=overwrite,
             ) as writer,
         ):
