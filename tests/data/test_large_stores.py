@@ -137,7 +137,9 @@ def test_opening_reads_no_offset_but_the_ends(tmp_path: Path, monkeypatch: pytes
     assert len(store) == 23
 
 
-def test_a_table_with_a_damaged_column_is_refused_when_that_is_read(tmp_path: Path) -> None:
+def test_a_table_with_a_damaged_column_is_refused_when_that_is_read(
+    tmp_path: Path, unchecked_types: None
+) -> None:
     store = write(tmp_path / "s")
     path = store.path / "samples.parquet"
     content = bytearray(path.read_bytes())

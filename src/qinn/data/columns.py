@@ -1,6 +1,6 @@
 """What the columns of a store's table may hold: each check names the sample at fault."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ def one_per_sample(ids: Sequence[str], name: str, values: Column | None) -> list
     return [value.item() if isinstance(value, np.generic) else value for value in values]
 
 
-def checked_ids(ids: list[str], taken: Collection[str]) -> list[str]:
+def checked_ids(ids: list[str], taken: Container[str]) -> list[str]:
     """Return the ids, known to be non-empty, distinct and none of those taken.
 
     Raises:

@@ -1,13 +1,13 @@
 """Which ids are taken while a store is written, in a few bytes each."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable
 
 import numpy as np
 
 _RECENT = 2**15
 
 
-class SeenIdentifiers(Collection[str]):
+class SeenIdentifiers(Container[str]):
     """The ids seen so far: the recent ones as they are, the earlier ones by a hash of 64 bits.
 
     Where a hash is known, `confirm` decides, so the answer is exact.
@@ -29,10 +29,6 @@ class SeenIdentifiers(Collection[str]):
 
     def __len__(self) -> int:
         return len(self._recent) + len(self._earlier)
-
-    def __iter__(self) -> Iterator[str]:
-        """Go through the recent ids; the earlier ones are known by their hashes only."""
-        return iter(self._recent)
 
     def __contains__(self, identifier: object) -> bool:
         if identifier in self._recent:

@@ -43,8 +43,8 @@ class Strings(Sequence[str]):
             strings: Returns the column.
 
         Example:
-            >>> Strings.chosen(np.array([1]), lambda: Strings(["a", "b"]))
-            Strings(['b'])
+            >>> list(Strings.chosen(np.array([1]), lambda: Strings(["a", "b"])))
+            ['b']
         """
         found = cls([])
         found._size = len(rows)
@@ -100,8 +100,7 @@ class Strings(Sequence[str]):
         return found
 
     def __repr__(self) -> str:
-        shown = ", ".join(map(repr, self[:3]))
-        return f"Strings([{shown}{f', … {self._size} in all' if self._size > 3 else ''}])"
+        return f"Strings({self._size} of them)"
 
     def pick(self, rows: Int64[np.ndarray, "chosen"]) -> tuple[str, ...]:
         """Return the strings at some positions as a tuple."""
