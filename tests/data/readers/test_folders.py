@@ -172,7 +172,7 @@ def test_mfn_steps_stay_aligned_and_a_missing_file_is_an_absent_modality(mfn: Pa
     assert any(note.startswith(padding) for note in store.manifest["notes"])
     lines = describe_import(store)
     assert lines[1:4] == [
-        "splits: 3 train, 2 valid, 2 test",
+        "splits: 3 train, 2 valid, 2 test; not the sizes of a known official split",
         "labels: scores on the scale plain, 1 to 5; found 1 to 3, mean 1.714",
         "groups: not known",
     ]

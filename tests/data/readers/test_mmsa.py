@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qinn.data.readers import MmsaOptions, TaskOptions, TextOptions, detect_layout, import_data
+from qinn.data.readers import (
+    MmsaOptions,
+    TaskOptions,
+    TextOptions,
+    describe_import,
+    detect_layout,
+    import_data,
+)
 from qinn.data.readers import mmsa as module
 from qinn.data.store import Store
 from qinn.errors import ConfigError, DataError
@@ -174,7 +181,9 @@ def test_official_sizes_and_files_are_recognised(
     source = pickled(mmsa((3, 2, 2)))
     monkeypatch.setitem(module.OFFICIAL_SPLITS, (3, 2, 2), "TINY")
     monkeypatch.setitem(module.OFFICIAL_FILES, module.Source.of(source).sha256, "TINY unaligned")
-    notes = import_data(source, tmp_path / "store", MmsaOptions()).manifest["notes"]
+    store = import_data(source, tmp_path / "store", MmsaOptions())
+    notes = store.manifest["notes"]
+    assert describe_import(store)[1] == "splits: 3 train, 2 valid, 2 test; the official sizes of TINY"
     assert "the file is the official TINY unaligned (same SHA-256)" in notes
     assert "split sizes 3 / 2 / 2 are the official ones of TINY" in notes
 

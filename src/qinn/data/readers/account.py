@@ -1,7 +1,10 @@
 """What an import understood, in a few plain lines, so that a wrong guess is seen at once."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
+from qinn.data.readers import mmsa, mult
 from qinn.data.store import Store
 
 __all__ = ["LAYOUT_NAMES", "describe_import"]
@@ -43,7 +46,7 @@ def describe_import(store: Store) -> list[str]:
         f"layout: {layout}"
         + (f", {LAYOUT_NAMES[layout]}" if layout in LAYOUT_NAMES else "")
         + (f": {files}{more}" if files else ""),
-        f"splits: {splits}",
+        f"splits: {splits}{_official(manifest['splits'], layout)}",
         f"labels: {_labels(store)}",
         f"groups: {_groups(store)}",
     ]
@@ -62,6 +65,16 @@ def describe_import(store: Store) -> list[str]:
         )
         lines.append(f"{name}: {entry['dim']} features, {steps}, {absent}; from {entry['tier'] or 'unknown'}")
     return [*lines, *(f"note: {note}" for note in manifest["notes"])]
+
+
+def _official(splits: Mapping[str, int], layout: str) -> str:
+    sizes = (splits.get("train", 0), splits.get("valid", 0), splits.get("test", 0))
+    known = {**mmsa.OFFICIAL_SPLITS, **mult.OFFICIAL_SPLITS}
+    if sizes in known:
+        return f"; the official sizes of {known[sizes]}"
+    return (
+        "" if layout not in LAYOUT_NAMES or layout == "table" else "; not the sizes of a known official split"
+    )
 
 
 def _labels(store: Store) -> str:

@@ -434,6 +434,10 @@ def _notes(parts: list[_Part], source: Source) -> list[str]:
     notes = ["modalities are aligned step by step" if parts[0].aligned else "modalities are not aligned"]
     if source.sha256 in OFFICIAL_FILES:
         notes.append(f"the file is the official {OFFICIAL_FILES[source.sha256]} (same SHA-256)")
+    else:
+        notes.append(
+            f"the file is none of the official ones that are known by their SHA-256 ({source.sha256[:12]}…)"
+        )
     if counts in OFFICIAL_SPLITS:
         notes.append(
             f"split sizes {' / '.join(map(str, counts))} are the official ones of {OFFICIAL_SPLITS[counts]}"
