@@ -2,8 +2,6 @@
 
 import json
 import os
-import resource
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -165,6 +163,16 @@ def test_a_store_of_another_version_says_what_to_do(tmp_path: Path, version: int
         Store.open(path.parent)
 
 
+def test_bounds_given_as_integers_make_the_same_store(tmp_path: Path) -> None:
+    hashes = []
+    for name, task in (("whole", Task("regression", -3, 3, "mosi")), ("float", MOSI)):
+        with StoreWriter(tmp_path / name, name="n", task=task, modalities=MODALITIES, layout="l") as writer:
+            writer.add("a", {"face": np.ones(2)}, label=1)
+        Store.open(tmp_path / name).verify()
+        hashes.append(Store.open(tmp_path / name).sha256)
+    assert hashes[0] == hashes[1]
+
+
 # Groups, as they were found with a Python object for each sample.
 
 
@@ -192,107 +200,118 @@ def test_lean_grouping_chooses_what_the_plain_one_chose(without: float, seed: in
 
 # Killed, or out of space, at any moment.
 
-KILLED = """
-import os, signal, sys
-import numpy as np
-from qinn.data import writing
-from qinn.data.store import Modality, StoreWriter
-from qinn.records import Task
-
-writing._ROWS_AT_ONCE = 50
-left = int(sys.argv[2])
-
-def counted(function):
-    def call(*arguments, **keywords):
-        global left
-        left -= 1
-        if left < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return function(*arguments, **keywords)
-    return call
-
-for name in ("flush", "flush_folder", "put_in_place", "locked_folder", "_array_header", "remove_stale"):
-    setattr(writing, name, counted(getattr(writing, name)))
-writing.StoreWriter._spool_rows = counted(writing.StoreWriter._spool_rows)
-writing.StoreWriter._write_table = counted(writing.StoreWriter._write_table)
-writing.StoreWriter._manifest = counted(writing.StoreWriter._manifest)
-with StoreWriter(sys.argv[1], name="n", task=Task("regression", -3, 3, "mosi"), overwrite=True,
-                 modalities={"text": Modality(3)}, layout="l") as writer:
-    for number in range(120):
-        writer.add(str(number), {"text": np.ones((5, 3))})
-print("complete")
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("step", [0, 3, 5, 7, 10, 14, 17, 19])
-def test_a_process_killed_at_any_step_leaves_the_old_store_or_the_new_one(tmp_path: Path, step: int) -> None:
-    old = write(tmp_path / "store")
-    finished = subprocess.run(
-        [sys.executable, "-c", KILLED, str(tmp_path / "store"), str(step)],
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert finished.returncode == -signal.SIGKILL, finished.stderr
-    store = Store.open(tmp_path / "store")
-    store.verify()
-    assert store.sha256 == old.sha256 or len(store) == 120
-    for left in tmp_path.glob(".store.*"):
-        with pytest.raises(DataError, match="unfinished import"):
-            Store.open(left)
-    with StoreWriter(
-        tmp_path / "store", name="n", task=MOSI, modalities=MODALITIES, layout="l", overwrite=True
-    ) as writer:
-        writer.add("a", {"face": np.ones(2)})
-    assert [entry.name for entry in tmp_path.iterdir()] == ["store"]
-
-
-FULL = """
-import resource, signal, sys
+CHILDREN = """
+import os, pathlib, resource, signal, sys
 import numpy as np
 from qinn.data import writing
 from qinn.data.store import Modality, StoreWriter
 from qinn.errors import DataError
 from qinn.records import Task
 
-writing._ROWS_AT_ONCE = 1000
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
-try:
-    with StoreWriter(sys.argv[1], name="n", task=Task("regression", -3, 3, "mosi"),
-                     modalities={"text": Modality(1)}, layout="l") as writer:
-        for number in range(20):
-            ids = [f"sample-{number}-{row}" for row in range(500)]
-            values = np.random.default_rng(number).random((500 * int(sys.argv[3]), 1))
-            writer.add_many(ids, {"text": (values, np.full(500, int(sys.argv[3])))})
-except DataError as error:
-    print(error)
+def writer_at(path):
+    return StoreWriter(path, name="n", task=Task("regression", -3, 3, "mosi"),
+                       modalities={"text": Modality(3)}, layout="l", overwrite=True)
+
+def killed_after(left):
+    def counted(function):
+        def call(*arguments, **keywords):
+            nonlocal left
+            left -= 1
+            if left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*arguments, **keywords)
+        return call
+    for name in ("flush", "flush_folder", "put_in_place", "locked_folder", "_array_header", "remove_stale"):
+        setattr(writing, name, counted(getattr(writing, name)))
+    for name in ("_spool_rows", "_write_table", "_manifest", "_check_place", "_discard"):
+        setattr(StoreWriter, name, counted(getattr(StoreWriter, name)))
+
+def in_child(act):
+    process = os.fork()
+    if not process:
+        act()
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+def kill(folder, step):
+    with writer_at(folder / "store") as writer:
+        writer.add("old", {"text": np.ones((5, 3))})
+    killed_after(step)
+    writing._ROWS_AT_ONCE = 50
+    with writer_at(folder / "store") as writer:
+        for number in range(120):
+            writer.add(str(number), {"text": np.ones((5, 3))})
+
+def fill(folder, limit):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    try:
+        writing._ROWS_AT_ONCE = 1000
+        with writer_at(folder / "store") as writer:
+            for number in range(20):
+                ids = [f"sample-{number}-{row}" for row in range(500)]
+                values = np.random.default_rng(number).random((500, 3))
+                writer.add_many(ids, {"text": (values, np.ones(500, int))})
+    except DataError as error:
+        os.write(1, f"{limit}: {error}\\n".encode())
+
+root = pathlib.Path(sys.argv[1])
+steps = sys.argv[2:]
+for number in map(int, steps) if steps else range(1000):
+    folder = root / str(number)
+    folder.mkdir()
+    if steps:
+        in_child(lambda: fill(folder, number))
+    elif in_child(lambda: kill(folder, number)) == 0:
+        break
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("limit", "steps"),
-    [(100_000, 10), (60_000, 1), (40_300, 1), (1_000, 1)],
-    ids=["values", "rows", "end of the offsets", "at once"],
-)
-def test_a_file_that_cannot_grow_is_one_clear_sentence(tmp_path: Path, limit: int, steps: int) -> None:
+def run_children(root: Path, *arguments: int) -> str:
+    """Run the script, which forks a child for each of its cases."""
     finished = subprocess.run(
-        [sys.executable, "-c", FULL, str(tmp_path / "store"), str(limit), str(steps)],
+        [sys.executable, "-c", CHILDREN, str(root), *map(str, arguments)],
         env=ENVIRONMENT,
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
-    assert finished.stdout.startswith(
-        f"Cannot write the store `{tmp_path / 'store'}`: File too large; free space"
-    )
-    assert finished.stdout.count("\n") == 1
-    assert finished.stderr == ""
-    assert list(tmp_path.iterdir()) == []
+    assert (finished.returncode, finished.stderr) == (0, "")
+    return finished.stdout
 
 
-def test_the_limit_of_this_process_is_untouched() -> None:
-    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+@pytest.mark.slow
+def test_a_process_killed_at_any_step_leaves_the_old_store_or_the_new_one(tmp_path: Path) -> None:
+    run_children(tmp_path)
+    folders = sorted(tmp_path.iterdir(), key=lambda folder: int(folder.name))
+    assert len(folders) > 20
+    sizes = []
+    for folder in folders:
+        store = Store.open(folder / "store")
+        store.verify()
+        sizes.append(len(store))
+        for left in folder.glob(".store.*"):
+            with pytest.raises(DataError, match="unfinished import"):
+                Store.open(left)
+    assert sizes == sorted(sizes)
+    assert set(sizes) == {1, 120}
+    assert sum(1 for folder in folders if len(list(folder.iterdir())) > 1) > 15, "most leave something behind"
+    for folder in folders:
+        with StoreWriter(
+            folder / "store", name="n", task=MOSI, modalities=MODALITIES, layout="l", overwrite=True
+        ) as writer:
+            writer.add("a", {"face": np.ones(2)})
+        assert [entry.name for entry in folder.iterdir()] == ["store"]
+
+
+@pytest.mark.slow
+def test_a_file_that_cannot_grow_is_one_clear_sentence_wherever_it_ends(tmp_path: Path) -> None:
+    limits = (100, 1_000, 40_000, 80_100, 100_000, 119_000, 120_100, 150_000, 600_000)
+    said = run_children(tmp_path, *limits).splitlines()
+    assert len(said) == len(limits) - 1, "the last limit is large enough"
+    for limit, sentence in zip(limits, said, strict=False):
+        start = (
+            f"{limit}: Cannot write the store `{tmp_path / str(limit) / 'store'}`: File too large; free space"
+        )
+        assert sentence.startswith(start)
+        assert list((tmp_path / str(limit)).iterdir()) == []
+    assert len(Store.open(tmp_path / str(limits[-1]) / "store")) == 10_000

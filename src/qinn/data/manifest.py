@@ -137,7 +137,9 @@ def check_modalities(modalities: Mapping[str, Modality]) -> None:
 
 def task_to_json(task: Task) -> dict[str, Any]:
     """Return the task as plain JSON values."""
-    return {**asdict(task), "classes": list(task.classes)}
+    # A bound given as an integer must not make another hash than the float that is read back.
+    bounds = {"low": float(task.low), "high": float(task.high)}
+    return {**asdict(task), **bounds, "classes": list(task.classes)}
 
 
 def task_from_json(values: Mapping[str, Any]) -> Task:

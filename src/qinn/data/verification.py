@@ -159,7 +159,8 @@ def _faults_of_table(store: Store) -> list[str]:
     if "" in ids:
         faults.append("a sample has an empty id")
     splits = store.categories("split")
-    sizes = dict(zip(splits.names, np.bincount(splits.codes, minlength=len(splits.names)), strict=True))
+    counted = np.bincount(splits.codes, minlength=len(splits.names)).tolist()
+    sizes = dict(zip(splits.names, counted, strict=True))
     if unknown := sorted(set(sizes) - set(SPLITS)):
         faults.append(f"unknown splits {_named(unknown)}")
     if sizes != store.manifest["splits"]:
