@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import jaxtyping
 import pytest
 import torch
 
@@ -37,6 +38,14 @@ DTYPE = torch.complex128
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def unchecked_types():
+    """Let values of a wrong shape through to the checks of the classes, as outside the tests."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def random_mixture(dim, seed, members=None):
@@ -302,10 +311,9 @@ def test_a_member_without_weight_is_never_drawn():
         ),
     ],
 )
-def test_what_does_not_fit_together_is_refused(make, message):
-    with pytest.raises((ArgumentError, TypeError), match=message) as caught:
+def test_what_does_not_fit_together_is_refused(make, message, unchecked_types):
+    with pytest.raises(ArgumentError, match=message):
         make()
-    assert caught.type is ArgumentError
 
 
 def test_a_product_without_absences_is_its_ket():

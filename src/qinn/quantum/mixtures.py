@@ -130,7 +130,8 @@ class LearnableMixture(nn.Module):
     def forward(self) -> Mixture:
         """Return the mixture of the present parameters; all of them zero give uniform kets in equal parts."""
         # Nothing depends on the size of A, which may be anything.
-        largest = self.free.detach().abs().amax().clamp(min=torch.finfo(self.free.dtype).tiny)
-        rows = torch.complex(self.free[:, 0], self.free[:, 1]) / largest
-        sizes = squared_norm(rows) + torch.finfo(self.free.dtype).tiny
+        tiny = torch.finfo(self.free.dtype).tiny
+        largest = self.free.detach().abs().amax()
+        rows = torch.complex(self.free[:, 0], self.free[:, 1]) / largest.clamp(min=tiny)
+        sizes = squared_norm(rows) + (largest < tiny).to(self.free.dtype)
         return Mixture(normalize(rows), sizes / sizes.sum())
