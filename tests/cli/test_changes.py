@@ -25,7 +25,9 @@ def qinn(monkeypatch, capsys):
 
 
 def test_a_store_is_converted_and_what_is_lost_is_said(qinn, tiny_store: Path, tmp_path: Path) -> None:
-    code, out, err = qinn("data", "convert", tiny_store, "--to", tmp_path / "a.pkl", "--max-length", "audio=2")
+    code, out, err = qinn(
+        "data", "convert", tiny_store, "--to", tmp_path / "a.pkl", "--max-length", "audio=2"
+    )
     assert code == 0
     assert "audio: 44 × 2 × 3" in out
     assert "wrote" in err
@@ -47,7 +49,9 @@ def test_a_store_is_divided_and_the_parts_are_shown(qinn, tiny_store: Path, tmp_
     assert "warning: " in out
     assert "seed 4" in err
     assert set(Store.open(tmp_path / "a").strings("split")) == {"train", "valid", "test"}
-    code, out, _ = qinn("data", "split", tiny_store, "--to", tmp_path / "b", "--folds", 3, "--no-stratify", "--json")
+    code, out, _ = qinn(
+        "data", "split", tiny_store, "--to", tmp_path / "b", "--folds", 3, "--no-stratify", "--json"
+    )
     assert set(json.loads(out)["sizes"]) == {"0", "1", "2"}
     code, _, err = qinn("data", "split", tiny_store, "--to", tmp_path / "c", "--fractions", 1, 1, 1)
     assert code == 2
