@@ -26,11 +26,13 @@ OFFICIAL_SPLITS = {
 _VALUES_AT_ONCE = 2**18
 _NEAR_OFFICIAL = 0.02
 _COVERAGE_SHIFT = 0.1
+_SURE = 4.0
 _ZERO_STEPS = 0.2
 _LARGE = 1e6
 _FAR_OUT = 50.0
 _CLIPPED = 0.05
 _WORDS = 5
+_REPEATED = 0.1
 _GRIDS = (1.0, 1 / 2, 1 / 3, 1 / 4, 1 / 5, 1 / 6, 1 / 8, 1 / 10, 1 / 12)
 _ON_GRID = 0.98
 _SPREAD_RATIO = 3.0
@@ -204,7 +206,14 @@ def coverage(store: Store) -> Iterator[Finding]:
     for name in store.modalities:
         present = np.diff(store.offsets(name)) > 0
         shares = {split: float(present[splits == split].mean()) for split in names}
-        if len(shares) > 1 and max(shares.values()) - min(shares.values()) > _COVERAGE_SHIFT:
+        if len(shares) < 2:
+            continue
+        most, least = (pick(shares, key=lambda split: shares[split]) for pick in (max, min))
+        # A difference must also be more than chance makes of it, which in small splits is a lot.
+        share = float(present[np.isin(splits, (most, least))].mean())
+        chance = sum(1 / max(int((splits == split).sum()), 1) for split in (most, least))
+        least_gap = max(_COVERAGE_SHIFT, _SURE * np.sqrt(share * (1 - share) * chance))
+        if shares[most] - shares[least] > least_gap:
             said = ", ".join(f"{share:.0%} of {split}" for split, share in shares.items())
             severity = "error" if shares.get("train") == 0 else "warning"
             text = f"{name} is not equally often there in all splits: {said}"
@@ -216,7 +225,8 @@ def texts(store: Store) -> Iterator[Finding]:
     found, ids, labels = store.strings("text"), store.strings("id"), store.labels
     if not any(found):
         return
-    if empty := [str(name) for name, text in zip(ids, found, strict=True) if not text.strip()]:
+    spoken = np.diff(store.offsets("text")) > 0 if "text" in store.modalities else np.ones(len(store), bool)
+    if empty := [str(ids[row]) for row in np.flatnonzero(spoken) if not found[row].strip()]:
         yield found_in(
             "warning", "empty-text", f"{len(empty)} samples have no transcript, but others have", empty
         )
@@ -231,8 +241,9 @@ def texts(store: Store) -> Iterator[Finding]:
             rows[" ".join(words)].append(row)
     far = 0.5 if store.task.kind == "classification" else (store.task.high - store.task.low) / 3
     apart = [same for same in rows.values() if len(same) > 1 and np.ptp(labels[same]) > far]
-    # Where a few sentences make up the whole set, as in acted speech, they say nothing by design.
-    if apart and len(rows) > len(store) / 4:
+    repeated = sum(len(same) - 1 for same in rows.values())
+    # Where many samples say one of a few sentences, as in acted speech, these mean nothing by design.
+    if apart and repeated <= _REPEATED * len(store):
         named = [" = ".join(str(ids[row]) for row in same[:3]) for same in apart]
         text = f"{len(named)} transcripts occur several times with very different labels"
         yield found_in("warning", "contradicting-labels", text, named)

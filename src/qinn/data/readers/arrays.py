@@ -343,6 +343,14 @@ class Hdf5File(ArrayFile):
                         f"`{self.path}:{key}` is cut into {pieces} chunks, more than the file can hold."
                     )
                 node.id.chunk_iter(self._check_chunk)
+            elif not node.dtype.hasobject:
+                stored = node.id.get_storage_size()
+                if stored not in (0, math.prod(node.shape) * node.dtype.itemsize):
+                    # The library would return whatever its memory holds for what is not there.
+                    raise DataError(
+                        f"`{self.path}:{key}` has {stored} bytes in the file, which do not fit its shape "
+                        f"{node.shape}."
+                    )
             if h5py.check_string_dtype(node.dtype):
                 return node.asstr(errors="replace")[...]
             if node.dtype.hasobject or node.dtype.fields:
