@@ -168,7 +168,7 @@ def test_mfn_steps_stay_aligned_and_a_missing_file_is_an_absent_modality(mfn: Pa
     assert store.sample(1, "vision").tolist() == [[0, 0], [2, 2], [2, 2]]
     assert store.table["id"].to_pylist()[2:4] == ["train-0002", "valid-0000"]
     assert "`text` is absent in train" in store.manifest["notes"]
-    padding = "`audio` is padded to 5 steps: 4 steps at the front and 0 at the end were cut off"
+    padding = "`audio` is padded to 5 steps: 5 steps at the front and 0 at the end were cut off"
     assert any(note.startswith(padding) for note in store.manifest["notes"])
     lines = describe_import(store)
     assert lines[1:4] == [
@@ -191,7 +191,7 @@ def test_an_account_names_classes_unlabelled_samples_and_many_files(tmp_path: Pa
     )
     lines = describe_import(import_data(tmp_path / "t.csv", tmp_path / "store", options))
     assert lines[0].startswith(
-        "layout: table, a table of samples with features of your own: t.csv (35 bytes), f0.npy"
+        "layout: table, a table of samples with features of your own: t.csv (30 bytes), f0.npy"
     )
     assert lines[0].endswith("and 2 more files")
     assert lines[1:4] == [

@@ -137,9 +137,10 @@ def python_2(array: np.ndarray, protocol: int) -> bytes:
     )
 
 
+@pytest.mark.parametrize("copies", [1, 200])
 @pytest.mark.parametrize("protocol", [0, 1, 2])
-def test_arrays_of_python_2_are_read(protocol: int, tmp_path: Path) -> None:
-    array = np.array([1.5, -2.25, 1e300])
+def test_arrays_of_python_2_are_read(protocol: int, copies: int, tmp_path: Path) -> None:
+    array = np.array([1.5, -2.25, 1e300] * copies)
     np.testing.assert_array_equal(load_pickle(write(tmp_path, python_2(array, protocol))), array)
 
 
@@ -233,6 +234,15 @@ def forbidden_calls(mark: Path) -> dict[str, tuple[bytes, str]]:
             b"c_codecs\nencode\n(X\xd0\x07\0\0" + b"a" * 2000 + b"Vrot13\ntR.",
             "unknown encoding",
         ),
+        "byte array of a list": (b"c__builtin__\nbytearray\n((lp0\ntR.", "not made of bytes"),
+        "array without a shape": (
+            b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR(I1\nI3\nI4\nI00\nS'x'\ntb.",
+            "without a type or shape",
+        ),
+        "objects in a buffer": (
+            b"cnumpy.core.numeric\n_frombuffer\n((lp0\nS'a'\nacnumpy\ndtype\n(S'O8'\nI0\nI1\ntR(I1\ntS'C'\ntR.",
+            "objects in a buffer",
+        ),
         "long bytes to encode": (
             b"c_codecs\nencode\n(B\xd0\x07\0\0" + b"a" * 2000 + b"Vlatin1\ntR.",
             "unknown encoding",
@@ -277,6 +287,9 @@ NO_PICKLES = {
     "odd items": (b"\x80\x04}(Nu.", "pickle"),
     "append to a number": (b"\x80\x04K\x01Na.", "pickle"),
     "unquoted text": (b"Sabc\n.", "pickle"),
+    "set of a number": (b"c__builtin__\nset\n(I1\ntR.", "pickle"),
+    "ordered dict of a number": (b"ccollections\nOrderedDict\n(I1\ntR.", "pickle"),
+    "name that is a number": (b"\x80\x04K\x01K\x02\x93.", "pickle"),
 }
 
 

@@ -174,23 +174,25 @@ def import_csd(
             first = 0
             for video, segment in timed.items():
                 rows = [row for row in range(len(segment.times)) if first + row in by_row]
+                if not rows:
+                    first += len(segment.times)
+                    continue
                 names = [ids[first + row] for row in rows]
                 features, words = cutter.cut(video, segment.times[rows], names)
                 if encoder is not None:
                     features[options.text.modality] = list(encode_texts(encoder, words, options.text))
-                if rows:
-                    intake.add(
-                        names,
-                        features,
-                        splits=[splits.get(video, "")] * len(rows),
-                        labels=[by_row[first + row] for row in rows],
-                        groups=[video] * len(rows),
-                        texts=[" ".join(spoken) for spoken in words],
-                        extra={
-                            "start": segment.times[rows, 0].astype(float).tolist(),
-                            "end": segment.times[rows, 1].astype(float).tolist(),
-                        },
-                    )
+                intake.add(
+                    names,
+                    features,
+                    splits=[splits.get(video, "")] * len(rows),
+                    labels=[by_row[first + row] for row in rows],
+                    groups=[video] * len(rows),
+                    texts=[" ".join(said) for said in words],
+                    extra={
+                        "start": segment.times[rows, 0].astype(float).tolist(),
+                        "end": segment.times[rows, 1].astype(float).tolist(),
+                    },
+                )
                 first += len(segment.times)
             intake.finish(cutter.notes())
     return Store.open(target)
