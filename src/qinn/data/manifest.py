@@ -263,7 +263,7 @@ class ContentDigest:
     ) -> None:
         """Add the next modality, after all rows."""
         self._feed([name, asdict(modality), value_digest])
-        self._digest.update(np.ascontiguousarray(offsets, dtype="<i8"))
+        self._digest.update(memoryview(np.ascontiguousarray(offsets, dtype="<i8")))  # pyright: ignore[reportArgumentType]
 
     def hexdigest(self) -> str:
         """Return the hash of all that was added."""

@@ -140,7 +140,7 @@ def _copy(
         return
     # Byte views: slices of them cost a quarter of those of arrays, and the copy of a sample is one memcpy.
     width = values.shape[1] * values.itemsize
-    source, copy = memoryview(values).cast("B"), memoryview(target).cast("B")
+    source, copy = (memoryview(array).cast("B") for array in (values, target))  # pyright: ignore[reportArgumentType]
     for start, place, size in zip(
         (starts * width).tolist(), (places * width).tolist(), (lengths * width).tolist(), strict=True
     ):

@@ -238,7 +238,7 @@ class Store:
             digest, values = hashlib.sha256(), self._values[name].view(np.ndarray)
             for start in range(0, len(values), at_once := max(1, _VALUES_AT_ONCE // modality.dim)):
                 part = values[start : start + at_once]
-                digest.update(part)
+                digest.update(part)  # pyright: ignore[reportArgumentType]
                 look(name, part)
             content.add_modality(name, modality, digest.hexdigest(), self.offsets(name))
         return content.hexdigest()

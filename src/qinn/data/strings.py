@@ -142,15 +142,15 @@ class Categories:
             >>> Categories.of(np.array(["b", "a", "b"])).codes.tolist()
             [0, 1, 0]
         """
-        if isinstance(values, np.ndarray):
-            values = pa.array(values, pa.large_string())
-        if values.null_count:
-            values = pc.fill_null(values, "")  # pyright: ignore[reportAttributeAccessIssue]
-        if not pa.types.is_dictionary(values.type):
-            values = values.dictionary_encode()
-        if isinstance(values, pa.ChunkedArray):
-            values = pa.concat_arrays(values.unify_dictionaries().chunks) if values.num_chunks else _NOTHING
-        return cls(tuple(map(str, values.dictionary.to_pylist())), np.array(values.indices, dtype=np.int32))
+        # pyarrow has no types of its own.
+        column: Any = pa.array(values, pa.large_string()) if isinstance(values, np.ndarray) else values
+        if column.null_count:
+            column = pc.fill_null(column, "")  # pyright: ignore[reportAttributeAccessIssue]
+        if not pa.types.is_dictionary(column.type):
+            column = column.dictionary_encode()
+        if isinstance(column, pa.ChunkedArray):
+            column = pa.concat_arrays(column.unify_dictionaries().chunks) if column.num_chunks else _NOTHING
+        return cls(tuple(map(str, column.dictionary.to_pylist())), np.array(column.indices, dtype=np.int32))
 
     def rows(self, *names: str) -> Int64[np.ndarray, "some"]:
         """Return which samples have one of some strings.
@@ -170,10 +170,12 @@ class Categories:
 
 
 def _as_block(values: Iterable[str] | pa.Array | pa.ChunkedArray) -> pa.Array:
+    block: Any = values
     if not isinstance(values, pa.Array | pa.ChunkedArray):
         return pa.array(list(values), pa.large_string())
     # Offsets of 64 bits: texts of many samples may have more than 2³¹ bytes together.
-    block = values if values.type == pa.large_string() else values.cast(pa.large_string())
+    if block.type != pa.large_string():
+        block = block.cast(pa.large_string())
     if isinstance(block, pa.ChunkedArray):
         block = pa.concat_arrays(block.chunks) if block.num_chunks else pa.array([], pa.large_string())
     return pc.fill_null(block, "") if block.null_count else block  # pyright: ignore[reportAttributeAccessIssue]

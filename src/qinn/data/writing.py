@@ -121,7 +121,7 @@ class StoreWriter:
         self._num_samples = 0
         self._schemas: list[pa.Schema] = []
         self._ids = SeenIdentifiers(self._is_spooled)
-        self._split_sizes = dict.fromkeys(SPLITS, 0)
+        self._split_sizes: dict[str, int] = dict.fromkeys(SPLITS, 0)
         self._label_range: list[float | int] | None = None
         self._num_steps = dict.fromkeys(modalities, 0)
         self._max_length = dict.fromkeys(modalities, 0)

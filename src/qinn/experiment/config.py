@@ -446,8 +446,10 @@ def read_config(path: Path | str) -> ExperimentConfig:
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f" (line {where.line + 1})" if where is not None else ""
-        built = isinstance(error, yaml.constructor.ConstructorError) and error.problem
-        why = f": {error.problem}" if built else "; mind indentation and colons"
+        built = (
+            getattr(error, "problem", None) if isinstance(error, yaml.constructor.ConstructorError) else None
+        )
+        why = f": {built}" if built else "; mind indentation and colons"
         raise ConfigError(f"Configuration `{path}` is not valid YAML{line}{why}.") from error
     # What PyYAML lets through for dates, numbers and depths that cannot be.
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:

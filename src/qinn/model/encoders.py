@@ -223,7 +223,9 @@ class Encoders(nn.ModuleDict):
                 batch = batch.without(name)
         return batch
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+    def _load_from_state_dict(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, state_dict: dict[str, Any], prefix: str, *rest: Any
+    ) -> None:
         # Weights saved before the flags were introduced.
         state_dict.setdefault(f"{prefix}seen_in_training", torch.ones_like(self.seen_in_training))
         super()._load_from_state_dict(state_dict, prefix, *rest)

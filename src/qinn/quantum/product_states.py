@@ -117,7 +117,7 @@ class ProductState(State):
         for absent, rows in self._groups():
             amplitudes, weights = bras, self.kets[0].real.new_ones(1)
             for factor in absent:
-                rotated = torch.tensordot(amplitudes, self.mixtures[factor].kets, ([1 + factor], [1]))
+                rotated = amplitudes.movedim(1 + factor, -1) @ self.mixtures[factor].kets.mT
                 amplitudes = rotated.movedim(-1, 1 + factor)
                 weights = (weights[:, None] * self.mixtures[factor].weights).flatten()
             there = complement(absent, len(self.dims))

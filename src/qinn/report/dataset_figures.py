@@ -216,7 +216,7 @@ def group_sizes(sizes: Int[np.ndarray, "group"], *, noun: str = "group") -> str:
     bins = np.linspace(low - 0.5, high + 0.5, min(GROUP_BINS, high - low + 1) + 1)
     with mpl.rc_context(STYLE):
         figure, (axes,) = new_figure(4.6, 2.7)
-        axes.hist(sizes, bins, color=BLUE, edgecolor="white", linewidth=0.4)
+        axes.hist(sizes, bins.tolist(), color=BLUE, edgecolor="white", linewidth=0.4)
         axes.axvline(
             float(np.median(sizes)), color=VERMILLION, linestyle="--", label=f"median {np.median(sizes):g}"
         )

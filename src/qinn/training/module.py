@@ -48,7 +48,8 @@ class TrainingModule(lightning.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """Return the loss of one batch, after modality dropout."""
-        assert batch.labels is not None
+        labels = batch.labels
+        assert labels is not None
         if any(self.missing_rates.values()):
             batch = drop_modalities(
                 batch,
@@ -58,7 +59,7 @@ class TrainingModule(lightning.LightningModule):
             )
         loss = training_loss(
             self.model(batch),
-            batch.labels,
+            labels,
             self.options.resolved_loss(self.task),
             label_smoothing=self.options.label_smoothing,
         )

@@ -242,7 +242,9 @@ class _Part:
                 raise DataError(f"{self.where} has no key `text_bert`, whose token ids were asked for.")
         self.lengths = {name: self._lengths(name) for name in ("audio", "vision") if name in self.arrays}
         self.aligned = self._is_aligned()
-        self.extra = {key: self._strings(key) for key in ("annotations",) if key in part}
+        self.extra: dict[str, list[Any]] = {
+            key: self._strings(key) for key in ("annotations",) if key in part
+        }
         for suffix in ("T", "A", "V"):
             if f"regression_labels_{suffix}" in part:
                 self.extra[f"label_{suffix}"] = self._numbers(f"regression_labels_{suffix}")
