@@ -401,9 +401,8 @@ def measure_buckets(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="qinn-data-", dir=options.folder) as root:
         long = Path(root) / "long"
         write_synthetic_store(long, SyntheticSpec(num_train=1200, num_valid=0, num_test=0, max_length=200))
-        for name, folder in {"synthetic, 6 to 200 steps": long} | {
-            one.name: one for one in options.buckets
-        }.items():
+        stores = {"synthetic": long, **{one.name: one for one in options.buckets}}
+        for name, folder in stores.items():
             results[name] = _in_process("buckets", folder)
             _show(name, results[name])
     if options.output:

@@ -163,7 +163,7 @@ def test_a_store_of_another_version_says_what_to_do(tmp_path: Path, version: int
         Store.open(path.parent)
 
 
-def test_bounds_given_as_integers_make_the_same_store(tmp_path: Path) -> None:
+def test_bounds_given_as_integers_make_the_same_store(tmp_path: Path, unchecked_types: None) -> None:
     hashes = []
     for name, task in (("whole", Task("regression", -3, 3, "mosi")), ("float", MOSI)):
         with StoreWriter(tmp_path / name, name="n", task=task, modalities=MODALITIES, layout="l") as writer:
