@@ -220,7 +220,7 @@ def test_the_gradient_of_a_learned_mixture_is_unbiased_through_what_is_drawn(evo
     with torch.no_grad():
         prior.free.add_(0.4 * torch.randn(2, 2, 2, generator=generator(2), dtype=torch.float64))
     ket = random_kets(1, 2, generator=generator(3), dtype=DTYPE)
-    lindbladian = dynamics(4)().to(DTYPE)
+    lindbladian = dynamics(4).requires_grad_(False)().to(DTYPE)
 
     def gradient(sampled):
         prior.zero_grad()

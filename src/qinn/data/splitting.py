@@ -266,7 +266,11 @@ def write_division(
     if target.resolve() == store.path.resolve():
         raise DataError(f"`{target}` is the store that is read; choose another place.")
     modalities: dict[str, Modality] = modalities_of(store.manifest)
-    kept = [note for note in store.manifest["notes"] if not note.startswith(("split sizes", "divided by"))]
+    kept = [
+        note
+        for note in store.manifest["notes"]
+        if not note.startswith(("split sizes", "divided by", "divided from"))
+    ]
     with StoreWriter(
         target,
         name=name or store.name,

@@ -99,14 +99,9 @@ def sweep_missing(
     reference = _reference(reference, runs, paths)
     samples, swept = None, {}
     done, total = 0, sum(map(len, runs.values()))
-    sha256 = first.summary()["data"]["sha256"]
     for label, folders in runs.items():
         swept[label] = []
         for folder in folders:
-            if folder.summary()["data"]["sha256"] != sha256:
-                raise DataError(
-                    f"Run `{folder.path}` is on other data than `{first.path}`; sweep them apart."
-                )
             samples, result = _sweep_run(folder, rates, mask_seeds, split, samples)
             swept[label].append(result)
             done += 1
@@ -213,8 +208,14 @@ def _find_runs(paths: Sequence[Path]) -> dict[str, list[RunFolder]]:
         raise ArgumentError("A sweep must be over at least one run or comparison; name its folder.")
     found: dict[str, list[RunFolder]] = {}
     places: set[tuple[str, int]] = set()
-    for folder in _folders(paths):
+    folders = list(_folders(paths))
+    data = folders[0].summary()["data"]["sha256"]
+    for folder in folders:
         summary = folder.summary()
+        if summary["data"]["sha256"] != data:
+            raise DataError(
+                f"Run `{folder.path}` is on other data than `{folders[0].path}`; sweep them apart."
+            )
         place = (summary["label"], summary["seed"])
         if place in places:
             raise ArgumentError(

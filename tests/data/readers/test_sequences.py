@@ -265,7 +265,7 @@ def plain_data(folder: Path) -> None:
 
 
 BAD: dict[str, tuple[Callable[[Path], Any], dict[str, Any], str]] = {
-    "more declared than there is": (huge, {}, "holds far fewer"),
+    "more declared than there is": (huge, {}, "unpacks to far more than the file's size"),
     "features in another file": (elsewhere, {}, "lies in another file"),
     "data that is no group": (plain_data, {}, "no computational sequence"),
     "entries of different width": (
