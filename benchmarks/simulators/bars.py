@@ -172,7 +172,7 @@ def over_floor(row: dict[str, Any], result: dict[str, Any]) -> float | None:
         batch=row["batch"],
         num_jumps=row["num_jumps"],
         num_readouts=row["num_readouts"],
-        picture="observables" if result["setting"] == _H else "densities",
+        picture="densities" if result["setting"] == _D else "observables",
     )
     return result["median"] * rates[0] / count
 

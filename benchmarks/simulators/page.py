@@ -27,10 +27,11 @@ T = 1, B random kets, probabilities p_bj of 8 random unit vectors after the evol
 Σ w_bj p_bj in H, L_k and the kets. Every package gets the same numbers.
 
 **Accuracy.** Each package gets the loosest tolerance of 1, 3, 10, 30 … × 10⁻⁸ at which every size reaches an error
-of the probabilities of 10⁻⁶ (QuTiP 3e-6, dynamiqs 3e-7, torchdiffeq 1e-7); qinn gets 1e-6, to which it plans its
-series, and reaches less. The errors below are the largest deviations from a reference: densities and their
-derivative along a random direction, integrated by DOP853 with relative tolerance 1e-11, without any of qinn. The
-gradient error is relative, of the derivative along that direction.
+of the probabilities of 10⁻⁶ (qinn 1e-5, QuTiP 3e-6, dynamiqs 3e-7, torchdiffeq 1e-7). qinn's default, 1e-6, has a
+row of its own; it bounds the Hilbert–Schmidt norm, so that probabilities are more exact. The errors below are the
+largest deviations from a reference: densities and their derivative along a random direction, integrated by DOP853
+with relative tolerance 1e-11, without any of qinn. The gradient error is relative, of the derivative along that
+direction.
 
 **Clock.** One process pinned to one core, single-threaded libraries, subnormal numbers flushed; CPU time of the
 process. The packages take turns; a sample is a burst of calls of at least 20 ms after one that is not counted.
@@ -54,7 +55,7 @@ trajectories. The tables show both: means against the exact averages, and the es
 exact one, over every trajectory drawn.
 
 **Floor.** The multiplications of the least algorithm known to us at the rate of a 512³ product of the same dtype,
-timed between the packages: 17 applications of the generator to N matrices side by side (N = 8 read-outs, or B
+timed between the packages: 16 applications of the generator to N matrices side by side (N = 8 read-outs, or B
 densities), 2K + 1 products of D × D by D × DN each (JX + its adjoint: one; L_k X L_k†: two), backwards 3K + 2 (the
 same for the cotangent, and one for the gradient in J and in each L_k). `benchmarks/simulators/floor.py` says more.
 For D ≤ 8, qinn multiplies by the D² × D² matrix of the channel instead: there the figure only says that overhead

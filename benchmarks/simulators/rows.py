@@ -128,7 +128,10 @@ def _run_exact(
     row: Row, effort: Effort, peers: Peers, references: References, say: Callable[[str], None]
 ) -> list[Measured]:
     problem = make_problem(row.dim, row.batch, num_jumps=NUM_JUMPS, num_readouts=NUM_READOUTS)
-    contenders = with_qinn.exact_contenders(problem, row.mode)
+    contenders = [
+        *with_qinn.exact_contenders(problem, row.mode),
+        with_qinn.default_contender(problem, row.mode),
+    ]
     if (qutip := peers.get("QuTiP")) and row.mode == "forward":
         contenders += qutip.exact_contenders(problem, states=_QUTIP_STATES.get(row.dim, 4))
     for package in ("dynamiqs", "torchdiffeq"):

@@ -116,16 +116,16 @@ def test_the_floor_counts_the_products_of_the_least_algorithm():
     sizes = {"dim": 64, "batch": 32, "num_jumps": 2, "num_readouts": 8}
     product, readout = 8 * 64**3, 8 * 32 * 8 * 64**2
     forward = floor.operations("forward", **sizes, picture="observables")
-    assert forward == 17 * 5 * 8 * product + readout
-    assert floor.operations("both", **sizes, picture="observables") == 17 * 13 * 8 * product + 2 * readout
-    assert floor.operations("forward", **sizes, picture="densities") == 17 * 5 * 32 * product + readout
+    assert forward == 16 * 5 * 8 * product + readout
+    assert floor.operations("both", **sizes, picture="observables") == 16 * 13 * 8 * product + 2 * readout
+    assert floor.operations("forward", **sizes, picture="densities") == 16 * 5 * 32 * product + readout
 
 
-def test_seventeen_applications_are_one_more_than_the_commutator_needs():
+def test_sixteen_applications_are_what_the_commutator_needs():
     def tail(degree):
         return 2 * np.abs(scipy.special.jv(np.arange(degree + 1, degree + 60), 2 * 3)).sum()
 
-    assert tail(floor.APPLICATIONS - 1) <= 1e-6 < tail(floor.APPLICATIONS - 2)
+    assert tail(floor.APPLICATIONS) <= 1e-6 < tail(floor.APPLICATIONS - 1)
 
 
 def result(package, setting, precision, median, *, error=1e-8, tolerance=1e-6):
