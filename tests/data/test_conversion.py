@@ -52,7 +52,11 @@ def write(
                 features["audio"] = None
             if "text" in modalities and not tier:
                 features["text"][-1] = 0
-            label = row % 2 if task.kind == "classification" else round(task.high * (row - 9) / 9, 1)
+            label = (
+                row % 2
+                if task.kind == "classification"
+                else max(task.low, round(task.high * (row - 9) / 9, 1))
+            )
             writer.add(
                 f"v{row // 3}$_${row}",
                 features,
@@ -356,7 +360,7 @@ def test_a_running_attempt_is_not_taken_for_a_stale_one(tmp_path: Path) -> None:
 def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = write(tmp_path / "s")
 
-    def full(*arguments: object) -> None:
+    def full(*arguments: object, **options: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("qinn.data.conversion.files.flush", full)

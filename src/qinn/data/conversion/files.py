@@ -2,12 +2,12 @@
 
 import fcntl
 import glob
+import io
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
 
 from qinn.data.manifest import PARTIAL_SUFFIX
 from qinn.data.placement import flush, flush_folder
@@ -15,7 +15,7 @@ from qinn.errors import DataError
 
 
 @contextmanager
-def complete_file(target: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
+def complete_file(target: Path, *, overwrite: bool) -> Iterator[io.BufferedWriter]:
     """Give a stream to write to; the file takes its name when the block ends without an error.
 
     What a killed process has left of an earlier attempt is removed; that of a running one stays.
