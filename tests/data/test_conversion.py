@@ -55,7 +55,7 @@ def write(
             label = (
                 row % 2
                 if task.kind == "classification"
-                else round(task.low + (task.high - task.low) * row / 18, 1)
+                else max(task.low, round(task.high * (row - 9) / 9, 1))
             )
             writer.add(
                 f"v{row // 3}$_${row}",
@@ -360,7 +360,7 @@ def test_a_running_attempt_is_not_taken_for_a_stale_one(tmp_path: Path) -> None:
 def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = write(tmp_path / "s")
 
-    def full(*arguments: object, **keywords: object) -> None:
+    def full(*arguments: object, **options: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("qinn.data.conversion.files.flush", full)

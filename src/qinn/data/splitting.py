@@ -21,6 +21,7 @@ _VALUES_AT_ONCE = 2**22
 _ROWS_AT_ONCE = 8192
 _FEW_GROUPS = 10
 _SMALL = 50
+_REPLACED = ("split sizes", "divided by qinn data split", "divided from the store")
 _FAR = 0.05
 _BINS = 6
 
@@ -266,11 +267,7 @@ def write_division(
     if target.resolve() == store.path.resolve():
         raise DataError(f"`{target}` is the store that is read; choose another place.")
     modalities: dict[str, Modality] = modalities_of(store.manifest)
-    kept = [
-        note
-        for note in store.manifest["notes"]
-        if not note.startswith(("split sizes", "divided by", "divided from"))
-    ]
+    kept = [note for note in store.manifest["notes"] if not note.startswith(_REPLACED)]
     with StoreWriter(
         target,
         name=name or store.name,

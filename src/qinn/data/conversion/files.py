@@ -15,7 +15,7 @@ from qinn.errors import DataError
 
 
 @contextmanager
-def complete_file(target: Path, *, overwrite: bool) -> Iterator[io.BufferedIOBase]:
+def complete_file(target: Path, *, overwrite: bool) -> Iterator[io.BufferedWriter]:
     """Give a stream to write to; the file takes its name when the block ends without an error.
 
     What a killed process has left of an earlier attempt is removed; that of a running one stays.
