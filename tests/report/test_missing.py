@@ -82,8 +82,9 @@ def test_a_figure_draws_every_model_and_describes_itself():
 def test_a_figure_without_models_or_with_another_number_of_rates_is_refused():
     with pytest.raises(ArgumentError, match="at least one model"):
         missing_rate_figure(RATES, [], metric="mae", better="lower")
+    three = curve(values=(1.0, 2.0, 3.0), deviations=(0.1, 0.1, 0.1))
     with pytest.raises(ArgumentError, match="one value for each of 2 rates, but `qinn` has 3"):
-        missing_rate_figure(RATES, [curve(values=(1.0, 2.0, 3.0))], metric="mae", better="lower")
+        missing_rate_figure(RATES, [three], metric="mae", better="lower")
 
 
 def test_a_metric_that_no_model_has_is_not_drawn():
