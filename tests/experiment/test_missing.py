@@ -283,7 +283,7 @@ def test_an_impossible_sweep_is_refused_and_writes_nothing(changes, words, tiny_
 
 def test_only_runs_on_the_same_samples_are_swept_together(tiny_run, class_run, compared, tmp_path):
     with pytest.raises(DataError, match="is on other data than"):
-        sweep_missing([compared, class_run], tmp_path / "sweep", rates=(0.0,))
+        sweep_missing([compared / "late" / "seed-0", class_run], tmp_path / "sweep", rates=(0.0,))
     with pytest.raises(ArgumentError, match="`QiNN-QJ` with seed 0 is named twice"):
         sweep_missing([tiny_run, compared], tmp_path / "sweep", rates=(0.0,))
     with pytest.raises(ArgumentError, match="at least one run"):
