@@ -89,8 +89,8 @@ def padding_share(
 
     Example:
         >>> lengths = {"audio": np.array([1, 3])}
-        >>> padding_share([np.array([0, 1])], lengths, {"audio": 8})
-        0.3333333333333333
+        >>> round(padding_share([np.array([0, 1])], lengths, {"audio": 8}), 4)
+        0.3333
     """
     kept = total = 0
     for name, steps in lengths.items():
