@@ -356,18 +356,13 @@ def _tests_by_rate(
 
 
 def _correct(paired: dict[str, list[dict[str, dict[str, Any]]]], num_rates: int) -> None:
-    """Holm's correction over models and rates together, metric by metric."""
-    if not paired:
-        return
-    for name in next(iter(paired.values()))[0]:
-        tests = {
-            f"{label}/{index}": by_rate[index][name]
-            for label, by_rate in paired.items()
-            for index in range(num_rates)
-        }
-        corrected = holm_correction({key: test["p_value"] for key, test in tests.items()})
-        for key, test in tests.items():
-            test["p_value_holm"] = corrected[key]
+    """Holm's correction over the models, rate by rate and metric by metric."""
+    for index in range(num_rates):
+        for name in next(iter(paired.values()))[index] if paired else ():
+            tests = {label: by_rate[index][name] for label, by_rate in paired.items()}
+            corrected = holm_correction({label: test["p_value"] for label, test in tests.items()})
+            for label, test in tests.items():
+                test["p_value_holm"] = corrected[label]
 
 
 def _prior(samples: _Samples, results: Sequence[_Swept]) -> dict[str, Any]:
@@ -471,7 +466,7 @@ def markdown_tables(content: dict[str, Any], task: Task) -> str:
         f"{content['split'].capitalize()} split, {content['num_test']} samples; columns: the probability with which "
         f"each modality of each sample is taken away. Mean ± sd over {seeds} seeds (each averaged over "
         f"{len(content['mask_seeds'])} masks, the same for all models); * differs from `{content['reference']}` "
-        "(paired permutation test, p < 0.05 after Holm's correction over models and rates).",
+        "(paired permutation test, p < 0.05 after Holm's correction over the models, rate by rate).",
         "",
         *_empty_table(content, task),
     ]

@@ -80,7 +80,7 @@ def missing_rate_figure(
                 yerr=np.where(np.isfinite(curve.deviations), curve.deviations, 0.0),
                 label=curve.name,
                 color=PALETTE[index % len(PALETTE)],
-                linestyle=DASHES[(index + turn) % len(DASHES)],
+                linestyle=DASHES[(index + 2 * turn) % len(DASHES)],
                 marker=_MARKERS[(index + turn) % len(_MARKERS)],
                 markersize=4,
                 linewidth=1.3,
@@ -215,7 +215,7 @@ def _rates_table(content: Mapping[str, Any], name: str, how: str) -> Table:
         rows=tuple(rows),
         notes=(
             f"* differs from the reference {content['reference']}: paired permutation test on the same samples and "
-            f"masks, p < {SIGNIFICANCE:g} after Holm's correction over models and rates.",
+            f"masks, p < {SIGNIFICANCE:g} after Holm's correction over the models, rate by rate.",
         )
         if content["paired"]
         else (),
