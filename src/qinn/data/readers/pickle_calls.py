@@ -128,7 +128,7 @@ class Calls:
         """``bytes()``."""
         return b""
 
-    def byte_array(self, data: bytes | str = b"", encoding: str = "latin-1") -> bytearray:
+    def byte_array(self, data: Any = b"", encoding: str = "latin-1") -> bytearray:
         """``bytearray(data)``."""
         raw = self.encode(data, encoding) if isinstance(data, str) else data
         if not isinstance(raw, bytes):
