@@ -255,7 +255,7 @@ class Calls:
             fits = not unknown or expected <= raw.length <= 2 * expected
         else:
             fits = isinstance(raw, list) if kind.hasobject else isinstance(raw, bytes | bytearray | str)
-            length = len(raw) if fits else -1  # pyright: ignore[reportArgumentType]
+            length = len(raw) if fits and not isinstance(raw, Span) else -1
         empty_items = kind.itemsize == 0 and math.prod(shape) > 0
         if not fits or empty_items or length != expected:
             self.refuse_value(
