@@ -10,7 +10,7 @@ import pytest
 from qinn.data.store import Modality, Store, StoreWriter
 from qinn.errors import ArgumentError
 from qinn.records import Task
-from qinn.report import dataset_figures
+from qinn.report import dataset_figures, dataset_page
 from qinn.report.dataset_page import write_dataset_page
 
 HOSTILE = "<script>alert(1)</script>\"'&amp;<img src=http://evil.example/x>"
@@ -106,6 +106,23 @@ def test_the_numbers_are_those_of_the_store(page_of: Callable[..., str], tmp_pat
     shift = np.abs(test.mean(axis=0) - train.mean(axis=0)) / values.std(axis=0)
     assert text[-1].split()[0] == f"{shift.max():.2f}"
     assert text[-1].endswith(f"feature {shift.argmax()}")
+
+
+def test_the_labels_drawn_are_those_of_the_part(class_labels: Store) -> None:
+    rows = {"train": np.array([0, 1, 2]), "test": np.array([3, 4])}
+    counts, names, _ = dataset_page._label_counts(class_labels, rows)
+    assert names == ["sad", "glad"]
+    assert {part: values.tolist() for part, values in counts.items()} == {"train": [2, 0], "test": [0, 2]}
+
+
+@pytest.fixture
+def class_labels(tmp_path: Path) -> Store:
+    task = Task("classification", classes=("sad", "glad"))
+    with StoreWriter(
+        tmp_path / "classes", name="c", task=task, modalities={"x": Modality(1)}, layout="l"
+    ) as writer:
+        writer.add_many(list("abcde"), {"x": np.ones((5, 1))}, labels=[0, 0, None, 1, 1])
+    return Store.open(tmp_path / "classes")
 
 
 def test_the_same_store_gives_the_same_page(page_of: Callable[..., str], tmp_path: Path) -> None:
