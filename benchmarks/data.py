@@ -52,7 +52,7 @@ from qinn.data.store import Store, StoreWriter
 from qinn.data.synthetic import SyntheticSpec, write_synthetic_store
 from qinn.experiment.build import build_model
 from qinn.experiment.config import MODEL_CONFIGS, EncoderConfig
-from qinn.records import Task
+from qinn.task import Task
 
 MODALITIES = {"text": (64, 4, 20), "audio": (74, 4, 16), "vision": (35, 4, 12)}
 BATCH, SEED, AT_ONCE, ROUNDS = 64, 0, 2000, 8

@@ -11,6 +11,7 @@ as they are measured; the largest file has 8 GB, and its store some 4 GB.
 import argparse
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -116,16 +117,24 @@ def table(results: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def commands(results: dict[str, dict[str, Any]]) -> str:
+    """Return the command that imported each layout, as Markdown."""
+    lines = ["```"]
+    for name, result in results.items():
+        lines += [f"# {name}", shlex.join(["qinn", "data", "import", *result["arguments"], "--to", "STORE"])]
+    return "\n".join([*lines, "```"])
+
+
 def _size(count: float) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 def publish(page: Path, results: dict[str, dict[str, Any]]) -> None:
-    """Put the table between its marks on a page."""
+    """Put table and commands between their marks on a page."""
     text = page.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]
-    page.write_text(f"{before}{BEGIN}\n{table(results)}\n{END}{after}", encoding="utf-8")
+    page.write_text(f"{before}{BEGIN}\n{table(results)}\n\n{commands(results)}\n{END}{after}", encoding="utf-8")
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from record import write_record
 from qinn.data.conversion import ConversionOptions, convert
 from qinn.data.store import Modality, Store, StoreWriter
 from qinn.data.synthetic import SyntheticSpec, write_synthetic_store
-from qinn.records import Task
+from qinn.task import Task
 
 SIZES = {"train": 96, "valid": 32, "test": 48}
 

@@ -25,7 +25,7 @@ from qinn.data.readers import (
     import_data,
 )
 from qinn.data.store import Modality, Store, StoreWriter
-from qinn.records import Task
+from qinn.task import Task
 
 from . import references
 from .arrays import SECRET, SECRET_VALUE, mutate_hdf5, mutate_npy, mutate_npz

@@ -1,4 +1,4 @@
-"""The five records that carry everything between the stages, and the task they serve.
+"""The five records that carry everything between the stages.
 
 ``Batch → ModalityStates → JointState → Prediction → Explanation``: a stage takes the record before it and
 returns the one after it. All are frozen. Axis names used everywhere:
@@ -15,7 +15,6 @@ output     1 for regression; number of classes for classification (logits)
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Complex, Float, Int
@@ -23,57 +22,6 @@ from torch import Tensor
 
 from qinn.errors import ArgumentError
 from qinn.quantum.states import State
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is predicted: a score on a stated scale, or one of several classes.
-
-    Attributes:
-        kind: ``"regression"`` or ``"classification"``.
-        low: Lowest possible score (regression).
-        high: Highest possible score (regression).
-        scale: Which conventions the metrics follow: ``"mosi"`` for labels in [-3, 3], ``"sims"`` for labels
-            in [-1, 1], ``"plain"`` for any other range.
-        classes: Names of the classes, in the order of the class indices (classification).
-
-    Raises:
-        ArgumentError: If the fields do not fit the kind.
-    """
-
-    kind: Literal["regression", "classification"]
-    low: float = 0.0
-    high: float = 0.0
-    scale: Literal["mosi", "sims", "plain"] = "plain"
-    classes: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.kind == "regression":
-            if not self.low < self.high:
-                raise ArgumentError(
-                    f"A regression task must have low < high, but low is {self.low} and high is {self.high}; "
-                    "state the range of the labels."
-                )
-            fixed = {"mosi": (-3.0, 3.0), "sims": (-1.0, 1.0)}.get(self.scale)
-            if fixed is not None and fixed != (self.low, self.high):
-                raise ArgumentError(
-                    f"Scale `{self.scale}` must have the range {fixed}, but it is ({self.low}, {self.high}); "
-                    "use scale `plain` for another range."
-                )
-        elif self.kind == "classification":
-            if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):
-                raise ArgumentError(
-                    f"A classification task must name at least two distinct classes, but got {self.classes}."
-                )
-        else:
-            raise ArgumentError(
-                f"Argument `kind` must be `regression` or `classification`, but it is `{self.kind}`."
-            )
-
-    @property
-    def num_outputs(self) -> int:
-        """Width of a model's output: 1 score, or one logit per class."""
-        return 1 if self.kind == "regression" else len(self.classes)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from qinn import cli
 from qinn.data.store import Modality, StoreWriter
-from qinn.records import Task
+from qinn.task import Task
 
 from ..tiny import QINN, TRAINING, tiny_content
 

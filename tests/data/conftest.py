@@ -9,7 +9,7 @@ import pytest
 
 from qinn.data.store import Modality, Store, StoreWriter
 from qinn.data.synthetic import SyntheticSpec, write_synthetic_store
-from qinn.records import Task
+from qinn.task import Task
 
 MOSI = Task("regression", -3.0, 3.0, "mosi")
 

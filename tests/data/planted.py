@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from qinn.data.store import Modality, Store, StoreWriter
-from qinn.records import Task
+from qinn.task import Task
 
 SIZES = {"train": 160, "valid": 60, "test": 80}
 SCORES = Task("regression", -3.0, 3.0, "mosi")

@@ -10,7 +10,7 @@ import pytest
 from qinn.data.alignment import spans_digest
 from qinn.data.store import Modality, Store, StoreWriter
 from qinn.errors import DataError
-from qinn.records import Task
+from qinn.task import Task
 
 TEXTS = ["so good", "", "电影 好"]
 SPANS = [np.array([[0, 2], [3, 7]]), np.zeros((0, 2), np.int64), np.array([[0, 1], [1, 2], [3, 4]])]

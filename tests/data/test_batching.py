@@ -11,7 +11,7 @@ from qinn.data.ragged import gather_padded, gather_steps
 from qinn.data.splits import fixed_fold, subset_of
 from qinn.data.synthetic import SyntheticSpec, write_synthetic_store
 from qinn.errors import ArgumentError
-from qinn.records import Task
+from qinn.task import Task
 
 
 @settings(max_examples=100, deadline=None)

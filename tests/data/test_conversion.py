@@ -20,7 +20,7 @@ from qinn.data.conversion.pickle_stream import PickleStream
 from qinn.data.readers import MmsaOptions, TableOptions, TaskOptions, import_data, load_pickle
 from qinn.data.store import Modality, Store, StoreWriter
 from qinn.errors import ArgumentError, ConfigError, DataError, QinnError
-from qinn.records import Task
+from qinn.task import Task
 
 MOSI, SIMS = Task("regression", -3.0, 3.0, "mosi"), Task("regression", -1.0, 1.0, "sims")
 CLASSES = Task("classification", classes=("sad", "glad"))

@@ -11,7 +11,7 @@ import pytest
 
 from qinn.data.inspection import OFFICIAL_SPLITS, inspect
 from qinn.data.store import Modality, Store, StoreWriter
-from qinn.records import Task
+from qinn.task import Task
 
 SPLITS = ["train"] * 100 + ["valid"] * 50 + ["test"] * 50
 

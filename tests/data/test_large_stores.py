@@ -15,7 +15,7 @@ from qinn.data import writing
 from qinn.data.splits import hold_out, shared_groups, subset_of
 from qinn.data.store import Modality, Store, StoreWriter
 from qinn.errors import DataError
-from qinn.records import Task
+from qinn.task import Task
 
 MOSI = Task("regression", -3.0, 3.0, "mosi")
 MODALITIES = {"text": Modality(3), "face": Modality(2, "vector")}
@@ -209,7 +209,7 @@ import numpy as np
 from qinn.data import writing
 from qinn.data.store import Modality, StoreWriter
 from qinn.errors import DataError
-from qinn.records import Task
+from qinn.task import Task
 
 def writer_at(path):
     return StoreWriter(path, name="n", task=Task("regression", -3, 3, "mosi"),

@@ -8,7 +8,7 @@ import pytest
 from qinn.data.inspection import OFFICIAL_SPLITS, inspect
 from qinn.data.plausibility import PLAUSIBILITY_CHECKS
 from qinn.data.store import Modality, Store, StoreWriter
-from qinn.records import Task
+from qinn.task import Task
 
 from .planted import CLASSES, FAULTS, OF_CLASSES, SCORES, clean, write
 

@@ -21,7 +21,7 @@ from qinn.data.splits import (
 )
 from qinn.data.store import Modality, Store, StoreWriter
 from qinn.errors import ArgumentError, DataError
-from qinn.records import Task
+from qinn.task import Task
 
 EMOTIONS = Task("classification", classes=("sad", "glad", "calm"))
 

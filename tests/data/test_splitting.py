@@ -12,7 +12,7 @@ from qinn.data.splits import shared_groups
 from qinn.data.splitting import SplitOptions, divide, write_division
 from qinn.data.store import Modality, Store, StoreWriter
 from qinn.errors import ArgumentError, ConfigError, DataError
-from qinn.records import Task
+from qinn.task import Task
 
 MOSI = Task("regression", -3.0, 3.0, "mosi")
 CLASSES = Task("classification", classes=("sad", "calm", "glad"))

@@ -23,7 +23,7 @@ import qinn
 from qinn.data import placement, writing
 from qinn.data.store import Modality, Source, Store, StoreWriter
 from qinn.errors import ArgumentError, DataError, QinnError
-from qinn.records import Task
+from qinn.task import Task
 
 MOSI = Task("regression", -3.0, 3.0, "mosi")
 EMOTIONS = Task("classification", classes=("sad", "glad"))
@@ -496,7 +496,7 @@ IMPORTER = """
 import sys, numpy as np
 from qinn.data.store import Modality, StoreWriter
 from qinn.data import writing
-from qinn.records import Task
+from qinn.task import Task
 
 def wait(*arguments, **keywords):
     print("ready", flush=True)
@@ -704,6 +704,19 @@ def test_a_table_that_is_damaged_inside_is_refused_when_read(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+def test_a_store_opens_without_torch(tmp_path: Path) -> None:
+    write_small(tmp_path / "s")
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom qinn.data.store import Store\n"
+        f"print(len(Store.open(Path({str(tmp_path / 's')!r}))), 'torch' in sys.modules)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(qinn.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+    )
+    assert done.stdout.split()[1] == "False"
+
+
 def test_opening_takes_no_longer_for_a_large_store(tmp_path: Path) -> None:
     """A sparse file of 8 GB of values opens in a moment, so they are not read."""
     with writer_at(tmp_path / "store", modalities={"text": Modality(100)}) as writer:

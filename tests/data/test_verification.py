@@ -13,7 +13,7 @@ import pytest
 from qinn.data.store import Modality, Source, Store, StoreWriter
 from qinn.data.verification import Check, Verification, verify
 from qinn.errors import DataError
-from qinn.records import Task
+from qinn.task import Task
 
 MODALITIES = {"text": Modality(3), "face": Modality(2, "vector")}
 

@@ -18,7 +18,7 @@ from qinn.evaluation.metrics import (
     regression_metrics,
     resampled_metrics,
 )
-from qinn.records import Task
+from qinn.task import Task
 
 MOSI = Task("regression", -3.0, 3.0, "mosi")
 SIMS = Task("regression", -1.0, 1.0, "sims")

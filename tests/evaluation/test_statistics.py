@@ -18,7 +18,7 @@ from qinn.evaluation.statistics import (
     paired_test,
     summarize_seeds,
 )
-from qinn.records import Task
+from qinn.task import Task
 
 MOSI = Task("regression", -3.0, 3.0, "mosi")
 PLAIN = Task("regression", -10.0, 10.0, "plain")

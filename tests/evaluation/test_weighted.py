@@ -13,7 +13,7 @@ from qinn.evaluation.weighted import (
     mean_of_defined,
     resample_counts,
 )
-from qinn.records import Task
+from qinn.task import Task
 
 TASKS = {
     "mosi": Task("regression", -3.0, 3.0, "mosi"),

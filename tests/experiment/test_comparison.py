@@ -21,7 +21,7 @@ from qinn.experiment.comparison import (
     task_of,
 )
 from qinn.experiment.folder import RunFolder, write_json
-from qinn.records import Task
+from qinn.task import Task
 
 from ..tiny import TRAINING, tiny_config
 

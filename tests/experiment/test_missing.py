@@ -24,7 +24,7 @@ from qinn.experiment.explanation import explain_run
 from qinn.experiment.missing_sweep import parse_rates, read_sweep, sweep_missing
 from qinn.experiment.predictor import Predictor
 from qinn.experiment.run import run
-from qinn.records import Task
+from qinn.task import Task
 from qinn.training.fit import fit
 from qinn.training.options import FitOptions
 

@@ -20,7 +20,7 @@ from qinn.experiment.evaluation import evaluate_run, predict_store, write_predic
 from qinn.experiment.explanation import explain_run
 from qinn.experiment.predictor import Predictor
 from qinn.experiment.run import run
-from qinn.records import Task
+from qinn.task import Task
 
 from ..tiny import QINN, TRAINING, tiny_config
 

@@ -18,7 +18,7 @@ from qinn.experiment import provenance
 from qinn.experiment.evaluation import evaluate_run, predict_store
 from qinn.experiment.folder import RunFolder, read_json
 from qinn.experiment.run import config_text, run
-from qinn.records import Task
+from qinn.task import Task
 from qinn.training import fit as fitting
 
 from ..tiny import QINN, TRAINING, tiny_config, write_tiny_store

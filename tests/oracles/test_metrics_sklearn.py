@@ -14,7 +14,7 @@ from qinn.evaluation.metrics import (
     metrics,
     regression_metrics,
 )
-from qinn.records import Task
+from qinn.task import Task
 
 EXACT = {"rel": 1e-12, "abs": 1e-12}
 SEEDS = range(4)

@@ -17,7 +17,7 @@ from qinn.evaluation.metrics import metrics
 from qinn.evaluation.statistics import bootstrap_intervals, holm_correction, paired_test, summarize_seeds
 from qinn.experiment.comparison import COMPARISON_FILE
 from qinn.experiment.folder import RunFolder, write_json, write_table, write_text
-from qinn.records import Task
+from qinn.task import Task
 
 MOSI = Task("regression", -3.0, 3.0, "mosi")
 EMOTIONS = Task("classification", classes=("calm", "happy", "angry"))

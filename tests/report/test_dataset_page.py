@@ -9,9 +9,9 @@ import pytest
 
 from qinn.data.store import Modality, Store, StoreWriter
 from qinn.errors import ArgumentError
-from qinn.records import Task
 from qinn.report import dataset_figures, dataset_page
 from qinn.report.dataset_page import write_dataset_page
+from qinn.task import Task
 
 HOSTILE = "<script>alert(1)</script>\"'&amp;<img src=http://evil.example/x>"
 MOSI = Task("regression", -3.0, 3.0, "mosi")

@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from qinn.errors import CheckpointError, QinnError
-from qinn.records import Task
 from qinn.report.explanation import (
     ExplanationTable,
     counterfactual_figure,
@@ -21,6 +20,7 @@ from qinn.report.explanation import (
 )
 from qinn.report.results import read_run
 from qinn.report.samples import choose_samples, errors_of
+from qinn.task import Task
 
 NOTHING = ExplanationTable((), np.zeros((0, 1)), {}, {}, {}, {}, {})
 

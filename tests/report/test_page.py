@@ -10,10 +10,10 @@ import pytest
 
 from qinn.errors import ArgumentError, CheckpointError, QinnError
 from qinn.experiment.comparison import COMPARISON_FILE
-from qinn.records import Task
 from qinn.report.page import write_report
 from qinn.report.results import read_results, read_run
 from qinn.report.wording import interval, number
+from qinn.task import Task
 
 HOSTILE = "<script>alert(1)</script>\"'&amp;<img src=http://evil.example/x onerror=alert(2)>"
 INSIDE = ("#", "data:image/png;base64,")

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from qinn.evaluation.metrics import metrics
-from qinn.records import Task
 from qinn.report.inlining import inline_svg
 from qinn.report.results import read_results, read_run
 from qinn.report.tables import comparison_table, folds_table, paired_table, removal_table, supported_best
+from qinn.task import Task
 
 MOSI = Task("regression", -3.0, 3.0, "mosi")
 

@@ -15,7 +15,7 @@ from qinn.data.store import Store
 from qinn.errors import ArgumentError
 from qinn.evaluation.metrics import metrics
 from qinn.evaluation.predict import predict
-from qinn.records import Task
+from qinn.task import Task
 from qinn.training.fit import fit, refit
 from qinn.training.module import TrainingModule
 from qinn.training.options import FitOptions

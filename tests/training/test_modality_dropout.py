@@ -9,7 +9,8 @@ from qinn.data.splits import Development
 from qinn.errors import ArgumentError
 from qinn.model.baselines import Concatenation
 from qinn.model.encoders import Encoders
-from qinn.records import Features, Task
+from qinn.records import Features
+from qinn.task import Task
 from qinn.testing import example_batch
 from qinn.training.fit import fit, refit
 from qinn.training.modality_dropout import drop_modalities

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from qinn.errors import ArgumentError
-from qinn.records import Prediction, Task
+from qinn.records import Prediction
+from qinn.task import Task
 from qinn.training.objective import check_loss, loss_per_sample, training_loss
 from qinn.training.options import FitOptions
 

@@ -16,7 +16,7 @@ from torch import nn
 from qinn.errors import CheckpointError
 from qinn.experiment.folder import RunFolder, read_json, read_weights
 from qinn.experiment.run import run
-from qinn.records import Task
+from qinn.task import Task
 from qinn.training.fit import fit
 from qinn.training.options import FitOptions
 

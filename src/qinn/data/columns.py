@@ -7,7 +7,7 @@ import numpy as np
 
 from qinn.data.manifest import SPLITS
 from qinn.errors import DataError
-from qinn.records import Task
+from qinn.task import Task
 
 Column = Sequence[Any] | np.ndarray
 """One value per sample."""

@@ -13,7 +13,7 @@ import pyarrow as pa
 from jaxtyping import Int64
 
 from qinn.errors import ArgumentError, DataError
-from qinn.records import Task
+from qinn.task import Task
 
 FORMAT = "qinn-store"
 VERSION = 1

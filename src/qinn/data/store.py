@@ -34,7 +34,7 @@ from qinn.data.npy import read_npy_header
 from qinn.data.strings import Categories, Strings
 from qinn.data.writing import StoreWriter
 from qinn.errors import DataError
-from qinn.records import Task
+from qinn.task import Task
 
 __all__ = ["Modality", "Source", "Store", "StoreWriter"]
 

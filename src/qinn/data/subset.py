@@ -12,7 +12,8 @@ from qinn.data.ragged import gather_padded, gather_steps
 from qinn.data.store import Store
 from qinn.data.strings import Strings
 from qinn.errors import ArgumentError
-from qinn.records import Batch, Features, Task
+from qinn.records import Batch, Features
+from qinn.task import Task
 
 _VALUES_AT_ONCE = 2**18
 

@@ -15,7 +15,7 @@ from qinn.data.ragged import Ragged
 from qinn.data.store import Store, StoreWriter
 from qinn.data.uniform_sums import mean_absolute, same_sign
 from qinn.errors import ArgumentError
-from qinn.records import Task
+from qinn.task import Task
 
 MODALITIES = ("text", "audio", "vision")
 TIER = "synthetic-1"

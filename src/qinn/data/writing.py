@@ -43,7 +43,7 @@ from qinn.data.manifest import (
 from qinn.data.placement import flush, flush_folder, locked_folder, put_in_place, remove_stale
 from qinn.data.ragged import Ragged, as_ragged
 from qinn.errors import ArgumentError, DataError
-from qinn.records import Task
+from qinn.task import Task
 
 _COLUMNS = ("id", "split", "label", "group", "fold", "text")
 _ROWS_AT_ONCE = 2**15

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-from qinn.records import Task
+from qinn.task import Task
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from qinn.evaluation.weighted import (
     ranking_area,
     resample_counts,
 )
-from qinn.records import Task
+from qinn.task import Task
 
 __all__ = [
     "METRICS",

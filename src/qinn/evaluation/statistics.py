@@ -26,7 +26,7 @@ from qinn.evaluation.resampling import (
     swap_patterns,
 )
 from qinn.evaluation.weighted import Weights
-from qinn.records import Task
+from qinn.task import Task
 
 
 @dataclass(frozen=True)

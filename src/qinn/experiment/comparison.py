@@ -17,7 +17,7 @@ from qinn.experiment import provenance
 from qinn.experiment.config import ExperimentConfig, parse_config, slug
 from qinn.experiment.folder import RunFolder, read_json, read_table, write_json, write_text
 from qinn.experiment.run import config_text, groups_of, labels_of, outputs_of, run
-from qinn.records import Task
+from qinn.task import Task
 
 FORMAT = "qinn-comparison"
 COMPARISON_FILE = "comparison.json"

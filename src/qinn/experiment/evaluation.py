@@ -21,7 +21,7 @@ from qinn.experiment.config import ExperimentConfig, read_config
 from qinn.experiment.folder import RunFolder, read_table, write_table, write_text
 from qinn.experiment.predictor import Predictor
 from qinn.experiment.run import outputs_of
-from qinn.records import Task
+from qinn.task import Task
 
 NOTHING = Absence()
 """Takes nothing away."""

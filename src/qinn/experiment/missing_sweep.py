@@ -22,7 +22,7 @@ from qinn.experiment.config import read_config
 from qinn.experiment.evaluation import evaluated_subsets, predict_parts, training_labels
 from qinn.experiment.folder import RunFolder, read_json, write_json, write_text
 from qinn.experiment.predictor import Predictor
-from qinn.records import Task
+from qinn.task import Task
 
 FORMAT = "qinn-missing-sweep"
 SWEEP_FILE = "sweep.json"

@@ -18,7 +18,8 @@ from qinn.experiment.config import read_config
 from qinn.experiment.folder import RunFolder, read_weights
 from qinn.experiment.pretrained import read_architectures
 from qinn.explain.explanation import explain
-from qinn.records import Explanation, Task
+from qinn.records import Explanation
+from qinn.task import Task
 
 
 class Predictor:

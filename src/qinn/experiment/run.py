@@ -40,7 +40,7 @@ from qinn.experiment.pretrained import load_transformers, write_architectures
 from qinn.explain.explanation import explain
 from qinn.model.baselines import count_parameters
 from qinn.model.network import QiNN
-from qinn.records import Task
+from qinn.task import Task
 
 logger = logging.getLogger(__name__)
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qinn.evaluation.conventions import metrics_of
-from qinn.records import Task
 from qinn.report.results import RunResult
 from qinn.report.wording import brief, counted, span
+from qinn.task import Task
 
 Fact = tuple[str, str]
 """A term and what is said about it."""

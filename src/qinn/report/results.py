@@ -15,8 +15,8 @@ from qinn.experiment.comparison import COMPARISON_FILE, read_comparison, task_of
 from qinn.experiment.folder import RunFolder, read_json, read_table
 from qinn.experiment.missing_sweep import FOLDER, SWEEP_FILE, read_sweep
 from qinn.experiment.run import groups_of, labels_of, outputs_of
-from qinn.records import Task
 from qinn.report.explanation import ExplanationTable, read_explanation
+from qinn.task import Task
 
 _NO_INTERVAL: Mapping[str, Any] = {"low": None, "high": None, "note": ""}
 

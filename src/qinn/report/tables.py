@@ -10,10 +10,10 @@ from jaxtyping import Float
 from qinn.evaluation.conventions import Metric, metrics_of
 from qinn.evaluation.metrics import metrics
 from qinn.experiment.comparison import shown_metrics
-from qinn.records import Task
 from qinn.report.explanation import ExplanationTable
 from qinn.report.results import ComparisonResult, RunResult
 from qinn.report.wording import counted, interval, number, p_value, percent, span
+from qinn.task import Task
 
 SIGNIFICANCE = 0.05
 

@@ -22,7 +22,7 @@ from qinn.data.batching import BatchLoader
 from qinn.data.splits import Development, Subset
 from qinn.errors import ArgumentError, CheckpointError
 from qinn.model.standardization import set_training_statistics
-from qinn.records import Task
+from qinn.task import Task
 from qinn.training.module import TrainingModule
 from qinn.training.options import FitOptions
 

@@ -10,7 +10,8 @@ from torch import nn
 from qinn.data.batching import BatchLoader
 from qinn.evaluation.conventions import metrics_of
 from qinn.evaluation.metrics import metrics
-from qinn.records import Batch, Prediction, Task
+from qinn.records import Batch, Prediction
+from qinn.task import Task
 from qinn.training.modality_dropout import drop_modalities
 from qinn.training.objective import loss_per_sample, training_loss
 from qinn.training.options import FitOptions

@@ -9,7 +9,8 @@ from torch.nn import functional
 
 from qinn.errors import ArgumentError
 from qinn.quantum import score_surrogate
-from qinn.records import Prediction, Task
+from qinn.records import Prediction
+from qinn.task import Task
 
 LossKind = Literal["l1", "mse", "huber", "cross_entropy"]
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from qinn.errors import ArgumentError
 from qinn.evaluation.conventions import metrics_of
-from qinn.records import Task
+from qinn.task import Task
 from qinn.training.objective import LossKind, check_loss
 
 

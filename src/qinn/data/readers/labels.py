@@ -7,7 +7,7 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from qinn.errors import ArgumentError, ConfigError, DataError
-from qinn.records import Task
+from qinn.task import Task
 
 __all__ = ["Labels", "TaskOptions", "parse_pairs", "read_labels"]
 
