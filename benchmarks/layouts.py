@@ -134,7 +134,9 @@ def publish(page: Path, results: dict[str, dict[str, Any]]) -> None:
     text = page.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]
-    page.write_text(f"{before}{BEGIN}\n{table(results)}\n\n{commands(results)}\n{END}{after}", encoding="utf-8")
+    page.write_text(
+        f"{before}{BEGIN}\n{table(results)}\n\n{commands(results)}\n{END}{after}", encoding="utf-8"
+    )
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 
 from qinn.data.npy import read_npy_header
+from qinn.data.readers.hdf5_heaps import check_heaps
 from qinn.errors import DataError
 
 __all__ = ["ARRAY_SUFFIXES", "ArrayFile", "Hdf5File", "open_arrays"]
@@ -274,6 +275,7 @@ class Hdf5File(ArrayFile):
             self._file = h5py.File(path, "r")
         except _HDF5_ERRORS as error:
             raise DataError(f"`{path}` is no HDF5 file or is damaged.") from error
+        self._heaps_checked = False
         self._size = path.stat().st_size
         self._most_bytes = max(IN_MEMORY_BYTES, MOST_COMPRESSED * self._size)
 
@@ -311,6 +313,11 @@ class Hdf5File(ArrayFile):
         # The library would set aside what a damaged index says before it finds the file too short.
         if chunk.size > self._size:
             raise ValueError(f"a chunk of {chunk.size} bytes does not fit the file")
+
+    def _check_heaps(self) -> None:
+        if not self._heaps_checked:
+            check_heaps(self.path, self._file.id.get_create_plist().get_sizes()[1])
+            self._heaps_checked = True
 
     def array(self, key: str) -> Any:
         """Return a dataset: text as an array, numbers as something that is read when it is sliced.
@@ -351,7 +358,9 @@ class Hdf5File(ArrayFile):
                         f"`{self.path}:{key}` has {stored} bytes in the file, which do not fit its shape "
                         f"{node.shape}."
                     )
-            if h5py.check_string_dtype(node.dtype):
+            if text := h5py.check_string_dtype(node.dtype):
+                if text.length is None:
+                    self._check_heaps()
                 return node.asstr(errors="replace")[...]
             if node.dtype.hasobject or node.dtype.fields:
                 raise DataError(f"`{self.path}:{key}` holds neither numbers nor text ({node.dtype}).")
