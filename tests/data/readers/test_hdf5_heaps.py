@@ -68,7 +68,6 @@ def small(path: Path) -> tuple[bytes, int, int]:
         ("free", 4096),
         ("object", 2**64 - 8),
         ("object", 2**40),
-        ("heap", 0),
         ("heap", 2**40),
     ],
 )
@@ -78,7 +77,7 @@ def test_damage_is_refused_and_does_not_hang(tmp_path: Path, place: str, value: 
     assert struct.unpack_from("<Q", content, free + 8)[0] == heap + 4096 - free
     at = {"free": free + 8, "object": heap + 24, "heap": heap + 8}[place]
     path.write_bytes(content[:at] + struct.pack("<Q", value) + content[at + 8 :])
-    with pytest.raises(ValueError, match="heap"):
+    with pytest.raises(ValueError, match="larger than" if place == "heap" else "object whose size"):
         check_heaps(path)
     reading = (
         "import sys; from pathlib import Path; from qinn.data.readers.arrays import Hdf5File; "
@@ -90,3 +89,13 @@ def test_damage_is_refused_and_does_not_hang(tmp_path: Path, place: str, value: 
         [sys.executable, "-c", reading, str(path)], capture_output=True, text=True, timeout=60, check=True
     )
     assert f"{path}:id` is damaged (the heap at byte" in done.stdout
+
+
+def test_every_heap_is_checked(tmp_path: Path) -> None:
+    path = write_words(tmp_path / "f.h5")
+    content = bytearray(path.read_bytes())
+    last = content.rindex(b"GCOL\x01")
+    content[last + 24 : last + 32] = b"\xff" * 8
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"heap at byte {last} "):
+        check_heaps(path)
