@@ -201,7 +201,7 @@ def mutate_tree(tree: Any, chance: random.Random) -> Any:
                 holder[key] = value
             case _:
                 value = holder[key]
-                if isinstance(value, int | float) and not isinstance(value, bool):
+                if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**64:
                     holder[key] = chance.choice((value + 1, -value, value * 2**40, float(value), str(value)))
                 else:
                     holder[key] = [value]

@@ -205,6 +205,30 @@ def forbidden_calls(mark: Path) -> dict[str, tuple[bytes, str]]:
             b"cnumpy\ndtype\n(S'f8'\nI0\nI1\ntR(I3\nS'<'\nN(S'a'\ntNI8\nI1\nI0\ntb.",
             "named fields",
         ),
+        "numbers with the flags of objects": (
+            b"cnumpy\ndtype\n(S'f8'\nI0\nI1\ntR(I3\nS'<'\nNNNI-1\nI-1\nI2\ntb.",
+            "flags contradict its name",
+        ),
+        "objects with the flags of numbers": (
+            b"cnumpy\ndtype\n(S'O8'\nI0\nI1\ntR(I3\nS'|'\nNNNI-1\nI-1\nI1\ntb.",
+            "flags contradict its name",
+        ),
+        "version of a type": (
+            b"cnumpy\ndtype\n(S'f8'\nI0\nI1\ntR(I5\nS'<'\nNNNI-1\nI-1\nI0\ntb.",
+            "type in version 5",
+        ),
+        "type of another form": (
+            b"cnumpy\ndtype\n(S'f8'\nI0\nI1\ntR(I3\nS'<'\nNNNI-1\nI-1\ntb.",
+            "type in an unknown form",
+        ),
+        "version of an array": (
+            dtype_state(b"f8", b"(I1\nt", b"S'12345678'\n").replace(b"(I1\n(", b"(I34\n("),
+            "array in an unknown version",
+        ),
+        "order of the axes": (
+            dtype_state(b"f8", b"(I1\nt", b"S'12345678'\n").replace(b"I00", b"S'F'"),
+            "order of its axes",
+        ),
         "hidden object": (dtype_state(b"O8", b"(I1\nt", b"(lp0\n(dp1\na"), "neither text nor numbers"),
         "object bytes": (dtype_state(b"O8", b"(I1\nt", b"S'12345678'\n"), "length none"),
         "scalar object": (

@@ -17,6 +17,9 @@ SCALARS = (str, bytes, int, float, type(None))
 NOT_PLAIN = "only numpy arrays and plain containers (dict, list, tuple, set, str, bytes, numbers) are read"
 _MOST_OF_NOTHING = 2**24
 """Rows that an array without a value may have: whoever goes through them would never end."""
+_HAS_OBJECTS, _PICKLED_AS_LIST = 1, 2
+"""Flags of numpy's types (``NPY_ITEM_HASOBJECT``, ``NPY_LIST_PICKLE``)."""
+_TYPE_VERSIONS = range(5)
 _DTYPE = re.compile(r"[<>|=]?(?:\?|[biuf]\d{1,2}|[SU]\d{1,9}|O8?)")
 
 
@@ -174,12 +177,21 @@ class Calls:
 
     def order_bytes(self, dtype: Dtype, state: tuple[Any, ...]) -> None:
         """Take a dtype's byte order from its state."""
-        if any(part is not None for part in state[2:5]) or state[1] not in ("<", ">", "|", "="):
+        version, order, *record = state[:5]
+        numbers = state[5:]  # size, alignment and flags
+        if len(numbers) != 3 or not all(type(number) is int for number in (version, *numbers)):
+            self.refuse_value("an array of a type in an unknown form")
+        if version not in _TYPE_VERSIONS:
+            self.refuse_value(f"an array of a type in version {version}")
+        if record != [None, None, None] or order not in ("<", ">", "|", "="):
             self.refuse_value("an array with named fields")
-        size = np.dtype(dtype.code).itemsize if dtype.code[0] in "SU" else -1
-        if not all(type(part) is int for part in state[5:8]) or (state[5:6] and state[5] not in (-1, size)):
+        size, _, flags = numbers
+        if size not in (-1, np.dtype(dtype.code).itemsize if dtype.code[0] in "SU" else -1):
             self.refuse_value("an array of a type whose size contradicts its name")
-        dtype.order = "<" if state[1] == "<" else ">" if state[1] == ">" else "="
+        objects = _HAS_OBJECTS | _PICKLED_AS_LIST
+        if flags & objects != (objects if dtype.code[0] == "O" else 0):
+            self.refuse_value("an array of a type whose flags contradict its name")
+        dtype.order = "<" if order == "<" else ">" if order == ">" else "="
 
     def reconstruct(self, kind: Any, shape: Any, code: Any) -> Array:
         """``numpy._reconstruct``: an array without content."""
@@ -203,9 +215,14 @@ class Calls:
             self.refuse_value("an array of objects in a buffer")
         return self._flat(raw, kind).reshape(shape, order="F" if order == "F" else "C")
 
-    def fill(self, target: Array, shape: Any, dtype: Any, fortran: Any, raw: Any) -> None:
+    def fill(self, target: Array, state: tuple[Any, ...]) -> None:
         """Give an array its content, from the state that follows it in the file."""
+        *version, shape, dtype, fortran, raw = state
+        if version and (type(version[0]) is not int or version[0] not in (0, 1)):
+            self.refuse_value("an array in an unknown version")
         kind = self._checked(shape, dtype, raw)
+        if not isinstance(fortran, int):
+            self.refuse_value("an array without the order of its axes")
         if kind.hasobject:
             if not all(isinstance(item, (*SCALARS, np.generic)) for item in raw):
                 self.refuse_value("an array of objects that are neither text nor numbers")

@@ -276,7 +276,7 @@ class PickleMachine:
             self.calls.order_bytes(target, state)
             self.stack.append(target)
         elif isinstance(target, Array) and isinstance(state, tuple) and len(state) in (4, 5):
-            self.calls.fill(target, *state[-4:])
+            self.calls.fill(target, state)
             self.stack.append(target.content)
         else:
             self._refuse_instruction("BUILD")
