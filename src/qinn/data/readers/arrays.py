@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 
 from qinn.data.npy import read_npy_header
-from qinn.data.readers.hdf5_heaps import check_heaps
+from qinn.data.readers.hdf5_checks import KNOWN_FILTERS, check_chunks, check_heaps, filters_of
 from qinn.errors import DataError
 
 __all__ = ["ARRAY_SUFFIXES", "ArrayFile", "Hdf5File", "open_arrays"]
@@ -309,15 +309,16 @@ class Hdf5File(ArrayFile):
         except _HDF5_ERRORS:
             return False
 
-    def _check_chunk(self, chunk: Any) -> None:
-        # The library would set aside what a damaged index says before it finds the file too short.
-        if chunk.size > self._size:
-            raise ValueError(f"a chunk of {chunk.size} bytes does not fit the file")
-
     def _check_heaps(self) -> None:
         if not self._heaps_checked:
             check_heaps(self.path, self._file.id.get_create_plist().get_sizes()[1])
             self._heaps_checked = True
+
+    def _item_bytes(self, node: Any) -> int:
+        if not node.dtype.hasobject:
+            return node.id.get_type().get_size()
+        # Text of variable length: its length, and address and number of its object in a heap.
+        return 4 + self._file.id.get_create_plist().get_sizes()[0] + 4
 
     def array(self, key: str) -> Any:
         """Return a dataset: text as an array, numbers as something that is read when it is sliced.
@@ -336,6 +337,14 @@ class Hdf5File(ArrayFile):
                 )
             if node.shape is None:
                 raise DataError(f"`{self.path}:{key}` is empty: it has no shape.")
+            text = h5py.check_string_dtype(node.dtype)
+            if (node.dtype.hasobject and not text) or node.dtype.fields:
+                raise DataError(f"`{self.path}:{key}` holds neither numbers nor text ({node.dtype}).")
+            if unknown := [number for number in filters_of(node) if number not in KNOWN_FILTERS]:
+                raise DataError(
+                    f"`{self.path}:{key}` is packed by HDF5 filter {unknown[0]}, which is not read; save it with "
+                    f"{', '.join(KNOWN_FILTERS.values())} or none."
+                )
             # Parts of a dataset that were never written take no space in the file, but all of it in memory.
             for shape in (node.shape, node.chunks or ()):
                 if math.prod(shape) * node.dtype.itemsize > self._most_bytes:
@@ -349,21 +358,19 @@ class Hdf5File(ArrayFile):
                     raise DataError(
                         f"`{self.path}:{key}` is cut into {pieces} chunks, more than the file can hold."
                     )
-                node.id.chunk_iter(self._check_chunk)
+                check_chunks(node, self._item_bytes(node), self._size)
             elif not node.dtype.hasobject:
                 stored = node.id.get_storage_size()
-                if stored not in (0, math.prod(node.shape) * node.dtype.itemsize):
+                if stored not in (0, math.prod(node.shape) * self._item_bytes(node)):
                     # The library would return whatever its memory holds for what is not there.
                     raise DataError(
                         f"`{self.path}:{key}` has {stored} bytes in the file, which do not fit its shape "
                         f"{node.shape}."
                     )
-            if text := h5py.check_string_dtype(node.dtype):
+            if text:
                 if text.length is None:
                     self._check_heaps()
                 return node.asstr(errors="replace")[...]
-            if node.dtype.hasobject or node.dtype.fields:
-                raise DataError(f"`{self.path}:{key}` holds neither numbers nor text ({node.dtype}).")
             return _Dataset(self.path, key, node)
 
 
