@@ -94,7 +94,7 @@ def check_chunks(dataset: h5py.Dataset, item_bytes: int, most_bytes: int) -> Non
     Raises:
         ValueError: If a chunk is damaged.
     """
-    expected = math.prod(dataset.chunks) * item_bytes
+    expected = math.prod(dataset.chunks or ()) * item_bytes
     filters = filters_of(dataset)
     chunks: list[h5py.h5d.StoreInfo] = []
     dataset.id.chunk_iter(chunks.append)
