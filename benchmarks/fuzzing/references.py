@@ -4,10 +4,14 @@ What qinn imports from a mutated file is compared with what these find in it. Th
 know one layout each; names that a pickle asks for are limited to numpy's arrays.
 """
 
+import ast
 import csv
+import io
+import json
 import pickle
 import re
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +103,40 @@ def mmsa(folder: Path) -> Contents:
     return found
 
 
+def mult(folder: Path) -> Contents:
+    """Read ``data.pkl`` as a file of the MulT or the LMF code."""
+    found = Contents()
+    keys = {"text": ("text", "glove"), "audio": ("audio", "covarep"), "vision": ("vision", "video", "facet")}
+    names: list[tuple[str, list[str]]] = []
+    for key, part in _unpickled(folder / "data.pkl").items():
+        split = _SPLITS[str(key).strip().lower()]
+        labels = _flat(np.asarray(part["labels"] if "labels" in part else part["label"]))
+        arrays = {name: part[key] for name, each in keys.items() for key in reversed(each) if key in part}
+        arrays = {name: each[:, None] if each.ndim == 2 else each for name, each in arrays.items()}
+        longest = {each.shape[1] for each in arrays.values()}
+        found.splits += [split] * len(labels)
+        found.labels += [number(label) for label in labels]
+        rows = np.asarray(part["id"]).reshape(len(labels), -1).tolist() if "id" in part else []
+        texts = [[_text(value) for value in row] for row in rows]
+        names.append(
+            (split, ["_".join(row) for row in texts] or [f"{split}-{row:04d}" for row in range(len(labels))])
+        )
+        for row, name in zip(texts or [[""]] * len(labels), names[-1][1], strict=True):
+            marked = next((name.split(mark)[0] for mark in ("$_$", "[") if mark in name), "")
+            found.groups.append(row[0] if len(row) > 2 else marked if rows else "")
+        for row in range(len(labels)):
+            values = {name: each[row] for name, each in arrays.items()}
+            for name, each in values.items():
+                window = _window(*values.values()) if len(longest) == 1 and longest != {1} else _window(each)
+                kept = each[window] if len(each) > 1 else each
+                found.features.setdefault(name, []).append(_unless_zero(steps(kept, each.shape[1])))
+    found.ids = [name for _, each in names for name in each]
+    if len(set(found.ids)) < len(found.ids):
+        found.ids = [f"{split}-{row:04d}" for split, each in names for row in range(len(each))]
+    found.texts = [""] * len(found.ids)
+    return found
+
+
 def misa(folder: Path) -> Contents:
     """Read ``train.pkl``, ``dev.pkl`` and ``test.pkl`` as MISA files."""
     found = Contents(features={"audio": [], "vision": []})
@@ -166,6 +204,76 @@ def csd(folder: Path) -> Contents:
     return found
 
 
+def csd_words(folder: Path) -> Contents:
+    """Read ``labels.csd`` and ``sound.csd`` on the words of ``words.csd``; the folds in JSON and in Python."""
+    found = Contents(features={"audio": []})
+    divided = []
+    for lists in (
+        json.loads((folder / "folds.json").read_text(encoding="utf-8-sig")),
+        _assigned((folder / "folds.py").read_text(encoding="utf-8-sig")),
+    ):
+        named = {name.removeprefix("standard_").removesuffix("_fold"): each for name, each in lists.items()}
+        pairs = [
+            (video, _SPLITS.get(name.strip().lower(), "")) for name, each in named.items() for video in each
+        ]
+        divided.append({video: split for video, split in pairs if split})
+    with ExitStack() as files:
+        opened = {
+            name: files.enter_context(h5py.File(folder / f"{name}.csd", "r"))
+            for name in ("labels", "words", "sound")
+        }
+        roots = {}
+        for name, file in opened.items():
+            (root,) = (node for node in file.values() if isinstance(node, h5py.Group) and "data" in node)
+            roots[name] = root["data"]
+        dim = next(iter(roots["sound"].values()))["features"].shape[1]
+        for video, node in roots["labels"].items():
+            said, times, values, heard = _on_words(roots["words"], roots["sound"], video, dim)
+            for row, (start, stop) in enumerate(node["intervals"][...]):
+                middle = times.mean(axis=1)
+                inside = (middle >= start) & (middle < stop)
+                if not heard[inside].any():
+                    continue
+                found.ids.append(f"{video}[{row}]")
+                found.groups.append(video)
+                found.labels.append(number(node["features"][row, 0]))
+                found.texts.append(" ".join(word for word, each in zip(said, inside, strict=True) if each))
+                found.splits.append(" ".join(str(each.get(video)) for each in divided))
+                found.features["audio"].append(steps(values[inside], dim))
+    return found
+
+
+def _on_words(
+    words: Any, sound: Any, video: str, dim: int
+) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
+    """Return the words of a video, their times, the mean sound of each, and whether there is any."""
+    if video not in words:
+        return [], np.zeros((0, 2)), np.zeros((0, dim), np.float32), np.zeros(0, bool)
+    spoken = [_text(word) for word in words[video]["features"][...].reshape(-1).tolist()]
+    kept = [row for row, word in enumerate(spoken) if word.strip() != "sp"]
+    times = words[video]["intervals"][...][kept]
+    values, heard = np.zeros((len(kept), dim), np.float32), np.zeros(len(kept), bool)
+    if video in sound:
+        bounds = sound[video]["intervals"][...].astype(np.float64)
+        order = np.argsort(bounds[:, 0], kind="stable")
+        bounds, features = bounds[order], sound[video]["features"][...][order]
+        for row, (start, stop) in enumerate(times.astype(np.float64)):
+            inside = np.minimum(bounds[:, 1], stop) - np.maximum(bounds[:, 0], start) > 1e-5
+            if inside.any():
+                heard[row] = True
+                with np.errstate(all="ignore"):
+                    values[row] = features[inside].mean(axis=0, dtype=np.float64)
+    return [spoken[row] for row in kept], times, values, heard
+
+
+def _assigned(text: str) -> dict[str, Any]:
+    return {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for node in ast.parse(text).body
+        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name)
+    }
+
+
 def _csv(path: Path) -> dict[str, list[Any]]:
     with path.open(encoding="utf-8-sig", newline="") as stream:
         header, *rows = (
@@ -182,6 +290,43 @@ def _parquet(path: Path) -> dict[str, list[Any]]:
 def _npz(path: Path) -> dict[str, list[Any]]:
     with np.load(path) as arrays:
         return {name: list(arrays[name]) for name in ("id", "label", "split", "who", "said")}
+
+
+def clips(folder: Path) -> Contents:
+    """Read ``t.csv`` with a csv file for each clip in ``face`` and ``sound``."""
+    columns = _csv(folder / "t.csv")
+    found = Contents(columns["id"], labels=[number(value) for value in columns["label"]])
+    found.splits = found.groups = found.texts = [""] * len(found.ids)
+    found.features = {"face": [], "sound": []}
+    for name in found.ids:
+        header, rows = _clip(folder / "face" / f"{name}.csv")
+        chosen = [at for at, column in enumerate(header) if re.fullmatch(r"AU.*_r", column, re.DOTALL)]
+        success = header.index("success")
+        kept = [
+            [row[at] for at in chosen]
+            for row in rows
+            if row[success] not in (None, 0) and row[success] == row[success]
+        ]
+        found.features["face"].append(steps(kept, len(chosen)))
+        header, rows = _clip(folder / "sound" / f"{name}.csv")
+        found.features["sound"].append(steps(rows, len(header)))
+    return found
+
+
+def _clip(path: Path) -> tuple[list[str], list[list[float]]]:
+    """Return header and rows; cells that are no numbers become None, which is no number to count with."""
+    text = path.read_text(encoding="utf-8-sig")
+    first = text.splitlines()[0]
+    lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count)))
+    header, *rows = (line for line in lines if line)
+    return [name.strip() for name in header], [[_float(cell) for cell in row] for row in rows]
+
+
+def _float(cell: str) -> Any:
+    try:
+        return float(cell)
+    except ValueError:
+        return None
 
 
 def _cell(value: Any) -> str:

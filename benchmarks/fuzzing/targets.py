@@ -20,10 +20,12 @@ from qinn.data.readers import (
     MfnOptions,
     MisaOptions,
     MmsaOptions,
+    MultOptions,
     TableOptions,
     TaskOptions,
     import_data,
 )
+from qinn.data.readers.folds import read_folds
 from qinn.data.store import Modality, Store, StoreWriter
 from qinn.task import Task
 
@@ -86,6 +88,19 @@ def _mmsa(place: Path, name: str, protocol: int, **kind: bool) -> Target:
     )
 
 
+def _mult(place: Path, name: str, protocol: int, kind: str) -> Target:
+    content = {split: _mult_part(n, kind) for split, n in (("train", 4), ("valid", 2), ("test", 2))}
+    return Target(
+        name,
+        {"data.pkl": pickle.dumps(content, protocol)},
+        ("data.pkl",),
+        _import("data.pkl", MultOptions(task=MOSI)),
+        (mutate_pickle,),
+        references.mult,
+        hostile=HOSTILE,
+    )
+
+
 def _misa(place: Path) -> Target:
     files = {
         f"{name}.pkl": pickle.dumps(_misa_part(name), protocol)
@@ -118,6 +133,26 @@ def _mmsa_part(split: str, n: int, *, aligned: bool = False, sims: bool = False)
     if sims:
         part |= {f"regression_labels_{each}": part["regression_labels"] for each in "TAV"}
     return part
+
+
+def _mult_part(n: int, kind: str) -> dict[str, Any]:
+    generator = np.random.default_rng(n)
+    longest = {"aligned": (5, 5, 5), "unaligned": (5, 6, 4), "lmf": (5, 1, 1)}[kind]
+    part: dict[str, Any] = {}
+    for (name, dim), steps in zip({"text": 4, "audio": 3, "vision": 2}.items(), longest, strict=True):
+        part[name] = generator.normal(size=(n, steps, dim)).astype(np.float32)
+        if steps > 1:
+            part[name][: n // 2, : 5 - steps or 1] = 0
+            part[name][n // 2 :, 4:] = 0
+    labels = np.array(LABELS[:n])
+    if kind == "lmf":
+        named = {"glove": part["text"], "covarep": part["audio"][:, 0], "facet": part["vision"][:, 0]}
+        return {**named, "label": labels.tolist()}
+    rows = [(f"video{row // 2}", str(row), f"{row}.5") for row in range(n)]
+    if kind == "unaligned":
+        return {**part, "labels": labels[:, None, None], "id": np.array(rows)}
+    names = [f"{n} {video}[{row}]" for row, (video, *_) in enumerate(rows)]
+    return {**part, "labels": labels.astype(np.float32)[:, None, None], "id": np.array(names, "S")}
 
 
 def _misa_part(name: str) -> list[Any]:
@@ -170,6 +205,57 @@ def _csd(place: Path) -> Target:
         return contents_of(import_data(folder / "labels.csd", target, options))
 
     return Target("csd", files, tuple(files), read_csd, (mutate_hdf5,), references.csd)
+
+
+def _csd_words(place: Path) -> Target:
+    """Sequences put on the intervals of words, divided by lists of videos."""
+    generator = np.random.default_rng(3)
+    labels: dict[str, Any] = {}
+    words: dict[str, Any] = {}
+    sound: dict[str, Any] = {}
+    for video, n in (("v1", 2), ("v2", 1), ("v3", 1)):
+        bounds = np.arange(n + 1.0)
+        labels |= _sequence(f"Labels/data/{video}", np.array(LABELS[:n])[:, None], bounds)
+        bounds = np.linspace(0, n, 3 * n + 1)
+        spoken = ["sp" if step % 3 == 1 else f"w{step}" for step in range(3 * n)]
+        kind = np.array(spoken, "S")[:, None] if video == "v1" else np.array(spoken, object)[:, None]
+        words |= _sequence(f"Words/data/{video}", kind, bounds)
+        bounds = np.linspace(0, n, 8 * n + 1)
+        sound |= _sequence(f"Sound/data/{video}", generator.normal(size=(8 * n, 3)), bounds)
+    folds = {"train": ["v1"], "dev": ["v2"], "standard_test_fold": ["v3"]}
+    files = {
+        "labels.csd": _hdf5(labels),
+        "words.csd": _hdf5(words),
+        "sound.csd": _hdf5(sound),
+        "folds.json": json.dumps(folds).encode(),
+        "folds.py": "\n".join(f"{name} = {videos}" for name, videos in folds.items()).encode(),
+    }
+
+    def read(folder: Path, target: Path) -> Contents:
+        options = CsdOptions(
+            features={"audio": folder / "sound.csd"},
+            words=folder / "words.csd",
+            align_to="words",
+            splits=folder / "folds.json",
+            empty="drop",
+        )
+        other = read_folds(folder / "folds.py")
+        found = contents_of(import_data(folder / "labels.csd", target, options))
+        found.splits = [
+            f"{split} {other.get(group)}" for split, group in zip(found.splits, found.groups, strict=True)
+        ]
+        return found
+
+    def in_kind(data: bytes, chance: random.Random) -> bytes:
+        if data.startswith(b"{"):
+            return mutate_json(data, chance)
+        return mutate_hdf5(data, chance) if data.startswith(b"\x89HDF") else mutate_table(data, chance, "'")
+
+    return Target("csd words", files, tuple(files), read, (in_kind,), references.csd_words)
+
+
+def _sequence(name: str, values: np.ndarray, bounds: np.ndarray) -> dict[str, Any]:
+    return {f"{name}/features": values, f"{name}/intervals": np.stack([bounds[:-1], bounds[1:]], axis=1)}
 
 
 def _hdf5(arrays: dict[str, Any], *, gzip: bool = False) -> bytes:
@@ -232,6 +318,34 @@ def _table_target(place: Path, name: str) -> Target:
         table, way = "t.csv", ways[mutable[0]]
     content = {table: tables[table], **features, **files}
     return Target(name, content, mutable, _table(table), (way,), references.table(Path(table).suffix))
+
+
+def _clips(place: Path) -> Target:
+    """A csv file per clip, as of OpenFace and as of openSMILE."""
+    generator = np.random.default_rng(4)
+    ids = [f"s{row}" for row in range(4)]
+    files = {"t.csv": _text_table({"id": ids, "label": list(LABELS[:4])}, ",")}
+    for row, name in enumerate(ids):
+        rows = [
+            (step, 0, step / 30, 0.9, int(step != 1), *generator.normal(size=3).round(3))
+            for step in range(row + 2)
+        ]
+        header = "frame, face_id, timestamp, confidence, success, AU01_r, AU02_r, AU01_c"
+        files[f"face/{name}.csv"] = "\n".join(
+            [header, *(", ".join(map(str, cells)) for cells in rows)]
+        ).encode()
+        values = generator.normal(size=(row + 1, 2))
+        files[f"sound/{name}.csv"] = "\n".join(["a;b", *(f"{a};{b}" for a, b in values)]).encode()
+
+    def read(folder: Path, target: Path) -> Contents:
+        features = (f"face={folder}/face/{{id}}.csv:AU*_r@success", f"sound={folder}/sound/")
+        return contents_of(import_data(folder / "t.csv", target, TableOptions(task=MOSI, features=features)))
+
+    def in_kind(data: bytes, chance: random.Random) -> bytes:
+        return mutate_table(data, chance, ";" if data.startswith(b"a;b") else ",")
+
+    mutable = tuple(name for name in files if "/" in name)
+    return Target("features csv", files, mutable, read, (in_kind,), references.clips)
 
 
 def _table(name: str) -> Callable[[Path, Path], Contents]:
@@ -402,10 +516,15 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
     "mmsa unaligned": partial(_mmsa, name="mmsa unaligned", protocol=4),
     "mmsa aligned": partial(_mmsa, name="mmsa aligned", protocol=2, aligned=True),
     "mmsa sims": partial(_mmsa, name="mmsa sims", protocol=5, sims=True),
+    "mult aligned": partial(_mult, name="mult aligned", protocol=2, kind="aligned"),
+    "mult unaligned": partial(_mult, name="mult unaligned", protocol=4, kind="unaligned"),
+    "mult lmf": partial(_mult, name="mult lmf", protocol=1, kind="lmf"),
     "misa": _misa,
     "mfn": _mfn,
     "csd": _csd,
+    "csd words": _csd_words,
     **{name: partial(_table_target, name=name) for name in _FEATURES},
+    "features csv": _clips,
     "store": _store,
     "configuration": _configuration,
     "run folder": _run_folder,

@@ -105,6 +105,16 @@ BAD: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     ),
     "ragged": (lambda f: (f / "vision/b.csv").write_text("x,y\n1,2\n1\n"), "@@/vision/", "b.csv"),
     "no header": (lambda f: (f / "vision/a.csv").write_text(""), "@@/vision/", "is empty"),
+    "a quote that does not end": (
+        lambda f: (f / "vision/a.csv").write_text('x,"y\n1,2\n'),
+        "@@/vision/",
+        "a.csv` has a header that can't be read",
+    ),
+    "a name without end": (
+        lambda f: (f / "vision/a.csv").write_text("x," + "y" * 140_000 + "\n1,2\n"),
+        "@@/vision/",
+        "a.csv` has a header that can't be read",
+    ),
     "two of a name": (
         lambda f: (f / "vision/a.csv").write_text("x,x\n1,2\n"),
         "@@/vision/",

@@ -82,6 +82,17 @@ def test_a_step_that_is_zero_in_one_aligned_modality_alone_is_kept(
     assert store.sample(0, "audio").tolist() == [[0, 0], *[[1, 1]] * 5]
 
 
+def test_signalling_nans_are_counted_and_set_to_zero_like_others(
+    pickled: Callable[..., Path], tmp_path: Path
+) -> None:
+    content = mult()
+    content["train"]["audio"][0] = 1
+    content["train"]["audio"][0, 0] = np.array([0x7FA00000] * 2, np.uint32).view(np.float32)
+    store = import_data(pickled(content), tmp_path / "store", MultOptions(nan="zero"))
+    assert store.sample(0, "audio")[0].tolist() == [0, 0]
+    assert "2 NaN or infinite values of `audio` were set to zero" in store.manifest["notes"]
+
+
 @pytest.mark.parametrize(
     ("names", "ids", "groups"),
     [

@@ -225,8 +225,16 @@ def forbidden_calls(mark: Path) -> dict[str, tuple[bytes, str]]:
             dtype_state(b"f8", b"(I1\nt", b"S'12345678'\n").replace(b"(I1\n(", b"(I34\n("),
             "array in an unknown version",
         ),
+        "characters that do not exist": (
+            dtype_state(b"<U1", b"(I1\nt", b"S'\\xff\\xff\\xff\\x00'\n"),
+            "characters that do not exist",
+        ),
         "order of the axes": (
             dtype_state(b"f8", b"(I1\nt", b"S'12345678'\n").replace(b"I00", b"S'F'"),
+            "order of its axes",
+        ),
+        "order of the axes beyond 1": (
+            dtype_state(b"f8", b"(I1\nt", b"S'12345678'\n").replace(b"I00", b"I1095216660480"),
             "order of its axes",
         ),
         "hidden object": (dtype_state(b"O8", b"(I1\nt", b"(lp0\n(dp1\na"), "neither text nor numbers"),

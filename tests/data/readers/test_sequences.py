@@ -288,6 +288,11 @@ BAD: dict[str, tuple[Callable[[Path], Any], dict[str, Any], str]] = {
         {"words": "words.csd", "align_to": "words"},
         "one word per step",
     ),
+    "a single word without steps": (
+        lambda f: sequence(f / "words.csd", v=(np.array("word", "S"), [[0, 1]])),
+        {"words": "words.csd", "align_to": "words"},
+        "one word per step",
+    ),
     "words that are cut short": (
         lambda f: (f / "words.csd").write_bytes((f / "words.csd").read_bytes()[:900]),
         {"words": "words.csd", "align_to": "words"},

@@ -46,7 +46,11 @@ class ClipTable(ArrayFile):
         except UnicodeDecodeError as error:
             raise DataError(f"`{path}` is not text in UTF-8; save it as UTF-8.") from error
         self._delimiter = max(",;\t", key=line.count)
-        self.columns = [name.strip() for name in next(csv.reader([line], delimiter=self._delimiter), [])]
+        try:
+            header = next(csv.reader([line], delimiter=self._delimiter, strict=True), [])
+        except csv.Error as error:
+            raise DataError(f"`{path}` has a header that can't be read ({error}).") from error
+        self.columns = [name.strip() for name in header]
         if not any(self.columns):
             raise DataError(f"`{path}` is empty; a header with the names of the columns was expected.")
         if len(set(self.columns)) != len(self.columns):

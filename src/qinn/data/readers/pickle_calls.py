@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from typing import Any, Literal, NoReturn
@@ -221,7 +222,7 @@ class Calls:
         if version and (type(version[0]) is not int or version[0] not in (0, 1)):
             self.refuse_value("an array in an unknown version")
         kind = self._checked(shape, dtype, raw)
-        if not isinstance(fortran, int):
+        if not isinstance(fortran, int) or fortran not in (0, 1):
             self.refuse_value("an array without the order of its axes")
         if kind.hasobject:
             if not all(isinstance(item, (*SCALARS, np.generic)) for item in raw):
@@ -247,13 +248,17 @@ class Calls:
 
     def _flat(self, raw: Any, kind: np.dtype) -> np.ndarray:
         if isinstance(raw, Span):
-            return raw.array(kind)
-        # Python 2 wrote an array's bytes as a byte string, which is text by now.
-        return (
-            np.frombuffer(raw.encode("latin-1") if isinstance(raw, str) else raw, kind)
-            if raw
-            else np.empty(0, kind)
-        )
+            flat = raw.array(kind)
+        elif raw:
+            # Python 2 wrote an array's bytes as a byte string, which is text by now.
+            flat = np.frombuffer(raw.encode("latin-1") if isinstance(raw, str) else raw, kind)
+        else:
+            flat = np.empty(0, kind)
+        if kind.kind == "U" and flat.nbytes:
+            characters = flat.view(np.dtype(np.uint32).newbyteorder(kind.byteorder))
+            if characters.max() > sys.maxunicode:
+                self.refuse_value("text with characters that do not exist")
+        return flat
 
     def _checked(self, shape: Any, dtype: Any, raw: Any) -> np.dtype:
         if not isinstance(dtype, Dtype) or not isinstance(shape, tuple):

@@ -120,7 +120,8 @@ class SequenceFile:
 
     def _as_words(self, entry: str, values: np.ndarray, times: np.ndarray) -> np.ndarray:
         if (
-            values.size != len(values)
+            values.ndim == 0
+            or values.size != len(values)
             or values.dtype.kind not in "SUO"
             or times.shape != (len(values), 2)
             or times.dtype.kind not in "iuf"

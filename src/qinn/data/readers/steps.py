@@ -120,7 +120,8 @@ class Padding:
         """
         self.counts["front"] += start
         self.counts["end"] += len(values) - stop
-        self.counts["overhang"] += bool(values[:start].any() or values[stop:].any())
+        with np.errstate(invalid="ignore"):  # signalling NaN count as values
+            self.counts["overhang"] += bool(values[:start].any() or values[stop:].any())
         return values[start:stop]
 
     def notes(self) -> list[str]:
@@ -152,5 +153,6 @@ def nonzero_window(*arrays: np.ndarray) -> tuple[int, int]:
         >>> nonzero_window(np.array([[0.0], [1.0], [0.0], [2.0], [0.0]]))
         (1, 4)
     """
-    filled = np.flatnonzero(np.any([np.asarray(array).any(axis=1) for array in arrays], axis=0))
+    with np.errstate(invalid="ignore"):  # signalling NaN count as values
+        filled = np.flatnonzero(np.any([np.asarray(array).any(axis=1) for array in arrays], axis=0))
     return (int(filled[0]), int(filled[-1]) + 1) if len(filled) else (0, 0)
