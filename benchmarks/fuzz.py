@@ -74,7 +74,7 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Mutate valid files of every reader.")
-    parser.add_argument("--files", type=int, default=52_000, help="number of mutated files, over all targets")
+    parser.add_argument("--files", type=int, default=66_000, help="number of mutated files, over all targets")
     parser.add_argument("--first", type=int, default=0, help="number of the first mutation of each target")
     parser.add_argument("--target", action="append", choices=TARGETS, help="only this one; repeat for more")
     parser.add_argument("--output", type=Path, help="JSON file for the counts")
