@@ -217,6 +217,8 @@ BAD_FOLDS: dict[str, tuple[str | bytes, str]] = {
     "bytes.py": (b"\xff\xfe\x00", "no py file"),
     "wrong.py": ("train = [", "no py file"),
     "empty.py": ("", "a list of video names"),
+    "nobody.json": ('{"train": [], "dev": []}', "names no video"),
+    "nobody.csv": ("video,split\n", "nobody.csv"),
     "other.txt": ("train v", "gives no splits"),
 }
 

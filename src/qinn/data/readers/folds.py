@@ -58,7 +58,7 @@ def read_folds(source: str | Path) -> dict[str, str]:
         Video → train, valid or test.
 
     Raises:
-        DataError: If it is none of these, or a video is in two splits.
+        DataError: If it is none of these or names no video, or a video is in two splits.
 
     Example:
         >>> folds = read_folds("mosi")
@@ -86,6 +86,8 @@ def read_folds(source: str | Path) -> dict[str, str]:
             f"`{path}` gives no splits: it must be {', '.join(STANDARD_FOLDS)}, a table with the columns video and "
             "split, or a .json or .py file with a list of videos for each split."
         )
+    if not pairs:
+        raise DataError(f"`{path}` names no video; leave out the option splits where there are none.")
     splits: dict[str, str] = {}
     for video, split in pairs:
         if splits.setdefault(video, split) != split:
