@@ -148,7 +148,6 @@ def import_csd(
             place=lambda row: f"`{source}` sample `{ids[row]}`",
             what="`features`",
         )
-        by_row = dict(zip(labels.kept, labels.values, strict=True))
         modalities = {key: Modality(file.dim, "sequence", file.path.name) for key, file in opened.items()}
         if encoder is not None:
             modalities = {options.text.modality: options.text.described(encoder), **modalities}
@@ -170,30 +169,27 @@ def import_csd(
                 overwrite=overwrite,
             ) as writer,
         ):
-            intake = Intake(writer, total=len(by_row), empty=options.empty, progress=progress)
-            first = 0
-            for video, segment in timed.items():
-                rows = [row for row in range(len(segment.times)) if first + row in by_row]
-                if not rows:
-                    first += len(segment.times)
-                    continue
-                names = [ids[first + row] for row in rows]
-                features, words = cutter.cut(video, segment.times[rows], names)
+            intake = Intake(writer, total=len(labels.kept), empty=options.empty, progress=progress)
+            by_video = list(timed.items())
+            for chunk in labels.chunks((len(segment.times) for segment in timed.values()), at_once=None):
+                video, segment = by_video[chunk.part]
+                names = [ids[chunk.first + row] for row in chunk.rows]
+                times = segment.times[chunk.rows]
+                features, words = cutter.cut(video, times, names)
                 if encoder is not None:
                     features[options.text.modality] = list(encode_texts(encoder, words, options.text))
                 intake.add(
                     names,
                     features,
-                    splits=[splits.get(video, "")] * len(rows),
-                    labels=[by_row[first + row] for row in rows],
-                    groups=[video] * len(rows),
+                    splits=[splits.get(video, "")] * len(names),
+                    labels=chunk.values,
+                    groups=[video] * len(names),
                     texts=[" ".join(said) for said in words],
                     extra={
-                        "start": segment.times[rows, 0].astype(float).tolist(),
-                        "end": segment.times[rows, 1].astype(float).tolist(),
+                        "start": times[:, 0].astype(float).tolist(),
+                        "end": times[:, 1].astype(float).tolist(),
                     },
                 )
-                first += len(segment.times)
             intake.finish(cutter.notes())
     return Store.open(target)
 

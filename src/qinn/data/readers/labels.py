@@ -1,6 +1,6 @@
 """From the label column of a source to a task and its labels."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
@@ -91,6 +91,45 @@ class Labels:
     values: tuple[float | int | None, ...]
     kept: tuple[int, ...]
     notes: tuple[str, ...] = ()
+
+    def chunks(self, sizes: Iterable[int], at_once: int | None = 256) -> Iterator["Chunk"]:
+        """Go through the kept rows of a source whose parts (splits, videos) follow each other.
+
+        Args:
+            sizes: Rows of each part.
+            at_once: Rows of a part that are looked at together; None for all.
+
+        Example:
+            >>> labels = Labels(Task("regression", -3.0, 3.0, "mosi"), (1.0, 2.0, 3.0), (0, 2, 3))
+            >>> [(chunk.part, chunk.rows, chunk.values) for chunk in labels.chunks([3, 1])]
+            [(0, [0, 2], [1.0, 2.0]), (1, [0], [3.0])]
+        """
+        by_row = dict(zip(self.kept, self.values, strict=True))
+        first = 0
+        for part, size in enumerate(sizes):
+            step = at_once or max(size, 1)
+            for start in range(0, size, step):
+                rows = [row for row in range(start, min(start + step, size)) if first + row in by_row]
+                if rows:
+                    yield Chunk(part, first, rows, [by_row[first + row] for row in rows])
+            first += size
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some rows of one part of a source.
+
+    Attributes:
+        part: Which part, from 0.
+        first: Row of the source at which the part begins.
+        rows: Rows within the part.
+        values: Their labels.
+    """
+
+    part: int
+    first: int
+    rows: list[int]
+    values: list[float | int | None]
 
 
 def read_labels(

@@ -23,7 +23,6 @@ __all__ = ["MfnOptions", "import_mfn", "is_mfn"]
 
 _FILE = re.compile(r"(?P<modality>[a-zA-Z]+)_(?P<split>train|valid|test)(?:_emb)?\.h5")
 _NAMES = {"video": "vision", "visual": "vision", "acoustic": "audio"}
-_CHUNK = 256
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,6 @@ def import_mfn(
             place=lambda row: f"`{source}` sample `{ids[row]}`",
             what="the y files",
         )
-        by_row = dict(zip(labels.kept, labels.values, strict=True))
         cleaners = {
             name: StepCleaner(name, f"{source}:{name}", options.nan, drop_zeros=True) for name in modalities
         }
@@ -135,32 +133,22 @@ def import_mfn(
                 overwrite=overwrite,
             ) as writer,
         ):
-            intake = Intake(writer, total=len(by_row), empty=options.empty, progress=progress)
-            first = 0
-            for split in splits:
-                for start in range(0, sizes[split], _CHUNK):
-                    stop = min(start + _CHUNK, sizes[split])
-                    block = {
-                        name: np.asarray(arrays[name, split][start:stop])
-                        for name in modalities
-                        if (name, split) in arrays
-                    }
-                    rows = [row for row in range(start, stop) if first + row in by_row]
-                    if not rows:
-                        continue
-                    features: dict[str, list[np.ndarray | None]] = {name: [] for name in block}
-                    for row in rows:
-                        window = nonzero_window(*(values[row - start] for values in block.values()))
-                        for name, values in block.items():
-                            steps = paddings[name].cut(values[row - start], *window)
-                            features[name].append(cleaners[name].clean(steps, ids[first + row]))
-                    intake.add(
-                        [ids[first + row] for row in rows],
-                        features,
-                        splits=[split] * len(rows),
-                        labels=[by_row[first + row] for row in rows],
-                    )
-                first += sizes[split]
+            intake = Intake(writer, total=len(labels.kept), empty=options.empty, progress=progress)
+            for chunk in labels.chunks(sizes[split] for split in splits):
+                split, rows = splits[chunk.part], chunk.rows
+                block = {
+                    name: np.asarray(arrays[name, split][rows[0] : rows[-1] + 1])
+                    for name in modalities
+                    if (name, split) in arrays
+                }
+                names = [ids[chunk.first + row] for row in rows]
+                features: dict[str, list[np.ndarray | None]] = {name: [] for name in block}
+                for row, sample in zip(rows, names, strict=True):
+                    window = nonzero_window(*(values[row - rows[0]] for values in block.values()))
+                    for name, values in block.items():
+                        steps = paddings[name].cut(values[row - rows[0]], *window)
+                        features[name].append(cleaners[name].clean(steps, sample))
+                intake.add(names, features, splits=[split] * len(rows), labels=chunk.values)
             intake.finish(
                 note for counter in (*paddings.values(), *cleaners.values()) for note in counter.notes()
             )

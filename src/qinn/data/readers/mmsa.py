@@ -38,7 +38,6 @@ OFFICIAL_SPLITS = {
     (1368, 456, 457): "CH-SIMS",
     (2722, 647, 1034): "CH-SIMS v2",
 }
-_CHUNK = 256
 
 
 @dataclass(frozen=True)
@@ -174,39 +173,31 @@ def import_mmsa(
             overwrite=overwrite,
         ) as writer:
             intake = Intake(writer, total=len(labels.kept), empty=options.empty, progress=progress)
-            first = 0
-            by_row = dict(zip(labels.kept, labels.values, strict=True))
-            for part in parts:
-                for start in range(0, len(part), _CHUNK):
-                    rows = [
-                        row for row in range(start, min(start + _CHUNK, len(part))) if first + row in by_row
-                    ]
-                    if not rows:
-                        continue
-                    features: dict[str, list[np.ndarray | None]] = {name: [] for name in options.modalities}
-                    for row in rows:
-                        for modality, values in part.features(row, encodes, padding).items():
-                            features[modality].append(cleaners[modality].clean(values, part.ids[row]))
-                    texts = [part.texts[row] for row in rows]
-                    spans = None
-                    if encoder is not None and encodes:
-                        features["text"] = list(encode_texts(encoder, texts, options.text))
-                        spans = spans_of_texts(encoder, texts, options.text)
-                    elif aligner is not None:
-                        ids = [values[:, 0] for values in features["text"] if values is not None]
-                        spans = aligner.spans(texts, ids)
-                    intake.add(
-                        [part.ids[row] for row in rows],
-                        features,
-                        splits=[part.split] * len(rows),
-                        labels=[by_row[first + row] for row in rows],
-                        groups=[part.groups[row] for row in rows],
-                        texts=texts,
-                        extra={key: [column[row] for row in rows] for key, column in part.extra.items()},
-                        spans=None if spans is None else {"text": spans},
-                    )
-                    file.release()
-                first += len(part)
+            for chunk in labels.chunks(map(len, parts)):
+                part, rows = parts[chunk.part], chunk.rows
+                features: dict[str, list[np.ndarray | None]] = {name: [] for name in options.modalities}
+                for row in rows:
+                    for modality, values in part.features(row, encodes, padding).items():
+                        features[modality].append(cleaners[modality].clean(values, part.ids[row]))
+                texts = [part.texts[row] for row in rows]
+                spans = None
+                if encoder is not None and encodes:
+                    features["text"] = list(encode_texts(encoder, texts, options.text))
+                    spans = spans_of_texts(encoder, texts, options.text)
+                elif aligner is not None:
+                    ids = [values[:, 0] for values in features["text"] if values is not None]
+                    spans = aligner.spans(texts, ids)
+                intake.add(
+                    [part.ids[row] for row in rows],
+                    features,
+                    splits=[part.split] * len(rows),
+                    labels=chunk.values,
+                    groups=[part.groups[row] for row in rows],
+                    texts=texts,
+                    extra={key: [column[row] for row in rows] for key, column in part.extra.items()},
+                    spans=None if spans is None else {"text": spans},
+                )
+                file.release()
             intake.finish(
                 note for counter in (*padding.values(), *cleaners.values()) for note in counter.notes()
             )

@@ -36,7 +36,6 @@ OFFICIAL_SPLITS = {
     (16326, 1871, 4659): "MOSEI",
     (16265, 1869, 4643): "MOSEI with aligned words",
 }
-_CHUNK = 256
 
 
 @dataclass(frozen=True)
@@ -159,28 +158,21 @@ def import_mult(
             overwrite=overwrite,
         ) as writer:
             intake = Intake(writer, total=len(labels.kept), empty=options.empty, progress=progress)
-            first = 0
-            by_row = dict(zip(labels.kept, labels.values, strict=True))
-            for part in parts:
-                for start in range(0, len(part), _CHUNK):
-                    stop = min(start + _CHUNK, len(part))
-                    rows = [row for row in range(start, stop) if first + row in by_row]
-                    if not rows:
-                        continue
-                    features: dict[str, list[np.ndarray | None]] = {modality: [] for modality in modalities}
-                    for row in rows:
-                        for modality, values in part.features(row, paddings).items():
-                            features[modality].append(cleaners[modality].clean(values, part.ids[row]))
-                    intake.add(
-                        [part.ids[row] for row in rows],
-                        features,
-                        splits=[part.split] * len(rows),
-                        labels=[by_row[first + row] for row in rows],
-                        groups=[part.groups[row] for row in rows],
-                        extra={key: [column[row] for row in rows] for key, column in part.extra.items()},
-                    )
-                    file.release()
-                first += len(part)
+            for chunk in labels.chunks(map(len, parts)):
+                part, rows = parts[chunk.part], chunk.rows
+                features: dict[str, list[np.ndarray | None]] = {modality: [] for modality in modalities}
+                for row in rows:
+                    for modality, values in part.features(row, paddings).items():
+                        features[modality].append(cleaners[modality].clean(values, part.ids[row]))
+                intake.add(
+                    [part.ids[row] for row in rows],
+                    features,
+                    splits=[part.split] * len(rows),
+                    labels=chunk.values,
+                    groups=[part.groups[row] for row in rows],
+                    extra={key: [column[row] for row in rows] for key, column in part.extra.items()},
+                )
+                file.release()
             intake.finish(
                 note for counter in (*paddings.values(), *cleaners.values()) for note in counter.notes()
             )
