@@ -456,6 +456,15 @@ LAYOUT_FILES: dict[str, LayoutFiles] = {
         sentinel=True,
         options=_ZERO,
     ),
+    "mult MOSEI noalign": _other(
+        "mult",
+        _write_mult,
+        _MOSEI,
+        (300, 74, 35),
+        (50, 500, 500),
+        sentinel=True,
+        options=_ZERO,
+    ),
     "lmf MOSI": _other("mult", _write_lmf, _MOSI, (300, 5, 20), (20, 20, 20)),
     "misa MOSI": _other(
         "misa",
