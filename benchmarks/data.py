@@ -44,7 +44,7 @@ import torch
 from record import write_record
 from torch.utils.data import DataLoader, Dataset
 
-from qinn.data.batching import BatchLoader, batches
+from qinn.data.batching import BatchLoader, batch_of, batches
 from qinn.data.buckets import bucketed_batches, padding_share
 from qinn.data.manifest import Modality
 from qinn.data.splits import cross_validation, fixed_fold, subset_of
@@ -126,7 +126,7 @@ def open_store(folder: Path) -> dict[str, Any]:
     memory, result = Memory(), {}
     store: Store = _timed(result, "open", memory, lambda: Store.open(folder))
     fold = _timed(result, "fixed_fold", memory, lambda: fixed_fold(store))
-    _timed(result, "first_batch", memory, lambda: fold.development.train.batch(range(BATCH)))
+    _timed(result, "first_batch", memory, lambda: batch_of(fold.development.train, range(BATCH)))
     folds = _timed(result, "five_folds", memory, lambda: cross_validation(store, by="fold"))
     result["five_folds"]["samples"] = sum(len(fold.test) for fold in folds)
     return result
@@ -261,7 +261,7 @@ WAYS: dict[str, Callable[[Path, int], Iterator[tuple[int, float]]]] = {
 def make_pickle(folder: Path, num_samples: int) -> dict[str, Any]:
     """Write the first samples as MMSA's files hold them: padded to the longest of all, in one pickle."""
     store = Store.open(folder)
-    batch = subset_of(store).take(np.arange(num_samples)).batch(np.arange(num_samples))
+    batch = batch_of(subset_of(store).take(np.arange(num_samples)), np.arange(num_samples))
     part: dict[str, Any] = {name: features.values.numpy() for name, features in batch.features.items()}
     assert batch.labels is not None
     part |= {"id": list(batch.ids), "regression_labels": batch.labels.numpy()}

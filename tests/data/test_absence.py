@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from qinn.data.absence import Absence, present_modalities
+from qinn.data.batching import batch_of
 from qinn.data.subset import subset_of
 from qinn.errors import ArgumentError
 
@@ -76,7 +77,7 @@ def test_samples_without_a_modality_lack_its_steps_everywhere(synthetic_store):
     assert (after == (before & ~mask)).all()
     assert taken.ids == subset.ids
     assert (taken.labels == subset.labels).all()
-    batch, whole = taken.batch(np.arange(len(subset))), subset.batch(np.arange(len(subset)))
+    batch, whole = batch_of(taken, np.arange(len(subset))), batch_of(subset, np.arange(len(subset)))
     for column, name in enumerate(subset.modalities):
         there = after[:, column]
         found, given = batch.features[name], whole.features[name]
@@ -102,7 +103,7 @@ def test_absences_survive_pooling_taking_and_joining(synthetic_store):
     assert (present_modalities(taken.take(rows)) == present[rows]).all()
     assert (present_modalities(taken.join(subset))[: len(taken)] == present).all()
     assert (present_modalities(Absence(rate=0.5).apply(subset.pool(["text"]))) == present).all()
-    pooled = taken.pool(["text"]).batch(rows).features["text"]
+    pooled = batch_of(taken.pool(["text"]), rows).features["text"]
     assert not pooled.values[~pooled.present].any()
 
 
@@ -117,10 +118,10 @@ def test_a_subset_widened_by_a_modality_lacks_it_throughout(synthetic_store):
     subset = subset_of(synthetic_store, "test", modalities=["audio"])
     wide = subset.widened({"text": 24, "audio": 12})
     assert wide.dims == {"text": 24, "audio": 12}
-    batch = wide.batch([0, 1])
+    batch = batch_of(wide, [0, 1])
     assert batch.features["text"].values.shape == (2, 1, 24)
     assert not batch.features["text"].present.any()
-    assert (batch.features["audio"].values == subset.batch([0, 1]).features["audio"].values).all()
+    assert (batch.features["audio"].values == batch_of(subset, [0, 1]).features["audio"].values).all()
     assert wide.statistics()["text"].num_steps == 0
     with pytest.raises(ArgumentError, match="12 features for `audio`, but has 11"):
         subset.widened({"audio": 11})

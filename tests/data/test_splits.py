@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qinn.data.batching import batch_of
 from qinn.data.splits import (
     Development,
     Fold,
@@ -184,7 +185,7 @@ def test_unlabelled_test_samples_are_fine(make_store) -> None:
     test = fixed_fold(store).test
     assert test.labels is None
     assert test.labelled.tolist() == [False, False]
-    assert test.batch([0]).labels is None
+    assert batch_of(test, [0]).labels is None
 
 
 @pytest.mark.parametrize(
@@ -248,7 +249,7 @@ def test_no_attribute_of_a_development_leads_to_the_store_or_a_test_sample(make_
     splits = ["train"] * 5 + ["valid"] * 3 + ["test"] * 4
     store = make_store(12, splits=splits, groups=[f"g{row}" for row in range(12)])
     fold = fixed_fold(store)
-    fold.development.train.batch([0])
+    batch_of(fold.development.train, [0])
     found = reachable(fold.development)
     assert not any(isinstance(item, (Store, np.memmap)) for item in found)
     sizes = {item.shape[0] for item in found if isinstance(item, np.ndarray) and item.ndim}
@@ -269,8 +270,8 @@ def test_every_way_to_a_subset_gives_the_same_samples(make_store) -> None:
     whole = subset_of(store)
     rows = np.array([7, 3, 12, 3])
     taken = whole.take(rows).select(["audio"]).take([3, 2])
-    direct = whole.batch([3, 12]).features["audio"]
-    np.testing.assert_array_equal(taken.batch([0, 1]).features["audio"].values, direct.values)
+    direct = batch_of(whole, [3, 12]).features["audio"]
+    np.testing.assert_array_equal(batch_of(taken, [0, 1]).features["audio"].values, direct.values)
     np.testing.assert_array_equal(taken.lengths("audio"), direct.lengths)
     assert taken.ids == ("s0003", "s0012")
     assert taken.groups is not None

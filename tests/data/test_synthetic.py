@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy import integrate, stats
 
+from qinn.data.batching import batch_of
 from qinn.data.splits import cross_validation, fixed_fold, subset_of
 from qinn.data.store import Store
 from qinn.data.synthetic import (
@@ -192,7 +193,7 @@ def test_a_store_is_the_same_for_the_same_seed_and_its_test_split_for_any_traini
         for name, changes in (("a", {}), ("b", {}), ("c", {"seed": 1}), ("d", {"num_train": 50}))
     ]
     assert stores[0].sha256 == stores[1].sha256 != stores[2].sha256
-    first, last = (subset_of(store, "test").batch(range(30)) for store in (stores[0], stores[3]))
+    first, last = (batch_of(subset_of(store, "test"), range(30)) for store in (stores[0], stores[3]))
     assert torch.equal(first.features["vision"].values, last.features["vision"].values)
     with pytest.raises(DataError, match="exists already"):
         write_synthetic_store(tmp_path / "a", small)
@@ -247,7 +248,7 @@ def test_a_small_network_on_mean_features_comes_within_15_percent_of_the_best(tm
     fold = fixed_fold(write_synthetic_store(tmp_path / "s", spec))
     pooled = []
     for part in (fold.development.train, fold.test):
-        batch = part.batch(range(len(part)))
+        batch = batch_of(part, range(len(part)))
         means = [value.values.sum(1) / value.lengths[:, None] for value in batch.features.values()]
         pooled.append((torch.cat(means, 1), batch.labels))
     (inputs, labels), (test_inputs, test_labels) = pooled

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from qinn.data.absence import Absence
+from qinn.data.batching import batch_of
 from qinn.data.splits import fixed_fold
 from qinn.data.store import Modality, Store, StoreWriter
 from qinn.data.synthetic import SyntheticSpec, write_synthetic_store
@@ -70,7 +71,7 @@ def expected_outputs(folder, store, absence):
     model = Predictor.load(folder).models["fixed"]
     test = fixed_fold(Store.open(store)).test
     mask = absence.mask(test.ids, test.modalities)
-    batch = test.batch(np.arange(len(test))).lacking(torch.from_numpy(mask))
+    batch = batch_of(test, np.arange(len(test))).lacking(torch.from_numpy(mask))
     with torch.no_grad():
         outputs = model(batch).output.double().numpy()
     order = np.argsort(np.array(test.ids))

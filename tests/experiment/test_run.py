@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from qinn.data.batching import batch_of
 from qinn.data.splits import fixed_fold
 from qinn.data.store import Store
 from qinn.errors import ArgumentError, CheckpointError, ConfigError, DataError, QinnError
@@ -321,8 +322,8 @@ def test_pooled_sequences_are_pooled_wherever_the_run_is_used(tiny_store, tmp_pa
     stored = pq.read_table(done.predictions_file)["output_0"].to_pylist()
     assert scores == pytest.approx(stored, abs=1e-6)
     fold = fixed_fold(store).pool(["audio"])
-    raw = fixed_fold(store).test.batch([0, 1, 2, 3]).features["audio"]
-    pooled = fold.test.batch([0, 1, 2, 3]).features["audio"]
+    raw = batch_of(fixed_fold(store).test, [0, 1, 2, 3]).features["audio"]
+    pooled = batch_of(fold.test, [0, 1, 2, 3]).features["audio"]
     assert pooled.lengths.tolist() == (raw.lengths > 0).tolist()
     for steps, length, vector in zip(raw.values, raw.lengths, pooled.values[:, 0], strict=True):
         if length:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from qinn.data.batching import BatchLoader
+from qinn.data.batching import BatchLoader, batch_of
 from qinn.data.splits import Development, fixed_fold
 from qinn.data.store import Store
 from qinn.errors import ArgumentError
@@ -225,7 +225,7 @@ def test_development_samples_lead_to_no_test_sample(tiny_store):
         assert not set(subset.ids) & set(fold.test.ids)
         for position in (-1, len(subset)):
             with pytest.raises(ArgumentError, match="must lie between 0 and"):
-                subset.batch([position])
+                batch_of(subset, [position])
             with pytest.raises(ArgumentError, match="must lie between 0 and"):
                 subset.take([position])
 

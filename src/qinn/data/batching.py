@@ -1,13 +1,38 @@
 """Batches of a subset, in an order that depends on nothing but the seed and the epoch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+import torch
 
 from qinn.data.buckets import bucketed_batches
 from qinn.data.subset import Subset
 from qinn.errors import ArgumentError
-from qinn.records import Batch
+from qinn.records import Batch, Features
+
+
+def batch_of(subset: Subset, indices: Sequence[int] | np.ndarray) -> Batch:
+    """Return the samples at some positions as one batch, padded to the longest of them, as float32 tensors.
+
+    A modality that is absent in all of them has one step of zeros, with length 0.
+
+    Args:
+        subset: Where they are.
+        indices: Positions within the subset.
+
+    Raises:
+        ArgumentError: If a position is outside the subset or there is none.
+    """
+    features = {
+        name: Features(torch.from_numpy(values), torch.from_numpy(lengths))
+        for name, (values, lengths) in subset.padded(indices).items()
+    }
+    rows = np.asarray(indices)
+    labels = None
+    if subset.labels is not None:
+        kind = torch.float32 if subset.task.kind == "regression" else torch.int64
+        labels = torch.from_numpy(subset.labels[rows]).to(kind)
+    return Batch(subset.ids.pick(rows), features, labels)
 
 
 def batches(
@@ -46,12 +71,12 @@ def _batches(subset: Subset, size: int, shuffle: bool, seed: int, epoch: int, bu
     order = generator.permutation(len(subset)) if shuffle else np.arange(len(subset))
     if bucket <= 1:
         for start in range(0, len(order), size):
-            yield subset.batch(order[start : start + size])
+            yield batch_of(subset, order[start : start + size])
         return
     lengths = {name: subset.lengths(name) for name in subset.modalities}
     chosen = bucketed_batches(order, lengths, subset.dims, size, bucket)
     for index in generator.permutation(len(chosen)) if shuffle else range(len(chosen)):
-        yield subset.batch(chosen[index])
+        yield batch_of(subset, chosen[index])
 
 
 class BatchLoader:

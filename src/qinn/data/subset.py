@@ -5,14 +5,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float32, Float64, Int64
 
 from qinn.data.ragged import gather_padded, gather_steps
 from qinn.data.store import Store
 from qinn.data.strings import Strings
 from qinn.errors import ArgumentError
-from qinn.records import Batch, Features
 from qinn.task import Task
 
 _VALUES_AT_ONCE = 2**18
@@ -118,8 +116,10 @@ class Subset:
         """
         return self._columns[self._checked_modalities([modality])[0]].lengths.copy()
 
-    def batch(self, indices: Sequence[int] | np.ndarray) -> Batch:
-        """Return the samples at some positions, padded to the longest of them, as float32 tensors.
+    def padded(
+        self, indices: Sequence[int] | np.ndarray
+    ) -> dict[str, tuple[Float32[np.ndarray, "sample time feature"], Int64[np.ndarray, "sample"]]]:
+        """Return the features at some positions, padded by zeros to the longest of them, and their lengths.
 
         A modality that is absent in all of them has one step of zeros, with length 0.
 
@@ -130,15 +130,7 @@ class Subset:
             ArgumentError: If a position is outside the subset or there is none.
         """
         rows = self._checked_positions(indices)
-        features = {
-            name: Features(torch.from_numpy(column.padded(rows)), torch.from_numpy(column.lengths[rows]))
-            for name, column in self._columns.items()
-        }
-        labels = None
-        if self.labels is not None:
-            kind = torch.float32 if self.task.kind == "regression" else torch.int64
-            labels = torch.from_numpy(self.labels[rows]).to(kind)
-        return Batch(self.ids.pick(rows), features, labels)
+        return {name: (column.padded(rows), column.lengths[rows]) for name, column in self._columns.items()}
 
     def select(self, modalities: Sequence[str]) -> "Subset":
         """Return the same samples with some of the modalities, in the given order.
