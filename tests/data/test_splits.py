@@ -258,7 +258,7 @@ def test_no_attribute_of_a_development_leads_to_the_store_or_a_test_sample(make_
 
 
 @pytest.mark.parametrize("indices", [[5], [-1], [0, 99], [], [[0]], [0.5]], ids=str)
-@pytest.mark.parametrize("method", ["batch", "take"])
+@pytest.mark.parametrize("method", ["padded", "take"])
 def test_a_position_outside_a_subset_is_refused(make_store, method: str, indices: list) -> None:
     train = fixed_fold(make_store(9, splits=["train"] * 5 + ["valid"] * 2 + ["test"] * 2)).development.train
     with pytest.raises(ArgumentError, match="indices"):
