@@ -640,6 +640,15 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "modality a number": (_edit(lambda manifest: manifest["modalities"].update(text=3)), "not valid"),
     "split sizes wrong": (_edit(lambda manifest: manifest["splits"].update(train=7)), "do not add up"),
+    "split sizes without end": (
+        _edit(lambda manifest: manifest["splits"].update(train=float("inf"))),
+        "do not add up",
+    ),
+    "split sizes in part": (_edit(lambda manifest: manifest.update(splits={"train": 2.5})), "do not add up"),
+    "dimension without end": (
+        _edit(lambda manifest: manifest["modalities"]["text"].update(dim=float("inf"))),
+        "not valid",
+    ),
     "unknown split": (_edit(lambda manifest: manifest.update(splits={"dev": 2})), "do not add up"),
     "other dimension": (_edit(lambda manifest: manifest["modalities"]["text"].update(dim=4)), "of shape"),
     "other number of steps": (

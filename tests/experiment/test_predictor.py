@@ -149,6 +149,16 @@ def test_the_order_of_a_stores_modalities_does_not_matter(tiny_run, tmp_path):
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize("dim", [2**62, 2**21, 0, -1, 4.0, "4", True, None, float("inf")])
+def test_a_summary_with_impossible_features_is_refused(dim, tiny_run, tmp_path):
+    copy = shutil.copytree(tiny_run, tmp_path / "copy")
+    summary = json.loads((copy / "run.json").read_text())
+    next(iter(summary["data"]["modalities"].values()))["dim"] = dim
+    (copy / "run.json").write_text(json.dumps(summary))
+    with pytest.raises(CheckpointError, match=r"run\.json` does not describe its data and folds"):
+        Predictor.load(copy)
+
+
 def test_several_folds_predict_their_mean(fold_run, tmp_path):
     store = write_store(tmp_path / "new", np.random.default_rng(1))
     predictor = Predictor.load(fold_run)

@@ -202,8 +202,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         task_from_json(manifest["task"])
         check_modalities(modalities_of(manifest))
-        consistent = sum(int(count) for count in manifest["splits"].values()) == manifest["num_samples"]
-    except (ArgumentError, KeyError, TypeError, ValueError, AttributeError) as error:
+        counts = manifest["splits"].values()
+        consistent = all(type(count) is int for count in counts) and sum(counts) == manifest["num_samples"]
+    except (ArgumentError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DataError(
             f"`{path}` is damaged: its task, modalities or splits are not valid ({error})."
         ) from None

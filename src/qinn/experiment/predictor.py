@@ -21,6 +21,9 @@ from qinn.explain.explanation import explain
 from qinn.records import Explanation
 from qinn.task import Task
 
+_MOST_FEATURES = 2**20
+"""Features of a modality that a run can have been trained on; more are damage, and would fill the memory."""
+
 
 class Predictor:
     """The trained models of a run, one per fold; a run over several folds predicts the mean of its models.
@@ -65,16 +68,19 @@ class Predictor:
             description = summary["data"]
             task = Task(**{**description["task"], "classes": tuple(description["task"]["classes"])})
             modalities = description["modalities"]
-            feature_dims = {name: int(value["dim"]) for name, value in modalities.items()}
+            feature_dims = {name: value["dim"] for name, value in modalities.items()}
             sequences = {name: bool(value["sequence"]) for name, value in modalities.items()}
             tiers = [value["tier"] for value in modalities.values()]
             names = [str(record["name"]) for record in summary["folds"]]
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise CheckpointError(
                 f"`{target.summary_file}` does not describe its data and folds ({error!r}); "
                 "the run folder is damaged, repeat the run."
             ) from error
-        if not all(isinstance(tier, str) for tier in tiers) or len(set(names)) < max(len(names), 1):
+        sound = all(isinstance(tier, str) for tier in tiers) and all(
+            type(dim) is int and 0 < dim <= _MOST_FEATURES for dim in feature_dims.values()
+        )
+        if not sound or len(set(names)) < max(len(names), 1):
             raise CheckpointError(
                 f"`{target.summary_file}` does not describe its data and folds; "
                 "the run folder is damaged, repeat the run."
