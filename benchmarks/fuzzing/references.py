@@ -88,10 +88,9 @@ def mmsa(folder: Path) -> Contents:
         for row in range(n):
             arrays = {name: part[name][row] for name in ("text", "audio", "vision")}
             words = _window(tokens[row][1][:, None]) if tokens is not None else _window(arrays["text"])
-            every = words if tokens is not None else _window(*arrays.values())
             for name, values in arrays.items():
                 if aligned:
-                    kept = values[every]
+                    kept = values[words if tokens is not None else _window(*arrays.values())]
                 elif name == "text":
                     kept = values[words]
                 elif name in lengths:
