@@ -159,6 +159,15 @@ def test_a_summary_with_impossible_features_is_refused(dim, tiny_run, tmp_path):
         Predictor.load(copy)
 
 
+def test_a_summary_without_modalities_is_refused(tiny_run, tmp_path):
+    copy = shutil.copytree(tiny_run, tmp_path / "copy")
+    summary = json.loads((copy / "run.json").read_text())
+    summary["data"]["modalities"] = {}
+    (copy / "run.json").write_text(json.dumps(summary))
+    with pytest.raises(CheckpointError, match=r"run\.json` does not describe its data and folds"):
+        Predictor.load(copy)
+
+
 def test_several_folds_predict_their_mean(fold_run, tmp_path):
     store = write_store(tmp_path / "new", np.random.default_rng(1))
     predictor = Predictor.load(fold_run)

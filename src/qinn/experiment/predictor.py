@@ -77,10 +77,9 @@ class Predictor:
                 f"`{target.summary_file}` does not describe its data and folds ({error!r}); "
                 "the run folder is damaged, repeat the run."
             ) from error
-        sound = all(isinstance(tier, str) for tier in tiers) and all(
-            type(dim) is int and 0 < dim <= _MOST_FEATURES for dim in feature_dims.values()
-        )
-        if not sound or len(set(names)) < max(len(names), 1):
+        widths = [type(dim) is int and 0 < dim <= _MOST_FEATURES for dim in feature_dims.values()]
+        named = all(isinstance(tier, str) for tier in tiers)
+        if not widths or not all(widths) or not named or len(set(names)) < max(len(names), 1):
             raise CheckpointError(
                 f"`{target.summary_file}` does not describe its data and folds; "
                 "the run folder is damaged, repeat the run."
