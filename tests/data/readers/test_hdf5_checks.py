@@ -1,5 +1,6 @@
 """Heaps and chunks of HDF5 files: whole ones pass; damaged ones are refused before the library meets them."""
 
+import random
 import struct
 import subprocess
 import sys
@@ -41,13 +42,33 @@ def test_what_the_library_writes_is_whole(tmp_path: Path, options: dict[str, obj
     check_heaps(path)
 
 
-def test_a_file_after_many_changes_is_whole(tmp_path: Path) -> None:
-    path = write_words(tmp_path / "f.h5")
-    with h5py.File(path, "r+") as file:
-        for position in range(0, len(WORDS), 2):
-            file["words"][position] = "changed" * position  # pyright: ignore[reportIndexIssue]
-        del file["id"]
-    check_heaps(path)
+@pytest.mark.parametrize("libver", ["earliest", "latest"])
+@pytest.mark.parametrize("seed", range(5))
+def test_files_after_many_changes_are_whole(tmp_path: Path, seed: int, libver: str) -> None:
+    """Text and numbers come, change and go in several sessions, which leaves old heaps and holes behind."""
+    chance = random.Random(seed)
+    kinds = [{}, {"compression": "gzip", "chunks": (50, 3)}, {"compression": "lzf", "chunks": (33, 2)}]
+    names: list[str] = []
+    path = tmp_path / "f.h5"
+    for step in range(60):
+        with h5py.File(path, "a", libver=libver) as file:
+            match chance.randrange(4) if names else 0:
+                case 0:
+                    names.append(f"text{step}")
+                    words = ["x" * chance.randrange(3000) for _ in range(chance.randrange(1, 30))]
+                    file.create_dataset(names[-1], data=words, dtype=h5py.string_dtype())
+                case 1:
+                    del file[names.pop(chance.randrange(len(names)))]
+                case 2:
+                    values = np.random.default_rng(step).normal(size=(chance.randrange(60, 900), 3))
+                    file.create_dataset(f"numbers{step}", data=values, **chance.choice(kinds))
+                case _:
+                    text = file[chance.choice(names)]
+                    assert isinstance(text, h5py.Dataset)
+                    text[chance.randrange(len(text))] = "y" * chance.randrange(5000)
+    with Hdf5File(path) as file:
+        for name in file.children("") or []:
+            file.array(name)
 
 
 def test_an_empty_file_has_no_heaps(tmp_path: Path) -> None:
