@@ -44,12 +44,12 @@ import torch
 from record import write_record
 from torch.utils.data import DataLoader, Dataset
 
-from qinn.data.batching import BatchLoader, batch_of, batches
-from qinn.data.buckets import bucketed_batches, padding_share
-from qinn.data.manifest import Modality
-from qinn.data.splits import cross_validation, fixed_fold, subset_of
-from qinn.data.store import Store, StoreWriter
-from qinn.data.synthetic import SyntheticSpec, write_synthetic_store
+from qinn.data.stores.manifest import Modality
+from qinn.data.stores.store import Store, StoreWriter
+from qinn.data.subsets.batching import BatchLoader, batch_of, batches
+from qinn.data.subsets.buckets import bucketed_batches, padding_share
+from qinn.data.subsets.splits import cross_validation, fixed_fold, subset_of
+from qinn.data.synthetic.known_answer_set import SyntheticSpec, write_synthetic_store
 from qinn.experiment.build import build_model
 from qinn.experiment.config import MODEL_CONFIGS, EncoderConfig
 from qinn.task import Task

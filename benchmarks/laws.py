@@ -1,13 +1,13 @@
 """Do the laws hold on thousands of random systems? The largest violation of each, and what broke it.
 
-Ten thousand random open systems (1 to 4 factors, D from 2 to 64, K from 0 to 4 jump operators, strengths over two
-orders of magnitude), in double precision. (Choi matrices: of a
-system with D ≤ 6 in place of every larger one.) Each is evolved by the exact channel, in the Heisenberg picture and by
-sampled trajectories, and measured by `qinn.quantum.laws`, the functions that `qinn.quantum.checks` and the tests
-of the laws use as well. A second part finds the attractor of a thousand systems with D ≤ 16: generic ones, some
-with nearly several steady states, and some whose slowest modes nearly coincide, down to an exceptional point.
-There an answer of either method must be right, carry an error estimate that says by how much it may be wrong, or
-be refused.
+Ten thousand random open systems (1 to 4 factors, D from 2 to 64, K from 0 to 4 jump operators, strengths over
+two orders of magnitude), in double precision. (Choi matrices: of a system with D ≤ 6 in place of every larger
+one.) Each is evolved by the exact channel, in the Heisenberg picture and by sampled trajectories, and measured
+by `qinn.quantum.checking.laws`, the functions that `qinn.quantum.checking.checks` and the tests of the laws use
+as well. A second part finds the attractor of a thousand systems with D ≤ 16: generic ones, some with nearly
+several steady states, and some whose slowest modes nearly coincide, down to an exceptional point. There an
+answer of either method must be right, carry an error estimate that says by how much it may be wrong, or be
+refused.
 
     python benchmarks/laws.py --output benchmarks/results/laws.json          # or: make laws
 """
@@ -39,7 +39,6 @@ from qinn.quantum import (
     expectations_of_density,
     find_attractor,
     hermitian_from,
-    laws,
     permute_ket,
     permute_operator,
     product,
@@ -47,6 +46,7 @@ from qinn.quantum import (
     propagate_observables,
     random_kets,
 )
+from qinn.quantum.checking import laws
 
 DTYPE = torch.complex128
 SHAPES = [

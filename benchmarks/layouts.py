@@ -25,7 +25,7 @@ QINN = [sys.executable, "-c", "import sys; sys.argv[0] = 'qinn'; from qinn.cli i
 OPEN = """
 import sys, time
 from pathlib import Path
-from qinn.data.store import Store
+from qinn.data.stores.store import Store
 started = time.perf_counter()
 store = Store.open(Path(sys.argv[1]))
 print(time.perf_counter() - started)

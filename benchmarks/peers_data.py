@@ -20,9 +20,9 @@ from MMSA.config import get_config_regression
 from MMSA.data_loader import MMDataLoader
 from record import write_record
 
-from qinn.data.conversion import ConversionOptions, convert
-from qinn.data.store import Modality, Store, StoreWriter
-from qinn.data.synthetic import SyntheticSpec, write_synthetic_store
+from qinn.data.exporting import ConversionOptions, convert
+from qinn.data.stores.store import Modality, Store, StoreWriter
+from qinn.data.synthetic.known_answer_set import SyntheticSpec, write_synthetic_store
 from qinn.task import Task
 
 SIZES = {"train": 96, "valid": 32, "test": 48}

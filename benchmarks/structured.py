@@ -36,7 +36,7 @@ from qinn.quantum import (
     random_kets,
     score_surrogate,
 )
-from qinn.quantum.generators import Generator
+from qinn.quantum.generators.interface import Generator
 
 NUM_KETS, NUM_JUMPS, TIME = 32, 1, 1.0
 KIB = 1024

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from qinn.data.store import Store
-from qinn.data.synthetic import SyntheticSpec, write_synthetic_store
+from qinn.data.stores.store import Store
+from qinn.data.synthetic.known_answer_set import SyntheticSpec, write_synthetic_store
 from qinn.experiment.config import ExperimentConfig, parse_config
 
 SIZES = {

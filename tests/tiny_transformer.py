@@ -76,8 +76,8 @@ def write_token_store(
 
     import numpy as np
 
-    from qinn.data.readers import TableOptions, TextOptions, import_data
-    from qinn.data.readers.labels import TaskOptions
+    from qinn.data.importing import TableOptions, TextOptions, import_data
+    from qinn.data.importing.labels import TaskOptions
     from qinn.features.text import load_text_encoder
 
     generator = np.random.default_rng(0)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from qinn.data.store import Store
+from qinn.data.stores.store import Store
 
 
 @dataclass

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qinn.data.readers import (
+from qinn.data.importing import (
     CsdOptions,
     MfnOptions,
     MisaOptions,
@@ -25,8 +25,8 @@ from qinn.data.readers import (
     TaskOptions,
     import_data,
 )
-from qinn.data.readers.folds import read_folds
-from qinn.data.store import Modality, Store, StoreWriter
+from qinn.data.importing.folds import read_folds
+from qinn.data.stores.store import Modality, Store, StoreWriter
 from qinn.task import Task
 
 from . import references
@@ -445,7 +445,7 @@ def _configuration(place: Path) -> Target:
 
 
 def _run_folder(place: Path) -> Target:
-    from qinn.data.synthetic import SyntheticSpec, write_synthetic_store
+    from qinn.data.synthetic.known_answer_set import SyntheticSpec, write_synthetic_store
     from qinn.experiment.config import parse_config
     from qinn.experiment.predictor import Predictor
     from qinn.experiment.run import run

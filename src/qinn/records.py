@@ -21,7 +21,7 @@ from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 
 from qinn.errors import ArgumentError
-from qinn.quantum.states import State
+from qinn.quantum.states.ensembles import State
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class JointState:
     Attributes:
         names: Modality names, in tensor-product order.
         dims: State dimension of each modality.
-        state: Pure ensemble of trajectories, density, or Heisenberg pair (see `qinn.quantum.states`).
+        state: Pure ensemble of trajectories, density, or Heisenberg pair (see `qinn.quantum.states.ensembles`).
     """
 
     names: tuple[str, ...]

@@ -25,7 +25,7 @@ from qinn.quantum import (
     random_kets,
     trace_distance,
 )
-from qinn.quantum.propagation import propagate_densities, propagate_observables
+from qinn.quantum.generators.propagation import propagate_densities, propagate_observables
 
 DTYPE = torch.complex128
 TOLERANCE = 1e-12

@@ -20,7 +20,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from qinn import cli
-from qinn.data.store import Modality, StoreWriter
+from qinn.data.stores.store import Modality, StoreWriter
 from qinn.task import Task
 
 from ..tiny import QINN, TRAINING, tiny_content

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from qinn import cli
-from qinn.data.store import Store
+from qinn.data.stores.store import Store
 
 
 @pytest.fixture

@@ -216,7 +216,7 @@ def test_stores_are_made_and_inspected(qinn, tmp_path):
 
 
 def test_the_demo_prints_its_table_and_the_path_of_the_report(qinn, tmp_path, monkeypatch):
-    from qinn.data.synthetic import SyntheticSpec
+    from qinn.data.synthetic.known_answer_set import SyntheticSpec
     from qinn.experiment import demo
 
     monkeypatch.setattr(demo, "_SPEC", SyntheticSpec(num_train=20, num_valid=10, num_test=10))

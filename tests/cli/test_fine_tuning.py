@@ -13,7 +13,7 @@ import yaml
 pytest.importorskip("transformers", reason="the optional extra qinn[text] is not installed")
 
 from qinn import cli
-from qinn.data.store import Store
+from qinn.data.stores.store import Store
 
 from ..tiny import QINN, TRAINING
 from ..tiny_transformer import write_tiny_transformer

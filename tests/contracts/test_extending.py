@@ -27,7 +27,7 @@ if pytest.main(["tests/contracts", "-q", "-k", "gated_fusion or there_is_a_case"
 import qinn
 from qinn.experiment.comparison import compare
 from qinn.experiment.config import read_config
-from qinn.data.synthetic import SyntheticSpec, write_synthetic_store
+from qinn.data.synthetic.known_answer_set import SyntheticSpec, write_synthetic_store
 
 assert Path(qinn.__file__).is_relative_to(Path.cwd())
 write_synthetic_store("store", SyntheticSpec(num_train=20, num_valid=8, num_test=8))

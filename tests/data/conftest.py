@@ -7,8 +7,8 @@ import jaxtyping
 import numpy as np
 import pytest
 
-from qinn.data.store import Modality, Store, StoreWriter
-from qinn.data.synthetic import SyntheticSpec, write_synthetic_store
+from qinn.data.stores.store import Modality, Store, StoreWriter
+from qinn.data.synthetic.known_answer_set import SyntheticSpec, write_synthetic_store
 from qinn.task import Task
 
 MOSI = Task("regression", -3.0, 3.0, "mosi")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from qinn.data.store import Modality, Store, StoreWriter
+from qinn.data.stores.store import Modality, Store, StoreWriter
 from qinn.task import Task
 
 SIZES = {"train": 160, "valid": 60, "test": 80}

@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from qinn.data.absence import Absence, present_modalities
-from qinn.data.batching import batch_of
-from qinn.data.subset import subset_of
+from qinn.data.subsets.absence import Absence, present_modalities
+from qinn.data.subsets.batching import batch_of
+from qinn.data.subsets.subset import subset_of
 from qinn.errors import ArgumentError
 
 NAMES = ("text", "audio", "vision")

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qinn.data.alignment import spans_digest
-from qinn.data.store import Modality, Store, StoreWriter
+from qinn.data.stores.spans import spans_digest
+from qinn.data.stores.store import Modality, Store, StoreWriter
 from qinn.errors import DataError
 from qinn.task import Task
 

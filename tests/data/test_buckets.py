@@ -6,10 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qinn.data.batching import BatchLoader, batches
-from qinn.data.buckets import bucketed_batches, padding_share
-from qinn.data.splits import fixed_fold, subset_of
-from qinn.data.synthetic import SyntheticSpec, write_synthetic_store
+from qinn.data.subsets.batching import BatchLoader, batches
+from qinn.data.subsets.buckets import bucketed_batches, padding_share
+from qinn.data.subsets.splits import fixed_fold, subset_of
+from qinn.data.synthetic.known_answer_set import SyntheticSpec, write_synthetic_store
 from qinn.errors import ArgumentError
 
 

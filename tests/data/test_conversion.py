@@ -13,12 +13,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from qinn.data.conversion import ConversionOptions, convert
-from qinn.data.conversion.files import complete_file
-from qinn.data.conversion.options import parse_lengths
-from qinn.data.conversion.pickle_stream import PickleStream
-from qinn.data.readers import MmsaOptions, TableOptions, TaskOptions, import_data, load_pickle
-from qinn.data.store import Modality, Store, StoreWriter
+from qinn.data.exporting import ConversionOptions, convert
+from qinn.data.exporting.files import complete_file
+from qinn.data.exporting.options import parse_lengths
+from qinn.data.exporting.pickle_stream import PickleStream
+from qinn.data.importing import MmsaOptions, TableOptions, TaskOptions, import_data, load_pickle
+from qinn.data.stores.store import Modality, Store, StoreWriter
 from qinn.errors import ArgumentError, ConfigError, DataError, QinnError
 from qinn.task import Task
 
@@ -217,7 +217,7 @@ def test_an_array_in_pieces_is_the_array_and_too_few_pieces_are_an_error() -> No
 def test_parquet_has_one_row_per_sample_with_its_steps(
     task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qinn.data.conversion.parquet._VALUES_AT_ONCE", 50)
+    monkeypatch.setattr("qinn.data.exporting.parquet._VALUES_AT_ONCE", 50)
     store = write(tmp_path / "a", task, score=7)
     report = convert(store, tmp_path / "a.parquet")
     table = pq.read_table(report.path)
@@ -331,7 +331,7 @@ def test_an_error_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_what_a_killed_process_leaves_is_hidden_and_removed_by_the_next(tmp_path: Path) -> None:
     code = (
-        "import os, pathlib, sys\nfrom qinn.data.conversion.files import complete_file\n"
+        "import os, pathlib, sys\nfrom qinn.data.exporting.files import complete_file\n"
         "with complete_file(pathlib.Path(sys.argv[1]), overwrite=False) as stream:\n"
         "    stream.write(b'half'); stream.flush(); os.kill(os.getpid(), 9)\n"
     )
@@ -363,12 +363,12 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def full(*arguments: object, **options: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("qinn.data.conversion.files.flush", full)
+    monkeypatch.setattr("qinn.data.exporting.files.flush", full)
     for target in ("a.pkl", "folder"):
         with pytest.raises(DataError, match="No space left on device; free space"):
             convert(store, tmp_path / target, ConversionOptions(format=None if "." in target else "parquet"))
     monkeypatch.undo()
-    monkeypatch.setattr("qinn.data.conversion.parquet.put_in_place", full)
+    monkeypatch.setattr("qinn.data.exporting.parquet.put_in_place", full)
     with pytest.raises(DataError, match="No space left"):
         convert(store, tmp_path / "folder", ConversionOptions(format="parquet"))
     assert [path.name for path in tmp_path.iterdir()] == ["s"]
@@ -388,8 +388,9 @@ def test_memory_does_not_grow_with_the_store(tmp_path: Path) -> None:
                 label=1,
             )
     code = (
-        "import resource, sys, pathlib\nfrom qinn.data.conversion import convert\nfrom qinn.data.store import Store\n"
-        "import qinn.data.conversion.mmsa\nstore = Store.open(sys.argv[1]); store.table\n"
+        "import resource, sys, pathlib\nfrom qinn.data.exporting import convert\n"
+        "from qinn.data.stores.store import Store\n"
+        "import qinn.data.exporting.mmsa\nstore = Store.open(sys.argv[1]); store.table\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\nconvert(store, sys.argv[2])\n"
         "import re\nanonymous = int(re.search(r'RssAnon:\\s+(\\d+)', open('/proc/self/status').read())[1])\n"
         "print(anonymous)"

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import qinn
-from qinn.data import writing
-from qinn.data.splits import hold_out, shared_groups, subset_of
-from qinn.data.store import Modality, Store, StoreWriter
+from qinn.data.stores import writing
+from qinn.data.stores.store import Modality, Store, StoreWriter
+from qinn.data.subsets.splits import hold_out, shared_groups, subset_of
 from qinn.errors import DataError
 from qinn.task import Task
 
@@ -43,7 +43,7 @@ def test_parts_of_any_size_make_the_same_store(tmp_path: Path, monkeypatch: pyte
     ages = [None] * 11 + [3] * 6 + [2.5] * 6
     whole = write(tmp_path / "whole", age=ages)
     monkeypatch.setattr(writing, "_ROWS_AT_ONCE", 4)
-    monkeypatch.setattr("qinn.data.identifiers._RECENT", 4)
+    monkeypatch.setattr("qinn.data.stores.identifiers._RECENT", 4)
     parts = write(tmp_path / "parts", age=ages)
     assert pq.ParquetFile(tmp_path / "parts" / "samples.parquet").num_row_groups > 3
     assert parts.sha256 == whole.sha256
@@ -86,7 +86,7 @@ def test_kinds_that_differ_between_parts_are_refused(
 @pytest.mark.parametrize("row", [0, 7, 20, 22])
 def test_an_id_is_unique_among_all_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row: int) -> None:
     monkeypatch.setattr(writing, "_ROWS_AT_ONCE", 4)
-    monkeypatch.setattr("qinn.data.identifiers._RECENT", 3)
+    monkeypatch.setattr("qinn.data.stores.identifiers._RECENT", 3)
     with StoreWriter(tmp_path / "s", name="n", task=MOSI, modalities=MODALITIES, layout="l") as writer:
         for number in range(23):
             writer.add(f"s{number}", {"face": np.ones(2)})
@@ -118,7 +118,7 @@ def test_offsets_that_fall_are_found_before_a_sample_is_read(tmp_path: Path, off
 def test_a_fall_between_two_looks_at_the_offsets_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qinn.data.store._OFFSETS_AT_ONCE", 2)
+    monkeypatch.setattr("qinn.data.stores.store._OFFSETS_AT_ONCE", 2)
     store = write(tmp_path / "s")
     good = np.load(tmp_path / "s" / "text.offsets.npy")
     for row in range(1, 23):
@@ -206,8 +206,8 @@ def test_lean_grouping_chooses_what_the_plain_one_chose(without: float, seed: in
 CHILDREN = """
 import os, pathlib, resource, signal, sys
 import numpy as np
-from qinn.data import writing
-from qinn.data.store import Modality, StoreWriter
+from qinn.data.stores import writing
+from qinn.data.stores.store import Modality, StoreWriter
 from qinn.errors import DataError
 from qinn.task import Task
 

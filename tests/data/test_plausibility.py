@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qinn.data.inspection import OFFICIAL_SPLITS, inspect
-from qinn.data.plausibility import PLAUSIBILITY_CHECKS
-from qinn.data.store import Modality, Store, StoreWriter
+from qinn.data.checking.inspection import OFFICIAL_SPLITS, inspect
+from qinn.data.checking.plausibility import PLAUSIBILITY_CHECKS
+from qinn.data.stores.store import Modality, Store, StoreWriter
 from qinn.task import Task
 
 from .planted import CLASSES, FAULTS, OF_CLASSES, SCORES, clean, write
@@ -26,7 +26,7 @@ def test_a_clean_store_has_no_finding(task: Task, tmp_path: Path) -> None:
 def test_a_planted_fault_is_found_alone_with_its_place(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qinn.data.plausibility._VALUES_AT_ONCE", 1000)
+    monkeypatch.setattr("qinn.data.checking.plausibility._VALUES_AT_ONCE", 1000)
     fault = FAULTS[name]
     content = clean(CLASSES if name in OF_CLASSES else SCORES)
     fault.plant(content)

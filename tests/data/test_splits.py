@@ -9,8 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qinn.data.batching import batch_of
-from qinn.data.splits import (
+from qinn.data.stores.store import Modality, Store, StoreWriter
+from qinn.data.subsets.batching import batch_of
+from qinn.data.subsets.splits import (
     Development,
     Fold,
     Subset,
@@ -20,7 +21,6 @@ from qinn.data.splits import (
     shared_groups,
     subset_of,
 )
-from qinn.data.store import Modality, Store, StoreWriter
 from qinn.errors import ArgumentError, DataError
 from qinn.task import Task
 
@@ -299,7 +299,7 @@ def test_statistics_are_those_of_the_valid_steps_of_the_subset(make_store, monke
     store = make_store(30)
     subset = subset_of(store).take(np.arange(3, 25, 2))
     for chunk in (1, 7, 10_000):
-        monkeypatch.setattr("qinn.data.subset._VALUES_AT_ONCE", chunk)
+        monkeypatch.setattr("qinn.data.subsets.subset._VALUES_AT_ONCE", chunk)
         for name, found in subset.statistics().items():
             steps = np.concatenate([store.sample(row, name) for row in range(3, 25, 2)]).astype(np.float64)
             np.testing.assert_allclose(found.mean, steps.mean(axis=0), rtol=1e-12, atol=1e-12)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qinn.data.splits import shared_groups
-from qinn.data.splitting import SplitOptions, divide, write_division
-from qinn.data.store import Modality, Store, StoreWriter
+from qinn.data.stores.store import Modality, Store, StoreWriter
+from qinn.data.subsets.division import SplitOptions, divide, write_division
+from qinn.data.subsets.splits import shared_groups
 from qinn.errors import ArgumentError, ConfigError, DataError
 from qinn.task import Task
 
@@ -93,7 +93,7 @@ def test_the_same_seed_divides_alike_and_another_otherwise(tmp_path: Path) -> No
 def test_the_new_store_stands_by_itself_and_says_how_it_was_divided(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qinn.data.splitting._VALUES_AT_ONCE", 40)
+    monkeypatch.setattr("qinn.data.subsets.division._VALUES_AT_ONCE", 40)
     store = write(tmp_path / "a", [4] * 12)
     options = SplitOptions(seed=3)
     division = divide(store, options)

@@ -20,8 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import qinn
-from qinn.data import placement, writing
-from qinn.data.store import Modality, Source, Store, StoreWriter
+from qinn.data.stores import placement, writing
+from qinn.data.stores.store import Modality, Source, Store, StoreWriter
 from qinn.errors import ArgumentError, DataError, QinnError
 from qinn.task import Task
 
@@ -494,8 +494,8 @@ def test_a_failure_at_the_start_leaves_nothing(tmp_path: Path, monkeypatch: pyte
 
 IMPORTER = """
 import sys, numpy as np
-from qinn.data.store import Modality, StoreWriter
-from qinn.data import writing
+from qinn.data.stores.store import Modality, StoreWriter
+from qinn.data.stores import writing
 from qinn.task import Task
 
 def wait(*arguments, **keywords):
@@ -717,16 +717,16 @@ def test_a_table_that_is_damaged_inside_is_refused_when_read(tmp_path: Path) -> 
     "use",
     [
         "store",
-        "__import__('qinn.data.verification').data.verification.verify(store)",
-        "__import__('qinn.data.inspection').data.inspection.inspect(store)",
-        "__import__('qinn.data.splits').data.splits.subset_of(store).padded([0])",
+        "__import__('qinn.data.checking.verification').data.checking.verification.verify(store)",
+        "__import__('qinn.data.checking.inspection').data.checking.inspection.inspect(store)",
+        "__import__('qinn.data.subsets.splits').data.subsets.splits.subset_of(store).padded([0])",
     ],
     ids=["open", "verify", "inspect", "read"],
 )
 def test_stores_do_not_need_torch(tmp_path: Path, use: str) -> None:
     write_small(tmp_path / "s")
     code = (
-        "import sys\nfrom pathlib import Path\nfrom qinn.data.store import Store\n"
+        "import sys\nfrom pathlib import Path\nfrom qinn.data.stores.store import Store\n"
         f"store = Store.open(Path({str(tmp_path / 's')!r}))\nfound = {use}\n"
         "print(found is not None, 'torch' in sys.modules)"
     )

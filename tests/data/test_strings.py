@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qinn.data.identifiers import SeenIdentifiers
-from qinn.data.strings import Categories, Strings
+from qinn.data.stores.identifiers import SeenIdentifiers
+from qinn.data.stores.strings import Categories, Strings
 
 words = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=4), max_size=12)
 
@@ -77,7 +77,7 @@ def test_categories_are_the_column(values: list[str], cut: int) -> None:
 
 
 def test_ids_are_remembered_by_hash_and_confirmed_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qinn.data.identifiers._RECENT", 10)
+    monkeypatch.setattr("qinn.data.stores.identifiers._RECENT", 10)
     asked, known = [], {f"id-{number}" for number in range(95)}
 
     def confirm(identifier: str) -> bool:

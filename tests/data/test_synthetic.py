@@ -9,10 +9,10 @@ import pytest
 import torch
 from scipy import integrate, stats
 
-from qinn.data.batching import batch_of
-from qinn.data.splits import cross_validation, fixed_fold, subset_of
-from qinn.data.store import Store
-from qinn.data.synthetic import (
+from qinn.data.stores.store import Store
+from qinn.data.subsets.batching import batch_of
+from qinn.data.subsets.splits import cross_validation, fixed_fold, subset_of
+from qinn.data.synthetic.known_answer_set import (
     MODALITIES,
     SyntheticSamples,
     SyntheticSpec,
@@ -21,7 +21,7 @@ from qinn.data.synthetic import (
     known_answer,
     write_synthetic_store,
 )
-from qinn.data.uniform_sums import density, distribution, mean_absolute, same_sign
+from qinn.data.synthetic.uniform_sums import density, distribution, mean_absolute, same_sign
 from qinn.errors import ArgumentError, DataError
 
 SPECS = {

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from qinn.data.store import Modality, Source, Store, StoreWriter
-from qinn.data.verification import Check, Verification, verify
+from qinn.data.checking.verification import Check, Verification, verify
+from qinn.data.stores.store import Modality, Source, Store, StoreWriter
 from qinn.errors import DataError
 from qinn.task import Task
 

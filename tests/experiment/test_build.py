@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from qinn.data.store import Store
+from qinn.data.stores.store import Store
 from qinn.errors import ConfigError
 from qinn.experiment.build import build_folds, build_model
 from qinn.experiment.config import MODEL_CONFIGS, DataConfig, EncoderConfig

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from qinn.data.store import Store
+from qinn.data.stores.store import Store
 from qinn.errors import CheckpointError, DataError, QinnError
 from qinn.evaluation.statistics import bootstrap_intervals, holm_correction, paired_test
 from qinn.experiment.comparison import (

@@ -11,7 +11,7 @@ import torch
 
 pytest.importorskip("transformers", reason="the optional extra qinn[text] is not installed")
 
-from qinn.data.store import Modality, Store
+from qinn.data.stores.store import Modality, Store
 from qinn.errors import CheckpointError, ConfigError
 from qinn.experiment.comparison import compare
 from qinn.experiment.config import ExperimentConfig, parse_config

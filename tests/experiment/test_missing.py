@@ -8,11 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from qinn.data.absence import Absence
-from qinn.data.batching import batch_of
-from qinn.data.splits import fixed_fold
-from qinn.data.store import Modality, Store, StoreWriter
-from qinn.data.synthetic import SyntheticSpec, write_synthetic_store
+from qinn.data.stores.store import Modality, Store, StoreWriter
+from qinn.data.subsets.absence import Absence
+from qinn.data.subsets.batching import batch_of
+from qinn.data.subsets.splits import fixed_fold
+from qinn.data.synthetic.known_answer_set import SyntheticSpec, write_synthetic_store
 from qinn.errors import ArgumentError, CheckpointError, ConfigError, DataError
 from qinn.evaluation.metrics import metrics
 from qinn.evaluation.predict import predict

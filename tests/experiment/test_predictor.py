@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from qinn.data.splits import fixed_fold
-from qinn.data.store import Modality, Store, StoreWriter
+from qinn.data.stores.store import Modality, Store, StoreWriter
+from qinn.data.subsets.splits import fixed_fold
 from qinn.errors import ArgumentError, CheckpointError, ConfigError
 from qinn.evaluation.predict import predict
 from qinn.experiment.build import build_model
@@ -292,7 +292,7 @@ def test_the_demo_compares_qinn_with_at_least_three_baselines(tmp_path):
 
 
 def test_the_demo_states_the_known_answer_beside_what_was_reached(tmp_path, monkeypatch):
-    from qinn.data.synthetic import SyntheticSpec
+    from qinn.data.synthetic.known_answer_set import SyntheticSpec
     from qinn.experiment import demo
 
     small = SyntheticSpec(num_train=20, num_valid=10, num_test=10)

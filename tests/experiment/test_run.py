@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from qinn.data.batching import batch_of
-from qinn.data.splits import fixed_fold
-from qinn.data.store import Store
+from qinn.data.stores.store import Store
+from qinn.data.subsets.batching import batch_of
+from qinn.data.subsets.splits import fixed_fold
 from qinn.errors import ArgumentError, CheckpointError, ConfigError, DataError, QinnError
 from qinn.evaluation.metrics import metrics
 from qinn.evaluation.statistics import bootstrap_intervals
@@ -269,7 +269,7 @@ def test_a_configuration_that_does_not_fit_the_data_leaves_nothing(
 
 
 def test_groups_that_leak_between_splits_leave_nothing(tmp_path):
-    from qinn.data.store import Modality, StoreWriter
+    from qinn.data.stores.store import Modality, StoreWriter
 
     with StoreWriter(
         tmp_path / "store", name="leaky", task=SCORE, modalities={"text": Modality(2)}, layout="test"

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from qinn.data.splits import fixed_fold
-from qinn.data.store import Store
+from qinn.data.stores.store import Store
+from qinn.data.subsets.splits import fixed_fold
 from qinn.experiment.build import build_model
 from qinn.experiment.config import EVOLUTION_KINDS, MODEL_CONFIGS, EncoderConfig
 from qinn.explain.counterfactuals import counterfactual_outputs

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("transformers", reason="the optional extra qinn[text] is not installed")
 
-from qinn.data.readers.transcripts import TextOptions, Tokenizer, encode_texts, spans_of_texts
+from qinn.data.importing.transcripts import TextOptions, Tokenizer, encode_texts, spans_of_texts
 from qinn.errors import ConfigError
 from qinn.features.architecture import architecture_of, build_architecture
 from qinn.features.text import TransformerEncoder, load_text_encoder

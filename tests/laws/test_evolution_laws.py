@@ -23,7 +23,6 @@ from qinn.quantum import (
     check_density,
     density_of,
     embed,
-    laws,
     permute_ket,
     permute_operator,
     probabilities,
@@ -32,7 +31,8 @@ from qinn.quantum import (
     purity,
     random_kets,
 )
-from qinn.quantum.propagation import propagate_densities, propagate_observables
+from qinn.quantum.checking import laws
+from qinn.quantum.generators.propagation import propagate_densities, propagate_observables
 
 DTYPE = torch.complex128
 SEEDS = st.integers(0, 10_000)

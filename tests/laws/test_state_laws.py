@@ -21,7 +21,6 @@ from qinn.quantum import (
     ghz_state,
     hermitian_from,
     ket_fidelity,
-    laws,
     log_negativity,
     maximally_mixed,
     maximum_entropies,
@@ -45,6 +44,7 @@ from qinn.quantum import (
     tripartite_information,
     von_neumann_entropy,
 )
+from qinn.quantum.checking import laws
 
 DTYPE = torch.complex128
 DIMS = st.lists(st.integers(1, 3), min_size=1, max_size=4)

@@ -3,8 +3,8 @@
 import pytest
 from torch import nn
 
-from qinn.data.splits import fixed_fold
-from qinn.data.synthetic import SyntheticSpec, known_answer, write_synthetic_store
+from qinn.data.subsets.splits import fixed_fold
+from qinn.data.synthetic.known_answer_set import SyntheticSpec, known_answer, write_synthetic_store
 from qinn.evaluation.metrics import metrics
 from qinn.evaluation.predict import predict
 from qinn.experiment.build import build_model

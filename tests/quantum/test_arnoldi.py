@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from qinn.errors import ArgumentError
-from qinn.quantum.arnoldi import leading_eigenpairs
+from qinn.quantum.numerics.arnoldi import leading_eigenpairs
 
 
 def matrix(size, seed=0):

@@ -18,7 +18,7 @@ from qinn.quantum import (
     random_kets,
     trace_distance,
 )
-from qinn.quantum.propagation import propagate_densities
+from qinn.quantum.generators.propagation import propagate_densities
 
 DTYPE = torch.complex128
 LOWERING = torch.tensor([[[0, 1], [0, 0]]], dtype=DTYPE)

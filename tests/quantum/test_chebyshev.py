@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from qinn.quantum.chebyshev import FieldOfValues, plan_exponential
-from qinn.quantum.propagation import propagate_unitarily
+from qinn.quantum.generators.propagation import propagate_unitarily
+from qinn.quantum.numerics.chebyshev import FieldOfValues, plan_exponential
 
 
 @pytest.mark.parametrize("length", [1e4, 1e5])

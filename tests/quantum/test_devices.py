@@ -48,7 +48,6 @@ from qinn.quantum import (
     hermitian_from,
     ket_concurrence,
     ket_fidelity,
-    laws,
     log_negativity,
     maximally_mixed,
     measurement_vectors_from,
@@ -74,7 +73,8 @@ from qinn.quantum import (
     uniform_mixture,
     von_neumann_entropy,
 )
-from qinn.quantum.chebyshev import _plan
+from qinn.quantum.checking import laws
+from qinn.quantum.numerics.chebyshev import _plan
 
 EVOLUTIONS = {
     "none": NoEvolution(),

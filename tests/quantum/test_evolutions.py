@@ -26,7 +26,7 @@ from qinn.quantum import (
     score_surrogate,
 )
 from qinn.quantum.evolution import jumps as jumps_module
-from qinn.quantum.propagation import field_of_values
+from qinn.quantum.generators.propagation import field_of_values
 
 ALL = [
     NoEvolution(),

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from qinn.errors import ArgumentError
-from qinn.quantum.matrix_exponential import matrix_exponential
+from qinn.quantum.numerics.matrix_exponential import matrix_exponential
 
 
 def contraction(size, scale, seed=0):

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 
-from qinn.quantum import LearnableLindbladian, Lindbladian, chebyshev, hermitian_from, jump_operators_from
-from qinn.quantum.propagation import propagate_densities, propagate_observables
+from qinn.quantum import LearnableLindbladian, Lindbladian, hermitian_from, jump_operators_from
+from qinn.quantum.generators.propagation import propagate_densities, propagate_observables
+from qinn.quantum.numerics import chebyshev
 
 DIM = 9
 

@@ -15,7 +15,7 @@ from qinn.quantum import (
     score_surrogate,
 )
 from qinn.quantum.evolution.stepped import step_branches
-from qinn.quantum.kets import squared_norm
+from qinn.quantum.states.kets import squared_norm
 
 DTYPE = torch.complex128
 

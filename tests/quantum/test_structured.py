@@ -35,8 +35,7 @@ from qinn.quantum import (
     random_kets,
     score_surrogate,
 )
-from qinn.quantum.contractions import groups_of
-from qinn.quantum.evolution import marching
+from qinn.quantum.numerics.contractions import groups_of
 
 DTYPE = torch.complex128
 # One factor, factors of dimension 1, one run, several runs, products inside and across runs, rank 0.
@@ -231,7 +230,7 @@ def test_steps_do_not_depend_on_the_rows_that_share_them(monkeypatch):
     dynamics = learnable((3, 4, 3), 2)()
     evolution = QuantumJumps(3, seed=1)
     together = evolution.evolve(pure(36, 3), dynamics, time=1.0, steps=1).kets
-    monkeypatch.setattr(marching, "_CHUNK", 36)
+    monkeypatch.setattr(taylor_steps, "_CHUNK", 36)
     assert close(evolution.evolve(pure(36, 3), dynamics, time=1.0, steps=1).kets, together, 1e-11)
 
 

@@ -36,7 +36,7 @@ from qinn.quantum import (
     random_kets,
     score_surrogate,
 )
-from qinn.quantum.chebyshev import FieldOfValues, default_tolerance, plan_exponential
+from qinn.quantum.numerics.chebyshev import FieldOfValues, default_tolerance, plan_exponential
 
 ZERO = torch.zeros(2, 2) + 0j
 NO_JUMPS = torch.zeros(0, 2, 2) + 0j

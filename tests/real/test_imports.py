@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qinn.data.inspection import inspect
-from qinn.data.readers import (
+from qinn.data.checking.inspection import inspect
+from qinn.data.files.tables import read_columns
+from qinn.data.importing import (
     CsdOptions,
     MfnOptions,
     MisaOptions,
@@ -19,9 +20,8 @@ from qinn.data.readers import (
     import_data,
     load_pickle,
 )
-from qinn.data.readers.columns import read_columns
-from qinn.data.readers.folds import read_folds
-from qinn.data.store import Store
+from qinn.data.importing.folds import read_folds
+from qinn.data.stores.store import Store
 
 pytestmark = pytest.mark.real
 

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from qinn.data.store import Store
-from qinn.data.writing import Modality, StoreWriter
+from qinn.data.stores.store import Store
+from qinn.data.stores.writing import Modality, StoreWriter
 from qinn.evaluation.metrics import metrics
 from qinn.evaluation.statistics import bootstrap_intervals, holm_correction, paired_test, summarize_seeds
 from qinn.experiment.comparison import COMPARISON_FILE

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qinn.data.store import Modality, Store, StoreWriter
+from qinn.data.stores.store import Modality, Store, StoreWriter
 from qinn.errors import ArgumentError
 from qinn.report import dataset_figures, dataset_page
 from qinn.report.dataset_page import write_dataset_page

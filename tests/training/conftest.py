@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from qinn.data.splits import Development, fixed_fold
-from qinn.data.store import Store
+from qinn.data.stores.store import Store
+from qinn.data.subsets.splits import Development, fixed_fold
 from qinn.experiment.build import build_model
 from qinn.experiment.config import MODEL_CONFIGS, EncoderConfig
 

@@ -24,10 +24,10 @@ def convert(
     """Write a store as a file for other programs: an MMSA pickle, Parquet or npz."""
     from dataclasses import asdict
 
-    from qinn.data.conversion import ConversionOptions
-    from qinn.data.conversion import convert as convert_store
-    from qinn.data.conversion.options import parse_lengths
-    from qinn.data.store import Store
+    from qinn.data.exporting import ConversionOptions
+    from qinn.data.exporting import convert as convert_store
+    from qinn.data.exporting.options import parse_lengths
+    from qinn.data.stores.store import Store
 
     options = ConversionOptions(format, overwrite, aligned, parse_lengths(max_length or []))
     report = convert_store(Store.open(store), to, options)
@@ -57,8 +57,8 @@ def split(
     as_json: JsonOption = False,
 ) -> None:
     """Divide a store anew into splits or folds: whole groups, stratified, seeded."""
-    from qinn.data.splitting import SplitOptions, divide, write_division
-    from qinn.data.store import Store
+    from qinn.data.stores.store import Store
+    from qinn.data.subsets.division import SplitOptions, divide, write_division
 
     opened = Store.open(store)
     options = SplitOptions(fractions, folds, seed, stratify, group)

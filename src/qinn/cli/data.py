@@ -22,8 +22,8 @@ def inspect(
     as_json: JsonOption = False,
 ) -> None:
     """Show what a store holds, and what is wrong with it; exit code 1 where there are errors."""
-    from qinn.data.inspection import inspect as inspect_store
-    from qinn.data.store import Store
+    from qinn.data.checking.inspection import inspect as inspect_store
+    from qinn.data.stores.store import Store
 
     opened = Store.open(store)
     if verify:
@@ -47,8 +47,8 @@ def verify(
     as_json: JsonOption = False,
 ) -> None:
     """Compare a store, and its source files if found, with the hashes in its manifest; exit code 1 if wrong."""
-    from qinn.data.store import Store
-    from qinn.data.verification import verify as verify_store
+    from qinn.data.checking.verification import verify as verify_store
+    from qinn.data.stores.store import Store
 
     found = verify_store(Store.open(store), sources or [])
     if as_json:
@@ -65,7 +65,7 @@ def describe(
     html: Annotated[Path, typer.Option("--html", help="HTML file to write.")],
 ) -> None:
     """Write one self-contained HTML page about a store: labels, lengths, coverage, features, findings."""
-    from qinn.data.store import Store
+    from qinn.data.stores.store import Store
     from qinn.report.dataset_page import write_dataset_page
 
     write_dataset_page(Store.open(store), html)
@@ -86,7 +86,7 @@ def synthesize(
     """Write the synthetic set, whose best possible scores are known."""
     from dataclasses import asdict
 
-    from qinn.data.synthetic import SyntheticSpec, known_answer, write_synthetic_store
+    from qinn.data.synthetic.known_answer_set import SyntheticSpec, known_answer, write_synthetic_store
 
     spec = SyntheticSpec(
         num_train=num_train,

@@ -25,7 +25,7 @@ class _LayoutGroup(TyperGroup):
                 f"`{rest[0] if rest else args[0]}` is neither a layout ({', '.join(self.commands)}) nor a file or "
                 "folder to import; the source comes before the options."
             )
-        from qinn.data.readers import detect_layout
+        from qinn.data.importing import detect_layout
 
         layout = detect_layout(rest[0])
         note(f"`{rest[0]}` has the layout `{layout}`")
@@ -106,7 +106,7 @@ def table(
     as_json: JsonOption = False,
 ) -> None:
     """Your own data: a table (csv, tsv, parquet, npz) and one or more features per sample."""
-    from qinn.data.readers import TableOptions, TextOptions
+    from qinn.data.importing import TableOptions, TextOptions
 
     options = TableOptions(
         id_columns=tuple(id_column or ["id"]),
@@ -155,7 +155,7 @@ def mmsa(
     as_json: JsonOption = False,
 ) -> None:
     """A pickle of the MMSA framework: MOSI, MOSEI, CH-SIMS; aligned or unaligned."""
-    from qinn.data.readers import MmsaOptions, TextOptions
+    from qinn.data.importing import MmsaOptions, TextOptions
 
     options = MmsaOptions(
         modalities=tuple(modality or ("text", "audio", "vision")),
@@ -192,7 +192,7 @@ def mult(
     as_json: JsonOption = False,
 ) -> None:
     """A pickle of the MulT, MultiBench or LMF code: mosi_data.pkl, mosei_senti_data_noalign.pkl …."""
-    from qinn.data.readers import MultOptions
+    from qinn.data.importing import MultOptions
 
     if scale is None and score_range is None and task == "regression":
         scale = "mosi"
@@ -224,7 +224,7 @@ def misa(
     as_json: JsonOption = False,
 ) -> None:
     """Word-aligned pickles of the MISA code: train.pkl, dev.pkl, test.pkl, or one of them."""
-    from qinn.data.readers import MisaOptions, TextOptions
+    from qinn.data.importing import MisaOptions, TextOptions
 
     options = MisaOptions(
         modalities=tuple(modality or ("text", "audio", "vision")),
@@ -251,7 +251,7 @@ def mfn(
     as_json: JsonOption = False,
 ) -> None:
     """One HDF5 file per modality and split: audio_train.h5 … y_test.h5."""
-    from qinn.data.readers import MfnOptions
+    from qinn.data.importing import MfnOptions
 
     options = MfnOptions(
         task=_task("regression", scale, score_range, None, None, None),
@@ -297,7 +297,7 @@ def csd(
     as_json: JsonOption = False,
 ) -> None:
     """Computational sequences of the CMU-MultimodalSDK: labels, and features put together by time."""
-    from qinn.data.readers import CsdOptions, TextOptions, parse_pairs
+    from qinn.data.importing import CsdOptions, TextOptions, parse_pairs
 
     if scale is None and score_range is None:
         scale = "mosi"
@@ -328,7 +328,7 @@ def _task(
     label_map: list[str] | None,
     drop_label: list[str] | None,
 ) -> Any:
-    from qinn.data.readers import TaskOptions, parse_pairs
+    from qinn.data.importing import TaskOptions, parse_pairs
 
     low, high = score_range or (None, None)
     return TaskOptions(
@@ -351,7 +351,7 @@ def _import(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    from qinn.data.readers import describe_import, import_data
+    from qinn.data.importing import describe_import, import_data
 
     encoder = None
     if encode_text is not None:

@@ -60,7 +60,7 @@ def evaluate(
     With modalities missing, their metrics stand beside those of the samples as they are. What is missing depends
     on the seed and the samples' ids alone: it is the same for every model.
     """
-    from qinn.data.absence import Absence
+    from qinn.data.subsets.absence import Absence
     from qinn.experiment.evaluation import evaluate_run
 
     absence = Absence(tuple(missing or ()), missing_rate, missing_seed)

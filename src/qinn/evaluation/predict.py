@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import nn
 
-from qinn.data.batching import batches
-from qinn.data.splits import Subset
+from qinn.data.subsets.batching import batches
+from qinn.data.subsets.splits import Subset
 from qinn.records import Prediction
 
 

@@ -8,9 +8,9 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from qinn.data.manifest import modalities_of
-from qinn.data.splits import Fold, cross_validation, fixed_fold
-from qinn.data.store import Store
+from qinn.data.stores.manifest import modalities_of
+from qinn.data.stores.store import Store
+from qinn.data.subsets.splits import Fold, cross_validation, fixed_fold
 from qinn.errors import ArgumentError, ConfigError
 from qinn.experiment.config import ConstantConfig, DataConfig, EncoderConfig, QiNNConfig, UnimodalConfig
 from qinn.model.baselines import BASELINES, Concatenation, Constant, count_parameters

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from qinn.data.store import Store
+from qinn.data.stores.store import Store
 from qinn.errors import CheckpointError, DataError, QinnError
 from qinn.evaluation.conventions import metrics_of
 from qinn.evaluation.statistics import bootstrap_intervals, holm_correction, paired_test, summarize_seeds

@@ -4,8 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from qinn.data.store import Store
-from qinn.data.synthetic import MODALITIES, SyntheticSpec, known_answer, write_synthetic_store
+from qinn.data.stores.store import Store
+from qinn.data.synthetic.known_answer_set import (
+    MODALITIES,
+    SyntheticSpec,
+    known_answer,
+    write_synthetic_store,
+)
 from qinn.experiment.comparison import compare
 from qinn.experiment.config import ExperimentConfig, parse_config
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from qinn.data.store import Store
+from qinn.data.stores.store import Store
 from qinn.errors import CheckpointError
 from qinn.experiment import provenance
 from qinn.experiment.comparison import COMPARISON_FILE, read_comparison

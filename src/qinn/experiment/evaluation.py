@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from scipy.special import softmax
 
-from qinn.data.absence import Absence, present_modalities
-from qinn.data.store import Store
-from qinn.data.subset import Subset
+from qinn.data.stores.store import Store
+from qinn.data.subsets.absence import Absence, present_modalities
+from qinn.data.subsets.subset import Subset
 from qinn.errors import ArgumentError, ConfigError
 from qinn.evaluation.conventions import metrics_of
 from qinn.evaluation.predict import PredictionTable, predict

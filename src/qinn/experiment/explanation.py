@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from qinn.data.absence import Absence
-from qinn.data.splits import Subset
-from qinn.data.store import Store
+from qinn.data.stores.store import Store
+from qinn.data.subsets.absence import Absence
+from qinn.data.subsets.splits import Subset
 from qinn.errors import ConfigError
 from qinn.experiment.build import build_folds
 from qinn.experiment.config import read_config

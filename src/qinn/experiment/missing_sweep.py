@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float, Shaped
 from scipy.special import softmax
 
-from qinn.data.absence import Absence, present_modalities
-from qinn.data.subset import Subset
+from qinn.data.subsets.absence import Absence, present_modalities
+from qinn.data.subsets.subset import Subset
 from qinn.errors import ArgumentError, CheckpointError, DataError
 from qinn.evaluation.conventions import metrics_of
 from qinn.evaluation.metrics import metrics

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from qinn.data.absence import present_modalities
-from qinn.data.splits import Subset, subset_of
-from qinn.data.store import Store
+from qinn.data.stores.store import Store
+from qinn.data.subsets.absence import present_modalities
+from qinn.data.subsets.splits import Subset, subset_of
 from qinn.errors import ArgumentError, CheckpointError, ConfigError, QinnError
 from qinn.evaluation.predict import PredictionTable, predict
 from qinn.experiment.build import build_model

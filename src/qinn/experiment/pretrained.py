@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from qinn.data.manifest import Modality
+from qinn.data.stores.manifest import Modality
 from qinn.errors import CheckpointError, ConfigError
 from qinn.experiment.build import encoder_kinds
 from qinn.experiment.config import ConstantConfig, EncoderConfig, UnimodalConfig

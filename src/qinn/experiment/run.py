@@ -15,8 +15,8 @@ import torch
 import yaml
 from torch import nn
 
-from qinn.data.splits import Fold, Subset
-from qinn.data.store import Modality, Store
+from qinn.data.stores.store import Modality, Store
+from qinn.data.subsets.splits import Fold, Subset
 from qinn.errors import CheckpointError, ConfigError
 from qinn.evaluation.metrics import metrics
 from qinn.evaluation.predict import PredictionTable, predict

@@ -1,39 +1,6 @@
 """Exact, batched, differentiable open quantum systems on torch tensors (ħ = 1, entropies in bits)."""
 
-from qinn.quantum.attractor import Attractor, contraction, find_attractor
-from qinn.quantum.checks import check_channel, check_density, check_ket, choi_matrix
-from qinn.quantum.densities import (
-    density_of,
-    fidelity,
-    ket_fidelity,
-    maximally_mixed,
-    partial_trace,
-    product_density,
-    purity,
-    reduced_density_of_ket,
-    square_root,
-    trace_distance,
-)
-from qinn.quantum.driven import DrivenLindbladian
-from qinn.quantum.entanglement import (
-    concurrence,
-    cuts,
-    entanglement_entropies,
-    entanglement_entropy,
-    ket_concurrence,
-    log_negativity,
-    maximum_entropies,
-    negativity,
-    partial_transpose,
-)
-from qinn.quantum.entropies import (
-    entropy_of_spectrum,
-    mutual_information,
-    renyi_entropy,
-    tripartite_information,
-    von_neumann_entropy,
-)
-from qinn.quantum.estimators import score_surrogate
+from qinn.quantum.checking.checks import check_channel, check_density, check_ket, choi_matrix
 from qinn.quantum.evolution import (
     Evolution,
     ExactChannel,
@@ -45,8 +12,51 @@ from qinn.quantum.evolution import (
     SteppedJumps,
     Unitary,
 )
-from qinn.quantum.factors import permute_ket, permute_operator
-from qinn.quantum.kets import (
+from qinn.quantum.generators.driven import DrivenLindbladian
+from qinn.quantum.generators.learnable_structured import LearnableStructuredLindbladian
+from qinn.quantum.generators.lindbladian import (
+    LearnableLindbladian,
+    Lindbladian,
+    hermitian_from,
+    jump_operators_from,
+)
+from qinn.quantum.generators.propagation import propagate_densities, propagate_observables
+from qinn.quantum.generators.structured import StructuredLindbladian, StructuredOperator
+from qinn.quantum.measures.entanglement import (
+    concurrence,
+    cuts,
+    entanglement_entropies,
+    entanglement_entropy,
+    ket_concurrence,
+    log_negativity,
+    maximum_entropies,
+    negativity,
+    partial_transpose,
+)
+from qinn.quantum.measures.entropies import (
+    entropy_of_spectrum,
+    mutual_information,
+    renyi_entropy,
+    tripartite_information,
+    von_neumann_entropy,
+)
+from qinn.quantum.numerics.factors import permute_ket, permute_operator
+from qinn.quantum.numerics.operators import embed, pauli
+from qinn.quantum.states.densities import (
+    density_of,
+    fidelity,
+    ket_fidelity,
+    maximally_mixed,
+    partial_trace,
+    product_density,
+    purity,
+    reduced_density_of_ket,
+    square_root,
+    trace_distance,
+)
+from qinn.quantum.states.ensembles import HeisenbergState, JumpRecord, MixedState, PureEnsemble, State
+from qinn.quantum.states.estimators import score_surrogate
+from qinn.quantum.states.kets import (
     amplitude_phase,
     basis_ket,
     bell_state,
@@ -57,27 +67,16 @@ from qinn.quantum.kets import (
     squared_magnitude,
     squared_norm,
 )
-from qinn.quantum.learnable_structured import LearnableStructuredLindbladian
-from qinn.quantum.measurement import (
+from qinn.quantum.states.measurement import (
     expectations,
     expectations_of_density,
     measurement_vectors_from,
     probabilities,
     probabilities_of_density,
 )
-from qinn.quantum.mixtures import LearnableMixture, Mixture, uniform_mixture
-from qinn.quantum.operators import (
-    LearnableLindbladian,
-    Lindbladian,
-    embed,
-    hermitian_from,
-    jump_operators_from,
-    pauli,
-)
-from qinn.quantum.product_states import ProductState
-from qinn.quantum.propagation import propagate_densities, propagate_observables
-from qinn.quantum.states import HeisenbergState, JumpRecord, MixedState, PureEnsemble, State
-from qinn.quantum.structured import StructuredLindbladian, StructuredOperator
+from qinn.quantum.states.mixtures import LearnableMixture, Mixture, uniform_mixture
+from qinn.quantum.states.products import ProductState
+from qinn.quantum.steady.steady_state import Attractor, contraction, find_attractor
 
 __all__ = [
     "Attractor",

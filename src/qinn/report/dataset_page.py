@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from qinn.data.inspection import Inspection, inspect
-from qinn.data.store import Store
-from qinn.data.subset import FeatureStatistics, labelled_mask, subset_of
+from qinn.data.checking.inspection import Inspection, inspect
+from qinn.data.stores.store import Store
+from qinn.data.subsets.subset import FeatureStatistics, labelled_mask, subset_of
 from qinn.report import dataset_figures
 from qinn.report.drawings import drawn, plain
 from qinn.report.exhibits import Exhibit, Numbering

@@ -242,7 +242,7 @@ def _read_history(path: Path, *, trained: bool) -> list[dict[str, float]]:
 
 def _texts(config: Mapping[str, Any], summary: Mapping[str, Any]) -> Mapping[str, str]:
     """Look up texts in the run's store; nothing where it has moved, changed or has no texts."""
-    from qinn.data.store import Store
+    from qinn.data.stores.store import Store
     from qinn.errors import QinnError
 
     try:

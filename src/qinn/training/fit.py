@@ -18,8 +18,8 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch import nn
 
-from qinn.data.batching import BatchLoader
-from qinn.data.splits import Development, Subset
+from qinn.data.subsets.batching import BatchLoader
+from qinn.data.subsets.splits import Development, Subset
 from qinn.errors import ArgumentError, CheckpointError
 from qinn.model.standardization import set_training_statistics
 from qinn.task import Task

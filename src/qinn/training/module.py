@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from qinn.data.batching import BatchLoader
+from qinn.data.subsets.batching import BatchLoader
 from qinn.evaluation.conventions import metrics_of
 from qinn.evaluation.metrics import metrics
 from qinn.records import Batch, Prediction

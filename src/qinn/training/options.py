@@ -18,7 +18,7 @@ class FitOptions:
         max_epochs: Largest number of epochs.
         batch_size: Samples per step.
         bucket: Above 1: samples of this many batches are grouped by length, so that less is padding (see
-            `qinn.data.batching.batches`); 0 for batches drawn at random.
+            `qinn.data.subsets.batching.batches`); 0 for batches drawn at random.
         learning_rate: Peak learning rate of AdamW.
         weight_decay: Decoupled weight decay (matrices only).
         schedule: ``"one_cycle"`` (warm up for 15 % of the steps, then cosine to zero) or ``"constant"``.

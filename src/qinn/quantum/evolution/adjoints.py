@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from qinn.errors import ArgumentError
-from qinn.quantum.evolution.marching import March, chunks_of, controls_at, march
-from qinn.quantum.generators import Action
+from qinn.quantum.evolution.taylor_steps import March, chunks_of, controls_at, march
+from qinn.quantum.generators.interface import Action
 
 
 def march_differentiably(

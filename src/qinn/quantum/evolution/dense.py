@@ -11,8 +11,8 @@ from torch import Tensor
 from qinn.errors import ArgumentError
 from qinn.quantum.evolution.flows import Arrival, Flow
 from qinn.quantum.evolution.roots import find_root
-from qinn.quantum.kets import squared_norm
-from qinn.quantum.operators import Lindbladian
+from qinn.quantum.generators.lindbladian import Lindbladian
+from qinn.quantum.states.kets import squared_norm
 
 # Largest norm of generator times cell: with more, interpolation in a cell costs more products than halving it.
 _CELL_NORM = 2.0

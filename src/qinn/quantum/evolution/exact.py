@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from qinn.errors import ArgumentError
-from qinn.quantum.driven import DrivenLindbladian, propagate_driven_densities
 from qinn.quantum.evolution.interface import Evolution
 from qinn.quantum.evolution.matrix_free import propagate_without_jumps
-from qinn.quantum.generators import Generator, MatrixFreeGenerator, check_kind
-from qinn.quantum.operators import Lindbladian
-from qinn.quantum.propagation import propagate_densities, propagate_unitarily
-from qinn.quantum.states import HeisenbergState, MixedState, PureEnsemble, State
+from qinn.quantum.generators.driven import DrivenLindbladian, propagate_driven_densities
+from qinn.quantum.generators.interface import Generator, MatrixFreeGenerator, check_kind
+from qinn.quantum.generators.lindbladian import Lindbladian
+from qinn.quantum.generators.propagation import propagate_densities, propagate_unitarily
+from qinn.quantum.states.ensembles import HeisenbergState, MixedState, PureEnsemble, State
 
 
 @final
@@ -47,7 +47,7 @@ class Unitary(Evolution):
 
     Example:
         >>> import torch
-        >>> from qinn.quantum.operators import pauli
+        >>> from qinn.quantum.numerics.operators import pauli
         >>> flip = Lindbladian(pauli("X"), torch.zeros(0, 2, 2) + 0j)
         >>> state = Unitary().evolve(PureEnsemble(torch.tensor([[1, 0j]])), flip, time=1.5707963, steps=1)
         >>> state.probabilities(torch.eye(2) + 0j).round(decimals=5)

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from qinn.errors import ArgumentError
-from qinn.quantum.checks import check_ket
+from qinn.quantum.checking.checks import check_ket
 from qinn.quantum.evolution.interface import Evolution
 from qinn.quantum.evolution.jumps import NORM_TOLERANCE, UniformSource, trajectories_of
-from qinn.quantum.kets import squared_norm
-from qinn.quantum.operators import Lindbladian
-from qinn.quantum.states import PureEnsemble, State
+from qinn.quantum.generators.lindbladian import Lindbladian
+from qinn.quantum.states.ensembles import PureEnsemble, State
+from qinn.quantum.states.kets import squared_norm
 
 
 @final

@@ -7,8 +7,8 @@ from qinn.errors import ArgumentError
 from qinn.quantum.evolution.exact import check_tolerance
 from qinn.quantum.evolution.interface import Evolution
 from qinn.quantum.evolution.jumps import QuantumJumps
-from qinn.quantum.operators import Lindbladian
-from qinn.quantum.states import HeisenbergState, PureEnsemble, State
+from qinn.quantum.generators.lindbladian import Lindbladian
+from qinn.quantum.states.ensembles import HeisenbergState, PureEnsemble, State
 
 
 @final

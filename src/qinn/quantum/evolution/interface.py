@@ -5,10 +5,10 @@ from math import isfinite
 from typing import Any, ClassVar
 
 from qinn.errors import ArgumentError
-from qinn.quantum.generators import Generator, check_kind
-from qinn.quantum.operators import Lindbladian
-from qinn.quantum.product_states import ProductState
-from qinn.quantum.states import HeisenbergState, MixedState, PureEnsemble, State
+from qinn.quantum.generators.interface import Generator, check_kind
+from qinn.quantum.generators.lindbladian import Lindbladian
+from qinn.quantum.states.ensembles import HeisenbergState, MixedState, PureEnsemble, State
+from qinn.quantum.states.products import ProductState
 
 
 class Evolution(ABC):

@@ -7,16 +7,16 @@ import torch
 from torch import Tensor
 
 from qinn.errors import ArgumentError
-from qinn.quantum.checks import check_ket
+from qinn.quantum.checking.checks import check_ket
 from qinn.quantum.evolution.dense import DenseFlow
 from qinn.quantum.evolution.flows import Flow
 from qinn.quantum.evolution.interface import Evolution
 from qinn.quantum.evolution.matrix_free import MatrixFreeFlow
-from qinn.quantum.generators import Generator, MatrixFreeGenerator, check_kind
-from qinn.quantum.kets import squared_norm
-from qinn.quantum.operators import Lindbladian
-from qinn.quantum.product_states import ProductState
-from qinn.quantum.states import JumpRecord, PureEnsemble, State
+from qinn.quantum.generators.interface import Generator, MatrixFreeGenerator, check_kind
+from qinn.quantum.generators.lindbladian import Lindbladian
+from qinn.quantum.states.ensembles import JumpRecord, PureEnsemble, State
+from qinn.quantum.states.kets import squared_norm
+from qinn.quantum.states.products import ProductState
 
 # A jump rate for which single trajectories make sense stays far below this.
 _MAX_JUMPS = 10_000

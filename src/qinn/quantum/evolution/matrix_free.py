@@ -8,9 +8,9 @@ from torch import Tensor
 
 from qinn.quantum.evolution.adjoints import apply_action, march_differentiably
 from qinn.quantum.evolution.flows import Arrival, Flow
-from qinn.quantum.evolution.marching import check_bound, chunks_of
-from qinn.quantum.generators import Action, MatrixFreeGenerator
-from qinn.quantum.kets import squared_norm
+from qinn.quantum.evolution.taylor_steps import check_bound, chunks_of
+from qinn.quantum.generators.interface import Action, MatrixFreeGenerator
+from qinn.quantum.states.kets import squared_norm
 
 
 def _controls_of_rows(generator: MatrixFreeGenerator, batch: torch.Size, num_rows: int) -> Tensor | None:

@@ -1,0 +1,1 @@
+"""Whether a store is complete, plausible and what its manifest says."""

@@ -1,0 +1,335 @@
+"""What is in a store, and what is wrong with it."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from qinn.data.checking.findings import Finding, Severity, found_in
+from qinn.data.checking.plausibility import OFFICIAL_SPLITS, PLAUSIBILITY_CHECKS
+from qinn.data.stores.manifest import SPLITS
+from qinn.data.stores.store import Store
+from qinn.data.subsets.splits import shared_groups
+from qinn.data.subsets.subset import labelled_mask
+
+_SMALL_SPLIT = 50
+_RARE_CLASS = 0.02
+_BINS = 12
+_VALUES_AT_ONCE = 2**18
+
+
+@dataclass(frozen=True)
+class ModalitySummary:
+    """One modality over the whole store.
+
+    Attributes:
+        dim: Width of a step.
+        tier: Extractor.
+        coverage: Share of samples that have it.
+        shortest: Fewest steps among the samples that have it.
+        median_length: Median number of steps among them.
+        longest: Most steps.
+        num_steps: Steps in total.
+        mean: Mean of all finite values.
+        sd: Standard deviation of all finite values.
+        minimum: Smallest finite value.
+        maximum: Largest finite value.
+    """
+
+    dim: int
+    tier: str
+    coverage: float
+    shortest: int
+    median_length: float
+    longest: int
+    num_steps: int
+    mean: float | None
+    sd: float | None
+    minimum: float | None
+    maximum: float | None
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """Statistics of a store and findings about it.
+
+    Attributes:
+        name: Name of the data set.
+        sha256: Content hash.
+        num_samples: Samples.
+        num_labelled: Samples with a label.
+        num_groups: Different groups.
+        num_folds: Different official folds.
+        splits: Split → number of samples (``""`` = none).
+        label_histogram: Class or interval → number of samples.
+        modalities: Modality → its summary.
+        findings: Errors first, then warnings, then remarks.
+    """
+
+    name: str
+    sha256: str
+    num_samples: int
+    num_labelled: int
+    num_groups: int
+    num_folds: int
+    splits: dict[str, int]
+    label_histogram: dict[str, int]
+    modalities: dict[str, ModalitySummary]
+    findings: tuple[Finding, ...]
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether a finding is an error."""
+        return any(finding.severity == "error" for finding in self.findings)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as plain JSON values."""
+        return {
+            **asdict(self),
+            "findings": [{**asdict(f), "examples": list(f.examples)} for f in self.findings],
+        }
+
+    def render(self) -> str:
+        """Return a plain-text summary."""
+        splits = ", ".join(f"{split or 'no split'} {count}" for split, count in self.splits.items())
+        lines = [
+            f"{self.name}: {self.num_samples} samples ({splits}), {self.num_labelled} labelled, "
+            f"{self.num_groups} groups, {self.num_folds} folds",
+            f"content {self.sha256}",
+            "",
+            "modality      dim  coverage  length min/median/max       mean         sd        min        max",
+        ]
+        for name, summary in self.modalities.items():
+            numbers = (summary.mean, summary.sd, summary.minimum, summary.maximum)
+            length = f"{summary.shortest} / {summary.median_length:g} / {summary.longest}"
+            lines.append(
+                f"{name:<12}{summary.dim:>5}{summary.coverage:>9.1%}{length:>24}"
+                + "".join(f"{'–' if number is None else format(number, '.4g'):>11}" for number in numbers)
+            )
+        lines += ["", "labels"]
+        most = max(self.label_histogram.values(), default=1)
+        for name, count in self.label_histogram.items():
+            lines.append(f"{name:>18} {count:>7} {'█' * round(30 * count / max(most, 1))}")
+        lines += ["", "findings" if self.findings else "no findings"]
+        lines += [f"{finding.severity:>8}: {finding.message}" for finding in self.findings]
+        return "\n".join(lines)
+
+
+def inspect(store: Store) -> Inspection:
+    """Read a whole store once, in chunks, and report what is in it and what looks wrong.
+
+    Args:
+        store: The store; one whose content was changed after writing is inspected as it is.
+
+    Returns:
+        Statistics and findings; the findings cover non-finite values, constant features, absent modalities,
+        samples without any feature, duplicate ids and samples, labels out of range, unlabelled training
+        samples, groups shared between splits or folds, small splits, rare classes, official split sizes, and
+        what `qinn.data.checking.plausibility` looks for.
+
+    Example:
+        >>> import tempfile
+        >>> from qinn.data.synthetic.known_answer_set import SyntheticSpec, write_synthetic_store
+        >>> spec = SyntheticSpec(num_train=40, num_valid=10, num_test=20)
+        >>> store = write_synthetic_store(tempfile.mkdtemp(), spec)
+        >>> [finding.kind for finding in inspect(store).findings][:2]
+        ['small-split', 'small-split']
+    """
+    summaries, findings = {}, []
+    for name in store.modalities:
+        summary, found = _inspect_modality(store, name)
+        summaries[name] = summary
+        findings += found
+    for check in (_samples, _labels, _divisions, *PLAUSIBILITY_CHECKS):
+        findings += check(store)
+    order: dict[Severity, int] = {"error": 0, "warning": 1, "info": 2}
+    return Inspection(
+        store.name,
+        store.sha256,
+        len(store),
+        int(labelled_mask(store.labels).sum()),
+        len(set(store.strings("group")) - {""}),
+        len(set(store.strings("fold")) - {""}),
+        _split_sizes(store),
+        _histogram(store),
+        summaries,
+        tuple(sorted(findings, key=lambda finding: order[finding.severity])),
+    )
+
+
+def _inspect_modality(store: Store, name: str) -> tuple[ModalitySummary, list[Finding]]:
+    values, lengths = store.values(name), np.diff(store.offsets(name))
+    dim, ids, findings = store.modalities[name], store.strings("id"), []
+    low, high = np.full(dim, np.inf), np.full(dim, -np.inf)
+    count, total, squares = np.zeros(dim), np.zeros(dim), np.zeros(dim)
+    # Squares are taken about the first finite value of each feature, so that a large mean costs no digits.
+    shift = (
+        np.where(np.isfinite(values[0]), values[0], 0).astype(np.float64) if len(values) else np.zeros(dim)
+    )
+    broken = {"NaN": np.zeros(len(values), bool), "infinite": np.zeros(len(values), bool)}
+    at_once = max(1, _VALUES_AT_ONCE // dim)
+    for start in range(0, len(values), at_once):
+        chunk = np.asarray(values[start : start + at_once])
+        finite = np.isfinite(chunk)
+        centred = chunk - shift
+        if finite.all():
+            low, high = np.minimum(low, chunk.min(axis=0)), np.maximum(high, chunk.max(axis=0))
+        else:
+            rows = slice(start, start + len(chunk))
+            broken["NaN"][rows] = np.isnan(chunk).any(axis=1)
+            broken["infinite"][rows] = np.isinf(chunk).any(axis=1)
+            low = np.minimum(low, np.where(finite, chunk, np.inf).min(axis=0))
+            high = np.maximum(high, np.where(finite, chunk, -np.inf).max(axis=0))
+            centred = np.where(finite, centred, 0)
+        count += np.count_nonzero(finite, axis=0)
+        total += centred.sum(axis=0)
+        squares += np.einsum("ij,ij->j", centred, centred)
+    for kind, steps in broken.items():
+        if steps.any():
+            at = np.searchsorted(store.offsets(name), np.flatnonzero(steps), side="right") - 1
+            where = [str(ids[row]) for row in np.unique(at)]
+            text = f"{len(where)} samples have {kind} values in {name}"
+            findings.append(found_in("error", kind.lower(), text, where))
+    constant = [str(feature) for feature in np.flatnonzero(low == high)]
+    if constant:
+        text = f"{len(constant)} of {dim} features of {name} never change"
+        findings.append(found_in("warning", "constant-feature", text, constant))
+    present = lengths > 0
+    if not present.any():
+        findings.append(found_in("error", "absent-modality", f"No sample has {name}", []))
+    elif not present.all():
+        without = [str(identifier) for identifier in ids[~present]]
+        text = f"{len(without)} of {len(store)} samples have no {name}"
+        findings.append(found_in("info", "partly-absent-modality", text, without))
+    some = lengths[present] if present.any() else np.zeros(1)
+    summary = ModalitySummary(
+        dim,
+        store.tiers[name],
+        float(present.mean()),
+        int(some.min()),
+        float(np.median(some)),
+        int(some.max()),
+        len(values),
+        *_pooled(count, shift, total, squares, low, high),
+    )
+    return summary, findings
+
+
+def _pooled(
+    count: np.ndarray,
+    shift: np.ndarray,
+    total: np.ndarray,
+    squares: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+) -> tuple[float | None, float | None, float | None, float | None]:
+    number = count.sum()
+    if not number:
+        return None, None, None, None
+    mean = (total + count * shift).sum() / number
+    difference = shift - mean
+    variance = (squares + 2 * difference * total + count * difference**2).sum() / number
+    return float(mean), float(np.sqrt(max(variance, 0.0))), float(low.min()), float(high.max())
+
+
+def _samples(store: Store) -> Iterator[Finding]:
+    ids, splits = store.strings("id"), store.strings("split")
+    if repeated := sorted(identifier for identifier, times in Counter(ids).items() if times > 1):
+        yield found_in("error", "duplicate-id", f"{len(repeated)} ids appear more than once", repeated)
+    steps = sum((np.diff(store.offsets(name)) for name in store.modalities), np.zeros(len(store), np.int64))
+    if (steps == 0).any():
+        empty = [str(identifier) for identifier in ids[steps == 0]]
+        yield found_in("error", "empty-sample", f"{len(empty)} samples have no feature at all", empty)
+    same: dict[bytes, list[int]] = {}
+    for row in np.flatnonzero(steps):
+        digest = hashlib.blake2b(digest_size=16)
+        for name in store.modalities:
+            features = np.ascontiguousarray(store.sample(int(row), name))
+            digest.update(len(features).to_bytes(8, "little") + features.tobytes())
+        same.setdefault(digest.digest(), []).append(int(row))
+    inside, across = [], []
+    for rows in same.values():
+        if len(rows) > 1:
+            target = across if len({splits[row] for row in rows} - {""}) > 1 else inside
+            target.append(" = ".join(str(ids[row]) for row in rows[:3]))
+    if across:
+        text = f"{len(across)} sets of samples with identical features lie in different splits"
+        yield found_in("warning", "duplicate-across-splits", text, across)
+    if inside:
+        text = f"{len(inside)} sets of samples have identical features"
+        yield found_in("warning", "duplicate-sample", text, inside)
+
+
+def _labels(store: Store) -> Iterator[Finding]:
+    ids, labels, task = store.strings("id"), store.labels, store.task
+    known = labelled_mask(labels)
+    if task.kind == "regression":
+        outside = known & ~((labels >= task.low) & (labels <= task.high))
+        limits = f"[{task.low:g}, {task.high:g}]"
+    else:
+        outside, limits = known & (labels >= len(task.classes)), f"0 to {len(task.classes) - 1}"
+    if outside.any():
+        names = [str(identifier) for identifier in ids[outside]]
+        yield found_in("error", "label-range", f"{len(names)} labels lie outside {limits}", names)
+    missing = ~known & np.isin(store.strings("split"), ("train", "valid"))
+    if missing.any():
+        names = [str(identifier) for identifier in ids[missing]]
+        text = f"{len(names)} training or validation samples have no label"
+        yield found_in("error", "unlabelled", text, names)
+    if not known.any():
+        yield found_in("info", "no-labels", "No sample has a label; the store serves for prediction only", [])
+    elif task.kind == "classification":
+        shares = np.bincount(labels[known & ~outside], minlength=len(task.classes)) / known.sum()
+        rare = [name for name, share in zip(task.classes, shares, strict=True) if share < _RARE_CLASS]
+        if rare:
+            text = f"{len(rare)} classes have less than {_RARE_CLASS:.0%} of the labels"
+            yield found_in("warning", "rare-class", text, rare)
+    elif np.ptp(labels[known]) == 0:
+        yield found_in("warning", "constant-label", "Every label is the same", [])
+
+
+def _divisions(store: Store) -> Iterator[Finding]:
+    groups = store.strings("group")
+    for column, plural in (("split", "splits"), ("fold", "folds")):
+        if leaks := shared_groups(store.strings(column), groups):
+            text = (
+                f"{len(leaks)} groups are in more than one of the {plural}, so a test would see its training"
+            )
+            yield found_in("error", f"group-leak-{column}", text, list(leaks))
+    sizes = _split_sizes(store)
+    if set(sizes) == {""}:
+        yield found_in("info", "no-splits", "There are no official splits; use folds or groups", [])
+    else:
+        for split in ("train", "valid", "test"):
+            count = sizes.get(split, 0)
+            if count == 0:
+                yield found_in("warning", "missing-split", f"There is no {split} split", [])
+            elif count < _SMALL_SPLIT and split != "train":
+                text = f"The {split} split has only {count} samples, so its scores are very uncertain"
+                yield found_in("warning", "small-split", text, [])
+    for name, official in OFFICIAL_SPLITS.items():
+        if tuple(sizes.get(split, 0) for split in ("train", "valid", "test")) == official:
+            text = f"The split sizes {' / '.join(map(str, official))} are those of the official {name} split"
+            yield found_in("info", "official-split", text, [])
+
+
+def _split_sizes(store: Store) -> dict[str, int]:
+    found = Counter(store.strings("split"))
+    return {
+        str(split): found[split] for split in (*SPLITS, *sorted(set(found) - set(SPLITS))) if found[split]
+    }
+
+
+def _histogram(store: Store) -> dict[str, int]:
+    labels, task = store.labels[labelled_mask(store.labels)], store.task
+    if task.kind == "classification":
+        return {name: int((labels == index).sum()) for index, name in enumerate(task.classes)}
+    edges = np.linspace(task.low, task.high, _BINS + 1)
+    counts = np.histogram(labels, edges)[0]
+    return {
+        f"{low:.3g} to {high:.3g}": int(count)
+        for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)
+    }

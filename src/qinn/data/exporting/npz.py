@@ -1,0 +1,89 @@
+"""One npz file from which `qinn data import table` makes the same store again, and which numpy alone reads.
+
+The columns ``id``, ``split``, ``label`` (as text; empty = unlabelled), ``group``, ``fold``, ``text`` and the store's
+extra columns have one entry per sample; ``<modality>_features`` holds the steps of all samples after each
+other and ``<modality>_offsets`` where each begins. Nothing is compressed, so that the file can be mapped into memory.
+"""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qinn.data.exporting.files import complete_file
+from qinn.data.exporting.options import ConversionOptions, ConversionReport
+from qinn.data.exporting.parquet import feature_columns
+from qinn.data.stores.store import Store
+from qinn.errors import DataError
+
+_ROWS_AT_ONCE = 65536
+
+
+def write_npz(store: Store, target: Path, options: ConversionOptions) -> ConversionReport:
+    """Write a store as one npz file.
+
+    Args:
+        store: The store.
+        target: The file to be.
+        options: Whether it may be replaced.
+
+    Raises:
+        DataError: If a modality has the name of a column, or the file cannot be written.
+    """
+    columns = {name: store.table.column(name).to_pylist() for name in store.table.column_names}
+    columns["label"] = _labels(store)
+    if taken := {f"{name}_offsets" for name in store.modalities} & set(columns):
+        raise DataError(
+            f"The store `{store.name}` has a column `{min(taken)}`; import it under another name."
+        )
+    features = feature_columns(store)
+    with (
+        complete_file(target, overwrite=options.overwrite) as stream,
+        zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED, allowZip64=True) as archive,
+    ):
+        for name, values in columns.items():
+            _member(archive, name, [np.array(["" if value is None else value for value in values])])
+        for key, name in features.items():
+            values = store.values(name)
+            starts = range(0, max(len(values), 1), _ROWS_AT_ONCE)
+            chunks = [values[start : start + _ROWS_AT_ONCE] for start in starts]
+            _member(archive, key, chunks, values.shape)
+            _member(archive, f"{name}_offsets", [np.asarray(store.offsets(name))])
+    sizes = {str(split): count for split, count in store.manifest["splits"].items()}
+    shapes = {name: tuple(store.values(name).shape) for name in store.modalities}
+    return ConversionReport(target, "npz", sizes, shapes, (_command(store, target),))
+
+
+def _labels(store: Store) -> list[str]:
+    labels = store.table.column("label").to_pylist()
+    classes = store.task.classes
+    return ["" if label is None else classes[label] if classes else repr(label) for label in labels]
+
+
+def _member(
+    archive: zipfile.ZipFile, name: str, chunks: list[np.ndarray], shape: tuple[int, ...] | None = None
+) -> None:
+    with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+        header: dict[str, Any] = {
+            "descr": np.lib.format.dtype_to_descr(chunks[0].dtype),
+            "fortran_order": False,
+            "shape": chunks[0].shape if shape is None else shape,
+        }
+        np.lib.format.write_array_header_1_0(member, header)  # pyright: ignore[reportArgumentType]
+        for chunk in chunks:
+            member.write(np.ascontiguousarray(chunk).tobytes())
+
+
+def _command(store: Store, target: Path) -> str:
+    task = store.task
+    if task.kind == "classification":
+        said = f"--task classification --classes {','.join(task.classes)}"
+    else:
+        said = f"--scale {task.scale}" + (
+            f" --range {task.low:g} {task.high:g}" if task.scale == "plain" else ""
+        )
+    options = [said, "--split-column split", "--group-column group", "--fold-column fold"]
+    options += ["--text-column text"]
+    options += [f"--feature {name}={target}:{name}_features@{name}_offsets" for name in store.modalities]
+    return f"read it again by `qinn data import table {target} --to STORE {' '.join(options)}`"

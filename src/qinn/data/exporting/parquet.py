@@ -1,0 +1,153 @@
+"""Parquet: one row per sample, its features as lists of steps; for pyarrow, pandas, datasets, polars, DuckDB.
+
+=================== ====================================================================================
+id                   text
+split                train, valid, test or empty
+label                double, or int64 with the class's name in ``label_name``; null = unlabelled
+group, fold          text, empty where there is none
+text                 transcript
+<modality>_features  list of steps, each a list of ``dim`` floats; null where the sample lacks the modality
+=================== ====================================================================================
+
+Extra columns of the store follow. The schema's metadata has a JSON document under ``qinn``: name, task, modalities
+with their tiers, and the content hash of the store.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from qinn.data.exporting.files import complete_file
+from qinn.data.exporting.options import ConversionOptions, ConversionReport
+from qinn.data.stores.placement import flush_folder, locked_folder, put_in_place, remove_stale
+from qinn.data.stores.store import Store
+from qinn.errors import DataError
+
+_VALUES_AT_ONCE = 2**21
+
+
+def write_parquet(store: Store, target: Path, options: ConversionOptions) -> ConversionReport:
+    """Write a store as one Parquet file or, where the target has no suffix, as a folder with one per split.
+
+    Args:
+        store: The store.
+        target: The file or folder to be.
+        options: Whether a file may be replaced; a folder never is.
+
+    Raises:
+        DataError: If the place is taken or cannot be written.
+    """
+    splits = store.strings("split")
+    sizes = {str(split): int((splits == split).sum()) for split in store.manifest["splits"]}
+    if target.suffix:
+        with complete_file(target, overwrite=options.overwrite) as stream:
+            _write(store, np.arange(len(store)), stream)
+    else:
+        _write_folder(store, splits, target.absolute())
+    shapes = {name: (len(store.values(name)), dim) for name, dim in store.modalities.items()}
+    return ConversionReport(target, "parquet", sizes, shapes)
+
+
+def _write_folder(store: Store, splits: np.ndarray, target: Path) -> None:
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise DataError(f"`{target}` exists already; choose another place.")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        remove_stale(target)
+        folder, lock = locked_folder(target)
+        try:
+            for split in dict.fromkeys(splits):
+                with complete_file(folder / f"{split or 'rest'}.parquet", overwrite=False) as stream:
+                    _write(store, np.flatnonzero(splits == split), stream)
+            flush_folder(folder)
+            put_in_place(folder, target, overwrite=False)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)
+    except OSError as error:
+        raise DataError(
+            f"Cannot write `{target}`: {error.strerror or error}; "
+            "free space or choose a folder that can be written."
+        ) from error
+
+
+def _write(store: Store, rows: np.ndarray, stream: Any) -> None:
+    columns = store.table.drop_columns(["label"])
+    extra = [name for name in columns.column_names if name not in ("id", "split", "group", "fold", "text")]
+    classes = store.task.classes
+    features = feature_columns(store)
+    fields = [
+        ("id", pa.string()),
+        ("split", pa.string()),
+        ("label", store.table.schema.field("label").type),
+        *([("label_name", pa.string())] if classes else []),
+        *((name, pa.string()) for name in ("group", "fold", "text")),
+        *((key, pa.list_(pa.list_(pa.float32(), store.modalities[name]))) for key, name in features.items()),
+        *((name, columns.schema.field(name).type) for name in extra),
+    ]
+    about = {
+        "name": store.name,
+        "task": store.manifest["task"],
+        "modalities": store.manifest["modalities"],
+        "sha256": store.sha256,
+    }
+    schema = pa.schema(fields, metadata={"qinn": json.dumps(about, ensure_ascii=False)})
+    with pq.ParquetWriter(stream, schema) as writer:
+        for chosen in _chunks(store, rows):
+            arrays: dict[str, Any] = {}
+            for name, kind in fields:
+                if name in features:
+                    arrays[name] = _steps(store, features[name], chosen, kind)
+                elif name == "label_name":
+                    indices = store.labels[chosen]
+                    arrays[name] = [classes[index] if index >= 0 else None for index in indices]
+                else:
+                    arrays[name] = store.table.column(name).take(chosen).combine_chunks()
+            writer.write_table(pa.table(arrays, schema=schema))
+
+
+def feature_columns(store: Store) -> dict[str, str]:
+    """Return column → modality: the names under which features stand beside the columns of the table.
+
+    Raises:
+        DataError: If a column of the store's own has such a name.
+    """
+    found = {f"{name}_features": name for name in store.modalities}
+    if taken := set(found) & set(store.table.column_names):
+        raise DataError(
+            f"The store `{store.name}` has a column `{min(taken)}` where the features of "
+            f"`{found[min(taken)]}` would stand; import it under another name."
+        )
+    return found
+
+
+def _chunks(store: Store, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Cut rows so that the features of each piece are few enough to be in memory at once."""
+    values = np.zeros(len(store), dtype=np.int64)
+    for name, dim in store.modalities.items():
+        values += np.diff(store.offsets(name)) * dim
+    ends = np.cumsum(values[rows])
+    start = 0
+    while start < len(rows):
+        before = int(ends[start - 1]) if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + _VALUES_AT_ONCE, side="right")))
+        stop = min(stop, start + 65536)
+        yield rows[start:stop]
+        start = stop
+
+
+def _steps(store: Store, name: str, rows: np.ndarray, kind: pa.DataType) -> pa.Array:
+    parts = [store.sample(int(row), name) for row in rows]
+    dim = store.modalities[name]
+    values = np.concatenate(parts) if parts else np.zeros((0, dim), np.float32)
+    offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int32)
+    inner = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1), pa.float32()), dim)
+    absent = pa.array([len(part) == 0 for part in parts])
+    return pa.ListArray.from_arrays(pa.array(offsets), inner, type=kind, mask=absent)

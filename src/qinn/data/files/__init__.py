@@ -1,0 +1,1 @@
+"""Foreign files opened safely: arrays, tables, pickles, sequences, clips. Knows `qinn.errors` only."""

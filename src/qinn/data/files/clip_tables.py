@@ -1,0 +1,101 @@
+"""A csv file of features of one clip, one row per step: what OpenFace, openSMILE and spreadsheets write."""
+
+import csv
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+
+from qinn.data.files.arrays import ArrayFile
+from qinn.errors import DataError
+
+__all__ = ["ClipTable"]
+
+BOOKKEEPING = frozenset(("frame", "face_id", "timestamp", "confidence", "success"))
+"""Columns of OpenFace that say which row it is and whether a face was found; no features."""
+
+
+class ClipTable(ArrayFile):
+    """The columns of a csv file, separated by commas, semicolons or tabs, with a header.
+
+    Its arrays are columns: by name (``AU01_r``), by pattern (``AU*_r``), or, without a name, all of them but
+    `BOOKKEEPING` where the file is of OpenFace.
+
+    Args:
+        path: The file.
+
+    Raises:
+        DataError: If it has no header or is no text.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "clip.csv"
+        >>> _ = file.write_text("frame, success, AU01_r, AU02_r\\n1, 1, 0.5, 0.25\\n2, 0, 0, 0\\n")
+        >>> with ClipTable(file) as table:
+        ...     table.array("AU*_r").tolist(), table.array("success").tolist()
+        ([[0.5, 0.25], [0.0, 0.0]], [[1.0], [0.0]])
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        try:
+            with path.open(encoding="utf-8-sig", newline="") as stream:
+                line = stream.readline(2**20)
+        except UnicodeDecodeError as error:
+            raise DataError(f"`{path}` is not text in UTF-8; save it as UTF-8.") from error
+        self._delimiter = max(",;\t", key=line.count)
+        try:
+            header = next(csv.reader([line], delimiter=self._delimiter, strict=True), [])
+        except csv.Error as error:
+            raise DataError(f"`{path}` has a header that can't be read ({error}).") from error
+        self.columns = [name.strip() for name in header]
+        if not any(self.columns):
+            raise DataError(f"`{path}` is empty; a header with the names of the columns was expected.")
+        if len(set(self.columns)) != len(self.columns):
+            twice = next(name for name in self.columns if self.columns.count(name) > 1)
+            raise DataError(f"`{path}` has two columns `{twice}`; rename one.")
+
+    def close(self) -> None:
+        """Nothing to do: the file is read and closed at each access."""
+
+    def keys(self) -> list[str]:
+        """The single table."""
+        return [""]
+
+    def array(self, key: str) -> np.ndarray:
+        """Return columns as numbers, (steps, columns); NaN where a cell is empty.
+
+        Raises:
+            DataError: If no column has the name or fits the pattern, or a cell is no number.
+        """
+        if key:
+            chosen = [name for name in self.columns if name == key or fnmatchcase(name, key)]
+        elif set(self.columns) >= BOOKKEEPING:
+            chosen = [name for name in self.columns if name not in BOOKKEEPING]
+        else:
+            chosen = self.columns
+        if not chosen:
+            shown = ", ".join(self.columns[:12]) + (", …" if len(self.columns) > 12 else "")
+            raise DataError(f"`{self.path}` has no column `{key}`; it has {shown}.")
+        try:
+            table = pa_csv.read_csv(
+                self.path,
+                pa_csv.ReadOptions(column_names=self.columns, skip_rows=1, use_threads=False),
+                pa_csv.ParseOptions(delimiter=self._delimiter),
+                pa_csv.ConvertOptions(
+                    column_types=dict.fromkeys(chosen, pa.float64()),
+                    include_columns=chosen,
+                    null_values=["", " ", "NA", "nan", "NaN"],
+                ),
+            )
+        except pa.ArrowException as error:
+            if "Empty CSV" in str(error):
+                return np.empty((0, len(chosen)))
+            reason = str(error).split("\n")[0][:200]
+            raise DataError(
+                f"`{self.path}` has cells that are no numbers, or rows of another length ({reason}); name the columns "
+                "to take, as in folder/{id}.csv:AU*_r."
+            ) from error
+        return np.stack([table[name].to_numpy(zero_copy_only=False) for name in chosen], axis=1)

@@ -1,0 +1,423 @@
+"""Reading the features of a table's samples from the places that `qinn.data.importing.feature_specs` names."""
+
+import contextlib
+import hashlib
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from qinn.data.files.arrays import ArrayFile, open_arrays, rows_of
+from qinn.data.importing.feature_specs import FeatureSpec
+from qinn.data.importing.steps import nonzero_window
+from qinn.data.stores.store import Source
+from qinn.errors import DataError
+
+__all__ = ["FeatureReader", "open_features"]
+
+
+class FeatureReader(ABC):
+    """Reads one modality sample by sample; made by `open_features`.
+
+    Attributes:
+        dim: Width of a feature vector.
+        kind: ``"vector"`` or ``"sequence"``.
+    """
+
+    dim: int
+    kind: Literal["vector", "sequence"]
+
+    @abstractmethod
+    def read(self, rows: Sequence[int]) -> list[np.ndarray | None]:
+        """Read the features of some samples; None where a sample has none.
+
+        Args:
+            rows: Rows of the table.
+        """
+
+    def notes(self) -> list[str]:
+        """Say what was assumed."""
+        return []
+
+    @abstractmethod
+    def sources(self) -> list[Source]:
+        """What was read."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release files."""
+
+
+def open_features(specs: Sequence[FeatureSpec], ids: Sequence[str], *, missing: str) -> FeatureReader:
+    """Open a modality's features and check them against the samples.
+
+    Args:
+        specs: Where they lie; those of several places are put side by side.
+        ids: The samples' ids, in the table's order.
+        missing: What to do about a sample that has no features there.
+
+    Raises:
+        DataError: If files or arrays are missing, damaged or don't fit the samples or each other.
+    """
+    with contextlib.ExitStack() as opened:
+        readers: list[FeatureReader] = []
+        for spec in specs:
+            readers.append(_open_one(spec, ids, missing=missing))
+            opened.callback(readers[-1].close)
+        opened.pop_all()
+    return readers[0] if len(readers) == 1 else _SideBySide(specs, ids, readers)
+
+
+def _open_one(spec: FeatureSpec, ids: Sequence[str], *, missing: str) -> FeatureReader:
+    if "{id}" in spec.file:
+        return _FilePerSample(spec, ids, missing)
+    if spec.file.lower().endswith((".csv", ".tsv")):
+        raise DataError(
+            f"`{spec.file}` is a table: features in tables are read from one per sample, as in folder/{{id}}.csv."
+        )
+    arrays = open_arrays(spec.file)
+    try:
+        if any("{id}" in key for key in spec.keys):
+            return _ArrayPerSample(spec, ids, missing, arrays, spec.keys)
+        group = spec.keys[0] if len(spec.keys) == 1 else ""
+        children = getattr(arrays, "children", lambda _: None)(group) if len(spec.keys) < 2 else None
+        if children is not None and spec.bounds is None:
+            return _ArrayPerSample(spec, ids, missing, arrays, (f"{group}/{{id}}" if group else "{id}",))
+        return _Rows(spec, ids, missing, arrays)
+    except BaseException:
+        arrays.close()
+        raise
+
+
+class _Rows(FeatureReader):
+    """Samples are rows, or runs of rows, of one array."""
+
+    def __init__(self, spec: FeatureSpec, ids: Sequence[str], missing: str, arrays: ArrayFile) -> None:
+        self._spec = spec
+        self._file = arrays
+        if not spec.keys and arrays.keys() != [""]:
+            raise DataError(
+                f"`{spec.file}` holds several arrays; say which, as in "
+                f"{spec.name}={spec.file}:ARRAY ({', '.join(arrays.keys()[:12])})."
+            )
+        self._arrays = [arrays.array(key) for key in spec.keys or ("",)]
+        if any(array.dtype.kind not in "biuf" for array in self._arrays):
+            raise DataError(f"`{spec.where}` must hold numbers, but its type is {self._arrays[0].dtype}.")
+        found = [tuple(array.shape) for array in self._arrays]
+        shapes = [(*shape, 1) if len(shape) == 1 else shape for shape in found]
+        fit = all(
+            len(shape) in (2, 3) and shape[:-1] == shapes[0][:-1] and 0 not in shape[1:] for shape in shapes
+        )
+        if not fit:
+            raise DataError(
+                f"`{spec.where}` has shape {' + '.join(map(str, found))}; (samples, features), "
+                "(steps, features) with offsets or (samples, time, features) was expected."
+            )
+        self._padded = len(shapes[0]) == 3
+        self.dim = sum(shape[-1] for shape in shapes)
+        self.kind = "sequence" if self._padded or spec.bounds else "vector"
+        self._trimmed = self._padded and spec.bounds is None
+        num_rows = shapes[0][0]
+        self._starts, self._stops = self._bounds(num_rows, shapes[0])
+        self._index = self._match(ids, missing)
+
+    def _bounds(self, num_rows: int, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        if self._spec.bounds is None:
+            return np.arange(num_rows), np.arange(num_rows) + 1
+        bounds = np.asarray(self._file.array(self._spec.bounds)[...])
+        name = f"`{self._spec.file}:{self._spec.bounds}`"
+        if bounds.ndim != 1 or bounds.dtype.kind not in "iu" or not len(bounds):
+            raise DataError(
+                f"{name} must be a list of whole numbers, but has type "
+                f"{bounds.dtype} and shape {bounds.shape}."
+            )
+        bounds = bounds.astype(np.int64)
+        if self._padded:
+            if len(bounds) != num_rows or bounds.min() < 0 or bounds.max() > shape[1]:
+                raise DataError(
+                    f"{name} must give {num_rows} lengths between 0 and {shape[1]}, but gives {len(bounds)} "
+                    f"between {bounds.min()} and {bounds.max()}."
+                )
+            return np.zeros_like(bounds), bounds
+        if bounds[0] != 0 or (np.diff(bounds) < 0).any():
+            at = 0 if bounds[0] != 0 else int(np.argmax(np.diff(bounds) < 0)) + 1
+            raise DataError(
+                f"{name} must be offsets that start at 0 and never fall, but entry {at} is {bounds[at]}."
+            )
+        if bounds[-1] != num_rows:
+            raise DataError(
+                f"{name} must end at {num_rows}, the steps of `{self._spec.where}`, but ends at {bounds[-1]}."
+            )
+        return bounds[:-1], bounds[1:]
+
+    def _match(self, ids: Sequence[str], missing: str) -> np.ndarray:
+        num_samples = len(self._starts)
+        if not self._spec.ids:
+            if num_samples != len(ids):
+                raise DataError(
+                    f"`{self._spec.where}` has {num_samples} samples, but the table has {len(ids)}; "
+                    "match them by an id array, as in FILE:ARRAY#id."
+                )
+            return np.arange(num_samples)
+        names = [
+            "_".join(parts)
+            for parts in zip(*(self._file.strings(key) for key in self._spec.ids), strict=False)
+        ]
+        if len(names) != num_samples:
+            raise DataError(
+                f"`{self._spec.file}:{'+'.join(self._spec.ids)}` names {len(names)} samples, "
+                f"but `{self._spec.where}` has {num_samples}."
+            )
+        index = {name: row for row, name in enumerate(names)}
+        if len(index) != len(names):
+            twice = next(name for name in index if names.count(name) > 1)
+            raise DataError(f"`{self._spec.file}:{'+'.join(self._spec.ids)}` names sample `{twice}` twice.")
+        if missing == "refuse":
+            _refuse_missing(self._spec, [name for name in ids if name not in index])
+        return np.array([index.get(name, -1) for name in ids], np.int64)
+
+    def read(self, rows: Sequence[int]) -> list[np.ndarray | None]:
+        found = [int(self._index[row]) for row in rows]
+        if self.kind == "vector":
+            present = [row for row in found if row >= 0]
+            values = iter(
+                self._side_by_side([rows_of(array, present) for array in self._arrays], len(present))
+            )
+            return [next(values) if row >= 0 else None for row in found]
+        return [self._sequence(row) if row >= 0 else None for row in found]
+
+    def _sequence(self, row: int) -> np.ndarray:
+        start, stop = int(self._starts[row]), int(self._stops[row])
+        if not self._padded:
+            return self._side_by_side([np.asarray(array[start:stop]) for array in self._arrays], stop - start)
+        if self._trimmed:
+            values = self._side_by_side(
+                [np.asarray(array[row]) for array in self._arrays], self._arrays[0].shape[1]
+            )
+            return values[slice(*nonzero_window(values))]
+        return self._side_by_side(
+            [np.asarray(array[row, start:stop]) for array in self._arrays], stop - start
+        )
+
+    def _side_by_side(self, parts: list[np.ndarray], num_rows: int) -> np.ndarray:
+        parts = [part.reshape(num_rows, -1) if num_rows else np.zeros((0, 1)) for part in parts]
+        return (
+            (parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1))
+            if num_rows
+            else np.zeros((0, self.dim))
+        )
+
+    def notes(self) -> list[str]:
+        if self._trimmed:
+            return [f"`{self._spec.name}`: steps of zeros at the front and end were taken as padding"]
+        return []
+
+    def sources(self) -> list[Source]:
+        return [Source.of(self._spec.file)]
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _PerSample(FeatureReader):
+    """Each sample has an array of its own; the first one found says what all must look like."""
+
+    def __init__(self, spec: FeatureSpec, ids: Sequence[str], missing: str) -> None:
+        self._spec = spec
+        self._ids = ids
+        found = [name for name in ids if self._exists(name)]
+        if missing == "refuse" or not found:
+            present = set(found)
+            _refuse_missing(spec, [name for name in ids if name not in present])
+        first = self._read_one(found[0])
+        self.kind = "vector" if first.ndim == 1 else "sequence"
+        self.dim = first.shape[-1]
+
+    @abstractmethod
+    def _exists(self, name: str) -> bool: ...
+
+    @abstractmethod
+    def _load(self, name: str) -> list[Any]: ...
+
+    def _read_one(self, name: str) -> np.ndarray:
+        parts = [np.asarray(part) for part in self._load(name)]
+        shapes = [part.shape for part in parts]
+        if (
+            any(
+                part.ndim not in (1, 2) or part.dtype.kind not in "biuf" or not part.shape[-1]
+                for part in parts
+            )
+            or len({shape[:-1] for shape in shapes}) > 1
+        ):
+            raise DataError(
+                f"Sample `{name}` must have numbers of shape (features,) or (steps, features) in "
+                f"`{self._spec.where}`, but has {' + '.join(map(str, shapes))} of type {parts[0].dtype}."
+            )
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
+
+    def read(self, rows: Sequence[int]) -> list[np.ndarray | None]:
+        results: list[np.ndarray | None] = []
+        for row in rows:
+            name = self._ids[row]
+            value = self._read_one(name) if self._exists(name) else None
+            if value is not None and (
+                value.shape[-1] != self.dim or (value.ndim == 1) != (self.kind == "vector")
+            ):
+                raise DataError(
+                    f"Sample `{name}` has shape {value.shape} in "
+                    f"`{self._spec.where}`, but the first sample's "
+                    f"{self.kind} has {self.dim} features."
+                )
+            results.append(value)
+        return results
+
+
+class _ArrayPerSample(_PerSample):
+    def __init__(
+        self, spec: FeatureSpec, ids: Sequence[str], missing: str, arrays: ArrayFile, keys: Sequence[str]
+    ) -> None:
+        self._file = arrays
+        self._keys = keys
+        super().__init__(spec, ids, missing)
+
+    def _exists(self, name: str) -> bool:
+        return all(key.replace("{id}", name) in self._file for key in self._keys)
+
+    def _load(self, name: str) -> list[Any]:
+        return [self._file.array(key.replace("{id}", name))[...] for key in self._keys]
+
+    def sources(self) -> list[Source]:
+        return [Source.of(self._spec.file)]
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _FilePerSample(_PerSample):
+    def __init__(self, spec: FeatureSpec, ids: Sequence[str], missing: str) -> None:
+        self._hashes: dict[str, Source] = {}
+        self._left_out: dict[str, int] = {}
+        super().__init__(spec, ids, missing)
+
+    def _path(self, name: str) -> Path:
+        if re.search(r"[/\\\0]", name) or name in (".", ".."):
+            raise DataError(
+                f"Sample `{name}` can't name a file for `{self._spec.where}`: its id has a path separator."
+            )
+        return Path(self._spec.file.replace("{id}", name))
+
+    def _exists(self, name: str) -> bool:
+        return self._path(name).is_file()
+
+    def _load(self, name: str) -> list[Any]:
+        path = self._path(name)
+        with open_arrays(path) as arrays:
+            keys = self._spec.keys or tuple(arrays.keys()[:1])
+            if not self._spec.keys and len(arrays.keys()) != 1:
+                raise DataError(
+                    f"`{path}` holds {len(arrays.keys())} arrays; say which, as in "
+                    f"{self._spec.name}={self._spec.file}:ARRAY."
+                )
+            self._hashes[name] = Source.of(path)
+            parts = [np.array(arrays.array(key.replace("{id}", name))[...]) for key in keys]
+            if self._spec.bounds is None:
+                return parts
+            mask = np.asarray(arrays.array(self._spec.bounds)[...])
+            steps = mask.reshape(-1)
+            if (
+                mask.size != len(mask)
+                or mask.dtype.kind not in "biuf"
+                or any(part.ndim != 2 or len(part) != len(steps) for part in parts)
+            ):
+                raise DataError(
+                    f"`{path}:{self._spec.bounds}` must have one number per step, 0 for those to leave out, but has "
+                    f"{mask.dtype} of shape {mask.shape} beside {' + '.join(str(part.shape) for part in parts)}."
+                )
+            kept = np.nan_to_num(steps) != 0
+            self._left_out[name] = int((~kept).sum())
+            return [part[kept] for part in parts]
+
+    def notes(self) -> list[str]:
+        count = sum(self._left_out.values())
+        return (
+            [f"{count} steps of `{self._spec.name}` whose `{self._spec.bounds}` is 0 were left out"]
+            if count
+            else []
+        )
+
+    def sources(self) -> list[Source]:
+        digest = hashlib.sha256()
+        for name in sorted(self._hashes):
+            digest.update(f"{name} {self._hashes[name].sha256}\n".encode())
+        size = sum(file.bytes for file in self._hashes.values())
+        return [Source(Path(self._spec.file).name, digest.hexdigest(), size)]
+
+    def close(self) -> None:
+        """Nothing to do: each file is closed once it is read."""
+
+
+class _SideBySide(FeatureReader):
+    """One modality from several places: a sample's parts are put side by side, vectors at every step."""
+
+    def __init__(
+        self, specs: Sequence[FeatureSpec], ids: Sequence[str], readers: Sequence[FeatureReader]
+    ) -> None:
+        self._specs = specs
+        self._ids = ids
+        self._readers = readers
+        self.dim = sum(reader.dim for reader in readers)
+        self.kind = "sequence" if any(reader.kind == "sequence" for reader in readers) else "vector"
+
+    def read(self, rows: Sequence[int]) -> list[np.ndarray | None]:
+        columns = [reader.read(rows) for reader in self._readers]
+        return [self._joined(row, parts) for row, parts in zip(rows, zip(*columns, strict=True), strict=True)]
+
+    def _joined(self, row: int, parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
+        present = [part for part in parts if part is not None]
+        if not present:
+            return None
+        if len(present) < len(parts):
+            lacking = next(spec for spec, part in zip(self._specs, parts, strict=True) if part is None)
+            raise DataError(
+                f"Sample `{self._ids[row]}` has no features in `{lacking.where}`, but has others of "
+                f"`{lacking.name}`; add them, or give the places names of their own."
+            )
+        if self.kind == "vector":
+            return np.concatenate([part.reshape(-1) for part in present])
+        steps = [
+            len(part)
+            for part, reader in zip(present, self._readers, strict=True)
+            if reader.kind == "sequence"
+        ]
+        if len(set(steps)) > 1:
+            raise DataError(
+                f"Sample `{self._ids[row]}` has {' and '.join(map(str, steps))} steps in the places of "
+                f"`{self._specs[0].name}`, which cannot be put side by side; give them names of their own."
+            )
+        wide = [
+            part if reader.kind == "sequence" else np.broadcast_to(part.reshape(-1), (steps[0], reader.dim))
+            for part, reader in zip(present, self._readers, strict=True)
+        ]
+        return np.concatenate(wide, axis=1)
+
+    def notes(self) -> list[str]:
+        return [note for reader in self._readers for note in reader.notes()]
+
+    def sources(self) -> list[Source]:
+        return [source for reader in self._readers for source in reader.sources()]
+
+    def close(self) -> None:
+        for reader in self._readers:
+            reader.close()
+
+
+def _refuse_missing(spec: FeatureSpec, missing: list[str]) -> None:
+    if missing:
+        raise DataError(
+            f"`{spec.where}` has no features for sample `{missing[0]}`"
+            + (f" and {len(missing) - 1} others" if len(missing) > 1 else "")
+            + "; add them, or import with missing = absent."
+        )

@@ -1,0 +1,100 @@
+"""Where the features of a table's samples lie, said in one line of text.
+
+``name=FILE:array`` with, where they apply, ``@offsets`` or ``@lengths``, and ``#id``:
+
+=============================================== =====================================================
+``audio=f.npz:lld``                              one row per sample, in the table's order
+``audio=f.npz:lld@offsets``                      rows offsets[i] to offsets[i + 1] are sample i's steps
+``vision=f.h5:group/frames@lengths``             (samples, time, features), the first lengths[i] steps
+``audio=f.npz:lld#id``                           rows are matched by the array ``id``, in any order
+``audio=f.npz:a+b#person+turn``                  two arrays side by side; ids joined as ``person_turn``
+``vision=f.npy``                                 a single array
+``vision=f.h5:group`` or ``f.h5:{id}/frames``    one HDF5 dataset per sample, named by its id
+``audio=folder/`` or ``folder/{id}.npz:mfcc``    one file per sample (``folder/``: of the kind that lies there)
+``vision=folder/{id}.csv:AU*_r@success``         columns of a table per sample; rows where success is not 0
+=============================================== =====================================================
+
+Several lines with one name are put side by side: sequences step by step, a vector repeated at every step.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from qinn.data.importing.clip_folders import clip_suffix, refused_suffix
+from qinn.errors import ConfigError
+
+__all__ = ["FeatureSpec"]
+
+_GRAMMAR = re.compile(
+    r"(?P<name>[^=]*)=(?P<file>.+?\.(?:npz|npy|h5|hdf5|csv|tsv))"
+    r"(?::(?P<keys>[^@#]+))?(?:@(?P<bounds>[^#]+))?(?:#(?P<ids>.+))?",
+    re.IGNORECASE,
+)
+_FOLDER = re.compile(r"(?P<name>[^=]*)=(?P<file>.*[/\\])")
+_EXAMPLES = (
+    "for example audio=features.npz:mfcc@offsets, vision=features.h5:group/frames#id or audio=folder/{id}.npy"
+)
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """Where one modality's features lie; see this module's table.
+
+    Attributes:
+        name: Modality.
+        file: Path of the file; with ``{id}`` in it, one file per sample.
+        keys: Arrays to put side by side; empty for a npy file.
+        bounds: Array of offsets or lengths; None for one vector per sample. With a file per sample: an array
+            that is 0 at the steps to leave out.
+        ids: Arrays that, joined, name the rows; empty when rows are in the table's order.
+    """
+
+    name: str
+    file: str
+    keys: tuple[str, ...] = ()
+    bounds: str | None = None
+    ids: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> "FeatureSpec":
+        """Read a specification.
+
+        Raises:
+            ConfigError: If it does not follow the grammar.
+
+        Example:
+            >>> FeatureSpec.parse("audio=ravdess.npz:lld@offsets")
+            FeatureSpec(name='audio', file='ravdess.npz', keys=('lld',), bounds='offsets', ids=())
+        """
+        if match := _GRAMMAR.fullmatch(text.strip()):
+            keys, ids = match["keys"], match["ids"]
+            spec = cls(
+                match["name"].strip(),
+                match["file"],
+                tuple(keys.split("+")) if keys else (),
+                match["bounds"],
+                tuple(ids.split("+")) if ids else (),
+            )
+        elif match := _FOLDER.fullmatch(text.strip()):
+            spec = cls(match["name"].strip(), match["file"] + "{id}" + clip_suffix(match["file"]))
+        else:
+            raise ConfigError(
+                f"Feature `{text}` is not understood: {refused_suffix(text)}Write NAME=FILE:ARRAY, {_EXAMPLES}."
+            )
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", spec.name):
+            raise ConfigError(
+                f"Feature `{text}` must begin with a modality's name (letters, digits, `_`, `-`) and `=`, "
+                f"but the name is `{spec.name}`."
+            )
+        return spec
+
+    @property
+    def where(self) -> str:
+        """File and arrays, for messages."""
+        return self.file + (f":{'+'.join(self.keys)}" if self.keys else "")
+
+    @property
+    def tier(self) -> str:
+        """File name and arrays: what is known of the extractor that made them."""
+        return Path(self.file).name + (f":{'+'.join(self.keys)}" if self.keys else "")

@@ -1,0 +1,465 @@
+"""The pickle layout of the MMSA framework: MOSI, MOSEI, CH-SIMS and CH-SIMS v2, aligned or unaligned.
+
+One file holds ``{"train", "valid", "test"}``, each a dict of ``raw_text``, ``id``, ``text`` (n, L, 768),
+``text_bert`` (n, 3, L: token ids, mask, segments), ``audio`` (n, L_a, d_a), ``vision`` (n, L_v, d_v),
+``regression_labels`` (n), ``classification_labels`` (n), ``annotations`` (n) and, where the modalities are
+not aligned, ``audio_lengths`` and ``vision_lengths``; CH-SIMS adds ``regression_labels_T``, ``_A``, ``_V``.
+Sizes differ between releases, so they are read from the file and checked against each other.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qinn.data.files.pickles.reading import open_pickle
+from qinn.data.importing.intake import Intake, Progress, groups_of, naming, split_name, video_of
+from qinn.data.importing.labels import Labels, TaskOptions, read_labels
+from qinn.data.importing.steps import Padding, StepCleaner, nonzero_window
+from qinn.data.importing.tokens import TokenAligner
+from qinn.data.importing.transcripts import Encoder, TextOptions, encode_texts, spans_of_texts
+from qinn.data.stores.store import Modality, Source, Store, StoreWriter
+from qinn.errors import ConfigError, DataError
+
+__all__ = ["MmsaOptions", "import_mmsa", "is_mmsa"]
+
+OFFICIAL_FILES = {
+    "78e0f8b5ef8ff71558e7307848fc1fa929ecb078203f565ab22b9daab2e02524": "MOSI unaligned_50",
+    "d3994fd25681f9c7ad6e9c6596a6fe9b4beb85ff7d478ba978b124139002e5f9": "MOSI aligned_50",
+    "ad8b23d50557045e7d47959ce6c5b955d8d983f2979c7d9b7b9226f6dd6fec1f": "MOSEI unaligned_50",
+    "45eccfb748a87c80ecab9bfac29582e7b1466bf6605ff29d3b338a75120bf791": "MOSEI aligned_50",
+    "c9e20c13ec0454d98bb9c1e520e490c75146bfa2dfeeea78d84de047dbdd442f": "CH-SIMS unaligned_39",
+}
+OFFICIAL_SPLITS = {
+    (1284, 229, 686): "MOSI",
+    (16326, 1871, 4659): "MOSEI",
+    (1368, 456, 457): "CH-SIMS",
+    (2722, 647, 1034): "CH-SIMS v2",
+}
+
+
+@dataclass(frozen=True)
+class MmsaOptions:
+    """How an MMSA pickle is to be read.
+
+    Attributes:
+        modalities: Which to take, in order.
+        text_source: ``"vectors"`` takes ``text``; ``"encode"`` encodes ``raw_text`` by the encoder given;
+            ``"ids"`` keeps the token ids of ``text_bert`` as a sequence of one feature. With an encoder, the
+            ids are known to be those of its tokenizer, and networks can run it on them.
+        text: How transcripts become features, when they are encoded.
+        task: What the labels mean; without a scale, ``sims`` where the file has per-modality labels and
+            ``mosi`` where labels beyond ±1 occur.
+        label_key: Which labels to take; by default ``regression_labels`` or, for classification,
+            ``classification_labels``.
+        group_pattern: Finds the video in an id; by default what precedes ``$_$`` or ``[``.
+        nan: What to do about NaN and infinite values.
+        empty: What to do about samples without a step in any modality: ``"refuse"`` or ``"drop"``.
+
+    Raises:
+        ConfigError: If the options contradict each other.
+    """
+
+    modalities: tuple[str, ...] = ("text", "audio", "vision")
+    text_source: str = "vectors"
+    text: TextOptions = field(default_factory=TextOptions)
+    task: TaskOptions = field(default_factory=TaskOptions)
+    label_key: str | None = None
+    group_pattern: str | None = None
+    nan: str = "refuse"
+    empty: str = "refuse"
+
+    def __post_init__(self) -> None:
+        if not self.modalities or not set(self.modalities) <= {"text", "audio", "vision"}:
+            raise ConfigError(
+                f"Option `modalities` must be some of text, audio, vision, but it is {self.modalities}."
+            )
+        if self.text_source not in ("vectors", "encode", "ids"):
+            raise ConfigError(
+                f"Option `text_source` must be vectors, encode or ids, but it is `{self.text_source}`."
+            )
+        if self.nan not in ("refuse", "zero", "drop-step"):
+            raise ConfigError(f"Option `nan` must be refuse, zero or drop-step, but it is `{self.nan}`.")
+
+
+def is_mmsa(content: Any) -> bool:
+    """Tell whether the content of a pickle has the MMSA layout."""
+    return (
+        isinstance(content, dict)
+        and {"train", "test"} <= set(content)
+        and all(
+            isinstance(part, dict) and ({"audio", "vision", "text", "text_bert"} & set(part))
+            for part in content.values()
+        )
+    )
+
+
+def import_mmsa(
+    source: Path | str,
+    target: Path | str,
+    options: MmsaOptions | None = None,
+    *,
+    encoder: Encoder | None = None,
+    progress: Progress | None = None,
+    name: str | None = None,
+    overwrite: bool = False,
+) -> Store:
+    """Import an MMSA pickle into a store, a piece at a time: the file may be larger than memory.
+
+    Args:
+        source: The .pkl file.
+        target: Folder of the store to be.
+        options: What to take; see `MmsaOptions`.
+        encoder: Encodes ``raw_text`` when ``text_source`` is ``"encode"``; names the tokenizer of
+            ``text_bert`` when it is ``"ids"``.
+        progress: Told how many samples are done.
+        name: Name of the data set; by default the target's.
+        overwrite: Replace an existing store.
+
+    Raises:
+        DataError: If the file is unsafe, damaged, of another layout or contradicts itself.
+        ConfigError: If the options do not fit the file.
+    """
+    source, target, options = Path(source), Path(target), options or MmsaOptions()
+    encodes = options.text_source == "encode" and "text" in options.modalities
+    names_ids = options.text_source == "ids" and "text" in options.modalities
+    if encodes != (encoder is not None) and not names_ids:
+        raise ConfigError(
+            "Option `text_source` must be encode (or ids, to name their tokenizer) exactly when a text encoder is "
+            "given."
+        )
+    file = open_pickle(source)
+    if not is_mmsa(file.content):
+        raise DataError(
+            f"`{source}` does not have the MMSA layout: "
+            f"{{train, valid, test}}, each with audio, vision, text …."
+        )
+    with naming(source):
+        parts = [_Part(source, str(key), part, options) for key, part in file.content.items()]
+        _check_sizes(source, parts)
+        official = Source.of(source)
+        notes = _notes(parts, official)
+        labels = _labels(source, parts, options)
+        aligner = None
+        if names_ids and encoder is not None:
+            options = replace(options, text=replace(options.text, unit="ids"))
+            aligner = TokenAligner(encoder, lowercase=options.text.lowercase)
+            for part in parts:
+                aligner.check(part.where, part.texts, part.text_ids())
+            notes = [*notes, aligner.note()]
+        modalities = {
+            modality: options.text.described(encoder)
+            if encoder is not None and modality == "text"
+            else Modality(parts[0].dims[modality], "sequence", _tier(modality, options))
+            for modality in options.modalities
+        }
+        cleaners = {
+            modality: StepCleaner(
+                modality, f"{source.name}:{modality}", options.nan, drop_zeros=modality != "text"
+            )
+            for modality in options.modalities
+        }
+        padding = _paddings(parts, options, encodes)
+        with StoreWriter(
+            target,
+            name=name or target.name,
+            task=labels.task,
+            modalities=modalities,
+            layout="mmsa",
+            sources=[official],
+            notes=[*notes, *labels.notes],
+            overwrite=overwrite,
+        ) as writer:
+            intake = Intake(writer, total=len(labels.kept), empty=options.empty, progress=progress)
+            for chunk in labels.chunks(map(len, parts)):
+                part, rows = parts[chunk.part], chunk.rows
+                features: dict[str, list[np.ndarray | None]] = {name: [] for name in options.modalities}
+                for row in rows:
+                    for modality, values in part.features(row, encodes, padding).items():
+                        features[modality].append(cleaners[modality].clean(values, part.ids[row]))
+                texts = [part.texts[row] for row in rows]
+                spans = None
+                if encoder is not None and encodes:
+                    features["text"] = list(encode_texts(encoder, texts, options.text))
+                    spans = spans_of_texts(encoder, texts, options.text)
+                elif aligner is not None:
+                    ids = [values[:, 0] for values in features["text"] if values is not None]
+                    spans = aligner.spans(texts, ids)
+                intake.add(
+                    [part.ids[row] for row in rows],
+                    features,
+                    splits=[part.split] * len(rows),
+                    labels=chunk.values,
+                    groups=[part.groups[row] for row in rows],
+                    texts=texts,
+                    extra={key: [column[row] for row in rows] for key, column in part.extra.items()},
+                    spans=None if spans is None else {"text": spans},
+                )
+                file.release()
+            intake.finish(
+                note for counter in (*padding.values(), *cleaners.values()) for note in counter.notes()
+            )
+    return Store.open(target)
+
+
+class _Part:
+    """One split of an MMSA file, checked."""
+
+    def __init__(self, source: Path, key: str, part: Mapping[str, Any], options: MmsaOptions) -> None:
+        self.where = f"`{source}` [{key}]"
+        self.key = key
+        self.split = split_name(key, f"`{source}`")
+        self._part = part
+        self._options = options
+        self.ids = self._strings("id")
+        self.texts = self._strings("raw_text") if "raw_text" in part else [""] * len(self)
+        if options.text_source == "encode" and "text" in options.modalities and "raw_text" not in part:
+            raise DataError(f"{self.where} has no key `raw_text` to encode; use its vectors or token ids.")
+        self.groups = (
+            groups_of(self.ids, options.group_pattern)
+            if options.group_pattern
+            else [video_of(name) for name in self.ids]
+        )
+        self.arrays = {name: self._array(name, 3) for name in options.modalities if name != "text"}
+        self.tokens = self._tokens()
+        if "text" in options.modalities and options.text_source == "vectors":
+            self.arrays["text"] = self._array("text", 3)
+        self.dims = {name: array.shape[2] for name, array in self.arrays.items()}
+        if "text" in options.modalities and options.text_source != "vectors":
+            self.dims["text"] = 1
+            if options.text_source == "ids" and self.tokens is None:
+                raise DataError(f"{self.where} has no key `text_bert`, whose token ids were asked for.")
+        self.lengths = {name: self._lengths(name) for name in ("audio", "vision") if name in self.arrays}
+        self.aligned = self._is_aligned()
+        self.extra: dict[str, list[Any]] = {
+            key: self._strings(key) for key in ("annotations",) if key in part
+        }
+        for suffix in ("T", "A", "V"):
+            if f"regression_labels_{suffix}" in part:
+                self.extra[f"label_{suffix}"] = self._numbers(f"regression_labels_{suffix}")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def _get(self, key: str) -> Any:
+        if key not in self._part:
+            raise DataError(f"{self.where} has no key `{key}`; it has {', '.join(map(str, self._part))}.")
+        return self._part[key]
+
+    def _vector(self, key: str) -> list[Any]:
+        values = self._get(key)
+        if isinstance(values, np.ndarray):
+            values = list(values.reshape(-1) if values.size == len(values) else values)
+        if not isinstance(values, list | tuple) or any(
+            isinstance(value, list | dict | np.ndarray) for value in values
+        ):
+            raise DataError(f"{self.where} must have a flat list under `{key}`.")
+        if key != "id" and len(values) != len(self):
+            raise DataError(f"{self.where} has {len(values)} entries under `{key}`, but {len(self)} ids.")
+        return list(values)
+
+    def _strings(self, key: str) -> list[str]:
+        return [
+            value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+            for value in self._vector(key)
+        ]
+
+    def _numbers(self, key: str) -> list[float]:
+        values = self._vector(key)
+        if not all(isinstance(value, int | float | np.integer | np.floating) for value in values):
+            raise DataError(f"{self.where} must have numbers under `{key}`.")
+        return [float(value) for value in values]
+
+    def _array(self, key: str, ndim: int) -> np.ndarray:
+        array = self._get(key)
+        if not isinstance(array, np.ndarray) or array.ndim != ndim or array.dtype.kind not in "biuf":
+            found = (
+                f"shape {array.shape} of {array.dtype}"
+                if isinstance(array, np.ndarray)
+                else type(array).__name__
+            )
+            raise DataError(
+                f"{self.where} must have an array of {ndim} dimensions under `{key}`, but it is {found}."
+            )
+        if len(array) != len(self):
+            raise DataError(f"{self.where} has {len(array)} entries under `{key}`, but {len(self)} ids.")
+        if 0 in array.shape[1:]:
+            raise DataError(f"{self.where} has the empty shape {array.shape} under `{key}`.")
+        return array
+
+    def _tokens(self) -> np.ndarray | None:
+        if "text_bert" not in self._part:
+            return None
+        tokens = self._array("text_bert", 3)
+        if tokens.shape[1] != 3:
+            raise DataError(
+                f"{self.where} must have `text_bert` of shape (n, 3, length), but it is {tokens.shape}."
+            )
+        mask = tokens[:, 1]
+        runs = np.diff(np.pad(mask == 1, ((0, 0), (1, 0))).astype(np.int8), axis=1).clip(min=0).sum(axis=1)
+        if not np.isin(mask, (0, 1)).all() or (runs > 1).any():
+            raise DataError(f"{self.where} must have one run of 1 per sample in the mask `text_bert`[:, 1].")
+        if (
+            (tokens[:, 0] < 0).any()
+            or (tokens[:, 0] != np.floor(tokens[:, 0])).any()
+            or (tokens[:, 0] >= 2**24).any()
+        ):
+            raise DataError(
+                f"{self.where} must have token ids in `text_bert`[:, 0], but some are no whole numbers."
+            )
+        return tokens
+
+    def _lengths(self, name: str) -> np.ndarray | None:
+        if f"{name}_lengths" not in self._part:
+            return None
+        given, longest = self._vector(f"{name}_lengths"), self.arrays[name].shape[1]
+        whole = all(
+            isinstance(length, int | float | np.integer | np.floating)
+            and float(length).is_integer()
+            and abs(length) < 2**31
+            for length in given
+        )
+        lengths = np.array(given if whole else [], np.int64)
+        if not whole:
+            raise DataError(f"{self.where} must have whole numbers under `{name}_lengths`.")
+        if len(lengths) and (lengths.min() < 0 or lengths.max() > longest):
+            row = int(np.argmax((lengths < 0) | (lengths > longest)))
+            raise DataError(
+                f"{self.where} sample `{self.ids[row]}` has the length "
+                f"{lengths[row]} under `{name}_lengths`, "
+                f"but `{name}` has {longest} steps."
+            )
+        return lengths
+
+    def _is_aligned(self) -> bool:
+        if any(lengths is not None for lengths in self.lengths.values()):
+            return False
+        steps = {array.shape[1] for array in self.arrays.values()}
+        if self.tokens is not None:
+            steps.add(self.tokens.shape[2])
+        return len(steps) == 1
+
+    def features(self, row: int, encodes: bool, padding: Mapping[str, Padding]) -> dict[str, np.ndarray]:
+        """Return a sample's steps per modality, without padding."""
+        arrays = {name: array[row] for name, array in self.arrays.items()}
+        window = self._window(row, arrays) if self.aligned else None
+        found = {}
+        for name in self._options.modalities:
+            if name == "text" and encodes:
+                continue
+            if name == "text":
+                start, stop = window or self._text_window(row)
+                values = arrays["text"] if "text" in arrays else self._token_ids(row)
+                found[name] = padding[name].cut(values, start, stop)
+                continue
+            lengths = self.lengths[name]
+            if window is not None:
+                start, stop = window
+            elif lengths is not None:
+                start, stop = 0, int(lengths[row])
+            else:
+                start, stop = nonzero_window(arrays[name])
+            found[name] = padding[name].cut(arrays[name], start, stop)
+        return found
+
+    def text_ids(self) -> list[np.ndarray]:
+        """Return the token ids of every sample, without padding."""
+        if self.tokens is None:
+            return []
+        return [
+            self.tokens[row, 0, start:stop].astype(np.int64)
+            for row, (start, stop) in enumerate(map(self._text_window, range(len(self))))
+        ]
+
+    def _token_ids(self, row: int) -> np.ndarray:
+        assert self.tokens is not None  # checked on construction
+        return self.tokens[row, 0][:, None]
+
+    def _window(self, row: int, arrays: Mapping[str, np.ndarray]) -> tuple[int, int]:
+        if self.tokens is not None:
+            return self._text_window(row)
+        return nonzero_window(*arrays.values()) if arrays else (0, 0)
+
+    def _text_window(self, row: int) -> tuple[int, int]:
+        if self.tokens is not None:
+            return nonzero_window(self.tokens[row, 1][:, None])
+        return nonzero_window(self.arrays["text"][row])
+
+
+def _paddings(parts: list[_Part], options: MmsaOptions, encodes: bool) -> dict[str, Padding]:
+    mask = "the mask in `text_bert`" if parts[0].tokens is not None else "steps of zeros"
+    paddings = {}
+    for name in options.modalities:
+        if name == "text" and encodes:
+            continue
+        array = parts[0].arrays.get(name, parts[0].tokens)
+        if array is None:
+            continue
+        rule = mask if parts[0].aligned or name == "text" else "steps of zeros"
+        if parts[0].lengths.get(name) is not None:
+            rule = f"`{name}_lengths`"
+        paddings[name] = Padding(name, array.shape[1 if name in parts[0].arrays else 2], rule)
+    return paddings
+
+
+def _check_sizes(source: Path, parts: list[_Part]) -> None:
+    splits = [part.split for part in parts]
+    if len(set(splits)) != len(splits):
+        raise DataError(f"`{source}` has two parts for one split: {', '.join(part.key for part in parts)}.")
+    for part in parts[1:]:
+        for name, dim in part.dims.items():
+            if dim != parts[0].dims.get(name):
+                raise DataError(
+                    f"{part.where} has {dim} features in `{name}`, but "
+                    f"{parts[0].where} has {parts[0].dims.get(name)}."
+                )
+        if part.aligned != parts[0].aligned:
+            raise DataError(
+                f"{part.where} and {parts[0].where} differ in whether their modalities are aligned."
+            )
+
+
+def _notes(parts: list[_Part], source: Source) -> list[str]:
+    sizes = {part.split: len(part) for part in parts}
+    counts = (sizes.get("train", 0), sizes.get("valid", 0), sizes.get("test", 0))
+    notes = ["modalities are aligned step by step" if parts[0].aligned else "modalities are not aligned"]
+    if source.sha256 in OFFICIAL_FILES:
+        notes.append(f"the file is the official {OFFICIAL_FILES[source.sha256]} (same SHA-256)")
+    else:
+        notes.append(
+            f"the file is none of the official ones that are known by their SHA-256 ({source.sha256[:12]}…)"
+        )
+    if counts in OFFICIAL_SPLITS:
+        notes.append(
+            f"split sizes {' / '.join(map(str, counts))} are the official ones of {OFFICIAL_SPLITS[counts]}"
+        )
+    else:
+        notes.append(f"split sizes {' / '.join(map(str, counts))} are not those of a known official split")
+    return notes
+
+
+def _labels(source: Path, parts: list[_Part], options: MmsaOptions) -> Labels:
+    task = options.task
+    key = options.label_key or ("regression_labels" if task.kind == "regression" else "classification_labels")
+    values = [value for part in parts for value in part._vector(key)]
+    places = [f"{part.where} sample `{name}`" for part in parts for name in part.ids]
+    if task.kind == "regression" and task.scale is None and task.low is None:
+        task = TaskOptions(
+            scale=_scale(source, parts, values), label_map=task.label_map, drop_labels=task.drop_labels
+        )
+    return read_labels(values, len(values), task, place=lambda row: places[row], what=f"`{key}`")
+
+
+def _scale(source: Path, parts: list[_Part], labels: list[Any]) -> str:
+    if any(key.startswith("label_") for part in parts for key in part.extra):
+        return "sims"
+    numbers = [abs(float(value)) for value in labels if isinstance(value, int | float | np.number)]
+    if numbers and max(numbers) > 1:
+        return "mosi"
+    raise ConfigError(f"`{source}` does not tell the scale of its labels; state it: mosi or sims.")
+
+
+def _tier(modality: str, options: MmsaOptions) -> str:
+    return "mmsa:text_bert ids" if modality == "text" and options.text_source == "ids" else f"mmsa:{modality}"

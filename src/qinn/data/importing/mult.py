@@ -1,0 +1,369 @@
+"""The pickle layout of the MulT code, which MultiBench and the LMF code share: MOSI, MOSEI, IEMOCAP, POM.
+
+``mosi_data.pkl``, ``mosi_data_noalign.pkl``, ``mosei_senti_data.pkl`` … hold ``{"train", "valid", "test"}``,
+each a dict of ``vision``, ``text`` (GloVe, 300 features) and ``audio`` (n, L, d), ``labels`` (n, 1, 1) and,
+in most releases, ``id``: names (n), or (n, 3) of video, start and end. There are no lengths: steps of zeros
+around a sequence are padding. The files of the LMF code call the same ``facet``, ``glove``, ``covarep`` and
+``label``, and hold one vector per sample for sound and vision.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qinn.data.files.pickles.reading import open_pickle
+from qinn.data.importing.intake import Intake, Progress, groups_of, naming, split_name, video_of
+from qinn.data.importing.labels import Labels, TaskOptions, read_labels
+from qinn.data.importing.steps import Padding, StepCleaner, nonzero_window
+from qinn.data.stores.store import Modality, Source, Store, StoreWriter
+from qinn.errors import ConfigError, DataError
+
+__all__ = ["MultOptions", "import_mult", "is_mult"]
+
+_KEYS = {
+    "text": ("text", "glove"),
+    "audio": ("audio", "covarep"),
+    "vision": ("vision", "video", "facet"),
+    "labels": ("labels", "label"),
+}
+OFFICIAL_SPLITS = {
+    (1284, 229, 686): "MOSI",
+    (1283, 214, 686): "MOSI as MultiBench divides it",
+    (16326, 1871, 4659): "MOSEI",
+    (16265, 1869, 4643): "MOSEI with aligned words",
+}
+
+
+@dataclass(frozen=True)
+class MultOptions:
+    """How a pickle of the MulT layout is to be read.
+
+    Attributes:
+        modalities: Which to take, in order; None takes all that are there.
+        task: What the labels mean.
+        label_index: Which label to take where there are several, from 0: one of IEMOCAP's four emotions, one
+            of POM's traits.
+        group_pattern: Finds the video in an id; by default the first of three parts, or what precedes ``[``
+            or ``$_$``.
+        nan: What to do about NaN and infinite values (the sound of the MOSEI files holds −inf).
+        empty: What to do about samples without a step in any modality: ``"refuse"`` or ``"drop"``.
+
+    Raises:
+        ConfigError: If the options contradict each other.
+    """
+
+    modalities: tuple[str, ...] | None = None
+    task: TaskOptions = field(default_factory=lambda: TaskOptions(scale="mosi"))
+    label_index: int | None = None
+    group_pattern: str | None = None
+    nan: str = "refuse"
+    empty: str = "refuse"
+
+    def __post_init__(self) -> None:
+        if self.modalities is not None and (
+            not self.modalities or not set(self.modalities) <= {"text", "audio", "vision"}
+        ):
+            raise ConfigError(
+                f"Option `modalities` must be some of text, audio, vision, but it is {self.modalities}."
+            )
+        if self.label_index is not None and self.label_index < 0:
+            raise ConfigError(f"Option `label_index` must be 0 or more, but it is {self.label_index}.")
+
+
+def is_mult(content: Any) -> bool:
+    """Tell whether the content of a pickle has the layout of the MulT or the LMF code."""
+    return (
+        isinstance(content, dict)
+        and {"train", "test"} <= set(content)
+        and all(
+            isinstance(part, dict)
+            and set(_KEYS["labels"]) & set(part)
+            and "regression_labels" not in part
+            and any(set(_KEYS[name]) & set(part) for name in ("text", "audio", "vision"))
+            for part in content.values()
+        )
+    )
+
+
+def import_mult(
+    source: Path | str,
+    target: Path | str,
+    options: MultOptions | None = None,
+    *,
+    progress: Progress | None = None,
+    name: str | None = None,
+    overwrite: bool = False,
+) -> Store:
+    """Import a pickle of the MulT layout into a store, a piece at a time.
+
+    Where all modalities have the same number of steps, they are taken as aligned, and a step is padding when it
+    is zero in all of them; otherwise each has its own padding. Samples without names, or whose names are not
+    unique, are called ``train-0000``, ``train-0001`` ….
+
+    Args:
+        source: The .pkl file.
+        target: Folder of the store to be.
+        options: What to take; see `MultOptions`.
+        progress: Told how many samples are done.
+        name: Name of the data set; by default the target's.
+        overwrite: Replace an existing store.
+
+    Raises:
+        DataError: If the file is unsafe, damaged, of another layout or contradicts itself.
+        ConfigError: If the options do not fit the file.
+    """
+    source, target, options = Path(source), Path(target), options or MultOptions()
+    file = open_pickle(source)
+    if not is_mult(file.content):
+        raise DataError(
+            f"`{source}` does not have the MulT layout: {{train, valid, test}}, each with vision, text, audio "
+            "and labels."
+        )
+    with naming(source):
+        parts = [_Part(source, str(key), part, options) for key, part in file.content.items()]
+        _check_parts(source, parts)
+        notes = [*_number_twins(parts), *_notes(parts)]
+        labels = _labels(parts, options)
+        modalities = list(parts[0].arrays)
+        paddings = {
+            modality: Padding(
+                modality,
+                parts[0].arrays[modality].shape[1],
+                "steps of zeros in all modalities" if parts[0].aligned else "steps of zeros",
+            )
+            for modality in modalities
+            if parts[0].arrays[modality].shape[1] > 1
+        }
+        cleaners = {
+            modality: StepCleaner(modality, f"{source.name}:{modality}", options.nan, drop_zeros=True)
+            for modality in modalities
+        }
+        with StoreWriter(
+            target,
+            name=name or target.name,
+            task=labels.task,
+            modalities={
+                modality: Modality(
+                    array.shape[2], "sequence" if array.shape[1] > 1 else "vector", f"mult:{modality}"
+                )
+                for modality, array in parts[0].arrays.items()
+            },
+            layout="mult",
+            sources=[Source.of(source)],
+            notes=[*notes, *labels.notes],
+            overwrite=overwrite,
+        ) as writer:
+            intake = Intake(writer, total=len(labels.kept), empty=options.empty, progress=progress)
+            for chunk in labels.chunks(map(len, parts)):
+                part, rows = parts[chunk.part], chunk.rows
+                features: dict[str, list[np.ndarray | None]] = {modality: [] for modality in modalities}
+                for row in rows:
+                    for modality, values in part.features(row, paddings).items():
+                        features[modality].append(cleaners[modality].clean(values, part.ids[row]))
+                intake.add(
+                    [part.ids[row] for row in rows],
+                    features,
+                    splits=[part.split] * len(rows),
+                    labels=chunk.values,
+                    groups=[part.groups[row] for row in rows],
+                    extra={key: [column[row] for row in rows] for key, column in part.extra.items()},
+                )
+                file.release()
+            intake.finish(
+                note for counter in (*paddings.values(), *cleaners.values()) for note in counter.notes()
+            )
+    return Store.open(target)
+
+
+class _Part:
+    """One split, checked."""
+
+    def __init__(self, source: Path, key: str, part: Mapping[str, Any], options: MultOptions) -> None:
+        self.where = f"`{source}` [{key}]"
+        self.key = key
+        self.split = split_name(key, f"`{source}`")
+        self._part = part
+        raw = self._labels()
+        self._num_samples = len(raw)
+        self.labels = _one_label(raw, options, self.where)
+        present = [name for name in ("text", "audio", "vision") if self._key(name) is not None]
+        self.arrays = {name: self._array(name) for name in options.modalities or present}
+        steps = {array.shape[1] for array in self.arrays.values()}
+        self.aligned = len(self.arrays) > 1 and len(steps) == 1 and steps != {1}
+        self.ids, self.groups, self.extra = self._names()
+        if options.group_pattern:
+            self.groups = groups_of(self.ids, options.group_pattern)
+
+    def __len__(self) -> int:
+        return self._num_samples
+
+    def _key(self, name: str) -> str | None:
+        return next((key for key in _KEYS[name] if key in self._part), None)
+
+    def _labels(self) -> np.ndarray:
+        key = self._key("labels") or "labels"
+        labels = _array_of(self._part[key])
+        if labels.ndim < 1 or labels.dtype.kind not in "biuf" or not labels.size:
+            raise DataError(
+                f"{self.where} must have numbers under `{key}`, but it is {labels.dtype} of shape "
+                f"{labels.shape}."
+            )
+        return labels
+
+    def _array(self, name: str) -> np.ndarray:
+        key = self._key(name)
+        if key is None:
+            raise DataError(f"{self.where} has no key `{name}`; it has {', '.join(map(str, self._part))}.")
+        array = self._part[key]
+        if not isinstance(array, np.ndarray) or array.ndim not in (2, 3) or array.dtype.kind not in "biuf":
+            found = (
+                f"shape {array.shape} of {array.dtype}"
+                if isinstance(array, np.ndarray)
+                else type(array).__name__
+            )
+            raise DataError(
+                f"{self.where} must have an array (samples, steps, features) under `{key}`, but it is {found}."
+            )
+        if len(array) != len(self):
+            raise DataError(f"{self.where} has {len(array)} entries under `{key}`, but {len(self)} labels.")
+        array = array[:, None, :] if array.ndim == 2 else array
+        if 0 in array.shape[1:]:
+            raise DataError(f"{self.where} has the empty shape {array.shape} under `{key}`.")
+        return array
+
+    def _names(self) -> tuple[list[str], list[str], dict[str, list[str]]]:
+        numbered = [f"{self.split or self.key}-{row:04d}" for row in range(len(self))]
+        if "id" not in self._part:
+            return numbered, [""] * len(self), {}
+        ids = _array_of(self._part["id"])
+        ids = ids[:, None] if ids.ndim == 1 else ids
+        plain = all(isinstance(value, str | bytes | int | float | np.generic) for value in ids.flat)
+        if ids.ndim != 2 or len(ids) != len(self) or not ids.shape[1] or not plain:
+            raise DataError(
+                f"{self.where} must have one name, or video, start and end, for each of {len(self)} samples under "
+                f"`id`, but has {ids.dtype} of shape {ids.shape}."
+            )
+        rows = [[_text(value) for value in row] for row in ids]
+        if ids.shape[1] < 3:
+            names = ["_".join(row) for row in rows]
+            return names, [video_of(name) for name in names], {}
+        names = ["_".join(row) for row in rows]
+        return (
+            names,
+            [row[0] for row in rows],
+            {"start": [row[1] for row in rows], "end": [row[2] for row in rows]},
+        )
+
+    def number(self) -> None:
+        """Call the samples by their number and keep what the file calls them in a column."""
+        self.extra["source_id"] = self.ids
+        self.ids = [f"{self.split or self.key}-{row:04d}" for row in range(len(self))]
+
+    def features(self, row: int, paddings: Mapping[str, Padding]) -> dict[str, np.ndarray]:
+        """Return a sample's steps per modality, without padding."""
+        arrays = {name: array[row] for name, array in self.arrays.items()}
+        common = nonzero_window(*arrays.values()) if self.aligned else None
+        return {
+            name: paddings[name].cut(values, *(common or nonzero_window(values)))
+            if name in paddings
+            else values
+            for name, values in arrays.items()
+        }
+
+
+def _array_of(values: Any) -> np.ndarray:
+    """Return an array, of objects where the values have no common shape."""
+    if isinstance(values, np.ndarray):
+        return values
+    found = np.empty(len(values) if isinstance(values, list) else (), object)
+    if isinstance(values, list):
+        with suppress(ValueError):
+            return np.asarray(values)
+    return found
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _one_label(labels: np.ndarray, options: MultOptions, where: str) -> list[Any]:
+    """Return one label per sample of (n), (n, 1, 1), (n, labels) or, one-hot, (n, labels, classes)."""
+    if labels.size == len(labels):
+        return list(labels.reshape(-1))
+    if options.label_index is None:
+        raise ConfigError(
+            f"{where} has labels of the shape {labels.shape}, several per sample; say which one by the option "
+            "label_index."
+        )
+    if options.label_index >= labels.shape[1]:
+        raise ConfigError(
+            f"{where} has {labels.shape[1]} labels per sample, numbered from 0; there is no {options.label_index}."
+        )
+    chosen = labels[:, options.label_index].reshape(len(labels), -1)
+    if chosen.shape[1] == 1:
+        return list(chosen[:, 0])
+    if not np.isin(chosen, (0, 1)).all() or (chosen.sum(axis=1) != 1).any():
+        raise DataError(
+            f"{where} must have a single 1 among the classes of each label, but not all samples do."
+        )
+    return list(chosen.argmax(axis=1))
+
+
+def _check_parts(source: Path, parts: list[_Part]) -> None:
+    splits = [part.split for part in parts]
+    if len(set(splits)) != len(splits):
+        raise DataError(f"`{source}` has two parts for one split: {', '.join(part.key for part in parts)}.")
+    for part in parts[1:]:
+        for name, array in parts[0].arrays.items():
+            if name not in part.arrays:
+                raise DataError(f"{part.where} lacks `{name}`, which {parts[0].where} has; leave it out.")
+            if part.arrays[name].shape[2] != array.shape[2]:
+                raise DataError(
+                    f"{part.where} has {part.arrays[name].shape[2]} features in `{name}`, but "
+                    f"{parts[0].where} has {array.shape[2]}."
+                )
+        if part.aligned != parts[0].aligned:
+            raise DataError(
+                f"{part.where} and {parts[0].where} differ in whether their modalities are aligned."
+            )
+
+
+def _number_twins(parts: list[_Part]) -> list[str]:
+    """Give numbers to samples whose names are not unique, as in files that name the video alone."""
+    ids = [name for part in parts for name in part.ids]
+    if len(set(ids)) == len(ids):
+        return []
+    twins = len(ids) - len(set(ids))
+    for part in parts:
+        part.number()
+    return [
+        f"{twins} names occur more than once, so samples are numbered; their names are in the column source_id"
+    ]
+
+
+def _notes(parts: list[_Part]) -> list[str]:
+    sizes = {part.split: len(part) for part in parts}
+    counts = (sizes.get("train", 0), sizes.get("valid", 0), sizes.get("test", 0))
+    shown = " / ".join(map(str, counts))
+    known = (
+        f"are the official ones of {OFFICIAL_SPLITS[counts]}"
+        if counts in OFFICIAL_SPLITS
+        else "are not those of a known official split"
+    )
+    notes = [
+        "modalities are aligned step by step" if parts[0].aligned else "modalities are not aligned",
+        f"split sizes {shown} {known}",
+    ]
+    if not any(part.groups[0] for part in parts if part.groups):
+        notes.append("the file does not name videos, so the groups are not known")
+    return notes
+
+
+def _labels(parts: list[_Part], options: MultOptions) -> Labels:
+    places = [f"{part.where} sample `{name}`" for part in parts for name in part.ids]
+    values = [value for part in parts for value in part.labels]
+    return read_labels(values, len(values), options.task, place=lambda row: places[row], what="`labels`")

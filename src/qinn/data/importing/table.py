@@ -1,0 +1,329 @@
+"""Your own data: a table of samples and any number of features per sample."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qinn.data.files.arrays import open_arrays
+from qinn.data.files.tables import Columns, read_columns
+from qinn.data.importing.clip_folders import feature_folders, table_in
+from qinn.data.importing.feature_files import FeatureReader, open_features
+from qinn.data.importing.feature_specs import FeatureSpec
+from qinn.data.importing.intake import Intake, Progress, groups_of, naming, split_name
+from qinn.data.importing.labels import Labels, TaskOptions, read_labels
+from qinn.data.importing.steps import StepCleaner
+from qinn.data.importing.transcripts import Encoder, TextOptions, encode_texts, spans_of_texts
+from qinn.data.stores.store import Modality, Store, StoreWriter
+from qinn.errors import ConfigError, DataError
+
+__all__ = ["TableOptions", "import_table"]
+
+_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """How a table and its features are to be read.
+
+    Attributes:
+        id_columns: Columns that, joined by underscores, name the samples.
+        label_column: Column of the labels; None for unlabelled samples.
+        task: What the labels mean.
+        split_column: Column that says train, valid or test; None if there is no official split.
+        group_column: Column of speakers, videos … that training and test must not share.
+        group_pattern: Instead of a column: a regular expression whose first parenthesis finds the group in
+            the id.
+        fold_column: Column of official cross-validation folds.
+        text_column: Column of transcripts.
+        words: Instead of a column: ``FILE.npz:words@offsets`` (or ``…#id``), the words of each transcript.
+        text: How transcripts become features, when an encoder is given.
+        features: Modalities, in order (after the text, if that is encoded); see
+            `qinn.data.importing.feature_specs`.
+        extra_columns: Further columns to keep.
+        nan: What to do about NaN and infinite values: ``"refuse"``, ``"zero"`` or ``"drop-step"``.
+        missing: What to do about samples without features: ``"refuse"`` or ``"absent"``.
+        empty: What to do about samples without a step in any modality: ``"refuse"`` or ``"drop"``.
+
+    Raises:
+        ConfigError: If the options contradict each other.
+    """
+
+    id_columns: tuple[str, ...] = ("id",)
+    label_column: str | None = "label"
+    task: TaskOptions = field(default_factory=TaskOptions)
+    split_column: str | None = None
+    group_column: str | None = None
+    group_pattern: str | None = None
+    fold_column: str | None = None
+    text_column: str | None = None
+    words: str | None = None
+    text: TextOptions = field(default_factory=TextOptions)
+    features: tuple[str | FeatureSpec, ...] = ()
+    extra_columns: tuple[str, ...] = ()
+    nan: str = "refuse"
+    missing: str = "refuse"
+    empty: str = "refuse"
+
+    def __post_init__(self) -> None:
+        if not self.id_columns:
+            raise ConfigError("Option `id_column` must name at least one column.")
+        if self.group_column and self.group_pattern:
+            raise ConfigError("Options `group_column` and `group_pattern` exclude each other; give one.")
+        if self.text_column and self.words:
+            raise ConfigError("Options `text_column` and `text_words` exclude each other; give one.")
+        if self.nan not in ("refuse", "zero", "drop-step"):
+            raise ConfigError(f"Option `nan` must be refuse, zero or drop-step, but it is `{self.nan}`.")
+        if self.missing not in ("refuse", "absent"):
+            raise ConfigError(f"Option `missing` must be refuse or absent, but it is `{self.missing}`.")
+
+    def specs(self) -> dict[str, list[FeatureSpec]]:
+        """Return the places of each modality's features, parsed, in the order of their first mention.
+
+        Raises:
+            ConfigError: If one is not understood or named twice.
+        """
+        places: dict[str, list[FeatureSpec]] = {}
+        for feature in self.features:
+            spec = feature if isinstance(feature, FeatureSpec) else FeatureSpec.parse(feature)
+            if spec in places.setdefault(spec.name, []):
+                raise ConfigError(f"The feature `{spec.name}={spec.where}` is named twice; give it once.")
+            places[spec.name].append(spec)
+        return places
+
+
+def import_table(
+    source: Path | str,
+    target: Path | str,
+    options: TableOptions,
+    *,
+    encoder: Encoder | None = None,
+    progress: Progress | None = None,
+    name: str | None = None,
+    overwrite: bool = False,
+) -> Store:
+    """Import a table and its features into a store; features are streamed, never loaded as a whole.
+
+    Args:
+        source: .csv, .tsv or .parquet, or an .npz whose equally long one-dimensional arrays are the columns; or a
+            folder with one of them, whose subfolders are the features if none are named.
+        target: Folder of the store to be.
+        options: Which columns and files mean what.
+        encoder: Makes the modality ``text`` of the transcripts; None if they are only to be kept.
+        progress: Told how many samples are done.
+        name: Name of the data set; by default the target's.
+        overwrite: Replace an existing store.
+
+    Raises:
+        DataError: If the files are damaged or contradict each other; no store is left behind then.
+        ConfigError: If the options do not fit the files.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> _ = (folder / "t.csv").write_text("id,label\\na,1.5\\nb,-3\\n")
+        >>> np.save(folder / "sound.npy", np.ones((2, 4)))
+        >>> options = TableOptions(task=TaskOptions(scale="mosi"), features=(f"audio={folder}/sound.npy",))
+        >>> import_table(folder / "t.csv", folder / "store", options).modalities
+        {'audio': 4}
+    """
+    source, target = Path(source), Path(target)
+    found: list[str] = []
+    if source.is_dir():
+        if not options.features:
+            options = replace(options, features=tuple(feature_folders(source)))
+            found = [f"features are the folders {', '.join(options.specs())}"] if options.features else []
+        source = table_in(source)
+    specs = options.specs()
+    table = read_columns(source)
+    with naming(source):
+        ids = _ids(table, options)
+        labels = _labels(table, ids, options)
+        kept = list(labels.kept)
+        columns = _sample_columns(table, ids, options)
+        transcripts = _transcripts(table, ids, options)
+    if encoder is not None and transcripts is None:
+        raise ConfigError("An encoder needs transcripts: name the text column or the words.")
+    modalities: dict[str, Modality] = {}
+    if encoder is not None:
+        modalities[options.text.modality] = options.text.described(encoder)
+    if not specs and encoder is None:
+        raise ConfigError("A store needs at least one modality: name a feature, or encode the text.")
+    readers: dict[str, FeatureReader] = {}
+    try:
+        cleaners: dict[str, StepCleaner] = {}
+        for modality, places in specs.items():
+            if modality in modalities:
+                raise ConfigError(f"The feature `{modality}` has the name of the encoded text; rename one.")
+            reader = readers[modality] = open_features(places, ids, missing=options.missing)
+            tier = " + ".join(place.tier for place in places)
+            modalities[modality] = Modality(reader.dim, reader.kind, tier)
+            where = "` and `".join(place.where for place in places)
+            cleaners[modality] = StepCleaner(modality, where, options.nan)
+        with (
+            naming(source),
+            StoreWriter(
+                target,
+                name=name or target.name,
+                task=labels.task,
+                modalities=modalities,
+                layout="table",
+                sources=[source],
+                notes=[*found, *labels.notes],
+                overwrite=overwrite,
+            ) as writer,
+        ):
+            intake = Intake(writer, total=len(kept), empty=options.empty, progress=progress)
+            for start in range(0, len(kept), _CHUNK):
+                rows = kept[start : start + _CHUNK]
+                features: dict[str, list[np.ndarray | None]] = {}
+                spans = None
+                if encoder is not None and transcripts is not None:
+                    texts: Any = [transcripts[row] for row in rows]
+                    features[options.text.modality] = list(encode_texts(encoder, texts, options.text))
+                    spans = spans_of_texts(encoder, texts, options.text)
+                for modality, reader in readers.items():
+                    features[modality] = [
+                        None if value is None else cleaners[modality].clean(value, ids[row])
+                        for row, value in zip(rows, reader.read(rows), strict=True)
+                    ]
+                intake.add(
+                    [ids[row] for row in rows],
+                    features,
+                    labels=list(labels.values[start : start + _CHUNK]),
+                    texts=None if transcripts is None else [_joined(transcripts[row]) for row in rows],
+                    extra={key: [columns[key][row] for row in rows] for key in options.extra_columns},
+                    splits=[columns["split"][row] for row in rows],
+                    groups=[columns["group"][row] for row in rows],
+                    folds=[columns["fold"][row] for row in rows],
+                    spans=None if spans is None else {options.text.modality: spans},
+                )
+            _add_sources(writer, source, readers, options)
+            intake.finish(
+                [
+                    *(note for reader in readers.values() for note in reader.notes()),
+                    *(note for cleaner in cleaners.values() for note in cleaner.notes()),
+                ]
+            )
+    finally:
+        for reader in readers.values():
+            reader.close()
+    return Store.open(target)
+
+
+def _add_sources(
+    writer: StoreWriter, source: Path, readers: dict[str, FeatureReader], options: TableOptions
+) -> None:
+    seen = {str(source)}
+    for modality, places in options.specs().items():
+        for place, found in zip(places, readers[modality].sources(), strict=True):
+            if place.file not in seen:
+                seen.add(place.file)
+                writer.add_source(found)
+    if options.words is not None:
+        file = FeatureSpec.parse(f"words={options.words}").file
+        if file not in seen:
+            writer.add_source(file)
+
+
+def _ids(table: Columns, options: TableOptions) -> list[str]:
+    ids = table.joined(options.id_columns)
+    seen: dict[str, int] = {}
+    for row, name in enumerate(ids):
+        if not name.strip("_"):
+            raise DataError(f"{table.place(row)} has no id in column {'+'.join(options.id_columns)}.")
+        if name in seen:
+            raise DataError(
+                f"{table.place(row)} has the id `{name}`, which "
+                f"{table.place(seen[name])} has already; ids must be unique."
+            )
+        seen[name] = row
+    return ids
+
+
+def _labels(table: Columns, ids: list[str], options: TableOptions) -> Labels:
+    column = options.label_column
+    return read_labels(
+        None if column is None else table.column(column),
+        len(table),
+        options.task,
+        place=lambda row: f"{table.place(row)} (sample `{ids[row]}`)",
+        what=f"column `{column}` of `{table.path.name}`",
+    )
+
+
+def _sample_columns(table: Columns, ids: list[str], options: TableOptions) -> dict[str, Sequence[Any]]:
+    empty = [""] * len(table)
+    columns: dict[str, Sequence[Any]] = {key: table.column(key) for key in options.extra_columns}
+    reserved = {"id", "split", "label", "group", "fold", "text"} & set(columns)
+    if reserved:
+        raise ConfigError(
+            f"Extra column `{min(reserved)}` has a name that a store keeps for itself; rename it."
+        )
+    if options.split_column is None:
+        columns["split"] = empty
+    else:
+        columns["split"] = [
+            split_name(value, table.place(row)) for row, value in enumerate(table.texts(options.split_column))
+        ]
+    columns["group"] = table.texts(options.group_column) if options.group_column else empty
+    if options.group_pattern:
+        columns["group"] = groups_of(ids, options.group_pattern)
+    columns["fold"] = table.texts(options.fold_column) if options.fold_column else empty
+    return columns
+
+
+def _transcripts(table: Columns, ids: list[str], options: TableOptions) -> list[str] | list[list[str]] | None:
+    if options.text_column is not None:
+        return table.texts(options.text_column)
+    if options.words is None:
+        return None
+    spec = FeatureSpec.parse(f"words={options.words}")
+    if len(spec.keys) != 1 or spec.bounds is None:
+        raise ConfigError(f"Option `text_words` must be FILE:WORDS@OFFSETS, but it is `{options.words}`.")
+    with open_arrays(spec.file) as arrays:
+        words = arrays.strings(spec.keys[0])
+        offsets = np.asarray(arrays.array(spec.bounds)[...])
+        names = None
+        if spec.ids:
+            names = [
+                "_".join(parts) for parts in zip(*(arrays.strings(key) for key in spec.ids), strict=False)
+            ]
+    where = f"`{spec.file}:{spec.bounds}`"
+    if offsets.ndim != 1 or offsets.dtype.kind not in "iu" or len(offsets) < 2:
+        raise DataError(
+            f"{where} must be a list of whole numbers, but has type "
+            f"{offsets.dtype} and shape {offsets.shape}."
+        )
+    if offsets[0] != 0 or (np.diff(offsets.astype(np.int64)) < 0).any() or offsets[-1] != len(words):
+        raise DataError(
+            f"{where} must be offsets that start at 0, never fall and end at "
+            f"{len(words)}, the number of words."
+        )
+    sentences = [words[start:stop] for start, stop in pairwise(offsets)]
+    if names is not None:
+        if len(names) != len(sentences):
+            raise DataError(
+                f"`{spec.file}:{'+'.join(spec.ids)}` names {len(names)} samples, but "
+                f"{where} divides the words into {len(sentences)}."
+            )
+        by_name = dict(zip(names, sentences, strict=True))
+        absent = [name for name in ids if name not in by_name]
+        if absent and options.missing == "refuse":
+            raise DataError(
+                f"`{spec.where}` has no words for sample `{absent[0]}`; add them, "
+                "or import with missing = absent."
+            )
+        return [by_name.get(name, []) for name in ids]
+    if len(sentences) != len(ids):
+        raise DataError(
+            f"{where} divides the words into {len(sentences)} samples, but the table has {len(ids)}."
+        )
+    return sentences
+
+
+def _joined(text: str | list[str]) -> str:
+    return text if isinstance(text, str) else " ".join(text)

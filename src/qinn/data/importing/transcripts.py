@@ -1,0 +1,166 @@
+"""Transcripts on the way into a store: which encoder makes features of them, and in which units."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from qinn.data.stores.manifest import TOKEN_IDS
+from qinn.data.stores.spans import Spans
+from qinn.data.stores.store import Modality
+from qinn.errors import ConfigError
+
+__all__ = ["Encoder", "TextOptions", "Tokenized", "Tokenizer", "encode_texts", "spans_of_texts"]
+
+Tokenized = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""A text's token ids (n), their spans of characters (n, 2), and where they are special tokens (n)."""
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """What a reader needs of a text encoder; `qinn.features.text.load_text_encoder` makes some."""
+
+    @property
+    def tier(self) -> str: ...  # noqa: D102
+
+    @property
+    def dim(self) -> int: ...  # noqa: D102
+
+    def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """One array (tokens, dim) per text."""
+        ...
+
+    def encode_words(self, sentences: Sequence[Sequence[str]]) -> list[np.ndarray]:
+        """One array (words, dim) per sentence."""
+        ...
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """An encoder that also says which tokens it sees, and where they stand in the text."""
+
+    @property
+    def vocabulary_size(self) -> int: ...  # noqa: D102
+
+    def tokenize(self, texts: Sequence[str]) -> list[Tokenized]:
+        """Ids, spans and marks of special tokens of every text, cut at the encoder's length."""
+        ...
+
+
+@dataclass(frozen=True)
+class TextOptions:
+    """How transcripts become features.
+
+    Attributes:
+        unit: ``"tokens"`` (the encoder's own), ``"words"`` (divided at spaces, or as the source divides
+            them: then the text stays aligned with word-aligned sound and vision), or ``"ids"``: no features,
+            but the ids of the tokens, special ones included, for networks that run the encoder themselves.
+        lowercase: Encode in lower case (the store keeps the transcript as it is).
+        modality: Name of the modality that the encoder makes.
+
+    Raises:
+        ConfigError: If the unit is unknown.
+    """
+
+    unit: str = "tokens"
+    lowercase: bool = False
+    modality: str = "text"
+
+    def __post_init__(self) -> None:
+        if self.unit not in ("tokens", "words", "ids"):
+            raise ConfigError(f"Option `text_unit` must be tokens, words or ids, but it is `{self.unit}`.")
+
+    def described(self, encoder: Encoder) -> Modality:
+        """Return what the encoder makes, with its tier."""
+        unit = {"tokens": "", "words": "/words", "ids": TOKEN_IDS}[self.unit]
+        tier = encoder.tier + unit + ("/lower" if self.lowercase else "")
+        return Modality(1 if self.unit == "ids" else encoder.dim, "sequence", tier)
+
+
+def encode_texts(
+    encoder: Encoder, texts: Sequence[str] | Sequence[Sequence[str]], options: TextOptions
+) -> list[np.ndarray]:
+    """Encode transcripts, given as text or as words.
+
+    Returns:
+        One (steps, dim) array per transcript; none of its steps where it is empty. Token ids are whole
+        numbers below 2²⁴, which single precision holds exactly.
+
+    Raises:
+        ConfigError: If token ids are asked of an encoder that has none.
+    """
+    if options.unit == "words":
+        divided = [text.split() if isinstance(text, str) else list(text) for text in texts]
+        return encoder.encode_words([[_cased(word, options) for word in words] for words in divided])
+    joined = [_cased(_joined(text), options) for text in texts]
+    if options.unit == "tokens":
+        return encoder.encode(joined)
+    if not isinstance(encoder, Tokenizer):
+        raise ConfigError(f"Text encoder `{encoder.tier}` has no token ids; use tokens or words.")
+    return [_ids(tokens)[0].astype(np.float32)[:, None] for tokens in encoder.tokenize(joined)]
+
+
+def spans_of_texts(
+    encoder: Encoder, texts: Sequence[str] | Sequence[Sequence[str]], options: TextOptions
+) -> list[Spans] | None:
+    """Return which characters of its transcript each step of `encode_texts` stands for.
+
+    Args:
+        encoder: The encoder.
+        texts: Transcripts; words are joined by spaces.
+        options: How they become features.
+
+    Returns:
+        One (steps, 2) array per transcript; special tokens have the span 0, 0. None where the encoder does not
+        say where its tokens stand.
+    """
+    if options.unit == "words":
+        return [_word_spans(text) for text in texts]
+    if not isinstance(encoder, Tokenizer):
+        return None
+    joined = [_joined(text) for text in texts]
+    spans = []
+    for text, tokens in zip(
+        joined, encoder.tokenize([_cased(text, options) for text in joined]), strict=True
+    ):
+        _, found, special = _ids(tokens) if options.unit == "ids" else _plain(tokens)
+        found = _in_original_case(found, text) if options.lowercase else found
+        spans.append(np.where(special[:, None], 0, found).astype(np.int32))
+    return spans
+
+
+def _joined(text: str | Sequence[str]) -> str:
+    return text if isinstance(text, str) else " ".join(text)
+
+
+def _cased(text: str, options: TextOptions) -> str:
+    return text.lower() if options.lowercase else text
+
+
+def _ids(tokens: Tokenized) -> Tokenized:
+    """Return all tokens, or none where there are only special ones: nothing was said."""
+    return tokens if not tokens[2].all() else (tokens[0][:0], tokens[1][:0], tokens[2][:0])
+
+
+def _plain(tokens: Tokenized) -> Tokenized:
+    kept = ~tokens[2]
+    return tokens[0][kept], tokens[1][kept], tokens[2][kept]
+
+
+def _word_spans(text: str | Sequence[str]) -> Spans:
+    if isinstance(text, str):
+        found = [match.span() for match in re.finditer(r"\S+", text)]
+        return np.array(found, np.int32).reshape(-1, 2)
+    stops = np.cumsum([len(word) + 1 for word in text]) - 1
+    starts = stops - [len(word) for word in text]
+    return np.stack([starts, stops], axis=1).astype(np.int32)
+
+
+def _in_original_case(spans: np.ndarray, text: str) -> np.ndarray:
+    """Return spans of a text's lower case as spans of the text; a letter's lower case can be longer (that of İ)."""
+    lengths = [len(letter.lower()) for letter in text]
+    owners = np.append(np.repeat(np.arange(len(text)), lengths), len(text))
+    starts, stops = spans[:, 0], spans[:, 1]
+    return np.stack([owners[starts], np.where(stops > starts, owners[stops - 1] + 1, owners[starts])], axis=1)

@@ -1,0 +1,1 @@
+"""The store: its format, how it is written, placed and read."""

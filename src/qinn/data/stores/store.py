@@ -1,0 +1,364 @@
+"""The on-disk store: samples of a data set, memory-mapped and free of pickles.
+
+.. code-block:: text
+
+    <store>/manifest.json          what it is, where it came from, its content hash; written last
+    <store>/samples.parquet        id, split, label, group, fold, text and extra columns
+    <store>/<modality>.values.npy  (total_steps, dim) float32: the steps of all samples after each other
+    <store>/<modality>.offsets.npy (n + 1,) int64: sample i has steps offsets[i] to offsets[i + 1]
+    <store>/<modality>.spans.npy   (total_steps, 2) int32, text only: the characters that each step stands for
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Float32, Int64
+
+from qinn.data.files.npy import read_npy_header
+from qinn.data.stores.manifest import (
+    TABLE_FILE,
+    ContentDigest,
+    Modality,
+    Source,
+    modalities_of,
+    read_manifest,
+    task_from_json,
+)
+from qinn.data.stores.spans import Spans, spans_digest, words_of
+from qinn.data.stores.strings import Categories, Strings
+from qinn.data.stores.writing import StoreWriter
+from qinn.errors import DataError
+from qinn.task import Task
+
+__all__ = ["Modality", "Source", "Store", "StoreWriter"]
+
+_OFFSETS_AT_ONCE = 2**20
+_VALUES_AT_ONCE = 2**20
+_ROWS_AT_ONCE = 2**15
+
+
+class Store:
+    """A data set on disk, opened read-only without reading its feature values; see `Store.open`.
+
+    Attributes:
+        path: Its folder.
+        manifest: Everything that ``manifest.json`` says.
+    """
+
+    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
+        self.path = path
+        self.manifest = manifest
+        self._offsets: dict[str, np.ndarray] = {}
+        self._values: dict[str, np.ndarray] = {}
+        self._checked: set[str] = set()
+        self._strings: dict[str, np.ndarray] = {}
+        self._columns: dict[str, Strings] = {}
+        self._categories: dict[str, Categories] = {}
+        self._spans: dict[str, np.ndarray] = {}
+
+    @classmethod
+    def open(cls, path: Path | str) -> "Store":
+        """Open a store and check that its parts exist and fit each other.
+
+        Only the manifest, the headers of the other files and both ends of the offsets are read, so the time
+        does not depend on the number of samples. All offsets of a modality are checked when they are first
+        used, before a sample is read; `verify` reads everything.
+
+        Args:
+            path: The store's folder.
+
+        Raises:
+            DataError: If there is no store, or it is foreign, newer, truncated or contradicts itself.
+
+        Example:
+            >>> Store.open("no/such/folder")  # doctest: +ELLIPSIS
+            Traceback (most recent call last):
+            qinn.errors.DataError: No store at `no/such/folder`: it does not exist; ...
+        """
+        folder = Path(path)
+        store = cls(folder, read_manifest(folder))
+        n = len(store)
+        for name, dim in store.modalities.items():
+            entry = store.manifest["modalities"][name]
+            offsets = _mapped(folder / f"{name}.offsets.npy")
+            if offsets.dtype != np.int64 or offsets.shape != (n + 1,):
+                raise DataError(
+                    f"`{folder / name}.offsets.npy` is damaged: it must hold {n + 1} int64 offsets, but has "
+                    f"shape {offsets.shape} and dtype {offsets.dtype}; import the data again."
+                )
+            if offsets[0] != 0 or offsets[-1] != entry.get("num_steps"):
+                raise _falling(folder, name, entry.get("num_steps"))
+            values = _mapped(folder / f"{name}.values.npy")
+            if (
+                values.dtype != np.float32
+                or values.shape != (offsets[-1], dim)
+                or not values.flags.c_contiguous
+            ):
+                raise DataError(
+                    f"`{folder / name}.values.npy` is damaged: it must hold float32 values of shape "
+                    f"({offsets[-1]}, {dim}), but has shape {values.shape} and dtype {values.dtype}; "
+                    "import the data again."
+                )
+            store._offsets[name], store._values[name] = offsets, values
+            if "spans_sha256" in entry:
+                spans = _mapped(folder / f"{name}.spans.npy")
+                if spans.dtype != np.int32 or spans.shape != (offsets[-1], 2):
+                    raise DataError(
+                        f"`{folder / name}.spans.npy` is damaged: it must hold int32 spans of shape "
+                        f"({offsets[-1]}, 2), but has shape {spans.shape} and dtype {spans.dtype}; "
+                        "import the data again."
+                    )
+                store._spans[name] = spans
+        store._check_table()
+        return store
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return self.manifest["num_samples"]
+
+    def __repr__(self) -> str:
+        return f"Store({self.name!r}, {len(self)} samples, {self.modalities})"
+
+    @property
+    def name(self) -> str:
+        """Name of the data set."""
+        return self.manifest["name"]
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the content, as recorded when the store was written."""
+        return self.manifest["sha256"]
+
+    @cached_property
+    def task(self) -> Task:
+        """What is predicted."""
+        return task_from_json(self.manifest["task"])
+
+    @cached_property
+    def modalities(self) -> dict[str, int]:
+        """Modality → feature dimension, in the store's order."""
+        return {name: modality.dim for name, modality in modalities_of(self.manifest).items()}
+
+    @cached_property
+    def tiers(self) -> dict[str, str]:
+        """Modality → the extractor that made its features."""
+        return {name: modality.tier for name, modality in modalities_of(self.manifest).items()}
+
+    @cached_property
+    def table(self) -> pa.Table:
+        """The samples' id, split, label, group, fold, text and extra columns.
+
+        Raises:
+            DataError: If the table is damaged.
+        """
+        try:
+            return pq.read_table(self.path / TABLE_FILE)
+        except (OSError, pa.ArrowException) as error:
+            raise _damaged_table(self.path / TABLE_FILE, error) from None
+
+    def strings(self, column: str) -> np.ndarray:
+        """Return a text column of `table` as an array of strings; null becomes the empty string.
+
+        Equal strings are one object, but of ids and texts, which nearly all differ; for these `lean_strings`
+        needs less memory.
+        """
+        if column not in self._strings:
+            if column in ("id", "text"):
+                self._strings[column] = np.array(list(self.lean_strings(column)), dtype=object)
+            else:
+                self._strings[column] = self.categories(column).decoded()
+            self._strings[column].flags.writeable = False
+        return self._strings[column]
+
+    def lean_strings(self, column: str) -> Strings:
+        """Return a text column of `table` as one block of bytes; null becomes the empty string."""
+        if column not in self._columns:
+            self._columns[column] = Strings(self._column(column))
+        return self._columns[column]
+
+    def categories(self, column: str) -> Categories:
+        """Return a text column of `table` as its different strings and which of them each sample has."""
+        if column not in self._categories:
+            found = Categories.of(self._column(column, dictionary=True))
+            found.codes.flags.writeable = False
+            self._categories[column] = found
+        return self._categories[column]
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """float64 scores (NaN where unlabelled) or int64 class indices (-1 where unlabelled)."""
+        missing = np.nan if self.task.kind == "regression" else -1
+        labels = np.array(self._column("label").fill_null(missing).to_numpy())
+        labels.flags.writeable = False
+        return labels
+
+    def offsets(self, modality: str) -> Int64[np.ndarray, "bound"]:
+        """First step of every sample in `values`, and the end of the last (n + 1).
+
+        Raises:
+            DataError: If they do not rise, which is looked at when they are first used.
+        """
+        offsets = self._offsets[modality]
+        if modality not in self._checked:
+            for start in range(0, len(offsets), _OFFSETS_AT_ONCE):
+                part = offsets[start : start + _OFFSETS_AT_ONCE + 1]
+                if np.any(part[1:] < part[:-1]):
+                    raise _falling(self.path, modality, int(offsets[-1]))
+            self._checked.add(modality)
+        return offsets
+
+    def values(self, modality: str) -> Float32[np.ndarray, "step feature"]:
+        """All steps of one modality, memory-mapped and read-only."""
+        return self._values[modality]
+
+    def sample(self, row: int, modality: str) -> Float32[np.ndarray, "time feature"]:
+        """Features of one sample; no steps where the modality is absent."""
+        start, stop = self.offsets(modality)[row : row + 2]
+        return self._values[modality][start:stop]
+
+    def content_hash(self, look: Callable[[str, np.ndarray], None] = lambda name, steps: None) -> str:
+        """Read everything, in chunks, and return the hash of what is there.
+
+        Args:
+            look: Called with a modality's name and its next steps, so that one pass serves several ends.
+
+        Raises:
+            DataError: If a part is damaged.
+        """
+        content = ContentDigest(self.task)
+        for part in self.table_parts():
+            content.add_rows(part)
+        for name, modality in modalities_of(self.manifest).items():
+            digest, values = hashlib.sha256(), self._values[name].view(np.ndarray)
+            for start in range(0, len(values), at_once := max(1, _VALUES_AT_ONCE // modality.dim)):
+                part = values[start : start + at_once]
+                digest.update(part)  # pyright: ignore[reportArgumentType]
+                look(name, part)
+            content.add_modality(name, modality, digest.hexdigest(), self.offsets(name))
+        return content.hexdigest()
+
+    def spans(self, modality: str) -> Spans | None:
+        """Characters of its transcript that each step stands for; None where the import did not say."""
+        return self._spans.get(modality)
+
+    def words(self, row: int, modality: str) -> list[str] | None:
+        """What each step of one sample stands for, from its transcript; None where the import did not say.
+
+        A token that is part of a word gives that part; marks around a sentence give empty strings.
+
+        Raises:
+            DataError: If the spans do not fit the transcript: one of the two was changed.
+        """
+        if modality not in self._spans:
+            return None
+        start, stop = self.offsets(modality)[row : row + 2]
+        text, spans = self.strings("text")[row], self._spans[modality][start:stop]
+        if spans.size and not 0 <= spans.min() <= spans.max() <= len(text):
+            raise DataError(
+                f"`{self.path / modality}.spans.npy` is damaged: it points beyond the transcript of sample "
+                f"`{self.strings('id')[row]}`; import the data again."
+            )
+        return words_of(text, spans)
+
+    def verify(self) -> None:
+        """Read everything and compare it with the content hash of the manifest.
+
+        `qinn.data.checking.verification.verify` also says what is wrong where the hash is not the same.
+
+        Raises:
+            DataError: If the content is not what was written.
+        """
+        found = self.content_hash()
+        if found != self.sha256:
+            raise DataError(
+                f"The store `{self.path}` has changed since it was written: its hash is {found[:12]}…, but "
+                f"its manifest says {self.sha256[:12]}…; import the data again."
+            )
+        for name, spans in self._spans.items():
+            if spans_digest(spans) != self.manifest["modalities"][name]["spans_sha256"]:
+                raise DataError(
+                    f"`{self.path / name}.spans.npy` has changed since it was written; import the data again."
+                )
+
+    def table_parts(self) -> Iterator[pa.Table]:
+        """Read the table a part at a time; all parts have the same columns.
+
+        Raises:
+            DataError: If the table is damaged.
+        """
+        path = self.path / TABLE_FILE
+        try:
+            with pq.ParquetFile(path) as parquet:
+                for batch in parquet.iter_batches(_ROWS_AT_ONCE):
+                    yield pa.table(batch)
+        except (OSError, pa.ArrowException) as error:
+            raise _damaged_table(path, error) from None
+
+    def _column(self, name: str, *, dictionary: bool = False) -> pa.ChunkedArray:
+        path, kept = self.path / TABLE_FILE, [name] if dictionary else None
+        try:
+            with pq.ParquetFile(path, read_dictionary=kept) as parquet:
+                return parquet.read([name], use_threads=False).column(name)
+        except (OSError, pa.ArrowException) as error:
+            raise _damaged_table(path, error) from None
+
+    def _check_table(self) -> None:
+        path = self.path / TABLE_FILE
+        try:
+            with pq.ParquetFile(path) as parquet:
+                num_rows, schema = parquet.metadata.num_rows, parquet.schema_arrow
+        except FileNotFoundError:
+            raise DataError(f"The store `{self.path}` has no {TABLE_FILE}; import the data again.") from None
+        except (OSError, pa.ArrowException) as error:
+            raise _damaged_table(path, error) from None
+        label = pa.float64() if self.task.kind == "regression" else pa.int64()
+        expected = {name: pa.string() for name in ("id", "split", "group", "fold", "text")} | {"label": label}
+        for name, kind in expected.items():
+            if name not in schema.names or schema.field(name).type != kind:
+                raise DataError(
+                    f"`{path}` is damaged: column `{name}` of type {kind} is missing; import again."
+                )
+        if num_rows != len(self):
+            raise DataError(
+                f"`{path}` is damaged: it has {num_rows} rows, but its manifest says {len(self)}."
+            )
+
+
+def _falling(folder: Path, name: str, num_steps: object) -> DataError:
+    return DataError(
+        f"`{folder / name}.offsets.npy` is damaged: offsets must rise from 0 to {num_steps}; "
+        "import the data again."
+    )
+
+
+def _damaged_table(path: Path, error: Exception) -> DataError:
+    reason = " ".join(str(error).split())
+    return DataError(f"`{path}` is damaged ({reason}); import the data again.")
+
+
+def _mapped(path: Path) -> np.ndarray:
+    try:
+        with path.open("rb") as stream:
+            shape, fortran, dtype = read_npy_header(stream)
+            header = stream.tell()
+        expected = header + int(np.prod(shape, dtype=object)) * dtype.itemsize
+        if dtype.hasobject:
+            raise ValueError("it holds Python objects")
+        size = path.stat().st_size
+        if size != expected:
+            raise ValueError(f"it has {size} bytes instead of {expected}")
+        if 0 in shape:
+            return np.empty(shape, dtype)
+        return np.memmap(path, dtype, "r", header, shape, "F" if fortran else "C")
+    except FileNotFoundError:
+        raise DataError(f"The store `{path.parent}` has no {path.name}; import the data again.") from None
+    except OSError as error:
+        raise DataError(f"Cannot read `{path}`: {error.strerror}; check its permissions.") from None
+    except (ValueError, TypeError, OverflowError) as error:
+        raise DataError(f"`{path}` is damaged ({error}); import the data again.") from None

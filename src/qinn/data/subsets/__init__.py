@@ -1,0 +1,1 @@
+"""Who may see what: subsets, splits, divisions, absent modalities, batches."""

@@ -1,0 +1,473 @@
+"""Rows of a store that can reach nothing but themselves."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int64
+
+from qinn.data.stores.ragged import gather_padded, gather_steps
+from qinn.data.stores.store import Store
+from qinn.data.stores.strings import Strings
+from qinn.errors import ArgumentError
+from qinn.task import Task
+
+_VALUES_AT_ONCE = 2**18
+
+Gather = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class FeatureStatistics:
+    """Mean and spread of one modality's features over the valid steps of a subset.
+
+    Attributes:
+        mean: Mean of every feature; 0 where there is no step.
+        sd: Population standard deviation of every feature.
+        num_steps: Steps that were counted.
+    """
+
+    mean: Float64[np.ndarray, "feature"]
+    sd: Float64[np.ndarray, "feature"]
+    num_steps: int
+
+    @property
+    def scale(self) -> Float64[np.ndarray, "feature"]:
+        """What to divide by when standardising: `sd`, and 1 where a feature is constant up to rounding.
+
+        Example:
+            >>> FeatureStatistics(np.array([3.0, 1.0]), np.array([2.0, 0.0]), 5).scale.tolist()
+            [2.0, 1.0]
+        """
+        return np.where(self.sd > 1e-6 * (1e-30 + np.abs(self.mean)), self.sd, 1.0)
+
+
+@dataclass(frozen=True)
+class _Column:
+    """One modality of a subset: the lengths of its own samples, and access to their steps and no others."""
+
+    dim: int
+    lengths: np.ndarray
+    padded: Gather
+    steps: Gather
+
+
+class Subset:
+    """Some samples of a store: their features, labels and texts, and no way to those of any other sample.
+
+    Positions run from 0 to ``len(subset) - 1``; negative positions and positions beyond are errors. Make one
+    by `subset_of`, `qinn.data.subsets.splits.fixed_fold` or `qinn.data.subsets.splits.cross_validation`.
+
+    Attributes:
+        task: What is predicted.
+        ids: Sample identifiers.
+        texts: Raw transcripts, read when one is asked for; empty strings where there are none.
+        labels: float64 scores (NaN where unlabelled) or class indices (-1 where unlabelled);
+            None when no sample is labelled.
+        groups: Name of each sample's group; a sample without one is a group of its own, ``"id:<id>"``.
+            None when no sample has a group.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        ids: Strings | Sequence[str],
+        texts: Strings | Sequence[str],
+        labels: np.ndarray | None,
+        groups: np.ndarray | None,
+        columns: dict[str, _Column],
+    ) -> None:
+        self.task = task
+        self.ids = ids if isinstance(ids, Strings) else Strings(ids)
+        self.texts = texts if isinstance(texts, Strings) else Strings(texts)
+        self.labels = labels
+        self.groups = groups
+        self._columns = columns
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __repr__(self) -> str:
+        return f"Subset({len(self)} samples, {self.dims})"
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Names of the modalities, in order."""
+        return tuple(self._columns)
+
+    @property
+    def dims(self) -> dict[str, int]:
+        """Modality → width of its feature vectors, in order."""
+        return {name: column.dim for name, column in self._columns.items()}
+
+    @cached_property
+    def labelled(self) -> Bool[np.ndarray, "n"]:
+        """True where a sample has a label."""
+        if self.labels is None:
+            return np.zeros(len(self), dtype=bool)
+        return labelled_mask(self.labels)
+
+    def lengths(self, modality: str) -> Int64[np.ndarray, "n"]:
+        """Number of steps of every sample in one modality; 0 = absent.
+
+        Raises:
+            ArgumentError: If there is no such modality.
+        """
+        return self._columns[self._checked_modalities([modality])[0]].lengths.copy()
+
+    def padded(
+        self, indices: Sequence[int] | np.ndarray
+    ) -> dict[str, tuple[Float32[np.ndarray, "sample time feature"], Int64[np.ndarray, "sample"]]]:
+        """Return the features at some positions, padded by zeros to the longest of them, and their lengths.
+
+        A modality that is absent in all of them has one step of zeros, with length 0.
+
+        Args:
+            indices: Positions within this subset.
+
+        Raises:
+            ArgumentError: If a position is outside the subset or there is none.
+        """
+        rows = self._checked_positions(indices)
+        return {name: (column.padded(rows), column.lengths[rows]) for name, column in self._columns.items()}
+
+    def select(self, modalities: Sequence[str]) -> "Subset":
+        """Return the same samples with some of the modalities, in the given order.
+
+        Raises:
+            ArgumentError: If a modality is unknown or named twice, or none is named.
+        """
+        names = self._checked_modalities(modalities)
+        columns = {name: self._columns[name] for name in names}
+        return Subset(self.task, self.ids, self.texts, self.labels, self.groups, columns)
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> "Subset":
+        """Return the samples at some positions as a subset of their own.
+
+        Raises:
+            ArgumentError: If a position is outside the subset or there is none.
+        """
+        rows = self._checked_positions(indices)
+        columns = {
+            name: _Column(
+                column.dim,
+                column.lengths[rows],
+                _narrowed(column.padded, rows),
+                _narrowed(column.steps, rows),
+            )
+            for name, column in self._columns.items()
+        }
+        return Subset(
+            self.task,
+            self.ids.take(rows),
+            self.texts.take(rows),
+            None if self.labels is None else self.labels[rows],
+            None if self.groups is None else self.groups[rows],
+            columns,
+        )
+
+    def join(self, other: "Subset") -> "Subset":
+        """Return these samples followed by those of another subset of the same modalities.
+
+        Raises:
+            ArgumentError: If tasks or modalities differ, or only one of the two has labels or groups.
+        """
+        same = self.task == other.task and list(self.dims.items()) == list(other.dims.items())
+        if not same or (self.labels is None) != (other.labels is None):
+            raise ArgumentError(
+                f"Only subsets of the same task and modalities can be joined, but they are {self} and {other}."
+            )
+        labels, groups = None, None
+        if self.labels is not None and other.labels is not None:
+            labels = np.concatenate([self.labels, other.labels])
+        if self.groups is not None or other.groups is not None:
+            groups = np.concatenate([_groups_or_ids(self), _groups_or_ids(other)])
+        columns = {name: _joined(column, other._columns[name]) for name, column in self._columns.items()}
+        return Subset(self.task, self.ids + other.ids, self.texts + other.texts, labels, groups, columns)
+
+    def pool(self, modalities: Sequence[str]) -> "Subset":
+        """Return the same samples with the sequences of some modalities reduced to one vector each.
+
+        The vector holds the mean over a sample's steps, then the standard deviation; an absent modality stays
+        absent. It is computed here, once.
+
+        Raises:
+            ArgumentError: If a modality is unknown or named twice.
+        """
+        chosen = self._checked_modalities(modalities) if modalities else []
+        columns = {
+            name: _pooled(column) if name in chosen else column for name, column in self._columns.items()
+        }
+        return Subset(self.task, self.ids, self.texts, self.labels, self.groups, columns)
+
+    def widened(self, dims: Mapping[str, int]) -> "Subset":
+        """Return the same samples with the modalities of `dims`, in that order; new ones are absent throughout.
+
+        Args:
+            dims: Modality → width of its feature vectors.
+
+        Raises:
+            ArgumentError: If a modality of this subset is not among them, or has another width.
+        """
+        for name, column in self._columns.items():
+            if dims.get(name) != column.dim:
+                raise ArgumentError(
+                    f"Argument `dims` must have {column.dim} features for `{name}`, but has {dims.get(name)}."
+                )
+        columns = {name: self._columns.get(name) or _nothing(len(self), dim) for name, dim in dims.items()}
+        return Subset(self.task, self.ids, self.texts, self.labels, self.groups, columns)
+
+    def lacking(self, absent: Bool[np.ndarray, "n modality"]) -> "Subset":
+        """Return the same samples with some modalities absent for some of them.
+
+        Args:
+            absent: True where a modality is taken away, one column per modality, in order.
+
+        Raises:
+            ArgumentError: If the shape is not (samples, modalities).
+        """
+        if absent.shape != (len(self), len(self._columns)):
+            raise ArgumentError(
+                f"Argument `absent` must have the shape {(len(self), len(self._columns))}, but has {absent.shape}."
+            )
+        columns = {
+            name: _emptied(column, gone)
+            for (name, column), gone in zip(self._columns.items(), absent.T, strict=True)
+        }
+        return Subset(self.task, self.ids, self.texts, self.labels, self.groups, columns)
+
+    def statistics(self) -> dict[str, FeatureStatistics]:
+        """Return each modality's mean and standard deviation over this subset's valid steps.
+
+        Computed in chunks, in double precision, by Chan's update of mean and sum of squares. Call it on the
+        training samples only, and standardise every other split with the result.
+
+        Source: T. F. Chan, G. H. Golub, R. J. LeVeque, "Algorithms for computing the sample variance", Am.
+        Stat. 37 (1983), eq. 2.1.
+        """
+        result = {}
+        for name, column in self._columns.items():
+            count, mean, squares = 0, np.zeros(column.dim), np.zeros(column.dim)
+            for steps in _chunks(column):
+                chunk_mean = steps.mean(axis=0, dtype=np.float64)
+                centred = steps - chunk_mean
+                difference, total = chunk_mean - mean, count + len(steps)
+                squares += np.einsum("ij,ij->j", centred, centred)
+                squares += difference**2 * (count * len(steps) / total)
+                mean += difference * (len(steps) / total)
+                count = total
+            result[name] = FeatureStatistics(mean, np.sqrt(squares / max(count, 1)), count)
+        return result
+
+    def _checked_positions(self, indices: Sequence[int] | np.ndarray) -> Int64[np.ndarray, "chosen"]:
+        rows = np.asarray(indices)
+        if rows.ndim != 1 or rows.size == 0 or rows.dtype.kind not in "iu":
+            raise ArgumentError(
+                f"Argument `indices` must be a non-empty list of integers, but has shape {rows.shape} "
+                f"and dtype {rows.dtype}."
+            )
+        outside = (rows < 0) | (rows >= len(self))
+        if outside.any():
+            raise ArgumentError(
+                f"Argument `indices` must lie between 0 and {len(self) - 1}, but has {rows[outside][0]}."
+            )
+        return rows.astype(np.int64)
+
+    def _checked_modalities(self, modalities: Sequence[str]) -> list[str]:
+        return checked_modalities(modalities, self._columns)
+
+
+def checked_modalities(modalities: Sequence[str], known: Sequence[str] | dict) -> list[str]:
+    """Return the chosen modalities, known to be distinct and present.
+
+    Raises:
+        ArgumentError: If one is unknown or named twice, or none is named.
+    """
+    chosen = [modalities] if isinstance(modalities, str) else list(modalities)
+    unknown = [name for name in chosen if name not in known]
+    if unknown or not chosen or len(set(chosen)) != len(chosen):
+        raise ArgumentError(
+            f"Argument `modalities` must name distinct modalities among {list(known)}, but it is {chosen}."
+        )
+    return chosen
+
+
+def subset_of(store: Store, split: str | None = None, *, modalities: Sequence[str] | None = None) -> Subset:
+    """Return all samples of a store, or those of one split, for prediction and inspection.
+
+    Args:
+        store: The store.
+        split: ``"train"``, ``"valid"``, ``"test"``; None for every sample.
+        modalities: Which modalities, in which order; None for all in the store's order.
+
+    Raises:
+        ArgumentError: If the split has no sample or a modality is unknown.
+
+    Example:
+        >>> import tempfile
+        >>> from qinn.data.synthetic.known_answer_set import SyntheticSpec, write_synthetic_store
+        >>> spec = SyntheticSpec(num_train=40, num_valid=10, num_test=20)
+        >>> store = write_synthetic_store(tempfile.mkdtemp(), spec)
+        >>> test = subset_of(store, "test", modalities=["audio", "text"])
+        >>> test.ids[:2], test.dims
+        (('test-00000', 'test-00001'), {'audio': 12, 'text': 24})
+    """
+    rows = np.arange(len(store))
+    if split is not None:
+        rows = store.categories("split").rows(split)
+        if not len(rows):
+            raise ArgumentError(
+                f"Argument `split` must be one of {list(store.manifest['splits'])} of `{store.name}`, "
+                f"but it is `{split}`."
+            )
+    return subset_of_rows(store, rows, modalities)
+
+
+def subset_of_rows(
+    store: Store, rows: Int64[np.ndarray, "n"], modalities: Sequence[str] | None = None
+) -> Subset:
+    """Return the samples at some rows of a store.
+
+    Args:
+        store: The store.
+        rows: Rows of its table.
+        modalities: Which modalities, in which order; None for all in the store's order.
+
+    Raises:
+        ArgumentError: If a modality is unknown.
+    """
+    names = list(store.modalities) if modalities is None else checked_modalities(modalities, store.modalities)
+    ids = Strings.chosen(rows, lambda: store.lean_strings("id"))
+    labels = store.labels[rows]
+    return Subset(
+        store.task,
+        ids,
+        Strings.chosen(rows, lambda: store.lean_strings("text")),
+        labels if labelled_mask(labels).any() else None,
+        _groups(store, rows, ids),
+        {name: _column(store, name, rows) for name in names},
+    )
+
+
+def _groups(store: Store, rows: np.ndarray, ids: Strings) -> np.ndarray | None:
+    groups = store.strings("group")[rows]
+    without = groups == ""
+    if without.all():
+        return None
+    own = np.flatnonzero(without)
+    groups[own] = [f"id:{identifier}" for identifier in ids.pick(own)]
+    return groups
+
+
+def labelled_mask(labels: np.ndarray) -> Bool[np.ndarray, "n"]:
+    """Return where scores are not NaN, or class indices not negative."""
+    return ~np.isnan(labels) if labels.dtype.kind == "f" else labels >= 0
+
+
+def _column(store: Store, name: str, rows: np.ndarray) -> _Column:
+    # The whole memory map stays inside these two closures, which see positions of the subset only:
+    # nothing that a Subset offers leads to another sample.
+    # Views without numpy's class for memory maps, whose every slice is slow.
+    values, offsets = np.asarray(store.values(name)), np.asarray(store.offsets(name))
+    values, offsets = values.view(np.ndarray), offsets.view(np.ndarray)
+    lengths = offsets[1:][rows]
+    lengths -= offsets[rows]
+
+    def padded(positions: np.ndarray) -> np.ndarray:
+        return gather_padded(values, offsets[rows[positions]], lengths[positions])
+
+    def steps(positions: np.ndarray) -> np.ndarray:
+        return gather_steps(values, offsets[rows[positions]], lengths[positions])
+
+    return _Column(store.modalities[name], lengths, padded, steps)
+
+
+def _narrowed(gather: Gather, rows: np.ndarray) -> Gather:
+    return lambda positions: gather(rows[positions])
+
+
+def _pooled(column: _Column) -> _Column:
+    vectors = np.zeros((len(column.lengths), 2 * column.dim), dtype=np.float32)
+    for row, length in enumerate(column.lengths):
+        if length:
+            values = column.steps(np.array([row])).astype(np.float64)
+            vectors[row] = np.concatenate([values.mean(axis=0), values.std(axis=0)])
+    lengths = (column.lengths > 0).astype(column.lengths.dtype)
+
+    def padded(positions: np.ndarray) -> np.ndarray:
+        return vectors[positions][:, None]
+
+    def steps(positions: np.ndarray) -> np.ndarray:
+        return vectors[positions[lengths[positions] > 0]]
+
+    return _Column(2 * column.dim, lengths, padded, steps)
+
+
+def _nothing(size: int, dim: int) -> _Column:
+    def padded(positions: np.ndarray) -> np.ndarray:
+        return np.zeros((len(positions), 1, dim), dtype=np.float32)
+
+    def steps(positions: np.ndarray) -> np.ndarray:
+        return np.zeros((0, dim), dtype=np.float32)
+
+    return _Column(dim, np.zeros(size, dtype=np.int64), padded, steps)
+
+
+def _emptied(column: _Column, gone: np.ndarray) -> _Column:
+    lengths = np.where(gone, 0, column.lengths)
+
+    def padded(positions: np.ndarray) -> np.ndarray:
+        longest = max(1, int(lengths[positions].max(initial=0)))
+        values = column.padded(positions)[:, :longest]
+        values[gone[positions]] = 0
+        return values
+
+    def steps(positions: np.ndarray) -> np.ndarray:
+        return column.steps(positions[~gone[positions]])
+
+    return _Column(column.dim, lengths, padded, steps)
+
+
+def _groups_or_ids(subset: Subset) -> np.ndarray:
+    if subset.groups is not None:
+        return subset.groups
+    return np.array([f"id:{identifier}" for identifier in subset.ids], dtype=object)
+
+
+def _joined(first: _Column, second: _Column) -> _Column:
+    size = len(first.lengths)
+    lengths = np.concatenate([first.lengths, second.lengths])
+
+    def padded(positions: np.ndarray) -> np.ndarray:
+        early = positions < size
+        longest = max(1, int(lengths[positions].max(initial=0)))
+        values = np.zeros((len(positions), longest, first.dim), dtype=np.float32)
+        for chosen, column, start in ((early, first, 0), (~early, second, size)):
+            if chosen.any():
+                part = column.padded(positions[chosen] - start)
+                values[chosen, : part.shape[1]] = part
+        return values
+
+    def steps(positions: np.ndarray) -> np.ndarray:
+        # Runs of positions of one subset are read together; their order is kept.
+        cuts = np.flatnonzero(np.diff(positions < size)) + 1
+        return np.concatenate(
+            [
+                first.steps(run) if run[0] < size else second.steps(run - size)
+                for run in np.split(positions, cuts)
+            ]
+        )
+
+    return _Column(first.dim, lengths, padded, steps)
+
+
+def _chunks(column: _Column) -> Iterator[Float32[np.ndarray, "step feature"]]:
+    ends, most = np.cumsum(column.lengths), max(1, _VALUES_AT_ONCE // column.dim)
+    start = 0
+    while start < len(ends):
+        before = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + most, side="right")))
+        if ends[stop - 1] > before:
+            yield column.steps(np.arange(start, stop))
+        start = stop

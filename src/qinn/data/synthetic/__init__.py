@@ -1,0 +1,1 @@
+"""Generated sets with a known answer."""

@@ -1,0 +1,1 @@
+"""How far states and channels are from the laws, and checks that raise."""

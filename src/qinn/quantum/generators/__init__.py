@@ -1,0 +1,1 @@
+"""What drives: Lindbladians and other generators, and how they act over a time."""

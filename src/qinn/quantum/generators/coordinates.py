@@ -1,0 +1,55 @@
+"""Real coordinates of Hermitian matrices, in which Hermiticity-preserving maps are real matrices."""
+
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from qinn.quantum.generators.lindbladian import Lindbladian
+
+
+def real_coordinates(matrices: Complex[Tensor, "*batch dim dim"]) -> Complex[Tensor, "*batch dim dim"]:
+    """Return A of X = ½(A + Aᵀ) + ½i(A − Aᵀ), an isometry that makes Hermitian X real.
+
+    Args:
+        matrices: Any matrices; `hermitian_from` is the inverse on real A.
+
+    Returns:
+        The coordinates, of zero imaginary part for Hermitian matrices.
+
+    Example:
+        >>> import torch
+        >>> real_coordinates(torch.tensor([[1, 3 - 1j], [3 + 1j, 3]])).real
+        tensor([[1., 2.],
+                [4., 3.]])
+    """
+    return (0.5 - 0.5j) * matrices + (0.5 + 0.5j) * matrices.mT
+
+
+def from_real_coordinates(
+    coordinates: Complex[Tensor, "*batch dim dim"],
+) -> Complex[Tensor, "*batch dim dim"]:
+    """Return X = ½(A + Aᵀ) + ½i(A − Aᵀ), the inverse of `real_coordinates`."""
+    return (0.5 + 0.5j) * coordinates + (0.5 - 0.5j) * coordinates.mT
+
+
+def superoperator_on_real_coordinates(lindbladian: Lindbladian) -> Float[Tensor, "squared squared"]:
+    """Return 𝓛 as a real D² × D² matrix on row-major real coordinates; its adjoint 𝓛† is the transpose.
+
+    With P the transposition of matrices, 𝓛 has P 𝓛 P = 𝓛*, so that the change of coordinates leaves Re 𝓛 +
+    Im 𝓛 · P.
+
+    Args:
+        lindbladian: The dynamics.
+
+    Returns:
+        The matrix.
+
+    Source: own.
+
+    Example:
+        >>> import torch
+        >>> decay = Lindbladian(torch.zeros(2, 2) + 0j, torch.tensor([[[0, 1], [0, 0]]]) + 0j)
+        >>> superoperator_on_real_coordinates(decay).diagonal()
+        tensor([ 0.0000, -0.5000, -0.5000, -1.0000])
+    """
+    dim, matrix = lindbladian.dim, lindbladian.superoperator()
+    return matrix.real + matrix.imag.reshape(-1, dim, dim).mT.reshape(matrix.shape)

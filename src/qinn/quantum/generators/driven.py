@@ -1,0 +1,273 @@
+"""Lindbladians whose Hamiltonian is driven by amplitudes of its own for each sample and each piece of time."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import InitVar, dataclass, replace
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from qinn.errors import ArgumentError
+from qinn.quantum.generators.interface import Action, MatrixFreeGenerator
+from qinn.quantum.generators.lindbladian import Lindbladian
+from qinn.quantum.generators.propagation import field_of_values, propagate_densities
+from qinn.quantum.numerics.chebyshev import default_tolerance, exponential_action, plan_exponential
+
+# The coefficients of a series are known no better than this.
+_LEAST_TOLERANCE = 1e-14
+
+
+@dataclass(frozen=True, eq=False)
+class DrivenLindbladian(MatrixFreeGenerator):
+    """Open dynamics with H(t) = H_0 + Σ_i u_i(t) H_i, where the amplitudes u may differ from sample to sample.
+
+    The duration is cut into P equal pieces, in each of which the amplitudes are constant: with P = 1 an input
+    chooses the dynamics, with P > 1 it drives them, say by one piece per word. It fits `Unitary`, `QuantumJumps`
+    and `ExactChannel`.
+
+    Attributes:
+        base: H_0 and all L_k.
+        drives: Hermitian H_1 … H_I, in units of inverse time if the amplitudes are pure numbers.
+        amplitudes: Real u_i of each sample and piece, of the base's precision. Its batch axes are broadcast
+            against those of the state; without any, all samples share the amplitudes.
+        validate: Pass False to skip the checks of the values (Hermitian, finite) where they hold by construction.
+
+    Raises:
+        ArgumentError: If shapes or dtypes do not fit, a drive is not Hermitian, or a number is not finite.
+
+    Source: O (input-dependent generators).
+
+    Example:
+        >>> from qinn.quantum import PureEnsemble, Unitary, pauli
+        >>> still = Lindbladian(torch.zeros(2, 2) + 0j, torch.zeros(0, 2, 2) + 0j)
+        >>> turns = torch.tensor([0.0, 0.7853982, 1.5707963])[:, None, None]
+        >>> dynamics = DrivenLindbladian(still, pauli("X")[None], turns)
+        >>> start = PureEnsemble(torch.tensor([[1, 0j]]).expand(3, 1, 2))
+        >>> state = Unitary().evolve(start, dynamics, time=1.0, steps=1)
+        >>> state.probabilities(torch.eye(2) + 0j)[:, 0, 1].round(decimals=5)
+        tensor([0.0000, 0.5000, 1.0000])
+    """
+
+    base: Lindbladian
+    drives: Complex[Tensor, "drive dim dim"]
+    amplitudes: Float[Tensor, "*batch piece drive"]
+    validate: InitVar[bool] = True
+
+    def __post_init__(self, validate: bool) -> None:
+        dim, drives, amplitudes = self.base.dim, self.drives, self.amplitudes
+        if drives.ndim != 3 or drives.shape[1:] != (dim, dim) or drives.dtype != self.base.dtype:
+            raise ArgumentError(
+                f"Argument `drives` must have shape (I, {dim}, {dim}) and dtype {self.base.dtype} to fit the base, "
+                f"but has {tuple(drives.shape)} and {drives.dtype}."
+            )
+        if amplitudes.ndim < 2 or amplitudes.shape[-1] != len(drives) or amplitudes.shape[-2] < 1:
+            raise ArgumentError(
+                f"Argument `amplitudes` must have shape (…, piece, {len(drives)}) with at least one piece, but has "
+                f"{tuple(amplitudes.shape)}."
+            )
+        if amplitudes.dtype != drives.real.dtype:
+            raise ArgumentError(
+                f"Argument `amplitudes` must have dtype {drives.real.dtype} to fit the base, but has "
+                f"{amplitudes.dtype}."
+            )
+        if not validate:
+            return
+        if not bool(torch.isfinite(amplitudes.detach()).all()):
+            raise ArgumentError("Argument `amplitudes` must be finite, but holds NaN or infinity.")
+        for drive in drives.detach():
+            # The same checks, and messages about what is wrong with the matrix.
+            Lindbladian(drive, drive.new_zeros(0, dim, dim))
+
+    @property
+    def dim(self) -> int:
+        """Dimension D of the space."""
+        return self.base.dim
+
+    @property
+    def num_jumps(self) -> int:
+        """Number K of jump operators."""
+        return self.base.num_jumps
+
+    @property
+    def num_pieces(self) -> int:
+        """Number P of pieces of time."""
+        return self.amplitudes.shape[-2]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Complex dtype of all operators."""
+        return self.base.dtype
+
+    def dense(self, sample: tuple[int, ...] = (), piece: int = 0) -> Lindbladian:
+        """Return the Lindbladian of one sample in one piece of time.
+
+        Args:
+            sample: Index into the batch axes of the amplitudes.
+            piece: Which piece, 0 … P − 1.
+
+        Returns:
+            The dynamics with H_0 + Σ_i u_i H_i, differentiable in all of them.
+        """
+        amplitudes = self.amplitudes[(*sample, piece)]
+        if amplitudes.ndim != 1:
+            raise ArgumentError(
+                f"Argument `sample` must index all {self.amplitudes.ndim - 2} batch axes, but it is {sample}."
+            )
+        driven = torch.einsum("i,iab->ab", amplitudes.to(self.dtype), self.drives)
+        return replace(self.base, hamiltonian=self.base.hamiltonian + driven, validate=False)
+
+    def to(self, target: torch.dtype | torch.device | str) -> "DrivenLindbladian":
+        """Return the same dynamics in another complex dtype or on another device.
+
+        Args:
+            target: Complex dtype or device.
+        """
+        real = torch.empty(0, dtype=target).real.dtype if isinstance(target, torch.dtype) else target
+        return DrivenLindbladian(
+            self.base.to(target), self.drives.to(target), self.amplitudes.to(real), validate=False
+        )
+
+    def without_jumps(self) -> "DrivenLindbladian":
+        """Return the same dynamics with every jump operator removed (K = 0)."""
+        return replace(self, base=self.base.without_jumps(), validate=False)
+
+    def hamiltonian_action(self) -> Action:
+        """Action of −i(H_0 + Σ_i u_i H_i)."""
+        return self._action(-1j * self.base.hamiltonian)
+
+    def no_jump_action(self) -> Action:
+        """Action of J = −i(H_0 + Σ_i u_i H_i) − ½ Σ L_k†L_k."""
+        return self._action(self.base.no_jump_generator)
+
+    def _action(self, fixed: Tensor) -> Action:
+        # One product for all operators, which lie one below the other to act on rows.
+        stacked = torch.cat([fixed[None], -1j * self.drives]).mT.reshape(-1, self.dim)
+
+        def function(given: Sequence[Tensor], kets: Tensor, controls: Tensor | None) -> Tensor:
+            if controls is None:
+                return kets @ given[0][: kets.shape[1]]
+            weighed = kets[:, None] * controls[:, :, None]
+            return torch.cat([kets[:, None], weighed], 1).flatten(1) @ given[0]
+
+        norms = _spectral_norms(self.drives)
+        strength = self.amplitudes.detach().abs().double() @ norms
+        bound = float(_spectral_norms(fixed)) + float(strength.max() if strength.numel() else 0.0)
+        return Action((stacked,), function, bound)
+
+    def jump_actions(self) -> tuple[Action, ...]:
+        """Action of every L_k."""
+        rows, norms = self.base.jump_operators.mT.unbind(), _spectral_norms(self.base.jump_operators).tolist()
+        return tuple(Action((operator,), _multiply, norm) for operator, norm in zip(rows, norms, strict=True))
+
+    def controls(self, batch: torch.Size) -> Float[Tensor, "sample piece drive"]:
+        """Return the amplitudes of every sample of a batch.
+
+        Args:
+            batch: Leading axes of the states.
+
+        Returns:
+            Amplitudes over the flattened batch.
+
+        Raises:
+            ArgumentError: If the amplitudes' batch axes do not fit.
+        """
+        try:
+            expanded = self.amplitudes.expand(*batch, *self.amplitudes.shape[-2:])
+        except RuntimeError:
+            raise ArgumentError(
+                f"Argument `amplitudes` must have batch axes that fit those of the state, {tuple(batch)}, but has "
+                f"{tuple(self.amplitudes.shape[:-2])}; give one set per sample, or one for all."
+            ) from None
+        return expanded.reshape(-1, *self.amplitudes.shape[-2:])
+
+
+def _multiply(given: Sequence[Tensor], kets: Tensor, controls: Tensor | None) -> Tensor:
+    return kets @ given[0]
+
+
+def _spectral_norms(matrices: Tensor) -> Tensor:
+    fixed = matrices.detach().resolve_conj()
+    if not bool(torch.isfinite(torch.view_as_real(fixed)).all()):
+        return torch.full(fixed.shape[:-2], torch.inf, dtype=torch.float64, device=fixed.device)
+    norms = torch.linalg.matrix_norm(fixed, 2).double()
+    # Round-off of the singular values is inside the last factor.
+    return norms * (1 + 10 * fixed.shape[-1] * torch.finfo(fixed.dtype).eps)
+
+
+def propagate_driven_densities(
+    driven: DrivenLindbladian,
+    densities: Complex[Tensor, "*batch dim dim"],
+    time: float,
+    tolerance: float | None = None,
+) -> Complex[Tensor, "*batch dim dim"]:
+    """Return the exact average over all trajectories of driven dynamics (Schrödinger picture), piece by piece.
+
+    A drive adds −i u_i [H_i, ·] to the generator: its field of values grows by ±|u_i| times the width of H_i's
+    spectrum along the imaginary axis, and nothing else.
+
+    Args:
+        driven: The dynamics.
+        densities: Any matrices.
+        time: Duration t ≥ 0.
+        tolerance: Largest error relative to the Hilbert–Schmidt norm; 1e-6 or 1e-12 by precision if None.
+
+    Returns:
+        The evolved matrices.
+
+    Raises:
+        ArgumentError: If an operator is not finite, or the amplitudes do not fit the batch.
+
+    Source: P (dissipative dynamics); O (Chebyshev action).
+
+    Example:
+        >>> from qinn.quantum import pauli
+        >>> still = Lindbladian(torch.zeros(2, 2) + 0j, torch.zeros(0, 2, 2) + 0j)
+        >>> flip = DrivenLindbladian(still, pauli("X")[None], torch.tensor([[0.7853982], [0.7853982]]))
+        >>> propagate_driven_densities(flip, torch.diag(torch.tensor([1, 0j])), 2.0)[1, 1].real.round(decimals=5)
+        tensor(1.)
+    """
+    whole = default_tolerance(driven.dtype) if tolerance is None else tolerance
+    share = max(whole / driven.num_pieces, _LEAST_TOLERANCE)
+    width = time / driven.num_pieces
+    if driven.amplitudes.ndim == 2:
+        for piece in range(driven.num_pieces):
+            densities = propagate_densities(driven.dense((), piece), densities, width, share)
+        return densities
+    controls = driven.controls(densities.shape[:-2])
+    if time == 0 or densities.numel() == 0:
+        return densities
+    base = field_of_values(driven.base)
+    levels = torch.linalg.eigvalsh(driven.drives.detach()).double()
+    widths = levels[:, -1] - levels[:, 0]
+    matrices = densities.reshape(-1, driven.dim, driven.dim)
+    for piece in range(driven.num_pieces):
+        amplitudes = controls[:, piece]
+        wider = float((amplitudes.detach().abs().double() @ widths).max())
+        field, expected = (replace(each, imaginary=each.imaginary + wider).scaled(width) for each in base)
+        plan = plan_exponential(field, share, expected)
+        matrices = exponential_action(_generator(driven, amplitudes), matrices, plan, width, part_axes=(1, 2))
+    return matrices.reshape(densities.shape)
+
+
+def _generator(
+    driven: DrivenLindbladian, amplitudes: Tensor
+) -> Callable[[float, float], Callable[[Tensor], Tensor]]:
+    """The generator on matrices (sample, D, D) at amplitudes (sample, drive), as `exponential_action` needs it."""
+    turning = torch.einsum("si,iab->sab", amplitudes.to(driven.dtype), driven.drives)
+    flow = driven.base.no_jump_generator - 1j * turning
+    jumps = driven.base.jump_operators
+
+    def build(scale: float, shift: float) -> Callable[[Tensor], Tensor]:
+        identity = torch.eye(driven.dim, dtype=flow.dtype, device=flow.device)
+        left = scale * flow - 0.5 * shift * identity
+        right = left.mH
+
+        def apply(matrices: Tensor) -> Tensor:
+            total = left @ matrices + matrices @ right
+            for jump in jumps:
+                total = total + (scale * jump) @ matrices @ jump.mH
+            return total
+
+        return apply
+
+    return build

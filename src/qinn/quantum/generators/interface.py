@@ -1,0 +1,113 @@
+"""What every generator of open dynamics tells an evolution, however its operators are held."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from qinn.errors import ArgumentError
+
+
+class Generator(ABC):
+    """Open dynamics: a Hamiltonian and K jump operators on a joint space of dimension D.
+
+    `Lindbladian` holds D × D matrices and fits every evolution. A `MatrixFreeGenerator` only multiplies kets by
+    its operators, and fits the evolutions that need no more.
+    """
+
+    @property
+    @abstractmethod
+    def dim(self) -> int:
+        """Dimension D of the joint space."""
+
+    @property
+    @abstractmethod
+    def num_jumps(self) -> int:
+        """Number K of jump operators."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> torch.dtype:
+        """Complex dtype of all operators."""
+
+
+@dataclass(frozen=True, eq=False)
+class Action:
+    """A linear map of kets that is known by what it does, not by its matrix.
+
+    Attributes:
+        tensors: The numbers of the map, through which it is differentiated.
+        function: ``function(tensors, kets, controls)`` maps rows (row, D) to rows; ``controls`` holds the
+            numbers of each row (row, control), or is None for a map that is the same for all rows.
+        bound: Upper bound of the spectral norm, for any row; infinite or NaN where the map is not finite.
+    """
+
+    tensors: tuple[Tensor, ...]
+    function: Callable[[Sequence[Tensor], Tensor, Tensor | None], Tensor]
+    bound: float
+
+
+class MatrixFreeGenerator(Generator):
+    """Dynamics whose operators act on kets without being formed as D × D matrices, or differ from row to row."""
+
+    @abstractmethod
+    def hamiltonian_action(self) -> Action:
+        """Action of −iH."""
+
+    @abstractmethod
+    def no_jump_action(self) -> Action:
+        """Action of J = −iH − ½ Σ L_k†L_k."""
+
+    @abstractmethod
+    def jump_actions(self) -> tuple[Action, ...]:
+        """Action of every L_k; these take no controls."""
+
+    @abstractmethod
+    def controls(self, batch: torch.Size) -> Tensor | None:
+        """Numbers that differ between samples and time pieces, or None.
+
+        Args:
+            batch: Leading axes of the states.
+
+        Returns:
+            Tensor (sample, piece, control) over the flattened batch; the pieces cut the duration into equal
+            parts.
+
+        Raises:
+            ArgumentError: If the numbers do not fit the batch.
+        """
+
+
+_Kind = TypeVar("_Kind", bound=Generator)
+
+
+def check_kind(generator: Generator, kinds: Sequence[type[_Kind]], user: str) -> _Kind:
+    """Return the dynamics, refusing those of a kind that an evolution or a function cannot work with.
+
+    Args:
+        generator: The dynamics.
+        kinds: Kinds that are taken.
+        user: Name of the evolution or function, for the message.
+
+    Returns:
+        The same dynamics.
+
+    Raises:
+        ArgumentError: If the dynamics are of none of the kinds.
+
+    Example:
+        >>> from qinn.quantum.generators.lindbladian import Lindbladian
+        >>> still = Lindbladian(torch.zeros(2, 2) + 0j, torch.zeros(0, 2, 2) + 0j)
+        >>> check_kind(still, (Lindbladian,), "this") is still
+        True
+    """
+    if isinstance(generator, tuple(kinds)):
+        return generator
+    names = " or ".join(f"`{kind.__name__}`" for kind in kinds)
+    raise ArgumentError(
+        f"Argument `lindbladian` must be a {names} for {user}, but it is a `{type(generator).__name__}`; pass "
+        "its `.dense()` (for small dimensions), or use `QuantumJumps` or `Unitary`."
+    )

@@ -1,0 +1,273 @@
+"""The generator of open dynamics, the Lindbladian, and its learnable form."""
+
+from dataclasses import InitVar, dataclass, replace
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor, nn
+
+from qinn.errors import ArgumentError
+from qinn.quantum.generators.interface import Generator
+
+
+def hermitian_from(free: Float[Tensor, "*batch dim dim"]) -> Complex[Tensor, "*batch dim dim"]:
+    """Make a Hermitian matrix from a free real one, one to one: H = (A + Aᵀ)/2 + i (A − Aᵀ)/2.
+
+    Args:
+        free: Real matrices A, D² free numbers each.
+
+    Returns:
+        Hermitian matrices with ‖H‖_F = ‖A‖_F.
+
+    Source: own.
+
+    Example:
+        >>> hermitian_from(torch.tensor([[1.0, 2.0], [4.0, 3.0]]))
+        tensor([[1.+0.j, 3.-1.j],
+                [3.+1.j, 3.+0.j]])
+    """
+    return torch.complex(0.5 * (free + free.mT), 0.5 * (free - free.mT))
+
+
+def jump_operators_from(free: Float[Tensor, "jump 2 dim dim"]) -> Complex[Tensor, "jump dim dim"]:
+    """Make jump operators from their free real and imaginary parts: L_k = free_{k,0} + i free_{k,1}.
+
+    Args:
+        free: Real numbers; any values give legal jump operators.
+
+    Returns:
+        Complex matrices.
+
+    Example:
+        >>> jump_operators_from(torch.zeros(0, 2, 3, 3)).shape
+        torch.Size([0, 3, 3])
+    """
+    return torch.complex(free[:, 0], free[:, 1])
+
+
+@dataclass(frozen=True, eq=False)
+class Lindbladian(Generator):
+    """Generator of open dynamics: 𝓛ρ = −i[H, ρ] + Σ_k (L_k ρ L_k† − ½{L_k†L_k, ρ}), ħ = 1.
+
+    Attributes:
+        hamiltonian: Hermitian H, in units of inverse time.
+        jump_operators: L_1 … L_K, in units of inverse square root of time; K may be 0.
+        validate: Pass False to skip the checks of the values (Hermitian, finite) where they hold by
+            construction.
+
+    Raises:
+        ArgumentError: If H is not Hermitian, or the shapes, dtypes or values do not fit.
+
+    Source: P (Hamiltonian and Lindblad operators); G. Lindblad, Commun. Math. Phys. 48 (1976) 119.
+
+    Example:
+        >>> decay = Lindbladian(torch.zeros(2, 2) + 0j, torch.tensor([[[0, 1], [0, 0]]]) + 0j)
+        >>> decay.dim, decay.num_jumps
+        (2, 1)
+    """
+
+    hamiltonian: Complex[Tensor, "dim dim"]
+    jump_operators: Complex[Tensor, "jump dim dim"]
+    validate: InitVar[bool] = True
+
+    def __post_init__(self, validate: bool) -> None:
+        H, L = self.hamiltonian, self.jump_operators
+        if H.ndim != 2 or H.shape[0] != H.shape[1] or H.shape[0] < 1:
+            raise ArgumentError(
+                f"Argument `hamiltonian` must be a square matrix, but has shape {tuple(H.shape)}."
+            )
+        if L.ndim != 3 or L.shape[1:] != H.shape:
+            raise ArgumentError(
+                f"Argument `jump_operators` must have shape (K, {len(H)}, {len(H)}) to fit the Hamiltonian, "
+                f"but has shape {tuple(L.shape)}; for no jumps pass zeros of shape (0, {len(H)}, {len(H)})."
+            )
+        if H.dtype != L.dtype or not H.dtype.is_complex:
+            raise ArgumentError(
+                "Arguments `hamiltonian` and `jump_operators` must have one complex dtype, but have "
+                f"{H.dtype} and {L.dtype}; convert one of them."
+            )
+        if validate:
+            self._check_values()
+
+    def _check_values(self) -> None:
+        H, L = self.hamiltonian.detach(), self.jump_operators.detach()
+        for name, value in (("hamiltonian", H), ("jump_operators", L)):
+            if not bool(torch.isfinite(torch.view_as_real(value.resolve_conj())).all()):
+                raise ArgumentError(f"Argument `{name}` must be finite, but holds NaN or infinity.")
+        difference, size = float((H - H.mH).abs().max()), float(H.abs().max())
+        if difference > 100 * torch.finfo(H.dtype).eps * size:
+            raise ArgumentError(
+                "Argument `hamiltonian` must be Hermitian, but differs from its adjoint by "
+                f"{difference:.3g}; use (H + H†)/2 or `hermitian_from`."
+            )
+
+    @property
+    def dim(self) -> int:
+        """Dimension D of the space."""
+        return self.hamiltonian.shape[0]
+
+    @property
+    def num_jumps(self) -> int:
+        """Number K of jump operators."""
+        return self.jump_operators.shape[0]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Complex dtype of all operators."""
+        return self.hamiltonian.dtype
+
+    @property
+    def total_rate(self) -> Complex[Tensor, "dim dim"]:
+        """Operator of the total jump rate, G = Σ_k L_k†L_k (zero for K = 0)."""
+        stacked = self.jump_operators.reshape(-1, self.dim)
+        return stacked.mH @ stacked
+
+    @property
+    def effective_hamiltonian(self) -> Complex[Tensor, "dim dim"]:
+        """Effective Hamiltonian of the flow between jumps, H_eff = H − (i/2) Σ_k L_k†L_k."""
+        return self.hamiltonian - 0.5j * self.total_rate
+
+    @property
+    def no_jump_generator(self) -> Complex[Tensor, "dim dim"]:
+        """Generator of the flow between jumps, J = −i H_eff."""
+        return -1j * self.hamiltonian - 0.5 * self.total_rate
+
+    def without_jumps(self) -> "Lindbladian":
+        """Return the same dynamics with every jump operator removed (K = 0)."""
+        return replace(self, jump_operators=self.jump_operators[:0], validate=False)
+
+    def without_hamiltonian(self) -> "Lindbladian":
+        """Return the same dynamics with H = 0."""
+        return replace(self, hamiltonian=torch.zeros_like(self.hamiltonian), validate=False)
+
+    def to(self, target: torch.dtype | torch.device | str) -> "Lindbladian":
+        """Return the same dynamics in another complex dtype or on another device.
+
+        Args:
+            target: Complex dtype or device.
+
+        Returns:
+            The converted Lindbladian.
+        """
+        return Lindbladian(self.hamiltonian.to(target), self.jump_operators.to(target), validate=False)
+
+    def apply(self, density: Complex[Tensor, "*batch dim dim"]) -> Complex[Tensor, "*batch dim dim"]:
+        """Return 𝓛ρ, the rate of change in the Schrödinger picture.
+
+        Args:
+            density: Any matrices (not only densities).
+
+        Returns:
+            −i[H, ρ] + Σ_k (L_k ρ L_k† − ½{L_k†L_k, ρ}).
+
+        Example:
+            >>> decay = Lindbladian(torch.zeros(2, 2) + 0j, torch.tensor([[[0, 1], [0, 0]]]) + 0j)
+            >>> decay.apply(torch.diag(torch.tensor([0j, 1]))).diagonal().real
+            tensor([ 1., -1.])
+        """
+        flow = self.no_jump_generator
+        jumped = (self.jump_operators @ density[..., None, :, :] @ self.jump_operators.mH).sum(-3)
+        return flow @ density + density @ flow.mH + jumped
+
+    def adjoint(self, observable: Complex[Tensor, "*batch dim dim"]) -> Complex[Tensor, "*batch dim dim"]:
+        """Return 𝓛†X, the rate of change of an observable in the Heisenberg picture.
+
+        Args:
+            observable: Any matrices.
+
+        Returns:
+            i[H, X] + Σ_k (L_k† X L_k − ½{L_k†L_k, X}); zero for the identity.
+
+        Example:
+            >>> decay = Lindbladian(torch.zeros(2, 2) + 0j, torch.tensor([[[0, 1], [0, 0]]]) + 0j)
+            >>> bool((decay.adjoint(torch.eye(2) + 0j) == 0).all())
+            True
+        """
+        flow = self.no_jump_generator
+        jumped = (self.jump_operators.mH @ observable[..., None, :, :] @ self.jump_operators).sum(-3)
+        return flow.mH @ observable + observable @ flow + jumped
+
+    def superoperator(self) -> Complex[Tensor, "squared squared"]:
+        """Return 𝓛 as a D² × D² matrix on row-major vectorised densities.
+
+        Returns:
+            J ⊗ 𝟙 + 𝟙 ⊗ J* + Σ_k L_k ⊗ L_k*, so that ``(S @ rho.flatten()).reshape(D, D)`` is 𝓛ρ.
+
+        Example:
+            >>> Lindbladian(torch.zeros(2, 2) + 0j, torch.zeros(0, 2, 2) + 0j).superoperator().shape
+            torch.Size([4, 4])
+        """
+        dim, flow, L = self.dim, self.no_jump_generator[None], self.jump_operators
+        identity = torch.eye(dim, dtype=self.dtype, device=flow.device)[None]
+        # Σ A ⊗ B over the pairs (J, 𝟙), (𝟙, J*), (L_k, L_k*): one product, whose axes are then reordered.
+        left = torch.cat([flow, identity, L]).flatten(1)
+        right = torch.cat([identity, flow.conj(), L.conj()]).flatten(1)
+        return (left.mT @ right).reshape(dim, dim, dim, dim).transpose(1, 2).reshape(dim**2, dim**2)
+
+
+class LearnableLindbladian(nn.Module):
+    """A Lindbladian with free real parameters: every value of them gives legal dynamics.
+
+    At the start H is a random Hermitian matrix (Gaussian unitary ensemble) of spectral norm about
+    ``hamiltonian_scale``, and L_k are complex Gaussian matrices such that the maximally mixed state has the
+    expected number of jumps per unit time Σ_k tr(L_k†L_k)/D ≈ ``jump_scale``; neither depends on D or K.
+
+    Args:
+        dim: Dimension D of the joint space.
+        num_jumps: Number K ≥ 0 of jump operators.
+        hamiltonian_scale: Typical ‖H‖ at the start, in units of inverse time.
+        jump_scale: Expected number of jumps per unit time at the start.
+        seed: Seed of the initial values; torch's global generator if None.
+        dtype: Real dtype of the parameters; the operators have the complex dtype of the same precision.
+
+    Raises:
+        ArgumentError: If a size or scale is impossible.
+
+    Source: P (learned H and L_k); O (parametrisation and scale).
+
+    Example:
+        >>> dynamics = LearnableLindbladian(4, 2, hamiltonian_scale=1.0, jump_scale=1.0, seed=0)
+        >>> dynamics().jump_operators.shape
+        torch.Size([2, 4, 4])
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_jumps: int,
+        *,
+        hamiltonian_scale: float = 1.0,
+        jump_scale: float = 1.0,
+        seed: int | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        if dim < 1 or num_jumps < 0:
+            raise ArgumentError(
+                "Arguments must have dim ≥ 1 and num_jumps ≥ 0, but dim is "
+                f"{dim} and num_jumps is {num_jumps}."
+            )
+        if not 0 <= hamiltonian_scale < float("inf") or not 0 <= jump_scale < float("inf"):
+            raise ArgumentError(
+                "Arguments `hamiltonian_scale` and `jump_scale` must be finite and ≥ 0, but are "
+                f"{hamiltonian_scale} and {jump_scale}."
+            )
+        # Drawn on the CPU, so that a seed means the same on any device.
+        generator = None if seed is None else torch.Generator("cpu").manual_seed(seed)
+        device = torch.get_default_device()
+        free_hamiltonian = torch.randn(dim, dim, generator=generator, dtype=dtype, device="cpu").to(device)
+        free_jumps = torch.randn(num_jumps, 2, dim, dim, generator=generator, dtype=dtype, device="cpu")
+        free_jumps = free_jumps.to(device)
+        # The spectral norm of the unit Gaussian unitary ensemble is 2√D; E‖L_k‖_F² is 2D² before scaling.
+        self.free_hamiltonian = nn.Parameter(free_hamiltonian * (hamiltonian_scale / (2 * dim**0.5)))
+        self.free_jumps = nn.Parameter(free_jumps * (jump_scale / (2 * dim * max(num_jumps, 1))) ** 0.5)
+
+    def forward(self) -> Lindbladian:
+        """Return the Lindbladian of the present parameters."""
+        return Lindbladian(
+            hermitian_from(self.free_hamiltonian), jump_operators_from(self.free_jumps), validate=False
+        )
+
+    def extra_repr(self) -> str:
+        """Sizes, for the module's representation."""
+        return f"dim={self.free_hamiltonian.shape[0]}, num_jumps={self.free_jumps.shape[0]}"

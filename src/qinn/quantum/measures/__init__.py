@@ -1,0 +1,1 @@
+"""Numbers of states: entropies and entanglement."""

@@ -1,0 +1,145 @@
+"""Entropies of density matrices and the information that parts share, in bits."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from qinn.quantum.numerics.factors import check_positions
+from qinn.quantum.states.densities import partial_trace, purity
+
+
+def entropy_of_spectrum(spectrum: Float[Tensor, "*batch level"]) -> Float[Tensor, "*batch"]:
+    """Return the Shannon entropy of a spectrum, −Σ λ log₂ λ, in bits.
+
+    Values are clamped to [0, 1] against round-off; the slope at λ → 0, truly infinite, is capped at the
+    smallest normal number, so gradients are finite.
+
+    Args:
+        spectrum: Eigenvalues of a density matrix.
+
+    Returns:
+        The entropies, ≥ 0.
+
+    Example:
+        >>> entropy_of_spectrum(torch.tensor([0.5, 0.5, 0.0]))
+        tensor(1.)
+    """
+    levels = spectrum.clamp(0, 1)
+    # Cap by the smallest normal number: λ log λ itself is untouched, only its slope at zero.
+    return -(levels * levels.clamp(min=torch.finfo(levels.dtype).tiny).log2()).sum(-1)
+
+
+def von_neumann_entropy(density: Complex[Tensor, "*batch dim dim"]) -> Float[Tensor, "*batch"]:
+    """Return the von Neumann entropy S = −tr ρ log₂ ρ, in bits, between 0 and log₂ D.
+
+    Args:
+        density: Density matrices; degenerate spectra have finite gradients.
+
+    Returns:
+        The entropies.
+
+    Source: P (von Neumann entropy).
+
+    Example:
+        >>> von_neumann_entropy(0.25 * torch.eye(4) + 0j)
+        tensor(2.)
+    """
+    return entropy_of_spectrum(torch.linalg.eigvalsh(density))
+
+
+def renyi_entropy(density: Complex[Tensor, "*batch dim dim"]) -> Float[Tensor, "*batch"]:
+    """Return the Rényi entropy of order 2, S₂ = −log₂ tr ρ², in bits, between 0 and the von Neumann entropy.
+
+    It needs no eigenvalues, so its gradient is that of a polynomial for any spectrum.
+
+    Args:
+        density: Density matrices.
+
+    Returns:
+        The entropies.
+
+    Source: A. Rényi, Proc. 4th Berkeley Symp. (1961) 547.
+
+    Example:
+        >>> renyi_entropy(0.25 * torch.eye(4) + 0j)
+        tensor(2.)
+    """
+    return -purity(density).log2()
+
+
+def mutual_information(
+    density: Complex[Tensor, "*batch dim dim"],
+    dims: Sequence[int],
+    first: Sequence[int],
+    second: Sequence[int],
+) -> Float[Tensor, "*batch"]:
+    """Return the quantum mutual information I(A:B) = S(A) + S(B) − S(AB), in bits, ≥ 0.
+
+    Args:
+        density: Density matrices.
+        dims: Dimension of each factor.
+        first: Positions of the factors of A.
+        second: Positions of the factors of B, disjoint from A.
+
+    Returns:
+        The mutual information: all correlation, classical and quantum.
+
+    Raises:
+        ArgumentError: If the parts overlap or do not fit.
+
+    Example:
+        >>> from qinn.quantum.states.densities import density_of
+        >>> from qinn.quantum.states.kets import bell_state
+        >>> mutual_information(density_of(bell_state()), (2, 2), [0], [1]).round(decimals=5)
+        tensor(2.)
+    """
+    joint = check_positions((*first, *second), len(dims), "first and second")
+    both = partial_trace(density, dims, joint)
+    inner = [dims[position] for position in joint]
+    one = partial_trace(both, inner, range(len(first)))
+    other = partial_trace(both, inner, range(len(first), len(joint)))
+    return von_neumann_entropy(one) + von_neumann_entropy(other) - von_neumann_entropy(both)
+
+
+def tripartite_information(
+    density: Complex[Tensor, "*batch dim dim"],
+    dims: Sequence[int],
+    first: Sequence[int],
+    second: Sequence[int],
+    third: Sequence[int],
+) -> Float[Tensor, "*batch"]:
+    """Return the tripartite information I₃ = I(A:B) + I(A:C) − I(A:BC), in bits.
+
+    Negative where A knows more of B and C together than of each alone (synergy), positive where both tell the
+    same of A; symmetric in the three parts, and 0 for a pure state of all three.
+
+    Args:
+        density: Density matrices.
+        dims: Dimension of each factor.
+        first: Positions of the factors of A.
+        second: Positions of the factors of B.
+        third: Positions of the factors of C; the three parts are disjoint.
+
+    Returns:
+        The tripartite information.
+
+    Raises:
+        ArgumentError: If the parts overlap or do not fit.
+
+    Source: N. J. Cerf and C. Adami, Physica D 120 (1998) 62.
+
+    Example:
+        >>> from qinn.quantum.states.densities import density_of
+        >>> from qinn.quantum.states.kets import ghz_state
+        >>> state = density_of(ghz_state(4))
+        >>> tripartite_information(state, (2, 2, 2, 2), [0], [1], [2]).round(decimals=5)
+        tensor(1.)
+    """
+    check_positions((*first, *second, *third), len(dims), "first, second and third")
+    return (
+        mutual_information(density, dims, first, second)
+        + mutual_information(density, dims, first, third)
+        - mutual_information(density, dims, first, (*second, *third))
+    )

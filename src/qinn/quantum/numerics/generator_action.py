@@ -1,0 +1,168 @@
+"""exp of a generator X ↦ O_0 X + X O_0† + Σ_k O_k X O_k† on Hermitian matrices, in real coordinates."""
+
+from math import sqrt
+from typing import Any
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from qinn.quantum.numerics.chebyshev import ExponentialPlan, chebyshev_series, plan_exponential
+
+# Matrices lie as (row, part, column): one product multiplies all parts from the left, another from the right.
+_PART_AXES = (0, 2)
+# From here on, copying the factors of the last products side by side costs more than several products.
+_LEAST_DIM_APART = 24
+
+
+def evolve_coordinates(
+    operators: Complex[Tensor, "operator dim dim"],
+    coordinates: Float[Tensor, "part dim dim"],
+    plan: ExponentialPlan,
+    time: float,
+) -> Float[Tensor, "part dim dim"]:
+    """Return exp(t𝓐) X in real coordinates, 𝓐X = O_0 X + X O_0† + Σ_{k≥1} O_k X O_k†.
+
+    An application costs 4 (K + 1) + 2K real products of D × D by D × (D · parts), two thirds of the complex
+    form, because it keeps Hermitian matrices Hermitian by construction. The backward pass is written by hand:
+    it repeats the series with the adjoint generator and adds 4 (K + 1) products for the operators' gradient.
+    Second derivatives differentiate the series itself.
+
+    Args:
+        operators: O_0, O_1 … O_K.
+        coordinates: Hermitian matrices in the coordinates of `real_coordinates`.
+        plan: Plan for t𝓐.
+        time: Duration t > 0.
+
+    Returns:
+        The evolved coordinates.
+
+    Source: own.
+    """
+    flow = time * plan.scale * operators[:1]
+    identity = torch.eye(operators.shape[-1], dtype=operators.dtype, device=operators.device)
+    # 2W: numbers are folded into the operators, those of a sandwich in equal parts into both slices.
+    jumps = sqrt(time * plan.scale) * operators[1:]
+    scaled = torch.view_as_real(torch.cat([flow - 0.5 * plan.shift * identity, jumps]).resolve_conj())
+    evolved = coordinates.transpose(0, 1).contiguous()
+    for _ in range(plan.sub_steps):
+        step = _Series.apply(scaled.movedim(-1, 1), evolved, plan)
+        if step is None:
+            cautious = plan_exponential(plan.field, plan.tolerance)
+            return evolve_coordinates(operators, coordinates, cautious, time)
+        evolved = step
+    return evolved.transpose(0, 1)
+
+
+class _Generator:
+    """The map X ↦ O_0 X + X O_0† + Σ O_k X O_k† in real coordinates, from the parts (Re O, Im O) of each O.
+
+    With A the coordinates of X, those of a Hermitian F + F† are (Re F + Im F) + (Re F − Im F)ᵀ, and
+    Re(O X) + Im(O X) = Re O · A + Im O · Aᵀ. A sandwich is formed from the sum and the difference of the real
+    and imaginary part of O_k X, and is Hermitian, so that half of its second product is not needed.
+    """
+
+    def __init__(self, operators: Float[Tensor, "operator 2 dim dim"]) -> None:
+        real, imaginary = operators[:, 0], operators[:, 1]
+        sums = torch.cat([real, imaginary], -1)
+        differences = torch.cat([-imaginary, real], -1)
+        # Rows of the flow, and of the sum and the difference of every jump.
+        self._left = torch.cat([sums[0], torch.stack([sums[1:], differences[1:]], 1).flatten(0, 2)])
+        right = torch.stack([real.mT, -imaginary.mT], 1).flatten(0, 1)
+        self._together = real.shape[-1] < _LEAST_DIM_APART
+        self._right = [right.flatten(0, 1)] if self._together else list(right)
+
+    def __call__(self, coordinates: Float[Tensor, "dim part dim"]) -> Float[Tensor, "dim part dim"]:
+        return self.image(coordinates)[0]
+
+    def image(
+        self, coordinates: Float[Tensor, "dim part dim"]
+    ) -> tuple[Float[Tensor, "dim part dim"], list[Float[Tensor, "row _"]]]:
+        """Return the image of A, and the left factors A, Aᵀ, Re ± Im O_k X of its last products."""
+        dim, parts, _ = coordinates.shape
+        stack = torch.cat([coordinates, coordinates.permute(2, 1, 0)])
+        flow, *slices = (self._left @ stack.view(2 * dim, parts * dim)).view(-1, dim * parts, dim)
+        factors = [*stack.view(2, dim * parts, dim), *slices]
+        if self._together:
+            factors = [torch.cat(factors, -1)]
+        image = torch.addmm(flow, factors[0], self._right[0])
+        for factor, right in zip(factors[1:], self._right[1:], strict=True):
+            image.addmm_(factor, right)
+        return image.view(dim, parts, dim), factors
+
+
+class _Series(torch.autograd.Function):
+    """One sub-step of a plan; its polynomials are kept for the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, operators: Tensor, start: Tensor, plan: ExponentialPlan) -> Tensor | None:
+        step = chebyshev_series(_Generator(operators), start, plan, _PART_AXES)
+        if step is None:
+            return None
+        result, polynomials = step
+        ctx.save_for_backward(operators, *polynomials[:-1])
+        ctx.plan = plan
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        operators, *polynomials = ctx.saved_tensors
+        coefficients, sign = ctx.plan.coefficients[: len(polynomials) + 1], ctx.plan.sign
+        wanted = ctx.needs_input_grad[:2]
+        if not torch.is_grad_enabled():
+            gradients = _adjoint_series(operators, polynomials, coefficients, sign, grad_outputs[0], wanted)
+            return *gradients, None
+        inputs = (operators, polynomials[0])
+        needed = [value for value, want in zip(inputs, wanted, strict=True) if want]
+        result = _sum_of_series(*inputs, coefficients, sign)
+        found = iter(torch.autograd.grad(result, needed, grad_outputs[0], create_graph=True))
+        first, second = (next(found) if want else None for want in wanted)
+        return first, second, None
+
+
+def _sum_of_series(operators: Tensor, start: Tensor, coefficients: tuple[float, ...], sign: float) -> Tensor:
+    """Return Σ coefficients[n] U_n A, differentiable any number of times."""
+    double = _Generator(operators)
+    previous, current = start, 0.5 * double(start)
+    result = coefficients[0] * previous + coefficients[1] * current
+    for coefficient in coefficients[2:]:
+        previous, current = current, double(current) + sign * previous
+        result = result + coefficient * current
+    return result
+
+
+def _adjoint_series(
+    operators: Tensor,
+    polynomials: list[Tensor],
+    coefficients: tuple[float, ...],
+    sign: float,
+    gradient: Tensor,
+    wanted: tuple[bool, bool],
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return the gradients of the operators and of the start, by Clenshaw's recurrence.
+
+    With b_n = coefficients[n] g + (2W)†b_{n+1} + sign b_{n+2}, the gradient of the start is b_0 (with half of
+    the middle term), and that of 2W is Σ_n b_{n+1} ⊗ U_n.
+    """
+    adjoint = _Generator(torch.stack([operators[:, 0].mT, -operators[:, 1].mT], 1))
+    dim, parts, _ = gradient.shape
+    products = gradient.new_zeros(2 * dim, 2 * len(operators) * dim)
+    above, current = torch.zeros_like(gradient), coefficients[-1] * gradient
+    for degree in range(len(polynomials) - 1, -1, -1):
+        if degree == 0:
+            current = 0.5 * current
+        image, factors = adjoint.image(current)
+        if wanted[0]:
+            polynomial = polynomials[degree]
+            sides = torch.cat([polynomial, polynomial.permute(2, 1, 0)], -1)
+            products.addmm_(sides.view(dim * parts, 2 * dim).mT, torch.cat(factors, -1))
+        image.add_(gradient, alpha=coefficients[degree])
+        above, current = current, image.add_(above, alpha=sign)
+    # Sandwiches: ∂⟨G, O X O†⟩/∂O† = 2 X O†G, whose factors are in the coordinates of `_Generator`.
+    products = products.view(2, dim, -1, 2, dim)
+    real = products[1, :, :, 1] + products[0, :, :, 0]
+    imaginary = products[1, :, :, 0] - products[0, :, :, 1]
+    return (
+        torch.stack([real, -imaginary]).permute(2, 0, 3, 1) if wanted[0] else None,
+        current if wanted[1] else None,
+    )

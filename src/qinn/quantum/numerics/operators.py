@@ -1,0 +1,76 @@
+"""Operators by name, and operators on some factors of a joint space."""
+
+from collections.abc import Sequence
+from math import prod
+from typing import Literal
+
+import torch
+from jaxtyping import Complex
+from torch import Tensor
+
+from qinn.errors import ArgumentError
+from qinn.quantum.numerics.factors import check_dims, check_positions, complement, permute_operator
+
+_PAULI = {"I": [[1, 0], [0, 1]], "X": [[0, 1], [1, 0]], "Y": [[0, -1j], [1j, 0]], "Z": [[1, 0], [0, -1]]}
+
+
+def pauli(
+    name: Literal["I", "X", "Y", "Z"], *, dtype: torch.dtype = torch.complex64
+) -> Complex[Tensor, "2 2"]:
+    """Return the identity or a Pauli matrix of one qubit.
+
+    Args:
+        name: Which matrix.
+        dtype: Complex dtype.
+
+    Returns:
+        The matrix.
+
+    Raises:
+        ArgumentError: If the name is unknown.
+
+    Example:
+        >>> pauli("Z").diagonal().real
+        tensor([ 1., -1.])
+    """
+    if name not in _PAULI:
+        raise ArgumentError(f"Argument `name` must be one of {list(_PAULI)}, but it is `{name}`.")
+    return torch.tensor(_PAULI[name], dtype=dtype)
+
+
+def embed(
+    operator: Complex[Tensor, "*batch part part"], dims: Sequence[int], positions: Sequence[int]
+) -> Complex[Tensor, "*batch dim dim"]:
+    """Extend an operator on some factors to the joint space, with the identity on all others.
+
+    Args:
+        operator: Matrices on the factors ``positions``, in that order.
+        dims: Dimension of each factor of the joint space.
+        positions: On which factors the operator acts.
+
+    Returns:
+        Matrices on the joint space.
+
+    Raises:
+        ArgumentError: If the positions or dimensions do not fit.
+
+    Example:
+        >>> embed(pauli("Z"), (2, 2), (1,)).diagonal().real
+        tensor([ 1., -1.,  1., -1.])
+    """
+    check_dims(dims, prod(dims))
+    positions = check_positions(positions, len(dims))
+    inside = [dims[position] for position in positions]
+    if prod(inside) != operator.shape[-1]:
+        raise ArgumentError(
+            f"Argument `operator` must act on dimension {prod(inside)} (factors {positions} of "
+            f"{tuple(dims)}), but it has dimension {operator.shape[-1]}."
+        )
+    rest = complement(positions, len(dims))
+    outside = [dims[position] for position in rest]
+    identity = torch.eye(prod(outside), dtype=operator.dtype, device=operator.device)
+    joint = operator[..., :, None, :, None] * identity[:, None, :]
+    joint = joint.flatten(-4, -3).flatten(-2)
+    ordered = (*positions, *rest)
+    back = [ordered.index(position) for position in range(len(dims))]
+    return permute_operator(joint, (*inside, *outside), back)

@@ -1,0 +1,1 @@
+"""What is driven: kets, densities, ensembles, products, and what a measurement finds in them."""

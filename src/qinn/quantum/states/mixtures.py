@@ -1,0 +1,137 @@
+"""Mixtures: ensembles of kets with weights, fixed or learned, that stand for an unknown state."""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Complex, Float, Int
+from torch import Tensor, nn
+
+from qinn.errors import ArgumentError
+from qinn.quantum.states.kets import normalize, squared_norm
+
+# Uniform numbers stay this far below 1, so that rounding cannot draw a ket of weight 0 behind the last one.
+_LARGEST_UNIFORM = 1 - 2.0**-40
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """An ensemble of kets |e_k⟩ with probabilities w_k, and the density σ = Σ_k w_k |e_k⟩⟨e_k|.
+
+    Attributes:
+        kets: Unit kets, which need not be orthogonal.
+        weights: Probabilities, at least 0, with sum 1.
+
+    Raises:
+        ArgumentError: If the shapes or the dtypes do not fit.
+
+    Example:
+        >>> Mixture(torch.eye(2) + 0j, torch.tensor([0.25, 0.75])).density().diagonal().real
+        tensor([0.2500, 0.7500])
+    """
+
+    kets: Complex[Tensor, "member dim"]
+    weights: Float[Tensor, "member"]
+
+    def __post_init__(self) -> None:
+        if (
+            self.kets.ndim != 2
+            or not self.kets.is_complex()
+            or 0 in self.kets.shape
+            or self.weights.shape != self.kets.shape[:1]
+            or self.weights.dtype != self.kets.real.dtype
+        ):
+            raise ArgumentError(
+                "Arguments `kets` and `weights` must have the shapes (member, dim) and (member,) with at least "
+                f"one member, complex and real of one precision, but are {self.kets.dtype} of shape "
+                f"{tuple(self.kets.shape)} and {self.weights.dtype} of shape {tuple(self.weights.shape)}."
+            )
+
+    @property
+    def dim(self) -> int:
+        """Dimension d of the kets."""
+        return self.kets.shape[-1]
+
+    def density(self) -> Complex[Tensor, "dim dim"]:
+        """Return σ = Σ_k w_k |e_k⟩⟨e_k|."""
+        return (self.kets.mT * self.weights) @ self.kets.conj()
+
+    def members(self, uniforms: Float[Tensor, "*batch"]) -> Int[Tensor, "*batch"]:
+        """Return the index of the member that each uniform random number draws, with probability w_k.
+
+        Args:
+            uniforms: Numbers in (0, 1).
+
+        Returns:
+            The smallest k with w_0 + … + w_k above the number: a member of weight 0 is never drawn.
+
+        Example:
+            >>> mixture = Mixture(torch.eye(3) + 0j, torch.tensor([0.0, 0.5, 0.5]))
+            >>> mixture.members(torch.tensor([1e-9, 0.4, 0.6]))
+            tensor([1, 1, 2])
+        """
+        cumulative = self.weights.detach().double().cumsum(0)
+        numbers = uniforms.double().clamp(max=_LARGEST_UNIFORM) * cumulative[-1]
+        chosen = torch.searchsorted(cumulative, numbers.contiguous(), right=True)
+        return chosen.clamp(max=len(cumulative) - 1)
+
+
+def uniform_mixture(
+    dim: int, *, dtype: torch.dtype = torch.complex64, device: torch.device | str | None = None
+) -> Mixture:
+    """Return the basis kets in equal parts, whose density is the maximally mixed state 𝟙/d.
+
+    Args:
+        dim: Dimension d.
+        dtype: Complex dtype.
+        device: Where to put it.
+
+    Returns:
+        The mixture.
+
+    Example:
+        >>> uniform_mixture(4).weights
+        tensor([0.2500, 0.2500, 0.2500, 0.2500])
+    """
+    kets = torch.eye(dim, dtype=dtype, device=device)
+    return Mixture(kets, torch.full((dim,), 1 / dim, dtype=kets.real.dtype, device=device))
+
+
+class LearnableMixture(nn.Module):
+    """A learned density with a learned ensemble: every value of the free parameters gives a legal one.
+
+    With a_k the rows of a free complex d × d matrix, w_k = ‖a_k‖²/Σ‖a_j‖² and |e_k⟩ = a_k/‖a_k‖, so that
+    σ = A A†/tr(A A†) for A with the columns a_k: any density, together with the kets that trajectories draw, and
+    no eigenvectors are needed. At the start A = 𝟙: the maximally mixed state, by basis kets.
+
+    Args:
+        dim: Dimension d.
+        dtype: Real dtype of the parameters.
+
+    Raises:
+        ArgumentError: If the dimension is below 1.
+
+    Source: own (ensembles of one density: L. P. Hughston, R. Jozsa, W. K. Wootters, Phys. Lett. A 183 (1993) 14).
+
+    Example:
+        >>> LearnableMixture(2)().density().real
+        tensor([[0.5000, 0.0000],
+                [0.0000, 0.5000]], grad_fn=<SelectBackward0>)
+    """
+
+    def __init__(self, dim: int, *, dtype: torch.dtype | None = None) -> None:
+        super().__init__()
+        if dim < 1:
+            raise ArgumentError(f"Argument `dim` must be at least 1, but it is {dim}.")
+        identity = torch.eye(dim, dtype=dtype)
+        self.free = nn.Parameter(torch.stack([identity, torch.zeros_like(identity)], 1))
+
+    def forward(self) -> Mixture:
+        """Return the mixture of the present parameters; all of them zero give uniform kets in equal parts."""
+        # Nothing depends on the size of A, which may be anything.
+        tiny = torch.finfo(self.free.dtype).tiny
+        largest = self.free.detach().abs().amax()
+        rows = torch.complex(self.free[:, 0], self.free[:, 1]) / largest.clamp(min=tiny)
+        sizes = squared_norm(rows) + (largest < tiny).to(self.free.dtype)
+        return Mixture(normalize(rows), sizes / sizes.sum())

@@ -1,0 +1,1 @@
+"""Where dynamics end: the steady state and the slowest modes."""
