@@ -22,3 +22,7 @@ class ConfigError(QinnError):
 
 class CheckpointError(QinnError):
     """A checkpoint or run folder is missing, damaged or belongs to another model or data set."""
+
+
+class OutputError(QinnError):
+    """A result cannot be written, or its place is taken by something that must not be lost."""

@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from qinn.data.exporting import ConversionOptions, convert
-from qinn.data.exporting.files import complete_file
 from qinn.data.exporting.options import parse_lengths
 from qinn.data.exporting.pickle_stream import PickleStream
 from qinn.data.importing import MmsaOptions, TableOptions, TaskOptions, import_data, load_pickle
 from qinn.data.stores.store import Modality, Store, StoreWriter
-from qinn.errors import ArgumentError, ConfigError, DataError, QinnError
+from qinn.errors import ArgumentError, ConfigError, DataError, OutputError, QinnError
+from qinn.placement import complete_file
 from qinn.task import Task
 
 MOSI, SIMS = Task("regression", -3.0, 3.0, "mosi"), Task("regression", -1.0, 1.0, "sims")
@@ -245,7 +245,7 @@ def test_a_parquet_folder_has_one_file_per_split(tmp_path: Path) -> None:
         "train.parquet",
     ]
     assert set(pq.read_table(tmp_path / "out" / "test.parquet")["split"].to_pylist()) == {"test"}
-    with pytest.raises(DataError, match="out` exists already"):
+    with pytest.raises(OutputError, match="out` exists already"):
         convert(store, tmp_path / "out", ConversionOptions(format="parquet"))
 
 
@@ -307,13 +307,13 @@ def test_lengths_are_read_as_typed() -> None:
 def test_an_existing_file_stays_unless_it_may_be_replaced(suffix: str, tmp_path: Path) -> None:
     store, target = write(tmp_path / "s"), tmp_path / f"a.{suffix}"
     target.write_text("mine")
-    with pytest.raises(DataError, match="exists already"):
+    with pytest.raises(OutputError, match="exists already"):
         convert(store, target)
     assert target.read_text() == "mine"
     convert(store, target, ConversionOptions(overwrite=True))
     assert target.read_bytes()[:4] != b"mine"
     (tmp_path / f"b.{suffix}").mkdir()
-    with pytest.raises(DataError, match="is a folder"):
+    with pytest.raises(OutputError, match="is a folder"):
         convert(store, tmp_path / f"b.{suffix}")
 
 
@@ -331,7 +331,7 @@ def test_an_error_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_what_a_killed_process_leaves_is_hidden_and_removed_by_the_next(tmp_path: Path) -> None:
     code = (
-        "import os, pathlib, sys\nfrom qinn.data.exporting.files import complete_file\n"
+        "import os, pathlib, sys\nfrom qinn.placement import complete_file\n"
         "with complete_file(pathlib.Path(sys.argv[1]), overwrite=False) as stream:\n"
         "    stream.write(b'half'); stream.flush(); os.kill(os.getpid(), 9)\n"
     )
@@ -363,13 +363,13 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def full(*arguments: object, **options: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("qinn.data.exporting.files.flush", full)
+    monkeypatch.setattr("qinn.placement.flush", full)
     for target in ("a.pkl", "folder"):
-        with pytest.raises(DataError, match="No space left on device; free space"):
+        with pytest.raises(OutputError, match="No space left on device; free space"):
             convert(store, tmp_path / target, ConversionOptions(format=None if "." in target else "parquet"))
     monkeypatch.undo()
     monkeypatch.setattr("qinn.data.exporting.parquet.put_in_place", full)
-    with pytest.raises(DataError, match="No space left"):
+    with pytest.raises(OutputError, match="No space left"):
         convert(store, tmp_path / "folder", ConversionOptions(format="parquet"))
     assert [path.name for path in tmp_path.iterdir()] == ["s"]
 

@@ -208,7 +208,7 @@ import os, pathlib, resource, signal, sys
 import numpy as np
 from qinn.data.stores import writing
 from qinn.data.stores.store import Modality, StoreWriter
-from qinn.errors import DataError
+from qinn.errors import OutputError
 from qinn.task import Task
 
 def writer_at(path):
@@ -254,7 +254,7 @@ def fill(folder, limit):
                 ids = [f"sample-{number}-{row}" for row in range(500)]
                 values = np.random.default_rng(number).random((500, 3))
                 writer.add_many(ids, {"text": (values, np.ones(500, int))})
-    except DataError as error:
+    except OutputError as error:
         os.write(1, f"{limit}: {error}\\n".encode())
 
 root = pathlib.Path(sys.argv[1])

@@ -20,9 +20,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import qinn
-from qinn.data.stores import placement, writing
+from qinn import placement
+from qinn.data.stores import writing
 from qinn.data.stores.store import Modality, Source, Store, StoreWriter
-from qinn.errors import ArgumentError, DataError, QinnError
+from qinn.errors import ArgumentError, DataError, OutputError, QinnError
 from qinn.task import Task
 
 MOSI = Task("regression", -3.0, 3.0, "mosi")
@@ -343,7 +344,7 @@ def test_an_exception_leaves_nothing(tmp_path: Path) -> None:
 
 def test_an_existing_store_stays_unless_asked(tmp_path: Path) -> None:
     first = write_small(tmp_path / "store", 1)
-    with pytest.raises(DataError, match="exists already"):
+    with pytest.raises(OutputError, match="exists already"):
         write_small(tmp_path / "store", 2)
     assert Store.open(tmp_path / "store").sha256 == first.sha256
     second = write_small(tmp_path / "store", 2, overwrite=True)
@@ -360,7 +361,7 @@ def test_an_empty_folder_is_a_good_place_and_a_foreign_one_is_not(tmp_path: Path
         (tmp_path / name / "thesis.tex").write_text("years of work")
         if content:
             (tmp_path / name / "manifest.json").write_text(content)
-        with pytest.raises(DataError, match="not a store, so it is not overwritten"):
+        with pytest.raises(OutputError, match="not a store, so it is not overwritten"):
             write_small(tmp_path / name, overwrite=True)
         assert (tmp_path / name / "thesis.tex").exists()
 
@@ -396,7 +397,7 @@ def test_a_failure_at_any_step_of_the_end_leaves_the_old_state(
         failing_at(name, writing)
     if not exchange:
         failing_at("rename", Path)
-    with pytest.raises(DataError, match="No space left on device"):
+    with pytest.raises(OutputError, match="No space left on device"):
         write_small(tmp_path / "store", 2, overwrite=overwrite)
     if old is None:
         assert list(tmp_path.iterdir()) == []
@@ -414,7 +415,7 @@ def test_a_full_disk_is_one_clear_sentence_even_if_the_error_is_swallowed(tmp_pa
             writer.add("a", GOOD)
             writer._streams["text"].close()
             writer._streams["text"] = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115 - the writer closes it
-            with pytest.raises(DataError, match=r"Cannot write the store .*No space left.*; free space"):
+            with pytest.raises(OutputError, match=r"Cannot write the store .*No space left.*; free space"):
                 writer.add("b", GOOD)
 
     with pytest.raises(DataError, match="incomplete because a write failed"):
@@ -478,7 +479,7 @@ def test_any_folder_name_works_and_is_cleaned(tmp_path: Path, name: str) -> None
 
 def test_a_folder_that_cannot_be_written_is_one_clear_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"Cannot write the store .*; free space or choose a folder"):
+    with pytest.raises(OutputError, match=r"Cannot write the store .*; free space or choose a folder"):
         write_small(tmp_path / "file" / "store")
 
 
@@ -487,7 +488,7 @@ def test_a_failure_at_the_start_leaves_nothing(tmp_path: Path, monkeypatch: pyte
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(writing, "_array_header", refuse)
-    with pytest.raises(DataError, match="No space left"):
+    with pytest.raises(OutputError, match="No space left"):
         write_small(tmp_path / "store")
     assert list(tmp_path.iterdir()) == []
 
@@ -554,7 +555,7 @@ def test_of_two_imports_to_one_place_the_first_to_end_wins(tmp_path: Path) -> No
             writer.add("b", GOOD)
             writer.add("c", GOOD)
 
-    with pytest.raises(DataError, match="exists already"):
+    with pytest.raises(OutputError, match="exists already"):
         slow()
     assert len(Store.open(tmp_path / "store")) == 2
     assert {entry.name for entry in tmp_path.iterdir()} == {"store"}

@@ -22,7 +22,7 @@ from qinn.data.synthetic.known_answer_set import (
     write_synthetic_store,
 )
 from qinn.data.synthetic.uniform_sums import density, distribution, mean_absolute, same_sign
-from qinn.errors import ArgumentError, DataError
+from qinn.errors import ArgumentError, OutputError
 
 SPECS = {
     "default": SyntheticSpec(),
@@ -195,7 +195,7 @@ def test_a_store_is_the_same_for_the_same_seed_and_its_test_split_for_any_traini
     assert stores[0].sha256 == stores[1].sha256 != stores[2].sha256
     first, last = (batch_of(subset_of(store, "test"), range(30)) for store in (stores[0], stores[3]))
     assert torch.equal(first.features["vision"].values, last.features["vision"].values)
-    with pytest.raises(DataError, match="exists already"):
+    with pytest.raises(OutputError, match="exists already"):
         write_synthetic_store(tmp_path / "a", small)
 
 

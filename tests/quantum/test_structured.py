@@ -35,6 +35,7 @@ from qinn.quantum import (
     random_kets,
     score_surrogate,
 )
+from qinn.quantum.evolution import taylor_steps
 from qinn.quantum.numerics.contractions import groups_of
 
 DTYPE = torch.complex128

@@ -1,8 +1,6 @@
 """Folders of runs: what lies where, written so that nothing half-done looks complete."""
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import Tensor
 
-from qinn.errors import CheckpointError, QinnError
+from qinn.errors import CheckpointError
+from qinn.placement import complete_path
 
 FORMAT = "qinn-run"
 VERSION = 1
@@ -20,30 +19,13 @@ _REQUIRED = ("label", "model", "seed", "num_parameters", "data", "folds", "versi
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under another name and rename it when it is complete.
+    """Write a file of a run under another name and rename it when it is complete.
 
     Raises:
-        QinnError: If the folder cannot be written (permissions, full disk).
+        OutputError: If the folder cannot be written (permissions, full disk).
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-    except OSError as error:
-        raise QinnError(
-            f"Cannot write `{path}`: {error.strerror}; choose another folder or free some space."
-        ) from error
-    temporary = Path(name)
-    try:
+    with complete_path(path, overwrite=True) as temporary:
         write(temporary)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        raise QinnError(
-            f"Cannot write `{path}`: {error.strerror or error}; choose another folder or free some space."
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: object) -> None:

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from qinn.data.exporting.files import complete_file
 from qinn.data.exporting.options import ConversionOptions, ConversionReport
 from qinn.data.exporting.pickle_stream import PickleStream
 from qinn.data.stores.ragged import gather_padded
 from qinn.data.stores.store import Store
 from qinn.data.subsets.subset import labelled_mask
 from qinn.errors import ConfigError, DataError
+from qinn.placement import complete_file
 
 _SPLITS = ("train", "valid", "test")
 _MODALITIES = ("text", "audio", "vision")

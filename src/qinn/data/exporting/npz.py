@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from qinn.data.exporting.files import complete_file
 from qinn.data.exporting.options import ConversionOptions, ConversionReport
 from qinn.data.exporting.parquet import feature_columns
 from qinn.data.stores.store import Store
 from qinn.errors import DataError
+from qinn.placement import complete_file
 
 _ROWS_AT_ONCE = 65536
 

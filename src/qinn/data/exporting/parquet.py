@@ -24,11 +24,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qinn.data.exporting.files import complete_file
 from qinn.data.exporting.options import ConversionOptions, ConversionReport
-from qinn.data.stores.placement import flush_folder, locked_folder, put_in_place, remove_stale
 from qinn.data.stores.store import Store
-from qinn.errors import DataError
+from qinn.errors import DataError, OutputError
+from qinn.placement import complete_file, flush_folder, locked_folder, put_in_place, remove_stale
 
 _VALUES_AT_ONCE = 2**21
 
@@ -42,7 +41,7 @@ def write_parquet(store: Store, target: Path, options: ConversionOptions) -> Con
         options: Whether a file may be replaced; a folder never is.
 
     Raises:
-        DataError: If the place is taken or cannot be written.
+        OutputError: If the place is taken or cannot be written.
     """
     splits = store.strings("split")
     sizes = {str(split): int((splits == split).sum()) for split in store.manifest["splits"]}
@@ -57,7 +56,7 @@ def write_parquet(store: Store, target: Path, options: ConversionOptions) -> Con
 
 def _write_folder(store: Store, splits: np.ndarray, target: Path) -> None:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise DataError(f"`{target}` exists already; choose another place.")
+        raise OutputError(f"`{target}` exists already; choose another place.")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         remove_stale(target)
@@ -72,7 +71,7 @@ def _write_folder(store: Store, splits: np.ndarray, target: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
             os.close(lock)
     except OSError as error:
-        raise DataError(
+        raise OutputError(
             f"Cannot write `{target}`: {error.strerror or error}; "
             "free space or choose a folder that can be written."
         ) from error

@@ -13,6 +13,7 @@ import pyarrow as pa
 from jaxtyping import Int64
 
 from qinn.errors import ArgumentError, DataError
+from qinn.placement import PARTIAL_SUFFIX
 from qinn.task import Task
 
 FORMAT = "qinn-store"
@@ -219,9 +220,6 @@ def modalities_of(manifest: Mapping[str, Any]) -> dict[str, Modality]:
         name: Modality(int(entry["dim"]), entry["kind"], str(entry["tier"]))
         for name, entry in manifest["modalities"].items()
     }
-
-
-PARTIAL_SUFFIX = ".partial"
 
 
 class ContentDigest:

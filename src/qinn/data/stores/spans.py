@@ -15,8 +15,8 @@ from typing import BinaryIO
 import numpy as np
 from jaxtyping import Int32, Int64
 
-from qinn.data.stores.placement import flush
 from qinn.errors import DataError
+from qinn.placement import flush
 
 __all__ = ["SpanWriter", "Spans", "checked_spans", "spans_digest", "words_of"]
 

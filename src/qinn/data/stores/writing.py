@@ -39,10 +39,10 @@ from qinn.data.stores.manifest import (
     check_modalities,
     task_to_json,
 )
-from qinn.data.stores.placement import flush, flush_folder, locked_folder, put_in_place, remove_stale
 from qinn.data.stores.ragged import Ragged, as_ragged
 from qinn.data.stores.spans import SpanWriter, checked_spans
-from qinn.errors import ArgumentError, DataError
+from qinn.errors import ArgumentError, DataError, OutputError
+from qinn.placement import flush, flush_folder, locked_folder, put_in_place, remove_stale
 from qinn.task import Task
 
 _COLUMNS = ("id", "split", "label", "group", "fold", "text")
@@ -72,7 +72,7 @@ class StoreWriter:
 
     Raises:
         ArgumentError: If a declared modality is not possible.
-        DataError: If the place is taken, is no store (with `overwrite`) or cannot be written.
+        OutputError: If the place is taken, is no store (with `overwrite`) or cannot be written.
 
     Example:
         >>> import tempfile
@@ -160,7 +160,7 @@ class StoreWriter:
                     self._offset_streams[name] = (self._folder / f"{name}.offsets.npy").open("w+b")
                     self._offset_streams[name].write(_array_header("<i8", 0) + bytes(8))
                 self._spool = (self._folder / _SPOOL).open("w+b")
-        except DataError:
+        except OutputError:
             self._discard()
             raise
         return self
@@ -350,13 +350,15 @@ class StoreWriter:
             if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
                 return
         if not self._overwrite:
-            raise DataError(f"`{self.path}` exists already; choose another place or ask to overwrite it.")
+            raise OutputError(f"`{self.path}` exists already; choose another place or ask to overwrite it.")
         try:
             manifest = json.loads((self.path / MANIFEST_FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             manifest = None
         if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-            raise DataError(f"`{self.path}` is not a store, so it is not overwritten; choose another place.")
+            raise OutputError(
+                f"`{self.path}` is not a store, so it is not overwritten; choose another place."
+            )
 
     @contextmanager
     def _disk(self) -> Iterator[None]:
@@ -364,7 +366,7 @@ class StoreWriter:
             yield
         except OSError as error:
             self._failed = True
-            raise DataError(
+            raise OutputError(
                 f"Cannot write the store `{self.path}`: {error.strerror or error}; "
                 "free space or choose a folder that can be written."
             ) from error

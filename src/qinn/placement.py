@@ -1,0 +1,201 @@
+"""Results put in their place in one step: files and folders that appear complete or not at all."""
+
+import ctypes
+import glob
+import io
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from qinn.errors import OutputError
+
+try:
+    import fcntl
+except ImportError:  # a system without POSIX locks: what a killed process left is then not cleared
+    fcntl = None
+
+PARTIAL_SUFFIX = ".partial"
+"""End of the name of what is being written; nothing with it is ever taken for complete."""
+
+
+@contextmanager
+def complete_file(target: Path, *, overwrite: bool) -> Iterator[io.BufferedRandom]:
+    """Give a stream to write to; the file takes its name when the block ends without an error.
+
+    What a killed process has left of an earlier attempt is removed; that of a running one stays. The file lies on
+    the disk before it takes its name, and has the permissions of the user's umask.
+
+    Args:
+        target: The file to be.
+        overwrite: Replace an existing file.
+
+    Raises:
+        OutputError: If the place is taken or cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> target = Path(tempfile.mkdtemp()) / "a.txt"
+        >>> with complete_file(target, overwrite=False) as stream:
+        ...     _ = stream.write(b"all of it"), target.exists()
+        >>> target.read_bytes()
+        b'all of it'
+    """
+    with complete_path(target, overwrite=overwrite) as temporary, temporary.open("r+b") as stream:
+        yield stream
+
+
+@contextmanager
+def complete_path(target: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Give the path of an empty file beside the target, for writers that take a path; else as `complete_file`.
+
+    Args:
+        target: The file to be.
+        overwrite: Replace an existing file.
+
+    Raises:
+        OutputError: If the place is taken or cannot be written.
+    """
+    target = target.absolute()
+    _check_place(target, overwrite)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        remove_stale(target)
+        with temporary.open("xb") as stream:
+            _lock(stream.fileno())
+            yield temporary
+            with temporary.open("rb") as written:
+                flush(written)
+            _check_place(target, overwrite)
+            temporary.replace(target)
+        flush_folder(target.parent)
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write `{target}`: {error.strerror or error}; "
+            "free space or choose a folder that can be written."
+        ) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _check_place(target: Path, overwrite: bool) -> None:
+    if target.is_dir():
+        raise OutputError(f"`{target}` is a folder; name the file to be written.")
+    if target.exists() and not overwrite:
+        raise OutputError(f"`{target}` exists already; choose another place or ask to overwrite it.")
+
+
+def flush(stream: BinaryIO) -> None:
+    """Push a file's content through to the disk."""
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
+def flush_folder(folder: Path) -> None:
+    """Push a folder's entries through to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def locked_folder(target: Path) -> tuple[Path, int]:
+    """Make a hidden sibling of `target` and lock it: the lock ends with the process, however it ends."""
+    while True:
+        folder = target.parent / f".{target.name}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}"
+        folder.mkdir()
+        try:
+            descriptor = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:
+            continue
+        if _is_locked(folder, descriptor):
+            return folder, descriptor
+        os.close(descriptor)
+
+
+def _is_locked(folder: Path, descriptor: int) -> bool:
+    """Lock a fresh folder; False when another import took it for a stale one in the meantime."""
+    try:
+        if not _lock(descriptor):
+            return True
+    except BlockingIOError:
+        return False
+    return folder.exists() and os.fstat(descriptor).st_ino == folder.stat().st_ino
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock an open file or folder; False where there are no locks, so that nobody can take it for stale either.
+
+    Raises:
+        BlockingIOError: If another process holds it.
+    """
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return False
+    return True
+
+
+def remove_stale(target: Path) -> None:
+    """Remove unfinished files and folders of `target` whose process is gone; those of running ones stay."""
+    for left in target.parent.glob(f".{glob.escape(target.name)}.*{PARTIAL_SUFFIX}"):
+        try:
+            descriptor = os.open(left, os.O_RDONLY)
+        except OSError:
+            continue
+        try:
+            if not _lock(descriptor):
+                continue
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
+        except OSError:
+            continue
+        finally:
+            os.close(descriptor)
+
+
+def put_in_place(folder: Path, target: Path, *, overwrite: bool) -> None:
+    """Move a finished folder to its target in one step; an old store there is exchanged with it.
+
+    After an exchange `folder` holds the old store.
+
+    Raises:
+        OSError: If the target is not empty and `overwrite` is not set, or the system refuses.
+    """
+    if not overwrite or not target.exists():
+        folder.replace(target)
+    elif not _exchange(folder, target):
+        # Between the two renames the target does not exist, so it cannot open half-made.
+        old = folder.with_name(folder.name.removesuffix(PARTIAL_SUFFIX) + "-old" + PARTIAL_SUFFIX)
+        target.rename(old)
+        try:
+            folder.rename(target)
+        except OSError:
+            old.rename(target)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchange two folders atomically where the system can (Linux); False where it cannot."""
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    current_folder, exchange = -100, 2
+    return rename(current_folder, os.fsencode(first), current_folder, os.fsencode(second), exchange) == 0
