@@ -90,16 +90,18 @@ class MeasurementReadout(nn.Module):
     def forward(self, joint: JointState) -> Prediction:
         """Measure the joint state and predict.
 
-        On the average state the sampled probabilities carry the score-function gradient; per trajectory the
-        outputs do, through the loss (see `qinn.training.losses`).
+        Means over sampled trajectories carry the score-function gradient: the probabilities, and the output. The
+        outputs of single trajectories do not; they get it through the loss (see `qinn.training.objective`).
         """
         probabilities = joint.state.probabilities(self.vectors)
         log_likelihood = joint.state.log_likelihood
-        average = score_surrogate(probabilities, log_likelihood).mean(-2)
+        num_groups = joint.state.num_groups
+        average = score_surrogate(probabilities, log_likelihood, num_groups=num_groups).mean(-2)
         if not self.per_trajectory:
             return Prediction(self._score(average), probabilities=average)
         outputs = self._score(probabilities)
-        return Prediction(outputs.mean(-2), outputs, log_likelihood, average)
+        output = score_surrogate(outputs, log_likelihood, num_groups=num_groups).mean(-2)
+        return Prediction(output, outputs, log_likelihood, average)
 
     def _score(self, probabilities: Float[Tensor, "*batch outcome"]) -> Float[Tensor, "*batch output"]:
         return self.output_scale(self.head(self.dim * probabilities - 1.0))

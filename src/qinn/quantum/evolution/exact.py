@@ -61,7 +61,7 @@ class Unitary(Evolution):
     ) -> PureEnsemble | MixedState:
         if isinstance(initial, PureEnsemble):
             kets = self._turn(initial.kets, lindbladian, time, initial.kets.shape[:-2])
-            return PureEnsemble(kets, initial.log_likelihood, initial.record)
+            return PureEnsemble(kets, initial.log_likelihood, initial.record, initial.num_groups)
         # Rows of Mᵀ are the columns of M: first Uρ, then (Uρ)U† = (U(Uρ)†)†.
         batch = initial.density_matrix.shape[:-2]
         half = self._turn(initial.density_matrix.mT, lindbladian, time, batch).mT
@@ -94,7 +94,8 @@ def check_tolerance(tolerance: float | None) -> None:
 class ExactChannel(Evolution):
     """The exact average over all trajectories, on density matrices (Schrödinger picture); ignores the steps.
 
-    A pure ensemble is averaged over its trajectories first. Driven generators are taken too.
+    A pure ensemble is averaged over its trajectories first; where they were sampled, their score goes into the
+    average, so that gradients are unbiased. Driven generators are taken too.
 
     Args:
         tolerance: Largest error relative to the Hilbert–Schmidt norm; 1e-6 (complex64) or 1e-12 (complex128)

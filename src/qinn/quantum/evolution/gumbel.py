@@ -24,7 +24,7 @@ class GumbelJumps(Evolution):
     "jump k at the end of the step" (the rest, ∝ ‖L_k e^{Jτ}ψ‖²) compete; the forward pass takes one branch,
     the backward pass differentiates a softmax mixture of all. **The gradient is biased at any temperature,
     and the states carry a step error of order τ** (at most one jump per step); use `QuantumJumps` unless
-    this is what you study.
+    this is what you study. Averages over its trajectories, like ``density()``, have the same bias.
 
     Args:
         num_trajectories: M per sample.
@@ -78,7 +78,9 @@ class GumbelJumps(Evolution):
         rows = torch.arange(len(kets), device=kets.device)
         for _ in range(steps):
             kets = self._step(kets, step, jump_rows, uniforms.draw(rows, len(jump_rows) + 1))
-        return PureEnsemble(kets.reshape(*initial.kets.shape), initial.log_likelihood)
+        return PureEnsemble(
+            kets.reshape(*initial.kets.shape), initial.log_likelihood, num_groups=initial.num_groups
+        )
 
     def _step(self, kets: Tensor, step: Tensor, jump_rows: Tensor, uniforms: Tensor) -> Tensor:
         flowed = kets @ step

@@ -1,6 +1,7 @@
 """Quantum-jump trajectories in continuous time, with an unbiased gradient."""
 
 from dataclasses import dataclass
+from math import gcd
 from typing import ClassVar, Literal, final
 
 import torch
@@ -39,10 +40,10 @@ class QuantumJumps(Evolution):
     allows, whose squared norm is a polynomial in time with the same root. Memory is that of the kets at the start
     of each step; those gradients can be taken once, not twice.
 
-    Gradient: kets are differentiated at a fixed record (pathwise), and ``log_likelihood`` has value 0 and
-        gradient
-    ∂ log p(record). Pass each trajectory's values through `qinn.quantum.score_surrogate` to make the sum
-    unbiased.
+    Gradient: kets are differentiated at a fixed record (pathwise), and ``log_likelihood`` has value 0 and the
+    gradient ∂ log p(record). Averages carry both and are unbiased: ``density()``, and whatever goes on from the
+    averaged state, like `ExactChannel`. What keeps one value per trajectory (kets, probabilities, expectations)
+    does not: pass it through `qinn.quantum.score_surrogate` before taking a mean.
 
     Args:
         num_trajectories: M per sample. An initial ensemble of one trajectory is replicated; one of M is kept; of
@@ -53,9 +54,9 @@ class QuantumJumps(Evolution):
             the CPU: the same on any device.
         uniforms: ``"independent"``, or ``"latin_hypercube"``: the two halves of a sample's trajectories (which
             must be even in number) are independent of each other, but within a half the random numbers of every
-            round fall one into each of M/2 equal intervals. Less variance of means over trajectories; pass
-            ``num_groups=2`` to `score_surrogate`.
-        gradient: ``"score"`` (unbiased with `score_surrogate`) or ``"pathwise"``: the log-likelihood is
+            round fall one into each of M/2 equal intervals. Less variance of means over trajectories; pass the
+            state's ``num_groups``, 2, to `score_surrogate`.
+        gradient: ``"score"`` (unbiased as above) or ``"pathwise"``: the log-likelihood is
             detached, which leaves the gradient **biased** (it misses how the parameters move the jumps'
             probabilities).
         record: Whether to keep which jump fell when.
@@ -128,10 +129,13 @@ class QuantumJumps(Evolution):
             if self.gradient == "score"
             else torch.zeros_like(initial.log_likelihood)
         )
+        # What was drawn together before or now depends on each other.
+        groups = 2 if self.uniforms == "latin_hypercube" else self.num_trajectories
         return PureEnsemble(
             kets.reshape(*batch, -1, initial.dim),
             initial.log_likelihood + score,
             run.record(batch) if self.record else None,
+            gcd(initial.num_groups, groups),
         )
 
 
@@ -165,7 +169,9 @@ def trajectories_of(initial: State, num_trajectories: int, seed: int | None) -> 
     if initial.num_trajectories == num_trajectories:
         return initial
     kets = initial.kets.expand(*initial.kets.shape[:-2], num_trajectories, initial.dim)
-    return PureEnsemble(kets, initial.log_likelihood.expand(kets.shape[:-1]))
+    # One sampled record that all go on from: none of them is independent of the others.
+    groups = 1 if initial.log_likelihood.requires_grad else None
+    return PureEnsemble(kets, initial.log_likelihood.expand(kets.shape[:-1]), num_groups=groups)
 
 
 class UniformSource:
@@ -218,13 +224,13 @@ class UniformSource:
 
 def _unmoved(initial: PureEnsemble, record: bool) -> PureEnsemble:
     if not record:
-        return PureEnsemble(initial.kets, initial.log_likelihood)
+        return PureEnsemble(initial.kets, initial.log_likelihood, num_groups=initial.num_groups)
     shape, device = (*initial.kets.shape[:-1], 0), initial.kets.device
     empty = JumpRecord(
         torch.zeros(shape, dtype=torch.int64, device=device),
         torch.zeros(shape, dtype=torch.float64, device=device),
     )
-    return PureEnsemble(initial.kets, initial.log_likelihood, empty)
+    return PureEnsemble(initial.kets, initial.log_likelihood, empty, initial.num_groups)
 
 
 @dataclass(frozen=True)

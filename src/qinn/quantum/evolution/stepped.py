@@ -29,7 +29,8 @@ class SteppedJumps(Evolution):
     local, so that products stay products in every trajectory, unlike in schemes that complete a step's Kraus
     operators by a matrix root. A step costs 1 + K or 1 + K + K² branches.
 
-    Gradient: as for `QuantumJumps`; unbiased, with `qinn.quantum.score_surrogate`, for the stepped dynamics.
+    Gradient: as for `QuantumJumps`, unbiased for the stepped dynamics: averages carry the score, values per
+    trajectory need `qinn.quantum.score_surrogate`.
 
     Args:
         num_trajectories: M per sample. An initial ensemble of one trajectory is replicated; one of M is kept.
@@ -69,7 +70,7 @@ class SteppedJumps(Evolution):
         initial = trajectories_of(initial, self.num_trajectories, self.seed)
         check_ket(initial.kets, tolerance=NORM_TOLERANCE)
         if time == 0 or initial.kets.numel() == 0:
-            return PureEnsemble(initial.kets, initial.log_likelihood)
+            return PureEnsemble(initial.kets, initial.log_likelihood, num_groups=initial.num_groups)
         step = step_branches(lindbladian, time / steps, self.order)
         uniforms = UniformSource(self.num_trajectories, self.seed)
         kets = initial.kets.reshape(-1, initial.dim)
@@ -85,7 +86,9 @@ class SteppedJumps(Evolution):
             kets = branches[rows, chosen] * taken.rsqrt()[:, None]
             score = score + taken.log() - weights.sum(-1).log()
         score = (score - score.detach()).reshape(initial.log_likelihood.shape)
-        return PureEnsemble(kets.reshape(initial.kets.shape), initial.log_likelihood + score)
+        return PureEnsemble(
+            kets.reshape(initial.kets.shape), initial.log_likelihood + score, num_groups=initial.num_groups
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from torch import Tensor
 from qinn.errors import ArgumentError
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.generators.propagation import propagate_densities, propagate_observables
+from qinn.quantum.states.estimators import check_groups, mean_density
 from qinn.quantum.states.measurement import (
     expectations,
     expectations_of_density,
@@ -70,11 +71,19 @@ class State(ABC):
     def log_likelihood(self) -> Float[Tensor, "*batch trajectory"]:
         """Log-likelihood of each trajectory's record: value 0, its gradient is the score function."""
 
+    @property
+    def num_groups(self) -> int:
+        """Number of groups of trajectories that were drawn independently of each other, for `score_surrogate`."""
+        return self.num_trajectories
+
     @abstractmethod
     def probabilities(
         self, vectors: Complex[Tensor, "outcome dim"]
     ) -> Float[Tensor, "*batch trajectory outcome"]:
         """Measurement probabilities ⟨m_j|ρ|m_j⟩ of each trajectory.
+
+        Where trajectories are sampled, the gradient is that at a fixed record; take means over the trajectories
+        of `score_surrogate(values, state.log_likelihood, num_groups=state.num_groups)` to make it unbiased.
 
         Args:
             vectors: Unit rows m_j.
@@ -89,6 +98,8 @@ class State(ABC):
     ) -> Float[Tensor, "*batch trajectory outcome"]:
         """Expectation values tr(ρ X_j) of each trajectory.
 
+        Gradients of sampled trajectories: as for `probabilities`, the log-likelihood is the caller's to use.
+
         Args:
             observables: Hermitian matrices X_j.
 
@@ -98,7 +109,7 @@ class State(ABC):
 
     @abstractmethod
     def density(self) -> Complex[Tensor, "*batch dim dim"]:
-        """Density matrix, averaged over the trajectories."""
+        """Density matrix, averaged over the trajectories; sampled ones with their score (see `PureEnsemble`)."""
 
 
 @final
@@ -110,6 +121,8 @@ class PureEnsemble(State):
         kets: Unit kets.
         log_likelihood: Log-likelihood of each trajectory's record; zeros if None.
         record: Which jumps fell when, if recorded.
+        num_groups: Number of groups of trajectories, of equal size and one behind the other, that were drawn
+            independently of each other; every trajectory is one if None.
 
     Raises:
         ArgumentError: If the shapes or the dtype do not fit.
@@ -123,12 +136,14 @@ class PureEnsemble(State):
     kets: Complex[Tensor, "*batch trajectory dim"]
     record: JumpRecord | None
     _log_likelihood: Float[Tensor, "*batch trajectory"]
+    _num_groups: int
 
     def __init__(
         self,
         kets: Complex[Tensor, "*batch trajectory dim"],
         log_likelihood: Float[Tensor, "*batch trajectory"] | None = None,
         record: JumpRecord | None = None,
+        num_groups: int | None = None,
     ) -> None:
         if not kets.is_complex() or kets.ndim < 2 or kets.shape[-2] < 1 or kets.shape[-1] < 1:
             raise ArgumentError(
@@ -145,6 +160,9 @@ class PureEnsemble(State):
         object.__setattr__(self, "kets", kets)
         object.__setattr__(self, "record", record)
         object.__setattr__(self, "_log_likelihood", log_likelihood)
+        num_groups = kets.shape[-2] if num_groups is None else num_groups
+        check_groups(num_groups, kets.shape[-2])
+        object.__setattr__(self, "_num_groups", num_groups)
 
     @property
     def dim(self) -> int:
@@ -166,10 +184,15 @@ class PureEnsemble(State):
         """Log-likelihood of each trajectory's record: value 0, its gradient is the score function."""
         return self._log_likelihood
 
+    @property
+    def num_groups(self) -> int:
+        """Number of groups of trajectories that were drawn independently of each other, for `score_surrogate`."""
+        return self._num_groups
+
     def probabilities(
         self, vectors: Complex[Tensor, "outcome dim"]
     ) -> Float[Tensor, "*batch trajectory outcome"]:
-        """Measurement probabilities |⟨m_j|ψ⟩|² of each trajectory.
+        """Measurement probabilities |⟨m_j|ψ⟩|² of each trajectory; gradients at a fixed record (see `State`).
 
         Args:
             vectors: Unit rows m_j.
@@ -182,7 +205,7 @@ class PureEnsemble(State):
     def expectations(
         self, observables: Complex[Tensor, "outcome dim dim"]
     ) -> Float[Tensor, "*batch trajectory outcome"]:
-        """Expectation values ⟨ψ|X_j|ψ⟩ of each trajectory.
+        """Expectation values ⟨ψ|X_j|ψ⟩ of each trajectory; gradients at a fixed record (see `State`).
 
         Args:
             observables: Hermitian matrices X_j.
@@ -193,8 +216,13 @@ class PureEnsemble(State):
         return expectations(self.kets, observables)
 
     def density(self) -> Complex[Tensor, "*batch dim dim"]:
-        """Mean of |ψ⟩⟨ψ| over the trajectories."""
-        return self.kets.mT @ self.kets.conj() / self.num_trajectories
+        """Mean of |ψ⟩⟨ψ| over the trajectories, with the score of sampled ones.
+
+        The gradient of whatever is linear in it is unbiased (the log-likelihood is in it: do not add it again);
+        that of a curved function, like an entropy, has the bias of order 1/M that its value has. With a single
+        sampled trajectory ``backward`` is refused. See `mean_density` in `qinn.quantum.states.estimators`.
+        """
+        return mean_density(self.kets, self._log_likelihood, self._num_groups)
 
 
 @final
@@ -321,10 +349,17 @@ class HeisenbergState(State):
         """Log-likelihood of the initial state (zeros unless it was sampled)."""
         return self.initial.log_likelihood
 
+    @property
+    def num_groups(self) -> int:
+        """Number of independent groups of the initial state's trajectories."""
+        return self.initial.num_groups
+
     def probabilities(
         self, vectors: Complex[Tensor, "outcome dim"]
     ) -> Float[Tensor, "*batch trajectory outcome"]:
         """Measurement probabilities of the averaged dynamics, clamped at 0 against round-off.
+
+        One row per initial trajectory, whose gradients are those at a fixed record (see `State`).
 
         Args:
             vectors: Unit rows m_j.
@@ -337,7 +372,7 @@ class HeisenbergState(State):
     def expectations(
         self, observables: Complex[Tensor, "outcome dim dim"]
     ) -> Float[Tensor, "*batch trajectory outcome"]:
-        """Expectation values of observables after the averaged dynamics.
+        """Expectation values of observables after the averaged dynamics; gradients as for `probabilities`.
 
         Args:
             observables: Hermitian matrices.
@@ -349,5 +384,5 @@ class HeisenbergState(State):
         return self.initial.expectations(evolved)
 
     def density(self) -> Complex[Tensor, "*batch dim dim"]:
-        """Density matrix after the evolution; runs the exact channel on every call."""
+        """Density matrix after the evolution, with the score of sampled trajectories; runs the exact channel."""
         return propagate_densities(self.lindbladian, self.initial.density(), self.time, self.tolerance)

@@ -1,6 +1,9 @@
 """Unbiased gradients through sampled trajectories."""
 
-from jaxtyping import Float
+from typing import Any, NoReturn
+
+import torch
+from jaxtyping import Complex, Float
 from torch import Tensor
 
 from qinn.errors import ArgumentError
@@ -50,11 +53,7 @@ def score_surrogate(
         )
     num_trajectories = log_likelihood.shape[-1]
     num_groups = num_trajectories if num_groups is None else num_groups
-    if num_groups < 1 or num_trajectories % num_groups:
-        raise ArgumentError(
-            f"Argument `num_groups` must divide the number of trajectories, {num_trajectories}, but it is "
-            f"{num_groups}."
-        )
+    check_groups(num_groups, num_trajectories)
     fixed = values.detach()
     if num_groups > 1:
         # v − b with b = (Σ over all − Σ over the own group)/(M − M/G).
@@ -64,3 +63,84 @@ def score_surrogate(
         fixed = (grouped - others).flatten(axis, axis + 1)
     score = log_likelihood - log_likelihood.detach()
     return values + fixed * score.reshape(*score.shape, *[1] * (values.ndim - score.ndim))
+
+
+def mean_density(
+    kets: Complex[Tensor, "*batch trajectory dim"],
+    log_likelihood: Float[Tensor, "*batch trajectory"],
+    num_groups: int | None = None,
+) -> Complex[Tensor, "*batch dim dim"]:
+    """Return the mean of |ψ_m⟩⟨ψ_m| over trajectories, with the unbiased gradient of the mean over all records.
+
+    With ρ_m = |ψ_m⟩⟨ψ_m| and the scores s_m = log p_m − detach(log p_m), whose value is 0, this is
+    Σ_m [ρ_m + s_m (ρ_m − b_m)]/M, b_m the mean over the other groups of trajectories (see `score_surrogate`).
+
+    Args:
+        kets: Unit kets.
+        log_likelihood: Log-likelihood of each trajectory's record.
+        num_groups: Number of independent groups of trajectories, as for `score_surrogate`.
+
+    Returns:
+        Densities, equal to the plain mean in value. With a log-likelihood to differentiate, but one group only,
+        there is no unbiased gradient with a baseline: then ``backward`` through them raises an `ArgumentError`.
+
+    Source: as for `score_surrogate`.
+
+    Example:
+        >>> theta = torch.zeros(2, requires_grad=True)
+        >>> mean = mean_density(torch.eye(2) + 0j, theta - theta.detach())
+        >>> mean[0, 0].real.backward()
+        >>> mean.diagonal().real.tolist(), theta.grad
+        ([0.5, 0.5], tensor([ 0.5000, -0.5000]))
+    """
+    num_trajectories = kets.shape[-2]
+    mean = kets.mT @ kets.conj() / num_trajectories
+    if not (torch.is_grad_enabled() and log_likelihood.requires_grad):
+        return mean
+    num_groups = num_trajectories if num_groups is None else num_groups
+    check_groups(num_groups, num_trajectories)
+    if num_groups < 2:
+        return _Refused.apply(mean, log_likelihood)
+    fixed = kets.detach()
+    score = log_likelihood - log_likelihood.detach()
+    # Σ_m s_m (ρ_m − b_m) with b = (G ρ̄ − ρ̄_g)/(G − 1): what falls on a ket's own group joins its weight.
+    grouped = score.unflatten(-1, (num_groups, -1))
+    own = grouped.mean(-1, keepdim=True) / (num_groups - 1)
+    weights = (grouped + own).flatten(-2)
+    total = score.sum(-1)[..., None, None] * (num_groups / (num_groups - 1))
+    return (
+        mean + ((fixed.mT * weights[..., None, :]) @ fixed.conj() - total * mean.detach()) / num_trajectories
+    )
+
+
+def check_groups(num_groups: int, num_trajectories: int) -> None:
+    """Refuse a number of groups that does not divide the trajectories.
+
+    Args:
+        num_groups: Number of groups of equal size.
+        num_trajectories: Number of trajectories.
+
+    Raises:
+        ArgumentError: If there is no group, or a rest.
+    """
+    if num_groups < 1 or num_trajectories % num_groups:
+        raise ArgumentError(
+            f"Argument `num_groups` must divide the number of trajectories, {num_trajectories}, but it is "
+            f"{num_groups}."
+        )
+
+
+class _Refused(torch.autograd.Function):
+    """A mean over trajectories whose gradient would lack the score: it is a value only."""
+
+    @staticmethod
+    def forward(ctx: Any, mean: Tensor, log_likelihood: Tensor) -> Tensor:
+        return mean.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> NoReturn:
+        raise ArgumentError(
+            "An average over sampled trajectories must have two independent ones to have an unbiased gradient, but "
+            "here it has one (or all share one random draw); sample more trajectories, use `ExactChannel`, or pass "
+            "each trajectory's values and `log_likelihood` through `score_surrogate`."
+        )

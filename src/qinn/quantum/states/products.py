@@ -192,7 +192,9 @@ class ProductState(State):
             factors.append(torch.where(present[:, None, None], ket[:, None, :], mixture.kets[chosen]))
             chances = torch.where(present[:, None], torch.ones_like(log_likelihood), mixture.weights[chosen])
             log_likelihood = log_likelihood + (chances / chances.detach()).log()
-        return PureEnsemble(product(factors), log_likelihood)
+        # Sobol points are spread evenly because they depend on each other.
+        groups = 1 if seed is not None and log_likelihood.requires_grad else None
+        return PureEnsemble(product(factors), log_likelihood, num_groups=groups)
 
     def _groups(self) -> Iterator[tuple[tuple[int, ...], Tensor]]:
         """The absent factors of each group of samples, and the group's rows."""
