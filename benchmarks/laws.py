@@ -181,8 +181,8 @@ def examine(system: System, found: dict[str, Law]) -> None:
 
     moved = propagate_observables(dynamics, observables, time)
     pictures = [
-        expectations_of_density(channel, observables),
-        expectations_of_density(pair, moved),
+        expectations_of_density(channel, observables, validate=False),
+        expectations_of_density(pair, moved, validate=False),
     ]
     see("pictures", difference(*pictures))
 

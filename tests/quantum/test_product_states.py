@@ -291,7 +291,8 @@ def test_a_member_without_weight_is_never_drawn():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Mixture(torch.eye(2), torch.ones(2)), "complex and real"),
+        (lambda: Mixture(torch.eye(2), torch.ones(2)), "with sum 1"),
+        (lambda: Mixture(torch.eye(2), torch.tensor([0.5, 0.5j])), "must be real"),
         (lambda: Mixture(torch.eye(2) + 0j, torch.ones(3)), r"shapes \(member, dim\)"),
         (lambda: Mixture(torch.zeros(0, 2) + 0j, torch.ones(0)), "at least one member"),
         (lambda: LearnableMixture(0), "`dim` must be at least 1"),

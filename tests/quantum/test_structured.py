@@ -258,10 +258,10 @@ def test_states_that_do_not_move_stay_and_cost_one_product():
         )
         assert close(state.kets, start.kets, 1e-15)
         assert int(state.record.num_jumps.sum()) == 0
-    nothing = MixedState(torch.zeros(6, 6, dtype=DTYPE))
+    nothing = MixedState(torch.zeros(6, 6, dtype=DTYPE), validate=False)
     evolved = Unitary().evolve(nothing, StructuredLindbladian(lower.scaled(0)), time=1.0, steps=1)
     assert close(evolved.density(), torch.zeros(()), 0)
-    broken = PureEnsemble(torch.full((1, 6), torch.nan, dtype=DTYPE))
+    broken = PureEnsemble(torch.full((1, 6), torch.nan, dtype=DTYPE), validate=False)
     moving = learnable((2, 3), 1)()
     assert bool(Unitary().evolve(broken, moving, time=1.0, steps=1).kets.isnan().all())
 

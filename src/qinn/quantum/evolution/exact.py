@@ -6,7 +6,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from qinn.errors import ArgumentError
+from qinn.quantum.arguments import check_tolerance
 from qinn.quantum.evolution.interface import Evolution
 from qinn.quantum.evolution.matrix_free import propagate_without_jumps
 from qinn.quantum.generators.driven import DrivenLindbladian, propagate_driven_densities
@@ -19,7 +19,7 @@ from qinn.quantum.states.ensembles import HeisenbergState, MixedState, PureEnsem
 @final
 @dataclass(frozen=True)
 class NoEvolution(Evolution):
-    """The initial state itself: the baseline without dynamics. Ignores H, L_k, time and steps.
+    """The initial state itself: the baseline without dynamics. Ignores H, L_k and the time.
 
     Source: own.
 
@@ -31,14 +31,14 @@ class NoEvolution(Evolution):
     generators: ClassVar = (Generator,)
     keeps_factors: ClassVar = True
 
-    def _evolve(self, initial: State, lindbladian: Generator, time: float, steps: int) -> State:
+    def _evolve(self, initial: State, lindbladian: Generator, time: float, steps: int | None) -> State:
         return initial
 
 
 @final
 @dataclass(frozen=True)
 class Unitary(Evolution):
-    """Coherent dynamics exp(−iHT) alone: **the jump operators are ignored**; exact, whatever the steps.
+    """Coherent dynamics exp(−iHT) alone: **the jump operators are ignored**; exact.
 
     Pure states stay pure, mixed states stay mixed. Structured and driven generators are taken too, and then can
     be differentiated once, not twice.
@@ -49,7 +49,7 @@ class Unitary(Evolution):
         >>> import torch
         >>> from qinn.quantum.numerics.operators import pauli
         >>> flip = Lindbladian(pauli("X"), torch.zeros(0, 2, 2) + 0j)
-        >>> state = Unitary().evolve(PureEnsemble(torch.tensor([[1, 0j]])), flip, time=1.5707963, steps=1)
+        >>> state = Unitary().evolve(PureEnsemble(torch.tensor([[1, 0j]])), flip, time=1.5707963)
         >>> state.probabilities(torch.eye(2) + 0j).round(decimals=5)
         tensor([[0., 1.]])
     """
@@ -57,15 +57,17 @@ class Unitary(Evolution):
     generators: ClassVar = (Lindbladian, MatrixFreeGenerator)
 
     def _evolve(
-        self, initial: PureEnsemble | MixedState, lindbladian: Generator, time: float, steps: int
+        self, initial: PureEnsemble | MixedState, lindbladian: Generator, time: float, steps: int | None
     ) -> PureEnsemble | MixedState:
         if isinstance(initial, PureEnsemble):
             kets = self._turn(initial.kets, lindbladian, time, initial.kets.shape[:-2])
-            return PureEnsemble(kets, initial.log_likelihood, initial.record, initial.num_groups)
+            return PureEnsemble(
+                kets, initial.log_likelihood, initial.record, initial.num_groups, validate=False
+            )
         # Rows of Mᵀ are the columns of M: first Uρ, then (Uρ)U† = (U(Uρ)†)†.
         batch = initial.density_matrix.shape[:-2]
         half = self._turn(initial.density_matrix.mT, lindbladian, time, batch).mT
-        return MixedState(self._turn(half.conj(), lindbladian, time, batch).conj())
+        return MixedState(self._turn(half.conj(), lindbladian, time, batch).conj(), validate=False)
 
     @staticmethod
     def _turn(kets: Tensor, lindbladian: Generator, time: float, batch: torch.Size) -> Tensor:
@@ -76,23 +78,10 @@ class Unitary(Evolution):
         )
 
 
-def check_tolerance(tolerance: float | None) -> None:
-    """Refuse an impossible tolerance.
-
-    Args:
-        tolerance: Largest error, or None for that of the precision.
-
-    Raises:
-        ArgumentError: If it is not between 0 and 1.
-    """
-    if tolerance is not None and not 0 < tolerance < 1:
-        raise ArgumentError(f"Argument `tolerance` must be between 0 and 1, or None, but it is {tolerance}.")
-
-
 @final
 @dataclass(frozen=True)
 class ExactChannel(Evolution):
-    """The exact average over all trajectories, on density matrices (Schrödinger picture); ignores the steps.
+    """The exact average over all trajectories, on density matrices (Schrödinger picture).
 
     A pure ensemble is averaged over its trajectories first; where they were sampled, their score goes into the
     average, so that gradients are unbiased. Driven generators are taken too.
@@ -110,7 +99,7 @@ class ExactChannel(Evolution):
         >>> import torch
         >>> decay = Lindbladian(torch.zeros(2, 2) + 0j, torch.tensor([[[0, 1], [0, 0]]]) + 0j)
         >>> excited = PureEnsemble(torch.tensor([[0j, 1]]))
-        >>> state = ExactChannel().evolve(excited, decay, time=0.6931472, steps=1)
+        >>> state = ExactChannel().evolve(excited, decay, time=0.6931472)
         >>> state.density().diagonal().real.round(decimals=5)
         tensor([0.5000, 0.5000])
     """
@@ -123,14 +112,14 @@ class ExactChannel(Evolution):
         check_tolerance(self.tolerance)
 
     def _evolve(
-        self, initial: PureEnsemble | MixedState, lindbladian: Generator, time: float, steps: int
+        self, initial: PureEnsemble | MixedState, lindbladian: Generator, time: float, steps: int | None
     ) -> MixedState:
         if isinstance(lindbladian, DrivenLindbladian):
-            return MixedState(
-                propagate_driven_densities(lindbladian, initial.density(), time, self.tolerance)
-            )
-        dense = check_kind(lindbladian, (Lindbladian,), "`ExactChannel`")
-        return MixedState(propagate_densities(dense, initial.density(), time, self.tolerance))
+            moved = propagate_driven_densities(lindbladian, initial.density(), time, self.tolerance)
+        else:
+            dense = check_kind(lindbladian, (Lindbladian,), "`ExactChannel`")
+            moved = propagate_densities(dense, initial.density(), time, self.tolerance)
+        return MixedState(moved, validate=False)
 
 
 @final
@@ -138,7 +127,7 @@ class ExactChannel(Evolution):
 class Heisenberg(Evolution):
     """The exact average, for measurement probabilities: observables are evolved backwards, once per batch.
 
-    Exact for everything linear in the density; ignores the steps. Of a product that lacks factors, the evolved
+    Exact for everything linear in the density. Of a product that lacks factors, the evolved
     observables are contracted with what stands for them, once per group of samples that lack the same.
 
     Args:
@@ -152,7 +141,7 @@ class Heisenberg(Evolution):
     Example:
         >>> import torch
         >>> decay = Lindbladian(torch.zeros(2, 2) + 0j, torch.tensor([[[0, 1], [0, 0]]]) + 0j)
-        >>> state = Heisenberg().evolve(PureEnsemble(torch.tensor([[0j, 1]])), decay, time=0.6931472, steps=1)
+        >>> state = Heisenberg().evolve(PureEnsemble(torch.tensor([[0j, 1]])), decay, time=0.6931472)
         >>> state.probabilities(torch.eye(2) + 0j).round(decimals=5)
         tensor([[0.5000, 0.5000]])
     """
@@ -164,5 +153,7 @@ class Heisenberg(Evolution):
     def __post_init__(self) -> None:
         check_tolerance(self.tolerance)
 
-    def _evolve(self, initial: State, lindbladian: Lindbladian, time: float, steps: int) -> HeisenbergState:
+    def _evolve(
+        self, initial: State, lindbladian: Lindbladian, time: float, steps: int | None
+    ) -> HeisenbergState:
         return HeisenbergState(initial, lindbladian, time, self.tolerance)

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 
 from qinn.errors import ArgumentError
-from qinn.quantum.checking.checks import check_ket
 from qinn.quantum.evolution.interface import Evolution
-from qinn.quantum.evolution.jumps import NORM_TOLERANCE, UniformSource, trajectories_of
+from qinn.quantum.evolution.jumps import UniformSource, trajectories_of
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.states.ensembles import PureEnsemble, State
 from qinn.quantum.states.kets import squared_norm
@@ -60,11 +59,11 @@ class GumbelJumps(Evolution):
         )
 
     keeps_factors: ClassVar = True
+    needs_steps: ClassVar = True
 
     def _evolve(self, initial: State, lindbladian: Lindbladian, time: float, steps: int) -> PureEnsemble:
         initial = trajectories_of(initial, self.num_trajectories, self.seed)
-        check_ket(initial.kets, tolerance=NORM_TOLERANCE)
-        if time == 0:
+        if time == 0 or initial.kets.numel() == 0:
             return initial
         generator = lindbladian.no_jump_generator
         if not bool(torch.isfinite(torch.view_as_real(generator.detach())).all()):
@@ -79,7 +78,10 @@ class GumbelJumps(Evolution):
         for _ in range(steps):
             kets = self._step(kets, step, jump_rows, uniforms.draw(rows, len(jump_rows) + 1))
         return PureEnsemble(
-            kets.reshape(*initial.kets.shape), initial.log_likelihood, num_groups=initial.num_groups
+            kets.reshape(*initial.kets.shape),
+            initial.log_likelihood,
+            num_groups=initial.num_groups,
+            validate=False,
         )
 
     def _step(self, kets: Tensor, step: Tensor, jump_rows: Tensor, uniforms: Tensor) -> Tensor:

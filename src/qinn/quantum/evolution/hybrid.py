@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
 from qinn.errors import ArgumentError
-from qinn.quantum.evolution.exact import check_tolerance
+from qinn.quantum.arguments import check_tolerance
 from qinn.quantum.evolution.interface import Evolution
 from qinn.quantum.evolution.jumps import QuantumJumps
 from qinn.quantum.generators.lindbladian import Lindbladian
@@ -61,8 +61,10 @@ class Hybrid(Evolution):
     def _jumps(self) -> QuantumJumps:
         return QuantumJumps(self.num_trajectories, self.seed, self.uniforms)
 
-    def _evolve(self, initial: State, lindbladian: Lindbladian, time: float, steps: int) -> HeisenbergState:
+    def _evolve(
+        self, initial: State, lindbladian: Lindbladian, time: float, steps: int | None
+    ) -> HeisenbergState:
         first = self.sampled * time
-        trajectories = self._jumps().evolve(initial, lindbladian, time=first, steps=steps)
+        trajectories = self._jumps().evolve(initial, lindbladian, time=first)
         assert isinstance(trajectories, PureEnsemble)
         return HeisenbergState(trajectories, lindbladian, time - first, self.tolerance)

@@ -1,72 +1,80 @@
 """The one interface of all evolutions."""
 
 from abc import ABC, abstractmethod
-from math import isfinite
 from typing import Any, ClassVar
 
 from qinn.errors import ArgumentError
+from qinn.quantum.arguments import as_time, check_count
 from qinn.quantum.generators.interface import Generator, check_kind
 from qinn.quantum.generators.lindbladian import Lindbladian
-from qinn.quantum.states.ensembles import HeisenbergState, MixedState, PureEnsemble, State
+from qinn.quantum.states.ensembles import HeisenbergState, MixedState, PureEnsemble, State, check_fit
+from qinn.quantum.states.given_states import state_of
 from qinn.quantum.states.products import ProductState
 
 
 class Evolution(ABC):
-    """A way to run open dynamics; the same generator, time and steps fit all of them.
+    """A way to run open dynamics; the same generator and time fit all of them.
 
     The constructor takes options only; `evolve` takes the state and the dynamics. Subclasses are final and
-    implement `_evolve`, which may rely on checked arguments; ``generators`` names the kinds of dynamics they take,
-    and ``keeps_factors`` says whether they take a product that lacks factors as it is, not as its joint density.
+    implement `_evolve`, which may rely on checked arguments. ``generators`` names the kinds of dynamics they take,
+    ``keeps_factors`` says whether they take a product that lacks factors as it is, not as its joint density, and
+    ``needs_steps`` whether their result depends on a number of time steps.
     """
 
     generators: ClassVar[tuple[type[Generator], ...]] = (Lindbladian,)
     keeps_factors: ClassVar[bool] = False
+    needs_steps: ClassVar[bool] = False
 
-    def evolve(self, initial: State, lindbladian: Generator, *, time: float, steps: int) -> State:
+    def evolve(self, initial: Any, lindbladian: Any, *, time: Any, steps: int | None = None) -> State:
         """Run the dynamics on a batch of states.
 
         Args:
-            initial: Pure ensemble (any number of trajectories), mixed state, or product that lacks factors.
+            initial: Pure ensemble (any number of trajectories), mixed state, or product that lacks factors. Or plain
+                kets (…, D) or densities (…, D, D), as a tensor, an array or lists: two last axes of length D are a
+                density, everything else are kets, and all axes before are the batch (see `PureEnsemble` for D kets of
+                dimension D).
             lindbladian: H and L_k, of the state's dimension and dtype: dense (`Lindbladian`), or of another
                 kind that the evolution takes.
             time: Duration T ≥ 0, ħ = 1.
-            steps: Number of time steps ≥ 1; what it means is said by each evolution (the exact ones ignore
-                it).
+            steps: Number of time steps ≥ 1, for the evolutions that need it (`SteppedJumps` and `GumbelJumps`); the
+                others take no notice of it.
 
         Returns:
             The state after time T.
 
         Raises:
             ArgumentError: If an argument does not fit.
+
+        Example:
+            >>> from qinn.quantum import ExactChannel
+            >>> decay = Lindbladian([[0, 0], [0, 0]], [[[0, 1], [0, 0]]])
+            >>> ExactChannel().evolve([0, 1], decay, time=0.6931472).density().diagonal().real.round(decimals=5)
+            tensor([0.5000, 0.5000])
         """
-        if not isfinite(time) or time < 0:
-            raise ArgumentError(f"Argument `time` must be finite and ≥ 0, but it is {time}.")
-        if steps < 1:
-            raise ArgumentError(f"Argument `steps` must be at least 1, but it is {steps}.")
+        time = as_time(time)
+        if steps is not None:
+            check_count("steps", steps)
+        elif self.needs_steps:
+            raise ArgumentError(
+                f"Argument `steps` must be given for `{type(self).__name__}`, whose error depends on it, but it is "
+                "missing; give a number of time steps, or use `QuantumJumps`, which has none."
+            )
+        dynamics = check_kind(lindbladian, self.generators, f"`{type(self).__name__}`")
         if isinstance(initial, HeisenbergState):
             raise ArgumentError(
                 "Argument `initial` must be a pure ensemble or a mixed state, but it is a Heisenberg state; "
                 "evolve its `density()` as a mixed state instead."
             )
-        if not isinstance(initial, PureEnsemble | MixedState | ProductState):
+        state = state_of("initial", initial, dynamics)
+        if not isinstance(state, PureEnsemble | MixedState | ProductState):
             raise ArgumentError(
                 "Argument `initial` must be a pure ensemble, a mixed state or a product that lacks factors, but it "
-                f"is {type(initial).__name__}."
+                f"is {type(state).__name__}."
             )
-        check_kind(lindbladian, self.generators, type(self).__name__)
-        if initial.dim != lindbladian.dim:
-            raise ArgumentError(
-                f"Argument `lindbladian` must act on dimension {initial.dim} of the state, but acts on "
-                f"{lindbladian.dim}."
-            )
-        if initial.dtype != lindbladian.dtype:
-            raise ArgumentError(
-                f"Arguments `initial` and `lindbladian` must have one dtype, but have {initial.dtype} and "
-                f"{lindbladian.dtype}; convert with `lindbladian.to(...)`."
-            )
-        if isinstance(initial, ProductState) and not self.keeps_factors:
-            initial = MixedState(initial.density())
-        return self._evolve(initial, lindbladian, time, steps)
+        check_fit(state, dynamics)
+        if isinstance(state, ProductState) and not self.keeps_factors:
+            state = MixedState(state.density(), validate=False)
+        return self._evolve(state, dynamics, time, steps)
 
     @abstractmethod
-    def _evolve(self, initial: Any, lindbladian: Any, time: float, steps: int) -> State: ...
+    def _evolve(self, initial: Any, lindbladian: Any, time: Any, steps: Any) -> State: ...

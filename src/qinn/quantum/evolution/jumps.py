@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from qinn.errors import ArgumentError
-from qinn.quantum.checking.checks import check_ket
 from qinn.quantum.evolution.dense import DenseFlow
 from qinn.quantum.evolution.flows import Flow
 from qinn.quantum.evolution.interface import Evolution
@@ -21,8 +20,6 @@ from qinn.quantum.states.products import ProductState
 
 # A jump rate for which single trajectories make sense stays far below this.
 _MAX_JUMPS = 10_000
-# Largest deviation of ⟨ψ|ψ⟩ from 1 that still counts as a unit ket in single precision.
-NORM_TOLERANCE = 1e-3
 
 
 @final
@@ -104,9 +101,8 @@ class QuantumJumps(Evolution):
                 f"Argument `gradient` must be `score` or `pathwise`, but it is `{self.gradient}`."
             )
 
-    def _evolve(self, initial: State, lindbladian: Generator, time: float, steps: int) -> PureEnsemble:
+    def _evolve(self, initial: State, lindbladian: Generator, time: float, steps: int | None) -> PureEnsemble:
         initial = trajectories_of(initial, self.num_trajectories, self.seed)
-        check_ket(initial.kets, tolerance=NORM_TOLERANCE)
         if time == 0 or initial.kets.numel() == 0:
             return _unmoved(initial, self.record)
         batch = initial.kets.shape[:-2]
@@ -136,6 +132,7 @@ class QuantumJumps(Evolution):
             initial.log_likelihood + score,
             run.record(batch) if self.record else None,
             gcd(initial.num_groups, groups),
+            validate=False,
         )
 
 
@@ -171,7 +168,9 @@ def trajectories_of(initial: State, num_trajectories: int, seed: int | None) -> 
     kets = initial.kets.expand(*initial.kets.shape[:-2], num_trajectories, initial.dim)
     # One sampled record that all go on from: none of them is independent of the others.
     groups = 1 if initial.log_likelihood.requires_grad else None
-    return PureEnsemble(kets, initial.log_likelihood.expand(kets.shape[:-1]), num_groups=groups)
+    return PureEnsemble(
+        kets, initial.log_likelihood.expand(kets.shape[:-1]), num_groups=groups, validate=False
+    )
 
 
 class UniformSource:
@@ -224,13 +223,15 @@ class UniformSource:
 
 def _unmoved(initial: PureEnsemble, record: bool) -> PureEnsemble:
     if not record:
-        return PureEnsemble(initial.kets, initial.log_likelihood, num_groups=initial.num_groups)
+        return PureEnsemble(
+            initial.kets, initial.log_likelihood, num_groups=initial.num_groups, validate=False
+        )
     shape, device = (*initial.kets.shape[:-1], 0), initial.kets.device
     empty = JumpRecord(
         torch.zeros(shape, dtype=torch.int64, device=device),
         torch.zeros(shape, dtype=torch.float64, device=device),
     )
-    return PureEnsemble(initial.kets, initial.log_likelihood, empty, initial.num_groups)
+    return PureEnsemble(initial.kets, initial.log_likelihood, empty, initial.num_groups, validate=False)
 
 
 @dataclass(frozen=True)

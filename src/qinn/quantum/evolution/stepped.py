@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 
 from qinn.errors import ArgumentError
-from qinn.quantum.checking.checks import check_ket
 from qinn.quantum.evolution.interface import Evolution
-from qinn.quantum.evolution.jumps import NORM_TOLERANCE, UniformSource, trajectories_of
+from qinn.quantum.evolution.jumps import UniformSource, trajectories_of
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.states.ensembles import PureEnsemble, State
 from qinn.quantum.states.kets import squared_norm
@@ -65,12 +64,14 @@ class SteppedJumps(Evolution):
             raise ArgumentError(f"Argument `order` must be 1 or 2, but it is {self.order}.")
 
     keeps_factors: ClassVar = True
+    needs_steps: ClassVar = True
 
     def _evolve(self, initial: State, lindbladian: Lindbladian, time: float, steps: int) -> PureEnsemble:
         initial = trajectories_of(initial, self.num_trajectories, self.seed)
-        check_ket(initial.kets, tolerance=NORM_TOLERANCE)
         if time == 0 or initial.kets.numel() == 0:
-            return PureEnsemble(initial.kets, initial.log_likelihood, num_groups=initial.num_groups)
+            return PureEnsemble(
+                initial.kets, initial.log_likelihood, num_groups=initial.num_groups, validate=False
+            )
         step = step_branches(lindbladian, time / steps, self.order)
         uniforms = UniformSource(self.num_trajectories, self.seed)
         kets = initial.kets.reshape(-1, initial.dim)
@@ -87,7 +88,10 @@ class SteppedJumps(Evolution):
             score = score + taken.log() - weights.sum(-1).log()
         score = (score - score.detach()).reshape(initial.log_likelihood.shape)
         return PureEnsemble(
-            kets.reshape(initial.kets.shape), initial.log_likelihood + score, num_groups=initial.num_groups
+            kets.reshape(initial.kets.shape),
+            initial.log_likelihood + score,
+            num_groups=initial.num_groups,
+            validate=False,
         )
 
 

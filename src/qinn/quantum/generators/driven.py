@@ -98,6 +98,11 @@ class DrivenLindbladian(MatrixFreeGenerator):
         """Complex dtype of all operators."""
         return self.base.dtype
 
+    @property
+    def device(self) -> torch.device:
+        """Device of all operators."""
+        return self.base.device
+
     def dense(self, sample: tuple[int, ...] = (), piece: int = 0) -> Lindbladian:
         """Return the Lindbladian of one sample in one piece of time.
 

@@ -3,10 +3,10 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from qinn.errors import ArgumentError
 
@@ -32,6 +32,11 @@ class Generator(ABC):
     @abstractmethod
     def dtype(self) -> torch.dtype:
         """Complex dtype of all operators."""
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Device of all operators."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +89,7 @@ class MatrixFreeGenerator(Generator):
 _Kind = TypeVar("_Kind", bound=Generator)
 
 
-def check_kind(generator: Generator, kinds: Sequence[type[_Kind]], user: str) -> _Kind:
+def check_kind(generator: Any, kinds: Sequence[type[_Kind]], user: str) -> _Kind:
     """Return the dynamics, refusing those of a kind that an evolution or a function cannot work with.
 
     Args:
@@ -107,7 +112,11 @@ def check_kind(generator: Generator, kinds: Sequence[type[_Kind]], user: str) ->
     if isinstance(generator, tuple(kinds)):
         return generator
     names = " or ".join(f"`{kind.__name__}`" for kind in kinds)
+    remedy = "make one of H and the L_k by `Lindbladian(H, [L_1, L_2])`"
+    if isinstance(generator, Generator):
+        remedy = "pass its `.dense()` (for small dimensions), or use `QuantumJumps` or `Unitary`"
+    elif isinstance(generator, nn.Module):
+        remedy = "call it: `module()` gives the dynamics of the present parameters"
     raise ArgumentError(
-        f"Argument `lindbladian` must be a {names} for {user}, but it is a `{type(generator).__name__}`; pass "
-        "its `.dense()` (for small dimensions), or use `QuantumJumps` or `Unitary`."
+        f"Argument `lindbladian` must be a {names} for {user}, but it is a `{type(generator).__name__}`; {remedy}."
     )

@@ -1,12 +1,14 @@
 """The generator of open dynamics, the Lindbladian, and its learnable form."""
 
-from dataclasses import InitVar, dataclass, replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 from qinn.errors import ArgumentError
+from qinn.quantum.arguments import as_complex_together, check_finite, check_hermitian
 from qinn.quantum.generators.interface import Generator
 
 
@@ -45,61 +47,55 @@ def jump_operators_from(free: Float[Tensor, "jump 2 dim dim"]) -> Complex[Tensor
     return torch.complex(free[:, 0], free[:, 1])
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class Lindbladian(Generator):
     """Generator of open dynamics: 𝓛ρ = −i[H, ρ] + Σ_k (L_k ρ L_k† − ½{L_k†L_k, ρ}), ħ = 1.
 
-    Attributes:
-        hamiltonian: Hermitian H, in units of inverse time.
-        jump_operators: L_1 … L_K, in units of inverse square root of time; K may be 0.
+    Args:
+        hamiltonian: Hermitian H (D, D), in units of inverse time.
+        jump_operators: L_1 … L_K, in units of inverse square root of time: a list of matrices, or one tensor (K,
+            D, D). There may be none.
         validate: Pass False to skip the checks of the values (Hermitian, finite) where they hold by
             construction.
 
+    Both may be tensors, numpy arrays or nested lists, real or complex; the attributes of these names are complex
+    tensors of one precision.
+
     Raises:
-        ArgumentError: If H is not Hermitian, or the shapes, dtypes or values do not fit.
+        ArgumentError: If H is not Hermitian, or the shapes, the precisions or the values do not fit.
 
     Source: P (Hamiltonian and Lindblad operators); G. Lindblad, Commun. Math. Phys. 48 (1976) 119.
 
     Example:
-        >>> decay = Lindbladian(torch.zeros(2, 2) + 0j, torch.tensor([[[0, 1], [0, 0]]]) + 0j)
-        >>> decay.dim, decay.num_jumps
-        (2, 1)
+        >>> decay = Lindbladian(torch.zeros(2, 2), [[[0, 1], [0, 0]]])
+        >>> decay.dim, decay.num_jumps, decay.dtype
+        (2, 1, torch.complex64)
+        >>> Lindbladian([[0, -1j], [1j, 0]]).num_jumps
+        0
     """
 
     hamiltonian: Complex[Tensor, "dim dim"]
     jump_operators: Complex[Tensor, "jump dim dim"]
-    validate: InitVar[bool] = True
 
-    def __post_init__(self, validate: bool) -> None:
-        H, L = self.hamiltonian, self.jump_operators
+    def __init__(self, hamiltonian: Any, jump_operators: Any = (), validate: bool = True) -> None:
+        H, L = as_complex_together({"hamiltonian": hamiltonian, "jump_operators": jump_operators})
         if H.ndim != 2 or H.shape[0] != H.shape[1] or H.shape[0] < 1:
             raise ArgumentError(
-                f"Argument `hamiltonian` must be a square matrix, but has shape {tuple(H.shape)}."
+                f"Argument `hamiltonian` must be one square matrix, but has shape {tuple(H.shape)}."
             )
+        if L.ndim == 1 and len(L) == 0:
+            L = H.new_zeros(0, *H.shape)
         if L.ndim != 3 or L.shape[1:] != H.shape:
+            remedy = "; write `[L]` for a single one" if L.shape == H.shape else ""
             raise ArgumentError(
-                f"Argument `jump_operators` must have shape (K, {len(H)}, {len(H)}) to fit the Hamiltonian, "
-                f"but has shape {tuple(L.shape)}; for no jumps pass zeros of shape (0, {len(H)}, {len(H)})."
-            )
-        if H.dtype != L.dtype or not H.dtype.is_complex:
-            raise ArgumentError(
-                "Arguments `hamiltonian` and `jump_operators` must have one complex dtype, but have "
-                f"{H.dtype} and {L.dtype}; convert one of them."
+                f"Argument `jump_operators` must have shape (K, {len(H)}, {len(H)}) to fit the Hamiltonian, or be a "
+                f"list of such matrices, empty for no jumps, but has shape {tuple(L.shape)}{remedy}."
             )
         if validate:
-            self._check_values()
-
-    def _check_values(self) -> None:
-        H, L = self.hamiltonian.detach(), self.jump_operators.detach()
-        for name, value in (("hamiltonian", H), ("jump_operators", L)):
-            if not bool(torch.isfinite(torch.view_as_real(value.resolve_conj())).all()):
-                raise ArgumentError(f"Argument `{name}` must be finite, but holds NaN or infinity.")
-        difference, size = float((H - H.mH).abs().max()), float(H.abs().max())
-        if difference > 100 * torch.finfo(H.dtype).eps * size:
-            raise ArgumentError(
-                "Argument `hamiltonian` must be Hermitian, but differs from its adjoint by "
-                f"{difference:.3g}; use (H + H†)/2 or `hermitian_from`."
-            )
+            check_hermitian("hamiltonian", H)
+            check_finite("jump_operators", L)
+        object.__setattr__(self, "hamiltonian", H)
+        object.__setattr__(self, "jump_operators", L)
 
     @property
     def dim(self) -> int:
@@ -115,6 +111,11 @@ class Lindbladian(Generator):
     def dtype(self) -> torch.dtype:
         """Complex dtype of all operators."""
         return self.hamiltonian.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Device of all operators."""
+        return self.hamiltonian.device
 
     @property
     def total_rate(self) -> Complex[Tensor, "dim dim"]:

@@ -97,6 +97,11 @@ class StructuredOperator:
         return self.tensors[0].dtype
 
     @property
+    def device(self) -> torch.device:
+        """Device of all operators."""
+        return self.tensors[0].device
+
+    @property
     def tensors(self) -> tuple[Tensor, ...]:
         """All matrices and stacks, local ones first."""
         stacks = [stack for factors in self.products.values() for stack in factors]
@@ -270,6 +275,11 @@ class StructuredLindbladian(MatrixFreeGenerator):
     def dtype(self) -> torch.dtype:
         """Complex dtype of all operators."""
         return self.hamiltonian.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Device of all operators."""
+        return self.hamiltonian.device
 
     def norm_bound(self) -> float:
         """Return an upper bound of ‖J‖, J = −iH − ½ Σ L_k†L_k, from the norms of the terms."""

@@ -1,25 +1,38 @@
 """Joint states before and after an evolution: a pure ensemble, a mixed state, or a Heisenberg pair.
 
-Products that lack some factors have a module of their own, `product_states`.
+Products that lack some factors have a module of their own, `products`.
 """
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
-from jaxtyping import Complex, Float, Int
+from jaxtyping import Complex, Float, Int, Shaped
 from torch import Tensor
 
 from qinn.errors import ArgumentError
+from qinn.quantum.arguments import (
+    are_hermitian,
+    as_complex,
+    as_matrices,
+    as_rows,
+    as_time,
+    check_densities,
+    check_kets,
+    check_square,
+    check_tolerance,
+)
+from qinn.quantum.generators.interface import Generator
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.generators.propagation import propagate_densities, propagate_observables
 from qinn.quantum.states.estimators import check_groups, mean_density
 from qinn.quantum.states.measurement import (
-    expectations,
-    expectations_of_density,
-    probabilities,
-    probabilities_of_density,
+    probabilities_of_kets,
+    probabilities_of_matrices,
+    projectors,
+    values_of_kets,
+    values_of_matrices,
 )
 
 
@@ -76,36 +89,60 @@ class State(ABC):
         """Number of groups of trajectories that were drawn independently of each other, for `score_surrogate`."""
         return self.num_trajectories
 
-    @abstractmethod
-    def probabilities(
-        self, vectors: Complex[Tensor, "outcome dim"]
-    ) -> Float[Tensor, "*batch trajectory outcome"]:
+    def probabilities(self, vectors: Any) -> Float[Tensor, "*batch trajectory outcome"]:
         """Measurement probabilities ⟨m_j|ρ|m_j⟩ of each trajectory.
 
         Where trajectories are sampled, the gradient is that at a fixed record; take means over the trajectories
         of `score_surrogate(values, state.log_likelihood, num_groups=state.num_groups)` to make it unbiased.
 
         Args:
-            vectors: Unit rows m_j.
+            vectors: Unit rows m_j (outcome, D), as a tensor, an array or lists.
 
         Returns:
-            One probability per trajectory and vector.
-        """
+            One probability per trajectory and vector; a trajectory axis of length 1 where nothing is sampled.
 
-    @abstractmethod
+        Raises:
+            ArgumentError: If the vectors do not fit the state, or are not of unit norm.
+        """
+        rows = as_rows("vectors", vectors, self.dim, self._numbers, "state")
+        check_kets("vectors", rows)
+        return self._probabilities(rows)
+
     def expectations(
-        self, observables: Complex[Tensor, "outcome dim dim"]
-    ) -> Float[Tensor, "*batch trajectory outcome"]:
-        """Expectation values tr(ρ X_j) of each trajectory.
+        self, observables: Any, *, hermitian: bool | None = None
+    ) -> Shaped[Tensor, "*batch trajectory outcome"]:
+        """Expectation values tr(ρ X_j) of each trajectory: real if all X_j are Hermitian, complex otherwise.
 
         Gradients of sampled trajectories: as for `probabilities`, the log-likelihood is the caller's to use.
 
         Args:
-            observables: Hermitian matrices X_j.
+            observables: Matrices X_j (outcome, D, D), as a tensor, an array or lists.
+            hermitian: Whether the values are real. None looks at the observables: they are, if every one equals its
+                adjoint up to round-off (100 ε times the largest entry). True takes the real part without a look;
+                False gives complex values in any case, whose dtype then does not depend on numbers.
 
         Returns:
-            One real value per trajectory and observable.
+            One value per trajectory and observable; a trajectory axis of length 1 where nothing is sampled.
+
+        Raises:
+            ArgumentError: If the observables do not fit the state, or (unless ``hermitian`` is given) are not finite.
         """
+        matrices = as_matrices("observables", observables, self.dim, self._numbers, "state", ndim=3)
+        real = are_hermitian("observables", matrices) if hermitian is None else hermitian
+        return self._expectations(matrices, real)
+
+    @property
+    @abstractmethod
+    def _numbers(self) -> Tensor:
+        """A tensor of the state's dtype and device."""
+
+    @abstractmethod
+    def _probabilities(self, vectors: Tensor) -> Tensor:
+        """`probabilities` along checked vectors."""
+
+    @abstractmethod
+    def _expectations(self, observables: Tensor, hermitian: bool) -> Tensor:
+        """`expectations` of checked observables, real or complex."""
 
     @abstractmethod
     def density(self) -> Complex[Tensor, "*batch dim dim"]:
@@ -118,18 +155,20 @@ class PureEnsemble(State):
     """Pure states, one per trajectory; with one trajectory an ordinary pure state.
 
     Args:
-        kets: Unit kets.
+        kets: Unit kets (…, trajectory, D), as a tensor, an array or lists.
         log_likelihood: Log-likelihood of each trajectory's record; zeros if None.
         record: Which jumps fell when, if recorded.
         num_groups: Number of groups of trajectories, of equal size and one behind the other, that were drawn
             independently of each other; every trajectory is one if None.
+        validate: Pass False to skip the check of the norms where they are 1 by construction.
 
     Raises:
-        ArgumentError: If the shapes or the dtype do not fit.
+        ArgumentError: If the shapes or the precision do not fit, or a ket is not of unit norm (to 1e-4 in single and
+            1e-6 in double precision), or is a column.
 
     Example:
-        >>> state = PureEnsemble(torch.tensor([[0.6 + 0j, 0.8j]]))
-        >>> state.probabilities(torch.eye(2) + 0j)
+        >>> state = PureEnsemble([[0.6, 0.8j]])
+        >>> state.probabilities(torch.eye(2))
         tensor([[0.3600, 0.6400]])
     """
 
@@ -140,15 +179,18 @@ class PureEnsemble(State):
 
     def __init__(
         self,
-        kets: Complex[Tensor, "*batch trajectory dim"],
-        log_likelihood: Float[Tensor, "*batch trajectory"] | None = None,
+        kets: Any,
+        log_likelihood: Float[Tensor, "..."] | None = None,
         record: JumpRecord | None = None,
         num_groups: int | None = None,
+        *,
+        validate: bool = True,
     ) -> None:
-        if not kets.is_complex() or kets.ndim < 2 or kets.shape[-2] < 1 or kets.shape[-1] < 1:
+        kets = as_complex("kets", kets)
+        if kets.ndim < 2 or kets.shape[-2] < 1 or kets.shape[-1] < 1:
             raise ArgumentError(
-                f"Argument `kets` must be complex of shape (…, trajectory, dim), but is {kets.dtype} of "
-                f"shape {tuple(kets.shape)}; add a trajectory axis of length 1 to a single ket."
+                f"Argument `kets` must have the shape (…, trajectory, dim), but has {tuple(kets.shape)}; add a "
+                "trajectory axis of length 1 to a single ket, or pass the ket itself to `evolve`."
             )
         if log_likelihood is None:
             log_likelihood = torch.zeros(kets.shape[:-1], dtype=kets.real.dtype, device=kets.device)
@@ -157,6 +199,13 @@ class PureEnsemble(State):
                 f"Argument `log_likelihood` must have shape {tuple(kets.shape[:-1])}, but has "
                 f"{tuple(log_likelihood.shape)}."
             )
+        if validate:
+            # A column has entries below 1, so that as one trajectory per entry it never passes.
+            columns = kets.shape[-1] == 1 < kets.shape[-2]
+            remedy = (
+                "these are columns: pass `kets.mT`, with a ket in each row" if columns else "use `normalize`"
+            )
+            check_kets("kets", kets, remedy=remedy)
         object.__setattr__(self, "kets", kets)
         object.__setattr__(self, "record", record)
         object.__setattr__(self, "_log_likelihood", log_likelihood)
@@ -189,31 +238,15 @@ class PureEnsemble(State):
         """Number of groups of trajectories that were drawn independently of each other, for `score_surrogate`."""
         return self._num_groups
 
-    def probabilities(
-        self, vectors: Complex[Tensor, "outcome dim"]
-    ) -> Float[Tensor, "*batch trajectory outcome"]:
-        """Measurement probabilities |⟨m_j|ψ⟩|² of each trajectory; gradients at a fixed record (see `State`).
+    @property
+    def _numbers(self) -> Tensor:
+        return self.kets
 
-        Args:
-            vectors: Unit rows m_j.
+    def _probabilities(self, vectors: Tensor) -> Tensor:
+        return probabilities_of_kets(self.kets, vectors)
 
-        Returns:
-            One probability per trajectory and vector.
-        """
-        return probabilities(self.kets, vectors)
-
-    def expectations(
-        self, observables: Complex[Tensor, "outcome dim dim"]
-    ) -> Float[Tensor, "*batch trajectory outcome"]:
-        """Expectation values ⟨ψ|X_j|ψ⟩ of each trajectory; gradients at a fixed record (see `State`).
-
-        Args:
-            observables: Hermitian matrices X_j.
-
-        Returns:
-            One real value per trajectory and observable.
-        """
-        return expectations(self.kets, observables)
+    def _expectations(self, observables: Tensor, hermitian: bool) -> Tensor:
+        return values_of_kets(self.kets, observables, hermitian)
 
     def density(self) -> Complex[Tensor, "*batch dim dim"]:
         """Mean of |ψ⟩⟨ψ| over the trajectories, with the score of sampled ones.
@@ -226,30 +259,31 @@ class PureEnsemble(State):
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class MixedState(State):
     """Density matrices; the trajectory axis has length 1.
 
     Args:
-        density_matrix: Hermitian, positive, of unit trace.
+        density_matrix: Hermitian, positive, of unit trace (…, D, D), as a tensor, an array or lists.
+        validate: Pass False to skip the checks of the values where they hold by construction.
 
     Raises:
-        ArgumentError: If the shape or the dtype does not fit.
+        ArgumentError: If the shape or the precision does not fit, or a matrix is not Hermitian, positive and of trace 1
+            (to 1e-4 in single and 1e-6 in double precision).
 
     Example:
-        >>> MixedState(0.5 * torch.eye(2) + 0j).probabilities(torch.eye(2) + 0j)
+        >>> MixedState([[0.5, 0], [0, 0.5]]).probabilities(torch.eye(2))
         tensor([[0.5000, 0.5000]])
     """
 
     density_matrix: Complex[Tensor, "*batch dim dim"]
 
-    def __post_init__(self) -> None:
-        shape = self.density_matrix.shape
-        if not self.density_matrix.is_complex() or len(shape) < 2 or shape[-1] != shape[-2] or shape[-1] < 1:
-            raise ArgumentError(
-                f"Argument `density_matrix` must be complex of shape (…, dim, dim), but is "
-                f"{self.density_matrix.dtype} of shape {tuple(shape)}."
-            )
+    def __init__(self, density_matrix: Any, *, validate: bool = True) -> None:
+        matrix = as_complex("density_matrix", density_matrix)
+        check_square("density_matrix", matrix)
+        if validate:
+            check_densities("density_matrix", matrix)
+        object.__setattr__(self, "density_matrix", matrix)
 
     @property
     def dim(self) -> int:
@@ -272,31 +306,15 @@ class MixedState(State):
         matrix = self.density_matrix
         return torch.zeros((*matrix.shape[:-2], 1), dtype=matrix.real.dtype, device=matrix.device)
 
-    def probabilities(
-        self, vectors: Complex[Tensor, "outcome dim"]
-    ) -> Float[Tensor, "*batch trajectory outcome"]:
-        """Measurement probabilities ⟨m_j|ρ|m_j⟩.
+    @property
+    def _numbers(self) -> Tensor:
+        return self.density_matrix
 
-        Args:
-            vectors: Unit rows m_j.
+    def _probabilities(self, vectors: Tensor) -> Tensor:
+        return probabilities_of_matrices(self.density_matrix, vectors)[..., None, :]
 
-        Returns:
-            One probability per vector, with a trajectory axis of length 1.
-        """
-        return probabilities_of_density(self.density_matrix, vectors)[..., None, :]
-
-    def expectations(
-        self, observables: Complex[Tensor, "outcome dim dim"]
-    ) -> Float[Tensor, "*batch trajectory outcome"]:
-        """Expectation values tr(ρ X_j).
-
-        Args:
-            observables: Hermitian matrices X_j.
-
-        Returns:
-            One real value per observable, with a trajectory axis of length 1.
-        """
-        return expectations_of_density(self.density_matrix, observables)[..., None, :]
+    def _expectations(self, observables: Tensor, hermitian: bool) -> Tensor:
+        return values_of_matrices(self.density_matrix, observables, hermitian)[..., None, :]
 
     def density(self) -> Complex[Tensor, "*batch dim dim"]:
         """Return the density matrix itself."""
@@ -314,13 +332,16 @@ class HeisenbergState(State):
     Args:
         initial: State at time 0, of any kind; its trajectory axis is kept.
         lindbladian: The dynamics.
-        time: Duration.
+        time: Duration T ≥ 0.
         tolerance: Largest error of the evolution; by precision if None.
 
+    Raises:
+        ArgumentError: If the dynamics do not fit the state, or the time or the tolerance is impossible.
+
     Example:
-        >>> decay = Lindbladian(torch.zeros(2, 2) + 0j, torch.tensor([[[0, 1], [0, 0]]]) + 0j)
-        >>> state = HeisenbergState(PureEnsemble(torch.tensor([[0j, 1]])), decay, 0.6931472)
-        >>> state.probabilities(torch.eye(2) + 0j).round(decimals=5)
+        >>> decay = Lindbladian(torch.zeros(2, 2), [[[0, 1], [0, 0]]])
+        >>> state = HeisenbergState(PureEnsemble([[0, 1]]), decay, 0.6931472)
+        >>> state.probabilities(torch.eye(2)).round(decimals=5)
         tensor([[0.5000, 0.5000]])
     """
 
@@ -328,6 +349,11 @@ class HeisenbergState(State):
     lindbladian: Lindbladian
     time: float
     tolerance: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "time", as_time(self.time))
+        check_tolerance(self.tolerance)
+        check_fit(self.initial, self.lindbladian)
 
     @property
     def dim(self) -> int:
@@ -354,35 +380,50 @@ class HeisenbergState(State):
         """Number of independent groups of the initial state's trajectories."""
         return self.initial.num_groups
 
-    def probabilities(
-        self, vectors: Complex[Tensor, "outcome dim"]
-    ) -> Float[Tensor, "*batch trajectory outcome"]:
-        """Measurement probabilities of the averaged dynamics, clamped at 0 against round-off.
+    @property
+    def _numbers(self) -> Tensor:
+        return self.initial._numbers
 
-        One row per initial trajectory, whose gradients are those at a fixed record (see `State`).
+    def _probabilities(self, vectors: Tensor) -> Tensor:
+        # Clamped at 0 against round-off.
+        return self._expectations(projectors(vectors), True).clamp(min=0)
 
-        Args:
-            vectors: Unit rows m_j.
-
-        Returns:
-            One probability per initial trajectory and vector.
-        """
-        return self.expectations(vectors[:, :, None] * vectors[:, None, :].conj()).clamp(min=0)
-
-    def expectations(
-        self, observables: Complex[Tensor, "outcome dim dim"]
-    ) -> Float[Tensor, "*batch trajectory outcome"]:
-        """Expectation values of observables after the averaged dynamics; gradients as for `probabilities`.
-
-        Args:
-            observables: Hermitian matrices.
-
-        Returns:
-            One real value per initial trajectory and observable.
-        """
+    def _expectations(self, observables: Tensor, hermitian: bool) -> Tensor:
         evolved = propagate_observables(self.lindbladian, observables, self.time, self.tolerance)
-        return self.initial.expectations(evolved)
+        return self.initial._expectations(evolved, hermitian)
 
     def density(self) -> Complex[Tensor, "*batch dim dim"]:
         """Density matrix after the evolution, with the score of sampled trajectories; runs the exact channel."""
         return propagate_densities(self.lindbladian, self.initial.density(), self.time, self.tolerance)
+
+
+def check_fit(initial: State, lindbladian: Generator) -> None:
+    """Refuse dynamics of another dimension, precision or device than the state's.
+
+    Args:
+        initial: The state.
+        lindbladian: The dynamics, of any kind.
+
+    Raises:
+        ArgumentError: If they do not fit.
+
+    Example:
+        >>> check_fit(PureEnsemble([[1, 0]]), Lindbladian(torch.eye(2)))
+    """
+    if initial.dim != lindbladian.dim:
+        column = initial.dim == 1 and initial.num_trajectories == lindbladian.dim
+        remedy = "; kets are rows here: pass `kets.mT` to the ensemble" if column else ""
+        raise ArgumentError(
+            f"Argument `lindbladian` must act on dimension {initial.dim} of the state, but acts on "
+            f"{lindbladian.dim}{remedy}."
+        )
+    if initial.dtype != lindbladian.dtype:
+        raise ArgumentError(
+            f"Arguments `initial` and `lindbladian` must have one dtype, but have {initial.dtype} and "
+            f"{lindbladian.dtype}; convert with `lindbladian.to(...)`."
+        )
+    if initial._numbers.device != lindbladian.device:
+        raise ArgumentError(
+            f"Arguments `initial` and `lindbladian` must be on one device, but are on {initial._numbers.device} and "
+            f"{lindbladian.device}; move the dynamics with `lindbladian.to(...)`."
+        )

@@ -1,9 +1,21 @@
 """Measurement along unit vectors: p_j = ⟨m_j| ρ |m_j⟩."""
 
+from typing import Any
+
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Shaped
 from torch import Tensor
 
+from qinn.quantum.arguments import (
+    are_hermitian,
+    as_complex_together,
+    as_matrices,
+    as_rows,
+    check_densities,
+    check_kets,
+    check_square,
+    check_vectors,
+)
 from qinn.quantum.states.kets import normalize, squared_magnitude
 
 
@@ -27,88 +39,180 @@ def measurement_vectors_from(
     return normalize(torch.complex(free[:, 0], free[:, 1]))
 
 
-def probabilities(
-    ket: Complex[Tensor, "*batch dim"], vectors: Complex[Tensor, "outcome dim"]
-) -> Float[Tensor, "*batch outcome"]:
+def projectors(vectors: Complex[Tensor, "outcome dim"]) -> Complex[Tensor, "outcome dim dim"]:
+    """Return |m_j⟩⟨m_j| of every row.
+
+    Args:
+        vectors: Rows m_j.
+
+    Example:
+        >>> projectors(torch.tensor([[0j, 1]])).real
+        tensor([[[0., 0.],
+                 [0., 1.]]])
+    """
+    return vectors[:, :, None] * vectors[:, None, :].conj()
+
+
+def probabilities(ket: Any, vectors: Any, *, validate: bool = True) -> Float[Tensor, "*batch outcome"]:
     """Return the measurement probabilities of pure states, p_j = |⟨m_j|ψ⟩|².
 
     Args:
-        ket: Unit kets.
-        vectors: Unit rows m_j; they need not be orthogonal nor complete.
+        ket: Unit kets (…, D), as a tensor, an array or lists.
+        vectors: Unit rows m_j (outcome, D); they need not be orthogonal nor complete.
+        validate: Pass False to skip the checks of the values of states and vectors where they hold by construction.
 
     Returns:
         One probability per vector; they sum to 1 if the vectors are an orthonormal basis.
 
+    Raises:
+        ArgumentError: If shapes or precisions do not fit, or a ket or a vector is not of unit norm.
+
     Source: P.
 
     Example:
-        >>> probabilities(torch.tensor([0.6 + 0j, 0.8j]), torch.eye(2) + 0j)
+        >>> probabilities([0.6, 0.8j], torch.eye(2))
         tensor([0.3600, 0.6400])
     """
-    return squared_magnitude(ket @ vectors.mH)
+    kets, rows = as_complex_together({"ket": ket, "vectors": vectors})
+    check_vectors("ket", kets)
+    as_rows("vectors", rows, kets.shape[-1], kets, "ket")
+    if validate:
+        check_kets("ket", kets)
+        check_kets("vectors", rows)
+    return probabilities_of_kets(kets, rows)
 
 
 def probabilities_of_density(
-    density: Complex[Tensor, "*batch dim dim"], vectors: Complex[Tensor, "outcome dim"]
+    density: Any, vectors: Any, *, validate: bool = True
 ) -> Float[Tensor, "*batch outcome"]:
     """Return the probabilities of mixed states, p_j = ⟨m_j| ρ |m_j⟩, clamped at 0 against round-off.
 
     Args:
-        density: Density matrices.
-        vectors: Unit rows m_j.
+        density: Density matrices (…, D, D), as a tensor, an array or lists.
+        vectors: Unit rows m_j (outcome, D).
+        validate: Pass False to skip the checks of the values of states and vectors where they hold by construction.
 
     Returns:
         One probability per vector.
 
+    Raises:
+        ArgumentError: If shapes or precisions do not fit, a matrix is no density, or a vector is not of unit norm.
+
     Source: P.
 
     Example:
-        >>> probabilities_of_density(0.5 * torch.eye(2) + 0j, torch.eye(2) + 0j)
+        >>> probabilities_of_density([[0.5, 0], [0, 0.5]], torch.eye(2))
         tensor([0.5000, 0.5000])
     """
-    return expectations_of_density(density, vectors[:, :, None] * vectors[:, None, :].conj()).clamp(min=0)
+    matrices, rows = as_complex_together({"density": density, "vectors": vectors})
+    check_square("density", matrices)
+    as_rows("vectors", rows, matrices.shape[-1], matrices, "density")
+    if validate:
+        check_densities("density", matrices)
+        check_kets("vectors", rows)
+    return probabilities_of_matrices(matrices, rows)
 
 
 def expectations(
-    ket: Complex[Tensor, "*batch dim"], observables: Complex[Tensor, "outcome dim dim"]
-) -> Float[Tensor, "*batch outcome"]:
+    ket: Any, observables: Any, *, hermitian: bool | None = None, validate: bool = True
+) -> Shaped[Tensor, "*batch outcome"]:
     """Return the expectation values of observables in pure states, ⟨ψ|X_j|ψ⟩.
 
     Args:
-        ket: Unit kets.
-        observables: Hermitian matrices X_j.
+        ket: Unit kets (…, D), as a tensor, an array or lists.
+        observables: Matrices X_j (outcome, D, D), Hermitian or not.
+        hermitian: Whether the values are real. None looks at the observables: they are, if every one equals its
+            adjoint up to round-off (100 ε times the largest entry). True takes the real part without a look; False
+            gives complex values in any case, whose dtype then does not depend on numbers.
+        validate: Pass False to skip the checks of the values of states where they hold by construction.
 
     Returns:
-        One real value per observable.
+        One value per observable: real if all are Hermitian, complex otherwise.
+
+    Raises:
+        ArgumentError: If shapes or precisions do not fit, a ket is not of unit norm, or an observable not finite.
 
     Example:
-        >>> expectations(torch.tensor([0.6 + 0j, 0.8j]), torch.tensor([[[1, 0], [0, -1]]]) + 0j)
+        >>> expectations([0.6, 0.8j], [[[1, 0], [0, -1]]])
         tensor([-0.2800])
+        >>> expectations([0.6, 0.8j], [[[0, 1], [0, 0]]])
+        tensor([0.+0.4800j])
     """
-    num_outcomes, dim, _ = observables.shape
-    rows = ket.reshape(-1, dim).resolve_conj()
-    # One GEMM for all observables: ⟨ψ|X_j lies in one row per ket.
-    bras = (rows.conj() @ observables.permute(1, 0, 2).reshape(dim, -1)).reshape(-1, num_outcomes, dim)
-    values = (torch.view_as_real(bras.conj().resolve_conj()) * torch.view_as_real(rows)[:, None]).sum(
-        (-2, -1)
-    )
-    return values.reshape(*ket.shape[:-1], num_outcomes)
+    kets, matrices = as_complex_together({"ket": ket, "observables": observables})
+    check_vectors("ket", kets)
+    as_matrices("observables", matrices, kets.shape[-1], kets, "ket", ndim=3)
+    if validate:
+        check_kets("ket", kets)
+    real = are_hermitian("observables", matrices) if hermitian is None else hermitian
+    return values_of_kets(kets, matrices, real)
 
 
 def expectations_of_density(
-    density: Complex[Tensor, "*batch dim dim"], observables: Complex[Tensor, "outcome dim dim"]
-) -> Float[Tensor, "*batch outcome"]:
+    density: Any, observables: Any, *, hermitian: bool | None = None, validate: bool = True
+) -> Shaped[Tensor, "*batch outcome"]:
     """Return the expectation values of observables in mixed states, tr(ρ X_j).
 
     Args:
-        density: Density matrices.
-        observables: Hermitian matrices X_j.
+        density: Density matrices (…, D, D), as a tensor, an array or lists.
+        observables: Matrices X_j (outcome, D, D), Hermitian or not.
+        hermitian: As in `expectations`.
+        validate: Pass False to skip the checks of the values of states where they hold by construction.
 
     Returns:
-        One real value per observable.
+        One value per observable: real if all are Hermitian, complex otherwise.
+
+    Raises:
+        ArgumentError: If shapes or precisions do not fit, a matrix is no density, or an observable is not finite.
 
     Example:
-        >>> expectations_of_density(0.5 * torch.eye(2) + 0j, torch.tensor([[[1, 0], [0, 3]]]) + 0j)
+        >>> expectations_of_density([[0.5, 0], [0, 0.5]], [[[1, 0], [0, 3]]])
         tensor([2.])
     """
-    return (density.flatten(-2) @ observables.mT.flatten(-2).mT).real
+    matrices, operators = as_complex_together({"density": density, "observables": observables})
+    check_square("density", matrices)
+    as_matrices("observables", operators, matrices.shape[-1], matrices, "density", ndim=3)
+    if validate:
+        check_densities("density", matrices)
+    real = are_hermitian("observables", operators) if hermitian is None else hermitian
+    return values_of_matrices(matrices, operators, real)
+
+
+def probabilities_of_kets(
+    kets: Complex[Tensor, "*batch dim"], vectors: Complex[Tensor, "outcome dim"]
+) -> Float[Tensor, "*batch outcome"]:
+    """Return `probabilities` of arguments that are known to fit."""
+    return squared_magnitude(kets @ vectors.mH)
+
+
+def probabilities_of_matrices(
+    densities: Complex[Tensor, "*batch dim dim"], vectors: Complex[Tensor, "outcome dim"]
+) -> Float[Tensor, "*batch outcome"]:
+    """Return `probabilities_of_density` of arguments that are known to fit."""
+    return values_of_matrices(densities, projectors(vectors), True).clamp(min=0)
+
+
+def values_of_kets(
+    kets: Complex[Tensor, "*batch dim"], observables: Complex[Tensor, "outcome dim dim"], hermitian: bool
+) -> Shaped[Tensor, "*batch outcome"]:
+    """Return `expectations` of arguments that are known to fit, real or complex."""
+    num_outcomes, dim, _ = observables.shape
+    rows = kets.reshape(kets.shape[:-1].numel(), dim).resolve_conj()
+    # One GEMM for all observables: ⟨ψ|X_j lies in one row per ket.
+    columns = observables.permute(1, 0, 2).reshape(dim, num_outcomes * dim)
+    bras = (rows.conj() @ columns).reshape(len(rows), num_outcomes, dim)
+    if hermitian:
+        parts = torch.view_as_real(bras.conj().resolve_conj()) * torch.view_as_real(rows)[:, None]
+        values = parts.sum((-2, -1))
+    else:
+        values = (bras @ rows[:, :, None])[..., 0]
+    return values.reshape(*kets.shape[:-1], num_outcomes)
+
+
+def values_of_matrices(
+    densities: Complex[Tensor, "*batch dim dim"],
+    observables: Complex[Tensor, "outcome dim dim"],
+    hermitian: bool,
+) -> Shaped[Tensor, "*batch outcome"]:
+    """Return `expectations_of_density` of arguments that are known to fit, real or complex."""
+    values = densities.flatten(-2) @ observables.mT.flatten(-2).mT
+    return values.real if hermitian else values

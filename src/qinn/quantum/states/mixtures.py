@@ -1,13 +1,14 @@
 """Mixtures: ensembles of kets with weights, fixed or learned, that stand for an unknown state."""
 
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor, nn
 
 from qinn.errors import ArgumentError
+from qinn.quantum.arguments import as_complex, as_real, check_kets, state_tolerance
 from qinn.quantum.states.kets import normalize, squared_norm
 
 # Uniform numbers stay this far below 1, so that rounding cannot draw a ket of weight 0 behind the last one.
@@ -15,38 +16,40 @@ _LARGEST_UNIFORM = 1 - 2.0**-40
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class Mixture:
     """An ensemble of kets |e_k⟩ with probabilities w_k, and the density σ = Σ_k w_k |e_k⟩⟨e_k|.
 
-    Attributes:
-        kets: Unit kets, which need not be orthogonal.
-        weights: Probabilities, at least 0, with sum 1.
+    Args:
+        kets: Unit kets (member, dim), which need not be orthogonal, as a tensor, an array or lists.
+        weights: Probabilities (member,), at least 0, with sum 1.
+        validate: Pass False to skip the checks of the values where they hold by construction.
 
     Raises:
-        ArgumentError: If the shapes or the dtypes do not fit.
+        ArgumentError: If the shapes or the precisions do not fit, a ket is not of unit norm, or the weights are no
+            probabilities.
 
     Example:
-        >>> Mixture(torch.eye(2) + 0j, torch.tensor([0.25, 0.75])).density().diagonal().real
+        >>> Mixture(torch.eye(2), [0.25, 0.75]).density().diagonal().real
         tensor([0.2500, 0.7500])
     """
 
     kets: Complex[Tensor, "member dim"]
     weights: Float[Tensor, "member"]
 
-    def __post_init__(self) -> None:
-        if (
-            self.kets.ndim != 2
-            or not self.kets.is_complex()
-            or 0 in self.kets.shape
-            or self.weights.shape != self.kets.shape[:1]
-            or self.weights.dtype != self.kets.real.dtype
-        ):
+    def __init__(self, kets: Any, weights: Any, *, validate: bool = True) -> None:
+        rows = as_complex("kets", kets)
+        numbers = as_real("weights", weights, rows, "kets")
+        if rows.ndim != 2 or 0 in rows.shape or numbers.shape != rows.shape[:1]:
             raise ArgumentError(
-                "Arguments `kets` and `weights` must have the shapes (member, dim) and (member,) with at least "
-                f"one member, complex and real of one precision, but are {self.kets.dtype} of shape "
-                f"{tuple(self.kets.shape)} and {self.weights.dtype} of shape {tuple(self.weights.shape)}."
+                "Arguments `kets` and `weights` must have the shapes (member, dim) and (member,) with at least one "
+                f"member, but have {tuple(rows.shape)} and {tuple(numbers.shape)}."
             )
+        if validate:
+            check_kets("kets", rows)
+            _check_probabilities(numbers)
+        object.__setattr__(self, "kets", rows)
+        object.__setattr__(self, "weights", numbers)
 
     @property
     def dim(self) -> int:
@@ -77,6 +80,17 @@ class Mixture:
         return chosen.clamp(max=len(cumulative) - 1)
 
 
+def _check_probabilities(weights: Tensor) -> None:
+    """Refuse numbers that are no probabilities."""
+    lowest, total = torch.stack([weights.detach().amin(), weights.detach().sum()]).tolist()
+    tolerance = state_tolerance(weights.dtype.to_complex())
+    if not (lowest >= 0 and abs(total - 1) <= tolerance):
+        raise ArgumentError(
+            "Argument `weights` must hold probabilities ≥ 0 with sum 1, but the lowest is "
+            f"{lowest:.3g} and the sum {total:.6g}."
+        )
+
+
 def uniform_mixture(
     dim: int, *, dtype: torch.dtype = torch.complex64, device: torch.device | str | None = None
 ) -> Mixture:
@@ -95,7 +109,8 @@ def uniform_mixture(
         tensor([0.2500, 0.2500, 0.2500, 0.2500])
     """
     kets = torch.eye(dim, dtype=dtype, device=device)
-    return Mixture(kets, torch.full((dim,), 1 / dim, dtype=kets.real.dtype, device=device))
+    weights = torch.full((dim,), 1 / dim, dtype=kets.real.dtype, device=device)
+    return Mixture(kets, weights, validate=False)
 
 
 class LearnableMixture(nn.Module):
@@ -134,4 +149,4 @@ class LearnableMixture(nn.Module):
         largest = self.free.detach().abs().amax()
         rows = torch.complex(self.free[:, 0], self.free[:, 1]) / largest.clamp(min=tiny)
         sizes = squared_norm(rows) + (largest < tiny).to(self.free.dtype)
-        return Mixture(normalize(rows), sizes / sizes.sum())
+        return Mixture(normalize(rows), sizes / sizes.sum(), validate=False)

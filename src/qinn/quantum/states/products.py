@@ -1,7 +1,7 @@
 """Product states of which some samples lack some factors, without their joint densities."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from math import prod
 from typing import final
 
@@ -10,11 +10,12 @@ from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from qinn.errors import ArgumentError
+from qinn.quantum.arguments import as_complex, check_norms
 from qinn.quantum.numerics.factors import complement
 from qinn.quantum.states.densities import density_of, product_density
 from qinn.quantum.states.ensembles import PureEnsemble, State
-from qinn.quantum.states.kets import product, squared_magnitude
-from qinn.quantum.states.measurement import expectations
+from qinn.quantum.states.kets import product, squared_magnitude, squared_norm
+from qinn.quantum.states.measurement import values_of_kets
 from qinn.quantum.states.mixtures import Mixture
 
 # Seeds of drawn factors differ from those of jumps, whose numbers would otherwise be the very same.
@@ -34,9 +35,11 @@ class ProductState(State):
         kets: Unit kets of each factor; rows of absent factors are not used.
         present: Which factors each sample has.
         mixtures: What stands for each factor where it is absent.
+        validate: Pass False to skip the check of the kets' norms where they are 1 by construction.
 
     Raises:
-        ArgumentError: If the shapes or the dtypes do not fit.
+        ArgumentError: If the shapes, the dtypes or the devices do not fit, or the ket of a factor that is present is
+            not of unit norm.
 
     Source: own.
 
@@ -52,8 +55,10 @@ class ProductState(State):
     kets: tuple[Complex[Tensor, "batch _"], ...]
     present: Bool[Tensor, "batch factor"]
     mixtures: tuple[Mixture, ...]
+    validate: InitVar[bool] = True
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, validate: bool) -> None:
+        object.__setattr__(self, "kets", tuple(as_complex("kets", ket) for ket in self.kets))
         shapes = [tuple(ket.shape) for ket in self.kets]
         expected = [(len(self.present), mixture.dim) for mixture in self.mixtures]
         if not shapes or shapes != expected or self.present.shape[1:] != (len(shapes),):
@@ -64,6 +69,10 @@ class ProductState(State):
             )
         if len({ket.dtype for ket in self.kets} | {mixture.kets.dtype for mixture in self.mixtures}) > 1:
             raise ArgumentError("Arguments `kets` and `mixtures` must have one complex dtype; convert them.")
+        if validate:
+            norms = torch.stack([squared_norm(ket.detach()) for ket in self.kets], 1)
+            # Rows of absent factors may hold anything.
+            check_norms("kets", torch.where(self.present, norms, 1.0))
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -101,17 +110,12 @@ class ProductState(State):
             ]
         )
 
-    def probabilities(
-        self, vectors: Complex[Tensor, "outcome dim"]
-    ) -> Float[Tensor, "batch trajectory outcome"]:
-        """Measurement probabilities Σ_k w_k |⟨m_j|ψ ⊗ e_k⟩|², at the cost of pure states.
+    @property
+    def _numbers(self) -> Tensor:
+        return self.kets[0]
 
-        Args:
-            vectors: Unit rows m_j.
-
-        Returns:
-            One probability per sample and vector, with a trajectory axis of length 1.
-        """
+    def _probabilities(self, vectors: Tensor) -> Tensor:
+        # Σ_k w_k |⟨m_j|ψ ⊗ e_k⟩|², at the cost of pure states.
         bras = vectors.conj().reshape(len(vectors), *self.dims)
         parts, places = [], []
         for absent, rows in self._groups():
@@ -129,23 +133,14 @@ class ProductState(State):
             places.append(rows)
         return _in_order(parts, places)[:, None]
 
-    def expectations(
-        self, observables: Complex[Tensor, "outcome dim dim"]
-    ) -> Float[Tensor, "batch trajectory outcome"]:
-        """Expectation values tr(ρ X_j) = ⟨ψ| tr_absent(X_j σ) |ψ⟩.
-
-        Args:
-            observables: Hermitian matrices X_j.
-
-        Returns:
-            One real value per sample and observable, with a trajectory axis of length 1.
-        """
+    def _expectations(self, observables: Tensor, hermitian: bool) -> Tensor:
+        # tr(ρ X_j) = ⟨ψ| tr_absent(X_j σ) |ψ⟩
         contracted = {(): observables}
         parts, places = [], []
         for absent, rows in self._groups():
             reduced = self._contract(contracted, absent)
             kets = self._kets_of(complement(absent, len(self.dims)), rows)
-            parts.append(expectations(kets, reduced))
+            parts.append(values_of_kets(kets, reduced, hermitian))
             places.append(rows)
         return _in_order(parts, places)[:, None]
 
@@ -194,10 +189,13 @@ class ProductState(State):
             log_likelihood = log_likelihood + (chances / chances.detach()).log()
         # Sobol points are spread evenly because they depend on each other.
         groups = 1 if seed is not None and log_likelihood.requires_grad else None
-        return PureEnsemble(product(factors), log_likelihood, num_groups=groups)
+        return PureEnsemble(product(factors), log_likelihood, num_groups=groups, validate=False)
 
     def _groups(self) -> Iterator[tuple[tuple[int, ...], Tensor]]:
-        """The absent factors of each group of samples, and the group's rows."""
+        """The absent factors of each group of samples, and the group's rows; one group of no rows if there are none."""
+        if len(self.present) == 0:
+            yield (), torch.arange(0, device=self.present.device)
+            return
         patterns, members = torch.unique(self.present, dim=0, return_inverse=True)
         for index, pattern in enumerate(patterns.tolist()):
             absent = tuple(factor for factor, present in enumerate(pattern) if not present)
