@@ -255,7 +255,7 @@ BAD = {
     ),
     "wrong precision": (
         lambda: DrivenLindbladian(STILL, H[None].to(DTYPE), torch.ones(1, 1)),
-        "to fit the base",
+        "`drives` and `base` must have one complex dtype",
     ),
     "wrong number": (
         lambda: DrivenLindbladian(STILL, H[None], torch.ones(1, 2)),
@@ -268,7 +268,7 @@ BAD = {
     ),
     "double amplitudes": (
         lambda: DrivenLindbladian(STILL, H[None], torch.ones(1, 1).double()),
-        "dtype torch.float32",
+        "`amplitudes` and `base` must have one precision",
     ),
     "not Hermitian": (lambda: DrivenLindbladian(STILL, 1j * H[None], torch.ones(1, 1)), "must be Hermitian"),
     "not finite": (

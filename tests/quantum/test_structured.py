@@ -323,7 +323,7 @@ BAD_OPERATORS = {
         "of one rank",
     ),
     "two dtypes": (lambda: StructuredOperator((2, 2), {0: X, 1: X.to(DTYPE)}), "one complex dtype"),
-    "real": (lambda: StructuredOperator((2,), {0: X.real}), "one complex dtype"),
+    "half precision": (lambda: StructuredOperator((2,), {0: X.real.half()}), "single or double precision"),
     "wrong kets": (lambda: StructuredOperator((2,), {0: X}).apply(torch.zeros(1, 3) + 0j), "dimension 2"),
     "not Hermitian": (lambda: StructuredLindbladian(StructuredOperator((2,), {0: 1j * X})), "Hermitian"),
     "products not Hermitian": (

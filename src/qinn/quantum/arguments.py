@@ -101,8 +101,8 @@ def as_complex_together(values: dict[str, Any]) -> list[Tensor]:
         if precision is not None
     ]
     for (name, tensor, precision), (other_name, other, other_precision) in pairwise(known):
-        _check_one("complex dtype", "have", name, precision, other_name, other_precision)
-        _check_one("device", "are on", name, tensor.device, other_name, other.device)
+        _check_one("have one complex dtype", "have", name, precision, other_name, other_precision)
+        _check_one("be on one device", "are on", name, tensor.device, other_name, other.device)
     default = next((precision for _, precision in found if precision), torch.get_default_dtype().to_complex())
     return [tensor.to(known[0][2] if known else default) for tensor, _ in found]
 
@@ -131,8 +131,8 @@ def as_real(name: str, value: Any, like: Tensor, like_name: str) -> Tensor:
         raise ArgumentError(f"Argument `{name}` must be real, but holds complex numbers.")
     dtype = like.dtype.to_real()
     if precision is not None:
-        _check_one("precision", "have", name, precision.to_real(), like_name, dtype)
-    _check_one("device", "are on", name, tensor.device, like_name, like.device)
+        _check_one("have one precision", "have", name, precision.to_real(), like_name, dtype)
+    _check_one("be on one device", "are on", name, tensor.device, like_name, like.device)
     return (tensor.real if tensor.is_complex() else tensor).to(dtype)
 
 
@@ -205,14 +205,14 @@ def check_same_kind(name: str, tensor: Tensor, other_name: str, other: Tensor) -
     Example:
         >>> check_same_kind("vectors", torch.eye(2) + 0j, "kets", torch.eye(2) + 0j)
     """
-    _check_one("complex dtype", "have", name, tensor.dtype, other_name, other.dtype)
-    _check_one("device", "are on", name, tensor.device, other_name, other.device)
+    _check_one("have one complex dtype", "have", name, tensor.dtype, other_name, other.dtype)
+    _check_one("be on one device", "are on", name, tensor.device, other_name, other.device)
 
 
-def _check_one(kind: str, verb: str, name: str, given: Any, other_name: str, other: Any) -> None:
+def _check_one(rule: str, verb: str, name: str, given: Any, other_name: str, other: Any) -> None:
     if given != other:
         raise ArgumentError(
-            f"Arguments `{name}` and `{other_name}` must have one {kind}, but {verb} {given} and {other}; convert one "
+            f"Arguments `{name}` and `{other_name}` must {rule}, but {verb} {given} and {other}; convert one "
             "of them by `.to(...)`."
         )
 
@@ -245,7 +245,7 @@ def as_matrices(
         leading = "…, " if ndim is None else ("", "number, ")[ndim - 2]
         remedy = "; write `[matrix]` for a single one" if ndim == 3 and matrices.ndim == 2 else ""
         raise ArgumentError(
-            f"Argument `{name}` must have the shape ({leading}{dim}, {dim}) to fit `{like_name}`, but has "
+            f"Argument `{name}` must have the shape ({leading}{dim}, {dim}) to fit the {like_name}, but has "
             f"{tuple(matrices.shape)}{remedy}."
         )
     check_same_kind(name, matrices, like_name, like)
@@ -276,8 +276,8 @@ def as_rows(name: str, value: Any, dim: int, like: Tensor, like_name: str) -> Te
     if rows.ndim != 2 or rows.shape[1] != dim:
         remedy = f"; write `[{name[:-1]}]` for a single one" if rows.ndim == 1 else ""
         raise ArgumentError(
-            f"Argument `{name}` must have the shape (number, {dim}) to fit `{like_name}`, one vector in each row, but "
-            f"has {tuple(rows.shape)}{remedy}."
+            f"Argument `{name}` must have the shape (number, {dim}) to fit the {like_name}, one vector in each row, "
+            f"but has {tuple(rows.shape)}{remedy}."
         )
     check_same_kind(name, rows, like_name, like)
     return rows
@@ -320,16 +320,6 @@ def check_square(name: str, matrices: Tensor) -> None:
         raise ArgumentError(f"Argument `{name}` must have the shape (…, dim, dim), but has {tuple(shape)}.")
 
 
-def all_finite(tensor: Tensor) -> bool:
-    """Return whether no entry of a complex tensor is NaN or infinite.
-
-    Example:
-        >>> all_finite(torch.tensor([0j, float("nan")]))
-        False
-    """
-    return bool(torch.isfinite(torch.view_as_real(tensor.detach().resolve_conj())).all())
-
-
 def check_finite(name: str, tensor: Tensor) -> None:
     """Refuse NaN and infinity.
 
@@ -343,7 +333,7 @@ def check_finite(name: str, tensor: Tensor) -> None:
     Example:
         >>> check_finite("observables", torch.eye(2) + 0j)
     """
-    if not all_finite(tensor):
+    if not bool(torch.isfinite(torch.view_as_real(tensor.detach().resolve_conj())).all()):
         raise ArgumentError(f"Argument `{name}` must be finite, but holds NaN or infinity.")
 
 
@@ -515,6 +505,8 @@ def as_time(time: Any) -> Any:
         2.0
     """
     try:
+        if isinstance(time, str):
+            raise TypeError
         number = float(time.detach() if isinstance(time, Tensor) else time)
     except (TypeError, ValueError, RuntimeError, OverflowError):
         raise ArgumentError(f"Argument `time` must be a number, but it is {_shown(time)}.") from None

@@ -1,20 +1,23 @@
 """Checks that states and channels are physical; each raises one clear error."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Complex
 from torch import Tensor
 
 from qinn.errors import ArgumentError
-from qinn.quantum.checking.laws import asymmetry, negative_part, norm_deviation, trace_deviation, trace_leak
+from qinn.quantum import arguments
+from qinn.quantum.arguments import as_complex
+from qinn.quantum.checking.laws import asymmetry, negative_part, trace_leak
 
 
-def check_ket(ket: Complex[Tensor, "*batch dim"], *, tolerance: float = 1e-5) -> None:
+def check_ket(ket: Any, *, tolerance: float = 1e-5) -> None:
     """Refuse vectors that are not of unit norm.
 
     Args:
-        ket: Kets.
+        ket: Kets (…, D), as a tensor, an array or lists.
         tolerance: Largest allowed deviation of ⟨ψ|ψ⟩ from 1.
 
     Raises:
@@ -23,19 +26,14 @@ def check_ket(ket: Complex[Tensor, "*batch dim"], *, tolerance: float = 1e-5) ->
     Example:
         >>> check_ket(torch.tensor([0.6 + 0j, 0.8j]))
     """
-    deviation = norm_deviation(ket.detach())
-    if not bool((deviation <= tolerance).all()):
-        raise ArgumentError(
-            "Argument `ket` must be of unit norm, but ⟨ψ|ψ⟩ deviates from 1 by "
-            f"{float(deviation.max()):.3g}; use `normalize`."
-        )
+    arguments.check_kets("ket", as_complex("ket", ket), tolerance)
 
 
-def check_density(density: Complex[Tensor, "*batch dim dim"], *, tolerance: float = 1e-5) -> None:
+def check_density(density: Any, *, tolerance: float = 1e-5) -> None:
     """Refuse matrices that are not Hermitian, positive and of unit trace.
 
     Args:
-        density: Density matrices.
+        density: Density matrices (…, D, D), as a tensor, an array or lists.
         tolerance: Largest allowed violation of each property.
 
     Raises:
@@ -44,22 +42,9 @@ def check_density(density: Complex[Tensor, "*batch dim dim"], *, tolerance: floa
     Example:
         >>> check_density(0.5 * torch.eye(2) + 0j)
     """
-    matrix = density.detach()
-    difference = asymmetry(matrix).amax()
-    if not bool(difference <= tolerance):
-        raise ArgumentError(
-            f"Argument `density` must be Hermitian, but differs from its adjoint by {float(difference):.3g}."
-        )
-    trace = trace_deviation(matrix).amax()
-    if not bool(trace <= tolerance):
-        raise ArgumentError(
-            f"Argument `density` must have trace 1, but a trace deviates by {float(trace):.3g}."
-        )
-    negative = negative_part(matrix).amax()
-    if not bool(negative <= tolerance):
-        raise ArgumentError(
-            f"Argument `density` must be positive, but has the eigenvalue {-float(negative):.3g}."
-        )
+    matrices = as_complex("density", density)
+    arguments.check_square("density", matrices)
+    arguments.check_densities("density", matrices, tolerance)
 
 
 def choi_matrix(

@@ -25,7 +25,7 @@ class Evolution(ABC):
     keeps_factors: ClassVar[bool] = False
     needs_steps: ClassVar[bool] = False
 
-    def evolve(self, initial: Any, lindbladian: Any, *, time: Any, steps: int | None = None) -> State:
+    def evolve(self, initial: Any, lindbladian: Any, *, time: Any, steps: Any = None) -> State:
         """Run the dynamics on a batch of states.
 
         Args:

@@ -1,13 +1,15 @@
 """Lindbladians whose Hamiltonian is driven by amplitudes of its own for each sample and each piece of time."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import InitVar, dataclass, replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
 from qinn.errors import ArgumentError
+from qinn.quantum.arguments import as_matrices, as_real, check_hermitian
 from qinn.quantum.generators.interface import Action, MatrixFreeGenerator
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.generators.propagation import field_of_values, propagate_densities
@@ -17,7 +19,7 @@ from qinn.quantum.numerics.chebyshev import default_tolerance, exponential_actio
 _LEAST_TOLERANCE = 1e-14
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class DrivenLindbladian(MatrixFreeGenerator):
     """Open dynamics with H(t) = H_0 + Σ_i u_i(t) H_i, where the amplitudes u may differ from sample to sample.
 
@@ -25,10 +27,11 @@ class DrivenLindbladian(MatrixFreeGenerator):
     chooses the dynamics, with P > 1 it drives them, say by one piece per word. It fits `Unitary`, `QuantumJumps`
     and `ExactChannel`.
 
-    Attributes:
+    Args:
         base: H_0 and all L_k.
-        drives: Hermitian H_1 … H_I, in units of inverse time if the amplitudes are pure numbers.
-        amplitudes: Real u_i of each sample and piece, of the base's precision. Its batch axes are broadcast
+        drives: Hermitian H_1 … H_I (I, D, D), as a tensor, an array or a list of matrices, in units of inverse time if
+            the amplitudes are pure numbers.
+        amplitudes: Real u_i (…, P, I) of each sample and piece, of the base's precision. Its batch axes are broadcast
             against those of the state; without any, all samples share the amplitudes.
         validate: Pass False to skip the checks of the values (Hermitian, finite) where they hold by construction.
 
@@ -51,32 +54,24 @@ class DrivenLindbladian(MatrixFreeGenerator):
     base: Lindbladian
     drives: Complex[Tensor, "drive dim dim"]
     amplitudes: Float[Tensor, "*batch piece drive"]
-    validate: InitVar[bool] = True
 
-    def __post_init__(self, validate: bool) -> None:
-        dim, drives, amplitudes = self.base.dim, self.drives, self.amplitudes
-        if drives.ndim != 3 or drives.shape[1:] != (dim, dim) or drives.dtype != self.base.dtype:
-            raise ArgumentError(
-                f"Argument `drives` must have shape (I, {dim}, {dim}) and dtype {self.base.dtype} to fit the base, "
-                f"but has {tuple(drives.shape)} and {drives.dtype}."
-            )
+    def __init__(self, base: Lindbladian, drives: Any, amplitudes: Any, validate: bool = True) -> None:
+        H = base.hamiltonian
+        drives = as_matrices("drives", drives, base.dim, H, "base", ndim=3)
+        amplitudes = as_real("amplitudes", amplitudes, H, "base")
         if amplitudes.ndim < 2 or amplitudes.shape[-1] != len(drives) or amplitudes.shape[-2] < 1:
             raise ArgumentError(
                 f"Argument `amplitudes` must have shape (…, piece, {len(drives)}) with at least one piece, but has "
                 f"{tuple(amplitudes.shape)}."
             )
-        if amplitudes.dtype != drives.real.dtype:
-            raise ArgumentError(
-                f"Argument `amplitudes` must have dtype {drives.real.dtype} to fit the base, but has "
-                f"{amplitudes.dtype}."
-            )
-        if not validate:
-            return
-        if not bool(torch.isfinite(amplitudes.detach()).all()):
-            raise ArgumentError("Argument `amplitudes` must be finite, but holds NaN or infinity.")
-        for drive in drives.detach():
-            # The same checks, and messages about what is wrong with the matrix.
-            Lindbladian(drive, drive.new_zeros(0, dim, dim))
+        if validate:
+            if not bool(torch.isfinite(amplitudes.detach()).all()):
+                raise ArgumentError("Argument `amplitudes` must be finite, but holds NaN or infinity.")
+            for drive in drives:
+                check_hermitian("drives", drive)
+        object.__setattr__(self, "base", base)
+        object.__setattr__(self, "drives", drives)
+        object.__setattr__(self, "amplitudes", amplitudes)
 
     @property
     def dim(self) -> int:

@@ -80,8 +80,11 @@ class Lindbladian(Generator):
     def __init__(self, hamiltonian: Any, jump_operators: Any = (), validate: bool = True) -> None:
         H, L = as_complex_together({"hamiltonian": hamiltonian, "jump_operators": jump_operators})
         if H.ndim != 2 or H.shape[0] != H.shape[1] or H.shape[0] < 1:
+            remedy = (
+                "; for a batch of Hamiltonians use a `DrivenLindbladian`, or a loop" if H.ndim > 2 else ""
+            )
             raise ArgumentError(
-                f"Argument `hamiltonian` must be one square matrix, but has shape {tuple(H.shape)}."
+                f"Argument `hamiltonian` must be one square matrix, but has shape {tuple(H.shape)}{remedy}."
             )
         if L.ndim == 1 and len(L) == 0:
             L = H.new_zeros(0, *H.shape)

@@ -2,17 +2,20 @@
 
 from cmath import exp
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Complex
 from torch import Tensor
 
 from qinn.errors import ArgumentError
+from qinn.quantum.arguments import as_matrices, as_time, check_finite, check_tolerance
 from qinn.quantum.generators.coordinates import (
     from_real_coordinates,
     real_coordinates,
     superoperator_on_real_coordinates,
 )
+from qinn.quantum.generators.interface import check_kind
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.numerics.chebyshev import (
     FINEST_TOLERANCE,
@@ -74,6 +77,17 @@ def field_of_values(lindbladian: Lindbladian) -> tuple[FieldOfValues, FieldOfVal
     )
 
 
+def _checked(
+    name: str, value: Any, lindbladian: Any, time: Any, tolerance: float | None
+) -> tuple[Lindbladian, Tensor, Any]:
+    """The dynamics, the matrices and the time, refused unless they fit each other."""
+    dynamics = check_kind(lindbladian, (Lindbladian,), "exact propagation")
+    check_tolerance(tolerance)
+    matrices = as_matrices(name, value, dynamics.dim, dynamics.hamiltonian, "lindbladian")
+    check_finite(name, matrices)
+    return dynamics, matrices, as_time(time)
+
+
 def _propagate(
     lindbladian: Lindbladian, matrices: Tensor, time: float, tolerance: float | None, *, backwards: bool
 ) -> Tensor:
@@ -112,16 +126,16 @@ def _are_hermitian(coordinates: Tensor) -> bool:
 
 
 def propagate_densities(
-    lindbladian: Lindbladian,
-    densities: Complex[Tensor, "*batch dim dim"],
-    time: float,
+    lindbladian: Any,
+    densities: Any,
+    time: Any,
     tolerance: float | None = None,
 ) -> Complex[Tensor, "*batch dim dim"]:
     """Return exp(𝓛t)ρ, the exact average over all trajectories (Schrödinger picture).
 
     Args:
         lindbladian: The dynamics.
-        densities: Any matrices.
+        densities: Any matrices (…, D, D), as a tensor, an array or lists.
         time: Duration t ≥ 0.
         tolerance: Largest error relative to the Hilbert–Schmidt norm; 1e-6 or 1e-12 by precision if None.
 
@@ -129,7 +143,7 @@ def propagate_densities(
         The evolved matrices.
 
     Raises:
-        ArgumentError: If an operator is not finite.
+        ArgumentError: If an argument does not fit, or is not finite.
 
     Source: P (dissipative dynamics); O (Chebyshev action).
 
@@ -139,20 +153,21 @@ def propagate_densities(
         >>> propagate_densities(decay, excited, 0.6931472)[0, 0].real.round(decimals=5)
         tensor(0.5000)
     """
-    return _propagate(lindbladian, densities, time, tolerance, backwards=False)
+    dense, matrices, duration = _checked("densities", densities, lindbladian, time, tolerance)
+    return _propagate(dense, matrices, duration, tolerance, backwards=False)
 
 
 def propagate_observables(
-    lindbladian: Lindbladian,
-    observables: Complex[Tensor, "*batch dim dim"],
-    time: float,
+    lindbladian: Any,
+    observables: Any,
+    time: Any,
     tolerance: float | None = None,
 ) -> Complex[Tensor, "*batch dim dim"]:
     """Return exp(𝓛†t)X, observables evolved backwards (Heisenberg picture).
 
     Args:
         lindbladian: The dynamics.
-        observables: Any matrices.
+        observables: Any matrices (…, D, D), as a tensor, an array or lists.
         time: Duration t ≥ 0.
         tolerance: As in `propagate_densities`.
 
@@ -160,7 +175,7 @@ def propagate_observables(
         The evolved matrices: tr(exp(𝓛t)ρ · X) = tr(ρ · exp(𝓛†t)X).
 
     Raises:
-        ArgumentError: If an operator is not finite.
+        ArgumentError: If an argument does not fit, or is not finite.
 
     Source: O (Heisenberg picture).
 
@@ -169,7 +184,8 @@ def propagate_observables(
         >>> propagate_observables(decay, torch.eye(2) + 0j, 3.0).diagonal().real.round(decimals=5)
         tensor([1., 1.])
     """
-    return _propagate(lindbladian, observables, time, tolerance, backwards=True)
+    dense, matrices, duration = _checked("observables", observables, lindbladian, time, tolerance)
+    return _propagate(dense, matrices, duration, tolerance, backwards=True)
 
 
 def propagate_unitarily(
@@ -195,7 +211,7 @@ def propagate_unitarily(
         >>> propagate_unitarily(pauli("X"), torch.tensor([1 + 0j, 0j]), 1.5707963)[1].imag.round(decimals=5)
         tensor(-1.)
     """
-    if time == 0:
+    if time == 0 or kets.numel() == 0:
         return kets
     dim = hamiltonian.shape[0]
     detached = hamiltonian.detach()

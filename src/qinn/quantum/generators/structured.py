@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass, replace
 from math import prod
+from typing import Any
 
 import torch
 from jaxtyping import Complex
 from torch import Tensor
 
 from qinn.errors import ArgumentError
+from qinn.quantum.arguments import as_complex_together, check_finite
 from qinn.quantum.generators.interface import Action, MatrixFreeGenerator
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.numerics.contractions import Layout, lay_out, sum_of_products
@@ -25,9 +27,9 @@ Products = Mapping[tuple[int, int], tuple[Tensor, Tensor]]
 class StructuredOperator:
     """A sum of terms on one factor and of low-rank products on two: O = Σ_m a_m + Σ_mn Σ_r A_mn^r ⊗ B_mn^r.
 
-    Attributes:
+    Args:
         dims: Dimension of each factor; D is their product.
-        local: Factor position m → matrix a_m (d_m, d_m).
+        local: Factor position m → matrix a_m (d_m, d_m), as a tensor, an array or lists.
         products: Two different positions (m, n) → the stacks A (rank, d_m, d_m) and B (rank, d_n, d_n).
 
     Raises:
@@ -47,11 +49,17 @@ class StructuredOperator:
     products: Products
 
     def __init__(
-        self, dims: Sequence[int], local: Mapping[int, Tensor] | None = None, products: Products | None = None
+        self, dims: Sequence[int], local: Mapping[int, Any] | None = None, products: Any = None
     ) -> None:
+        terms, pairs = dict(local or {}), dict(products or {})
+        given: dict[str, Any] = {f"local[{m}]": term for m, term in terms.items()}
+        for positions, factors in pairs.items():
+            given |= {f"products[{positions}][{index}]": stack for index, stack in enumerate(factors)}
+        found = iter(as_complex_together(given))
         object.__setattr__(self, "dims", tuple(dims))
-        object.__setattr__(self, "local", dict(local or {}))
-        object.__setattr__(self, "products", dict(products or {}))
+        object.__setattr__(self, "local", {m: next(found) for m in terms})
+        stacks = {positions: tuple(next(found) for _ in factors) for positions, factors in pairs.items()}
+        object.__setattr__(self, "products", stacks)
         check_dims(self.dims, prod(self.dims))
         for position, matrix in self.local.items():
             self._check("local", matrix, (position,), 2)
@@ -69,11 +77,10 @@ class StructuredOperator:
                     "Argument `products` must hold two stacks of one rank for each pair, but those of "
                     f"{positions} have {len(factors[0])} and {len(factors[1])}."
                 )
-        dtypes = {tensor.dtype for tensor in self.tensors}
-        if len(dtypes) != 1 or not next(iter(dtypes)).is_complex:
+        if not given:
             raise ArgumentError(
-                "Arguments `local` and `products` must hold at least one term, all of one complex dtype, but the "
-                f"dtypes are {sorted(map(str, dtypes))}; for the zero operator pass zeros as a local term."
+                "Arguments `local` and `products` must hold at least one term, but hold none; for the zero "
+                "operator pass zeros as a local term."
             )
 
     def _check(self, name: str, tensor: Tensor, positions: tuple[int], ndim: int) -> None:
@@ -247,8 +254,7 @@ class StructuredLindbladian(MatrixFreeGenerator):
             return
         for name, operators in (("hamiltonian", (H,)), ("jump_operators", self.jump_operators)):
             for tensor in (tensor for operator in operators for tensor in operator.tensors):
-                if not bool(torch.isfinite(torch.view_as_real(tensor.detach().resolve_conj())).all()):
-                    raise ArgumentError(f"Argument `{name}` must be finite, but holds NaN or infinity.")
+                check_finite(name, tensor)
         asymmetry = H.asymmetry()
         if asymmetry > max(100 * torch.finfo(H.dtype).eps, _LEAST_ASYMMETRY):
             raise ArgumentError(

@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from math import log
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
 from qinn.errors import ArgumentError
+from qinn.quantum.arguments import as_matrices, check_densities
 from qinn.quantum.generators.coordinates import from_real_coordinates, superoperator_on_real_coordinates
 from qinn.quantum.generators.interface import Generator, check_kind
 from qinn.quantum.generators.lindbladian import Lindbladian
@@ -144,22 +145,20 @@ def _slowest_rate(generator: Tensor) -> tuple[Tensor, Tensor]:
     return rates[1], errors[possible].max()
 
 
-def contraction(
-    lindbladian: Generator,
-    first: Complex[Tensor, "*batch dim dim"],
-    second: Complex[Tensor, "*batch dim dim"],
-    time: float,
-) -> Float[Tensor, "*batch"]:
+def contraction(lindbladian: Generator, first: Any, second: Any, time: Any) -> Float[Tensor, "*batch"]:
     """Return by which factor the evolution shrinks the trace distance of two states; never above 1.
 
     Args:
         lindbladian: The dynamics.
-        first: Densities.
+        first: Densities (…, D, D), as a tensor, an array or lists.
         second: Other densities; where both are equal the factor is NaN.
         time: Duration t ≥ 0.
 
     Returns:
         T(e^{𝓛t}ρ, e^{𝓛t}σ) / T(ρ, σ).
+
+    Raises:
+        ArgumentError: If an argument does not fit, or a matrix is no density.
 
     Source: data-processing inequality; M. B. Ruskai, Rev. Math. Phys. 6 (1994) 1147.
 
@@ -170,5 +169,9 @@ def contraction(
         tensor(0.5000)
     """
     dense = check_kind(lindbladian, (Lindbladian,), "`contraction`")
-    evolved = [propagate_densities(dense, density, time) for density in (first, second)]
-    return trace_distance(*evolved) / trace_distance(first, second)
+    densities = []
+    for name, value in (("first", first), ("second", second)):
+        densities.append(as_matrices(name, value, dense.dim, dense.hamiltonian, "lindbladian"))
+        check_densities(name, densities[-1])
+    evolved = [propagate_densities(dense, density, time) for density in densities]
+    return trace_distance(*evolved) / trace_distance(*densities)
