@@ -4,6 +4,7 @@
 # make layouts    generated files of every layout at official size, imported, trained and evaluated (13 GB of disk)
 # make check      the tests, plus formatting, types, import contracts and coverage bars (what CI runs)
 # make fuzz       sixty-six thousand mutated files, each read in a process with limits
+# make kills      120 random kills of real commands, each repeated (some twenty minutes)
 # make peers-data convert stores and open them with the package MMSA, in .venv-peers-data
 # make benchmark  set up other simulators in .venv-benchmark, then compare with them (some 15 minutes)
 # make benchmark-data  a store of a million samples beside numpy and pickles (7 GB of disk for some minutes)
@@ -17,7 +18,7 @@ DATA_PEERS ?= .venv-peers-data
 # One thread per worker: with two workers on two cores, more would only wait for each other.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-.PHONY: demo test laws layouts check lint fuzz peers-data benchmark benchmark-data clean
+.PHONY: demo test laws layouts check lint fuzz kills peers-data benchmark benchmark-data clean
 .DEFAULT_GOAL := demo
 
 # torch first and pinned: resolved together with the rest it would bring its multi-gigabyte GPU build.
@@ -46,6 +47,9 @@ layouts: $(BIN)/qinn
 
 fuzz: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fuzz.py --output benchmarks/results/fuzz.json
+
+kills: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kills.py --output benchmarks/results/kills.json
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

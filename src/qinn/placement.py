@@ -23,6 +23,11 @@ PARTIAL_SUFFIX = ".partial"
 """End of the name of what is being written; nothing with it is ever taken for complete."""
 
 
+def is_partial(path: Path) -> bool:
+    """Tell whether a path is what an interrupted process has left of a file or folder."""
+    return path.name.startswith(".") and path.name.endswith(PARTIAL_SUFFIX)
+
+
 @contextmanager
 def complete_file(target: Path, *, overwrite: bool) -> Iterator[io.BufferedRandom]:
     """Give a stream to write to; the file takes its name when the block ends without an error.

@@ -1,15 +1,13 @@
 """Comparisons: every number follows from the predictions on disk."""
 
 import shutil
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from qinn.data.stores.store import Store
-from qinn.errors import CheckpointError, DataError, QinnError
+from qinn.errors import CheckpointError, DataError
 from qinn.evaluation.statistics import bootstrap_intervals, holm_correction, paired_test
 from qinn.experiment.comparison import (
     compare,
@@ -154,21 +152,6 @@ def test_a_comparison_killed_before_its_last_file_is_finished(compared, config, 
     shutil.copytree(compared[0], folder)
     (folder / "comparison.json").unlink()
     assert compare(config, folder)["models"].keys() == config.models.keys()
-
-
-def test_a_killed_worker_is_said_in_a_sentence(config, tmp_path, monkeypatch):
-    class KilledPool(ThreadPoolExecutor):
-        def __init__(self, *_, **__):
-            super().__init__(1)
-
-        def submit(self, *_, **__):
-            future = Future()
-            future.set_exception(BrokenProcessPool("a child was killed"))
-            return future
-
-    monkeypatch.setattr("qinn.experiment.comparison.ProcessPoolExecutor", KilledPool)
-    with pytest.raises(QinnError, match="killed from outside"):
-        compare(config, tmp_path / "new", workers=2)
 
 
 def test_an_unfinished_run_is_not_summarised(config, compared, tmp_path):

@@ -51,7 +51,6 @@ def test_a_run_folder_holds_everything_that_its_numbers_come_from(tiny_run):
                     "explanation.parquet",
                     "fold.json",
                     "history.csv",
-                    "logs/csv/metrics.csv",
                     "test.parquet",
                     "valid.parquet",
                     "weights.safetensors",

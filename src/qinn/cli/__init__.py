@@ -1,70 +1,52 @@
-"""The command `qinn`: parse, call the experiment layer, print. No logic.
+"""The command `qinn`, from its first moment to its exit code."""
 
-Heavy libraries are imported inside the commands, so that ``qinn --help`` answers at once.
-"""
-
+import atexit
 import sys
-from typing import Annotated
 
-import typer
+from qinn.interruption import ignore_from_now_on, say, supervise, word_of
 
-from qinn import __version__
-from qinn.cli.data import data_app
-from qinn.cli.output import print_error
-from qinn.cli.runs import (
-    compare,
-    demo,
-    evaluate,
-    explain,
-    info,
-    predict,
-    report,
-    sweep_missing,
-    train,
-)
-from qinn.errors import QinnError
-
-app = typer.Typer(
-    name="qinn",
-    help="QiNN-QJ: quantum-inspired multimodal sentiment analysis with quantum jumps.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command()(demo)
-app.add_typer(data_app, name="data")
-for command in (train, evaluate, predict, explain, compare, sweep_missing, report, info):
-    app.command()(command)
-
-
-def _show_version(wanted: bool) -> bool:
-    if wanted:
-        typer.echo(f"qinn {__version__}")
-        raise typer.Exit
-    return wanted
-
-
-@app.callback()
-def _options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    pass
+_RESUMED = frozenset({"train", "compare", "demo"})
+"""Commands that continue where they were interrupted; all others start again and leave nothing half-done."""
 
 
 def main() -> None:
-    """Run the command; a user's mistake is one line on the error stream and exit code 2."""
+    """Run the command; a user's mistake is one line on the error stream and exit code 2.
+
+    Interruptions are handled before anything else is imported: SIGINT ends with 130, SIGTERM with 143, SIGHUP with
+    129, each after one line.
+    """
+    try:
+        supervise(_run, _say_interrupted)
+    finally:
+        atexit.unregister(ignore_from_now_on)
+        atexit.register(ignore_from_now_on)
+
+
+def _run() -> None:
+    from qinn.cli.application import app
+    from qinn.cli.output import print_error
+    from qinn.errors import QinnError
+
     try:
         app()
     except QinnError as error:
         print_error(str(error))
         sys.exit(2)
     except SystemExit as end:
-        # What typer makes of an interruption from the keyboard.
+        # What typer makes of an interruption that a library raised.
         if end.code == 130:
-            print_error("interrupted; repeat the command to continue where it stopped.")
+            print_error(_interrupted("interrupted"))
         raise
     except OSError as error:
         print_error(f"{error.filename or 'a file'}: {error.strerror or error}.")
         sys.exit(2)
+
+
+def _say_interrupted(number: int) -> None:
+    say(_interrupted(word_of(number)))
+
+
+def _interrupted(word: str) -> str:
+    command = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
+    aim = "to continue where it stopped" if command in _RESUMED else "to start it again"
+    return f"{word}; repeat the command {aim}."

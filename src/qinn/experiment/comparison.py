@@ -1,22 +1,21 @@
 """Several models × seeds on one data set: runs, one table, intervals and paired tests."""
 
-import multiprocessing
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from qinn.data.stores.store import Store
-from qinn.errors import CheckpointError, DataError, QinnError
+from qinn.errors import CheckpointError, DataError
 from qinn.evaluation.conventions import metrics_of
 from qinn.evaluation.statistics import bootstrap_intervals, holm_correction, paired_test, summarize_seeds
 from qinn.experiment import provenance
-from qinn.experiment.config import ExperimentConfig, parse_config, slug
+from qinn.experiment.config import ExperimentConfig, slug
 from qinn.experiment.folder import RunFolder, read_json, read_table, write_json, write_text
 from qinn.experiment.run import config_text, groups_of, labels_of, outputs_of, run
+from qinn.experiment.workers import run_in_workers
+from qinn.placement import is_partial
 from qinn.task import Task
 
 FORMAT = "qinn-comparison"
@@ -54,35 +53,22 @@ def compare(
     _check_place(folder, config)
     jobs = [(label, seed) for seed in config.seeds for label in config.models]
     done = 0
+
+    def count(index: int) -> None:
+        nonlocal done
+        done += 1
+        if on_run is not None:
+            on_run(done, len(jobs), "{}, seed {}".format(*jobs[index]))
+
     if workers <= 1:
-        for label, seed in jobs:
+        for index, (label, seed) in enumerate(jobs):
             run(config.only(label, seed), run_path(folder, label, seed))
-            done += 1
-            if on_run is not None:
-                on_run(done, len(jobs), f"{label}, seed {seed}")
+            count(index)
     else:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=context) as pool:
-            futures = {
-                pool.submit(
-                    _run_in_process, config_text(config.only(label, seed)), run_path(folder, label, seed)
-                ): f"{label}, seed {seed}"
-                for label, seed in jobs
-            }
-            try:
-                for future in as_completed(futures):
-                    future.result()
-                    done += 1
-                    if on_run is not None:
-                        on_run(done, len(jobs), futures[future])
-            except BrokenProcessPool as error:
-                raise QinnError(
-                    "A run's process was killed from outside, perhaps for lack of memory; repeat the command to "
-                    "continue, with fewer workers if it happens again."
-                ) from error
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        described = [
+            (config_text(config.only(label, seed)), run_path(folder, label, seed)) for label, seed in jobs
+        ]
+        run_in_workers(described, workers, count)
     return summarize(config, folder)
 
 
@@ -94,7 +80,7 @@ def _check_place(folder: Path, config: ExperimentConfig) -> None:
     written = folder / CONFIG_FILE
     if written.is_file() and written.read_text(encoding="utf-8", errors="replace") == config_text(config):
         own |= {CONFIG_FILE, TABLE_FILE}
-    foreign = {entry.name for entry in folder.iterdir()} - own
+    foreign = {entry.name for entry in folder.iterdir() if not is_partial(entry)} - own
     if foreign:
         raise CheckpointError(
             f"Folder `{folder}` holds `{min(foreign)}`, which is not of this comparison; choose another folder."
@@ -104,12 +90,6 @@ def _check_place(folder: Path, config: ExperimentConfig) -> None:
 def run_path(folder: Path, label: str, seed: int) -> Path:
     """Return where a comparison keeps one run."""
     return folder / slug(label) / f"seed-{seed}"
-
-
-def _run_in_process(text: str, folder: Path) -> None:
-    import yaml
-
-    run(parse_config(yaml.safe_load(text), "comparison"), folder)
 
 
 def summarize(config: ExperimentConfig, folder: Path) -> dict[str, Any]:

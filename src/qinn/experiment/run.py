@@ -1,5 +1,6 @@
 """One run: train a model on every fold, predict the sealed test samples, evaluate and explain."""
 
+import json
 import logging
 import shutil
 import time
@@ -40,6 +41,7 @@ from qinn.experiment.pretrained import load_transformers, write_architectures
 from qinn.explain.explanation import explain
 from qinn.model.baselines import count_parameters
 from qinn.model.network import QiNN
+from qinn.placement import is_partial
 from qinn.task import Task
 
 logger = logging.getLogger(__name__)
@@ -157,7 +159,7 @@ def _check_place(target: RunFolder, config: ExperimentConfig) -> None:
             raise CheckpointError(
                 f"`{target.path}` holds a run of another configuration; choose another folder or delete it."
             )
-    elif target.path.is_dir() and any(target.path.iterdir()):
+    elif target.path.is_dir() and not all(map(is_partial, target.path.iterdir())):
         raise CheckpointError(f"Folder `{target.path}` is not empty and holds no run; choose another folder.")
 
 
@@ -196,6 +198,11 @@ def _build(
     )
 
 
+def _identity(config: ExperimentConfig, fold: Fold, store: Store) -> str:
+    """Return whose checkpoints a fold's are; choices left at their defaults are not named, so that more may come."""
+    return json.dumps([config.model_dump(mode="json", exclude_defaults=True), fold.name, store.sha256])
+
+
 def _run_fold(
     folder: Path,
     fold: Fold,
@@ -213,10 +220,12 @@ def _run_fold(
             raise CheckpointError(
                 f"`{folder}` was trained on other data than the store holds now; choose another run folder."
             )
+        _drop_checkpoints(folder, transformers)
         return
     from qinn.training.fit import fit, refit  # takes seconds to import, and a complete run needs it not
 
     model = _build(config, model_config, fold.development.train, store, seed, transformers)
+    identity = _identity(config, fold, store)
     result = fit(
         model,
         fold.development,
@@ -224,6 +233,7 @@ def _run_fold(
         options=config.training.options(),
         folder=folder,
         seed=seed,
+        identity=identity,
         progress=progress,
     )
     write_table(
@@ -239,6 +249,7 @@ def _run_fold(
             epochs=result.best_epoch + 1,
             folder=folder / "refit",
             seed=seed,
+            identity=identity,
             progress=progress,
         )
     write_weights(folder / "weights.safetensors", model.state_dict(), {"data_sha256": store.sha256})
@@ -260,8 +271,12 @@ def _run_fold(
             "seconds": round(result.seconds, 3),
         },
     )
+    _drop_checkpoints(folder, transformers)
+
+
+def _drop_checkpoints(folder: Path, transformers: Mapping[str, nn.Module]) -> None:
+    """Remove a transformer's checkpoints: several times its size, and nothing resumes a finished fold."""
     if transformers:
-        # Nothing resumes a finished fold, and a transformer's checkpoints are several times its size.
         for place in (folder, folder / "refit"):
             shutil.rmtree(place / "checkpoints", ignore_errors=True)
 

@@ -2,27 +2,40 @@
 
 import contextlib
 import csv
+import hashlib
+import io
 import logging
 import math
 import pickle
+import signal
+import threading
 import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import nn
 
 from qinn.data.subsets.batching import BatchLoader
 from qinn.data.subsets.splits import Development, Subset
-from qinn.errors import ArgumentError, CheckpointError
+from qinn.errors import ArgumentError
 from qinn.model.standardization import set_training_statistics
+from qinn.placement import complete_file
 from qinn.task import Task
+from qinn.training.checkpoints import (
+    CompleteCheckpoints,
+    PlacedCheckpoint,
+    check_owner,
+    first_line,
+    read_checkpoint,
+    unusable,
+)
 from qinn.training.module import TrainingModule
 from qinn.training.options import FitOptions
 
@@ -49,15 +62,17 @@ class FitResult:
 
 
 class _History(Callback):
-    """Collects one row per epoch; part of the checkpoint, so that a resumed run has the whole history."""
+    """Keeps one row per epoch, in a file and in the checkpoint, so that a resumed run has the whole history."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self.rows: list[dict[str, float]] = []
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         row = {"epoch": float(trainer.current_epoch)}
         row.update({name: float(value) for name, value in trainer.callback_metrics.items()})
         self.rows = [kept for kept in self.rows if kept["epoch"] < row["epoch"]] + [row]
+        _write_history(self.path, self.rows)
 
     def state_dict(self) -> dict[str, list[dict[str, float]]]:
         return {"rows": self.rows}
@@ -73,16 +88,15 @@ class _Stopping(EarlyStopping):
         trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
 
 
-class _Checkpoint(ModelCheckpoint):
-    """A checkpoint whose state names files beside it, so that a run folder can be moved before it is resumed."""
+class _SignalsAsBefore(Callback):
+    """Gives SIGTERM back to whoever had it: Lightning takes it and stops after the batch as if all were well."""
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        def here(path: str) -> str:
-            return str(Path(self.dirpath or "") / Path(path).name) if path else path
+    def __init__(self) -> None:
+        self.handler = signal.getsignal(signal.SIGTERM)
 
-        rebased = {name: here(value) for name, value in state_dict.items() if name.endswith("_path")}
-        best = {here(path): value for path, value in state_dict["best_k_models"].items()}
-        super().load_state_dict({**state_dict, **rebased, "best_k_models": best, "dirpath": self.dirpath})
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if self.handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self.handler)
 
 
 def fit(
@@ -93,6 +107,7 @@ def fit(
     options: FitOptions,
     folder: Path,
     seed: int,
+    identity: str = "",
     progress: bool = False,
 ) -> FitResult:
     """Train a model on the training split and leave it with the weights that the validation split selects.
@@ -107,6 +122,7 @@ def fit(
         options: How to train.
         folder: Where checkpoints, history and logs go.
         seed: Seed of the sample order, dropout and trajectories.
+        identity: What the model and the data were made from; the checkpoint of another identity or seed is refused.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -115,6 +131,7 @@ def fit(
     Raises:
         ArgumentError: If options do not fit the task or training diverges.
         CheckpointError: If the checkpoint to resume from is damaged or belongs to another model.
+        OutputError: If checkpoints or history cannot be written; those of before stay.
     """
     started = time.perf_counter()
     monitor, mode = options.selection(task)
@@ -122,18 +139,18 @@ def fit(
         return FitResult(0, -1, monitor, float("nan"), time.perf_counter() - started, [])
 
     checkpoints = folder / "checkpoints"
-    module = _training_module(model, development.train, task, options, seed)
+    module = _training_module(model, development.train, task, options, seed, identity)
     valid_loader = BatchLoader(
         development.valid, max(256, options.batch_size), shuffle=False, seed=seed, bucket=options.bucket
     )
-    history = _History()
-    best = _Checkpoint(
+    history = _History(folder / "history.csv")
+    best = PlacedCheckpoint(
         checkpoints, filename="best", monitor=monitor, mode=mode, save_top_k=1, enable_version_counter=False
     )
     callbacks: list[Callback] = [history] if options.monitor == "last" else [history, best]
     if options.patience:
         callbacks.append(_Stopping(monitor, mode=mode, patience=options.patience, check_finite=True))
-    loggers: list[Logger] = [CSVLogger(folder / "logs", name="", version="csv")]
+    loggers: list[Logger] = []
     if options.tensorboard:
         loggers.append(TensorBoardLogger(folder / "logs", name="", version="tensorboard"))
     _train(module, valid_loader, folder, callbacks, loggers, epochs=options.max_epochs, progress=progress)
@@ -159,6 +176,7 @@ def refit(
     epochs: int,
     folder: Path,
     seed: int,
+    identity: str = "",
     progress: bool = False,
 ) -> None:
     """Train a fresh model on training and validation samples together, for a number of epochs chosen before.
@@ -174,17 +192,19 @@ def refit(
         epochs: How many epochs: `FitResult.best_epoch` + 1.
         folder: Where the checkpoint goes; not that of `fit`.
         seed: Seed of the sample order, dropout and trajectories.
+        identity: As for `fit`.
         progress: Whether to show a progress bar.
 
     Raises:
         ArgumentError: If training diverges.
         CheckpointError: If the checkpoint to resume from is damaged or belongs to another model.
+        OutputError: If checkpoints cannot be written; those of before stay.
     """
     merged = development.merged
     if not _take_statistics(model, merged) or not epochs:
         return
     _train(
-        _training_module(model, merged, task, options, seed),
+        _training_module(model, merged, task, options, seed, f"refit of {identity}"),
         None,
         folder,
         [],
@@ -198,7 +218,7 @@ def refit(
 
 
 def _selected(
-    module: TrainingModule, history: _History, best: _Checkpoint | None, monitor: str
+    module: TrainingModule, history: _History, best: PlacedCheckpoint | None, monitor: str
 ) -> tuple[int, float]:
     """Give the module the selected weights, the last ones without `best`; return their epoch and value."""
     score = history.rows[-1][monitor] if best is None else best.best_model_score
@@ -206,7 +226,9 @@ def _selected(
         raise _diverged(f"the validation value `{monitor}` was never finite", module.options)
     if best is None:
         return int(history.rows[-1]["epoch"]), float(score)
-    selected = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+    path = Path(best.best_model_path)
+    selected = read_checkpoint(path)
+    check_owner(path, selected, module, module.identity)
     module.load_state_dict(selected["state_dict"])
     return int(selected["epoch"]), float(score)
 
@@ -224,11 +246,18 @@ def _take_statistics(model: nn.Module, train: Subset) -> bool:
 
 
 def _training_module(
-    model: nn.Module, train: Subset, task: Task, options: FitOptions, seed: int
+    model: nn.Module, train: Subset, task: Task, options: FitOptions, seed: int, identity: str
 ) -> TrainingModule:
     torch.manual_seed(seed)
     loader = BatchLoader(train, options.batch_size, shuffle=True, seed=seed, bucket=options.bucket)
-    return TrainingModule(model, task=task, options=options, loader=loader, steps_per_epoch=len(loader))
+    return TrainingModule(
+        model,
+        task=task,
+        options=options,
+        loader=loader,
+        steps_per_epoch=len(loader),
+        identity=hashlib.sha256(f"{seed}\n{identity}".encode()).hexdigest(),
+    )
 
 
 def _train(
@@ -246,10 +275,17 @@ def _train(
     folder.mkdir(parents=True, exist_ok=True)
     checkpoints = folder / "checkpoints"
     # Written after all others, so that it knows of them: an interruption between the two repeats the epoch.
-    last = _Checkpoint(checkpoints, filename="last", enable_version_counter=False)
+    last = PlacedCheckpoint(checkpoints, filename="last", enable_version_counter=False)
     shown: list[Callback] = [TQDMProgressBar(leave=False)] if progress else []
     resume = checkpoints / "last.ckpt"
-    with warnings.catch_warnings(), _quiet_lightning(), _determinism(options.deterministic):
+    if resume.is_file():
+        check_owner(resume, read_checkpoint(resume), module, module.identity)
+    with (
+        warnings.catch_warnings(),
+        _quiet_lightning(),
+        _determinism(options.deterministic),
+        _signals_of_the_caller(),
+    ):
         warnings.filterwarnings("ignore", module=r"lightning\..*")
         warnings.filterwarnings("ignore", message="Detected pickle protocol")
         warnings.filterwarnings("ignore", message=r".*(lr_scheduler|LeafSpec|isinstance\(treespec).*")
@@ -258,7 +294,8 @@ def _train(
             devices=1,
             max_epochs=epochs,
             gradient_clip_val=options.gradient_clip or None,
-            callbacks=[*callbacks, last, *shown],
+            callbacks=[*callbacks, last, _SignalsAsBefore(), *shown],
+            plugins=[CompleteCheckpoints()],
             logger=loggers or False,
             enable_progress_bar=progress,
             enable_model_summary=False,
@@ -278,15 +315,11 @@ def _train(
             # The model could compute at the start; what it computes now is beyond floating point.
             if trainer.global_step == 0:
                 raise
-            raise _diverged(_first_line(error).rstrip("."), options) from error
+            raise _diverged(first_line(error).rstrip("."), options) from error
         except (RuntimeError, KeyError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
             if resume.is_file() and trainer.global_step == 0:
-                raise CheckpointError(
-                    f"Cannot resume from `{resume}`: {_first_line(error)}; delete its folder to train from the start."
-                ) from error
+                raise unusable(resume, first_line(error)) from error
             raise
-    if trainer.interrupted:
-        raise KeyboardInterrupt
 
 
 def _diverged(reason: str, options: FitOptions) -> ArgumentError:
@@ -299,14 +332,43 @@ def _diverged(reason: str, options: FitOptions) -> ArgumentError:
 def _write_history(path: Path, rows: list[dict[str, float]]) -> None:
     names = ["epoch", "train_loss", "valid_loss"]
     names += sorted({name for row in rows for name in row} - set(names))
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows({**row, "epoch": int(row["epoch"])} for row in rows)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names)
+    writer.writeheader()
+    writer.writerows({**row, "epoch": int(row["epoch"])} for row in rows)
+    with complete_file(path, overwrite=True) as stream:
+        stream.write(text.getvalue().encode())
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+@contextlib.contextmanager
+def _signals_of_the_caller() -> Iterator[None]:
+    """Let signals mean in training what they mean around it, and leave their handlers as they were.
+
+    Lightning makes an exit with code 1 of Ctrl-C and one with code 0 of SIGTERM.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            if handler is not None:
+                signal.signal(number, handler)
+
+    try:
+        yield
+    except SIGTERMException:
+        # It came in the moment before the handlers were given back.
+        restore()
+        signal.raise_signal(signal.SIGTERM)
+        raise
+    except SystemExit as end:
+        if isinstance(end.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        restore()
 
 
 @contextlib.contextmanager

@@ -27,10 +27,18 @@ class TrainingModule(lightning.LightningModule):
         options: How to train.
         loader: Training batches; told the epoch before each one.
         steps_per_epoch: Number of training batches of an epoch.
+        identity: Whose checkpoints these are.
     """
 
     def __init__(
-        self, model: nn.Module, *, task: Task, options: FitOptions, loader: BatchLoader, steps_per_epoch: int
+        self,
+        model: nn.Module,
+        *,
+        task: Task,
+        options: FitOptions,
+        loader: BatchLoader,
+        steps_per_epoch: int,
+        identity: str = "",
     ) -> None:
         super().__init__()
         self.model = model
@@ -38,6 +46,7 @@ class TrainingModule(lightning.LightningModule):
         self.options = options
         self.loader = loader
         self.steps_per_epoch = steps_per_epoch
+        self.identity = identity
         self.missing_rates = options.missing_rates(loader.subset.modalities)
         self.train_loss, self.num_trained = 0.0, 0
         self.valid_outputs: list[torch.Tensor] = []
@@ -108,6 +117,7 @@ class TrainingModule(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the random state: dropout and trajectories of the next epoch follow from it."""
         checkpoint["random_state"] = torch.get_rng_state()
+        checkpoint["identity"] = self.identity
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Continue with the random state of the checkpoint, and with the order of the epoch after it.

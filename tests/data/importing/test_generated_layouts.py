@@ -10,7 +10,7 @@ from layout_files import LAYOUT_FILES, write_files
 from streamed_pickle import Streamed, dump
 from typer.testing import CliRunner
 
-from qinn.cli import app
+from qinn.cli.application import app
 from qinn.data.importing import LAYOUTS, detect_layout
 from qinn.data.stores.store import Store
 

@@ -1,0 +1,50 @@
+"""The commands and what they are called: parse, call the experiment layer, print. No logic.
+
+Heavy libraries are imported inside the commands, so that ``qinn --help`` answers at once.
+"""
+
+from typing import Annotated
+
+import typer
+
+from qinn import __version__
+from qinn.cli.data import data_app
+from qinn.cli.runs import (
+    compare,
+    demo,
+    evaluate,
+    explain,
+    info,
+    predict,
+    report,
+    sweep_missing,
+    train,
+)
+
+app = typer.Typer(
+    name="qinn",
+    help="QiNN-QJ: quantum-inspired multimodal sentiment analysis with quantum jumps.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(demo)
+app.add_typer(data_app, name="data")
+for command in (train, evaluate, predict, explain, compare, sweep_missing, report, info):
+    app.command()(command)
+
+
+def _show_version(wanted: bool) -> bool:
+    if wanted:
+        typer.echo(f"qinn {__version__}")
+        raise typer.Exit
+    return wanted
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
