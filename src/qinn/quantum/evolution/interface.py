@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from qinn.errors import ArgumentError
 from qinn.quantum.arguments import as_time, check_count
-from qinn.quantum.generators.interface import Generator, check_kind
+from qinn.quantum.generators.interface import Generator, check_kind, with_fixed_time
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.states.ensembles import HeisenbergState, MixedState, PureEnsemble, State, check_fit
 from qinn.quantum.states.given_states import state_of
@@ -35,7 +35,8 @@ class Evolution(ABC):
                 dimension D).
             lindbladian: H and L_k, of the state's dimension and dtype: dense (`Lindbladian`), or of another
                 kind that the evolution takes.
-            time: Duration T ≥ 0, ħ = 1.
+            time: Duration T ≥ 0, ħ = 1. A tensor may carry a gradient, which every evolution passes on (sampled ones
+                as the gradient of all rates, see `qinn.quantum.score_surrogate`).
             steps: Number of time steps ≥ 1, for the evolutions that need it (`SteppedJumps` and `GumbelJumps`); the
                 others take no notice of it.
 
@@ -74,7 +75,8 @@ class Evolution(ABC):
         check_fit(state, dynamics)
         if isinstance(state, ProductState) and not self.keeps_factors:
             state = MixedState(state.density(), validate=False)
-        return self._evolve(state, dynamics, time, steps)
+        dynamics, duration = with_fixed_time(dynamics, time)
+        return self._evolve(state, dynamics, duration, steps)
 
     @abstractmethod
     def _evolve(self, initial: Any, lindbladian: Any, time: Any, steps: Any) -> State: ...

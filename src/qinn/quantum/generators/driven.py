@@ -10,10 +10,17 @@ from torch import Tensor
 
 from qinn.errors import ArgumentError
 from qinn.quantum.arguments import as_matrices, as_real, check_hermitian
-from qinn.quantum.generators.interface import Action, MatrixFreeGenerator
+from qinn.quantum.generators.interface import Action, MatrixFreeGenerator, with_fixed_time
 from qinn.quantum.generators.lindbladian import Lindbladian
-from qinn.quantum.generators.propagation import field_of_values, propagate_densities
-from qinn.quantum.numerics.chebyshev import default_tolerance, exponential_action, plan_exponential
+from qinn.quantum.generators.propagation import field_of_values, propagate_densities, propagation_work
+from qinn.quantum.numerics.chebyshev import (
+    ExponentialPlan,
+    default_tolerance,
+    exponential_action,
+    plan_exponential,
+)
+from qinn.quantum.numerics.guarded import Run, guarded
+from qinn.quantum.numerics.work import check_applications
 
 # The coefficients of a series are known no better than this.
 _LEAST_TOLERANCE = 1e-14
@@ -127,6 +134,11 @@ class DrivenLindbladian(MatrixFreeGenerator):
             self.base.to(target), self.drives.to(target), self.amplitudes.to(real), validate=False
         )
 
+    def faster(self, factor: Tensor) -> "DrivenLindbladian":
+        """Return the dynamics with H(t) and all L_k†L_k times a positive factor; the pieces stay where they are."""
+        scale = factor.to(self.drives.real)
+        return replace(self, base=self.base.faster(factor), drives=self.drives * scale, validate=False)
+
     def without_jumps(self) -> "DrivenLindbladian":
         """Return the same dynamics with every jump operator removed (K = 0)."""
         return replace(self, base=self.base.without_jumps(), validate=False)
@@ -197,7 +209,7 @@ def _spectral_norms(matrices: Tensor) -> Tensor:
 def propagate_driven_densities(
     driven: DrivenLindbladian,
     densities: Complex[Tensor, "*batch dim dim"],
-    time: float,
+    time: float | Tensor,
     tolerance: float | None = None,
 ) -> Complex[Tensor, "*batch dim dim"]:
     """Return the exact average over all trajectories of driven dynamics (Schrödinger picture), piece by piece.
@@ -208,14 +220,15 @@ def propagate_driven_densities(
     Args:
         driven: The dynamics.
         densities: Any matrices.
-        time: Duration t ≥ 0.
+        time: Duration t ≥ 0; a tensor may carry a gradient.
         tolerance: Largest error relative to the Hilbert–Schmidt norm; 1e-6 or 1e-12 by precision if None.
 
     Returns:
         The evolved matrices.
 
     Raises:
-        ArgumentError: If an operator is not finite, or the amplitudes do not fit the batch.
+        ArgumentError: If an operator is not finite, the amplitudes do not fit the batch, or norm times time is
+            beyond a stated limit of work.
 
     Source: P (dissipative dynamics); O (Chebyshev action).
 
@@ -226,9 +239,8 @@ def propagate_driven_densities(
         >>> propagate_driven_densities(flip, torch.diag(torch.tensor([1, 0j])), 2.0)[1, 1].real.round(decimals=5)
         tensor(1.)
     """
-    whole = default_tolerance(driven.dtype) if tolerance is None else tolerance
-    share = max(whole / driven.num_pieces, _LEAST_TOLERANCE)
-    width = time / driven.num_pieces
+    driven, time = with_fixed_time(driven, time)
+    share, width = _share(driven, tolerance), time / driven.num_pieces
     if driven.amplitudes.ndim == 2:
         for piece in range(driven.num_pieces):
             densities = propagate_densities(driven.dense((), piece), densities, width, share)
@@ -236,38 +248,82 @@ def propagate_driven_densities(
     controls = driven.controls(densities.shape[:-2])
     if time == 0 or densities.numel() == 0:
         return densities
-    base = field_of_values(driven.base)
-    levels = torch.linalg.eigvalsh(driven.drives.detach()).double()
-    widths = levels[:, -1] - levels[:, 0]
+    plans = _plans(driven, controls, width, share)
+    size = max(max(-plan.field.real_low, plan.field.imaginary) for plan in plans) * driven.num_pieces
+    check_applications(sum(plan.num_applications for plan in plans), size)
     matrices = densities.reshape(-1, driven.dim, driven.dim)
-    for piece in range(driven.num_pieces):
-        amplitudes = controls[:, piece]
-        wider = float((amplitudes.detach().abs().double() @ widths).max())
-        field, expected = (replace(each, imaginary=each.imaginary + wider).scaled(width) for each in base)
-        plan = plan_exponential(field, share, expected)
-        matrices = exponential_action(_generator(driven, amplitudes), matrices, plan, width, part_axes=(1, 2))
+    flow, jumps = driven.base.no_jump_generator, driven.base.jump_operators
+    for piece, plan in enumerate(plans):
+        turning = torch.einsum("si,iab->sab", controls[:, piece].to(driven.dtype), driven.drives)
+        matrices = guarded(
+            _run(plan, width), _run(plan.cautious(), width), matrices, flow - 1j * turning, jumps
+        )
     return matrices.reshape(densities.shape)
 
 
-def _generator(
-    driven: DrivenLindbladian, amplitudes: Tensor
-) -> Callable[[float, float], Callable[[Tensor], Tensor]]:
-    """The generator on matrices (sample, D, D) at amplitudes (sample, drive), as `exponential_action` needs it."""
-    turning = torch.einsum("si,iab->sab", amplitudes.to(driven.dtype), driven.drives)
-    flow = driven.base.no_jump_generator - 1j * turning
-    jumps = driven.base.jump_operators
+def driven_work(
+    driven: DrivenLindbladian, num_matrices: int, time: float, tolerance: float | None = None
+) -> int:
+    """Bound how often `propagate_driven_densities` applies the generator, before it does.
 
-    def build(scale: float, shift: float) -> Callable[[Tensor], Tensor]:
-        identity = torch.eye(driven.dim, dtype=flow.dtype, device=flow.device)
-        left = scale * flow - 0.5 * shift * identity
-        right = left.mH
+    Args:
+        driven: The dynamics.
+        num_matrices: Size of the batch.
+        time: Duration t ≥ 0.
+        tolerance: As in `propagate_driven_densities`.
 
-        def apply(matrices: Tensor) -> Tensor:
-            total = left @ matrices + matrices @ right
-            for jump in jumps:
-                total = total + (scale * jump) @ matrices @ jump.mH
-            return total
+    Returns:
+        Applications to all matrices together, over all pieces; as in `propagation_work` where all samples share the
+        amplitudes.
+    """
+    share, width = _share(driven, tolerance), time / driven.num_pieces
+    if time == 0:
+        return 0
+    if driven.amplitudes.ndim == 2:
+        pieces = range(driven.num_pieces)
+        return sum(propagation_work(driven.dense((), piece), num_matrices, width, share) for piece in pieces)
+    controls = driven.amplitudes.reshape(-1, *driven.amplitudes.shape[-2:])
+    plans = _plans(driven, controls, width, share)
+    # At worst one sub-step of a piece fails, and the piece is done again assuming nothing.
+    return sum(plan.num_applications + plan.cautious().num_applications for plan in plans)
 
-        return apply
 
-    return build
+def _share(driven: DrivenLindbladian, tolerance: float | None) -> float:
+    whole = default_tolerance(driven.dtype) if tolerance is None else tolerance
+    return max(whole / driven.num_pieces, _LEAST_TOLERANCE)
+
+
+def _plans(driven: DrivenLindbladian, controls: Tensor, width: float, share: float) -> list[ExponentialPlan]:
+    """The plan of every piece, for the strongest amplitudes in it."""
+    base = field_of_values(driven.base)
+    levels = torch.linalg.eigvalsh(driven.drives.detach()).double()
+    strengths = controls.detach().abs().double() @ (levels[:, -1] - levels[:, 0])
+    plans = []
+    for wider in strengths.amax(0).tolist():
+        field, expected = (replace(each, imaginary=each.imaginary + wider).scaled(width) for each in base)
+        plans.append(plan_exponential(field, share, expected))
+    return plans
+
+
+def _run(plan: ExponentialPlan, width: float) -> Run:
+    """Evolve matrices (sample, D, D) by flows of their own and shared jump operators, for a piece of time."""
+
+    def run(tensors: Sequence[Tensor], sizes: list[Tensor]) -> Tensor | None:
+        matrices, flow, jumps = tensors
+        identity = torch.eye(flow.shape[-1], dtype=flow.dtype, device=flow.device)
+
+        def build(scale: float, shift: float) -> Callable[[Tensor], Tensor]:
+            left = scale * flow - 0.5 * shift * identity
+            right = left.mH
+
+            def apply(given: Tensor) -> Tensor:
+                total = left @ given + given @ right
+                for jump in jumps:
+                    total = total + (scale * jump) @ given @ jump.mH
+                return total
+
+            return apply
+
+        return exponential_action(build, matrices, plan, width, part_axes=(1, 2), sizes=sizes)
+
+    return run

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from qinn.errors import ArgumentError
+from qinn.quantum.arguments import as_time
 
 
 class Generator(ABC):
@@ -37,6 +38,20 @@ class Generator(ABC):
     @abstractmethod
     def device(self) -> torch.device:
         """Device of all operators."""
+
+    def faster(self, factor: Tensor) -> "Generator":
+        """Return the dynamics that do in a time t what these do in the time factor · t: H and all L_k†L_k times that.
+
+        Args:
+            factor: A positive real number as a tensor, which may carry a gradient.
+
+        Raises:
+            ArgumentError: If this kind of dynamics cannot.
+        """
+        raise ArgumentError(
+            f"Argument `time` must be without gradient for a `{type(self).__name__}`, which has no method `faster`; "
+            "detach the time."
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +102,47 @@ class MatrixFreeGenerator(Generator):
 
 
 _Kind = TypeVar("_Kind", bound=Generator)
+
+
+_Dynamics = TypeVar("_Dynamics", bound=Generator)
+
+
+def with_fixed_time(generator: _Dynamics, time: float | Tensor) -> tuple[_Dynamics, float]:
+    """Return the time as a number, with its gradient, if it has one, handed to the dynamics.
+
+    exp(𝓛t) depends on the product 𝓛t alone. So for t = t_0 s with s = t/t_0, of value 1 and with the gradient of t,
+    the operators of s𝓛 evolve for t_0.
+
+    Args:
+        generator: The dynamics.
+        time: Duration t.
+
+    Returns:
+        Dynamics of the same value, and t_0.
+
+    Raises:
+        ArgumentError: If the time is no number, or is 0 and has a gradient.
+
+    Source: own.
+
+    Example:
+        >>> from qinn.quantum.generators.lindbladian import Lindbladian
+        >>> still = Lindbladian(torch.zeros(2, 2) + 0j, torch.zeros(0, 2, 2) + 0j)
+        >>> with_fixed_time(still, torch.tensor(0.5))[1]
+        0.5
+    """
+    time = as_time(time)
+    duration = float(time.detach()) if isinstance(time, Tensor) else time
+    if not (isinstance(time, Tensor) and time.requires_grad and torch.is_grad_enabled()):
+        return generator, duration
+    if duration == 0:
+        raise ArgumentError(
+            "Argument `time` must be positive where it has a gradient, but it is 0; detach it, or start from a small "
+            "time."
+        )
+    # The same kind comes back.
+    faster: Any = generator.faster((time / duration).reshape(()))
+    return faster, duration
 
 
 def check_kind(generator: Any, kinds: Sequence[type[_Kind]], user: str) -> _Kind:

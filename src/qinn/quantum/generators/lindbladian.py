@@ -144,6 +144,16 @@ class Lindbladian(Generator):
         """Return the same dynamics with H = 0."""
         return replace(self, hamiltonian=torch.zeros_like(self.hamiltonian), validate=False)
 
+    def faster(self, factor: Tensor) -> "Lindbladian":
+        """Return the dynamics with H and all L_k†L_k times a positive factor."""
+        scale = factor.to(self.hamiltonian.real)
+        return replace(
+            self,
+            hamiltonian=self.hamiltonian * scale,
+            jump_operators=self.jump_operators * scale.sqrt(),
+            validate=False,
+        )
+
     def to(self, target: torch.dtype | torch.device | str) -> "Lindbladian":
         """Return the same dynamics in another complex dtype or on another device.
 

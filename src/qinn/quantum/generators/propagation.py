@@ -2,6 +2,7 @@
 
 from cmath import exp
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,20 +16,37 @@ from qinn.quantum.generators.coordinates import (
     real_coordinates,
     superoperator_on_real_coordinates,
 )
-from qinn.quantum.generators.interface import check_kind
+from qinn.quantum.generators.interface import check_kind, with_fixed_time
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.numerics.chebyshev import (
     FINEST_TOLERANCE,
+    ExponentialPlan,
     FieldOfValues,
     default_tolerance,
     exponential_action,
+    overflow_error,
     plan_exponential,
 )
 from qinn.quantum.numerics.generator_action import evolve_coordinates
-from qinn.quantum.numerics.matrix_exponential import matrix_exponential
+from qinn.quantum.numerics.matrix_exponential import matrix_exponential, num_products
+from qinn.quantum.numerics.turning import turn_by_eigenvectors
+from qinn.quantum.numerics.work import check_applications
 
 # Up to here the D² × D² matrix of the generator is cheaper than a series of applications.
 _LARGEST_SUPEROPERATOR_DIM = 8
+# Up to here it is for long times, of more applications than this, where that is less work: by the arithmetic of either
+# way, what a product costs whatever its size, and what a series usually saves of its plan.
+_LARGEST_LONG_DIM, _MANY_APPLICATIONS = 32, 300
+_OVERHEAD, _USUAL_SAVING = 1.5e6, 3
+# Single precision loses some 1e-7 per sub-step; with more of them the work is done in double precision.
+_MOST_SINGLE_STEPS = 64
+# Up to here, and beyond for more applications than this, eigenvectors of H are cheaper than a series.
+_LARGEST_TURNED_DIM, _FEW_APPLICATIONS = 32, 32
+# With a larger ‖H‖t, round-off of H itself changes every phase.
+_LARGEST_PHASE = 2.0**40
+# The guess of the spectrum reaches as far left as the field of values from the second of these normalities on, and
+# only as far as without jumps below the first; Gaussian operators are near a half.
+_NORMAL = (0.6, 0.7)
 # A smaller tolerance asks for all that double precision can give, in gradients too.
 _DOUBLE_TOLERANCE = 1e-9
 
@@ -45,8 +63,9 @@ def field_of_values(lindbladian: Lindbladian) -> tuple[FieldOfValues, FieldOfVal
         lindbladian: The dynamics.
 
     Returns:
-        A rectangle valid for 𝓛 and for its adjoint, and the smaller one that the generator without Φ fills,
-        together with 0.
+        A rectangle valid for 𝓛 and for its adjoint, and a guess of where its spectrum is: what the generator
+        without Φ fills, together with 0, and for nearly normal L_k as far left as the field of values (of a
+        Hermitian L coherences decay at ½(l_i − l_j)², up to twice g_max).
 
     Raises:
         ArgumentError: If an operator is not finite.
@@ -63,7 +82,8 @@ def field_of_values(lindbladian: Lindbladian) -> tuple[FieldOfValues, FieldOfVal
     shift = (traces.conj() * L).sum(0)
     H = H + 0.5j * (shift - shift.mH)
     L = L - traces * identity
-    down, up = (L.mH @ L).sum(0), (L @ L.mH).sum(0)  # G = Φ†(𝟙) and Φ(𝟙)
+    each_down, each_up = L.mH @ L, L @ L.mH
+    down, up = each_down.sum(0), each_up.sum(0)  # G = Φ†(𝟙) and Φ(𝟙)
     stack = torch.stack([H, down, (L.mH @ up @ L).sum(0), 0.5 * (up - down)])
     if not bool(torch.isfinite(torch.view_as_real(stack)).all()):
         raise ArgumentError("Argument `lindbladian` must be finite, but an operator holds NaN or infinity.")
@@ -71,9 +91,10 @@ def field_of_values(lindbladian: Lindbladian) -> tuple[FieldOfValues, FieldOfVal
     (h_low, g_low, _, _), (h_high, g_high, squared, growth) = values[:, 0].tolist(), values[:, -1].tolist()
     jumps = max(squared, 0.0) ** 0.5
     real_high = max(min(growth, jumps - max(g_low, 0.0)), 0.0)
+    reach = jumps * _normality(each_down, each_up) if len(L) else 0.0
     return (
         FieldOfValues(-g_high - jumps, real_high, h_high - h_low + jumps),
-        FieldOfValues(-g_high, 0.0, h_high - h_low),
+        FieldOfValues(-g_high - reach, 0.0, h_high - h_low),
     )
 
 
@@ -88,35 +109,138 @@ def _checked(
     return dynamics, matrices, as_time(time)
 
 
-def _propagate(
-    lindbladian: Lindbladian, matrices: Tensor, time: float, tolerance: float | None, *, backwards: bool
-) -> Tensor:
-    dim = lindbladian.dim
-    tolerance = default_tolerance(lindbladian.dtype) if tolerance is None else tolerance
-    if time == 0 or matrices.numel() == 0:
-        return matrices
-    if dim <= _LARGEST_SUPEROPERATOR_DIM:
-        # In double precision: the squarings inside the matrix exponential multiply round-off.
-        generator = superoperator_on_real_coordinates(lindbladian.to(torch.complex128))
-        channel = matrix_exponential(generator * time, tolerance)
-        # Rows are matrices, as coordinates: ρ ↦ E ρ forwards, X ↦ Eᵀ X backwards.
-        flat = torch.view_as_real(real_coordinates(matrices.to(torch.complex128)).flatten(-2)).mT
-        moved = (flat @ (channel if backwards else channel.mT)).mT.contiguous()
-        evolved = torch.view_as_complex(moved).reshape(matrices.shape)
-        return from_real_coordinates(evolved).to(matrices.dtype)
+def _normality(each_down: Tensor, each_up: Tensor) -> float:
+    """From 0 for Gaussian to 1 for (nearly) normal jump operators, by Σ tr(L†L LL†)/Σ tr(L†L)², from L†L and LL†."""
+    size = float(torch.linalg.vector_norm(each_down)) ** 2
+    overlap = float(torch.vdot(each_down.flatten(), each_up.flatten()).real)
+    least, most = _NORMAL
+    return min(max((overlap / size - least) / (most - least), 0.0), 1.0) if size > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How matrices are propagated: by a series along a plan, or without one by the exponential of the generator."""
+
+    plan: ExponentialPlan | None
+    tolerance: float
+    size: float
+    dim: int
+
+    @property
+    def work(self) -> int:
+        """Bound of the number of applications: of the generator to all matrices, or products of its exponential."""
+        if self.plan is None:
+            # √(‖A‖_1 ‖A‖_∞) of a D² × D² matrix is at most D ‖A‖.
+            return num_products(self.dim * self.size, self.tolerance) + 1
+        if self.plan.is_cautious:
+            return self.plan.num_applications
+        # At worst a sub-step fails and the rest is done assuming nothing.
+        cautious = self.plan.cautious()
+        most = max(self.plan.num_applications, cautious.num_applications)
+        return most + self.plan.degree + cautious.degree
+
+
+def _find_way(lindbladian: Lindbladian, num_matrices: int, time: float, tolerance: float) -> _Way:
+    dim, num_jumps = lindbladian.dim, lindbladian.num_jumps
     field, expected = field_of_values(lindbladian)
+    # A norm is at most twice the numerical radius.
+    size = 2 * time * (max(-field.real_low, field.real_high) + field.imaginary)
+    if dim <= _LARGEST_SUPEROPERATOR_DIM:
+        return _Way(None, tolerance, size, dim)
+    finer = tolerance
     if tolerance < _DOUBLE_TOLERANCE:
         # Two digits more than the value needs: its derivative with respect to weak operators loses them.
-        tolerance = max(0.01 * tolerance, FINEST_TOLERANCE)
-    plan = plan_exponential(field.scaled(time), tolerance, expected.scaled(time))
+        finer = max(0.01 * tolerance, FINEST_TOLERANCE)
+    plan = plan_exponential(field.scaled(time), finer, expected.scaled(time))
+    if dim <= _LARGEST_LONG_DIM and plan.num_applications > _MANY_APPLICATIONS:
+        of_series = 2 * dim**3 * num_matrices * (6 * num_jumps + 4) + _OVERHEAD
+        of_matrix = num_products(dim * size, tolerance) * (2 * dim**6 + _OVERHEAD)
+        if of_matrix < plan.num_applications / _USUAL_SAVING * of_series:
+            return _Way(None, tolerance, size, dim)
+    return _Way(plan, tolerance, size, dim)
+
+
+def propagation_work(
+    lindbladian: Lindbladian, num_matrices: int, time: float, tolerance: float | None = None
+) -> int:
+    """Bound how often `propagate_densities` and `propagate_observables` apply the generator, before they do.
+
+    Args:
+        lindbladian: The dynamics.
+        num_matrices: How many matrices are propagated at a time.
+        time: Duration t ≥ 0.
+        tolerance: As in `propagate_densities`.
+
+    Returns:
+        Applications of the generator to all matrices together; where it is exponentiated as a D² × D² matrix, the
+        products of such matrices; without jump operators as in `unitary_work`.
+
+    Raises:
+        ArgumentError: If an operator is not finite.
+
+    Example:
+        >>> decay = Lindbladian(torch.zeros(2, 2) + 0j, torch.tensor([[[0, 1], [0, 0]]]) + 0j)
+        >>> propagation_work(decay, 1, 1.0) <= propagation_work(decay, 1, 1e6) < 50
+        True
+    """
+    if time == 0:
+        return 0
+    if lindbladian.num_jumps == 0:
+        return unitary_work(lindbladian.hamiltonian, time) + 2
+    tolerance = default_tolerance(lindbladian.dtype) if tolerance is None else tolerance
+    return _find_way(lindbladian, num_matrices, time, tolerance).work
+
+
+def _propagate(
+    lindbladian: Lindbladian,
+    matrices: Tensor,
+    time: float | Tensor,
+    tolerance: float | None,
+    *,
+    backwards: bool,
+) -> Tensor:
+    lindbladian, time = with_fixed_time(lindbladian, time)
+    dim = lindbladian.dim
+    if time == 0 or matrices.numel() == 0:
+        return matrices
+    if lindbladian.num_jumps == 0:
+        identity = torch.eye(dim, dtype=matrices.dtype, device=matrices.device)
+        turn = propagate_unitarily(lindbladian.hamiltonian, identity, time).mT
+        return turn.mH @ matrices @ turn if backwards else turn @ matrices @ turn.mH
+    tolerance = default_tolerance(lindbladian.dtype) if tolerance is None else tolerance
+    if dim <= _LARGEST_SUPEROPERATOR_DIM:
+        return _exponentiate(lindbladian, matrices, time, tolerance, backwards=backwards)
+    way = _find_way(lindbladian, matrices.numel() // dim**2, time, tolerance)
+    if way.plan is None:
+        return _exponentiate(lindbladian, matrices, time, tolerance, backwards=backwards)
+    check_applications(way.plan.num_applications, way.size)
+    dtype = matrices.dtype
+    if way.plan.sub_steps > _MOST_SINGLE_STEPS:
+        # Every sub-step adds round-off.
+        lindbladian, matrices = lindbladian.to(torch.complex128), matrices.to(torch.complex128)
     operators = torch.cat([lindbladian.no_jump_generator[None], lindbladian.jump_operators])
     coordinates = real_coordinates(matrices.reshape(-1, dim, dim))
     # Every matrix is two Hermitian ones; most have only the first.
     halves = [coordinates.real] if _are_hermitian(coordinates) else [coordinates.real, coordinates.imag]
-    evolved = evolve_coordinates(operators.mH if backwards else operators, torch.cat(halves), plan, time)
+    evolved = evolve_coordinates(operators.mH if backwards else operators, torch.cat(halves), way.plan, time)
     evolved = evolved.reshape(len(halves), *matrices.shape)
     complete = torch.complex(evolved[0], evolved[1] if len(halves) == 2 else torch.zeros_like(evolved[0]))
-    return from_real_coordinates(complete)
+    return from_real_coordinates(complete).to(dtype)
+
+
+def _exponentiate(
+    lindbladian: Lindbladian, matrices: Tensor, time: float, tolerance: float, *, backwards: bool
+) -> Tensor:
+    """Propagate by the channel as a D² × D² matrix, at a cost that hardly grows with the time."""
+    # In double precision: the squarings inside the matrix exponential multiply round-off.
+    generator = superoperator_on_real_coordinates(lindbladian.to(torch.complex128))
+    trace = torch.eye(lindbladian.dim, dtype=generator.dtype, device=generator.device).flatten()
+    channel = matrix_exponential(generator * time, tolerance, conserved=trace)
+    # Rows are matrices, as coordinates: ρ ↦ E ρ forwards, X ↦ Eᵀ X backwards.
+    flat = torch.view_as_real(real_coordinates(matrices.to(torch.complex128)).flatten(-2)).mT
+    moved = (flat @ (channel if backwards else channel.mT)).mT.contiguous()
+    evolved = torch.view_as_complex(moved).reshape(matrices.shape)
+    return from_real_coordinates(evolved).to(matrices.dtype)
 
 
 def _are_hermitian(coordinates: Tensor) -> bool:
@@ -136,7 +260,7 @@ def propagate_densities(
     Args:
         lindbladian: The dynamics.
         densities: Any matrices (…, D, D), as a tensor, an array or lists.
-        time: Duration t ≥ 0.
+        time: Duration t ≥ 0; a tensor may carry a gradient.
         tolerance: Largest error relative to the Hilbert–Schmidt norm; 1e-6 or 1e-12 by precision if None.
 
     Returns:
@@ -168,7 +292,7 @@ def propagate_observables(
     Args:
         lindbladian: The dynamics.
         observables: Any matrices (…, D, D), as a tensor, an array or lists.
-        time: Duration t ≥ 0.
+        time: Duration t ≥ 0; a tensor may carry a gradient.
         tolerance: As in `propagate_densities`.
 
     Returns:
@@ -189,20 +313,21 @@ def propagate_observables(
 
 
 def propagate_unitarily(
-    hamiltonian: Complex[Tensor, "dim dim"], kets: Complex[Tensor, "*batch dim"], time: float
+    hamiltonian: Complex[Tensor, "dim dim"], kets: Complex[Tensor, "*batch dim"], time: float | Tensor
 ) -> Complex[Tensor, "*batch dim"]:
-    """Return exp(−iHt)ψ.
+    """Return exp(−iHt)ψ, by the eigenvectors of H, or a series where H is large and the time short.
 
     Args:
         hamiltonian: Hermitian H.
         kets: Any vectors.
-        time: Duration t ≥ 0.
+        time: Duration t ≥ 0; a tensor may carry a gradient.
 
     Returns:
-        The evolved vectors, of unchanged norm to the tolerance of the precision.
+        The evolved vectors, of unchanged norm; the error is the tolerance of the precision, or the round-off
+        5e-16 ‖H‖t of the phases where that is more.
 
     Raises:
-        ArgumentError: If H is not finite.
+        ArgumentError: If H is not finite, or ‖H‖t so large that no digit of a phase is right.
 
     Source: P (criticised baseline).
 
@@ -211,25 +336,71 @@ def propagate_unitarily(
         >>> propagate_unitarily(pauli("X"), torch.tensor([1 + 0j, 0j]), 1.5707963)[1].imag.round(decimals=5)
         tensor(-1.)
     """
+    if isinstance(time, Tensor):
+        still, time = with_fixed_time(_without_jumps(hamiltonian), time)
+        hamiltonian = still.hamiltonian
     if time == 0 or kets.numel() == 0:
         return kets
-    dim = hamiltonian.shape[0]
-    detached = hamiltonian.detach()
-    if not bool(torch.isfinite(torch.view_as_real(detached.resolve_conj())).all()):
+    dim, rows = len(hamiltonian), kets.reshape(-1, len(hamiltonian))
+    if not bool(torch.isfinite(torch.view_as_real(hamiltonian.detach().resolve_conj())).all()):
         raise ArgumentError("Argument `hamiltonian` must be finite, but it holds NaN or infinity.")
-    levels = torch.linalg.eigvalsh(detached)
+    size = float(torch.linalg.vector_norm(hamiltonian.detach())) * time
+    if not size < _LARGEST_PHASE:
+        raise ArgumentError(
+            f"Argument `time` must be moderate, but ‖H‖ times time is {size:.3g}, where round-off of H alone changes "
+            f"every phase; keep it below {_LARGEST_PHASE:.1g}."
+        )
+    plan = None if dim <= _LARGEST_TURNED_DIM else _unitary_plan(hamiltonian, time)
+    if plan is None or plan[0].num_applications > max(_FEW_APPLICATIONS, dim // 4):
+        return turn_by_eigenvectors(hamiltonian, rows, time).reshape(kets.shape)
+    series, middle = plan
+    generator = -1j * hamiltonian
+    identity = torch.eye(dim, dtype=hamiltonian.dtype, device=hamiltonian.device)
+
+    def build(scale: float, shift: float) -> Callable[[Tensor], Tensor]:
+        # The middle of the spectrum is taken out, and put back as a phase.
+        step = scale * generator + (1j * scale * middle - shift) * identity
+        return lambda columns: step @ columns
+
+    columns = exponential_action(build, rows.mT, series, time, part_axes=(0,))
+    if columns is None:
+        raise overflow_error()
+    return (exp(-1j * middle * time) * columns).mT.reshape(kets.shape)
+
+
+def _without_jumps(hamiltonian: Tensor) -> Lindbladian:
+    return Lindbladian(hamiltonian, hamiltonian.new_zeros(0, *hamiltonian.shape), validate=False)
+
+
+def _unitary_plan(hamiltonian: Tensor, time: float) -> tuple[ExponentialPlan, float]:
+    """Plan for exp(−i(H − middle)t), and the middle of the spectrum."""
+    levels = torch.linalg.eigvalsh(hamiltonian.detach())
     low, high = float(levels[0]), float(levels[-1])
     middle = 0.5 * (low + high)
-    identity = torch.eye(dim, dtype=hamiltonian.dtype, device=hamiltonian.device)
-    generator = -1j * (hamiltonian - middle * identity)
     spread = max(high - middle, 0.0) * (1 + 1e-6)
     # Two digits more than the value needs: its derivative with respect to H loses them.
     tolerance = 0.01 * default_tolerance(hamiltonian.dtype)
-    plan = plan_exponential(FieldOfValues(0.0, 0.0, spread * time), tolerance)
+    return plan_exponential(FieldOfValues(0.0, 0.0, spread * time), tolerance), middle
 
-    def build(scale: float, shift: float) -> Callable[[Tensor], Tensor]:
-        step = scale * generator - shift * identity
-        return lambda columns: step @ columns
 
-    columns = exponential_action(build, kets.reshape(-1, dim).mT, plan, time, part_axes=(0,))
-    return (exp(-1j * middle * time) * columns).mT.reshape(kets.shape)
+def unitary_work(hamiltonian: Complex[Tensor, "dim dim"], time: float) -> int:
+    """Bound how often `propagate_unitarily` multiplies kets by a D × D matrix, before it does.
+
+    Args:
+        hamiltonian: Hermitian H.
+        time: Duration t ≥ 0.
+
+    Returns:
+        The number of products; 2 where the eigenvectors are used (they cost about ten more).
+
+    Example:
+        >>> unitary_work(torch.diag(torch.tensor([1.0, -1.0])) + 0j, 1e6)
+        2
+    """
+    if time == 0:
+        return 0
+    dim = len(hamiltonian)
+    if dim <= _LARGEST_TURNED_DIM:
+        return 2
+    number = _unitary_plan(hamiltonian, time)[0].num_applications
+    return 2 if number > max(_FEW_APPLICATIONS, dim // 4) else number

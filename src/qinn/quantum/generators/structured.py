@@ -306,6 +306,12 @@ class StructuredLindbladian(MatrixFreeGenerator):
         jumps = tuple(L.to(target) for L in self.jump_operators)
         return StructuredLindbladian(self.hamiltonian.to(target), jumps, validate=False)
 
+    def faster(self, factor: Tensor) -> "StructuredLindbladian":
+        """Return the dynamics with H and all L_k†L_k times a positive factor."""
+        scale = factor.to(self.hamiltonian.tensors[0].real)
+        jumps = tuple(L.scaled(scale.sqrt()) for L in self.jump_operators)
+        return replace(self, hamiltonian=self.hamiltonian.scaled(scale), jump_operators=jumps, validate=False)
+
     def without_jumps(self) -> "StructuredLindbladian":
         """Return the same dynamics with every jump operator removed (K = 0)."""
         return replace(self, jump_operators=(), validate=False)

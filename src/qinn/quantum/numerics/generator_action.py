@@ -7,7 +7,13 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from qinn.quantum.numerics.chebyshev import ExponentialPlan, chebyshev_series, plan_exponential
+from qinn.quantum.numerics.chebyshev import (
+    MAX_ADJOINT_GROWTH,
+    WATCHED,
+    ExponentialPlan,
+    chebyshev_series,
+    overflow_error,
+)
 
 # Matrices lie as (row, part, column): one product multiplies all parts from the left, another from the right.
 _PART_AXES = (0, 2)
@@ -26,7 +32,9 @@ def evolve_coordinates(
     An application costs 4 (K + 1) + 2K real products of D × D by D × (D · parts), two thirds of the complex
     form, because it keeps Hermitian matrices Hermitian by construction. The backward pass is written by hand:
     it repeats the series with the adjoint generator and adds 4 (K + 1) products for the operators' gradient.
-    Second derivatives differentiate the series itself.
+    Where the terms of a series grow too large, there or in the backward pass, the rest is done in double precision
+    by a plan that assumes nothing about the spectrum; so are second derivatives, which differentiate the series
+    itself.
 
     Args:
         operators: O_0, O_1 … O_K.
@@ -37,21 +45,45 @@ def evolve_coordinates(
     Returns:
         The evolved coordinates.
 
+    Raises:
+        ArgumentError: If numbers overflow all the same.
+
     Source: own.
     """
-    flow = time * plan.scale * operators[:1]
-    identity = torch.eye(operators.shape[-1], dtype=operators.dtype, device=operators.device)
-    # 2W: numbers are folded into the operators, those of a sandwich in equal parts into both slices.
-    jumps = sqrt(time * plan.scale) * operators[1:]
-    scaled = torch.view_as_real(torch.cat([flow - 0.5 * plan.shift * identity, jumps]).resolve_conj())
+    scaled = _scaled_operators(operators, plan, time)
     evolved = coordinates.transpose(0, 1).contiguous()
-    for _ in range(plan.sub_steps):
-        step = _Series.apply(scaled.movedim(-1, 1), evolved, plan)
+    for done in range(plan.sub_steps):
+        step = _Series.apply(scaled, evolved, plan)
         if step is None:
-            cautious = plan_exponential(plan.field, plan.tolerance)
-            return evolve_coordinates(operators, coordinates, cautious, time)
+            return _evolve_carefully(operators, evolved, plan, time, done).to(coordinates.dtype)
         evolved = step
     return evolved.transpose(0, 1)
+
+
+def _evolve_carefully(
+    operators: Tensor, evolved: Tensor, plan: ExponentialPlan, time: float, done: int
+) -> Tensor:
+    """Go on after some sub-steps, in double precision and assuming nothing about the spectrum."""
+    left = 1 - done / plan.sub_steps
+    cautious = plan.cautious(left)
+    scaled = _scaled_operators(operators.to(torch.complex128), cautious, left * time)
+    evolved = evolved.double()
+    for _ in range(cautious.sub_steps):
+        step = _Series.apply(scaled, evolved, cautious)
+        if step is None:
+            raise overflow_error()
+        evolved = step
+    return evolved.transpose(0, 1)
+
+
+def _scaled_operators(operators: Tensor, plan: ExponentialPlan, time: float) -> Tensor:
+    """Real and imaginary parts of the operators of 2W, (operator, 2, dim, dim)."""
+    flow = time * plan.scale * operators[:1]
+    identity = torch.eye(operators.shape[-1], dtype=operators.dtype, device=operators.device)
+    # Numbers are folded into the operators, those of a sandwich in equal parts into both slices.
+    jumps = sqrt(time * plan.scale) * operators[1:]
+    scaled = torch.view_as_real(torch.cat([flow - 0.5 * plan.shift * identity, jumps]).resolve_conj())
+    return scaled.movedim(-1, 1)
 
 
 class _Generator:
@@ -107,17 +139,55 @@ class _Series(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         operators, *polynomials = ctx.saved_tensors
-        coefficients, sign = ctx.plan.coefficients[: len(polynomials) + 1], ctx.plan.sign
-        wanted = ctx.needs_input_grad[:2]
-        if not torch.is_grad_enabled():
-            gradients = _adjoint_series(operators, polynomials, coefficients, sign, grad_outputs[0], wanted)
-            return *gradients, None
-        inputs = (operators, polynomials[0])
-        needed = [value for value, want in zip(inputs, wanted, strict=True) if want]
-        result = _sum_of_series(*inputs, coefficients, sign)
-        found = iter(torch.autograd.grad(result, needed, grad_outputs[0], create_graph=True))
-        first, second = (next(found) if want else None for want in wanted)
-        return first, second, None
+        wanted, gradient = ctx.needs_input_grad[:2], grad_outputs[0]
+        if torch.is_grad_enabled():
+            return *_careful_gradients(
+                operators, polynomials[0], ctx.plan, gradient, wanted, twice=True
+            ), None
+        coefficients = ctx.plan.coefficients[: len(polynomials) + 1]
+        gradients = _adjoint_series(operators, polynomials, coefficients, ctx.plan.sign, gradient, wanted)
+        if gradients is None:
+            gradients = _careful_gradients(operators, polynomials[0], ctx.plan, gradient, wanted, twice=False)
+        return *gradients, None
+
+
+def _careful_gradients(
+    operators: Tensor,
+    start: Tensor,
+    plan: ExponentialPlan,
+    gradient: Tensor,
+    wanted: tuple[bool, bool],
+    *,
+    twice: bool,
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return the gradients of a sub-step by a series that assumes nothing, in double precision."""
+    with torch.enable_grad():
+        if not twice:
+            operators, start = (
+                value.detach().requires_grad_(want)
+                for value, want in zip((operators, start), wanted, strict=True)
+            )
+        result = _sub_step_carefully(operators.double(), start.double(), plan)
+        needed = [value for value, want in zip((operators, start), wanted, strict=True) if want]
+        found = torch.autograd.grad(result, needed, gradient.double(), create_graph=twice)
+    if not all(bool(torch.isfinite(each.detach()).all()) for each in found):
+        raise overflow_error()
+    rest = iter(found)
+    first, second = (next(rest) if want else None for want in wanted)
+    return first, second
+
+
+def _sub_step_carefully(operators: Tensor, start: Tensor, plan: ExponentialPlan) -> Tensor:
+    """Return one sub-step of a plan by the cautious plan for it, from the operators of its own 2W."""
+    cautious = plan.cautious(1 / plan.sub_steps)
+    ratio = plan.focal / (cautious.sub_steps * cautious.focal)
+    offset = 2 * (plan.centre / cautious.sub_steps - cautious.centre) / cautious.focal
+    identity = torch.eye(operators.shape[-1], dtype=operators.dtype, device=operators.device)
+    real, imaginary = ratio * operators[:1, 0] + 0.5 * offset * identity, ratio * operators[:1, 1]
+    scaled = torch.cat([torch.stack([real, imaginary], 1), sqrt(ratio) * operators[1:]])
+    for _ in range(cautious.sub_steps):
+        start = _sum_of_series(scaled, start, cautious.coefficients, cautious.sign)
+    return start
 
 
 def _sum_of_series(operators: Tensor, start: Tensor, coefficients: tuple[float, ...], sign: float) -> Tensor:
@@ -138,8 +208,10 @@ def _adjoint_series(
     sign: float,
     gradient: Tensor,
     wanted: tuple[bool, bool],
-) -> tuple[Tensor | None, Tensor | None]:
+) -> tuple[Tensor | None, Tensor | None] | None:
     """Return the gradients of the operators and of the start, by Clenshaw's recurrence.
+
+    Nothing is returned where the b_n outgrow the gradient so far that round-off would show, or overflow.
 
     With b_n = coefficients[n] g + (2W)†b_{n+1} + sign b_{n+2}, the gradient of the start is b_0 (with half of
     the middle term), and that of 2W is Σ_n b_{n+1} ⊗ U_n.
@@ -148,6 +220,7 @@ def _adjoint_series(
     dim, parts, _ = gradient.shape
     products = gradient.new_zeros(2 * dim, 2 * len(operators) * dim)
     above, current = torch.zeros_like(gradient), coefficients[-1] * gradient
+    sizes = []
     for degree in range(len(polynomials) - 1, -1, -1):
         if degree == 0:
             current = 0.5 * current
@@ -158,6 +231,11 @@ def _adjoint_series(
             products.addmm_(sides.view(dim * parts, 2 * dim).mT, torch.cat(factors, -1))
         image.add_(gradient, alpha=coefficients[degree])
         above, current = current, image.add_(above, alpha=sign)
+        if degree % WATCHED == 0:
+            sizes.append(torch.linalg.vector_norm(current))
+    # Written so that NaN fails; a gradient of zero has b_n of zero.
+    if not float(torch.stack(sizes).max()) <= MAX_ADJOINT_GROWTH * float(torch.linalg.vector_norm(gradient)):
+        return None
     # Sandwiches: ∂⟨G, O X O†⟩/∂O† = 2 X O†G, whose factors are in the coordinates of `_Generator`.
     products = products.view(2, dim, -1, 2, dim)
     real = products[1, :, :, 1] + products[0, :, :, 0]

@@ -14,55 +14,131 @@ _X1, _X2 = _X3 * (1 + _ROOT) / 88, _X3 * (1 + _ROOT) / 352
 _X4, _X5 = (-271 + 29 * _ROOT) / (315 * _X3), 11 * (-1 + _ROOT) / (1260 * _X3)
 _X6, _X7 = 11 * (-9 + _ROOT) / (5040 * _X3), (89 - _ROOT) / (5040 * _X3**2)
 _Y2 = (857 - 58 * _ROOT) / 630
-_MAX_SQUARINGS = 24
+# With a larger norm, round-off of the matrix itself changes every phase of its exponential.
+_MAX_NORM = 2.0**40
+# Products that either polynomial costs.
+_PRODUCTS = {8: 3, 16: 6}
+# Squarings from which on what is conserved is restored after each.
+_MANY_SQUARINGS = 10
+# The squares of what is smaller are nothing.
+_TINY = 1e-150
+# Round-off that no number of squarings avoids, per unit of norm.
+_ROUND_OFF = 4 * torch.finfo(torch.float64).eps
 
 
-def _taylor_error(theta: float) -> float:
-    """Bound of |e^z − T_8(z)| and of its derivative, the larger one, for |z| = θ < 9."""
-    return exp(theta) * theta**8 / factorial(8)
+def _taylor_error(theta: float, degree: int) -> float:
+    """Bound of |e^z − T_n(z)| and of its derivative, the larger one, for |z| = θ < n + 1."""
+    return exp(theta) * theta**degree / factorial(degree)
 
 
-def matrix_exponential(matrix: Tensor, tolerance: float) -> Tensor:
-    """Return exp(A) of a square matrix by a Taylor polynomial of degree 8 and repeated squaring.
+def _squarings(norm: float, tolerance: float, degree: int) -> int:
+    number = max(0, ceil(log2(norm))) if norm > 0 else 0
+    while 2**number * _taylor_error(norm / 2**number, degree) > tolerance:
+        number += 1
+    return number
 
-    Its derivative costs two products for every product, where that of `torch.linalg.matrix_exp` works on
-    a matrix of twice the size. For A/2^s of norm θ the truncation error is bounded by 2^s e^θ θ⁹/9! and that
-    of the derivative by 2^s e^θ θ⁸/8!, with ‖A‖ ≤ √(‖A‖_1 ‖A‖_∞), as long as no power of exp(A/2^s) is
-    larger than 1, as for a contraction; s is the smallest for which both are below the tolerance.
+
+def plan_squarings(norm: float, tolerance: float) -> tuple[int, int]:
+    """Return the degree and the number of squarings with which `matrix_exponential` needs the fewest products.
 
     Args:
-        matrix: Real or complex matrix, in double precision: squarings multiply round-off.
+        norm: Finite bound of the norm of the matrix.
+        tolerance: Largest truncation error.
+
+    Returns:
+        Degree 8 or 16, and the squarings.
+
+    Example:
+        >>> plan_squarings(3.0, 1e-6), plan_squarings(3e6, 1e-12)
+        ((8, 3), (16, 22))
+    """
+    reachable = max(tolerance, _ROUND_OFF * norm)
+    options = [(degree, _squarings(norm, reachable, degree)) for degree in _PRODUCTS]
+    return min(options, key=lambda option: _PRODUCTS[option[0]] + option[1])
+
+
+def num_products(norm: float, tolerance: float) -> int:
+    """Return how many products of matrices `matrix_exponential` makes; arguments as in `plan_squarings`."""
+    degree, squarings = plan_squarings(norm, tolerance)
+    return _PRODUCTS[degree] + squarings
+
+
+def norm_bound(matrix: Tensor) -> float:
+    """Return √(‖A‖_1 ‖A‖_∞), a bound of the spectral norm."""
+    sizes = matrix.detach().abs()
+    return float((sizes.sum(0).max() * sizes.sum(1).max()).sqrt())
+
+
+def matrix_exponential(matrix: Tensor, tolerance: float, conserved: Tensor | None = None) -> Tensor:
+    """Return exp(A) of a square matrix by a Taylor polynomial and repeated squaring.
+
+    Its derivative costs two products for every product, where that of `torch.linalg.matrix_exp` works on
+    a matrix of twice the size. For A/2^s of norm θ the truncation error of degree n is bounded by 2^s e^θ
+    θ^(n+1)/(n+1)! and that of the derivative by 2^s e^θ θ^n/n!, with ‖A‖ ≤ √(‖A‖_1 ‖A‖_∞), as long as no power
+    of exp(A/2^s) is larger than 1, as for a contraction; n = 8 or 16 and s are those of the fewest products for
+    which both are below the tolerance. Squarings multiply round-off: the error is some 1e-15 ‖A‖ at least.
+
+    Args:
+        matrix: Real or complex matrix, in double precision.
         tolerance: Largest truncation error, also of the derivative.
+        conserved: A real vector t with tᵀA = 0, so that tᵀexp(A) = tᵀ: where there are many squarings this is
+            restored after each, so that the one mode that never decays stays exact at any time.
 
     Returns:
         The exponential, differentiable twice.
 
     Raises:
-        ArgumentError: If the matrix is not finite, or too large for the squarings to stay exact.
+        ArgumentError: If the matrix is not finite, or so large that no digit of a phase is right.
 
-    Source: P. Bader, S. Blanes, F. Casas, Mathematics 7 (2019) 1174, eq. 10.
+    Source: P. Bader, S. Blanes, F. Casas, Mathematics 7 (2019) 1174, eq. 10; M. S. Paterson, L. J. Stockmeyer, SIAM
+        J. Comput. 2 (1973) 60.
 
     Example:
         >>> matrix_exponential(torch.tensor([[0.0, 1.0], [0.0, 0.0]]).double(), 1e-12)
         tensor([[1., 1.],
                 [0., 1.]], dtype=torch.float64)
     """
-    sizes = matrix.detach().abs()
-    norm = float((sizes.sum(0).max() * sizes.sum(1).max()).sqrt())
-    if not norm < 2.0**_MAX_SQUARINGS:
+    norm = norm_bound(matrix)
+    if not norm < float("inf"):
         raise ArgumentError(
-            f"Argument `lindbladian` must be finite and moderate, but its generator has norm {norm:.3g}; look "
-            "for NaN or overflow."
+            "Argument `lindbladian` must be finite, but its norm times the time is not; look for NaN or overflow."
         )
-    squarings = max(0, ceil(log2(norm))) if norm > 0 else 0
-    while 2**squarings * _taylor_error(norm / 2**squarings) > tolerance:
-        squarings += 1
-    identity = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
+    if not norm < _MAX_NORM:
+        raise ArgumentError(
+            f"Argument `time` must be moderate, but norm times time of the generator is {norm:.3g}, where round-off "
+            f"of the operators alone changes every phase; keep it below {_MAX_NORM:.1g}, or use `find_attractor`."
+        )
+    degree, squarings = plan_squarings(norm, tolerance)
     A = matrix * 0.5**squarings
+    result = _degree_8(A) if degree == 8 else _degree_16(A)
+    for _ in range(squarings):
+        result = result @ result
+        if squarings < _MANY_SQUARINGS:
+            continue
+        # Subnormal numbers, which decay leaves behind, are slow to multiply.
+        result = torch.where(result.abs() > _TINY, result, 0.0)
+        if conserved is not None:
+            lost = conserved - result.mT @ conserved
+            result = result + torch.outer(conserved / conserved.dot(conserved), lost)
+    return result
+
+
+def _degree_8(A: Tensor) -> Tensor:
+    identity = torch.eye(len(A), dtype=A.dtype, device=A.device)
     A2 = A @ A
     A4 = A2 @ (_X1 * A + _X2 * A2)
     A8 = (_X3 * A2 + A4) @ (_X4 * identity + _X5 * A + _X6 * A2 + _X7 * A4)
-    result = identity + A + _Y2 * A2 + A8
-    for _ in range(squarings):
-        result = result @ result
+    return identity + A + _Y2 * A2 + A8
+
+
+def _degree_16(A: Tensor) -> Tensor:
+    """Σ_n A^n/n! as a polynomial in A⁴ whose coefficients are polynomials of degree 3 (the last one of degree 4)."""
+    identity = torch.eye(len(A), dtype=A.dtype, device=A.device)
+    A2 = A @ A
+    A3, A4 = A @ A2, A2 @ A2
+    powers = (identity, A, A2, A3)
+    result = A4 / factorial(16)
+    for start in (12, 8, 4, 0):
+        part = sum(power / factorial(start + order) for order, power in enumerate(powers))
+        result = part + (result if start == 12 else A4 @ result)
     return result
