@@ -1,13 +1,15 @@
 """Do the laws hold on thousands of random systems? The largest violation of each, and what broke it.
 
-Ten thousand random open systems (1 to 4 factors, D from 2 to 64, K from 0 to 4 jump operators, strengths over
-two orders of magnitude), in double precision. (Choi matrices: of a system with D ≤ 6 in place of every larger
-one.) Each is evolved by the exact channel, in the Heisenberg picture and by sampled trajectories, and measured
-by `qinn.quantum.checking.laws`, the functions that `qinn.quantum.checking.checks` and the tests of the laws use
-as well. A second part finds the attractor of a thousand systems with D ≤ 16: generic ones, some with nearly
-several steady states, and some whose slowest modes nearly coincide, down to an exceptional point. There an
-answer of either method must be right, carry an error estimate that says by how much it may be wrong, or be
-refused.
+Ten thousand random open systems with D from 2 to 13 and three hundred with D from 14 to 40 (1 to 4 factors, K from 0
+to 4 jump operators, strengths over two orders of magnitude), each in double and in single precision. The jump
+operators are those of physics: Hermitian, normal, unitary, ladders, rank one, projectors, on one factor alone,
+Gaussian, Gaussian with a multiple of the identity, and zero, mixed, with rates over six orders of magnitude. (Choi
+matrices: of a system with D ≤ 6 in place of every larger one.) Each is evolved in every way that there is (exact
+channel, Heisenberg picture, unitary, driven, hybrid, trajectories in continuous time and on a grid) and measured by
+`qinn.quantum.checking.laws`, the functions that `qinn.quantum.checking.checks` and the tests of the laws use as
+well. Another part finds the attractor of a thousand systems with D ≤ 16: generic ones, some with nearly several
+steady states, and some whose slowest modes nearly coincide, down to an exceptional point. There an answer of either
+method must be right, carry an error estimate that says by how much it may be wrong, or be refused.
 
     python benchmarks/laws.py --output benchmarks/results/laws.json          # or: make laws
 """
@@ -15,6 +17,7 @@ refused.
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from itertools import permutations
 from math import log, prod
@@ -27,11 +30,16 @@ from torch import Tensor
 
 from qinn.errors import ArgumentError
 from qinn.quantum import (
+    DrivenLindbladian,
     ExactChannel,
+    GumbelJumps,
+    Heisenberg,
+    Hybrid,
     Lindbladian,
     MixedState,
     PureEnsemble,
     QuantumJumps,
+    SteppedJumps,
     Unitary,
     choi_matrix,
     density_of,
@@ -48,16 +56,20 @@ from qinn.quantum import (
 )
 from qinn.quantum.checking import laws
 
-DTYPE = torch.complex128
+DTYPE, SINGLE = torch.complex128, torch.complex64
 SHAPES = [
     *[(1, dim) for dim in (2, 3, 5, 7, 11, 13)],
-    *[(first, second) for first in (2, 3, 4) for second in (2, 3, 4, 5, 6, 7, 8)],
-    *[(2, 11), (2, 13), (3, 17), (5, 5), (5, 9), (7, 7), (8, 8), (2, 32)],
-    *[(2, 2, 2), (2, 3, 2), (3, 2, 3), (2, 4, 2), (3, 3, 3), (2, 1, 5), (2, 5, 3), (4, 4, 2), (4, 4, 4)],
-    *[(2, 2, 2, 2), (2, 3, 1, 2), (2, 2, 3, 2), (3, 2, 2, 3), (2, 1, 3, 1), (2, 2, 4, 4)],
+    *[(first, second) for first in (2, 3) for second in (2, 3, 4, 5, 6) if first * second <= 13],
+    *[(2, 2, 2), (2, 3, 2), (2, 1, 5), (2, 1, 3, 1), (2, 3, 1, 2), (2, 2, 1, 2)],
+]
+LARGE_SHAPES = [
+    *[(2, 7), (2, 11), (2, 13), (4, 4), (5, 5), (5, 7), (3, 13), (8, 5), (1, 37)],
+    *[(2, 4, 2), (2, 5, 3), (4, 4, 2), (3, 3, 3), (2, 2, 2, 2), (3, 2, 2, 3), (2, 2, 3, 3)],
 ]
 LARGEST_CHOI_DIM = 6
 NUM_TRAJECTORIES = 4
+# Time steps of trajectories on a grid.
+MOST_STEPS = 50
 
 
 @dataclass
@@ -81,7 +93,8 @@ class Law:
 
 
 def all_laws() -> dict[str, Law]:
-    # Exact evolutions are exact to 1e-12 in the Hilbert–Schmidt norm, traces and eigenvalues to √D times that.
+    # Exact evolutions are exact to 1e-12 in the Hilbert–Schmidt norm, traces and eigenvalues to √D times that, and to
+    # 1e-5 in single precision.
     return {
         "norm": Law("every trajectory has unit norm", 1e-12),
         "trace": Law("densities have trace 1", 1e-11),
@@ -95,9 +108,19 @@ def all_laws() -> dict[str, Law]:
         "distance": Law("trace distances never grow", 1e-11),
         "pictures": Law("Heisenberg and Schrödinger pictures agree", 1e-11),
         "unitary": Law("without jumps the channel is the unitary evolution", 1e-11),
+        "driven": Law("constant drives give the channel of their Hamiltonian", 1e-11),
+        "hybrid": Law("probabilities of hybrid trajectories sum to 1", 1e-11),
+        "composition": Law("two evolutions are one for the sum of their times", 1e-11),
         "permutation": Law("permuting the factors permutes the result", 1e-11),
         "permuted jumps": Law("permuting the factors permutes every trajectory", 1e-9),
         "batch": Law("a batch gives what a loop gives", 1e-12),
+        "single norm": Law("complex64: every trajectory has unit norm", 1e-5),
+        "single trace": Law("complex64: densities have trace 1", 1e-5),
+        "single positive": Law("complex64: densities have no negative eigenvalue", 1e-5),
+        "single channel": Law("complex64: the exact channel is that of complex128", 1e-5),
+        "single heisenberg": Law("complex64: Heisenberg and hybrid values are those of complex128", 1e-5),
+        "single unitary": Law("complex64: the unitary evolution is that of complex128", 1e-5),
+        "single driven": Law("complex64: driven channels are those of complex128", 1e-5),
     }
 
 
@@ -120,20 +143,20 @@ class System:
         return f"seed {self.seed}, dims {self.dims}, K {self.num_jumps}, ‖H‖t {self.strength:.2g}"
 
 
-def draw_system(seed: int) -> System:
+def draw_system(seed: int, *, large: bool = False) -> System:
     generator = torch.Generator().manual_seed(seed)
-    shape = SHAPES[int(torch.randint(len(SHAPES), (), generator=generator))]
+    shapes = LARGE_SHAPES if large else SHAPES
+    shape = shapes[int(torch.randint(len(shapes), (), generator=generator))]
     order = torch.randperm(len(shape), generator=generator).tolist()
     num_jumps = int(torch.randint(5, (), generator=generator))
     exponent, stretch = torch.rand(2, generator=generator).tolist()
     # Strong dynamics of large systems would take all the time.
-    largest = 1.0 if prod(shape) <= 16 else 0.4
-    strength = 10 ** (-1 + (1 + largest) * exponent)
+    strength = 10 ** (-1 + (1.4 if large else 2.0) * exponent)
     return System(seed, tuple(shape[position] for position in order), num_jumps, strength, 0.2 + stretch)
 
 
 def random_dynamics(dim: int, num_jumps: int, strength: float, generator: torch.Generator) -> Lindbladian:
-    """H of norm about ``strength``, and about that many jumps per unit time, spread unevenly over the L_k."""
+    """H of norm about ``strength``, and about that many jumps per unit time, spread unevenly over Gaussian L_k."""
     hamiltonian = hermitian_from(torch.randn(dim, dim, generator=generator, dtype=torch.float64))
     jumps = torch.randn(num_jumps, dim, dim, generator=generator, dtype=DTYPE)
     share = torch.rand(num_jumps, 1, 1, generator=generator, dtype=torch.float64) ** 2
@@ -142,11 +165,110 @@ def random_dynamics(dim: int, num_jumps: int, strength: float, generator: torch.
     )
 
 
+def _gaussian(dim: int, generator: torch.Generator) -> Tensor:
+    return torch.randn(dim, dim, generator=generator, dtype=DTYPE)
+
+
+def _unitary(dim: int, generator: torch.Generator) -> Tensor:
+    return torch.linalg.qr(_gaussian(dim, generator))[0]
+
+
+def _hermitian(dim: int, generator: torch.Generator) -> Tensor:
+    matrix = _gaussian(dim, generator)
+    return matrix + matrix.mH
+
+
+def _normal(dim: int, generator: torch.Generator) -> Tensor:
+    basis = _unitary(dim, generator)
+    return basis @ torch.diag(torch.randn(dim, generator=generator, dtype=DTYPE)) @ basis.mH
+
+
+def _number(dim: int, generator: torch.Generator) -> Tensor:
+    return torch.diag(torch.arange(dim, dtype=torch.float64)).to(DTYPE)
+
+
+def _ladder(dim: int, generator: torch.Generator) -> Tensor:
+    lowering = torch.diag(torch.arange(1, dim, dtype=torch.float64).sqrt(), 1).to(DTYPE)
+    return lowering if torch.rand((), generator=generator) < 0.5 else lowering.mH
+
+
+def _rank_one(dim: int, generator: torch.Generator) -> Tensor:
+    first, second = random_kets(2, dim, generator=generator, dtype=DTYPE)
+    return first[:, None] * second.conj()
+
+
+def _projector(dim: int, generator: torch.Generator) -> Tensor:
+    rank = 1 + int(torch.randint(dim, (), generator=generator))
+    basis = _unitary(dim, generator)[:, :rank]
+    return basis @ basis.mH
+
+
+def _shifted(dim: int, generator: torch.Generator) -> Tensor:
+    identity = torch.eye(dim, dtype=DTYPE)
+    return (
+        _gaussian(dim, generator)
+        + 10 * dim**0.5 * torch.randn(1, generator=generator, dtype=DTYPE) * identity
+    )
+
+
+def _zero(dim: int, generator: torch.Generator) -> Tensor:
+    return torch.zeros(dim, dim, dtype=DTYPE)
+
+
+OPERATORS = {
+    "Gaussian": _gaussian,
+    "Hermitian": _hermitian,
+    "normal": _normal,
+    "number": _number,
+    "unitary": _unitary,
+    "ladder": _ladder,
+    "rank one": _rank_one,
+    "projector": _projector,
+    "shifted": _shifted,
+    "zero": _zero,
+}
+# Rates of the operators of a system differ by up to this many orders of magnitude.
+ORDERS = 6.0
+
+
+def physical_jumps(
+    dims: tuple[int, ...], num_jumps: int, strength: float, generator: torch.Generator
+) -> tuple[Tensor, list[str]]:
+    """Jump operators of random kinds, a third of them on one factor alone, of mean rates up to ``strength``.
+
+    The strongest has a mean rate near it; of the others the logarithm of the rate is uniform.
+    """
+    dim, names, jumps = prod(dims), list(OPERATORS), []
+    chosen = [names[int(torch.randint(len(names), (), generator=generator))] for _ in range(num_jumps)]
+    for index, name in enumerate(chosen):
+        site = int(torch.randint(3 * len(dims), (), generator=generator))
+        small = dims[site] if site < len(dims) else dim
+        matrix = OPERATORS[name](small, generator)
+        rate = float((matrix.abs().square().sum() / small).real)
+        exponent = float(torch.rand((), generator=generator)) * ORDERS if index else 0.0
+        # What belongs to the identity does nothing but turn phases: it is not counted.
+        if name == "shifted":
+            rate = float(small)
+        matrix = matrix * (strength * 10**-exponent / rate) ** 0.5 if rate > 0 else matrix
+        jumps.append(embed(matrix, dims, [site]) if site < len(dims) else matrix)
+    stacked = torch.stack(jumps) if jumps else torch.zeros(0, dim, dim, dtype=DTYPE)
+    return stacked, chosen
+
+
+def physical_dynamics(
+    dims: tuple[int, ...], num_jumps: int, strength: float, generator: torch.Generator
+) -> tuple[Lindbladian, list[str]]:
+    """A random Hamiltonian, and `physical_jumps`; the kinds of these."""
+    hamiltonian = random_dynamics(prod(dims), 0, strength, generator).hamiltonian
+    jumps, kinds = physical_jumps(dims, num_jumps, strength, generator)
+    return Lindbladian(hamiltonian, jumps, validate=False), kinds
+
+
 def local_dynamics(system: System, generator: torch.Generator) -> Lindbladian:
     hamiltonian = torch.zeros(system.dim, system.dim, dtype=DTYPE)
     jumps = []
     for position, dim in enumerate(system.dims):
-        part = random_dynamics(dim, min(system.num_jumps, 2), system.strength, generator)
+        part, _ = physical_dynamics((dim,), min(system.num_jumps, 2), system.strength, generator)
         hamiltonian = hamiltonian + embed(part.hamiltonian, system.dims, [position])
         jumps.append(embed(part.jump_operators, system.dims, [position]))
     return Lindbladian(hamiltonian, torch.cat(jumps), validate=False)
@@ -160,7 +282,7 @@ def examine(system: System, found: dict[str, Law]) -> None:
     """Measure every law on one system."""
     generator = torch.Generator().manual_seed(system.seed + 1_000_000)
     dims, dim, time = system.dims, system.dim, system.time
-    dynamics = random_dynamics(dim, system.num_jumps, system.strength, generator)
+    dynamics, kinds = physical_dynamics(dims, system.num_jumps, system.strength, generator)
     kets = random_kets(2, 3, dim, generator=generator, dtype=DTYPE)
     pair = kets.mT @ kets.conj() / 3
     pair = torch.stack([pair[0], density_of(kets[1, 0])])
@@ -169,14 +291,14 @@ def examine(system: System, found: dict[str, Law]) -> None:
     observables = observables / torch.linalg.vector_norm(observables, dim=(-2, -1), keepdim=True)
 
     def see(name: str, violation: Tensor) -> None:
-        found[name].see(violation, system.name)
+        found[name].see(violation, f"{system.name}, {', '.join(kinds)}")
 
-    channel = ExactChannel().evolve(MixedState(pair), dynamics, time=time, steps=1).density()
+    channel = ExactChannel().evolve(MixedState(pair), dynamics, time=time).density()
     see("trace", laws.trace_deviation(channel))
     see("hermitian", laws.asymmetry(channel))
     see("positive", laws.negative_part(channel))
     see("distance", laws.distance_gain(pair, channel))
-    alone = ExactChannel().evolve(MixedState(pair[1]), dynamics, time=time, steps=1).density()
+    alone = ExactChannel().evolve(MixedState(pair[1]), dynamics, time=time).density()
     violation = difference(alone, channel[1])
 
     moved = propagate_observables(dynamics, observables, time)
@@ -188,27 +310,59 @@ def examine(system: System, found: dict[str, Law]) -> None:
 
     start = PureEnsemble(kets[:, :1])
     jumps = QuantumJumps(NUM_TRAJECTORIES, seed=system.seed)
-    ensemble = jumps.evolve(start, dynamics, time=time, steps=1)
+    ensemble = jumps.evolve(start, dynamics, time=time)
     see("norm", laws.norm_deviation(ensemble.kets))
     see("entropies", laws.entropy_difference(ensemble.kets, dims))
-    single = jumps.evolve(PureEnsemble(kets[1, :1]), dynamics, time=time, steps=1)
+    single = jumps.evolve(PureEnsemble(kets[1, :1]), dynamics, time=time)
     see("batch", torch.maximum(violation, difference(single.kets, ensemble.kets[1])))
 
-    turned = Unitary().evolve(MixedState(pair), dynamics, time=time, steps=1).density()
-    see("unitary", difference(turned, propagate_densities(dynamics.without_jumps(), pair, time)))
+    turned = Unitary().evolve(MixedState(pair), dynamics, time=time).density()
+    # A jump operator of zero, since without any the channel is made of the same turn.
+    still = Lindbladian(dynamics.hamiltonian, torch.zeros(1, dim, dim, dtype=DTYPE), validate=False)
+    see("unitary", difference(turned, propagate_densities(still, pair, time)))
+
+    halves = propagate_densities(dynamics, propagate_densities(dynamics, pair, 0.3 * time), 0.7 * time)
+    see("composition", difference(halves, channel))
+    # Of two samples the second is driven.
+    drive = random_dynamics(dim, 0, system.strength, generator).hamiltonian
+    amplitudes = torch.tensor([0.0, 1.0], dtype=torch.float64)[:, None, None].expand(2, 2, 1)
+    driven = DrivenLindbladian(dynamics, drive[None], amplitudes)
+    of_drive = ExactChannel().evolve(MixedState(pair), driven, time=time).density()
+    other = Lindbladian(dynamics.hamiltonian + drive, dynamics.jump_operators, validate=False)
+    apart = torch.stack([channel[0], propagate_densities(other, pair[1], time)])
+    see("driven", difference(of_drive, apart))
+    hybrid = Hybrid(NUM_TRAJECTORIES, seed=system.seed).evolve(start, dynamics, time=time)
+    see("hybrid", (hybrid.probabilities(torch.eye(dim, dtype=DTYPE)).sum(-1) - 1).abs())
+    # Time steps in which few jumps fall.
+    steps = 1 + int(float(torch.linalg.matrix_norm(dynamics.total_rate, 2)) * time)
+    gridded = [
+        evolution.evolve(start, dynamics, time=time, steps=min(steps, MOST_STEPS)).kets
+        for evolution in (SteppedJumps(2, seed=system.seed), GumbelJumps(2, seed=system.seed))
+        if steps <= 5 * MOST_STEPS
+    ]
+    for kets_there in gridded:
+        see("norm", laws.norm_deviation(kets_there))
+
+    examine_single(
+        system,
+        (dynamics, driven),
+        (pair, kets, observables),
+        (channel, pictures[0], turned, of_drive),
+        see,
+    )
 
     small_dim = dim if dim <= LARGEST_CHOI_DIM else 2 + system.seed % (LARGEST_CHOI_DIM - 1)
     small = (
         dynamics
         if small_dim == dim
-        else random_dynamics(small_dim, system.num_jumps, system.strength, generator)
+        else physical_dynamics((small_dim,), system.num_jumps, system.strength, generator)[0]
     )
     choi = choi_matrix(lambda matrix: propagate_densities(small, matrix, time), small_dim)
     see("choi", torch.maximum(laws.negative_part(choi), laws.asymmetry(choi)))
     see("channel", laws.trace_leak(choi))
 
     local = local_dynamics(system, generator)
-    products = jumps.evolve(PureEnsemble(product(factors)), local, time=time, steps=1)
+    products = jumps.evolve(PureEnsemble(product(factors)), local, time=time)
     see("product", laws.entangled_part(products.kets, dims))
     after = propagate_densities(local, pair, time)
     see("information", laws.information_gain(pair, after, dims))
@@ -223,8 +377,36 @@ def examine(system: System, found: dict[str, Law]) -> None:
     evolved = propagate_densities(exchanged, permute_operator(pair, dims, order), time)
     see("permutation", difference(evolved, permute_operator(channel, dims, order)))
     reordered = PureEnsemble(permute_ket(start.kets, dims, order))
-    state = jumps.evolve(reordered, exchanged, time=time, steps=1)
+    state = jumps.evolve(reordered, exchanged, time=time)
     see("permuted jumps", difference(state.kets, permute_ket(ensemble.kets, dims, order)))
+
+
+def examine_single(
+    system: System,
+    dynamics: tuple[Lindbladian, DrivenLindbladian],
+    given: tuple[Tensor, Tensor, Tensor],
+    expected: tuple[Tensor, Tensor, Tensor, Tensor],
+    see: Callable[[str, Tensor], None],
+) -> None:
+    """Repeat the evolutions in single precision."""
+    time, (rounded, driven) = system.time, (each.to(SINGLE) for each in dynamics)
+    pair, kets, observables = (each.to(SINGLE) for each in given)
+    of_channel, of_observables, of_turn, of_drive = expected
+    start = PureEnsemble(kets[:, :1])
+    channel = ExactChannel().evolve(MixedState(pair), rounded, time=time).density()
+    see("single trace", laws.trace_deviation(channel))
+    see("single positive", laws.negative_part(channel))
+    see("single channel", difference(channel, of_channel))
+    moved = Heisenberg().evolve(MixedState(pair), rounded, time=time).expectations(observables)[:, 0]
+    hybrid = Hybrid(2, seed=system.seed, sampled=0.0).evolve(start, rounded, time=time)
+    sums = hybrid.probabilities(torch.eye(system.dim, dtype=SINGLE)).sum(-1)
+    see("single heisenberg", torch.maximum(difference(moved, of_observables), (sums - 1).abs().max()))
+    turned = Unitary().evolve(MixedState(pair), rounded, time=time).density()
+    see("single unitary", difference(turned, of_turn))
+    found = ExactChannel().evolve(MixedState(pair), driven, time=time).density()
+    see("single driven", difference(found, of_drive))
+    ensemble = QuantumJumps(2, seed=system.seed).evolve(start, rounded, time=time)
+    see("single norm", laws.norm_deviation(ensemble.kets))
 
 
 Method = Literal["dense", "iterative"]
@@ -359,11 +541,13 @@ def examine_attractor(dynamics: Lindbladian, known_gap: Tensor | None, seen: Att
     seen.silently_wrong += not right
 
 
-def measure_laws(num_systems: int, first_seed: int = 0) -> dict[str, Law]:
-    """Examine random systems, one after the other."""
+def measure_laws(num_systems: int, first_seed: int = 0, num_large: int = 0) -> dict[str, Law]:
+    """Examine random systems, one after the other, and then some large ones."""
     found = all_laws()
     for seed in range(first_seed, first_seed + num_systems):
         examine(draw_system(seed), found)
+    for seed in range(first_seed, first_seed + num_large):
+        examine(draw_system(seed, large=True), found)
     return found
 
 
@@ -410,13 +594,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--systems", type=int, default=10_000)
+    parser.add_argument("--large", type=int, default=300, help="systems with D from 14 to 40")
     parser.add_argument("--attractors", type=int, default=1000, help="by the dense method; half by the other")
     parser.add_argument("--output", type=Path, help="write the results as JSON")
     options = parser.parse_args()
     torch.set_flush_denormal(True)
     torch.set_num_threads(1)  # small matrices
     started = time.perf_counter()
-    found = measure_laws(options.systems)
+    found = measure_laws(options.systems, num_large=options.large)
     # Krylov spaces are for larger systems, and slow for these.
     attractors = measure_attractors(options.attractors, "dense")
     attractors += measure_attractors(options.attractors // 2, "iterative")

@@ -24,9 +24,9 @@ def benchmark():
 
 @pytest.mark.slow
 def test_no_law_is_broken_on_a_few_random_systems(benchmark):
-    found = benchmark.measure_laws(12, first_seed=50_000)
+    found = benchmark.measure_laws(25, first_seed=50_000, num_large=2)
     for law in found.values():
-        assert law.systems == 12
+        assert law.systems >= 27
         assert law.broken == 0, (law.statement, law.largest, law.worst_system)
         assert law.largest < law.tolerance
 
@@ -65,8 +65,32 @@ def test_systems_cover_what_they_should(benchmark):
     assert {system.num_jumps for system in systems} == set(range(5))
     assert {len(system.dims) for system in systems} == {2, 3, 4}
     dims = {system.dim for system in systems}
-    assert min(dims) == 2
-    assert max(dims) == 64
+    assert (min(dims), max(dims)) == (2, 13)
+    large = {benchmark.draw_system(seed, large=True).dim for seed in range(300)}
+    assert (min(large), max(large)) == (14, 40)
+
+
+def test_jump_operators_are_of_every_kind_and_scale(benchmark):
+    """Each kind is what it is called, and the rates of one system differ by orders of magnitude."""
+    generator = torch.Generator().manual_seed(0)
+    kinds = {name: make(7, generator) for name, make in benchmark.OPERATORS.items()}
+    for name in ("Hermitian", "number", "projector"):
+        assert torch.allclose(kinds[name], kinds[name].mH)
+    for name in ("Hermitian", "normal", "unitary", "projector", "number"):
+        assert torch.allclose(kinds[name] @ kinds[name].mH, kinds[name].mH @ kinds[name])
+    assert torch.linalg.matrix_rank(kinds["rank one"]) == 1
+    assert torch.allclose(kinds["unitary"] @ kinds["unitary"].mH, torch.eye(7) + 0j)
+    assert not kinds["zero"].any()
+    assert abs(kinds["shifted"].trace()) > 10
+    drawn, ratios = set(), []
+    for _ in range(200):
+        jumps, names = benchmark.physical_jumps((2, 3), 4, 1.0, generator)
+        drawn.update(names)
+        rates = jumps.abs().square().sum((1, 2))
+        rates = rates[rates > 0]
+        ratios.append(float(rates.max() / rates.min()) if len(rates) else 1.0)
+    assert drawn == set(benchmark.OPERATORS)
+    assert max(ratios) > 1e5
 
 
 def test_violations_and_nan_are_counted_with_their_system(benchmark):

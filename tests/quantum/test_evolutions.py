@@ -26,6 +26,7 @@ from qinn.quantum import (
     score_surrogate,
 )
 from qinn.quantum.evolution import jumps as jumps_module
+from qinn.quantum.evolution import rates
 from qinn.quantum.generators.propagation import field_of_values
 
 ALL = [
@@ -119,8 +120,12 @@ def test_trajectories_of_a_mixed_state_or_a_wrong_ensemble_are_refused_with_advi
 
 
 def test_an_absurd_number_of_jumps_is_refused_with_advice(monkeypatch):
-    monkeypatch.setattr(jumps_module, "_MAX_JUMPS", 20)
+    monkeypatch.setattr(rates, "MAX_JUMPS", 20)
     flips = Lindbladian(torch.zeros(2, 2) + 0j, 10 * pauli("X")[None])
+    with pytest.raises(ArgumentError, match=r"1e\+03 jumps are expected"):
+        QuantumJumps(1, seed=0).evolve(pure(dim=2), flips, time=10.0, steps=1)
+    # What is not known beforehand is counted.
+    monkeypatch.setattr(jumps_module, "check_expected_jumps", lambda *_: None)
     with pytest.raises(ArgumentError, match="more than 20 jumps"):
         QuantumJumps(1, seed=0).evolve(pure(dim=2), flips, time=10.0, steps=1)
     with pytest.raises(ArgumentError, match="sensible size"):

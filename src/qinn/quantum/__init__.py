@@ -42,6 +42,7 @@ from qinn.quantum.measures.entropies import (
 )
 from qinn.quantum.numerics.factors import permute_ket, permute_operator
 from qinn.quantum.numerics.operators import embed, pauli
+from qinn.quantum.numerics.work import Work
 from qinn.quantum.states.densities import (
     density_of,
     fidelity,
@@ -103,6 +104,7 @@ __all__ = [
     "StructuredLindbladian",
     "StructuredOperator",
     "Unitary",
+    "Work",
     "amplitude_phase",
     "basis_ket",
     "bell_state",

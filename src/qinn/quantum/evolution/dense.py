@@ -129,9 +129,9 @@ class DenseFlow(Flow):
         if not size * time < 2.0**30:
             raise ArgumentError(
                 "Argument `lindbladian` must be finite and of sensible size, but ‖J‖·time is "
-                f"{size * time:.3g}."
+                f"{size * time:.3g}, where round-off moves the jumps; shorten the time."
             )
-        depth = max(ceil(log2(max(size * time, 1e-300) / _CELL_NORM)), 0)
+        depth = _depth(size * time)
         half = generator.mT * (time * 2.0 ** -(depth + 1))
         reach = size * time * 2.0 ** -(depth + 1)
         dtype, eps = lindbladian.dtype, torch.finfo(lindbladian.dtype).eps
@@ -148,6 +148,16 @@ class DenseFlow(Flow):
             operators.permute(2, 0, 1).reshape(lindbladian.dim, -1),
             time,
         )
+
+    @staticmethod
+    def depth_of(lindbladian: Lindbladian, time: float) -> int:
+        """Return how often the time is halved.
+
+        Args:
+            lindbladian: The dynamics.
+            time: T > 0.
+        """
+        return _depth(_norm_bound(lindbladian.to(torch.complex128).no_jump_generator.detach()) * time)
 
     def to_next_jump(self, kets: Tensor, rows: Tensor, remaining: Tensor, thresholds: Tensor) -> Arrival:
         """Halve the time, then find the root of the squared norm as a polynomial in the last cell.
@@ -220,6 +230,10 @@ class DenseFlow(Flow):
         channels = choose(squared_norm(candidates.detach()).double())
         taken = candidates[torch.arange(len(kets), device=kets.device), channels.clamp(min=0)]
         return torch.where((channels >= 0)[:, None], taken, kets), channels
+
+
+def _depth(distance: float) -> int:
+    return max(ceil(log2(max(distance, 1e-300) / _CELL_NORM)), 0)
 
 
 def _norm_bound(matrix: Tensor) -> float:

@@ -8,11 +8,17 @@ from torch import Tensor
 
 from qinn.quantum.arguments import check_tolerance
 from qinn.quantum.evolution.interface import Evolution
-from qinn.quantum.evolution.matrix_free import propagate_without_jumps
-from qinn.quantum.generators.driven import DrivenLindbladian, propagate_driven_densities
+from qinn.quantum.evolution.matrix_free import matrix_free_work, propagate_without_jumps
+from qinn.quantum.generators.driven import DrivenLindbladian, driven_work, propagate_driven_densities
 from qinn.quantum.generators.interface import Generator, MatrixFreeGenerator, check_kind
 from qinn.quantum.generators.lindbladian import Lindbladian
-from qinn.quantum.generators.propagation import propagate_densities, propagate_unitarily
+from qinn.quantum.generators.propagation import (
+    propagate_densities,
+    propagate_unitarily,
+    propagation_work,
+    unitary_work,
+)
+from qinn.quantum.numerics.work import Work
 from qinn.quantum.states.ensembles import HeisenbergState, MixedState, PureEnsemble, State
 
 
@@ -30,6 +36,9 @@ class NoEvolution(Evolution):
 
     generators: ClassVar = (Generator,)
     keeps_factors: ClassVar = True
+
+    def _estimate(self, lindbladian: Generator, time: float, steps: int | None, batch: int) -> Work:
+        return Work(0)
 
     def _evolve(self, initial: State, lindbladian: Generator, time: float, steps: int | None) -> State:
         return initial
@@ -55,6 +64,12 @@ class Unitary(Evolution):
     """
 
     generators: ClassVar = (Lindbladian, MatrixFreeGenerator)
+
+    def _estimate(self, lindbladian: Generator, time: float, steps: int | None, batch: int) -> Work:
+        if isinstance(lindbladian, MatrixFreeGenerator):
+            return matrix_free_work(lindbladian, time, jumps=False)
+        dense = check_kind(lindbladian, (Lindbladian,), "`Unitary`")
+        return Work(unitary_work(dense.hamiltonian, time))
 
     def _evolve(
         self, initial: PureEnsemble | MixedState, lindbladian: Generator, time: float, steps: int | None
@@ -111,6 +126,12 @@ class ExactChannel(Evolution):
     def __post_init__(self) -> None:
         check_tolerance(self.tolerance)
 
+    def _estimate(self, lindbladian: Generator, time: float, steps: int | None, batch: int) -> Work:
+        if isinstance(lindbladian, DrivenLindbladian):
+            return Work(driven_work(lindbladian, batch, time, self.tolerance))
+        dense = check_kind(lindbladian, (Lindbladian,), "`ExactChannel`")
+        return Work(propagation_work(dense, batch, time, self.tolerance))
+
     def _evolve(
         self, initial: PureEnsemble | MixedState, lindbladian: Generator, time: float, steps: int | None
     ) -> MixedState:
@@ -152,6 +173,9 @@ class Heisenberg(Evolution):
 
     def __post_init__(self) -> None:
         check_tolerance(self.tolerance)
+
+    def _estimate(self, lindbladian: Lindbladian, time: float, steps: int | None, batch: int) -> Work:
+        return Work(propagation_work(lindbladian, batch, time, self.tolerance))
 
     def _evolve(
         self, initial: State, lindbladian: Lindbladian, time: float, steps: int | None

@@ -9,7 +9,9 @@ from torch import Tensor
 from qinn.errors import ArgumentError
 from qinn.quantum.evolution.interface import Evolution
 from qinn.quantum.evolution.jumps import UniformSource, trajectories_of
+from qinn.quantum.evolution.rates import check_step, largest_rate
 from qinn.quantum.generators.lindbladian import Lindbladian
+from qinn.quantum.numerics.work import Work
 from qinn.quantum.states.ensembles import PureEnsemble, State
 from qinn.quantum.states.kets import squared_norm
 
@@ -31,7 +33,8 @@ class GumbelJumps(Evolution):
         seed: As for `QuantumJumps`.
 
     Raises:
-        ArgumentError: If an option is impossible, or the initial state does not fit.
+        ArgumentError: If an option is impossible, the initial state does not fit, or more than ten jumps may fall in a
+            step.
 
     Source: E. Jang, S. Gu, B. Poole, ICLR 2017; own application.
 
@@ -61,16 +64,15 @@ class GumbelJumps(Evolution):
     keeps_factors: ClassVar = True
     needs_steps: ClassVar = True
 
+    def _estimate(self, lindbladian: Lindbladian, time: float, steps: int, batch: int) -> Work:
+        return Work(2 * steps, largest_rate(lindbladian) * time)
+
     def _evolve(self, initial: State, lindbladian: Lindbladian, time: float, steps: int) -> PureEnsemble:
         initial = trajectories_of(initial, self.num_trajectories, self.seed)
         if time == 0 or initial.kets.numel() == 0:
             return initial
-        generator = lindbladian.no_jump_generator
-        if not bool(torch.isfinite(torch.view_as_real(generator.detach())).all()):
-            raise ArgumentError(
-                "Argument `lindbladian` must be finite, but an operator holds NaN or infinity."
-            )
-        step = torch.linalg.matrix_exp(generator * (time / steps)).mT
+        check_step(lindbladian, time / steps)
+        step = torch.linalg.matrix_exp(lindbladian.no_jump_generator * (time / steps)).mT
         jump_rows = lindbladian.jump_operators.mT
         uniforms = UniformSource(self.num_trajectories, self.seed)
         kets = initial.kets.reshape(-1, initial.dim)

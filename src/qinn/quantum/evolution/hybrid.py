@@ -8,6 +8,8 @@ from qinn.quantum.arguments import check_tolerance
 from qinn.quantum.evolution.interface import Evolution
 from qinn.quantum.evolution.jumps import QuantumJumps
 from qinn.quantum.generators.lindbladian import Lindbladian
+from qinn.quantum.generators.propagation import propagation_work
+from qinn.quantum.numerics.work import Work
 from qinn.quantum.states.ensembles import HeisenbergState, PureEnsemble, State
 
 
@@ -60,6 +62,11 @@ class Hybrid(Evolution):
 
     def _jumps(self) -> QuantumJumps:
         return QuantumJumps(self.num_trajectories, self.seed, self.uniforms)
+
+    def _estimate(self, lindbladian: Lindbladian, time: float, steps: int | None, batch: int) -> Work:
+        first = self.sampled * time
+        sampled = self._jumps().estimate(lindbladian, time=first)
+        return sampled + Work(propagation_work(lindbladian, batch, time - first, self.tolerance))
 
     def _evolve(
         self, initial: State, lindbladian: Lindbladian, time: float, steps: int | None

@@ -7,6 +7,7 @@ from qinn.errors import ArgumentError
 from qinn.quantum.arguments import as_time, check_count
 from qinn.quantum.generators.interface import Generator, check_kind, with_fixed_time
 from qinn.quantum.generators.lindbladian import Lindbladian
+from qinn.quantum.numerics.work import Work
 from qinn.quantum.states.ensembles import HeisenbergState, MixedState, PureEnsemble, State, check_fit
 from qinn.quantum.states.given_states import state_of
 from qinn.quantum.states.products import ProductState
@@ -52,15 +53,7 @@ class Evolution(ABC):
             >>> ExactChannel().evolve([0, 1], decay, time=0.6931472).density().diagonal().real.round(decimals=5)
             tensor([0.5000, 0.5000])
         """
-        time = as_time(time)
-        if steps is not None:
-            check_count("steps", steps)
-        elif self.needs_steps:
-            raise ArgumentError(
-                f"Argument `steps` must be given for `{type(self).__name__}`, whose error depends on it, but it is "
-                "missing; give a number of time steps, or use `QuantumJumps`, which has none."
-            )
-        dynamics = check_kind(lindbladian, self.generators, f"`{type(self).__name__}`")
+        time, dynamics = self._checked(lindbladian, time, steps)
         if isinstance(initial, HeisenbergState):
             raise ArgumentError(
                 "Argument `initial` must be a pure ensemble or a mixed state, but it is a Heisenberg state; "
@@ -77,6 +70,55 @@ class Evolution(ABC):
             state = MixedState(state.density(), validate=False)
         dynamics, duration = with_fixed_time(dynamics, time)
         return self._evolve(state, dynamics, duration, steps)
+
+    def estimate(self, lindbladian: Any, *, time: Any, steps: int | None = None, batch: int = 1) -> Work:
+        """Say how much work `evolve` would be, before it is spent: a bound from norms, without a state.
+
+        Exact evolutions that would apply a generator more than `qinn.quantum.numerics.work.MAX_APPLICATIONS` times
+        are refused; so are trajectories that would have too many jumps.
+
+        Args:
+            lindbladian: As for `evolve`.
+            time: As for `evolve`.
+            steps: As for `evolve`.
+            batch: How many densities (`ExactChannel`) or measurement operators (`Heisenberg`, `Hybrid`) there are at
+                a time: it may decide which way is cheaper.
+
+        Returns:
+            Applications of the generator, and the jumps expected of a trajectory. Of exact evolutions the first is
+            never less than what is used, and at most ten times as much for states and dynamics without a special
+            relation; of trajectories both are bounds of means.
+
+        Raises:
+            ArgumentError: If an argument does not fit.
+
+        Example:
+            >>> from qinn.quantum import QuantumJumps
+            >>> decay = Lindbladian([[0, 0], [0, 0]], [[[0, 1], [0, 0]]])
+            >>> QuantumJumps(8).estimate(decay, time=3.0).jumps
+            3.0
+        """
+        time, dynamics = self._checked(lindbladian, time, steps)
+        dynamics, duration = with_fixed_time(dynamics, time)
+        return self._estimate(dynamics, duration, steps, batch) if duration > 0 else Work(0)
+
+    def _checked(self, lindbladian: Any, time: Any, steps: int | None) -> tuple[Any, Any]:
+        """Check what does not depend on the state; return the time and the dynamics."""
+        time = as_time(time)
+        if steps is not None:
+            check_count("steps", steps)
+        elif self.needs_steps:
+            raise ArgumentError(
+                f"Argument `steps` must be given for `{type(self).__name__}`, whose error depends on it, but it is "
+                "missing; give a number of time steps, or use `QuantumJumps`, which has none."
+            )
+        return time, check_kind(lindbladian, self.generators, f"`{type(self).__name__}`")
+
+    def _estimate(self, lindbladian: Any, time: float, steps: Any, batch: int) -> Work:
+        raise ArgumentError(
+            f"`{type(self).__name__}` must implement `_estimate` to say how much work it is, but does not; just "
+            "evolve."
+        )
 
     @abstractmethod
     def _evolve(self, initial: Any, lindbladian: Any, time: Any, steps: Any) -> State: ...

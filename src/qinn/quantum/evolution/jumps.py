@@ -1,25 +1,25 @@
 """Quantum-jump trajectories in continuous time, with an unbiased gradient."""
 
 from dataclasses import dataclass
-from math import gcd
+from math import ceil, gcd
 from typing import ClassVar, Literal, final
 
 import torch
 from torch import Tensor
 
 from qinn.errors import ArgumentError
+from qinn.quantum.evolution import rates
 from qinn.quantum.evolution.dense import DenseFlow
 from qinn.quantum.evolution.flows import Flow
 from qinn.quantum.evolution.interface import Evolution
-from qinn.quantum.evolution.matrix_free import MatrixFreeFlow
+from qinn.quantum.evolution.matrix_free import MatrixFreeFlow, matrix_free_work
+from qinn.quantum.evolution.rates import check_expected_jumps, largest_rate
 from qinn.quantum.generators.interface import Generator, MatrixFreeGenerator, check_kind
 from qinn.quantum.generators.lindbladian import Lindbladian
+from qinn.quantum.numerics.work import Work
 from qinn.quantum.states.ensembles import JumpRecord, PureEnsemble, State
 from qinn.quantum.states.kets import squared_norm
 from qinn.quantum.states.products import ProductState
-
-# A jump rate for which single trajectories make sense stays far below this.
-_MAX_JUMPS = 10_000
 
 
 @final
@@ -101,6 +101,14 @@ class QuantumJumps(Evolution):
                 f"Argument `gradient` must be `score` or `pathwise`, but it is `{self.gradient}`."
             )
 
+    def _estimate(self, lindbladian: Generator, time: float, steps: int | None, batch: int) -> Work:
+        if isinstance(lindbladian, MatrixFreeGenerator):
+            return matrix_free_work(lindbladian, time, jumps=True)
+        dense = check_kind(lindbladian, (Lindbladian,), "`QuantumJumps`")
+        jumps = largest_rate(dense) * time
+        # Halvings and the last cell, once more for every jump.
+        return Work(ceil(1 + jumps) * (DenseFlow.depth_of(dense, time) + 3), jumps)
+
     def _evolve(self, initial: State, lindbladian: Generator, time: float, steps: int | None) -> PureEnsemble:
         initial = trajectories_of(initial, self.num_trajectories, self.seed)
         if time == 0 or initial.kets.numel() == 0:
@@ -113,7 +121,9 @@ class QuantumJumps(Evolution):
         if isinstance(lindbladian, MatrixFreeGenerator):
             flow = MatrixFreeFlow.of(lindbladian, time, batch, len(rows))
         else:
-            flow = DenseFlow.of(check_kind(lindbladian, (Lindbladian,), "`QuantumJumps`"), time)
+            dense = check_kind(lindbladian, (Lindbladian,), "`QuantumJumps`")
+            check_expected_jumps(dense, rows.detach(), time)
+            flow = DenseFlow.of(dense, time)
         run = _sample(rows, flow, time, uniforms)
         norms = squared_norm(run.kets)
         kets = run.kets * norms.rsqrt()[:, None]
@@ -267,10 +277,10 @@ def _sample(kets: Tensor, flow: Flow, time: float, uniforms: UniformSource) -> _
     finished_kets, finished_rows, rounds = [], [], []
     round_off = 30 * torch.finfo(kets.dtype).eps * flow.jump_size
     while len(running) > 0:
-        if len(rounds) > _MAX_JUMPS:
+        if len(rounds) > rates.MAX_JUMPS:
             raise ArgumentError(
                 "Argument `lindbladian` must have jump rates for which trajectories make sense, but a "
-                f"trajectory has more than {_MAX_JUMPS} jumps; "
+                f"trajectory has more than {rates.MAX_JUMPS} jumps; "
                 "lower the rates or the time, or use `ExactChannel`."
             )
         numbers = uniforms.draw(running, 2)

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 
 import torch
 from torch import Tensor
 
 from qinn.quantum.evolution.adjoints import apply_action, march_differentiably
 from qinn.quantum.evolution.flows import Arrival, Flow
-from qinn.quantum.evolution.taylor_steps import check_bound, chunks_of
+from qinn.quantum.evolution.taylor_steps import DEGREES, check_bound, chunks_of, march_work
+from qinn.quantum.generators.driven import DrivenLindbladian
 from qinn.quantum.generators.interface import Action, MatrixFreeGenerator
+from qinn.quantum.numerics.work import Work
 from qinn.quantum.states.kets import squared_norm
 
 
@@ -17,6 +20,31 @@ def _controls_of_rows(generator: MatrixFreeGenerator, batch: torch.Size, num_row
     """Controls (row, piece, control) for rows that lie sample by sample."""
     controls = generator.controls(batch)
     return None if controls is None else controls.repeat_interleave(num_rows // max(batch.numel(), 1), 0)
+
+
+def _num_pieces(controls: Tensor | None) -> int:
+    return 1 if controls is None else controls.shape[1]
+
+
+def matrix_free_work(generator: MatrixFreeGenerator, time: float, *, jumps: bool) -> Work:
+    """Bound how often a march applies a generator to its rows.
+
+    Args:
+        generator: The dynamics.
+        time: Duration.
+        jumps: Whether trajectories jump, or −iH alone is applied.
+
+    Returns:
+        Applications of the generator (chunks of a large batch march one after the other, each with as many); with
+        jumps, each of which ends a step, also their expected number at most.
+    """
+    action = generator.no_jump_action() if jumps else generator.hamiltonian_action()
+    pieces = generator.num_pieces if isinstance(generator, DrivenLindbladian) else 1
+    applications = march_work(action.bound, time, generator.dtype, pieces)
+    if not jumps:
+        return Work(applications)
+    expected = sum(jump.bound**2 for jump in generator.jump_actions()) * time
+    return Work(applications + ceil(expected) * DEGREES[generator.dtype], expected)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +69,8 @@ class MatrixFreeFlow(Flow):
     ) -> "MatrixFreeFlow":
         """Prepare the actions for rows that lie sample by sample."""
         action = generator.no_jump_action()
-        check_bound(action.bound, time)
         controls = _controls_of_rows(generator, batch, num_rows)
+        check_bound(action.bound, time, generator.dtype, _num_pieces(controls))
         return cls(action, generator.jump_actions(), controls, time)
 
     def to_next_jump(self, kets: Tensor, rows: Tensor, remaining: Tensor, thresholds: Tensor) -> Arrival:
@@ -104,8 +132,8 @@ def propagate_without_jumps(
     if time == 0 or kets.numel() == 0:
         return kets
     action = generator.hamiltonian_action()
-    check_bound(action.bound, time)
     rows = kets.reshape(-1, kets.shape[-1])
     controls = _controls_of_rows(generator, batch, len(rows))
+    check_bound(action.bound, time, generator.dtype, _num_pieces(controls))
     remaining = torch.full((len(rows),), time, dtype=torch.float64, device=rows.device)
     return march_differentiably(action, rows, controls, time, remaining).kets.reshape(kets.shape)

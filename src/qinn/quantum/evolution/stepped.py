@@ -9,7 +9,9 @@ from torch import Tensor
 from qinn.errors import ArgumentError
 from qinn.quantum.evolution.interface import Evolution
 from qinn.quantum.evolution.jumps import UniformSource, trajectories_of
+from qinn.quantum.evolution.rates import check_step, largest_rate
 from qinn.quantum.generators.lindbladian import Lindbladian
+from qinn.quantum.numerics.work import Work
 from qinn.quantum.states.ensembles import PureEnsemble, State
 from qinn.quantum.states.kets import squared_norm
 
@@ -37,8 +39,8 @@ class SteppedJumps(Evolution):
         seed: As for `QuantumJumps`.
 
     Raises:
-        ArgumentError: If an option is impossible, the state is mixed or not of unit norm, or an operator is
-            not finite.
+        ArgumentError: If an option is impossible, the state is mixed or not of unit norm, an operator is
+            not finite, or a step so long that more than ten jumps may fall in it.
 
     Source: own (e^{𝓙τ/2} e^{Φτ} e^{𝓙τ/2}, the symmetric splitting into no-jump flow 𝓙 and jumps Φ; G. Strang,
         SIAM J. Numer. Anal. 5 (1968) 506).
@@ -66,12 +68,16 @@ class SteppedJumps(Evolution):
     keeps_factors: ClassVar = True
     needs_steps: ClassVar = True
 
+    def _estimate(self, lindbladian: Lindbladian, time: float, steps: int, batch: int) -> Work:
+        return Work(2 * steps * self.order, largest_rate(lindbladian) * time)
+
     def _evolve(self, initial: State, lindbladian: Lindbladian, time: float, steps: int) -> PureEnsemble:
         initial = trajectories_of(initial, self.num_trajectories, self.seed)
         if time == 0 or initial.kets.numel() == 0:
             return PureEnsemble(
                 initial.kets, initial.log_likelihood, num_groups=initial.num_groups, validate=False
             )
+        check_step(lindbladian, time / steps)
         step = step_branches(lindbladian, time / steps, self.order)
         uniforms = UniformSource(self.num_trajectories, self.seed)
         kets = initial.kets.reshape(-1, initial.dim)
@@ -126,12 +132,6 @@ def step_branches(lindbladian: Lindbladian, step: float, order: Literal[1, 2]) -
         lindbladian: The dynamics.
         step: Length τ > 0.
         order: 1 or 2.
-
-    Raises:
-        ArgumentError: If an operator is not finite.
     """
-    generator = lindbladian.no_jump_generator
-    if not bool(torch.isfinite(torch.view_as_real(generator.detach())).all()):
-        raise ArgumentError("Argument `lindbladian` must be finite, but an operator holds NaN or infinity.")
-    flow = torch.linalg.matrix_exp(generator * (step / order)).mT
+    flow = torch.linalg.matrix_exp(lindbladian.no_jump_generator * (step / order)).mT
     return StepBranches(flow, lindbladian.jump_operators.mT * step**0.5, flow if order == 2 else None)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from math import lgamma, log
+from math import ceil, exp, inf, lgamma, log
 
 import torch
 from torch import Tensor
@@ -10,35 +10,69 @@ from torch import Tensor
 from qinn.errors import ArgumentError
 from qinn.quantum.evolution.roots import find_root
 from qinn.quantum.generators.interface import Action
+from qinn.quantum.numerics.work import check_applications
 from qinn.quantum.states.kets import squared_norm
 
 # Highest degree of a step's polynomial: a higher one saves products, but its terms outgrow their sum.
-_DEGREES = {torch.complex64: 16, torch.complex128: 30}
+DEGREES = {torch.complex64: 16, torch.complex128: 30}
 # Largest term relative to the ket: beyond this, round-off in the sum would show.
 _MAX_GROWTH = 16.0
 # Entries of the kets that are worked on at a time, so that they stay in the processor's cache.
 _CHUNK = 2**18
-# Bounds of ‖J‖·time, beyond which steps are too many, and of ‖J‖, beyond which squares overflow.
-_MAX_DISTANCE, _MAX_NORM = 2.0**20, 1e15
+# Bound of ‖J‖, beyond which squares overflow.
+_MAX_NORM = 1e15
 # Error of a waiting time, relative to its step.
 _ROOT_ERROR = 1e-14
 
 
-def check_bound(bound: float, time: float) -> None:
+def check_bound(bound: float, time: float, dtype: torch.dtype, num_pieces: int = 1) -> None:
     """Refuse generators that are not finite, or too large to march through the whole time.
 
     Args:
         bound: Upper bound of the generator's norm.
         time: Duration.
+        dtype: Complex dtype of the kets.
+        num_pieces: Number of equal pieces of time in which the generator is constant.
 
     Raises:
-        ArgumentError: If the bound or its product with the time is far too large, or not a number.
+        ArgumentError: If the bound is far too large, or not a number, or the march too long.
     """
-    if not (bound * time < _MAX_DISTANCE and bound < _MAX_NORM):
+    if not bound < _MAX_NORM:
         raise ArgumentError(
-            "Argument `lindbladian` must be finite and of sensible size, but ‖J‖ is bounded only by "
-            f"{bound:.3g} over the time {time:.3g}; lower the operators or the time."
+            f"Argument `lindbladian` must be finite and of sensible size, but ‖J‖ is bounded only by {bound:.3g}; "
+            "lower the operators."
         )
+    check_applications(march_work(bound, time, dtype, num_pieces), bound * time)
+
+
+def march_work(bound: float, time: float, dtype: torch.dtype, num_pieces: int = 1) -> int:
+    """Bound how often `march` applies a generator to a chunk of rows, if none of them stops early.
+
+    Args:
+        bound: As in `check_bound`.
+        time: As in `check_bound`.
+        dtype: As in `check_bound`.
+        num_pieces: As in `check_bound`.
+
+    Returns:
+        The number of applications.
+
+    Example:
+        >>> march_work(1.0, 1.0, torch.complex64), march_work(1.0, 1000.0, torch.complex64)
+        (11, 6416)
+    """
+    distance, degree = bound * time / num_pieces, DEGREES[dtype]
+    logarithm = log(torch.finfo(dtype).eps)
+    reach = exp((logarithm + lgamma(degree + 1)) / degree)
+    reach = min(
+        reach, min(exp((log(_MAX_GROWTH) + lgamma(order + 1)) / order) for order in range(1, degree + 1))
+    )
+    if distance > reach:
+        # Steps are cut to equal lengths, which may take one more.
+        return num_pieces * degree * (ceil(distance / reach) + 1)
+    size = log(distance) if distance > 0 else -inf
+    needed = (order for order in range(1, degree) if order * size - lgamma(order + 1) <= logarithm)
+    return num_pieces * next(needed, degree)
 
 
 def chunks_of(num_rows: int, dim: int) -> Iterator[slice]:
@@ -140,7 +174,7 @@ def _expand(apply: Callable[[Tensor], Tensor], kets: Tensor, limit: Tensor) -> _
     log_size = torch.zeros_like(start)
     steady = torch.full_like(start, torch.inf)
     reach = steady
-    for order in range(1, _DEGREES[kets.dtype] + 1):
+    for order in range(1, DEGREES[kets.dtype] + 1):
         image = apply(directions[-1])
         length = squared_norm(image).double().sqrt()
         directions.append(image / torch.where(length > 0, length, 1).to(image.real.dtype)[:, None])

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from qinn.quantum.numerics.chebyshev import MAX_ADJOINT_GROWTH, overflow_error
 
-# Runs a series on its tensors: quickly (nothing where it fails), noting the sizes of gradients that pass it, or with care.
+# Runs a series on its tensors, and notes in a list the norms of gradients that pass it; returns nothing where it fails.
 Run = Callable[[Sequence[Tensor], list[Tensor]], Tensor | None]
 
 

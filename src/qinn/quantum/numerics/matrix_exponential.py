@@ -115,11 +115,14 @@ def matrix_exponential(matrix: Tensor, tolerance: float, conserved: Tensor | Non
         result = result @ result
         if squarings < _MANY_SQUARINGS:
             continue
-        # Subnormal numbers, which decay leaves behind, are slow to multiply.
-        result = torch.where(result.abs() > _TINY, result, 0.0)
+        # Subnormal numbers, which decay leaves behind, are slow to multiply. Both changes are round-off: the gradient
+        # does not see them.
+        fixed = result.detach()
+        change = -torch.where(fixed.abs() < _TINY, fixed, 0.0)
         if conserved is not None:
-            lost = conserved - result.mT @ conserved
-            result = result + torch.outer(conserved / conserved.dot(conserved), lost)
+            lost = conserved - fixed.mT @ conserved
+            change = change + torch.outer(conserved / conserved.dot(conserved), lost)
+        result = result + change
     return result
 
 

@@ -347,7 +347,7 @@ class HeisenbergState(State):
 
     initial: State
     lindbladian: Lindbladian
-    time: float
+    time: float | Tensor
     tolerance: float | None = None
 
     def __post_init__(self) -> None:

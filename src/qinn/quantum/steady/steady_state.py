@@ -152,7 +152,7 @@ def contraction(lindbladian: Generator, first: Any, second: Any, time: Any) -> F
         lindbladian: The dynamics.
         first: Densities (…, D, D), as a tensor, an array or lists.
         second: Other densities; where both are equal the factor is NaN.
-        time: Duration t ≥ 0.
+        time: Duration t ≥ 0; a tensor may carry a gradient.
 
     Returns:
         T(e^{𝓛t}ρ, e^{𝓛t}σ) / T(ρ, σ).
