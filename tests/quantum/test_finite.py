@@ -1,4 +1,4 @@
-"""Exact evolutions in single precision are finite and right for the jump operators of physics, forwards and backwards."""
+"""Exact evolutions in single precision are finite and right for the jump operators of physics, backwards too."""
 
 import importlib.util
 import sys
