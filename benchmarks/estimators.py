@@ -228,7 +228,7 @@ def reference_error() -> float:
     free = parameters()
     loss = problems()["linear"]
     dynamics, ket = system(free)
-    density = ExactChannel().evolve(PureEnsemble(ket[None]), dynamics, time=TIME, steps=1).density()
+    density = ExactChannel().evolve(PureEnsemble(ket[None]), dynamics, time=TIME).density()
     matrix = linear_observable(torch.Generator().manual_seed(1))
     known = flat_gradient((matrix @ density).diagonal().sum().real, free)
     ours = flat_gradient(exact_loss(free, loss)[0], free)

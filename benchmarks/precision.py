@@ -135,11 +135,9 @@ def evolved(evolution, inputs: Inputs) -> Tensor:
 # None where a routine does not apply to a system.
 Routine = Callable[[Inputs], Tensor | None]
 ROUTINES: dict[str, Routine] = {
-    "Unitary.evolve": lambda i: (
-        Unitary().evolve(PureEnsemble(i.kets[:, None]), i.dynamics, time=i.time, steps=1).kets
-    ),
+    "Unitary.evolve": lambda i: Unitary().evolve(PureEnsemble(i.kets[:, None]), i.dynamics, time=i.time).kets,
     "ExactChannel.evolve": lambda i: (
-        ExactChannel().evolve(MixedState(i.densities), i.dynamics, time=i.time, steps=1).density()
+        ExactChannel().evolve(MixedState(i.densities), i.dynamics, time=i.time).density()
     ),
     "Heisenberg.evolve": lambda i: evolved(Heisenberg(), i),
     "Hybrid.evolve": lambda i: evolved(Hybrid(NUM_TRAJECTORIES, seed=i.seed), i),

@@ -120,7 +120,7 @@ def measure(case: Case) -> Measured:
         torch.manual_seed(0)
         started = time.process_time()
         duration = TIME if repetition else 0.01 * TIME
-        state = evolution.evolve(PureEnsemble(kets), _dynamics(module, case), time=duration, steps=1)
+        state = evolution.evolve(PureEnsemble(kets), _dynamics(module, case), time=duration)
         forward.append(time.process_time() - started)
         values = score_surrogate(state.probabilities(vectors).square().sum(-1), state.log_likelihood)
         values.mean().backward()

@@ -52,7 +52,8 @@ instead of the states, written by hand for torchdiffeq, and does not count again
 **Trajectories.** qinn and QuTiP sample jump times in continuous time; dynamiqs' EulerJump has a step of 1/64, and
 its gradient leaves out how the parameters move the jumps, so that it is biased whatever the number of
 trajectories. The tables show both: means against the exact averages, and the estimated gradient's projection on the
-exact one, over every trajectory drawn.
+exact one, over every trajectory drawn. QuTiP's gradients (`jax.grad` runs through `mcsolve` with qutip-jax) were
+neither timed nor checked for bias.
 
 **Floor.** The multiplications of the least algorithm known to us at the rate of a 512³ product of the same dtype,
 timed between the packages: 16 applications of the generator to N matrices side by side (N = 8 read-outs, or B

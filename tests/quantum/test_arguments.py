@@ -28,17 +28,26 @@ from qinn.quantum import (
     StructuredOperator,
     Unitary,
     basis_ket,
+    concurrence,
     contraction,
     density_of,
     expectations,
     expectations_of_density,
+    fidelity,
+    mutual_information,
+    negativity,
     pauli,
     probabilities,
     probabilities_of_density,
     propagate_densities,
     propagate_observables,
+    purity,
     random_kets,
+    renyi_entropy,
+    square_root,
+    trace_distance,
     uniform_mixture,
+    von_neumann_entropy,
 )
 
 C = torch.complex128
@@ -512,3 +521,41 @@ def test_functions_take_arrays_and_lists():
         (2, 2), {0: [[0, 1], [1, 0]]}, {(0, 1): (np.array([[[1, 0], [0, -1]]]), [np.eye(2)])}
     )
     assert ising.dtype == C
+
+
+LOPSIDED = torch.tensor([[0.5, 0.3], [0.0, 0.5]]) + 0j
+NEGATIVE = torch.diag(torch.tensor([1.3, -0.3])) + 0j
+MEASURES = {
+    "entropy": lambda rho: von_neumann_entropy(rho),
+    "Rényi entropy": lambda rho: renyi_entropy(rho),
+    "purity": lambda rho: purity(rho),
+    "distance": lambda rho: trace_distance(rho, torch.eye(2) / 2),
+    "distance, second": lambda rho: trace_distance(torch.eye(2) / 2, rho),
+    "fidelity": lambda rho: fidelity(rho, torch.eye(2) / 2),
+    "root": lambda rho: square_root(rho),
+    "negativity": lambda rho: negativity(torch.kron(rho, torch.eye(2) + 0j), (2, 2), [0]),
+    "concurrence": lambda rho: concurrence(torch.kron(rho, torch.eye(2) / 2 + 0j)),
+}
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_functions_of_a_spectrum_do_not_drop_a_triangle_in_silence(name):
+    assert "must be Hermitian" in sentence(lambda: MEASURES[name](LOPSIDED))
+    assert "must be finite" in sentence(lambda: MEASURES[name](LOPSIDED * torch.nan))
+    assert torch.isfinite(MEASURES[name](torch.eye(2) / 2 + 0j)).all()
+
+
+@pytest.mark.parametrize(
+    "rho", [NEGATIVE, torch.eye(2) + 0j, torch.zeros(2, 2) + 0j], ids=["negative", "2", "0"]
+)
+def test_entropies_of_what_is_no_state_are_refused(rho):
+    assert "must be that of a state" in sentence(lambda: von_neumann_entropy(rho))
+    joint = torch.kron(rho, torch.eye(2) / 2 + 0j)
+    assert "must be that of a state" in sentence(lambda: mutual_information(joint, (2, 2), [0], [1]))
+
+
+def test_entropies_of_pure_states_with_round_off_are_zero_with_finite_gradients():
+    rho = (density_of(kets(5, 6, dtype=C)) - 1e-16 * torch.eye(6)).requires_grad_()
+    entropy = von_neumann_entropy(rho)
+    assert float(entropy.detach().abs().max()) < 1e-12
+    assert torch.isfinite(torch.view_as_real(torch.autograd.grad(entropy.sum(), rho)[0])).all()

@@ -404,12 +404,10 @@ def check_kets(
     Example:
         >>> check_kets("kets", torch.tensor([0.6 + 0j, 0.8j]))
     """
-    check_norms(
-        name,
-        torch.view_as_real(kets.detach().resolve_conj()).square().sum((-2, -1)),
-        tolerance,
-        remedy=remedy,
-    )
+    if kets.numel() == 0:
+        return
+    parts = torch.view_as_real(kets.detach().resolve_conj()).flatten(-2)
+    check_norms(name, torch.linalg.vector_norm(parts, dim=-1).square(), tolerance, remedy=remedy)
 
 
 def check_norms(
@@ -432,7 +430,8 @@ def check_norms(
     if norms.numel() == 0:
         return
     tolerance = state_tolerance(norms.dtype.to_complex()) if tolerance is None else tolerance
-    deviation = float((norms - 1).abs().amax())
+    lowest, highest = torch.stack(norms.aminmax()).tolist()
+    deviation = max(highest - 1, 1 - lowest)
     if not isfinite(deviation):
         raise ArgumentError(
             f"Argument `{name}` must be of unit norm, but holds NaN, infinity or too large numbers."
@@ -486,6 +485,75 @@ def check_densities(name: str, densities: Tensor, tolerance: float | None = None
         raise ArgumentError(
             f"Argument `{name}` must be positive, but has the eigenvalue {lowest:.3g} (allowed: −{tolerance:.0e})."
         )
+
+
+def as_density(name: str, value: Any) -> Tensor:
+    """Return density matrices for a function of their spectrum, refusing those that are not Hermitian.
+
+    Functions of eigenvalues read one triangle, so that what the other holds would be dropped in silence.
+
+    Args:
+        name: Name of the argument, for messages.
+        value: The matrices, as for `as_complex`.
+
+    Returns:
+        Complex matrices (…, D, D).
+
+    Raises:
+        ArgumentError: If they are not square, not finite, or not Hermitian: ‖ρ − ρ†‖ above `state_tolerance` times
+            ‖ρ‖ (Frobenius).
+
+    Example:
+        >>> as_density("density", [[0.5, 0], [0, 0.5]]).dtype
+        torch.complex64
+    """
+    matrices = as_complex(name, value)
+    check_square(name, matrices)
+    if matrices.numel() == 0:
+        return matrices
+    fixed = matrices.detach()
+    norms = [torch.linalg.vector_norm(each, dim=(-2, -1)).amax() for each in (fixed - fixed.mH, fixed)]
+    difference, size = torch.stack(norms).tolist()
+    if not isfinite(difference) or not isfinite(size):
+        check_finite(name, fixed)
+    if difference > state_tolerance(fixed.dtype) * size:
+        raise ArgumentError(
+            f"Argument `{name}` must be Hermitian, but differs from its adjoint by {difference:.3g} of {size:.3g}; use "
+            "(ρ + ρ†)/2 if that is round-off."
+        )
+    return matrices
+
+
+def as_spectrum(name: str, value: Any) -> Tensor:
+    """Return eigenvalues of densities, refusing what is no probability.
+
+    Args:
+        name: Name of the argument, for messages.
+        value: Real numbers (…, level).
+
+    Returns:
+        The numbers.
+
+    Raises:
+        ArgumentError: If one is below 0, or a sum differs from 1, by more than ten times `state_tolerance`.
+
+    Example:
+        >>> as_spectrum("spectrum", torch.tensor([0.5, 0.5]))
+        tensor([0.5000, 0.5000])
+    """
+    levels = value if isinstance(value, Tensor) else as_complex(name, value).real
+    if levels.numel() == 0:
+        return levels
+    fixed = levels.detach()
+    lowest, *sums = torch.stack([fixed.amin(), *fixed.sum(-1).aminmax()]).tolist()
+    tolerance = 10 * state_tolerance(fixed.dtype.to_complex())
+    deviation = max(sums[1] - 1, 1 - sums[0])
+    if not (lowest >= -tolerance and deviation <= tolerance):
+        raise ArgumentError(
+            f"Argument `{name}` must be that of a state, without negative eigenvalues and of sum 1, but the lowest is "
+            f"{lowest:.3g} and a sum deviates by {deviation:.3g}."
+        )
+    return levels
 
 
 def as_time(time: Any) -> Any:

@@ -40,7 +40,7 @@ class Hybrid(Evolution):
         >>> import torch
         >>> decay = Lindbladian(torch.zeros(2, 2) + 0j, torch.tensor([[[0, 1], [0, 0]]]) + 0j)
         >>> initial = PureEnsemble(torch.tensor([[0j, 1]]))
-        >>> state = Hybrid(2, seed=0).evolve(initial, decay, time=1.3862944, steps=1)
+        >>> state = Hybrid(2, seed=0).evolve(initial, decay, time=1.3862944)
         >>> state.probabilities(torch.eye(2) + 0j).round(decimals=5)
         tensor([[1.0000, 0.0000],
                 [0.5000, 0.5000]])

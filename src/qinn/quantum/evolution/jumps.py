@@ -30,7 +30,7 @@ class QuantumJumps(Evolution):
     Between jumps Ψ flows with exp(Jt), J = −iH − ½ Σ L_k†L_k; its squared norm is the probability of no jump
     so far. A jump falls when that reaches a uniform random number; channel k is taken with probability ∝
     ‖L_kΨ‖². Jump times are found in continuous time (halving by powers of the flow, then the root of a
-    polynomial that is exact to round-off), so there is no step bias, and ``steps`` is ignored. Local operators
+    polynomial that is exact to round-off), so there is no step bias. Local operators
     keep product states products, in every trajectory.
 
     Structured and driven generators, which have no powers, march instead: Taylor steps as long as each ket
@@ -68,7 +68,7 @@ class QuantumJumps(Evolution):
     Example:
         >>> decay = Lindbladian(torch.zeros(2, 2) + 0j, torch.tensor([[[0, 1], [0, 0]]]) + 0j)
         >>> jumps = QuantumJumps(num_trajectories=4, seed=0, record=True)
-        >>> state = jumps.evolve(PureEnsemble(torch.tensor([[0j, 1]])), decay, time=50.0, steps=1)
+        >>> state = jumps.evolve(PureEnsemble(torch.tensor([[0j, 1]])), decay, time=50.0)
         >>> state.record.num_jumps
         tensor([1, 1, 1, 1])
     """

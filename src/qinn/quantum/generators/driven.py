@@ -53,7 +53,7 @@ class DrivenLindbladian(MatrixFreeGenerator):
         >>> turns = torch.tensor([0.0, 0.7853982, 1.5707963])[:, None, None]
         >>> dynamics = DrivenLindbladian(still, pauli("X")[None], turns)
         >>> start = PureEnsemble(torch.tensor([[1, 0j]]).expand(3, 1, 2))
-        >>> state = Unitary().evolve(start, dynamics, time=1.0, steps=1)
+        >>> state = Unitary().evolve(start, dynamics, time=1.0)
         >>> state.probabilities(torch.eye(2) + 0j)[:, 0, 1].round(decimals=5)
         tensor([0.0000, 0.5000, 1.0000])
     """

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from itertools import combinations
 from math import log2, prod
+from typing import Any
 
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
 from qinn.errors import ArgumentError
+from qinn.quantum.arguments import as_density
 from qinn.quantum.measures.entropies import entropy_of_spectrum
 from qinn.quantum.numerics.factors import check_dims, check_positions
 from qinn.quantum.states.densities import ket_as_matrix, square_root
@@ -149,9 +151,7 @@ def partial_transpose(
     return density.reshape(*density.shape[:-2], *dims, *dims).permute(axes).reshape(density.shape)
 
 
-def negativity(
-    density: Complex[Tensor, "*batch dim dim"], dims: Sequence[int], part: Sequence[int]
-) -> Float[Tensor, "*batch"]:
+def negativity(density: Any, dims: Sequence[int], part: Sequence[int]) -> Float[Tensor, "*batch"]:
     """Return the negativity, minus the sum of the negative eigenvalues of the partial transpose.
 
     It is 0 for separable states.
@@ -165,7 +165,7 @@ def negativity(
         The negativities, between 0 and (min(d_A, d_B) − 1)/2.
 
     Raises:
-        ArgumentError: If ``dims`` or ``part`` do not fit.
+        ArgumentError: If ``dims`` or ``part`` do not fit, or a matrix is not Hermitian.
 
     Source: G. Vidal and R. F. Werner, Phys. Rev. A 65 (2002) 032314.
 
@@ -175,12 +175,14 @@ def negativity(
         >>> negativity(density_of(bell_state()), (2, 2), [0]).round(decimals=5)
         tensor(0.5000)
     """
-    return -torch.linalg.eigvalsh(partial_transpose(density, dims, part)).clamp(max=0).sum(-1)
+    return (
+        -torch.linalg.eigvalsh(partial_transpose(as_density("density", density), dims, part))
+        .clamp(max=0)
+        .sum(-1)
+    )
 
 
-def log_negativity(
-    density: Complex[Tensor, "*batch dim dim"], dims: Sequence[int], part: Sequence[int]
-) -> Float[Tensor, "*batch"]:
+def log_negativity(density: Any, dims: Sequence[int], part: Sequence[int]) -> Float[Tensor, "*batch"]:
     """Return the logarithmic negativity log₂(2N + 1), in bits.
 
     Args:
@@ -192,7 +194,7 @@ def log_negativity(
         The logarithmic negativities.
 
     Raises:
-        ArgumentError: If ``dims`` or ``part`` do not fit.
+        ArgumentError: If ``dims`` or ``part`` do not fit, or a matrix is not Hermitian.
 
     Example:
         >>> from qinn.quantum.states.densities import density_of
@@ -203,7 +205,7 @@ def log_negativity(
     return (2 * negativity(density, dims, part) + 1).log2()
 
 
-def concurrence(density: Complex[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch"]:
+def concurrence(density: Any) -> Float[Tensor, "*batch"]:
     """Return the concurrence of mixed states of two qubits, C = max(0, λ₁ − λ₂ − λ₃ − λ₄), between 0 and 1.
 
     λ₁ ≥ … ≥ λ₄ are the singular values of √ρᵀ (Y⊗Y) √ρ, which are the square roots of the eigenvalues of
@@ -218,7 +220,7 @@ def concurrence(density: Complex[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch
         The concurrences.
 
     Raises:
-        ArgumentError: If the dimension is not 4.
+        ArgumentError: If the dimension is not 4, or a matrix is not Hermitian.
 
     Source: W. K. Wootters, Phys. Rev. Lett. 80 (1998) 2245.
 
@@ -228,6 +230,7 @@ def concurrence(density: Complex[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch
         >>> concurrence(density_of(bell_state())).round(decimals=5)
         tensor(1.)
     """
+    density = as_density("density", density)
     _check_two_qubits(density.shape[-1], "density")
     root = square_root(density)
     flipped = root.flip(-2) * torch.tensor([-1, 1, 1, -1], device=root.device)[:, None]  # (Y⊗Y) √ρ

@@ -1,20 +1,22 @@
 """Entropies of density matrices and the information that parts share, in bits."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from qinn.quantum.arguments import as_density, as_spectrum
 from qinn.quantum.numerics.factors import check_positions
 from qinn.quantum.states.densities import partial_trace, purity
 
 
-def entropy_of_spectrum(spectrum: Float[Tensor, "*batch level"]) -> Float[Tensor, "*batch"]:
+def entropy_of_spectrum(spectrum: Any) -> Float[Tensor, "*batch"]:
     """Return the Shannon entropy of a spectrum, −Σ λ log₂ λ, in bits.
 
-    Values are clamped to [0, 1] against round-off; the slope at λ → 0, truly infinite, is capped at the
-    smallest normal number, so gradients are finite.
+    Values are clamped to [0, 1] against round-off, and refused beyond it; the slope at λ → 0, truly infinite, is
+    capped at the smallest normal number, so gradients are finite.
 
     Args:
         spectrum: Eigenvalues of a density matrix.
@@ -22,16 +24,20 @@ def entropy_of_spectrum(spectrum: Float[Tensor, "*batch level"]) -> Float[Tensor
     Returns:
         The entropies, ≥ 0.
 
+    Raises:
+        ArgumentError: If an eigenvalue is negative, or their sum is not 1, beyond round-off (1e-3 in single and 1e-5 in
+            double precision).
+
     Example:
         >>> entropy_of_spectrum(torch.tensor([0.5, 0.5, 0.0]))
         tensor(1.)
     """
-    levels = spectrum.clamp(0, 1)
+    levels = as_spectrum("spectrum", spectrum).clamp(0, 1)
     # Cap by the smallest normal number: λ log λ itself is untouched, only its slope at zero.
     return -(levels * levels.clamp(min=torch.finfo(levels.dtype).tiny).log2()).sum(-1)
 
 
-def von_neumann_entropy(density: Complex[Tensor, "*batch dim dim"]) -> Float[Tensor, "*batch"]:
+def von_neumann_entropy(density: Any) -> Float[Tensor, "*batch"]:
     """Return the von Neumann entropy S = −tr ρ log₂ ρ, in bits, between 0 and log₂ D.
 
     Args:
@@ -40,16 +46,19 @@ def von_neumann_entropy(density: Complex[Tensor, "*batch dim dim"]) -> Float[Ten
     Returns:
         The entropies.
 
+    Raises:
+        ArgumentError: If a matrix is no density: not Hermitian, not of trace 1, or with negative eigenvalues.
+
     Source: P (von Neumann entropy).
 
     Example:
         >>> von_neumann_entropy(0.25 * torch.eye(4) + 0j)
         tensor(2.)
     """
-    return entropy_of_spectrum(torch.linalg.eigvalsh(density))
+    return entropy_of_spectrum(torch.linalg.eigvalsh(as_density("density", density)))
 
 
-def renyi_entropy(density: Complex[Tensor, "*batch dim dim"]) -> Float[Tensor, "*batch"]:
+def renyi_entropy(density: Any) -> Float[Tensor, "*batch"]:
     """Return the Rényi entropy of order 2, S₂ = −log₂ tr ρ², in bits, between 0 and the von Neumann entropy.
 
     It needs no eigenvalues, so its gradient is that of a polynomial for any spectrum.
@@ -59,6 +68,9 @@ def renyi_entropy(density: Complex[Tensor, "*batch dim dim"]) -> Float[Tensor, "
 
     Returns:
         The entropies.
+
+    Raises:
+        ArgumentError: If a matrix is not Hermitian.
 
     Source: A. Rényi, Proc. 4th Berkeley Symp. (1961) 547.
 

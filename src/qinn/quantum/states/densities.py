@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
 from qinn.errors import ArgumentError
+from qinn.quantum.arguments import as_density, check_same_kind
 from qinn.quantum.numerics.factors import check_dims, check_positions, complement, permute_operator
 from qinn.quantum.states.kets import squared_magnitude
 
@@ -161,25 +163,26 @@ def reduced_density_of_ket(
     return matrix @ matrix.mH
 
 
-def purity(density: Complex[Tensor, "*batch dim dim"]) -> Float[Tensor, "*batch"]:
+def purity(density: Any) -> Float[Tensor, "*batch"]:
     """Return the purity tr ρ², between 1/D and 1.
 
     Args:
-        density: Density matrices (Hermitian).
+        density: Density matrices (…, D, D), Hermitian.
 
     Returns:
         The purities.
+
+    Raises:
+        ArgumentError: If a matrix is not Hermitian.
 
     Example:
         >>> purity(maximally_mixed(4))
         tensor(0.2500)
     """
-    return squared_magnitude(density).sum((-2, -1))
+    return squared_magnitude(as_density("density", density)).sum((-2, -1))
 
 
-def trace_distance(
-    first: Complex[Tensor, "*batch dim dim"], second: Complex[Tensor, "*batch dim dim"]
-) -> Float[Tensor, "*batch"]:
+def trace_distance(first: Any, second: Any) -> Float[Tensor, "*batch"]:
     """Return the trace distance ½ ‖ρ − σ‖₁, between 0 and 1.
 
     The gradient is finite everywhere; directions in which ρ = σ contribute zero.
@@ -191,11 +194,16 @@ def trace_distance(
     Returns:
         The distances.
 
+    Raises:
+        ArgumentError: If a matrix is not Hermitian.
+
     Example:
         >>> from qinn.quantum.states.kets import basis_ket
         >>> trace_distance(density_of(basis_ket(0, 2)), density_of(basis_ket(1, 2)))
         tensor(1.)
     """
+    first, second = as_density("first", first), as_density("second", second)
+    check_same_kind("second", second, "first", first)
     return 0.5 * torch.linalg.eigvalsh(first - second).abs().sum(-1)
 
 
@@ -220,7 +228,7 @@ class _PositiveSquareRoot(torch.autograd.Function):
         return vectors @ inner @ vectors.mH
 
 
-def square_root(matrix: Complex[Tensor, "*batch dim dim"]) -> Complex[Tensor, "*batch dim dim"]:
+def square_root(matrix: Any) -> Complex[Tensor, "*batch dim dim"]:
     """Return the positive square root √A of positive matrices.
 
     Args:
@@ -229,6 +237,9 @@ def square_root(matrix: Complex[Tensor, "*batch dim dim"]) -> Complex[Tensor, "*
     Returns:
         The roots; their derivative is taken on the support, hence finite for any spectrum.
 
+    Raises:
+        ArgumentError: If a matrix is not Hermitian.
+
     Source: Yu. L. Daleckii and S. G. Krein, AMS Transl. 47 (1965) 1.
 
     Example:
@@ -236,12 +247,10 @@ def square_root(matrix: Complex[Tensor, "*batch dim dim"]) -> Complex[Tensor, "*
         tensor([[2., 0.],
                 [0., 0.]])
     """
-    return _PositiveSquareRoot.apply(matrix)
+    return _PositiveSquareRoot.apply(as_density("matrix", matrix))
 
 
-def fidelity(
-    first: Complex[Tensor, "*batch dim dim"], second: Complex[Tensor, "*batch dim dim"]
-) -> Float[Tensor, "*batch"]:
+def fidelity(first: Any, second: Any) -> Float[Tensor, "*batch"]:
     """Return the Uhlmann fidelity in the squared convention: F = (tr √(√ρ σ √ρ))², between 0 and 1.
 
     For pure states F = |⟨ψ|φ⟩|². The gradient is taken on the supports, hence finite for any spectrum.
@@ -253,12 +262,17 @@ def fidelity(
     Returns:
         The fidelities.
 
+    Raises:
+        ArgumentError: If a matrix is not Hermitian.
+
     Source: A. Uhlmann, Rep. Math. Phys. 9 (1976) 273; R. Jozsa, J. Mod. Opt. 41 (1994) 2315.
 
     Example:
         >>> fidelity(maximally_mixed(2), maximally_mixed(2)).round(decimals=6)
         tensor(1.)
     """
+    first, second = as_density("first", first), as_density("second", second)
+    check_same_kind("second", second, "first", first)
     root = square_root(first)
     inner = root @ second @ root
     values = torch.linalg.eigvalsh(0.5 * (inner + inner.mH))
