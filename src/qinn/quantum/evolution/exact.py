@@ -139,7 +139,7 @@ class ExactChannel(Evolution):
             moved = propagate_driven_densities(lindbladian, initial.density(), time, self.tolerance)
         else:
             dense = check_kind(lindbladian, (Lindbladian,), "`ExactChannel`")
-            moved = propagate_densities(dense, initial.density(), time, self.tolerance)
+            moved = propagate_densities(dense, initial.density(), time, self.tolerance, validate=False)
         return MixedState(moved, validate=False)
 
 

@@ -71,7 +71,7 @@ class Evolution(ABC):
         dynamics, duration = with_fixed_time(dynamics, time)
         return self._evolve(state, dynamics, duration, steps)
 
-    def estimate(self, lindbladian: Any, *, time: Any, steps: int | None = None, batch: int = 1) -> Work:
+    def estimate(self, lindbladian: Any, *, time: Any, steps: Any = None, batch: int = 1) -> Work:
         """Say how much work `evolve` would be, before it is spent: a bound from norms, without a state.
 
         Exact evolutions that would apply a generator more than `qinn.quantum.numerics.work.MAX_APPLICATIONS` times
@@ -102,7 +102,7 @@ class Evolution(ABC):
         dynamics, duration = with_fixed_time(dynamics, time)
         return self._estimate(dynamics, duration, steps, batch) if duration > 0 else Work(0)
 
-    def _checked(self, lindbladian: Any, time: Any, steps: int | None) -> tuple[Any, Any]:
+    def _checked(self, lindbladian: Any, time: Any, steps: Any) -> tuple[Any, Any]:
         """Check what does not depend on the state; return the time and the dynamics."""
         time = as_time(time)
         if steps is not None:

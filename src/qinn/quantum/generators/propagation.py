@@ -99,13 +99,14 @@ def field_of_values(lindbladian: Lindbladian) -> tuple[FieldOfValues, FieldOfVal
 
 
 def _checked(
-    name: str, value: Any, lindbladian: Any, time: Any, tolerance: float | None
+    name: str, value: Any, lindbladian: Any, time: Any, tolerance: float | None, validate: bool
 ) -> tuple[Lindbladian, Tensor, Any]:
     """The dynamics, the matrices and the time, refused unless they fit each other."""
     dynamics = check_kind(lindbladian, (Lindbladian,), "exact propagation")
     check_tolerance(tolerance)
     matrices = as_matrices(name, value, dynamics.dim, dynamics.hamiltonian, "lindbladian")
-    check_finite(name, matrices)
+    if validate:
+        check_finite(name, matrices)
     return dynamics, matrices, as_time(time)
 
 
@@ -254,6 +255,8 @@ def propagate_densities(
     densities: Any,
     time: Any,
     tolerance: float | None = None,
+    *,
+    validate: bool = True,
 ) -> Complex[Tensor, "*batch dim dim"]:
     """Return exp(𝓛t)ρ, the exact average over all trajectories (Schrödinger picture).
 
@@ -262,6 +265,7 @@ def propagate_densities(
         densities: Any matrices (…, D, D), as a tensor, an array or lists.
         time: Duration t ≥ 0; a tensor may carry a gradient.
         tolerance: Largest error relative to the Hilbert–Schmidt norm; 1e-6 or 1e-12 by precision if None.
+        validate: Pass False to skip the look for NaN in the matrices.
 
     Returns:
         The evolved matrices.
@@ -277,7 +281,7 @@ def propagate_densities(
         >>> propagate_densities(decay, excited, 0.6931472)[0, 0].real.round(decimals=5)
         tensor(0.5000)
     """
-    dense, matrices, duration = _checked("densities", densities, lindbladian, time, tolerance)
+    dense, matrices, duration = _checked("densities", densities, lindbladian, time, tolerance, validate)
     return _propagate(dense, matrices, duration, tolerance, backwards=False)
 
 
@@ -286,6 +290,8 @@ def propagate_observables(
     observables: Any,
     time: Any,
     tolerance: float | None = None,
+    *,
+    validate: bool = True,
 ) -> Complex[Tensor, "*batch dim dim"]:
     """Return exp(𝓛†t)X, observables evolved backwards (Heisenberg picture).
 
@@ -294,6 +300,7 @@ def propagate_observables(
         observables: Any matrices (…, D, D), as a tensor, an array or lists.
         time: Duration t ≥ 0; a tensor may carry a gradient.
         tolerance: As in `propagate_densities`.
+        validate: Pass False to skip the look for NaN in the matrices.
 
     Returns:
         The evolved matrices: tr(exp(𝓛t)ρ · X) = tr(ρ · exp(𝓛†t)X).
@@ -308,7 +315,7 @@ def propagate_observables(
         >>> propagate_observables(decay, torch.eye(2) + 0j, 3.0).diagonal().real.round(decimals=5)
         tensor([1., 1.])
     """
-    dense, matrices, duration = _checked("observables", observables, lindbladian, time, tolerance)
+    dense, matrices, duration = _checked("observables", observables, lindbladian, time, tolerance, validate)
     return _propagate(dense, matrices, duration, tolerance, backwards=True)
 
 

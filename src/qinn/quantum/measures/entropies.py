@@ -12,7 +12,7 @@ from qinn.quantum.numerics.factors import check_positions
 from qinn.quantum.states.densities import partial_trace, purity
 
 
-def entropy_of_spectrum(spectrum: Any) -> Float[Tensor, "*batch"]:
+def entropy_of_spectrum(spectrum: Any, *, validate: bool = True) -> Float[Tensor, "*batch"]:
     """Return the Shannon entropy of a spectrum, −Σ λ log₂ λ, in bits.
 
     Values are clamped to [0, 1] against round-off, and refused beyond it; the slope at λ → 0, truly infinite, is
@@ -20,6 +20,7 @@ def entropy_of_spectrum(spectrum: Any) -> Float[Tensor, "*batch"]:
 
     Args:
         spectrum: Eigenvalues of a density matrix.
+        validate: Pass False to skip the checks of the values.
 
     Returns:
         The entropies, ≥ 0.
@@ -32,16 +33,17 @@ def entropy_of_spectrum(spectrum: Any) -> Float[Tensor, "*batch"]:
         >>> entropy_of_spectrum(torch.tensor([0.5, 0.5, 0.0]))
         tensor(1.)
     """
-    levels = as_spectrum("spectrum", spectrum).clamp(0, 1)
+    levels = (as_spectrum("spectrum", spectrum) if validate else spectrum).clamp(0, 1)
     # Cap by the smallest normal number: λ log λ itself is untouched, only its slope at zero.
     return -(levels * levels.clamp(min=torch.finfo(levels.dtype).tiny).log2()).sum(-1)
 
 
-def von_neumann_entropy(density: Any) -> Float[Tensor, "*batch"]:
+def von_neumann_entropy(density: Any, *, validate: bool = True) -> Float[Tensor, "*batch"]:
     """Return the von Neumann entropy S = −tr ρ log₂ ρ, in bits, between 0 and log₂ D.
 
     Args:
         density: Density matrices; degenerate spectra have finite gradients.
+        validate: Pass False to skip the checks of the values.
 
     Returns:
         The entropies.
@@ -55,7 +57,8 @@ def von_neumann_entropy(density: Any) -> Float[Tensor, "*batch"]:
         >>> von_neumann_entropy(0.25 * torch.eye(4) + 0j)
         tensor(2.)
     """
-    return entropy_of_spectrum(torch.linalg.eigvalsh(as_density("density", density)))
+    matrices = as_density("density", density) if validate else density
+    return entropy_of_spectrum(torch.linalg.eigvalsh(matrices), validate=validate)
 
 
 def renyi_entropy(density: Any) -> Float[Tensor, "*batch"]:
@@ -86,6 +89,8 @@ def mutual_information(
     dims: Sequence[int],
     first: Sequence[int],
     second: Sequence[int],
+    *,
+    validate: bool = True,
 ) -> Float[Tensor, "*batch"]:
     """Return the quantum mutual information I(A:B) = S(A) + S(B) − S(AB), in bits, ≥ 0.
 
@@ -94,12 +99,13 @@ def mutual_information(
         dims: Dimension of each factor.
         first: Positions of the factors of A.
         second: Positions of the factors of B, disjoint from A.
+        validate: Pass False to skip the checks of the values.
 
     Returns:
         The mutual information: all correlation, classical and quantum.
 
     Raises:
-        ArgumentError: If the parts overlap or do not fit.
+        ArgumentError: If the parts overlap or do not fit, or a matrix is no density.
 
     Example:
         >>> from qinn.quantum.states.densities import density_of
@@ -112,7 +118,8 @@ def mutual_information(
     inner = [dims[position] for position in joint]
     one = partial_trace(both, inner, range(len(first)))
     other = partial_trace(both, inner, range(len(first), len(joint)))
-    return von_neumann_entropy(one) + von_neumann_entropy(other) - von_neumann_entropy(both)
+    entropies = [von_neumann_entropy(part, validate=validate) for part in (one, other, both)]
+    return entropies[0] + entropies[1] - entropies[2]
 
 
 def tripartite_information(

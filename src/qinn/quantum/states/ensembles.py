@@ -389,12 +389,16 @@ class HeisenbergState(State):
         return self._expectations(projectors(vectors), True).clamp(min=0)
 
     def _expectations(self, observables: Tensor, hermitian: bool) -> Tensor:
-        evolved = propagate_observables(self.lindbladian, observables, self.time, self.tolerance)
+        evolved = propagate_observables(
+            self.lindbladian, observables, self.time, self.tolerance, validate=False
+        )
         return self.initial._expectations(evolved, hermitian)
 
     def density(self) -> Complex[Tensor, "*batch dim dim"]:
         """Density matrix after the evolution, with the score of sampled trajectories; runs the exact channel."""
-        return propagate_densities(self.lindbladian, self.initial.density(), self.time, self.tolerance)
+        return propagate_densities(
+            self.lindbladian, self.initial.density(), self.time, self.tolerance, validate=False
+        )
 
 
 def check_fit(initial: State, lindbladian: Generator) -> None:
