@@ -34,6 +34,8 @@ SECONDS_TO_END = 5.0
 SECONDS_TO_START = 0.5
 _MARK = "QINN_KILLS_TRIAL"
 _PATIENCE = 600
+# Where the command was done before its moment came, it is killed earlier.
+_ATTEMPTS = 5
 
 _QINN_MODEL = {
     "kind": "qinn",
@@ -115,6 +117,7 @@ COMMANDS = {
             "text=text.npy",
             "--scale",
             "mosi",
+            "--overwrite",
         ),
         "imported",
         ("table.csv", "text.npy"),
@@ -245,8 +248,12 @@ class Ground:
     def judge(self, trial: Trial) -> tuple[str, list[str]]:
         """Kill a command and repeat it; return what came of it, and what must not have."""
         command, expected = COMMANDS[trial.command], self.undisturbed(trial.command)
-        folder = self.place(f"trial {trial.number}", command.inputs)
-        outcome, faults = self._kill(trial, folder)
+        for attempt in range(_ATTEMPTS):
+            folder = self.place(f"trial {trial.number}", command.inputs)
+            outcome, faults = self._kill(trial, folder, trial.moment * 0.6**attempt)
+            if outcome != "finished" or faults or attempt == _ATTEMPTS - 1:
+                break
+            shutil.rmtree(folder)
         try:
             self.run(command.arguments, folder)
         except (RuntimeError, subprocess.TimeoutExpired) as error:
@@ -258,7 +265,7 @@ class Ground:
             shutil.rmtree(folder)
         return outcome, faults
 
-    def _kill(self, trial: Trial, folder: Path) -> tuple[str, list[str]]:
+    def _kill(self, trial: Trial, folder: Path, moment: float) -> tuple[str, list[str]]:
         command = COMMANDS[trial.command]
         mark = f"{os.getpid()}-{trial.number}-{time.time_ns()}"
         started = time.perf_counter()
@@ -271,7 +278,7 @@ class Ground:
                 stderr=stream,
                 start_new_session=True,
             )
-            limit = started + trial.moment * self.undisturbed(trial.command).seconds
+            limit = started + moment * self.undisturbed(trial.command).seconds
             while process.poll() is None and time.perf_counter() < limit:
                 time.sleep(min(0.01, max(0.0, limit - time.perf_counter())))
             while command.during and process.poll() is None and not any(folder.glob(command.during)):

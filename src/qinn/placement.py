@@ -22,6 +22,9 @@ except ImportError:  # a system without POSIX locks: what a killed process left 
 PARTIAL_SUFFIX = ".partial"
 """End of the name of what is being written; nothing with it is ever taken for complete."""
 
+_OLD_SUFFIX = f"-old{PARTIAL_SUFFIX}"
+"""End of the name that the old folder has while the new one takes its place, where the two cannot be exchanged."""
+
 
 def is_partial(path: Path) -> bool:
     """Tell whether a path is what an interrupted process has left of a file or folder."""
@@ -153,8 +156,16 @@ def _lock(descriptor: int) -> bool:
 
 
 def remove_stale(target: Path) -> None:
-    """Remove unfinished files and folders of `target` whose process is gone; those of running ones stay."""
+    """Remove unfinished files and folders of `target` whose process is gone; those of running ones stay.
+
+    The old folder comes back where a process was killed between taking it away and putting the new one there.
+    """
     for left in target.parent.glob(f".{glob.escape(target.name)}.*{PARTIAL_SUFFIX}"):
+        if left.name.endswith(_OLD_SUFFIX) and not target.exists():
+            if _is_abandoned(left.with_name(left.name.removesuffix(_OLD_SUFFIX) + PARTIAL_SUFFIX)):
+                with suppress(OSError):
+                    left.rename(target)
+            continue
         try:
             descriptor = os.open(left, os.O_RDONLY)
         except OSError:
@@ -172,6 +183,22 @@ def remove_stale(target: Path) -> None:
             os.close(descriptor)
 
 
+def _is_abandoned(folder: Path) -> bool:
+    """Tell whether no running process has locked a folder."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    try:
+        return _lock(descriptor)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
 def put_in_place(folder: Path, target: Path, *, overwrite: bool) -> None:
     """Move a finished folder to its target in one step; an old store there is exchanged with it.
 
@@ -184,13 +211,13 @@ def put_in_place(folder: Path, target: Path, *, overwrite: bool) -> None:
         folder.replace(target)
     elif not _exchange(folder, target):
         # Between the two renames the target does not exist, so it cannot open half-made.
-        old = folder.with_name(folder.name.removesuffix(PARTIAL_SUFFIX) + "-old" + PARTIAL_SUFFIX)
-        target.rename(old)
+        old = folder.with_name(folder.name.removesuffix(PARTIAL_SUFFIX) + _OLD_SUFFIX)
         try:
+            target.rename(old)
             folder.rename(target)
-        except OSError:
-            old.rename(target)
-            raise
+        finally:  # after an interruption too; a killed process leaves it to `remove_stale`
+            if not target.exists():
+                old.rename(target)
         shutil.rmtree(old, ignore_errors=True)
 
 

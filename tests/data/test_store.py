@@ -433,6 +433,45 @@ def test_an_old_store_is_replaced_where_folders_cannot_be_exchanged(
     assert {entry.name for entry in tmp_path.iterdir()} == {"store"}
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_an_interruption_between_two_renames_leaves_the_old_store(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "other")
+    old = write_small(tmp_path / "store", 1)
+    rename, calls = Path.rename, iter(range(1, 10))
+
+    def interrupted(path: Path, target: Path) -> Path:
+        if next(calls) == number:
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_small(tmp_path / "store", 2, overwrite=True)
+    assert Store.open(tmp_path / "store").sha256 == old.sha256
+    assert {entry.name for entry in tmp_path.iterdir()} == {"store"}
+
+
+def test_an_old_store_comes_back_after_a_kill_between_two_renames(tmp_path: Path) -> None:
+    old = write_small(tmp_path / "store", 1)
+    (tmp_path / "store").rename(tmp_path / ".store.12ab-old.partial")
+    (tmp_path / ".store.12ab.partial").mkdir()
+    placement.remove_stale(tmp_path / "store")
+    assert Store.open(tmp_path / "store").sha256 == old.sha256
+    assert {entry.name for entry in tmp_path.iterdir()} == {"store"}
+
+
+def test_an_old_store_is_left_to_the_running_process_that_takes_it_away(tmp_path: Path) -> None:
+    write_small(tmp_path / "store", 1)
+    folder, lock = placement.locked_folder(tmp_path / "store")
+    old = folder.with_name(folder.name.removesuffix(".partial") + "-old.partial")
+    (tmp_path / "store").rename(old)
+    placement.remove_stale(tmp_path / "store")
+    assert set(tmp_path.iterdir()) == {folder, old}
+    os.close(lock)
+
+
 def test_an_exchange_that_the_system_does_not_offer_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

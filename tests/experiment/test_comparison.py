@@ -154,6 +154,16 @@ def test_a_comparison_killed_before_its_last_file_is_finished(compared, config, 
     assert compare(config, folder)["models"].keys() == config.models.keys()
 
 
+def test_a_comparison_killed_while_it_wrote_a_file_is_finished(compared, config, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(compared[0], folder)
+    (folder / "comparison.json").unlink()
+    for name in ("table.md", "config.yaml", "comparison.json"):
+        (folder / f".{name}.12ab.partial").write_text("half of")
+    compare(config, folder)
+    assert not list(folder.glob(".*"))
+
+
 def test_an_unfinished_run_is_not_summarised(config, compared, tmp_path):
     with pytest.raises(CheckpointError, match="does not exist"):
         summarize(config, tmp_path)

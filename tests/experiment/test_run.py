@@ -289,6 +289,26 @@ def test_a_folder_with_other_things_is_refused(tiny_store, tmp_path):
     assert files(tmp_path) == ["thesis.tex"]
 
 
+def test_what_a_killed_start_has_left_does_not_block_the_repeat(tiny_store, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".config.yaml.12ab.partial").write_text("half of")
+    run(tiny_config(tiny_store, models={"constant": {"kind": "constant"}}), tmp_path / "run")
+    assert not list((tmp_path / "run").glob(".*"))
+
+
+def test_the_checkpoints_of_another_run_are_refused(tiny_store, tmp_path):
+    config = tiny_config(tiny_store, training={**TRAINING, "max_epochs": 1})
+    other = tiny_config(tiny_store, models={"QiNN-QJ": {**QINN, "evolution": "unitary"}}, training=TRAINING)
+    for one, name in ((config, "mine"), (other, "other")):
+        run(one, tmp_path / name)
+    mine, theirs = (tmp_path / name / "folds" / "000" for name in ("mine", "other"))
+    (mine / "fold.json").unlink()
+    (mine.parents[1] / "run.json").unlink()
+    shutil.copy(theirs / "checkpoints" / "last.ckpt", mine / "checkpoints" / "last.ckpt")
+    with pytest.raises(CheckpointError, match="it belongs to another model, seed or data set; delete"):
+        run(config, tmp_path / "mine")
+
+
 def test_the_same_configuration_gives_the_same_run(tiny_store, tmp_path):
     config = tiny_config(tiny_store, **FAST)
     first, second = run(config, tmp_path / "a"), run(config, tmp_path / "b")

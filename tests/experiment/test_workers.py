@@ -88,24 +88,23 @@ def test_every_error_survives_the_way_between_processes(error):
     assert str(error) in str(found)
 
 
+# Signal, whether to the whole group, exit code, and whether the workers are still starting then.
 ENDS = {
-    "SIGTERM to the parent": (signal.SIGTERM, False, 143),
-    "SIGINT to the parent": (signal.SIGINT, False, 130),
-    "SIGHUP to the group": (signal.SIGHUP, True, 129),
-    "SIGTERM to the group": (signal.SIGTERM, True, 143),
-    "SIGINT to the group": (signal.SIGINT, True, 130),
-    "SIGKILL to the parent": (signal.SIGKILL, False, -9),
-    "SIGKILL to the group": (signal.SIGKILL, True, -9),
+    "SIGTERM to the parent": (signal.SIGTERM, False, 143, False),
+    "SIGINT to the group": (signal.SIGINT, True, 130, False),
+    "SIGKILL to the parent": (signal.SIGKILL, False, -9, False),
+    "SIGHUP to the group at the start": (signal.SIGHUP, True, 129, True),
+    "SIGINT to the group at the start": (signal.SIGINT, True, 130, True),
+    "SIGKILL to the parent at the start": (signal.SIGKILL, False, -9, True),
 }
 QINN = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); sys.argv[0] = 'qinn'; "
 QINN += "from qinn.cli import main; main()"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("starting", [False, True], ids=["in training", "starting"])
 @pytest.mark.parametrize("end", ENDS)
-def test_however_a_comparison_ends_its_workers_end_with_it(end, starting, endless, mark, tmp_path):
-    number, to_group, code = ENDS[end]
+def test_however_a_comparison_ends_its_workers_end_with_it(end, endless, mark, tmp_path):
+    number, to_group, code, starting = ENDS[end]
     (tmp_path / "config.yaml").write_text(config_text(endless))
     process = subprocess.Popen(
         [sys.executable, "-c", QINN, "compare", "config.yaml", "--to", "out", "--workers", "2"],

@@ -59,6 +59,8 @@ def explain_run(
 def write_explanation(explanation: Explanation, folder: Path) -> dict[str, Any]:
     """Write an explanation as ``explanation.parquet`` and ``explanation.json`` and return the latter's content."""
     columns = explanation_columns(explanation)
+    # Of an explanation that is replaced, so that an interruption leaves no table beside the means of another one.
+    (folder / "explanation.json").unlink(missing_ok=True)
     write_table(folder / "explanation.parquet", columns)
     maximum = explanation.entropy_maximum
     content = {
