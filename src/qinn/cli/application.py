@@ -9,6 +9,7 @@ import typer
 
 from qinn import __version__
 from qinn.cli.data import data_app
+from qinn.cli.output import SafeGroup
 from qinn.cli.runs import (
     compare,
     demo,
@@ -23,6 +24,7 @@ from qinn.cli.runs import (
 
 app = typer.Typer(
     name="qinn",
+    cls=SafeGroup,
     help="QiNN-QJ: quantum-inspired multimodal sentiment analysis with quantum jumps.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

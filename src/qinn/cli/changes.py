@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from qinn.cli.output import JsonOption, note, print_json
+from qinn.cli.output import JsonOption, echo, note, print_json
 
 
 def convert(
@@ -37,7 +37,7 @@ def convert(
     sizes = ", ".join(f"{split or 'no split'} {count}" for split, count in report.splits.items())
     note(f"wrote {report.path} ({report.format}): {sizes}")
     for name, shape in report.shapes.items():
-        typer.echo(f"{name}: {' × '.join(map(str, shape))}")
+        echo(f"{name}: {' × '.join(map(str, shape))}")
     for remark in report.notes:
         note(f"note: {remark}")
 
@@ -77,4 +77,4 @@ def split(
         )
         return
     note(f"wrote {to}: {options.describe()}")
-    typer.echo(division.render())
+    echo(division.render())

@@ -7,7 +7,7 @@ import typer
 
 from qinn.cli.changes import convert, split
 from qinn.cli.imports import import_app
-from qinn.cli.output import JsonOption, note, print_json
+from qinn.cli.output import JsonOption, echo, note, print_json
 
 data_app = typer.Typer(help="Import, inspect and make data.", no_args_is_help=True)
 data_app.add_typer(import_app, name="import")
@@ -32,7 +32,7 @@ def inspect(
     if as_json:
         print_json(inspection.to_json())
     else:
-        typer.echo(inspection.render())
+        echo(inspection.render())
     if inspection.has_errors:
         raise typer.Exit(1)
 
@@ -54,7 +54,7 @@ def verify(
     if as_json:
         print_json(found.to_json())
     else:
-        typer.echo(found.render())
+        echo(found.render())
     if not found.is_right:
         raise typer.Exit(1)
 
@@ -103,4 +103,4 @@ def synthesize(
         return
     note(f"wrote {to}")
     for name, value in answer.items():
-        typer.echo(f"{name}: {value}")
+        echo(f"{name}: {value}")

@@ -1,23 +1,31 @@
-"""How the command line prints: tables for people, JSON for programs, progress on the error stream."""
+"""How the command line prints: tables for people, JSON for programs, progress on the error stream.
 
-import json
-from collections.abc import Iterator
+Everything that is printed leaves through here, and in no other way: ids, names, texts and file names of other people
+are shown with their control characters escaped and without mark-up.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
-    TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
+from typer.core import TyperGroup
+
+from qinn.escaping import json_text, tsv_cell, visible
 
 console = Console()
 stderr = Console(stderr=True)
@@ -25,26 +33,82 @@ stderr = Console(stderr=True)
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 
 
+class SafeGroup(TyperGroup):
+    """Commands whose usage errors show what was typed with its control characters escaped."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Parse the command line."""
+        with _escaped_errors():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        with _escaped_errors():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _escaped_errors() -> Iterator[None]:
+    try:
+        yield
+    # By what it has: typer has brought its own copy of click, with another class of errors, since 0.26.
+    except Exception as error:
+        if hasattr(error, "format_message") and isinstance(getattr(error, "message", None), str):
+            error.message = visible(error.message)  # pyright: ignore[reportAttributeAccessIssue]
+        raise
+
+
+def echo(text: str) -> None:
+    """Print lines of results on standard output."""
+    _print(visible(text, lines=True))
+
+
+def _print(text: str) -> None:
+    # A terminal that cannot show a letter gets its escape in place of an error.
+    encoding = sys.stdout.encoding or "utf-8"
+    typer.echo(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def print_rows(rows: Iterable[Sequence[object]]) -> None:
+    """Print lines of cells with tabs between them on standard output."""
+    for row in rows:
+        _print("\t".join(map(tsv_cell, row)))
+
+
 def print_json(content: object) -> None:
     """Print one JSON document on standard output."""
-    typer.echo(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+    unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    typer.echo(json_text(content, ascii_only=not unicode))
+
+
+def show(text: str) -> None:
+    """Print a sentence for people on standard output."""
+    console.print(Text(visible(text)), soft_wrap=True)
 
 
 def print_error(message: str) -> None:
     """Print one line on the error stream."""
-    stderr.print(f"[bold red]error:[/] {escape(' '.join(message.split()))}", soft_wrap=True, highlight=False)
+    sentence = Text.assemble(("error:", "bold red"), " ", visible(" ".join(message.split())))
+    stderr.print(sentence, soft_wrap=True, highlight=False)
 
 
 def note(message: str) -> None:
     """Print a remark on the error stream, so that standard output stays for results."""
-    stderr.print(escape(message), soft_wrap=True, highlight=False)
+    stderr.print(Text(visible(message)), soft_wrap=True, highlight=False)
+
+
+class _Description(ProgressColumn):
+    """The description of a bar as it stands."""
+
+    def render(self, task: Task) -> Text:
+        return Text(visible(task.description))
 
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[tuple[Progress, TaskID]]:
     """Show a progress bar on the error stream; silent where that is no terminal."""
     with Progress(
-        TextColumn("{task.description}"),
+        _Description(),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -56,12 +120,29 @@ def progress_bar(title: str) -> Iterator[tuple[Progress, TaskID]]:
         yield bar, bar.add_task(title, total=None)
 
 
-def metric_table(title: str, metrics: dict[str, dict[str, Any]], labels: dict[str, str]) -> Table:
-    """Return metrics with intervals as a table."""
-    table = Table(title=title)
-    for heading in ("metric", "value", "low", "high"):
-        table.add_column(heading, justify="left" if heading == "metric" else "right")
-    for name, value in metrics.items():
-        cells = ["–" if value.get(key) is None else f"{value[key]:.4f}" for key in ("value", "low", "high")]
-        table.add_row(labels.get(name, name), *cells)
-    return table
+def show_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table on standard output: the first column at the left, the others at the right.
+
+    Args:
+        title: What it shows.
+        headings: One per column; empty for two columns of names and values.
+        rows: The cells.
+    """
+    table = Table(title=Text(visible(title)), show_header=bool(headings))
+    for index, heading in enumerate(headings):
+        table.add_column(Text(visible(heading)), justify="right" if index else "left")
+    for row in rows:
+        table.add_row(*(Text(visible(cell)) for cell in row))
+    console.print(table)
+
+
+def show_metrics(title: str, metrics: dict[str, dict[str, Any]], labels: dict[str, str]) -> None:
+    """Print metrics with intervals as a table."""
+    rows = [
+        [
+            labels.get(name, name),
+            *("–" if value.get(key) is None else f"{value[key]:.4f}" for key in ("value", "low", "high")),
+        ]
+        for name, value in metrics.items()
+    ]
+    show_table(title, ("metric", "value", "low", "high"), rows)

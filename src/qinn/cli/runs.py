@@ -4,9 +4,19 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
-from qinn.cli.output import JsonOption, console, metric_table, note, print_json, progress_bar
+from qinn.cli.output import (
+    JsonOption,
+    console,
+    echo,
+    note,
+    print_json,
+    print_rows,
+    progress_bar,
+    show,
+    show_metrics,
+    show_table,
+)
 
 RunArgument = Annotated[Path, typer.Argument(help="Folder of a finished run.")]
 ConfigArgument = Annotated[Path, typer.Argument(help="YAML configuration (see configs/).")]
@@ -70,11 +80,11 @@ def evaluate(
         return
     title = f"{run} on {result['samples']} {split or ''} samples".replace("  ", " ")
     if "missing" in result:
-        console.print(metric_table(f"{title}: as they are", result["complete"], result["labels"]))
+        show_metrics(f"{title}: as they are", result["complete"], result["labels"])
         gone, empty = result["missing"]["absent"], result["missing"]["empty"]
         shares = ", ".join(f"{name} {share:.0%}" for name, share in gone.items())
         title = f"{title}, modalities missing ({shares}; {empty} samples have nothing left)"
-    console.print(metric_table(title, result["metrics"], result["labels"]))
+    show_metrics(title, result["metrics"], result["labels"])
     for remark in result["remarks"]:
         note(f"note: {remark}")
     if result["largest_difference"] is not None:
@@ -106,13 +116,17 @@ def predict(
         on_remark=lambda remark: note(f"note: {remark}"),
     )
     if to is not None:
-        write_predictions(to, rows)
+        changed = write_predictions(to, rows)
         note(f"wrote {len(rows)} predictions to {to}")
+        if changed:
+            note(
+                f"note: {changed} texts begin like a formula of a spreadsheet (= + - @ ' or a tab), so an apostrophe "
+                "stands before them; programs take it away, or read a .parquet file"
+            )
     elif as_json:
         print_json(rows)
     else:
-        for line in (list(rows[0]), *(list(row.values()) for row in rows)):
-            typer.echo("\t".join(f"{cell:.6f}" if isinstance(cell, float) else str(cell) for cell in line))
+        print_rows([list(rows[0]), *(list(row.values()) for row in rows)])
 
 
 def explain(
@@ -138,12 +152,8 @@ def explain(
     if as_json:
         print_json(result)
         return
-    table = Table(title=f"Means over {result['samples']} samples")
-    table.add_column("quantity")
-    table.add_column("mean", justify="right")
-    for name, value in result["mean"].items():
-        table.add_row(name, "–" if value is None else f"{value:.4f}")
-    console.print(table)
+    means = [(name, "–" if value is None else f"{value:.4f}") for name, value in result["mean"].items()]
+    show_table(f"Means over {result['samples']} samples", ("quantity", "mean"), means)
     for name, count in result["absent"].items():
         note(
             f"note: {count} of {result['samples']} samples lack `{name}`; their states are mixed, and the entropy of a "
@@ -229,7 +239,7 @@ def sweep_missing(
     if as_json:
         print_json(content)
         return
-    typer.echo((to / TABLE_FILE).read_text(encoding="utf-8"))
+    echo((to / TABLE_FILE).read_text(encoding="utf-8"))
     for remark in content["remarks"]:
         note(f"note: {remark}")
     note(f"wrote {to / 'sweep.json'}, {to / TABLE_FILE} and {', '.join(str(figure) for figure in figures)}")
@@ -263,10 +273,11 @@ def info(
     if as_json:
         print_json(content)
         return
-    table = Table(title=str(path) if path else "This installation", show_header=False)
-    for name, value in content.items():
-        table.add_row(name, value if isinstance(value, str) else str(value))
-    console.print(table)
+    show_table(
+        str(path) if path else "This installation",
+        (),
+        [(name, value if isinstance(value, str) else str(value)) for name, value in content.items()],
+    )
 
 
 def demo(
@@ -294,18 +305,14 @@ def demo(
         print_json({**content, "report": str(page)})
         return
     _show_comparison(content["comparison"], to / "comparison", as_json=False)
-    table = Table(title="Against the known answer (test MAE)")
-    table.add_column("predictor")
-    table.add_column("MAE", justify="right")
-    for name, value in content["known"].items():
-        table.add_row(name, f"{value:.4f}")
-    console.print(table)
+    known = [(name, f"{value:.4f}") for name, value in content["known"].items()]
+    show_table("Against the known answer (test MAE)", ("predictor", "MAE"), known)
     reached, best = content["reached"]["QiNN-QJ"], content["known"]["best possible (Bayes)"]
-    console.print(
+    show(
         f"QiNN-QJ reached {reached:.4f}, {reached / best - 1:.0%} above the best possible; "
         f"late fusion {content['reached']['late fusion']:.4f}."
     )
-    console.print(f"report: {page}", soft_wrap=True)
+    show(f"report: {page}")
 
 
 def _show_run(finished: Any, as_json: bool) -> None:
@@ -318,16 +325,14 @@ def _show_run(finished: Any, as_json: bool) -> None:
         print_json({"run": str(finished.path), "summary": summary, "metrics": metrics})
         return
     labels = {name: metric.label for name, metric in metrics_of(task_of(summary)).items()}
-    console.print(
-        metric_table(
-            f"{summary['label']}, seed {summary['seed']}, {summary['num_parameters']:,} parameters: test",
-            metrics["test"],
-            labels,
-        )
+    show_metrics(
+        f"{summary['label']}, seed {summary['seed']}, {summary['num_parameters']:,} parameters: test",
+        metrics["test"],
+        labels,
     )
     for remark in summary.get("remarks", []):
         note(f"note: {remark}")
-    console.print(f"run: {finished.path}", soft_wrap=True)
+    show(f"run: {finished.path}")
 
 
 def _show_comparison(content: dict[str, Any], folder: Path, as_json: bool) -> None:
@@ -338,19 +343,14 @@ def _show_comparison(content: dict[str, Any], folder: Path, as_json: bool) -> No
         return
     # Narrow terminals get fewer metrics, rather than cells broken in pieces; table.md has them all.
     names = shown_metrics(task_of(content))[: 4 if console.width >= 140 else 2]
-    table = Table(title=f"{content['name']}: test, mean ± sd over seeds [{content['level']:.0%} interval]")
-    table.add_column("model")
-    table.add_column("parameters", justify="right")
-    for name in names:
-        table.add_column(name, justify="right")
+    rows = []
     for label, entry in content["models"].items():
         tests = content["paired"].get(label, {})
         cells = [format_cell(entry["metrics"][name], tests.get(name)) for name in names]
-        table.add_row(label, f"{entry['num_parameters']:,}", *cells)
-    console.print(table)
-    console.print(
-        f"* differs from {content['reference']} (paired permutation test, p < 0.05 after Holm's correction)"
-    )
+        rows.append([label, f"{entry['num_parameters']:,}", *cells])
+    title = f"{content['name']}: test, mean ± sd over seeds [{content['level']:.0%} interval]"
+    show_table(title, ("model", "parameters", *names), rows)
+    show(f"* differs from {content['reference']} (paired permutation test, p < 0.05 after Holm's correction)")
     remarks: dict[str, list[str]] = {}
     for label, entry in content["models"].items():
         for remark in entry["remarks"]:
@@ -359,4 +359,4 @@ def _show_comparison(content: dict[str, Any], folder: Path, as_json: bool) -> No
         note(
             f"note ({', '.join(labels) if len(labels) < len(content['models']) else 'all models'}): {remark}"
         )
-    console.print(f"comparison: {folder}", soft_wrap=True)
+    show(f"comparison: {folder}")

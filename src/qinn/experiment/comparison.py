@@ -8,6 +8,7 @@ import numpy as np
 
 from qinn.data.stores.store import Store
 from qinn.errors import CheckpointError, DataError
+from qinn.escaping import markdown_code, markdown_text
 from qinn.evaluation.conventions import metrics_of
 from qinn.evaluation.statistics import bootstrap_intervals, holm_correction, paired_test, summarize_seeds
 from qinn.experiment import provenance
@@ -220,7 +221,7 @@ def markdown_table(content: dict[str, Any]) -> str:
     header = ["model", "parameters", *names]
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     for label, entry in content["models"].items():
-        cells = [label, f"{entry['num_parameters']:,}"]
+        cells = [markdown_text(label), f"{entry['num_parameters']:,}"]
         for name in names:
             value = entry["metrics"][name]
             test = content["paired"].get(label, {}).get(name)
@@ -232,7 +233,7 @@ def markdown_table(content: dict[str, Any]) -> str:
         "",
         f"Test split, {content['num_test']} samples{groups}; mean ± sd over {seeds} seeds "
         f"[{content['level']:.0%} bootstrap interval{' over groups' if content['num_groups'] else ''}]; "
-        f"* differs from `{content['reference']}` "
+        f"* differs from {markdown_code(content['reference'])} "
         "(paired permutation test, p < 0.05 after Holm's correction).",
         "",
         *(f"- {name}: {metrics_of(task)[name].label}" for name in names),

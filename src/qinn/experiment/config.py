@@ -13,6 +13,7 @@ Example of a file::
 """
 
 import difflib
+import hashlib
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,6 +40,7 @@ from qinn.training.options import FitOptions
 EvolutionKind = Literal["jumps", "exact", "heisenberg", "unitary", "none", "linear_map", "gumbel", "hybrid"]
 
 
+_LONGEST_SLUG = 120
 MissingRate = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -321,8 +323,11 @@ class ExperimentConfig(_Strict):
     @field_validator("name")
     @classmethod
     def _check_name(cls, value: str) -> str:
-        if not any(letter.isalnum() for letter in value) or Path(value).name != value:
-            raise ValueError("`name` must have letters or digits and no slash, since it names a folder")
+        if not value.isprintable() or not value.strip(" .") or Path(value).name != value:
+            raise ValueError(
+                "`name` must have a character besides dots and spaces, no slash and nothing that cannot be printed, "
+                "since it names a folder"
+            )
         return value
 
     @model_validator(mode="after")
@@ -341,9 +346,11 @@ class ExperimentConfig(_Strict):
                 ) from error
             self._encoder_of(label)
         slugs = [slug(label) for label in self.models]
-        if "" in slugs or len(set(slugs)) != len(slugs):
+        if len(set(slugs)) != len(slugs):
+            twice = next(name for name in slugs if slugs.count(name) > 1)
+            same = [label for label in self.models if slug(label) == twice]
             raise ValueError(
-                f"model labels must differ in letters and digits, but they are {list(self.models)}"
+                f"model labels must differ in letters and digits, since they name folders, but {same} are one folder"
             )
         return self
 
@@ -401,11 +408,19 @@ class ExperimentConfig(_Strict):
 def slug(label: str) -> str:
     """Return a label as a folder name: lower-case letters, digits and hyphens.
 
+    A label with letters of another script than ASCII's, without any letter or digit, or too long for a folder gets a
+    mark of its own at the end, made from the whole label.
+
     Example:
-        >>> slug("QiNN-QJ (jumps)")
-        'qinn-qj-jumps'
+        >>> slug("QiNN-QJ (jumps)"), slug("模型 1"), slug("…")
+        ('qinn-qj-jumps', '1-3fac0fb3', 'model-b4935894')
     """
-    return "-".join("".join(c if c.isalnum() and c.isascii() else " " for c in label.lower()).split())
+    words = "".join(c if c.isalnum() and c.isascii() else " " for c in label.lower()).split()
+    name = "-".join(words)
+    if name and len(name) <= _LONGEST_SLUG and not any(c.isalnum() and not c.isascii() for c in label):
+        return name
+    mark = hashlib.sha256(label.encode("utf-8", "backslashreplace")).hexdigest()[:8]
+    return f"{name[:_LONGEST_SLUG].strip('-') or 'model'}-{mark}"
 
 
 def parse_config(content: object, source: str) -> ExperimentConfig:

@@ -1,7 +1,5 @@
 """Evaluating a run again from its weights, and predicting new samples with it."""
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from qinn.data.stores.store import Store
 from qinn.data.subsets.absence import Absence, present_modalities
 from qinn.data.subsets.subset import Subset
 from qinn.errors import ArgumentError, ConfigError
+from qinn.escaping import active_in_spreadsheets, csv_line
 from qinn.evaluation.conventions import metrics_of
 from qinn.evaluation.predict import PredictionTable, predict
 from qinn.evaluation.statistics import bootstrap_intervals
@@ -239,19 +238,22 @@ def prediction_rows(table: PredictionTable, task: Task) -> list[dict[str, Any]]:
     return rows
 
 
-def write_predictions(path: Path, rows: list[dict[str, Any]]) -> None:
+def write_predictions(path: Path, rows: list[dict[str, Any]]) -> int:
     """Write prediction rows as CSV or Parquet, atomically.
+
+    In CSV, texts that a spreadsheet would run get an apostrophe before them (see `qinn.escaping.csv_line`).
+
+    Returns:
+        How many texts got one.
 
     Raises:
         ArgumentError: If the file name ends in neither ``.csv`` nor ``.parquet``.
     """
     if path.suffix == ".parquet":
         write_table(path, {name: [row[name] for row in rows] for name in rows[0]})
+        return 0
     elif path.suffix == ".csv":
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_text(path, text.getvalue())
-    else:
-        raise ArgumentError(f"Predictions can be written to .csv or .parquet, but the file is `{path}`.")
+        lines = [list(rows[0]), *(list(row.values()) for row in rows)]
+        write_text(path, "".join(map(csv_line, lines)))
+        return sum(active_in_spreadsheets(cell) for line in lines for cell in line)
+    raise ArgumentError(f"Predictions can be written to .csv or .parquet, but the file is `{path}`.")

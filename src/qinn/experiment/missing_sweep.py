@@ -13,6 +13,7 @@ from scipy.special import softmax
 from qinn.data.subsets.absence import Absence, present_modalities
 from qinn.data.subsets.subset import Subset
 from qinn.errors import ArgumentError, CheckpointError, DataError
+from qinn.escaping import markdown_code, markdown_text
 from qinn.evaluation.conventions import metrics_of
 from qinn.evaluation.metrics import metrics
 from qinn.evaluation.statistics import bootstrap_intervals, holm_correction, paired_test, summarize_seeds
@@ -446,6 +447,7 @@ def _absences_in_training(folder: RunFolder) -> dict[str, Any]:
 def markdown_tables(content: dict[str, Any], task: Task) -> str:
     """Return a sweep as Markdown: one table per shown metric (models × rates), one of the empty samples."""
     seeds = max(len(entry["seeds"]) for entry in content["models"].values())
+    reference = markdown_code(content["reference"])
     lines = []
     for name in shown_metrics(task)[:2]:
         lines += [
@@ -460,12 +462,12 @@ def markdown_tables(content: dict[str, Any], task: Task) -> str:
                 tests = content["paired"].get(label)
                 value = {**values[name], "low": None}
                 cells.append(format_cell(value, None if tests is None else tests[index][name]))
-            lines.append(f"| {label} | " + " | ".join(cells) + " |")
+            lines.append(f"| {markdown_text(label)} | " + " | ".join(cells) + " |")
         lines.append("")
     lines += [
         f"{content['split'].capitalize()} split, {content['num_test']} samples; columns: the probability with which "
         f"each modality of each sample is taken away. Mean ± sd over {seeds} seeds (each averaged over "
-        f"{len(content['mask_seeds'])} masks, the same for all models); * differs from `{content['reference']}` "
+        f"{len(content['mask_seeds'])} masks, the same for all models); * differs from {reference} "
         "(paired permutation test, p < 0.05 after Holm's correction over the models, rate by rate).",
         "",
         *_empty_table(content, task),
@@ -478,7 +480,7 @@ def _empty_table(content: dict[str, Any], task: Task) -> list[str]:
     entries = {label: entry["empty"] for label, entry in content["models"].items()}
     if task.kind == "classification":
         rows = [
-            f"| {label} | {_with_deviation(empty['distance'], empty['distance_sd'])} | "
+            f"| {markdown_text(label)} | {_with_deviation(empty['distance'], empty['distance_sd'])} | "
             f"{_with_deviation(empty['metrics'][first]['mean'], empty['metrics'][first]['sd'])} |"
             for label, empty in entries.items()
         ]
@@ -492,7 +494,7 @@ def _empty_table(content: dict[str, Any], task: Task) -> list[str]:
         ]
     some = next(iter(entries.values()))
     rows = [
-        f"| {label} | {_with_deviation(empty['prediction'], empty['prediction_sd'])} | "
+        f"| {markdown_text(label)} | {_with_deviation(empty['prediction'], empty['prediction_sd'])} | "
         f"{_with_deviation(empty['distance'], empty['distance_sd'])} | {empty['distance_from_median']:.3f} | "
         f"{'yes' if empty['in_range'] else 'no'} | "
         f"{_with_deviation(empty['metrics'][first]['mean'], empty['metrics'][first]['sd'])} |"

@@ -11,6 +11,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from qinn.errors import ArgumentError
+from qinn.escaping import visible
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe–Ito colours, the most distinct first."""
@@ -55,7 +56,7 @@ def to_svg(figure: Figure, description: str) -> str:
     figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     element = text.getvalue()
     element = element[element.index("<svg") :]
-    return element.replace("<svg", f'<svg role="img" aria-label="{html.escape(description)}"', 1)
+    return element.replace("<svg", f'<svg role="img" aria-label="{html.escape(visible(description))}"', 1)
 
 
 def require(condition: bool, message: str) -> None:

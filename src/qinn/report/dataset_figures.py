@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from qinn.report.canvas import BLUE, GREY, PALETTE, STYLE, VERMILLION, new_figure, require, to_svg
+from qinn.report.drawings import plain
 
 LENGTH_BINS = 30
 GROUP_BINS = 24
@@ -54,7 +55,7 @@ def label_shares(names: Sequence[str], counts: Mapping[str, Int[np.ndarray, "bin
                 hatch=_HATCHES[index % len(_HATCHES)],
                 edgecolor="white",
                 linewidth=0.4,
-                label=f"{split} ({values.sum():,})",
+                label=f"{plain(split)} ({values.sum():,})",
             )
         axes.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
         axes.set(xlabel=label, ylabel="share of the part's labels")
@@ -96,7 +97,7 @@ def length_histogram(name: str, lengths: Mapping[str, Int[np.ndarray, "_"]]) -> 
                 color=PALETTE[index % len(PALETTE)],
                 linestyle=_LINES[index % len(_LINES)],
                 linewidth=1.6,
-                label=f"{split}, median {np.median(values):g}",
+                label=f"{plain(split)}, median {np.median(values):g}",
             )
         axes.set(xlabel=f"steps of {name}", ylabel="share of samples", ylim=(0, None))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -141,7 +142,7 @@ def presence_patterns(
                 hatch=_HATCHES[index % len(_HATCHES)],
                 edgecolor="white",
                 linewidth=0.4,
-                label=part,
+                label=plain(part),
             )
             left += counts[:, index]
         _rows(axes, patterns)

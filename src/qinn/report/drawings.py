@@ -3,9 +3,11 @@
 import warnings
 from collections.abc import Callable
 
+from qinn.escaping import visible
+
 
 def plain(name: str, longest: int = 36) -> str:
-    r"""Return a name that Matplotlib draws as it stands: no dollar sign starts a formula, none is too long.
+    r"""Return a name that Matplotlib draws as it stands: no formula, nothing hidden, none too long.
 
     Args:
         name: Any text.
@@ -20,6 +22,7 @@ def plain(name: str, longest: int = 36) -> str:
         >>> plain("a name that is far too long", longest=13)
         'a name…o long'
     """
+    name = visible(name)
     if len(name) > longest:
         part = (longest - 1) // 2
         name = f"{name[:part]}…{name[-part:]}"

@@ -4,6 +4,8 @@ import re
 
 from markupsafe import Markup, escape
 
+from qinn.escaping import visible
+
 _BEFORE_ROOT = re.compile(r"^.*?(?=<svg\b)", re.DOTALL)
 _METADATA = re.compile(r"<metadata>.*?</metadata>", re.DOTALL)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
@@ -38,4 +40,6 @@ def inline_svg(svg: str, *, prefix: str, label: str) -> Markup:
     width = _WIDTH.search(root)
     style = f' style="max-width:{float(width[1]):.0f}pt"' if width else ""
     root = root.removeprefix("<svg")
-    return Markup(f'<svg role="img" aria-label="{escape(label)}"{style}{_ROOT_ONLY.sub("", root)}>{rest}')
+    return Markup(
+        f'<svg role="img" aria-label="{escape(visible(label))}"{style}{_ROOT_ONLY.sub("", root)}>{rest}'
+    )

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import qinn
+from qinn.escaping import visible
 from qinn.experiment.folder import write_text
 from qinn.report.exhibits import Numbering
 from qinn.report.results import ComparisonResult, RunResult, read_results
@@ -72,6 +74,7 @@ def render_page(target: Path, *, title: str, lead: str, sections: Sequence[Secti
     environment = Environment(
         loader=PackageLoader("qinn.report", ""),
         autoescape=True,
+        finalize=_visible,
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
@@ -79,6 +82,11 @@ def render_page(target: Path, *, title: str, lead: str, sections: Sequence[Secti
         title=title, lead=lead, sections=sections, origin=origin, version=qinn.__version__
     )
     write_text(target, page)
+
+
+def _visible(value: Any) -> Any:
+    """Let nothing hidden into a page; what is mark-up already was escaped when it was made."""
+    return visible(value, lines=True) if type(value) is str else value
 
 
 def _lead(comparisons: Sequence[ComparisonResult], runs: Sequence[RunResult]) -> str:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from qinn.escaping import visible
+
 Severity = Literal["error", "warning", "info"]
 
 _EXAMPLES = 5
@@ -40,7 +42,7 @@ def found_in(severity: Severity, kind: str, message: str, examples: list[str]) -
         >>> found_in("warning", "odd", "2 samples are odd", ["a", "b"]).message
         '2 samples are odd: `a`, `b`.'
     """
-    names = ", ".join(f"`{name}`" for name in examples[:_EXAMPLES])
+    names = ", ".join(f"`{visible(name)}`" for name in examples[:_EXAMPLES])
     more = ", …" if len(examples) > _EXAMPLES else ""
     return Finding(
         severity,

@@ -14,6 +14,7 @@ from qinn.data.stores.manifest import SPLITS
 from qinn.data.stores.store import Store
 from qinn.data.subsets.splits import shared_groups
 from qinn.data.subsets.subset import labelled_mask
+from qinn.escaping import visible
 
 _SMALL_SPLIT = 50
 _RARE_CLASS = 0.02
@@ -115,7 +116,7 @@ class Inspection:
             lines.append(f"{name:>18} {count:>7} {'█' * round(30 * count / max(most, 1))}")
         lines += ["", "findings" if self.findings else "no findings"]
         lines += [f"{finding.severity:>8}: {finding.message}" for finding in self.findings]
-        return "\n".join(lines)
+        return "\n".join(map(visible, lines))
 
 
 def inspect(store: Store) -> Inspection:

@@ -14,6 +14,7 @@ from qinn.data.stores.manifest import SPLITS, Source, modalities_of
 from qinn.data.stores.store import Store
 from qinn.data.subsets.subset import labelled_mask
 from qinn.errors import DataError
+from qinn.escaping import visible
 
 Outcome = Literal["right", "wrong", "not found"]
 
@@ -74,7 +75,9 @@ class Verification:
             for outcome, count in seen.items()
             if count > _SHOWN
         ]
-        return "\n".join([*lines, "nothing is wrong" if self.is_right else "something is wrong"])
+        return "\n".join(
+            [*map(visible, lines), "nothing is wrong" if self.is_right else "something is wrong"]
+        )
 
 
 def verify(store: Store, sources: Sequence[Path | str] = ()) -> Verification:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qinn.data.importing.clip_folders import clip_suffix, refused_suffix
+from qinn.data.stores.manifest import is_modality_name
 from qinn.errors import ConfigError
 
 __all__ = ["FeatureSpec"]
@@ -82,7 +83,7 @@ class FeatureSpec:
             raise ConfigError(
                 f"Feature `{text}` is not understood: {refused_suffix(text)}Write NAME=FILE:ARRAY, {_EXAMPLES}."
             )
-        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", spec.name):
+        if not is_modality_name(spec.name):
             raise ConfigError(
                 f"Feature `{text}` must begin with a modality's name (letters, digits, `_`, `-`) and `=`, "
                 f"but the name is `{spec.name}`."

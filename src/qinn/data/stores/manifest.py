@@ -24,7 +24,7 @@ MANIFEST_FILE = "manifest.json"
 TOKEN_IDS = "/ids"
 
 _ROWS_AT_ONCE = 4096
-_MODALITY_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_MODALITY_NAME = re.compile(r"(?:[A-Za-z]|[^\x00-\x7f])(?:[A-Za-z0-9_-]|[^\x00-\x7f])*")
 _REQUIRED: dict[str, type | tuple[type, ...]] = {
     "name": str,
     "created": str,
@@ -120,6 +120,20 @@ class Source:
             ) from None
 
 
+def is_modality_name(name: str) -> bool:
+    """Tell whether a modality can have this name: a letter, then letters, digits, ``_`` and ``-``.
+
+    Letters are those of ASCII and whatever can be printed of other scripts, so that the name can be part of a file's
+    name and of a column's.
+
+    Example:
+        >>> is_modality_name("eye_gaze"), is_modality_name("音频"), is_modality_name("a/b"), is_modality_name("2d")
+        (True, True, False, False)
+    """
+    # A file system counts bytes, and a store adds an end to the name.
+    return bool(_MODALITY_NAME.fullmatch(name)) and name.isprintable() and len(name.encode()) <= 200
+
+
 def check_modalities(modalities: Mapping[str, Modality]) -> None:
     """Refuse an empty set of modalities and names that could not be file names.
 
@@ -129,10 +143,10 @@ def check_modalities(modalities: Mapping[str, Modality]) -> None:
     if not modalities:
         raise ArgumentError("Argument `modalities` must name at least one modality, but it is empty.")
     for name in modalities:
-        if not _MODALITY_NAME.fullmatch(name):
+        if not is_modality_name(name):
             raise ArgumentError(
-                f"A modality's name must start with a letter and have only letters, digits, `_` and `-`, "
-                f"but it is `{name}`; rename it."
+                "A modality's name must start with a letter and have only letters of any script, digits, `_` and "
+                f"`-`, but it is `{name}`; rename it."
             )
 
 

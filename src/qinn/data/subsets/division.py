@@ -13,6 +13,7 @@ from qinn.data.stores.store import Store, StoreWriter
 from qinn.data.subsets.splits import hold_out
 from qinn.data.subsets.subset import labelled_mask
 from qinn.errors import ArgumentError, ConfigError, DataError
+from qinn.escaping import visible
 
 __all__ = ["Division", "SplitOptions", "divide", "write_division"]
 
@@ -108,16 +109,16 @@ class Division:
     def render(self) -> str:
         """Return a table of sizes and labels as plain text."""
         names = list(next(iter(self.labels.values())))
-        widths = [max(len(name), 6) for name in names]
-        heading = "  ".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=True))
+        widths = [max(len(visible(name)), 6) for name in names]
+        heading = "  ".join(f"{visible(name):>{width}}" for name, width in zip(names, widths, strict=True))
         lines = [f"part    samples   share  groups  {heading}"]
         total = sum(self.sizes.values())
         for part, size in self.sizes.items():
             counts = self.labels[part]
             cells = "  ".join(f"{counts[name]:>{width}}" for name, width in zip(names, widths, strict=True))
             groups = self.groups.get(part, "–")
-            lines.append(f"{part:<7}{size:>8}{size / total:>8.1%}{groups:>8}  {cells}")
-        return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
+            lines.append(f"{visible(part):<7}{size:>8}{size / total:>8.1%}{groups:>8}  {cells}")
+        return "\n".join([*lines, *(f"warning: {visible(warning)}" for warning in self.warnings)])
 
 
 def divide(store: Store, options: SplitOptions) -> Division:
