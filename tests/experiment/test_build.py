@@ -115,11 +115,10 @@ def test_a_modality_that_the_store_lacks_is_refused(tiny_store):
 
 
 def test_dropout_may_differ_between_modalities():
-    encoder = EncoderConfig(hidden_dim=8, dropout=0.3, modality_dropout={"text": 0.1})
+    encoder = EncoderConfig(hidden_dim=8, dropout={"text": 0.1}, head_dropout=0.3)
     model = build({"kind": "concatenation"}, encoder)
     found = {name: one.input_dropout.p for name, one in model.encoders.items()}
     assert found == {"text": 0.1, "audio": 0.3, "vision": 0.3}
-    with pytest.raises(
-        ConfigError, match=r"`encoder.modality_dropout` must name modalities among .* `smell`"
-    ):
-        build({"kind": "concatenation"}, EncoderConfig(modality_dropout={"smell": 0.1}))
+    assert {one.p for one in model.head.modules() if isinstance(one, torch.nn.Dropout)} == {0.3}
+    with pytest.raises(ConfigError, match=r"`encoder.dropout` must name modalities among .* `smell`"):
+        build({"kind": "concatenation"}, EncoderConfig(dropout={"smell": 0.1}))

@@ -13,6 +13,7 @@ from qinn.experiment.config import (
     TrainingConfig,
     parse_config,
     read_config,
+    read_run_config,
     slug,
 )
 from qinn.experiment.run import config_text
@@ -100,7 +101,6 @@ def test_an_unknown_key_like_no_other_lists_the_known_ones():
         ("models.one", {"kind": "concatenation", "hidden_dim": 4, "parameter_budget": 9}, "not both"),
         ("models", {}, "at least 1 item"),
         ("models", ["qinn"], "must map labels to models"),
-        ("models", {"---": {"kind": "constant"}}, "letters and digits"),
         ("models", {"A b": {"kind": "constant"}, "a-B": {"kind": "constant"}}, "letters and digits"),
         ("reference", "nobody", "`reference` must be one of"),
         ("seeds", [], "at least 1 item"),
@@ -248,3 +248,38 @@ def test_a_model_may_be_trained_in_its_own_way():
         ConfigError, match=r"`training` of model `a`: unknown key `weight_decy` \(did you mean"
     ):
         parse_config(content, "x")
+
+
+def test_the_old_name_of_dropout_by_modality_is_refused_with_the_new_one():
+    with pytest.raises(ConfigError, match=r"`encoder.modality_dropout` is called `encoder.dropout` now"):
+        parse_config(changed("encoder.modality_dropout", {"text": 0.1}), "c")
+
+
+@pytest.mark.parametrize("by_modality", [{}, {"text": 0.1}], ids=["none", "one"])
+def test_the_configuration_of_a_run_made_before_is_translated(by_modality, tmp_path):
+    import yaml
+
+    content = tiny_content("store", encoder={"dropout": 0.3, "modality_dropout": by_modality})
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(ConfigError, match="modality_dropout"):
+        read_config(tmp_path / "config.yaml")
+    encoder = read_run_config(tmp_path / "config.yaml").encoder
+    assert encoder.dropout_of_heads == encoder.dropout_of("audio") == 0.3
+    assert encoder.dropout_of("text") == by_modality.get("text", 0.3)
+    written = parse_config(tiny_content("store", encoder=encoder.model_dump()), "again")
+    assert written.encoder == encoder
+
+
+def test_labels_in_any_script_are_legal_and_equal_folders_are_named():
+    models = {label: {"kind": "constant"} for label in ("中文", "Ж", "…", "---", "🎵")}
+    assert len({slug(label) for label in parse_config(tiny_content("store", models=models), "c").models}) == 5
+    with pytest.raises(ConfigError, match=r"\['a b', 'A-b'\] are one folder"):
+        parse_config(
+            tiny_content("store", models={label: {"kind": "constant"} for label in ("a b", "A-b")}), "c"
+        )
+
+
+@pytest.mark.parametrize("name", ["a\x1bb", "..", " ", "a/b", "a\nb", "\u202ea"])
+def test_a_name_that_cannot_be_a_folder_is_refused(name):
+    with pytest.raises(ConfigError, match="names a folder"):
+        parse_config(changed("name", name), "c")

@@ -350,3 +350,19 @@ def test_pooled_sequences_are_pooled_wherever_the_run_is_used(tiny_store, tmp_pa
             np.testing.assert_allclose(vector, wanted, atol=1e-6)
     with pytest.raises(ConfigError, match=r"`data.pool` names `smell`"):
         run(tiny_config(tiny_store, data={**data, "pool": ["smell"]}), tmp_path / "other")
+
+
+def test_a_run_made_before_a_key_was_renamed_is_read_and_resumed(tiny_run, tiny_store, tmp_path):
+    import shutil
+
+    import yaml
+
+    from qinn.experiment.evaluation import predict_store
+
+    old = shutil.copytree(tiny_run, tmp_path / "old")
+    content = yaml.safe_load((old / "config.yaml").read_text(encoding="utf-8"))
+    del content["encoder"]["head_dropout"]
+    content["encoder"]["modality_dropout"] = {}
+    (old / "config.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    assert predict_store(old, tiny_store) == predict_store(tiny_run, tiny_store)
+    assert run(tiny_config(tiny_store), old).path == old

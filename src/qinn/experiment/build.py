@@ -156,9 +156,10 @@ def _build(
 ) -> nn.Module:
     if isinstance(config, ConstantConfig):
         return Constant(num_outputs)
-    if unknown := set(encoder.modality_dropout) - set(feature_dims):
+    named = encoder.dropout if isinstance(encoder.dropout, dict) else {}
+    if unknown := set(named) - set(feature_dims):
         raise ConfigError(
-            f"Key `encoder.modality_dropout` must name modalities among {list(feature_dims)}, but it names "
+            f"Key `encoder.dropout` must name modalities among {list(feature_dims)}, but it names "
             f"`{min(unknown)}`."
         )
     if isinstance(config, UnimodalConfig):
@@ -173,7 +174,7 @@ def _build(
         sequences,
         hidden_dim=width,
         kinds=kinds,
-        dropout={name: encoder.modality_dropout.get(name, encoder.dropout) for name in feature_dims},
+        dropout={name: encoder.dropout_of(name) for name in feature_dims},
         transformers={
             name: _fine_tuned(encoder, name, transformers)
             for name in feature_dims
@@ -182,7 +183,7 @@ def _build(
         token_pooling=encoder.transformer.pooling if encoder.transformer else "attention",
     )
     if isinstance(config, UnimodalConfig):
-        return Concatenation(encoders, num_outputs=num_outputs, dropout=encoder.dropout)
+        return Concatenation(encoders, num_outputs=num_outputs, dropout=encoder.dropout_of_heads)
     if isinstance(config, QiNNConfig):
         return QiNN(
             encoders,
@@ -191,13 +192,13 @@ def _build(
             num_vectors=config.num_vectors,
             head=config.head,
             per_trajectory=config.per_trajectory,
-            dropout=encoder.dropout,
+            dropout=encoder.dropout_of_heads,
             outcome_dropout=config.outcome_dropout,
             lean=config.lean,
         )
     options = config.model_dump(exclude={"kind", "hidden_dim", "parameter_budget", "training", "transformer"})
     baseline = cast("Callable[..., nn.Module]", BASELINES[config.kind])
-    return baseline(encoders, num_outputs=num_outputs, dropout=encoder.dropout, **options)
+    return baseline(encoders, num_outputs=num_outputs, dropout=encoder.dropout_of_heads, **options)
 
 
 def _fine_tuned(

@@ -1,18 +1,19 @@
 """Several models × seeds on one data set: runs, one table, intervals and paired tests."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from qinn.data.stores.store import Store
-from qinn.errors import CheckpointError, DataError
+from qinn.errors import CheckpointError, ConfigError, DataError
 from qinn.escaping import markdown_code, markdown_text
 from qinn.evaluation.conventions import metrics_of
 from qinn.evaluation.statistics import bootstrap_intervals, holm_correction, paired_test, summarize_seeds
 from qinn.experiment import provenance
-from qinn.experiment.config import ExperimentConfig, slug
+from qinn.experiment.config import ExperimentConfig, read_run_config, slug
 from qinn.experiment.folder import RunFolder, read_json, read_table, write_json, write_text
 from qinn.experiment.run import config_text, groups_of, labels_of, outputs_of, run
 from qinn.experiment.workers import run_in_workers
@@ -78,9 +79,9 @@ def _check_place(folder: Path, config: ExperimentConfig) -> None:
     if not folder.is_dir() or (folder / COMPARISON_FILE).is_file():
         return
     own = {slug(label) for label in config.models}
-    written = folder / CONFIG_FILE
-    if written.is_file() and written.read_text(encoding="utf-8", errors="replace") == config_text(config):
-        own |= {CONFIG_FILE, TABLE_FILE}
+    with suppress(ConfigError):
+        if read_run_config(folder / CONFIG_FILE) == config:
+            own |= {CONFIG_FILE, TABLE_FILE}
     foreign = {entry.name for entry in folder.iterdir() if not is_partial(entry)} - own
     if foreign:
         raise CheckpointError(

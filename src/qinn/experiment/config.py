@@ -41,7 +41,9 @@ EvolutionKind = Literal["jumps", "exact", "heisenberg", "unitary", "none", "line
 
 
 _LONGEST_SLUG = 120
+_DROPOUT = 0.2
 MissingRate = Annotated[float, Field(ge=0, lt=1)]
+DropoutRate = Annotated[float, Field(ge=0, lt=1)]
 
 
 class _Strict(BaseModel):
@@ -126,13 +128,42 @@ class EncoderConfig(_Strict):
         default="statistics", description="One kind for all modalities, or one for each"
     )
     hidden_dim: int = Field(default=32, ge=1, description="Width of the hidden vectors")
-    dropout: float = Field(default=0.2, ge=0, lt=1, description="Dropout of encoders and heads")
-    modality_dropout: dict[str, Annotated[float, Field(ge=0, lt=1)]] = Field(
-        default_factory=dict, description="Modality → dropout of its encoder, where that differs"
+    dropout: DropoutRate | dict[str, DropoutRate] = Field(
+        default=_DROPOUT,
+        description="Dropout of encoders and heads; or modality → dropout of its encoder, where those not named and "
+        "the heads have `head_dropout`",
+    )
+    head_dropout: DropoutRate | None = Field(
+        default=None, description="Dropout of the heads (default: `dropout` where that is a number, else 0.2)"
     )
     transformer: TransformerConfig | None = Field(
         default=None, description="The pretrained transformer of encoders of kind `transformer`"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_old_names(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and "modality_dropout" in value:
+            raise ValueError(
+                "`encoder.modality_dropout` is called `encoder.dropout` now, which takes a number or a mapping of "
+                "modalities to numbers; what stood in `dropout` beside it goes to `encoder.head_dropout`"
+            )
+        return value
+
+    def dropout_of(self, modality: str) -> float:
+        """Return the dropout of a modality's encoder."""
+        return (
+            self.dropout.get(modality, self.dropout_of_heads)
+            if isinstance(self.dropout, dict)
+            else self.dropout
+        )
+
+    @property
+    def dropout_of_heads(self) -> float:
+        """Dropout of what follows the encoders."""
+        if self.head_dropout is not None:
+            return self.head_dropout
+        return _DROPOUT if isinstance(self.dropout, dict) else self.dropout
 
     @model_validator(mode="after")
     def _check_transformer(self) -> "EncoderConfig":
@@ -323,10 +354,10 @@ class ExperimentConfig(_Strict):
     @field_validator("name")
     @classmethod
     def _check_name(cls, value: str) -> str:
-        if not value.isprintable() or not value.strip(" .") or Path(value).name != value:
+        named = value.isprintable() and any(letter.isalnum() for letter in value)
+        if not named or Path(value).name != value:
             raise ValueError(
-                "`name` must have a character besides dots and spaces, no slash and nothing that cannot be printed, "
-                "since it names a folder"
+                "`name` must have letters or digits, no slash and only what can be printed, since it names a folder"
             )
         return value
 
@@ -449,9 +480,33 @@ def read_config(path: Path | str) -> ExperimentConfig:
     Raises:
         ConfigError: If the file is missing, no YAML, or has an unknown key or impossible value.
     """
+    return parse_config(_read_yaml(Path(path)), str(path))
+
+
+def read_run_config(path: Path | str) -> ExperimentConfig:
+    """Read the configuration of a run or comparison folder: as `read_config`, keys of earlier versions translated.
+
+    Raises:
+        ConfigError: As `read_config`.
+    """
+    return parse_config(_translated(_read_yaml(Path(path))), str(path))
+
+
+def _translated(content: object) -> object:
+    """Give the keys of earlier versions their present names, so that runs made before can be read."""
+    encoder = content.get("encoder") if isinstance(content, Mapping) else None
+    if not isinstance(encoder, Mapping) or not isinstance(encoder.get("modality_dropout"), Mapping):
+        return content
+    renamed = dict(encoder)
+    if by_modality := renamed.pop("modality_dropout"):
+        renamed["head_dropout"] = renamed.get("dropout", _DROPOUT)
+        renamed["dropout"] = by_modality
+    return {**content, "encoder": renamed}  # pyright: ignore[reportGeneralTypeIssues]
+
+
+def _read_yaml(path: Path) -> object:
     import yaml
 
-    path = Path(path)
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _loader())
     except FileNotFoundError:
@@ -469,7 +524,7 @@ def read_config(path: Path | str) -> ExperimentConfig:
     # What PyYAML lets through for dates, numbers and depths that cannot be.
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ConfigError(f"Configuration `{path}` is not valid YAML: {error}.") from error
-    return parse_config(content, str(path))
+    return content
 
 
 def _loader() -> type:

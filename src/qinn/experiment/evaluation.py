@@ -16,7 +16,7 @@ from qinn.evaluation.conventions import metrics_of
 from qinn.evaluation.predict import PredictionTable, predict
 from qinn.evaluation.statistics import bootstrap_intervals
 from qinn.experiment.build import build_folds
-from qinn.experiment.config import ExperimentConfig, read_config
+from qinn.experiment.config import ExperimentConfig, read_run_config
 from qinn.experiment.folder import RunFolder, read_table, write_table, write_text
 from qinn.experiment.predictor import Predictor
 from qinn.experiment.run import outputs_of
@@ -56,7 +56,7 @@ def evaluate_run(
     """
     target = RunFolder(Path(folder))
     predictor = Predictor.load(target.path)
-    config = read_config(target.config_file)
+    config = read_run_config(target.config_file)
     parts = evaluated_subsets(predictor, split=split, store=store, lacking=absence.modalities)
     tables = predict_parts(predictor, parts)
     difference = None
@@ -107,7 +107,7 @@ def evaluated_subsets(
     if store is not None:
         return [(None, predictor.subset(Store.open(store), split, lacking=lacking))]
     target = RunFolder(predictor.source)
-    config = read_config(target.config_file)
+    config = read_run_config(target.config_file)
     if split not in ("test", "valid"):
         raise ConfigError(
             f"Argument `split` must be `test` or `valid` on the run's own data, but it is `{split}`; "
@@ -130,7 +130,7 @@ def training_labels(predictor: Predictor) -> list[np.ndarray]:
     Args:
         predictor: The run's models.
     """
-    config = read_config(RunFolder(predictor.source).config_file)
+    config = read_run_config(RunFolder(predictor.source).config_file)
     folds = build_folds(Store.open(config.data.store), config.data, seed=config.seeds[0])
     parts = [fold.development.merged if config.training.refit else fold.development.train for fold in folds]
     return [part.labels for part in parts if part.labels is not None]

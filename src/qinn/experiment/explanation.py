@@ -11,7 +11,7 @@ from qinn.data.subsets.absence import Absence
 from qinn.data.subsets.splits import Subset
 from qinn.errors import ConfigError
 from qinn.experiment.build import build_folds
-from qinn.experiment.config import read_config
+from qinn.experiment.config import read_run_config
 from qinn.experiment.folder import RunFolder, write_json, write_table
 from qinn.experiment.predictor import Predictor
 from qinn.records import Explanation
@@ -142,7 +142,7 @@ def _own_subset(run_folder: RunFolder, predictor: Predictor, split: str | None, 
             f"Argument `split` must be `test` or `valid` on the run's own data, but it is `{split}`; "
             "name another store with `--store` for other splits."
         )
-    config = read_config(run_folder.config_file)
+    config = read_run_config(run_folder.config_file)
     store = Store.open(config.data.store)
     predictor.subset(store)
     folds = {one.name: one for one in build_folds(store, config.data, seed=config.seeds[0])}

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from torch import Tensor
 
 from qinn.errors import CheckpointError
+from qinn.escaping import json_text
 from qinn.placement import complete_path
 
 FORMAT = "qinn-run"
@@ -30,7 +31,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 def write_json(path: Path, content: object) -> None:
     """Write JSON atomically; NaN is refused, since no JSON reader need accept it."""
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json_text(content) + "\n"
     write_atomically(path, lambda target: target.write_text(text, encoding="utf-8"))
 
 

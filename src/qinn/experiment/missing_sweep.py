@@ -19,7 +19,7 @@ from qinn.evaluation.metrics import metrics
 from qinn.evaluation.statistics import bootstrap_intervals, holm_correction, paired_test, summarize_seeds
 from qinn.experiment import provenance
 from qinn.experiment.comparison import COMPARISON_FILE, format_cell, read_comparison, shown_metrics
-from qinn.experiment.config import read_config
+from qinn.experiment.config import read_run_config
 from qinn.experiment.evaluation import evaluated_subsets, predict_parts, training_labels
 from qinn.experiment.folder import RunFolder, read_json, write_json, write_text
 from qinn.experiment.predictor import Predictor
@@ -96,7 +96,7 @@ def sweep_missing(
     _check_options(rates, mask_seeds)
     runs = _find_runs([Path(path) for path in paths])
     first = next(iter(runs.values()))[0]
-    config = read_config(first.config_file)
+    config = read_run_config(first.config_file)
     reference = _reference(reference, runs, paths)
     samples, swept = None, {}
     done, total = 0, sum(map(len, runs.values()))
@@ -437,7 +437,7 @@ def _shares(
 
 
 def _absences_in_training(folder: RunFolder) -> dict[str, Any]:
-    training = read_config(folder.config_file).training
+    training = read_run_config(folder.config_file).training
     return {
         "modality_missing": training.modality_missing,
         "modality_missing_all": training.modality_missing_all,

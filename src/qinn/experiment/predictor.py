@@ -14,7 +14,7 @@ from qinn.data.subsets.splits import Subset, subset_of
 from qinn.errors import ArgumentError, CheckpointError, ConfigError, QinnError
 from qinn.evaluation.predict import PredictionTable, predict
 from qinn.experiment.build import build_model
-from qinn.experiment.config import read_config
+from qinn.experiment.config import read_run_config
 from qinn.experiment.folder import RunFolder, read_weights
 from qinn.experiment.pretrained import read_architectures
 from qinn.explain.explanation import explain
@@ -62,7 +62,7 @@ class Predictor:
         """
         target = RunFolder(Path(folder))
         summary = target.summary()
-        config = read_config(target.config_file)
+        config = read_run_config(target.config_file)
         model_config = next(iter(config.models.values()))
         try:
             description = summary["data"]

@@ -24,7 +24,7 @@ from qinn.evaluation.predict import PredictionTable, predict
 from qinn.evaluation.statistics import bootstrap_intervals
 from qinn.experiment import provenance
 from qinn.experiment.build import build_folds, build_model, sequences_of
-from qinn.experiment.config import ExperimentConfig, read_config
+from qinn.experiment.config import ExperimentConfig, read_run_config
 from qinn.experiment.explanation import column_means, write_explanation
 from qinn.experiment.folder import (
     FORMAT,
@@ -155,7 +155,7 @@ def run(
 def _check_place(target: RunFolder, config: ExperimentConfig) -> None:
     """Make sure that the folder is free, or holds a run of the same configuration."""
     if target.config_file.is_file():
-        if read_config(target.config_file) != config:
+        if read_run_config(target.config_file) != config:
             raise CheckpointError(
                 f"`{target.path}` holds a run of another configuration; choose another folder or delete it."
             )

@@ -42,6 +42,7 @@ from qinn.data.stores.manifest import (
 from qinn.data.stores.ragged import Ragged, as_ragged
 from qinn.data.stores.spans import SpanWriter, checked_spans
 from qinn.errors import ArgumentError, DataError, OutputError
+from qinn.escaping import json_text
 from qinn.placement import flush, flush_folder, locked_folder, put_in_place, remove_stale
 from qinn.task import Task
 
@@ -476,7 +477,7 @@ class StoreWriter:
                 manifest = self._manifest(content.hexdigest())
                 for name, digest in spans.items():
                     manifest["modalities"][name]["spans_sha256"] = digest
-                target.write(json.dumps(manifest, indent=2, ensure_ascii=False).encode() + b"\n")
+                target.write(json_text(manifest).encode() + b"\n")
                 flush(target)
             flush_folder(folder)
         self._check_place()
