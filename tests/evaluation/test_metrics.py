@@ -274,3 +274,37 @@ def test_hits_are_known_for_accuracies_only() -> None:
     assert prepared.hits("f1_has0") is None
     assert prepared.hits("acc2_has0").tolist() == [False, True, True]
     assert prepared.hits("acc2_non0").tolist() == [False, True, True]
+
+
+def _as_given(kind: str, values: np.ndarray) -> object:
+    import torch
+
+    kinds = {
+        "list": lambda: values.tolist(),
+        "tensor": lambda: torch.tensor(values),
+        "with gradients": lambda: torch.tensor(values, dtype=torch.float64, requires_grad=True),
+        "half": lambda: torch.tensor(values).to(torch.bfloat16),
+    }
+    return kinds[kind]()
+
+
+@pytest.mark.parametrize("kind", ["list", "tensor", "with gradients", "half"])
+def test_tensors_and_lists_are_numbers_too(kind):
+    task = Task("regression", -3.0, 3.0, "mosi")
+    labels, outputs = np.array([0.5, -1.0, 2.0]), np.array([[0.75], [0.5], [1.5]])
+    expected = metrics(task, labels, outputs)
+    assert metrics(task, _as_given(kind, labels), _as_given(kind, outputs)) == expected
+    assert regression_metrics(_as_given(kind, labels), _as_given(kind, outputs[:, 0]), "mosi") == expected
+    classes, logits = np.array([0, 1, 1]), np.array([[0.5, 0.0], [0.0, 1.0], [1.0, 0.0]])
+    found = confusion_matrix(
+        _as_given(kind if kind == "list" else "tensor", classes), _as_given(kind, logits)
+    )
+    assert found.tolist() == confusion_matrix(classes, logits).tolist()
+
+
+@pytest.mark.parametrize("values", [["a", "b"], [[1.0], [1.0, 2.0]], [1j, 2j], None], ids=str)
+def test_what_is_no_number_is_refused_by_its_type(values):
+    with pytest.raises(
+        ArgumentError, match=r"Argument `labels` must hold real numbers .*pass an array, a tensor or a"
+    ):
+        metrics(Task("regression", -3.0, 3.0, "mosi"), values, np.zeros((2, 1)))

@@ -213,6 +213,7 @@ def misa(
     to: Target,
     modality: Modality = None,
     split: Annotated[str, typer.Option(help="Split of a single file.")] = "",
+    group_pattern: GroupPattern = None,
     encode_text: Encoder = None,
     lowercase: Lowercase = False,
     scale: Scale = "mosi",
@@ -231,6 +232,7 @@ def misa(
         task=_task("regression", scale, score_range, None, None, None),
         text=TextOptions(unit="words", lowercase=lowercase),
         split=split,
+        group_pattern=group_pattern or MisaOptions.group_pattern,
         nan=nan,
         empty=empty,
     )

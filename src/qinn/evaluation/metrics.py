@@ -7,9 +7,10 @@ Predictions are scored as the model makes them: nothing is clipped unless the me
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Real
+from jaxtyping import Bool, Int, Real
 from scipy.special import logsumexp
 
 from qinn.errors import ArgumentError
@@ -35,17 +36,22 @@ from qinn.evaluation.weighted import (
 )
 from qinn.task import Task
 
+Numbers: TypeAlias = Any
+"""An array, a torch tensor or a list of real numbers: what `numbers_of` takes."""
+
 __all__ = [
     "METRICS",
     "METRICS_BY_CONVENTION",
     "METRIC_DIRECTIONS",
     "METRIC_LABELS",
     "Metric",
+    "Numbers",
     "PreparedMetrics",
     "classification_metrics",
     "confusion_matrix",
     "metrics",
     "metrics_of",
+    "numbers_of",
     "prepare_metrics",
     "regression_metrics",
     "resampled_metrics",
@@ -157,8 +163,39 @@ class PreparedMetrics:
         return term.values if term.among is None else term.values & term.among
 
 
-def _checked_labels(labels: Real[np.ndarray, "..."]) -> np.ndarray:
+def numbers_of(values: Numbers, name: str) -> Real[np.ndarray, "..."]:
+    """Return real numbers as an array: arrays, torch tensors on any device, with gradients or without, and lists.
+
+    Args:
+        values: The numbers.
+        name: The argument's name, for the message.
+
+    Raises:
+        ArgumentError: If they are no numbers, complex, or ragged.
+
+    Example:
+        >>> numbers_of([1, 2.5], "labels")
+        array([1. , 2.5])
+    """
+    if hasattr(values, "detach"):
+        # Double precision holds every type of torch, bfloat16 too, for which numpy has none.
+        values = values.detach().cpu()
+        values = values.double() if values.is_floating_point() else values
+    try:
+        array = np.asarray(values)
+    except (ValueError, TypeError, RuntimeError):
+        array = np.empty(0, object)
+    if array.dtype.kind not in "biuf":
+        raise ArgumentError(
+            f"Argument `{name}` must hold real numbers of one shape, but it is {type(values).__name__} of "
+            f"{array.dtype}; pass an array, a tensor or a list of them."
+        )
+    return array
+
+
+def _checked_labels(labels: Numbers) -> np.ndarray:
     """Finite labels of at least one sample, in double precision."""
+    labels = numbers_of(labels, "labels")
     if labels.ndim != 1 or not len(labels):
         raise ArgumentError(
             f"Argument `labels` must have shape (n,) with n ≥ 1, but its shape is {labels.shape}; "
@@ -173,8 +210,9 @@ def _checked_labels(labels: Real[np.ndarray, "..."]) -> np.ndarray:
     return np.asarray(labels, dtype=np.float64)
 
 
-def _checked_outputs(outputs: Real[np.ndarray, "..."], shape: tuple[int, ...], name: str) -> np.ndarray:
+def _checked_outputs(outputs: Numbers, shape: tuple[int, ...], name: str) -> np.ndarray:
     """Finite outputs of the given shape, in double precision."""
+    outputs = numbers_of(outputs, name)
     if outputs.shape != shape:
         raise ArgumentError(
             f"Argument `{name}` must have shape {shape} to go with the labels and the task, "
@@ -214,9 +252,7 @@ def _regression_terms(
     raise ArgumentError(f"Argument `scale` must be `mosi`, `sims` or `plain`, but it is `{scale}`.")
 
 
-def prepare_metrics(
-    task: Task, labels: Real[np.ndarray, "..."], outputs: Real[np.ndarray, "..."]
-) -> PreparedMetrics:
+def prepare_metrics(task: Task, labels: Numbers, outputs: Numbers) -> PreparedMetrics:
     """Check labels and outputs and look at them once, so that many weightings can be evaluated.
 
     Args:
@@ -244,9 +280,7 @@ def prepare_metrics(
     return PreparedMetrics(len(checked), terms)
 
 
-def metrics(
-    task: Task, labels: Real[np.ndarray, "..."], outputs: Real[np.ndarray, "..."]
-) -> dict[str, float | None]:
+def metrics(task: Task, labels: Numbers, outputs: Numbers) -> dict[str, float | None]:
     """Every metric of the task.
 
     Args:
@@ -269,8 +303,8 @@ def metrics(
 
 
 def regression_metrics(
-    labels: Real[np.ndarray, "..."],
-    predictions: Real[np.ndarray, "..."],
+    labels: Numbers,
+    predictions: Numbers,
     scale: str,
     *,
     midpoint: float | None = None,
@@ -305,7 +339,7 @@ def regression_metrics(
 
 
 def classification_metrics(
-    labels: Real[np.ndarray, "..."], outputs: Real[np.ndarray, "..."], *, probabilities: bool = False
+    labels: Numbers, outputs: Numbers, *, probabilities: bool = False
 ) -> dict[str, float | None]:
     """Every classification metric; the predicted class is the largest output, ties going to the first.
 
@@ -329,6 +363,7 @@ def classification_metrics(
         1.0
     """
     checked = _checked_labels(labels)
+    outputs = numbers_of(outputs, "outputs")
     num_classes = outputs.shape[1] if outputs.ndim == 2 and outputs.shape[1] > 1 else 2
     logits = _checked_outputs(outputs, (len(checked), num_classes), "outputs")
     if probabilities:
@@ -344,8 +379,8 @@ def classification_metrics(
 
 def resampled_metrics(
     task: Task,
-    labels: Real[np.ndarray, "..."],
-    outputs: Real[np.ndarray, "..."],
+    labels: Numbers,
+    outputs: Numbers,
     indices: Int[np.ndarray, "resample draw"],
 ) -> dict[str, Values]:
     """Every metric of every resample of the samples.
@@ -377,9 +412,7 @@ def resampled_metrics(
     return prepared(resample_counts(indices, prepared.num_samples))
 
 
-def confusion_matrix(
-    labels: Real[np.ndarray, "..."], outputs: Float[np.ndarray, "sample output"]
-) -> Int[np.ndarray, "true predicted"]:
+def confusion_matrix(labels: Numbers, outputs: Numbers) -> Int[np.ndarray, "true predicted"]:
     """How many samples of each true class were given each class.
 
     Args:
@@ -396,6 +429,12 @@ def confusion_matrix(
         >>> confusion_matrix(np.array([0, 1, 1]), np.array([[2.0, 0.0], [1.0, 0.0], [0.0, 1.0]])).tolist()
         [[1, 0], [1, 1]]
     """
+    outputs = numbers_of(outputs, "outputs")
+    if outputs.ndim != 2:
+        raise ArgumentError(
+            f"Argument `outputs` must have shape (n, classes), but its shape is {outputs.shape}; pass logits or "
+            "probabilities."
+        )
     num_classes = outputs.shape[1]
     checked = _checked_labels(labels)
     true = _checked_classes(checked, num_classes)

@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Real, Shaped
+from jaxtyping import Bool, Shaped
 from scipy import stats
 
 from qinn.errors import ArgumentError
-from qinn.evaluation.metrics import PreparedMetrics, prepare_metrics
+from qinn.evaluation.metrics import Numbers, PreparedMetrics, numbers_of, prepare_metrics
 from qinn.evaluation.resampling import (
     Units,
     bootstrap_weights,
@@ -114,6 +114,7 @@ def _mean_over_seeds(runs: Sequence[PreparedMetrics], weights: Weights) -> dict[
 
 def _prepare(task: Task, labels: np.ndarray, outputs: np.ndarray, name: str) -> list[PreparedMetrics]:
     """One set of prepared metrics per seed."""
+    outputs = numbers_of(outputs, name)
     if outputs.ndim == 2:
         outputs = outputs[None]
     if outputs.ndim != 3 or not len(outputs):
@@ -154,8 +155,8 @@ def _undefined_note(resampled: np.ndarray) -> str:
 
 def bootstrap_intervals(
     task: Task,
-    labels: Real[np.ndarray, "..."],
-    outputs: Real[np.ndarray, "..."],
+    labels: Numbers,
+    outputs: Numbers,
     *,
     groups: Sequence[str | None] | Shaped[np.ndarray, "..."] | None = None,
     num_resamples: int = 2000,
@@ -187,6 +188,7 @@ def bootstrap_intervals(
         (0.667, True)
     """
     _check_options(num_resamples, level)
+    labels = numbers_of(labels, "labels")
     runs = _prepare(task, labels, outputs, "outputs")
     units = Units.of(len(labels), groups)
     value = _mean_over_seeds(runs, np.ones((1, len(labels))))
@@ -294,9 +296,9 @@ def _same_seeds(outputs_a: np.ndarray, outputs_b: np.ndarray) -> tuple[np.ndarra
 
 def paired_test(
     task: Task,
-    labels: Real[np.ndarray, "..."],
-    outputs_a: Real[np.ndarray, "..."],
-    outputs_b: Real[np.ndarray, "..."],
+    labels: Numbers,
+    outputs_a: Numbers,
+    outputs_b: Numbers,
     *,
     groups: Sequence[str | None] | Shaped[np.ndarray, "..."] | None = None,
     ids_a: Sequence[str] | None = None,
@@ -342,6 +344,8 @@ def paired_test(
         (-0.9, True)
     """
     _check_options(min(num_resamples, num_permutations), level)
+    labels = numbers_of(labels, "labels")
+    outputs_a, outputs_b = numbers_of(outputs_a, "outputs_a"), numbers_of(outputs_b, "outputs_b")
     _check_same_samples(ids_a, ids_b, len(labels))
     runs_a, runs_b = (
         _prepare(task, labels, outputs_a, "outputs_a"),

@@ -138,26 +138,29 @@ def table(tmp_path: Path) -> Path:
     padded = np.zeros((4, 5, 2), np.float32)
     for row, (start, stop) in enumerate([(0, 3), (3, 4), (4, 4), (4, 10)]):
         padded[row, : min(stop - start, 5)] = (steps[start:stop] + 1)[:5]
-    np.savez_compressed(
-        tmp_path / "f.npz",
-        vectors=np.arange(12, dtype=np.float16).reshape(4, 3),
-        scalar=np.arange(4),
-        steps=steps,
-        offsets=np.array([0, 3, 4, 4, 10]),
-        padded=padded,
-        lengths=np.array([3, 1, 0, 5]),
-        id=np.array(["d", "c", "b", "a"]),
-        first=np.array(["d", "c", "b", "a"]),
-        words=np.array(["HELLO", "BIG", "WORLD", "one", "x", "y", "z"]),
-        word_offsets=np.array([0, 3, 4, 5, 7]),
-        label=np.array([1.5, -3, 0.1, 0], np.float32),
-    )
+    arrays = {
+        "vectors": np.arange(12, dtype=np.float16).reshape(4, 3),
+        "scalar": np.arange(4),
+        "steps": steps,
+        "offsets": np.array([0, 3, 4, 4, 10]),
+        "padded": padded,
+        "lengths": np.array([3, 1, 0, 5]),
+        "words": np.array(["HELLO", "BIG", "WORLD", "one", "x", "y", "z"]),
+        "word_offsets": np.array([0, 3, 4, 5, 7]),
+        "label": np.array([1.5, -3, 0.1, 0], np.float32),
+    }
+    np.savez_compressed(tmp_path / "f.npz", **arrays)
+    # The same arrays, with the table's ids in another order beside them.
+    names = np.array(["d", "c", "b", "a"])
+    np.savez_compressed(tmp_path / "named.npz", **arrays, id=names, first=names)
     np.save(tmp_path / "v.npy", np.arange(8.0).reshape(4, 2))
+    with h5py.File(tmp_path / "named.h5", "w") as file:
+        file["group/vectors"] = np.arange(12.0).reshape(4, 3)
+        file["id"] = ["d", "c", "b", "a"]
     with h5py.File(tmp_path / "f.h5", "w") as file:
         file["group/vectors"] = np.arange(12.0).reshape(4, 3)
         file["steps"] = steps
         file["offsets"] = np.array([0, 3, 4, 4, 10])
-        file["id"] = ["d", "c", "b", "a"]
         for row, name in enumerate("abcd"):
             file[f"each/{name}"] = np.full((row + 1, 2), row, np.float32)
             file[f"deep/{name}/frames"] = np.full((row + 1, 3), row, np.float32)

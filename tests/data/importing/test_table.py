@@ -65,11 +65,11 @@ def test_columns_arrive_in_the_store_as_they_are(table: Path) -> None:
     ("spec", "kind", "dim", "steps", "of_a", "of_d"),
     [
         ("v=@@/f.npz:vectors", "vector", 3, [1, 1, 1, 1], [[0, 1, 2]], [[9, 10, 11]]),
-        ("v=@@/f.npz:vectors#id", "vector", 3, [1, 1, 1, 1], [[9, 10, 11]], [[0, 1, 2]]),
+        ("v=@@/named.npz:vectors#id", "vector", 3, [1, 1, 1, 1], [[9, 10, 11]], [[0, 1, 2]]),
         ("v=@@/f.npz:vectors+scalar", "vector", 4, [1, 1, 1, 1], [[0, 1, 2, 0]], [[9, 10, 11, 3]]),
         ("v=@@/f.npz:scalar", "vector", 1, [1, 1, 1, 1], [[0]], [[3]]),
         ("v=@@/f.npz:steps@offsets", "sequence", 2, [3, 1, 0, 6], [[0, 0], [1, 10], [2, 20]], None),
-        ("v=@@/f.npz:steps@offsets#id", "sequence", 2, [6, 0, 1, 3], None, [[0, 0], [1, 10], [2, 20]]),
+        ("v=@@/named.npz:steps@offsets#id", "sequence", 2, [6, 0, 1, 3], None, [[0, 0], [1, 10], [2, 20]]),
         (
             "v=@@/f.npz:steps+steps@offsets",
             "sequence",
@@ -82,7 +82,7 @@ def test_columns_arrive_in_the_store_as_they_are(table: Path) -> None:
         ("v=@@/f.npz:padded", "sequence", 2, [3, 1, 0, 5], [[1, 1], [2, 11], [3, 21]], None),
         ("v=@@/v.npy", "vector", 2, [1, 1, 1, 1], [[0, 1]], [[6, 7]]),
         ("v=@@/f.h5:group/vectors", "vector", 3, [1, 1, 1, 1], [[0, 1, 2]], [[9, 10, 11]]),
-        ("v=@@/f.h5:group/vectors#id", "vector", 3, [1, 1, 1, 1], [[9, 10, 11]], [[0, 1, 2]]),
+        ("v=@@/named.h5:group/vectors#id", "vector", 3, [1, 1, 1, 1], [[9, 10, 11]], [[0, 1, 2]]),
         ("v=@@/f.h5:steps@offsets", "sequence", 2, [3, 1, 0, 6], [[0, 0], [1, 10], [2, 20]], None),
         ("v=@@/f.h5:each", "sequence", 2, [1, 2, 3, 4], [[0, 0]], [[3, 3]] * 4),
         ("v=@@/f.h5:deep/{id}/frames", "sequence", 3, [1, 2, 3, 4], [[0] * 3], [[3] * 3] * 4),
@@ -176,7 +176,7 @@ def test_unlabelled_samples_can_be_imported(table: Path) -> None:
         ("tokens", False, None, [[5, 1], [3, 1], [5, 1]]),
         ("words", True, None, [[5, 0], [3, 0], [5, 0]]),
         ("words", False, "@@/f.npz:words@word_offsets", [[5, 1], [3, 1], [5, 1]]),
-        ("words", False, "@@/f.npz:words@word_offsets#id", [[1, 0], [1, 0]]),
+        ("words", False, "@@/named.npz:words@word_offsets#id", [[1, 0], [1, 0]]),
     ],
 )
 def test_transcripts_are_encoded_first_in_the_stated_units(

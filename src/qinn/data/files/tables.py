@@ -33,6 +33,11 @@ class Columns:
     values: dict[str, list[Any]]
     first_line: int = 1
 
+    @property
+    def is_text(self) -> bool:
+        """Whether it is a csv or tsv file, whose cells can be empty."""
+        return self.path.suffix.lower() in (".csv", ".tsv")
+
     def __len__(self) -> int:
         return len(next(iter(self.values.values()), []))
 
@@ -62,8 +67,8 @@ class Columns:
         return ["_".join(parts) for parts in zip(*(self.texts(name) for name in names), strict=True)]
 
     def place(self, row: int) -> str:
-        """Say where a row is."""
-        return f"`{self.path}` line {row + self.first_line}"
+        """Say where a row is: lines are counted in text files only."""
+        return f"`{self.path}` {'line' if self.is_text else 'row'} {row + self.first_line}"
 
 
 def _text(value: Any) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 
 from qinn.data.files.arrays import ArrayFile, open_arrays, rows_of
 from qinn.data.importing.feature_specs import FeatureSpec
+from qinn.data.importing.row_names import rows_in_order
 from qinn.data.importing.steps import nonzero_window
 from qinn.data.stores.store import Source
 from qinn.errors import DataError
@@ -98,6 +99,7 @@ class _Rows(FeatureReader):
     def __init__(self, spec: FeatureSpec, ids: Sequence[str], missing: str, arrays: ArrayFile) -> None:
         self._spec = spec
         self._file = arrays
+        self._order: list[str] = []
         if not spec.keys and arrays.keys() != [""]:
             raise DataError(
                 f"`{spec.file}` holds several arrays; say which, as in "
@@ -156,12 +158,11 @@ class _Rows(FeatureReader):
     def _match(self, ids: Sequence[str], missing: str) -> np.ndarray:
         num_samples = len(self._starts)
         if not self._spec.ids:
-            if num_samples != len(ids):
-                raise DataError(
-                    f"`{self._spec.where}` has {num_samples} samples, but the table has {len(ids)}; "
-                    "match them by an id array, as in FILE:ARRAY#id."
-                )
-            return np.arange(num_samples)
+            used = {*(self._spec.keys or ("",)), *([self._spec.bounds] if self._spec.bounds else [])}
+            rows, self._order = rows_in_order(
+                self._file, used, ids, num_samples, where=self._spec.where, modality=self._spec.name
+            )
+            return rows
         names = [
             "_".join(parts)
             for parts in zip(*(self._file.strings(key) for key in self._spec.ids), strict=False)
@@ -212,8 +213,11 @@ class _Rows(FeatureReader):
 
     def notes(self) -> list[str]:
         if self._trimmed:
-            return [f"`{self._spec.name}`: steps of zeros at the front and end were taken as padding"]
-        return []
+            return [
+                *self._order,
+                f"`{self._spec.name}`: steps of zeros at the front and end were taken as padding",
+            ]
+        return self._order
 
     def sources(self) -> list[Source]:
         return [Source.of(self._spec.file)]

@@ -11,6 +11,10 @@ from qinn.task import Task
 
 __all__ = ["Labels", "TaskOptions", "parse_pairs", "read_labels"]
 
+TAKE_OUT = "or take the sample out of the file if it is unlabelled"
+DROP = "or leave such samples out by the option drop_label = {label}"
+
+_NOT_FINITE = ("nan", "inf", "-inf", "+inf")
 _RANGES = {"mosi": (-3.0, 3.0), "sims": (-1.0, 1.0)}
 
 
@@ -139,6 +143,7 @@ def read_labels(
     *,
     place: Callable[[int], str],
     what: str,
+    unlabelled: str = TAKE_OUT,
 ) -> Labels:
     """Turn raw labels into scores or class indices, drop what is to be dropped, and find the task.
 
@@ -149,6 +154,7 @@ def read_labels(
         options: What the labels mean.
         place: Row → where it is, for messages.
         what: File and column, for messages.
+        unlabelled: What to do in this kind of file about a sample that has no label, for messages.
 
     Raises:
         DataError: If a label is not a finite number within the range, or not one of the classes.
@@ -184,8 +190,8 @@ def read_labels(
         else:
             found.append(renamed.get(key, key))
     if options.kind == "classification":
-        return _classification(found, kept, options, renamed, notes, place, what)
-    scores = [_score(value, place(row), what) for row, value in zip(kept, found, strict=True)]
+        return _classification(found, kept, options, renamed, notes, place, what, unlabelled)
+    scores = [_score(value, place(row), what, unlabelled) for row, value in zip(kept, found, strict=True)]
     task = options.regression_task([score for score in scores if score is not None], what)
     for row, score in zip(kept, scores, strict=True):
         if score is not None and not task.low <= score <= task.high:
@@ -231,15 +237,22 @@ def _classification(
     notes: list[str],
     place: Callable[[int], str],
     what: str,
+    unlabelled: str,
 ) -> Labels:
     names = [None if value is None else _key(value) for value in found]
     classes = options.classes or tuple(dict.fromkeys(_key(name) for name in renamed.values()))
     if not classes:
-        classes = tuple(sorted({name for name in names if name is not None}, key=_sort_key))
+        occurring = {name for name in names if name is not None and name.lower() not in _NOT_FINITE}
+        classes = tuple(sorted(occurring, key=_sort_key))
         notes.append(f"classes are the labels that occur, sorted: {', '.join(classes)}")
     index = {name: position for position, name in enumerate(classes)}
     labels: list[int | None] = []
     for row, name in zip(kept, names, strict=True):
+        if name is not None and name.lower() in _NOT_FINITE and name not in options.classes:
+            raise DataError(
+                f"{place(row)} has the label {name} in {what}, which is no class; correct it, "
+                f"{unlabelled.format(label=name)}."
+            )
         if name is not None and name not in index:
             raise DataError(
                 f"{place(row)} has the label `{name}` in {what}, which is none of the classes "
@@ -275,7 +288,7 @@ def _sort_key(name: str) -> tuple[int, float, str]:
         return (1, 0.0, name)
 
 
-def _score(value: str | float | int | None, place: str, what: str) -> float | None:
+def _score(value: str | float | int | None, place: str, what: str, unlabelled: str) -> float | None:
     if value is None:
         return None
     try:
@@ -287,6 +300,7 @@ def _score(value: str | float | int | None, place: str, what: str) -> float | No
         ) from None
     if not np.isfinite(score):
         raise DataError(
-            f"{place} has the label {score} in {what}; leave the cell empty if the sample is unlabelled."
+            f"{place} has the label {score} in {what}, which is no finite number; correct it, "
+            f"{unlabelled.format(label=score)}."
         )
     return score

@@ -7,6 +7,7 @@ not aligned, ``audio_lengths`` and ``vision_lengths``; CH-SIMS adds ``regression
 Sizes differ between releases, so they are read from the file and checked against each other.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 
 from qinn.data.files.pickles.reading import open_pickle
 from qinn.data.importing.intake import Intake, Progress, groups_of, naming, split_name, video_of
-from qinn.data.importing.labels import Labels, TaskOptions, read_labels
+from qinn.data.importing.labels import DROP, Labels, TaskOptions, read_labels
 from qinn.data.importing.steps import Padding, StepCleaner, nonzero_window
 from qinn.data.importing.tokens import TokenAligner
 from qinn.data.importing.transcripts import Encoder, TextOptions, encode_texts, spans_of_texts
@@ -447,16 +448,22 @@ def _labels(source: Path, parts: list[_Part], options: MmsaOptions) -> Labels:
     places = [f"{part.where} sample `{name}`" for part in parts for name in part.ids]
     if task.kind == "regression" and task.scale is None and task.low is None:
         task = TaskOptions(
-            scale=_scale(source, parts, values), label_map=task.label_map, drop_labels=task.drop_labels
+            scale=_scale(source, parts, values, drops=bool(task.drop_labels)),
+            label_map=task.label_map,
+            drop_labels=task.drop_labels,
         )
-    return read_labels(values, len(values), task, place=lambda row: places[row], what=f"`{key}`")
+    return read_labels(
+        values, len(values), task, place=lambda row: places[row], what=f"`{key}`", unlabelled=DROP
+    )
 
 
-def _scale(source: Path, parts: list[_Part], labels: list[Any]) -> str:
+def _scale(source: Path, parts: list[_Part], labels: list[Any], *, drops: bool) -> str:
     if any(key.startswith("label_") for part in parts for key in part.extra):
         return "sims"
     numbers = [abs(float(value)) for value in labels if isinstance(value, int | float | np.number)]
-    if numbers and max(numbers) > 1:
+    # A label that is no number is named by whoever reads the labels, whatever their scale.
+    unknown = [number for number in numbers if not math.isfinite(number)]
+    if any(1 < number < math.inf for number in numbers) or (unknown and not drops):
         return "mosi"
     raise ConfigError(f"`{source}` does not tell the scale of its labels; state it: mosi or sims.")
 

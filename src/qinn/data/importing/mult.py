@@ -17,7 +17,7 @@ import numpy as np
 
 from qinn.data.files.pickles.reading import open_pickle
 from qinn.data.importing.intake import Intake, Progress, groups_of, naming, split_name, video_of
-from qinn.data.importing.labels import Labels, TaskOptions, read_labels
+from qinn.data.importing.labels import DROP, Labels, TaskOptions, read_labels
 from qinn.data.importing.steps import Padding, StepCleaner, nonzero_window
 from qinn.data.stores.store import Modality, Source, Store, StoreWriter
 from qinn.errors import ConfigError, DataError
@@ -366,4 +366,6 @@ def _notes(parts: list[_Part]) -> list[str]:
 def _labels(parts: list[_Part], options: MultOptions) -> Labels:
     places = [f"{part.where} sample `{name}`" for part in parts for name in part.ids]
     values = [value for part in parts for value in part.labels]
-    return read_labels(values, len(values), options.task, place=lambda row: places[row], what="`labels`")
+    return read_labels(
+        values, len(values), options.task, place=lambda row: places[row], what="`labels`", unlabelled=DROP
+    )

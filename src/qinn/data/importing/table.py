@@ -15,6 +15,7 @@ from qinn.data.importing.feature_files import FeatureReader, open_features
 from qinn.data.importing.feature_specs import FeatureSpec
 from qinn.data.importing.intake import Intake, Progress, groups_of, naming, split_name
 from qinn.data.importing.labels import Labels, TaskOptions, read_labels
+from qinn.data.importing.row_names import rows_in_order
 from qinn.data.importing.steps import StepCleaner
 from qinn.data.importing.transcripts import Encoder, TextOptions, encode_texts, spans_of_texts
 from qinn.data.stores.store import Modality, Store, StoreWriter
@@ -23,6 +24,10 @@ from qinn.errors import ConfigError, DataError
 __all__ = ["TableOptions", "import_table"]
 
 _CHUNK = 256
+_UNLABELLED = {
+    ".parquet": "or make it null if the sample is unlabelled",
+    ".npz": "or make the column text, empty where a sample is unlabelled",
+}
 
 
 @dataclass(frozen=True)
@@ -144,7 +149,7 @@ def import_table(
         labels = _labels(table, ids, options)
         kept = list(labels.kept)
         columns = _sample_columns(table, ids, options)
-        transcripts = _transcripts(table, ids, options)
+        transcripts = _transcripts(table, ids, options, found)
     if encoder is not None and transcripts is None:
         raise ConfigError("An encoder needs transcripts: name the text column or the words.")
     modalities: dict[str, Modality] = {}
@@ -252,6 +257,9 @@ def _labels(table: Columns, ids: list[str], options: TableOptions) -> Labels:
         options.task,
         place=lambda row: f"{table.place(row)} (sample `{ids[row]}`)",
         what=f"column `{column}` of `{table.path.name}`",
+        unlabelled=_UNLABELLED.get(
+            table.path.suffix.lower(), "or leave the cell empty if the sample is unlabelled"
+        ),
     )
 
 
@@ -276,7 +284,9 @@ def _sample_columns(table: Columns, ids: list[str], options: TableOptions) -> di
     return columns
 
 
-def _transcripts(table: Columns, ids: list[str], options: TableOptions) -> list[str] | list[list[str]] | None:
+def _transcripts(
+    table: Columns, ids: list[str], options: TableOptions, notes: list[str]
+) -> list[str] | list[list[str]] | None:
     if options.text_column is not None:
         return table.texts(options.text_column)
     if options.words is None:
@@ -322,7 +332,12 @@ def _transcripts(table: Columns, ids: list[str], options: TableOptions) -> list[
         raise DataError(
             f"{where} divides the words into {len(sentences)} samples, but the table has {len(ids)}."
         )
-    return sentences
+    with open_arrays(spec.file) as arrays:
+        rows, order = rows_in_order(
+            arrays, {spec.keys[0], spec.bounds}, ids, len(ids), where=spec.where, modality="words"
+        )
+    notes += order
+    return [sentences[row] for row in rows]
 
 
 def _joined(text: str | list[str]) -> str:
