@@ -3,7 +3,7 @@
 # make laws       every physical law on ten thousand random systems (about a quarter of an hour)
 # make layouts    generated files of every layout at official size, imported, trained and evaluated (13 GB of disk)
 # make check      the tests, plus formatting, types, import contracts and coverage bars (what CI runs)
-# make fuzz       sixty-six thousand mutated files, each read in a process with limits
+# make fuzz       66,000 mutated files, each read in a process with limits
 # make kills      120 random kills of real commands, each repeated (some twenty minutes)
 # make peers-data convert stores and open them with the package MMSA, in .venv-peers-data
 # make benchmark  set up other simulators in .venv-benchmark, then compare with them (some 15 minutes)

@@ -5,7 +5,24 @@ The command line prints any of them as one line and exits with code 2.
 
 
 class QinnError(Exception):
-    """Base class of every error that qinn raises on purpose."""
+    """Base class of every error that qinn raises on purpose.
+
+    A message that ends with a sentence of its own, quoted from another error, keeps one full stop.
+
+    Example:
+        >>> str(DataError("`f` is damaged: it has no end.."))
+        '`f` is damaged: it has no end.'
+    """
+
+    def __init__(self, *args: object) -> None:
+        if args and isinstance(args[0], str):
+            args = (_with_one_stop(args[0]), *args[1:])
+        super().__init__(*args)
+
+
+def _with_one_stop(message: str) -> str:
+    text = message.rstrip()
+    return text.rstrip(".") + "." if text.endswith("..") else text
 
 
 class ArgumentError(QinnError, ValueError):

@@ -106,25 +106,47 @@ def flush(stream: BinaryIO) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Push a folder's entries through to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    """Push a folder's entries through to the disk, where the system can."""
+    descriptor = _open_folder(folder)
+    if descriptor is None:
+        return
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
-def locked_folder(target: Path) -> tuple[Path, int]:
-    """Make a hidden sibling of `target` and lock it: the lock ends with the process, however it ends."""
+def _open_folder(folder: Path) -> int | None:
+    """Return a folder's descriptor; None on a system (Windows) on which folders have none."""
+    try:
+        return os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        if fcntl is None:
+            return None
+        raise
+
+
+def locked_folder(target: Path) -> tuple[Path, int | None]:
+    """Make a hidden sibling of `target` and lock it: the lock ends with the process, however it ends.
+
+    Returns:
+        The folder, and what `unlock` takes; None on a system on which folders cannot be locked.
+    """
     while True:
         folder = target.parent / f".{target.name}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}"
         folder.mkdir()
         try:
-            descriptor = os.open(folder, os.O_RDONLY)
+            descriptor = _open_folder(folder)
         except FileNotFoundError:
             continue
-        if _is_locked(folder, descriptor):
+        if descriptor is None or _is_locked(folder, descriptor):
             return folder, descriptor
+        os.close(descriptor)
+
+
+def unlock(descriptor: int | None) -> None:
+    """Give up the lock of `locked_folder`."""
+    if descriptor is not None:
         os.close(descriptor)
 
 

@@ -88,7 +88,9 @@ def show(text: str) -> None:
 
 def print_error(message: str) -> None:
     """Print one line on the error stream."""
-    sentence = Text.assemble(("error:", "bold red"), " ", visible(" ".join(message.split())))
+    line = visible(" ".join(message.split()))
+    line = line.rstrip(".") + "." if line.endswith("..") else line
+    sentence = Text.assemble(("error:", "bold red"), " ", line)
     stderr.print(sentence, soft_wrap=True, highlight=False)
 
 

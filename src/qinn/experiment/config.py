@@ -570,7 +570,7 @@ def _explain(error: ValidationError, model: type[BaseModel] = ExperimentConfig) 
         return (
             f"unknown key `{where}`{_nearest(str(first['loc'][-1]), known)}; known keys are {sorted(known)}."
         )
-    message = first["msg"].removeprefix("Value error, ")
+    message = first["msg"].removeprefix("Value error, ").rstrip(".")
     given = first.get("input")
     shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
     return f"{f'key `{where}`: ' if where and first['type'] != 'value_error' else ''}{message}{shown}."

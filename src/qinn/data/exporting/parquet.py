@@ -14,7 +14,6 @@ with their tiers, and the content hash of the store.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +26,7 @@ import pyarrow.parquet as pq
 from qinn.data.exporting.options import ConversionOptions, ConversionReport
 from qinn.data.stores.store import Store
 from qinn.errors import DataError, OutputError
-from qinn.placement import complete_file, flush_folder, locked_folder, put_in_place, remove_stale
+from qinn.placement import complete_file, flush_folder, locked_folder, put_in_place, remove_stale, unlock
 
 _VALUES_AT_ONCE = 2**21
 
@@ -69,7 +68,7 @@ def _write_folder(store: Store, splits: np.ndarray, target: Path) -> None:
             put_in_place(folder, target, overwrite=False)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-            os.close(lock)
+            unlock(lock)
     except OSError as error:
         raise OutputError(
             f"Cannot write `{target}`: {error.strerror or error}; "

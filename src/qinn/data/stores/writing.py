@@ -43,7 +43,7 @@ from qinn.data.stores.ragged import Ragged, as_ragged
 from qinn.data.stores.spans import SpanWriter, checked_spans
 from qinn.errors import ArgumentError, DataError, OutputError
 from qinn.escaping import json_text
-from qinn.placement import flush, flush_folder, locked_folder, put_in_place, remove_stale
+from qinn.placement import flush, flush_folder, locked_folder, put_in_place, remove_stale, unlock
 from qinn.task import Task
 
 _COLUMNS = ("id", "split", "label", "group", "fold", "text")
@@ -531,9 +531,8 @@ class StoreWriter:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        unlock(self._lock)
+        self._lock = None
 
 
 def _array_header(kind: str, *shape: int) -> bytes:
