@@ -30,6 +30,7 @@ from pydantic import (
 )
 
 from qinn.errors import ConfigError
+from qinn.experiment.yaml_files import read_yaml
 from qinn.model.baselines import BASELINES
 from qinn.model.encoders import EncoderKind, TokenPooling
 from qinn.model.fusion import MissingKind
@@ -480,7 +481,7 @@ def read_config(path: Path | str) -> ExperimentConfig:
     Raises:
         ConfigError: If the file is missing, no YAML, or has an unknown key or impossible value.
     """
-    return parse_config(_read_yaml(Path(path)), str(path))
+    return parse_config(read_yaml(Path(path)), str(path))
 
 
 def read_run_config(path: Path | str) -> ExperimentConfig:
@@ -489,7 +490,7 @@ def read_run_config(path: Path | str) -> ExperimentConfig:
     Raises:
         ConfigError: As `read_config`.
     """
-    return parse_config(_translated(_read_yaml(Path(path))), str(path))
+    return parse_config(_translated(read_yaml(Path(path))), str(path))
 
 
 def _translated(content: object) -> object:
@@ -502,46 +503,6 @@ def _translated(content: object) -> object:
         renamed["head_dropout"] = renamed.get("dropout", _DROPOUT)
         renamed["dropout"] = by_modality
     return {**content, "encoder": renamed}  # pyright: ignore[reportGeneralTypeIssues]
-
-
-def _read_yaml(path: Path) -> object:
-    import yaml
-
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _loader())
-    except FileNotFoundError:
-        raise ConfigError(f"Configuration `{path}` does not exist; give the path of a YAML file.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"Cannot read configuration `{path}`: {error}.") from error
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = f" (line {where.line + 1})" if where is not None else ""
-        built = (
-            getattr(error, "problem", None) if isinstance(error, yaml.constructor.ConstructorError) else None
-        )
-        why = f": {built}" if built else "; mind indentation and colons"
-        raise ConfigError(f"Configuration `{path}` is not valid YAML{line}{why}.") from error
-    # What PyYAML lets through for dates, numbers and depths that cannot be.
-    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise ConfigError(f"Configuration `{path}` is not valid YAML: {error}.") from error
-    return content
-
-
-def _loader() -> type:
-    """Return a safe YAML loader for which a key that is given twice is an error."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-            if len(set(names)) < len(names):
-                twice = next(name for name in names if names.count(name) > 1)
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key `{twice}` is given twice", node.start_mark
-                )
-            return super().construct_mapping(node, deep)
-
-    return Loader
 
 
 def _parse_model(label: str, value: Any) -> BaseModel:
