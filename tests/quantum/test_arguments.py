@@ -31,6 +31,7 @@ from qinn.quantum import (
     concurrence,
     contraction,
     density_of,
+    entropy_of_spectrum,
     expectations,
     expectations_of_density,
     fidelity,
@@ -552,6 +553,12 @@ def test_entropies_of_what_is_no_state_are_refused(rho):
     assert "must be that of a state" in sentence(lambda: von_neumann_entropy(rho))
     joint = torch.kron(rho, torch.eye(2) / 2 + 0j)
     assert "must be that of a state" in sentence(lambda: mutual_information(joint, (2, 2), [0], [1]))
+
+
+def test_a_spectrum_may_be_a_list_of_real_numbers_only():
+    assert torch.allclose(entropy_of_spectrum([0.5, 0.5]), torch.tensor(1.0))
+    assert "must be real" in sentence(lambda: entropy_of_spectrum([0.5 + 0.1j, 0.5 - 0.1j]))
+    assert "must be real" in sentence(lambda: entropy_of_spectrum(torch.tensor([0.5 + 0.1j, 0.5])))
 
 
 def test_entropies_of_pure_states_with_round_off_are_zero_with_finite_gradients():

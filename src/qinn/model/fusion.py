@@ -114,15 +114,17 @@ class QuantumFusion(nn.Module):
 
     def initial_state(self, states: ModalityStates) -> PureEnsemble | ProductState:
         """Return the separable state before the evolution, with mixtures for absent factors."""
+        # Unit by construction. What is not finite shows in the loss of a training step, and is refused elsewhere.
+        check = not self.training
         if bool(states.present.all()):
-            return PureEnsemble(product(states.kets)[:, None])
+            return PureEnsemble(product(states.kets)[:, None], validate=check)
         mixtures = tuple(
             uniform_mixture(ket.shape[-1], dtype=ket.dtype, device=ket.device)
             if self.priors is None
             else self.priors[name]()
             for name, ket in zip(states.names, states.kets, strict=True)
         )
-        return ProductState(states.kets, states.present, mixtures)
+        return ProductState(states.kets, states.present, mixtures, validate=check)
 
 
 class LinearMapFusion(nn.Module):
@@ -148,4 +150,6 @@ class LinearMapFusion(nn.Module):
         )
         weight = torch.complex(self.weight[0], self.weight[1]).to(kets[0].dtype)
         mapped = normalize(product(kets) @ weight.mT)
-        return JointState(states.names, states.dims, PureEnsemble(mapped[:, None]))
+        return JointState(
+            states.names, states.dims, PureEnsemble(mapped[:, None], validate=not self.training)
+        )

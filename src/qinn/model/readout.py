@@ -93,7 +93,7 @@ class MeasurementReadout(nn.Module):
         Means over sampled trajectories carry the score-function gradient: the probabilities, and the output. The
         outputs of single trajectories do not; they get it through the loss (see `qinn.training.objective`).
         """
-        probabilities = joint.state.probabilities(self.vectors)
+        probabilities = joint.state.probabilities(self.vectors, validate=not self.training)
         log_likelihood = joint.state.log_likelihood
         num_groups = joint.state.num_groups
         average = score_surrogate(probabilities, log_likelihood, num_groups=num_groups).mean(-2)

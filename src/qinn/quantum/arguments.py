@@ -103,8 +103,8 @@ def as_complex_together(values: dict[str, Any]) -> list[Tensor]:
     for (name, tensor, precision), (other_name, other, other_precision) in pairwise(known):
         _check_one("have one complex dtype", "have", name, precision, other_name, other_precision)
         _check_one("be on one device", "are on", name, tensor.device, other_name, other.device)
-    default = next((precision for _, precision in found if precision), torch.get_default_dtype().to_complex())
-    return [tensor.to(known[0][2] if known else default) for tensor, _ in found]
+    common = known[0][2] if known else torch.get_default_dtype().to_complex()
+    return [tensor.to(common) for tensor, _ in found]
 
 
 def as_real(name: str, value: Any, like: Tensor, like_name: str) -> Tensor:
@@ -541,7 +541,10 @@ def as_spectrum(name: str, value: Any) -> Tensor:
         >>> as_spectrum("spectrum", torch.tensor([0.5, 0.5]))
         tensor([0.5000, 0.5000])
     """
-    levels = value if isinstance(value, Tensor) else as_complex(name, value).real
+    levels = value
+    if not (isinstance(value, Tensor) and value.is_floating_point()):
+        numbers = as_complex(name, value)
+        levels = as_real(name, value, numbers, name)
     if levels.numel() == 0:
         return levels
     fixed = levels.detach()

@@ -89,7 +89,9 @@ class State(ABC):
         """Number of groups of trajectories that were drawn independently of each other, for `score_surrogate`."""
         return self.num_trajectories
 
-    def probabilities(self, vectors: Any) -> Float[Tensor, "*batch trajectory outcome"]:
+    def probabilities(
+        self, vectors: Any, *, validate: bool = True
+    ) -> Float[Tensor, "*batch trajectory outcome"]:
         """Measurement probabilities ⟨m_j|ρ|m_j⟩ of each trajectory.
 
         Where trajectories are sampled, the gradient is that at a fixed record; take means over the trajectories
@@ -97,6 +99,7 @@ class State(ABC):
 
         Args:
             vectors: Unit rows m_j (outcome, D), as a tensor, an array or lists.
+            validate: Pass False to skip the check of their norms where they are 1 by construction.
 
         Returns:
             One probability per trajectory and vector; a trajectory axis of length 1 where nothing is sampled.
@@ -105,7 +108,8 @@ class State(ABC):
             ArgumentError: If the vectors do not fit the state, or are not of unit norm.
         """
         rows = as_rows("vectors", vectors, self.dim, self._numbers, "state")
-        check_kets("vectors", rows)
+        if validate:
+            check_kets("vectors", rows)
         return self._probabilities(rows)
 
     def expectations(
@@ -209,9 +213,9 @@ class PureEnsemble(State):
         object.__setattr__(self, "kets", kets)
         object.__setattr__(self, "record", record)
         object.__setattr__(self, "_log_likelihood", log_likelihood)
-        num_groups = kets.shape[-2] if num_groups is None else num_groups
-        check_groups(num_groups, kets.shape[-2])
-        object.__setattr__(self, "_num_groups", num_groups)
+        groups = kets.shape[-2] if num_groups is None else num_groups
+        check_groups(groups, kets.shape[-2])
+        object.__setattr__(self, "_num_groups", groups)
 
     @property
     def dim(self) -> int:
