@@ -1,6 +1,7 @@
 """Shared set-up: shape annotations are checked by beartype, denormals are flushed, real data is found once."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,19 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(
             f"Option `--device` must name a device that torch can use on this machine, but it is `{device}`: {reason}."
         ) from None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache folder of the tests' own: nothing is written into the user's, and nothing there matters."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        # Fonts are not looked for again in every session, and models are found where they lie.
+        usual = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+        for name, place in (("MPLCONFIGDIR", "matplotlib"), ("HF_HOME", "huggingface")):
+            patch.setenv(name, os.environ.get(name, str(usual / place)))
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,13 @@
 """The smallest stores and experiments on which every part can be tested."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from qinn.data.stores.store import Store
 from qinn.data.synthetic.known_answer_set import SyntheticSpec, write_synthetic_store
+from qinn.digests import OWN_DIGEST, file_digest, sealed
 from qinn.experiment.config import ExperimentConfig, parse_config
 
 SIZES = {
@@ -51,3 +54,27 @@ def tiny_content(store: Path | str, **changes: Any) -> dict[str, Any]:
 def tiny_config(store: Path | str, **changes: Any) -> ExperimentConfig:
     """Return the configuration of `tiny_content`, checked."""
     return parse_config(tiny_content(store, **changes), "tiny")
+
+
+def rewritten(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change a JSON document and give it the digest of what it is now: damage that no digest shows."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    change(content)
+    path.write_text(json.dumps(sealed(content) if OWN_DIGEST in content else content), encoding="utf-8")
+
+
+def trusted(run: Path) -> None:
+    """Make `run.json` name the files as they are now."""
+
+    def take(content: dict[str, Any]) -> None:
+        content["files"] = {name: file_digest(run / name) for name in content["files"]}
+
+    rewritten(run / "run.json", take)
+
+
+def made_before(folder: Path, name: str = "run.json") -> None:
+    """Make a run, comparison or sweep one of format version 1, which had no digests."""
+    content = json.loads((folder / name).read_text(encoding="utf-8"))
+    for key in ("files", "device", OWN_DIGEST):
+        content.pop(key, None)
+    (folder / name).write_text(json.dumps({**content, "version": 1}), encoding="utf-8")

@@ -24,11 +24,13 @@ def main() -> None:
 
 def _run() -> None:
     from qinn.cli.application import app
-    from qinn.cli.output import print_error
+    from qinn.cli.output import StoreProgress, print_error
+    from qinn.data.stores.progress import watched
     from qinn.errors import QinnError
 
     try:
-        app()
+        with watched(StoreProgress()):
+            app()
     except QinnError as error:
         print_error(str(error))
         sys.exit(2)

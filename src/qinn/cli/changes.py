@@ -27,10 +27,10 @@ def convert(
     from qinn.data.exporting import ConversionOptions
     from qinn.data.exporting import convert as convert_store
     from qinn.data.exporting.options import parse_lengths
-    from qinn.data.stores.store import Store
+    from qinn.data.stores.unchanged import open_unchanged
 
     options = ConversionOptions(format, overwrite, aligned, parse_lengths(max_length or []))
-    report = convert_store(Store.open(store), to, options)
+    report = convert_store(open_unchanged(store), to, options)
     if as_json:
         print_json({**asdict(report), "path": str(report.path)})
         return
@@ -57,10 +57,10 @@ def split(
     as_json: JsonOption = False,
 ) -> None:
     """Divide a store anew into splits or folds: whole groups, stratified, seeded."""
-    from qinn.data.stores.store import Store
+    from qinn.data.stores.unchanged import open_unchanged
     from qinn.data.subsets.division import SplitOptions, divide, write_division
 
-    opened = Store.open(store)
+    opened = open_unchanged(store)
     options = SplitOptions(fractions, folds, seed, stratify, group)
     division = divide(opened, options)
     written = write_division(opened, division, options, to, name=name, overwrite=overwrite)

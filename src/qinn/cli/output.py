@@ -5,8 +5,10 @@ are shown with their control characters escaped and without mark-up.
 """
 
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -120,6 +122,31 @@ def progress_bar(title: str) -> Iterator[tuple[Progress, TaskID]]:
         transient=True,
     ) as bar:
         yield bar, bar.add_task(title, total=None)
+
+
+class StoreProgress:
+    """Say on a terminal that a big store is being read through, and every ten seconds how far it is."""
+
+    _BIG = 2**30
+    _EVERY = 10.0
+
+    def __init__(self) -> None:
+        self._said: tuple[Path, float] | None = None
+
+    def __call__(self, store: Path, done: int, total: int) -> None:
+        """Take the bytes that were read of a store, and those in all."""
+        if total < self._BIG or not stderr.is_terminal:
+            return
+        now = time.monotonic()
+        if self._said is None or self._said[0] != store:
+            note(
+                f"reading `{store}` through ({total / 1e9:.1f} GB): it is new here, or its files have changed"
+            )
+        elif now < self._said[1] + self._EVERY:
+            return
+        else:
+            note(f"read {done / total:.0%} of `{store}`")
+        self._said = (store, now)
 
 
 def show_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

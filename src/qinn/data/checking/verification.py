@@ -83,9 +83,9 @@ class Verification:
 def verify(store: Store, sources: Sequence[Path | str] = ()) -> Verification:
     """Read a whole store once, in chunks, and check everything that opening it leaves out.
 
-    The content hash; that offsets rise and fit the manifest; that every value is a finite number; that ids are
-    distinct, splits known and labels in range, as the manifest counts them; and the hashes of the source
-    files, where they are found.
+    The content hash, and that of every file; that offsets rise and fit the manifest; that every value is a finite
+    number; that ids are distinct, splits known and labels in range, as the manifest counts them; and the hashes of
+    the source files, where they are found.
 
     Args:
         store: The store.
@@ -104,7 +104,7 @@ def verify(store: Store, sources: Sequence[Path | str] = ()) -> Verification:
         >>> spec = SyntheticSpec(num_train=40, num_valid=10, num_test=20)
         >>> found = verify(write_synthetic_store(tempfile.mkdtemp(), spec))
         >>> found.is_right, [check.name for check in found.checks]
-        (True, ['text', 'audio', 'vision', 'table', 'content'])
+        (True, ['text', 'audio', 'vision', 'table', 'content', 'files'])
     """
     files = _files(sources)
     infinite = dict.fromkeys(store.modalities, 0)
@@ -120,9 +120,22 @@ def verify(store: Store, sources: Sequence[Path | str] = ()) -> Verification:
     except DataError as error:
         content = Check("content", "wrong", str(error))
     checks = [_modality(store, name, infinite[name]) for name in store.modalities]
-    checks += [_table(store), content]
+    checks += [_table(store), content, *_files_as_written(store)]
     checks += [_source(Source(**entry), files) for entry in store.manifest["sources"]]
     return Verification(store.name, store.sha256, tuple(checks))
+
+
+def _files_as_written(store: Store) -> list[Check]:
+    """What the manifest says about files; nothing for a store of an earlier version that says nothing."""
+    try:
+        changed = store.changed_files()
+        spans = [f"{name}.spans.npy" for name in store.changed_spans()]
+    except DataError as error:
+        return [Check("files", "wrong", str(error))]
+    if changed is None and not spans:
+        return []
+    faults = [f"`{name}` has changed" for name in dict.fromkeys([*(changed or ()), *spans])]
+    return [_judged("files", faults, f"{len(store.files)} files and the manifest as they were written")]
 
 
 def _judged(name: str, faults: list[str], praise: str) -> Check:

@@ -21,6 +21,9 @@ VERSION = 1
 SPLITS = ("train", "valid", "test", "")
 TABLE_FILE = "samples.parquet"
 MANIFEST_FILE = "manifest.json"
+FILES = "files"
+"""Key under which a manifest keeps the SHA-256 of every other file; stores of earlier versions have none."""
+
 TOKEN_IDS = "/ids"
 
 _ROWS_AT_ONCE = 4096

@@ -22,6 +22,8 @@ from jaxtyping import Float32, Int64
 
 from qinn.data.files.npy import read_npy_header
 from qinn.data.stores.manifest import (
+    FILES,
+    MANIFEST_FILE,
     TABLE_FILE,
     ContentDigest,
     Modality,
@@ -33,6 +35,7 @@ from qinn.data.stores.manifest import (
 from qinn.data.stores.spans import Spans, spans_digest, words_of
 from qinn.data.stores.strings import Categories, Strings
 from qinn.data.stores.writing import StoreWriter
+from qinn.digests import OWN_DIGEST, file_digest, is_intact
 from qinn.errors import DataError
 from qinn.task import Task
 
@@ -68,7 +71,8 @@ class Store:
 
         Only the manifest, the headers of the other files and both ends of the offsets are read, so the time
         does not depend on the number of samples. All offsets of a modality are checked when they are first
-        used, before a sample is read; `verify` reads everything.
+        used, before a sample is read; `verify` reads everything, and
+        `qinn.data.stores.unchanged.open_unchanged` does so before the store is used for a number.
 
         Args:
             path: The store's folder.
@@ -266,10 +270,46 @@ class Store:
             )
         return words_of(text, spans)
 
-    def verify(self) -> None:
-        """Read everything and compare it with the content hash of the manifest.
+    @property
+    def files(self) -> list[Path]:
+        """The files that hold the samples; the manifest is beside them."""
+        kinds = {
+            name: ("values", "offsets", *(("spans",) if name in self._spans else ())) for name in self._values
+        }
+        arrays = [self.path / f"{name}.{kind}.npy" for name, each in kinds.items() for kind in each]
+        return [self.path / TABLE_FILE, *arrays]
 
-        `qinn.data.checking.verification.verify` also says what is wrong where the hash is not the same.
+    def changed_files(self, read: Callable[[int], None] = lambda count: None) -> list[str] | None:
+        """Read every file, and the manifest, and name those that are not what was written.
+
+        Args:
+            read: Called with the number of bytes of each part that was read.
+
+        Returns:
+            Names of files; None for a store of an earlier version, whose manifest has no hashes of files.
+
+        Raises:
+            DataError: If a file cannot be read.
+        """
+        stated = self.manifest.get(FILES)
+        if stated is None and OWN_DIGEST not in self.manifest:
+            return None
+        if not isinstance(stated, dict) or not is_intact(self.manifest):
+            return [MANIFEST_FILE]
+        changed = []
+        for path in self.files:
+            try:
+                found = file_digest(path, read)
+            except OSError as error:
+                raise DataError(f"Cannot read `{path}`: {error.strerror}; check its permissions.") from None
+            if stated.get(path.name) != found:
+                changed.append(path.name)
+        return changed
+
+    def verify(self) -> None:
+        """Read everything and compare it with the hashes of the manifest.
+
+        `qinn.data.checking.verification.verify` also says what is wrong where a hash is not the same.
 
         Raises:
             DataError: If the content is not what was written.
@@ -280,11 +320,38 @@ class Store:
                 f"The store `{self.path}` has changed since it was written: its hash is {found[:12]}…, but "
                 f"its manifest says {self.sha256[:12]}…; import the data again."
             )
-        for name, spans in self._spans.items():
-            if spans_digest(spans) != self.manifest["modalities"][name]["spans_sha256"]:
-                raise DataError(
-                    f"`{self.path / name}.spans.npy` has changed since it was written; import the data again."
-                )
+        for name in self.changed_spans():
+            raise self._changed(f"{name}.spans.npy")
+        for name in self.changed_files() or ():
+            raise self._changed(name)
+
+    def check_files(self, read: Callable[[int], None] = lambda count: None) -> None:
+        """Read every file once, as fast as the disk gives it, and compare it with the hashes of the manifest.
+
+        Args:
+            read: Called with the number of bytes of each part that was read.
+
+        Raises:
+            DataError: If a file is not what was written, or cannot be read.
+        """
+        changed = self.changed_files(read)
+        if changed is None:
+            self.verify()
+        for name in changed or ():
+            raise self._changed(name)
+
+    def _changed(self, name: str) -> DataError:
+        return DataError(
+            f"`{self.path / name}` has changed since it was written; put it back as it was, or import the "
+            "data again."
+        )
+
+    def changed_spans(self) -> list[str]:
+        """Name the modalities whose spans are not what was written."""
+        entries = self.manifest["modalities"]
+        return [
+            name for name, one in self._spans.items() if spans_digest(one) != entries[name]["spans_sha256"]
+        ]
 
     def table_parts(self) -> Iterator[pa.Table]:
         """Read the table a part at a time; all parts have the same columns.

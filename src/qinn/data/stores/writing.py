@@ -28,6 +28,7 @@ from qinn.data.stores.columns import (
 )
 from qinn.data.stores.identifiers import SeenIdentifiers
 from qinn.data.stores.manifest import (
+    FILES,
     FORMAT,
     MANIFEST_FILE,
     SPLITS,
@@ -41,6 +42,7 @@ from qinn.data.stores.manifest import (
 )
 from qinn.data.stores.ragged import Ragged, as_ragged
 from qinn.data.stores.spans import SpanWriter, checked_spans
+from qinn.digests import file_digest, sealed
 from qinn.errors import ArgumentError, DataError, OutputError
 from qinn.escaping import json_text
 from qinn.placement import flush, flush_folder, locked_folder, put_in_place, remove_stale, unlock
@@ -473,10 +475,12 @@ class StoreWriter:
                 content.add_modality(name, modality, self._digests[name].hexdigest(), written)
             (folder / _SPOOL).unlink()
             spans = {name: writer.complete() for name, writer in self._spans.items()}
+            files = {path.name: file_digest(path) for path in sorted(folder.iterdir())}
             with (folder / MANIFEST_FILE).open("wb") as target:
                 manifest = self._manifest(content.hexdigest())
                 for name, digest in spans.items():
                     manifest["modalities"][name]["spans_sha256"] = digest
+                manifest = sealed({**manifest, FILES: files})
                 target.write(json_text(manifest).encode() + b"\n")
                 flush(target)
             flush_folder(folder)
