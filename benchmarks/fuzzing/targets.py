@@ -446,6 +446,7 @@ def _configuration(place: Path) -> Target:
 
 def _run_folder(place: Path) -> Target:
     from qinn.data.synthetic.known_answer_set import SyntheticSpec, write_synthetic_store
+    from qinn.digests import OWN_DIGEST
     from qinn.experiment.config import parse_config
     from qinn.experiment.predictor import Predictor
     from qinn.experiment.run import run
@@ -453,6 +454,12 @@ def _run_folder(place: Path) -> Target:
     sizes = {"num_train": 24, "num_valid": 10, "num_test": 10, "text_dim": 4, "audio_dim": 3, "vision_dim": 3}
     store = write_synthetic_store(place / "tiny", SyntheticSpec(**sizes))
     run(parse_config(_experiment(store.path), "fuzz"), place / "run")
+    # A run of format version 1: with digests, whatever is mutated would be refused before a reader sees it.
+    summary = json.loads((place / "run" / "run.json").read_text())
+    old = {name: value for name, value in summary.items() if name not in ("files", OWN_DIGEST)} | {
+        "version": 1
+    }
+    (place / "run" / "run.json").write_text(json.dumps(old))
     names = ("run.json", "config.yaml", "folds/000/weights.safetensors")
     files = {f"run/{name}": (place / "run" / name).read_bytes() for name in names}
 

@@ -36,11 +36,11 @@ def file_digest(path: Path, read: Callable[[int], None] = lambda count: None) ->
     Raises:
         OSError: If it cannot be read.
     """
-    digest, part = hashlib.sha256(), memoryview(bytearray(_AT_ONCE))
-    with path.open("rb", buffering=0) as stream:
-        while count := stream.readinto(part):
-            digest.update(part[:count])
-            read(count)
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while part := stream.read(_AT_ONCE):
+            digest.update(part)
+            read(len(part))
     return digest.hexdigest()
 
 

@@ -23,7 +23,7 @@ from qinn import cli
 from qinn.data.stores.store import Modality, StoreWriter
 from qinn.task import Task
 
-from ..tiny import QINN, TRAINING, tiny_content
+from ..tiny import QINN, TRAINING, made_before, tiny_content
 
 CONSTANT = {"kind": "constant"}
 
@@ -97,6 +97,11 @@ def on_run(words: str, damage: Callable[[Path], object], command: str = "evaluat
         return [command, run]
 
     return words, prepare
+
+
+def on_old_run(words: str, damage: Callable[[Path], object]) -> tuple[str, Prepare]:
+    """The same damage to a run that was made before there were digests."""
+    return on_run(words, lambda run: (made_before(run), damage(run)))
 
 
 def file(place: Place, name: str, content: bytes) -> Path:
@@ -275,14 +280,24 @@ CASES: dict[str, tuple[str, Prepare]] = {
     "weights missing": on_run(
         "Weights .* are missing", lambda run: (run / "folds" / "000" / "weights.safetensors").unlink()
     ),
-    "weights that are garbage": on_run("weights.safetensors` cannot be read", weights(b"garbage" * 9)),
-    "weights that are empty": on_run("weights.safetensors` cannot be read", weights(b"")),
-    "weights of other shapes": on_run("do not fit the model", other_weights),
-    "weights of another configuration": on_run("do not fit the model", other_config),
+    "weights that are garbage": on_run("weights.safetensors` is not the file", weights(b"garbage" * 9)),
+    "weights that are empty": on_run("weights.safetensors` is not the file", weights(b"")),
+    "weights of other shapes": on_run("weights.safetensors` is not the file", other_weights),
+    "weights of another configuration": on_run("config.yaml` is not the file", other_config),
+    "old weights that are garbage": on_old_run(
+        "weights.safetensors` cannot be read", weights(b"garbage" * 9)
+    ),
+    "old weights that are empty": on_old_run("weights.safetensors` cannot be read", weights(b"")),
+    "old weights of other shapes": on_old_run("do not fit the model", other_weights),
+    "old weights of another configuration": on_old_run("do not fit the model", other_config),
     "predictions missing": on_run(
         "predictions.parquet` is missing", lambda run: (run / "predictions.parquet").unlink()
     ),
     "predictions that are garbage": on_run(
+        "predictions.parquet` is not the file",
+        lambda run: (run / "predictions.parquet").write_bytes(b"PAR1" + bytes(50)),
+    ),
+    "old predictions that are garbage": on_old_run(
         "predictions.parquet` cannot be read",
         lambda run: (run / "predictions.parquet").write_bytes(b"PAR1" + bytes(50)),
     ),

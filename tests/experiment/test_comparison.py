@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from qinn.data.stores.store import Store
-from qinn.errors import CheckpointError, DataError
+from qinn.errors import CheckpointError
 from qinn.evaluation.statistics import bootstrap_intervals, holm_correction, paired_test
 from qinn.experiment.comparison import (
     compare,
@@ -21,7 +21,7 @@ from qinn.experiment.comparison import (
 from qinn.experiment.folder import RunFolder, write_json
 from qinn.task import Task
 
-from ..tiny import TRAINING, tiny_config
+from ..tiny import TRAINING, tiny_config, trusted
 
 MODELS = {
     "Early fusion": {"kind": "concatenation"},
@@ -177,7 +177,11 @@ def test_runs_on_other_samples_are_not_compared(config, compared, tmp_path):
     victim = RunFolder(tmp_path / "copy" / "late" / "seed-7")
     table = pq.read_table(victim.predictions_file)
     pq.write_table(table.slice(1), victim.predictions_file)
-    with pytest.raises(DataError, match="late/seed-7` was tested on other samples"):
+    gone = table["id"][0]
+    with pytest.raises(CheckpointError, match=r"late/seed-7/predictions\.parquet` is not the file"):
+        summarize(config, tmp_path / "copy")
+    trusted(victim.path)
+    with pytest.raises(CheckpointError, match=f"sample `{gone}` of the store is not among the predictions"):
         summarize(config, tmp_path / "copy")
 
 

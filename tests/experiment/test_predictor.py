@@ -22,7 +22,7 @@ from qinn.experiment.predictor import Predictor
 from qinn.experiment.run import run
 from qinn.task import Task
 
-from ..tiny import QINN, TRAINING, tiny_config
+from ..tiny import QINN, TRAINING, rewritten, tiny_config
 
 SCORE = Task("regression", -3.0, 3.0, "mosi")
 DIMS = {"text": 4, "audio": 3, "vision": 3}
@@ -152,18 +152,17 @@ def test_the_order_of_a_stores_modalities_does_not_matter(tiny_run, tmp_path):
 @pytest.mark.parametrize("dim", [2**62, 2**21, 0, -1, 4.0, "4", True, None, float("inf")])
 def test_a_summary_with_impossible_features_is_refused(dim, tiny_run, tmp_path):
     copy = shutil.copytree(tiny_run, tmp_path / "copy")
-    summary = json.loads((copy / "run.json").read_text())
-    next(iter(summary["data"]["modalities"].values()))["dim"] = dim
-    (copy / "run.json").write_text(json.dumps(summary))
+    rewritten(
+        copy / "run.json",
+        lambda summary: next(iter(summary["data"]["modalities"].values())).update({"dim": dim}),
+    )
     with pytest.raises(CheckpointError, match=r"run\.json` does not describe its data and folds"):
         Predictor.load(copy)
 
 
 def test_a_summary_without_modalities_is_refused(tiny_run, tmp_path):
     copy = shutil.copytree(tiny_run, tmp_path / "copy")
-    summary = json.loads((copy / "run.json").read_text())
-    summary["data"]["modalities"] = {}
-    (copy / "run.json").write_text(json.dumps(summary))
+    rewritten(copy / "run.json", lambda summary: summary["data"].update({"modalities": {}}))
     with pytest.raises(CheckpointError, match=r"run\.json` does not describe its data and folds"):
         Predictor.load(copy)
 

@@ -64,7 +64,8 @@ def test_the_summary_names_the_data_the_code_and_the_seed(tiny_run, tiny_store):
     summary = RunFolder(tiny_run).summary()
     store = Store.open(tiny_store)
     assert summary["format"] == "qinn-run"
-    assert summary["version"] == 1
+    assert summary["version"] == 2
+    assert summary["device"]["kind"] == "cpu"
     assert summary["status"] == "complete"
     assert (summary["name"], summary["label"], summary["model"]) == ("tiny", "QiNN-QJ", "qinn")
     assert summary["seed"] == 0

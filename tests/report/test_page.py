@@ -312,7 +312,7 @@ def test_report_about_nothing_is_refused(tmp_path: Path) -> None:
         (lambda run: (run / "config.yaml").write_text("a: ["), r"config\.yaml` cannot be read"),
         (lambda run: (run / "config.yaml").write_text("[]"), "holds no configuration"),
         (lambda run: (run / "config.yaml").write_text("name: x"), "lacks or contradicts something"),
-        (lambda run: (run / "folds/000/history.csv").unlink(), r"history\.csv` cannot be read"),
+        (lambda run: (run / "folds/000/history.csv").unlink(), r"history\.csv` is missing"),
         (lambda run: (run / "folds/000/history.csv").write_text("epoch\nx\n"), "cannot be read"),
         (lambda run: (run / "explanation.json").write_text("{}"), "do not fit together"),
     ],
@@ -344,7 +344,7 @@ def test_comparison_without_one_of_its_runs_is_refused(
 
 def test_damaged_comparison_is_named(make_comparison: Callable[..., Path], tmp_path: Path) -> None:
     folder = make_comparison({"QiNN-QJ": {}})
-    (folder / COMPARISON_FILE).write_text('{"format": "qinn-comparison"}')
+    (folder / COMPARISON_FILE).write_text('{"format": "qinn-comparison", "version": 1}')
     with pytest.raises(CheckpointError, match="repeat the comparison"):
         write_report([folder], tmp_path / "report.html")
 

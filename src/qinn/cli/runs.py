@@ -67,6 +67,8 @@ def evaluate(
 ) -> None:
     """Recompute a run's predictions from its weights and state every metric with its interval.
 
+    Exit code 1 if they are not those that the run stored, on the kind of device that made them.
+
     With modalities missing, their metrics stand beside those of the samples as they are. What is missing depends
     on the seed and the samples' ids alone: it is the same for every model.
     """
@@ -75,8 +77,12 @@ def evaluate(
 
     absence = Absence(tuple(missing or ()), missing_rate, missing_seed)
     result = evaluate_run(run, split=split, store=store, absence=absence)
+    agreement = result["agreement"]
+    differs = agreement is not None and agreement["same_device"] and not agreement["agrees"]
     if as_json:
         print_json(result)
+        if differs:
+            raise typer.Exit(1)
         return
     title = f"{run} on {result['samples']} {split or ''} samples".replace("  ", " ")
     if "missing" in result:
@@ -89,6 +95,18 @@ def evaluate(
         note(f"note: {remark}")
     if result["largest_difference"] is not None:
         note(f"largest difference from the stored predictions: {result['largest_difference']:.1e}")
+    if agreement is not None and not agreement["agrees"]:
+        note(
+            f"{'error' if differs else 'note'}: the weights give other outputs than the run stored, by "
+            f"{agreement['difference']:.1e} of the label range (more than {agreement['tolerance']:.0e})"
+            + (
+                ", on the kind of device that made them: weights, code or libraries are not those of the run"
+                if differs
+                else ", on another kind of device than made them"
+            )
+        )
+    if differs:
+        raise typer.Exit(1)
 
 
 def predict(
@@ -256,7 +274,7 @@ def report(
     """Write one self-contained HTML page about runs and comparisons."""
     from qinn.report.page import write_report
 
-    write_report(runs, to, include_text=include_text)
+    write_report(runs, to, include_text=include_text, on_remark=lambda remark: note(f"note: {remark}"))
     note(f"wrote {to}")
 
 
@@ -318,9 +336,8 @@ def demo(
 def _show_run(finished: Any, as_json: bool) -> None:
     from qinn.evaluation.conventions import metrics_of
     from qinn.experiment.comparison import task_of
-    from qinn.experiment.folder import read_json
 
-    summary, metrics = finished.summary(), read_json(finished.metrics_file)
+    summary, metrics = finished.summary(), finished.json(finished.metrics_file)
     if as_json:
         print_json({"run": str(finished.path), "summary": summary, "metrics": metrics})
         return

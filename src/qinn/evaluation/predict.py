@@ -1,14 +1,16 @@
 """Predictions of a model for a set of samples."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import nn
+from torch import Tensor, nn
 
 from qinn.data.subsets.batching import batches
 from qinn.data.subsets.splits import Subset
+from qinn.errors import CheckpointError
 from qinn.records import Prediction
 
 
@@ -45,6 +47,9 @@ def predict(
 
     Returns:
         The predictions, with the spread over trajectories where the model reads out each trajectory.
+
+    Raises:
+        CheckpointError: If an output is not finite, which none of a trained model is.
     """
     was_training = model.training
     model.eval().to(device)
@@ -55,6 +60,7 @@ def predict(
         if prediction.trajectory_output is not None and prediction.trajectory_output.shape[1] > 1:
             spreads.append(prediction.trajectory_output.std(1).cpu())
     model.train(was_training)
+    check_finite(subset.ids, torch.cat(outputs))
     return PredictionTable(
         ids=tuple(subset.ids),
         labels=subset.labels if bool(subset.labelled.all()) else None,
@@ -62,3 +68,18 @@ def predict(
         outputs=torch.cat(outputs).double().numpy(),
         spread=torch.cat(spreads).double().numpy() if spreads else None,
     )
+
+
+def check_finite(ids: Sequence[str], outputs: Float[Tensor, "sample output"]) -> None:
+    """Refuse outputs that are not finite.
+
+    Raises:
+        CheckpointError: Naming the first sample and saying how many there are.
+    """
+    wrong = ~outputs.isfinite().all(1)
+    if bool(wrong.any()):
+        raise CheckpointError(
+            f"The model's output for sample `{ids[int(wrong.int().argmax())]}` is not a finite number "
+            f"({int(wrong.sum())} of {len(wrong)} samples): its weights or the sample's features are too large or "
+            "damaged; check both."
+        )

@@ -7,20 +7,36 @@ from typing import Any
 
 import numpy as np
 
-from qinn.data.stores.store import Store
-from qinn.errors import CheckpointError, ConfigError, DataError
+from qinn.data.stores.unchanged import open_unchanged
+from qinn.digests import sealed
+from qinn.errors import CheckpointError, ConfigError
 from qinn.escaping import markdown_code, markdown_text
 from qinn.evaluation.conventions import metrics_of
+from qinn.evaluation.metrics import metrics
 from qinn.evaluation.statistics import bootstrap_intervals, holm_correction, paired_test, summarize_seeds
 from qinn.experiment import provenance
+from qinn.experiment.build import build_folds
 from qinn.experiment.config import ExperimentConfig, read_run_config, slug
-from qinn.experiment.folder import RunFolder, read_json, read_table, write_json, write_text
-from qinn.experiment.run import config_text, groups_of, labels_of, outputs_of, run
+from qinn.experiment.folder import (
+    FILES,
+    UNCHECKED,
+    RunFolder,
+    check_document,
+    check_files,
+    digests_of,
+    read_json,
+    write_json,
+    write_text,
+)
+from qinn.experiment.predictions import check_samples, read_metrics, read_predictions
+from qinn.experiment.run import config_text, run
 from qinn.experiment.workers import run_in_workers
 from qinn.placement import is_partial
 from qinn.task import Task
 
 FORMAT = "qinn-comparison"
+VERSION = 2
+"""Version 1 had no digests; it is read, with a note."""
 COMPARISON_FILE = "comparison.json"
 TABLE_FILE = "table.md"
 CONFIG_FILE = "config.yaml"
@@ -97,31 +113,34 @@ def run_path(folder: Path, label: str, seed: int) -> Path:
 def summarize(config: ExperimentConfig, folder: Path) -> dict[str, Any]:
     """Gather the finished runs of a comparison into ``comparison.json`` and ``table.md``.
 
+    Every number is made from the runs' predictions, whose samples, labels and groups are those of the store.
     Each metric is given as mean ± sd over seeds, with a bootstrap interval (over groups where there are
     groups) of the mean over seeds on new test samples; each model is tested against the reference on the same
     samples, p-values corrected over the models by Holm's method, metric by metric.
 
     Raises:
-        CheckpointError: If a run is incomplete.
-        DataError: If the runs were not tested on the same samples.
+        CheckpointError: If a run is incomplete, a file of it is not what it wrote, or its predictions are of other
+            samples or labels than the store's, or give other metrics than it says.
     """
-    task = Store.open(config.data.store).task
-    reference = config.reference_label
+    store = open_unchanged(config.data.store)
+    task, reference = store.task, config.reference_label
+    tested = [fold.test for fold in build_folds(store, config.data, seed=config.seeds[0])]
     outputs: dict[str, np.ndarray] = {}
+    values: dict[str, list[dict[str, float | None]]] = {}
     models: dict[str, Any] = {}
-    labels, groups, ids = np.zeros(0), None, None
+    labels, groups = np.zeros(0), None
     for label in config.models:
         runs = [RunFolder(run_path(folder, label, seed)) for seed in config.seeds]
         summaries = [one.summary() for one in runs]
-        tables = [_sorted_table(one) for one in runs]
-        for table, one in zip(tables, runs, strict=True):
-            found = table["id"].to_pylist()
-            if ids is not None and found != ids:
-                raise DataError(
-                    f"Run `{one.path}` was tested on other samples than the first run; rerun both."
-                )
-            ids, labels, groups = found, labels_of(table, task), groups_of(table)
-        outputs[label] = np.stack([outputs_of(_columns(table)) for table in tables])
+        found = []
+        for one in runs:
+            table = read_predictions(one, task)
+            check_samples(table, tested, task, store=config.data.store)
+            read_metrics(one, table, task)
+            found.append(table.sorted_by_id())
+        labels, groups = found[0].labels, found[0].groups
+        outputs[label] = np.stack([table.outputs for table in found])
+        values[label] = [metrics(task, table.labels, table.outputs) for table in found]
         models[label] = {
             "model": summaries[0]["model"],
             "num_parameters": summaries[0]["num_parameters"],
@@ -137,15 +156,7 @@ def summarize(config: ExperimentConfig, folder: Path) -> dict[str, Any]:
         "seed": 0,
     }
     for label, entry in models.items():
-        seeds = summarize_seeds(
-            [
-                {
-                    name: value["value"]
-                    for name, value in read_json(folder / path / "metrics.json")["test"].items()
-                }
-                for path in entry["runs"]
-            ]
-        )
+        seeds = summarize_seeds(values[label])
         intervals = bootstrap_intervals(task, labels, outputs[label], **options)
         entry["metrics"] = {
             name: {**seeds[name].to_dict(), "low": interval.low, "high": interval.high}
@@ -163,7 +174,7 @@ def summarize(config: ExperimentConfig, folder: Path) -> dict[str, Any]:
             paired[label][name] = {**results[name].to_dict(), "p_value_holm": corrected[label]}
     content = {
         "format": FORMAT,
-        "version": 1,
+        "version": VERSION,
         "name": config.name,
         "reference": reference,
         "data": RunFolder(run_path(folder, reference, config.seeds[0])).summary()["data"],
@@ -179,15 +190,25 @@ def summarize(config: ExperimentConfig, folder: Path) -> dict[str, Any]:
     }
     write_text(folder / CONFIG_FILE, config_text(config))
     write_text(folder / TABLE_FILE, markdown_table(content))
+    made_from = [RunFolder(folder / run) for entry in models.values() for run in entry["runs"]]
+    files = [folder / CONFIG_FILE, folder / TABLE_FILE, *(one for run in made_from for one in _read_of(run))]
+    content = sealed({**content, FILES: digests_of(folder, files)})
     write_json(folder / COMPARISON_FILE, content)
     return content
 
 
+def _read_of(run: RunFolder) -> list[Path]:
+    """The file that stands for a run: ``run.json``, and where that has no digests, the files that it cannot name."""
+    if run.summary()["version"] > 1:
+        return [run.summary_file]
+    return [run.summary_file, run.config_file, run.predictions_file, run.metrics_file, run.explanation_table]
+
+
 def read_comparison(folder: Path | str) -> dict[str, Any]:
-    """Read the result of a comparison.
+    """Read the result of a comparison, known to be what was written, from the runs that lie beside it now.
 
     Raises:
-        CheckpointError: If the folder holds no finished comparison.
+        CheckpointError: If the folder holds no finished comparison, or a run was changed or made anew since.
     """
     path = Path(folder) / COMPARISON_FILE
     if not path.is_file():
@@ -195,7 +216,24 @@ def read_comparison(folder: Path | str) -> dict[str, Any]:
     content = read_json(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"`{path}` does not describe a comparison; check the path.")
+    if type(content.get("version")) is not int or not 1 <= content["version"] <= VERSION:
+        raise CheckpointError(
+            f"`{path}` has format version {content.get('version')}, but this qinn reads versions 1 to {VERSION}; use "
+            "the qinn version that wrote it."
+        )
+    check_document(path, content, remedy="repeat the comparison: finished runs are kept")
+    try:
+        check_files(path, {name: digest for name, digest in content.get(FILES, {}).items() if "/" in name})
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"The comparison `{folder}` was made from other runs than lie in it now; repeat the comparison. {error}"
+        ) from error
     return content
+
+
+def notes_of(content: dict[str, Any]) -> list[str]:
+    """Return what a user should know about a comparison or sweep that was read."""
+    return [UNCHECKED.replace("This run", "This result")] if content["version"] == 1 else []
 
 
 def task_of(content: dict[str, Any]) -> Task:
@@ -253,11 +291,3 @@ def format_cell(value: dict[str, Any], test: dict[str, Any] | None) -> str:
         text += f" [{value['low']:.3f}, {value['high']:.3f}]"
     significant = test is not None and test["p_value_holm"] is not None and test["p_value_holm"] < 0.05
     return text + (" *" if significant else "")
-
-
-def _sorted_table(one: RunFolder) -> Any:
-    return read_table(one.predictions_file).sort_by("id")
-
-
-def _columns(table: Any) -> dict[str, Any]:
-    return {name: table.column(name) for name in table.column_names}

@@ -30,7 +30,7 @@ from pydantic import (
 )
 
 from qinn.errors import ConfigError
-from qinn.experiment.yaml_files import read_yaml
+from qinn.experiment.yaml_files import read_yaml, yaml_of
 from qinn.model.baselines import BASELINES
 from qinn.model.encoders import EncoderKind, TokenPooling
 from qinn.model.fusion import MissingKind
@@ -491,6 +491,19 @@ def read_run_config(path: Path | str) -> ExperimentConfig:
         ConfigError: As `read_config`.
     """
     return parse_config(_translated(read_yaml(Path(path))), str(path))
+
+
+def run_config_of(text: bytes, path: Path) -> ExperimentConfig:
+    """Check the configuration of a run, as `read_run_config`.
+
+    Args:
+        text: What was read.
+        path: Where it was read, for messages.
+
+    Raises:
+        ConfigError: As `read_config`.
+    """
+    return parse_config(_translated(yaml_of(text, path)), str(path))
 
 
 def _translated(content: object) -> object:

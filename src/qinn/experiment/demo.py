@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from qinn.data.stores.store import Store
+from qinn.data.stores.unchanged import open_unchanged
 from qinn.data.synthetic.known_answer_set import (
     MODALITIES,
     SyntheticSpec,
@@ -59,7 +59,7 @@ def run_demo(
     store = folder / "store"
     if not (store / "manifest.json").is_file():
         write_synthetic_store(store, _SPEC)
-    Store.open(store)
+    open_unchanged(store)
     content = compare(demo_config(store), folder / "comparison", workers=workers, on_run=on_run)
     answer = known_answer(_SPEC)
     known = {"best possible (Bayes)": answer.bayes}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.special import softmax
 
-from qinn.data.stores.store import Store
+from qinn.data.stores.unchanged import open_unchanged
 from qinn.data.subsets.absence import Absence, present_modalities
 from qinn.data.subsets.subset import Subset
 from qinn.errors import ArgumentError, ConfigError
@@ -15,15 +15,19 @@ from qinn.escaping import active_in_spreadsheets, csv_line
 from qinn.evaluation.conventions import metrics_of
 from qinn.evaluation.predict import PredictionTable, predict
 from qinn.evaluation.statistics import bootstrap_intervals
+from qinn.experiment import provenance
 from qinn.experiment.build import build_folds
-from qinn.experiment.config import ExperimentConfig, read_run_config
-from qinn.experiment.folder import RunFolder, read_table, write_table, write_text
+from qinn.experiment.config import ExperimentConfig
+from qinn.experiment.folder import RunFolder, write_table, write_text
+from qinn.experiment.predictions import StoredPredictions, check_samples, read_predictions
 from qinn.experiment.predictor import Predictor
-from qinn.experiment.run import outputs_of
 from qinn.task import Task
 
 NOTHING = Absence()
 """Takes nothing away."""
+
+AGREEMENT = 1e-4
+"""By which outputs may differ from the stored ones on the same kind of device, in parts of the label range."""
 
 
 def evaluate_run(
@@ -46,31 +50,35 @@ def evaluate_run(
 
     Returns:
         ``split``, ``samples``, ``metrics``, ``labels`` (each metric's full wording) and, for the run's own
-        test samples, ``largest_difference`` from the predictions that the run stored; ``remarks``. Where modalities are
+        test samples, ``largest_difference`` from the outputs that the run stored and their ``agreement`` (see
+        `agreement_of`); ``remarks``. Where modalities are
         taken away, ``metrics`` are those without them, ``complete`` has the metrics of the samples as they are, and
         ``missing`` says what was taken (see `describe_absence`).
 
     Raises:
         ConfigError: If the split does not exist.
         ArgumentError: If samples have no labels, or a modality to take away does not exist.
+        CheckpointError: If the stored predictions are of other samples or labels than the data.
     """
     target = RunFolder(Path(folder))
     predictor = Predictor.load(target.path)
-    config = read_run_config(target.config_file)
+    config = target.config()
     parts = evaluated_subsets(predictor, split=split, store=store, lacking=absence.modalities)
     tables = predict_parts(predictor, parts)
-    difference = None
+    difference, agreement = None, None
     if store is None and split == "test":
-        stored = read_table(target.predictions_file)
-        before = outputs_of({name: stored.column(name) for name in stored.column_names})
-        after = np.concatenate([table.outputs for table in tables])
-        difference = float(np.abs(before - after).max())
+        stored = read_predictions(target, predictor.task)
+        check_samples(stored, [subset for _, subset in parts], predictor.task, store=config.data.store)
+        after = _in_order_of(stored, tables)
+        difference = float(np.abs(stored.outputs - after).max())
+        agreement = agreement_of(stored.outputs, after, predictor.task, target.summary())
     result = {
         "split": split,
         "samples": sum(len(subset) for _, subset in parts),
         "metrics": _intervals(predictor.task, tables, config),
         "labels": {name: metric.label for name, metric in metrics_of(predictor.task).items()},
         "largest_difference": difference,
+        "agreement": agreement,
         "remarks": predictor.remarks([subset for _, subset in parts]),
     }
     if absence:
@@ -79,6 +87,44 @@ def evaluate_run(
         result["metrics"] = _intervals(predictor.task, predict_parts(predictor, degraded), config)
         result["missing"] = describe_absence(absence, [subset for _, subset in degraded])
     return result
+
+
+def agreement_of(
+    before: np.ndarray, after: np.ndarray, task: Task, summary: dict[str, Any]
+) -> dict[str, Any]:
+    """Compare outputs with those that a run stored.
+
+    Args:
+        before: The stored outputs, (samples, outputs).
+        after: What its weights say now, in the same order.
+        task: What is predicted.
+        summary: The run's ``run.json``.
+
+    Returns:
+        ``difference``, the largest, in parts of the label range (of classes: of probability); ``tolerance``;
+        ``agrees``; ``same_device``, whether the run was made on this kind of device; ``made_on`` and ``here``.
+    """
+    if task.kind == "regression":
+        difference = float(np.abs(before - after).max()) / (task.high - task.low)
+    else:
+        difference = float(np.abs(softmax(before, axis=1) - softmax(after, axis=1)).max())
+    here = provenance.device()
+    # Earlier versions wrote the machine alone; they predicted on the processor, as this one does.
+    stated = summary.get("device") or summary.get("machine")
+    made_on = stated if isinstance(stated, dict) else {}
+    return {
+        "difference": difference,
+        "tolerance": AGREEMENT,
+        "agrees": difference <= AGREEMENT,
+        "same_device": all(made_on[name] == here[name] for name in here.keys() & made_on.keys()),
+        "made_on": made_on,
+        "here": here,
+    }
+
+
+def _in_order_of(stored: StoredPredictions, tables: Sequence[PredictionTable]) -> np.ndarray:
+    found = {name: row for table in tables for name, row in zip(table.ids, table.outputs, strict=True)}
+    return np.stack([found[name] for name in stored.ids])
 
 
 def evaluated_subsets(
@@ -103,11 +149,12 @@ def evaluated_subsets(
 
     Raises:
         ConfigError: If the split does not exist, or belongs to what a refitted run was trained on.
+        CheckpointError: If the run's store holds other data now than it was trained on.
     """
     if store is not None:
-        return [(None, predictor.subset(Store.open(store), split, lacking=lacking))]
+        return [(None, predictor.subset(open_unchanged(store), split, lacking=lacking))]
     target = RunFolder(predictor.source)
-    config = read_run_config(target.config_file)
+    config = target.config()
     if split not in ("test", "valid"):
         raise ConfigError(
             f"Argument `split` must be `test` or `valid` on the run's own data, but it is `{split}`; "
@@ -118,7 +165,7 @@ def evaluated_subsets(
             f"The weights of `{target.path}` were fitted to its validation samples as well (`refit`), so they "
             "cannot be evaluated on them; what was measured before that is in its metrics.json."
         )
-    own = Store.open(config.data.store)
+    own = predictor.own_store()
     predictor.subset(own)
     folds = build_folds(own, config.data, seed=config.seeds[0])
     return [(fold.name, fold.test if split == "test" else fold.development.valid) for fold in folds]
@@ -130,8 +177,8 @@ def training_labels(predictor: Predictor) -> list[np.ndarray]:
     Args:
         predictor: The run's models.
     """
-    config = read_run_config(RunFolder(predictor.source).config_file)
-    folds = build_folds(Store.open(config.data.store), config.data, seed=config.seeds[0])
+    config = RunFolder(predictor.source).config()
+    folds = build_folds(predictor.own_store(), config.data, seed=config.seeds[0])
     parts = [fold.development.merged if config.training.refit else fold.development.train for fold in folds]
     return [part.labels for part in parts if part.labels is not None]
 
@@ -210,7 +257,7 @@ def predict_store(
         names the modalities that the model did without, joined by ``+``.
     """
     predictor = Predictor.load(folder)
-    subset = predictor.subset(Store.open(store), split, lacking=missing)
+    subset = predictor.subset(open_unchanged(store), split, lacking=missing)
     subset = Absence(tuple(missing)).apply(subset)
     rows = prediction_rows(predictor.predict(subset, batch_size=batch_size), predictor.task)
     absent = predictor.absent(subset)

@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from qinn.data.stores.store import Store
+from qinn.data.stores.unchanged import open_unchanged
 from qinn.data.subsets.absence import Absence
 from qinn.data.subsets.splits import Subset
 from qinn.errors import ConfigError
 from qinn.experiment.build import build_folds
-from qinn.experiment.config import read_run_config
 from qinn.experiment.folder import RunFolder, write_json, write_table
 from qinn.experiment.predictor import Predictor
 from qinn.records import Explanation
@@ -47,7 +46,7 @@ def explain_run(
     run_folder, target = RunFolder(Path(folder)), Path(target)
     predictor = Predictor.load(run_folder.path)
     subset = (
-        predictor.subset(Store.open(store), split, lacking=missing)
+        predictor.subset(open_unchanged(store), split, lacking=missing)
         if store is not None
         else _own_subset(run_folder, predictor, split, fold)
     )
@@ -142,8 +141,8 @@ def _own_subset(run_folder: RunFolder, predictor: Predictor, split: str | None, 
             f"Argument `split` must be `test` or `valid` on the run's own data, but it is `{split}`; "
             "name another store with `--store` for other splits."
         )
-    config = read_run_config(run_folder.config_file)
-    store = Store.open(config.data.store)
+    config = run_folder.config()
+    store = predictor.own_store()
     predictor.subset(store)
     folds = {one.name: one for one in build_folds(store, config.data, seed=config.seeds[0])}
     if fold is None and len(folds) == 1:

@@ -1,7 +1,7 @@
 """Folders of runs: what lies where, written so that nothing half-done looks complete."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import Tensor
 
+from qinn.digests import OWN_DIGEST, bytes_digest, file_digest, is_intact
 from qinn.errors import CheckpointError
 from qinn.escaping import json_text
+from qinn.experiment.config import ExperimentConfig, run_config_of
 from qinn.placement import complete_path
 
 FORMAT = "qinn-run"
-VERSION = 1
+VERSION = 2
+"""Version 1 had no digests; it is read, with `UNCHECKED` among its remarks."""
+
+FILES = "files"
+"""Key under which a JSON document keeps the digests of files: path from its own folder → SHA-256."""
+
+UNCHECKED = (
+    "This run was made before run folders held hashes of their files (format version 1), so nothing shows whether "
+    "its files still belong together; repeat the run to have them checked."
+)
+
 _REQUIRED = ("label", "model", "seed", "num_parameters", "data", "folds", "versions", "seconds")
 
 
@@ -30,7 +42,10 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write JSON atomically; NaN is refused, since no JSON reader need accept it."""
+    """Write JSON atomically; NaN is refused, since no JSON reader need accept it.
+
+    A document that is to be checked when it is read is given as `qinn.digests.sealed` returns it.
+    """
     text = json_text(content) + "\n"
     write_atomically(path, lambda target: target.write_text(text, encoding="utf-8"))
 
@@ -128,65 +143,233 @@ class RunFolder:
         content = read_json(self.summary_file)
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise CheckpointError(f"`{self.summary_file}` does not describe a qinn run; check the path.")
-        if content.get("version") != VERSION:
+        if type(content.get("version")) is not int or content["version"] not in (1, VERSION):
             raise CheckpointError(
-                f"`{self.summary_file}` has format version {content.get('version')}, but this qinn reads "
-                f"version {VERSION}; use the qinn version that wrote it ({content.get('versions', {}).get('qinn')})."
+                f"`{self.summary_file}` has format version {content.get('version')}, but this qinn reads versions 1 "
+                f"to {VERSION}; use the qinn version that wrote it ({_writer(content)})."
             )
         for key in _REQUIRED:
             if key not in content:
                 raise CheckpointError(
                     f"`{self.summary_file}` has no `{key}`; the run folder is damaged, repeat the run."
                 )
+        data = content["data"]
+        if not isinstance(data, dict) or not isinstance(data.get("sha256"), str):
+            raise CheckpointError(
+                f"`{self.summary_file}` does not say what data it is on; the run folder is damaged, repeat the run."
+            )
+        check_document(self.summary_file, content, remedy="repeat the run")
+        if content["version"] == 1:
+            remarks = content.get("remarks", [])
+            content["remarks"] = [*(remarks if isinstance(remarks, list) else []), UNCHECKED]
         return content
 
+    def holds(self, path: Path) -> bool:
+        """Whether a complete run has a file: by what ``run.json`` says, or by looking where that does not say."""
+        digests = self._digests()
+        return path.is_file() if digests is None else self._name(path) in digests
 
-def read_json(path: Path) -> Any:
+    def json(self, path: Path) -> Any:
+        """Read a JSON file of a complete run, known to be the one that ``run.json`` means.
+
+        Raises:
+            CheckpointError: If it is missing, damaged or not of this run.
+        """
+        return read_json(path, self._digest(path))
+
+    def table(self, path: Path) -> pa.Table:
+        """Read a Parquet file of a complete run, known to be the one that ``run.json`` means.
+
+        Raises:
+            CheckpointError: If it is missing, damaged or not of this run.
+        """
+        return read_table(path, self._digest(path))
+
+    def content(self, path: Path) -> bytes:
+        """Read the bytes of a file of a complete run, known to be the one that ``run.json`` means.
+
+        Raises:
+            CheckpointError: If it is missing or not of this run.
+        """
+        return read_bytes(path, self._digest(path))
+
+    def weights(self, index: int) -> dict[str, Tensor]:
+        """Read the weights of one fold of a complete run, known to be those that ``run.json`` means, and finite.
+
+        Raises:
+            CheckpointError: If they are missing, damaged, not finite or not of this run.
+        """
+        path = self.fold(index) / "weights.safetensors"
+        return read_weights(path, self._digest(path))
+
+    def config(self) -> ExperimentConfig:
+        """Return the configuration of a complete run, known to be the one that ``run.json`` means.
+
+        Raises:
+            CheckpointError: If it is missing or not of this run.
+            ConfigError: If it is not valid.
+        """
+        return run_config_of(self.content(self.config_file), self.config_file)
+
+    def check(self) -> int:
+        """Read every file that ``run.json`` names and return their number; 0 for a run that has no digests.
+
+        Raises:
+            CheckpointError: If one is missing or not of this run.
+        """
+        digests = self._digests() or {}
+        check_files(self.summary_file, digests)
+        return len(digests)
+
+    def _digests(self) -> Mapping[str, str] | None:
+        return self.summary().get(FILES)
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.path).as_posix()
+
+    def _digest(self, path: Path) -> str | None:
+        digests = self._digests()
+        if digests is None:
+            return None
+        if self._name(path) not in digests:
+            raise CheckpointError(
+                f"`{path}` is not of this run: `{self.summary_file}` does not name it; repeat the run."
+            )
+        return digests[self._name(path)]
+
+
+def _writer(content: Mapping[str, Any]) -> Any:
+    versions = content.get("versions")
+    return versions.get("qinn") if isinstance(versions, dict) else None
+
+
+def check_document(path: Path, content: Mapping[str, Any], *, remedy: str) -> None:
+    """Make sure that a JSON document of a version with digests is what was written; version 1 has none.
+
+    Raises:
+        CheckpointError: If it is something else.
+    """
+    if content.get("version") == 1 and OWN_DIGEST not in content and FILES not in content:
+        return
+    digests = content.get(FILES)
+    well_formed = isinstance(digests, dict) and all(isinstance(value, str) for value in digests.values())
+    if not well_formed or not is_intact(content):
+        raise CheckpointError(
+            f"`{path}` is not what was written: its content does not have the hash that it states; {remedy}."
+        )
+
+
+def check_files(document: Path, digests: Mapping[str, str]) -> None:
+    """Make sure that the files that a document names are those that it means.
+
+    Args:
+        document: The document, in the folder from which the paths start.
+        digests: Path → SHA-256.
+
+    Raises:
+        CheckpointError: If one is missing or another.
+    """
+    for name, digest in digests.items():
+        path = document.parent / name
+        try:
+            found = file_digest(path)
+        except OSError as error:
+            raise _unreadable(path, error) from None
+        if found != digest:
+            raise _foreign(path, found, digest)
+
+
+def digests_of(folder: Path, files: Sequence[Path]) -> dict[str, str]:
+    """Return the digest of each file by its path from a folder; files that are not there are left out."""
+    return {path.relative_to(folder).as_posix(): file_digest(path) for path in files if path.is_file()}
+
+
+def read_bytes(path: Path, digest: str | None = None) -> bytes:
+    """Read a file of a run.
+
+    Args:
+        path: The file.
+        digest: SHA-256 that it must have; None where it is not known.
+
+    Raises:
+        CheckpointError: If it is missing, or has another digest.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    if digest is not None and (found := bytes_digest(content)) != digest:
+        raise _foreign(path, found, digest)
+    return content
+
+
+def _unreadable(path: Path, error: OSError) -> CheckpointError:
+    if isinstance(error, FileNotFoundError):
+        return CheckpointError(f"`{path}` is missing; the run folder is damaged, repeat the run.")
+    reason = error.strerror or error
+    return CheckpointError(f"`{path}` cannot be read ({reason}); the run folder is damaged, repeat the run.")
+
+
+def _foreign(path: Path, found: str, digest: str) -> CheckpointError:
+    return CheckpointError(
+        f"`{path}` is not the file that was written with this run: its hash is {found[:12]}…, not {digest[:12]}…, so "
+        "it was changed or is of another run; put the right file back or repeat the run."
+    )
+
+
+def read_json(path: Path, digest: str | None = None) -> Any:
     """Read a JSON file of a run.
 
     Raises:
-        CheckpointError: If it is missing or damaged.
+        CheckpointError: If it is missing, damaged or not the one with the digest.
     """
+    content = read_bytes(path, digest)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"`{path}` is missing; the run folder is damaged, repeat the run.") from None
-    except (OSError, ValueError, RecursionError) as error:
+        return json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(
             f"`{path}` cannot be read ({error}); the run folder is damaged, repeat the run."
         ) from error
 
 
-def read_table(path: Path) -> pa.Table:
+def read_table(path: Path, digest: str | None = None) -> pa.Table:
     """Read a Parquet file of a run.
 
     Raises:
-        CheckpointError: If it is missing or damaged.
+        CheckpointError: If it is missing, damaged or not the one with the digest.
     """
+    content = read_bytes(path, digest)
     try:
-        return pq.read_table(path)
-    except FileNotFoundError:
-        raise CheckpointError(f"`{path}` is missing; the run folder is damaged, repeat the run.") from None
-    except (OSError, pa.ArrowInvalid) as error:
+        return pq.read_table(pa.BufferReader(content))
+    except (OSError, pa.ArrowException) as error:
         raise CheckpointError(
-            f"`{path}` cannot be read ({error}); the run folder is damaged, repeat the run."
+            f"`{path}` cannot be read ({' '.join(str(error).split())}); the run folder is damaged, repeat the run."
         ) from error
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path, digest: str | None = None) -> dict[str, Tensor]:
     """Read weights.
 
     Raises:
-        CheckpointError: If the file is missing or damaged.
+        CheckpointError: If the file is missing, damaged or not the one with the digest, or holds a number that is
+            not finite.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     if not path.is_file():
         raise CheckpointError(f"Weights `{path}` are missing; the run folder is damaged, repeat the run.")
+    if digest is not None and (found := file_digest(path)) != digest:
+        raise _foreign(path, found, digest)
     try:
-        return load_file(path)
+        weights = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
             f"Weights `{path}` cannot be read ({error}); the file is damaged, repeat the run."
         ) from error
+    for name, tensor in weights.items():
+        if (tensor.is_floating_point() or tensor.is_complex()) and not bool(tensor.isfinite().all()):
+            raise CheckpointError(
+                f"Weights `{path}` hold numbers that are not finite, in `{name}`; the file is damaged, repeat the run."
+            )
+    return weights

@@ -12,6 +12,7 @@ from scipy.special import softmax
 
 from qinn.data.subsets.absence import Absence, present_modalities
 from qinn.data.subsets.subset import Subset
+from qinn.digests import file_digest, sealed
 from qinn.errors import ArgumentError, CheckpointError, DataError
 from qinn.escaping import markdown_code, markdown_text
 from qinn.evaluation.conventions import metrics_of
@@ -19,13 +20,22 @@ from qinn.evaluation.metrics import metrics
 from qinn.evaluation.statistics import bootstrap_intervals, holm_correction, paired_test, summarize_seeds
 from qinn.experiment import provenance
 from qinn.experiment.comparison import COMPARISON_FILE, format_cell, read_comparison, shown_metrics
-from qinn.experiment.config import read_run_config
 from qinn.experiment.evaluation import evaluated_subsets, predict_parts, training_labels
-from qinn.experiment.folder import RunFolder, read_json, write_json, write_text
+from qinn.experiment.folder import (
+    FILES,
+    RunFolder,
+    check_document,
+    digests_of,
+    read_json,
+    write_json,
+    write_text,
+)
 from qinn.experiment.predictor import Predictor
 from qinn.task import Task
 
 FORMAT = "qinn-missing-sweep"
+VERSION = 2
+"""Version 1 had no digests; it is read, with a note."""
 SWEEP_FILE = "sweep.json"
 TABLE_FILE = "table.md"
 FOLDER = "missing"
@@ -96,7 +106,7 @@ def sweep_missing(
     _check_options(rates, mask_seeds)
     runs = _find_runs([Path(path) for path in paths])
     first = next(iter(runs.values()))[0]
-    config = read_run_config(first.config_file)
+    config = first.config()
     reference = _reference(reference, runs, paths)
     samples, swept = None, {}
     done, total = 0, sum(map(len, runs.values()))
@@ -117,7 +127,7 @@ def sweep_missing(
     }
     content = {
         "format": FORMAT,
-        "version": 1,
+        "version": VERSION,
         "name": first.summary()["name"],
         "reference": reference,
         "data": first.summary()["data"],
@@ -135,6 +145,7 @@ def sweep_missing(
                 "num_parameters": runs[label][0].summary()["num_parameters"],
                 "training": _absences_in_training(runs[label][0]),
                 "seeds": [folder.summary()["seed"] for folder in runs[label]],
+                "runs_sha256": [file_digest(folder.summary_file) for folder in runs[label]],
                 "rates": _metrics_by_rate(samples, swept[label], options),
                 "empty": _prior(samples, swept[label]),
             }
@@ -157,6 +168,7 @@ def sweep_missing(
     _correct(content["paired"], len(rates))
     target = Path(target)
     write_text(target / TABLE_FILE, markdown_tables(content, samples.task))
+    content = sealed({**content, FILES: digests_of(target, [target / TABLE_FILE])})
     write_json(target / SWEEP_FILE, content)
     return content
 
@@ -180,17 +192,44 @@ def parse_rates(text: str) -> tuple[float, ...]:
 
 
 def read_sweep(folder: Path | str) -> dict[str, Any]:
-    """Read the result of a sweep.
+    """Read the result of a sweep, known to be what was written.
 
     Raises:
-        CheckpointError: If the folder holds none.
+        CheckpointError: If the folder holds none, or it was changed.
     """
     path = Path(folder) / SWEEP_FILE
     if not path.is_file():
         raise CheckpointError(f"`{folder}` holds no finished sweep; run `qinn sweep-missing` first.")
     content = read_json(path)
-    if not isinstance(content, dict) or content.get("format") != FORMAT or content.get("version") != 1:
+    version = content.get("version") if isinstance(content, dict) else None
+    if not isinstance(content, dict) or content.get("format") != FORMAT or version not in (1, VERSION):
         raise CheckpointError(f"`{path}` does not describe a sweep that this version reads; run it again.")
+    check_document(path, content, remedy="run `qinn sweep-missing` again")
+    return content
+
+
+def read_own_sweep(folder: Path, comparison: dict[str, Any]) -> dict[str, Any] | None:
+    """Read the sweep that a comparison keeps, known to be of its runs; None where it keeps none.
+
+    Args:
+        folder: The comparison.
+        comparison: Content of its ``comparison.json``.
+
+    Raises:
+        CheckpointError: If the sweep is unfinished, was changed, or is of other runs.
+    """
+    place = folder / FOLDER
+    if not place.is_dir() or not any(place.iterdir()):
+        return None
+    content = read_sweep(place)
+    for label, entry in comparison["models"].items():
+        swept = content["models"].get(label, {})
+        known = dict(zip(swept.get("seeds", ()), swept.get("runs_sha256", ()), strict=False))
+        for seed, run in zip(entry["seeds"], entry["runs"], strict=True):
+            if seed in known and known[seed] != file_digest(RunFolder(folder / run).summary_file):
+                raise CheckpointError(
+                    f"The sweep in `{place}` is of another run than `{folder / run}`; run `qinn sweep-missing` again."
+                )
     return content
 
 
@@ -437,7 +476,7 @@ def _shares(
 
 
 def _absences_in_training(folder: RunFolder) -> dict[str, Any]:
-    training = read_run_config(folder.config_file).training
+    training = folder.config().training
     return {
         "modality_missing": training.modality_missing,
         "modality_missing_all": training.modality_missing_all,

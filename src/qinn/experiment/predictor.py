@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from qinn.data.stores.store import Store
+from qinn.data.stores.unchanged import open_unchanged
 from qinn.data.subsets.absence import present_modalities
 from qinn.data.subsets.splits import Subset, subset_of
 from qinn.errors import ArgumentError, CheckpointError, ConfigError, QinnError
-from qinn.evaluation.predict import PredictionTable, predict
+from qinn.evaluation.predict import PredictionTable, check_finite, predict
 from qinn.experiment.build import build_model
-from qinn.experiment.config import read_run_config
-from qinn.experiment.folder import RunFolder, read_weights
+from qinn.experiment.folder import UNCHECKED, RunFolder
 from qinn.experiment.pretrained import read_architectures
 from qinn.explain.explanation import explain
 from qinn.records import Explanation
@@ -36,6 +36,7 @@ class Predictor:
         modalities: Modality name → ``{"dim": …, "tier": …}`` that the models were trained on.
         pool: Modalities whose sequences the models take pooled.
         source: Run folder, for messages.
+        notes: What a user should know about the run, whatever is predicted.
     """
 
     def __init__(
@@ -46,23 +47,26 @@ class Predictor:
         modalities: dict[str, dict[str, Any]],
         pool: tuple[str, ...],
         source: Path,
+        notes: tuple[str, ...] = (),
     ) -> None:
         self.models = models
         self.task = task
         self.modalities = modalities
         self.pool = pool
         self.source = source
+        self.notes = notes
 
     @classmethod
     def load(cls, folder: Path | str) -> "Predictor":
         """Load the models of a complete run.
 
         Raises:
-            CheckpointError: If the run is incomplete, or weights are damaged or belong to other dimensions.
+            CheckpointError: If the run is incomplete, a file is not the one that the run wrote, or weights are damaged,
+                not finite or of other dimensions.
         """
         target = RunFolder(Path(folder))
         summary = target.summary()
-        config = read_run_config(target.config_file)
+        config = target.config()
         model_config = next(iter(config.models.values()))
         try:
             description = summary["data"]
@@ -86,12 +90,10 @@ class Predictor:
             )
         models = {}
         kinds = config.encoder.kind if isinstance(config.encoder.kind, dict) else {"": config.encoder.kind}
-        transformers = (
-            read_architectures(target.architectures_file) if "transformer" in kinds.values() else None
-        )
+        transformers = read_architectures(target) if "transformer" in kinds.values() else None
         for index, fold in enumerate(names):
             path = target.fold(index) / "weights.safetensors"
-            weights = read_weights(path)
+            weights = target.weights(index)
             try:
                 model = build_model(
                     model_config,
@@ -113,7 +115,27 @@ class Predictor:
                     f"`{target.config_file}` does not fit the run's data: {error}"
                 ) from error
             models[fold] = model.eval()
-        return cls(models, task=task, modalities=modalities, pool=config.data.pool, source=target.path)
+        notes = (UNCHECKED,) if summary["version"] == 1 else ()
+        return cls(
+            models, task=task, modalities=modalities, pool=config.data.pool, source=target.path, notes=notes
+        )
+
+    def own_store(self) -> Store:
+        """Open the store that the run was trained on, known to hold what it held then.
+
+        Raises:
+            DataError: If there is no store, or it was changed since it was written.
+            CheckpointError: If it holds other data.
+        """
+        run = RunFolder(self.source)
+        place, trained = run.config().data.store, run.summary()["data"]["sha256"]
+        store = open_unchanged(place)
+        if store.sha256 != trained:
+            raise CheckpointError(
+                f"`{self.source}` was trained on other data (hash {trained[:12]}…) than `{place}` holds now "
+                f"({store.sha256[:12]}…); restore them, or name the store with `--store` to take it for another one."
+            )
+        return store
 
     def subset(self, store: Store, split: str | None = None, *, lacking: Sequence[str] = ()) -> Subset:
         """Return a store's samples with this run's modalities; None takes every sample.
@@ -188,7 +210,7 @@ class Predictor:
         Args:
             subsets: Samples, from `Predictor.subset`.
         """
-        remarks = []
+        remarks = list(self.notes)
         for name in self.unseen:
             count = sum(int((subset.lengths(name) > 0).sum()) for subset in subsets)
             if count:
@@ -204,6 +226,9 @@ class Predictor:
         Args:
             subset: Samples, from `Predictor.subset`.
             batch_size: Samples per pass; it changes nothing but speed and memory.
+
+        Raises:
+            CheckpointError: If an output is not finite.
         """
         tables = [predict(model, subset, batch_size=batch_size) for model in self.models.values()]
         spreads = [table.spread for table in tables if table.spread is not None]
@@ -221,6 +246,7 @@ class Predictor:
 
         Raises:
             ConfigError: If the run has several folds and none, or an unknown one, is named.
+            CheckpointError: If an output is not finite.
         """
         if fold is None and len(self.models) == 1:
             fold = next(iter(self.models))
@@ -229,7 +255,9 @@ class Predictor:
                 f"Run `{self.source}` has the folds {list(self.models)}; name one with `--fold`."
             )
         with torch.no_grad():
-            return explain(self.models[fold], subset)
+            explanation = explain(self.models[fold], subset)
+        check_finite(explanation.ids, explanation.output)
+        return explanation
 
 
 def _first_mismatch(error: BaseException) -> str:

@@ -10,7 +10,7 @@ from qinn.data.stores.manifest import Modality
 from qinn.errors import CheckpointError, ConfigError
 from qinn.experiment.build import encoder_kinds
 from qinn.experiment.config import ConstantConfig, EncoderConfig, UnimodalConfig
-from qinn.experiment.folder import read_json, write_json
+from qinn.experiment.folder import RunFolder, write_json
 
 __all__ = ["load_transformers", "read_architectures", "write_architectures"]
 
@@ -73,16 +73,17 @@ def write_architectures(path: Path, transformers: Mapping[str, nn.Module]) -> No
     write_json(path, {name: architecture_of(transformer) for name, transformer in transformers.items()})
 
 
-def read_architectures(path: Path) -> dict[str, nn.Module]:
+def read_architectures(run: RunFolder) -> dict[str, nn.Module]:
     """Build the transformers of a run, with weights that its checkpoint will replace.
 
     Raises:
-        CheckpointError: If the file is missing or damaged.
+        CheckpointError: If the file is missing, damaged or not of this run.
         ConfigError: If the transformers library is missing or does not know an architecture.
     """
     from qinn.features.architecture import build_architecture
 
-    content = read_json(path)
+    path = run.architectures_file
+    content = run.json(path)
     if not isinstance(content, dict) or not all(isinstance(value, dict) for value in content.values()):
         raise CheckpointError(
             f"`{path}` does not describe transformers; the run folder is damaged, repeat the run."

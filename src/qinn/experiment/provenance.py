@@ -7,6 +7,8 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+import torch
+
 import qinn
 
 _PACKAGES = ("torch", "lightning", "numpy", "scipy", "torchmetrics", "safetensors", "pyarrow")
@@ -40,6 +42,18 @@ def commit() -> str | None:
 def machine() -> dict[str, str | int]:
     """Return what kind of machine this is; nothing that names it."""
     return {"system": platform.system(), "architecture": platform.machine(), "cores": os.cpu_count() or 0}
+
+
+def device(kind: str = "cpu") -> dict[str, str]:
+    """Return on what kind of device numbers are made: on the same kind they are made alike but for round-off.
+
+    Args:
+        kind: Type of the torch device.
+    """
+    here = {"kind": kind, "system": platform.system(), "architecture": platform.machine()}
+    if kind == "cpu":
+        return {**here, "instructions": torch.backends.cpu.get_cpu_capability()}
+    return {**here, "name": torch.cuda.get_device_name() if kind == "cuda" else ""}
 
 
 def command() -> str:

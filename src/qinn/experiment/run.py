@@ -17,7 +17,9 @@ import yaml
 from torch import nn
 
 from qinn.data.stores.store import Modality, Store
+from qinn.data.stores.unchanged import open_unchanged
 from qinn.data.subsets.splits import Fold, Subset
+from qinn.digests import OWN_DIGEST, file_digest, sealed
 from qinn.errors import CheckpointError, ConfigError
 from qinn.evaluation.metrics import metrics
 from qinn.evaluation.predict import PredictionTable, predict
@@ -27,9 +29,13 @@ from qinn.experiment.build import build_folds, build_model, sequences_of
 from qinn.experiment.config import ExperimentConfig, read_run_config
 from qinn.experiment.explanation import column_means, write_explanation
 from qinn.experiment.folder import (
+    FILES,
     FORMAT,
     VERSION,
     RunFolder,
+    check_document,
+    check_files,
+    digests_of,
     read_json,
     read_table,
     write_json,
@@ -45,6 +51,20 @@ from qinn.placement import is_partial
 from qinn.task import Task
 
 logger = logging.getLogger(__name__)
+
+UNCHECKED_FOLD = (
+    "A fold of this run was finished by an earlier version, without hashes of its files: "
+    "they were taken as they lay."
+)
+_OF_THE_FOLDER = (FILES, OWN_DIGEST, "config_sha256", "version")
+_FOLD_FILES = (
+    "history.csv",
+    "weights.safetensors",
+    "test.parquet",
+    "valid.parquet",
+    "explanation.parquet",
+    "explanation.json",
+)
 
 
 def run(
@@ -68,7 +88,8 @@ def run(
 
     Raises:
         ConfigError: If the configuration has several models or seeds.
-        CheckpointError: If the folder holds a run of another configuration or of other data.
+        CheckpointError: If the folder holds a run of another configuration or of other data, or a file of it, or of a
+            finished fold, is not what was written.
     """
     if len(config.models) != 1 or len(config.seeds) != 1:
         raise ConfigError(
@@ -77,7 +98,7 @@ def run(
         )
     started, clock = datetime.now(UTC), time.perf_counter()
     target = RunFolder(Path(folder))
-    store = Store.open(config.data.store)
+    store = open_unchanged(config.data.store)
     _check_place(target, config)
     if target.is_complete:
         if target.summary()["data"]["sha256"] != store.sha256:
@@ -96,17 +117,22 @@ def run(
     transformers = load_transformers(model_config, config.encoder, _modalities(store, first, config))
     num_parameters = count_parameters(_build(config, model_config, first, store, seed, transformers))
     # Only a configuration that fits the data leaves a trace.
-    write_text(target.config_file, config_text(config))
+    if not target.config_file.is_file():
+        write_text(target.config_file, config_text(config))
     if config.encoder.transformer is not None:
         write_architectures(target.architectures_file, transformers)
     for index, fold in enumerate(folds):
-        _run_fold(
-            target.fold(index), fold, config, model_config, store, seed, transformers, progress=progress
-        )
+        if (target.fold(index) / "fold.json").is_file():
+            _finished_fold(target, index, fold, store)
+            _drop_checkpoints(target.fold(index), transformers)
+        else:
+            _run_fold(
+                target.fold(index), fold, config, model_config, store, seed, transformers, progress=progress
+            )
         if on_fold is not None:
             on_fold(index + 1, len(folds))
 
-    records = [read_json(target.fold(index) / "fold.json") for index in range(len(folds))]
+    records = [_finished_fold(target, index, fold, store) for index, fold in enumerate(folds)]
     test = _pooled(target, folds, "test")
     write_table(target.predictions_file, test)
     write_json(
@@ -114,48 +140,97 @@ def run(
     )
     if (target.fold(0) / "explanation.parquet").is_file():
         _pool_explanations(target, len(folds))
-    write_json(
-        target.summary_file,
-        {
-            "format": FORMAT,
-            "version": VERSION,
-            "status": "complete",
-            "name": config.name,
-            "label": label,
-            "model": model_config.kind,
-            "seed": seed,
-            "num_parameters": num_parameters,
-            "data": {
-                "name": store.name,
-                "sha256": store.sha256,
-                "task": asdict(store.task),
-                "modalities": {
-                    name: {
-                        "dim": first.dims[name],
-                        "tier": store.tiers[name],
-                        "sequence": sequences_of(store, config.data)[name],
-                    }
-                    for name in first.modalities
-                },
-                "split": config.data.split,
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "status": "complete",
+        "name": config.name,
+        "label": label,
+        "model": model_config.kind,
+        "seed": seed,
+        "num_parameters": num_parameters,
+        "data": {
+            "name": store.name,
+            "sha256": store.sha256,
+            "task": asdict(store.task),
+            "modalities": {
+                name: {
+                    "dim": first.dims[name],
+                    "tier": store.tiers[name],
+                    "sequence": sequences_of(store, config.data)[name],
+                }
+                for name in first.modalities
             },
-            "folds": records,
-            "remarks": _remarks(folds, model_config, rates, refit=config.training.refit),
-            "versions": provenance.versions(),
-            "commit": provenance.commit(),
-            "machine": provenance.machine(),
-            "command": provenance.command(),
-            "started": started.isoformat(timespec="seconds"),
-            "seconds": round(time.perf_counter() - clock, 3),
+            "split": config.data.split,
         },
-    )
+        "folds": [
+            {name: value for name, value in record.items() if name not in _OF_THE_FOLDER}
+            for record in records
+        ],
+        "remarks": [
+            *_remarks(folds, model_config, rates, refit=config.training.refit),
+            *(UNCHECKED_FOLD for record in records[:1] if any(FILES not in one for one in records)),
+        ],
+        "versions": provenance.versions(),
+        "commit": provenance.commit(),
+        "machine": provenance.machine(),
+        "device": provenance.device(),
+        "command": provenance.command(),
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": round(time.perf_counter() - clock, 3),
+        FILES: digests_of(target.path, _files(target, records)),
+    }
+    write_json(target.summary_file, sealed(content))
     return target
+
+
+def _files(target: RunFolder, records: list[dict[str, Any]]) -> list[Path]:
+    """What belongs to a run, from the configuration to the weights; checkpoints and logs of the training do not."""
+    names = (
+        target.config_file,
+        target.architectures_file,
+        target.predictions_file,
+        target.metrics_file,
+        target.explanation_table,
+        target.explanation_file,
+    )
+    folds = [target.fold(index) for index in range(len(records))]
+    return [*names, *(fold / name for fold in folds for name in ("fold.json", *_FOLD_FILES))]
+
+
+def _finished_fold(target: RunFolder, index: int, fold: Fold, store: Store) -> dict[str, Any]:
+    """Read the record of a finished fold, known to be of this run, this fold and these data.
+
+    A file that was changed since is refused, not made again: whoever changed it must know.
+    """
+    folder = target.fold(index)
+    record_file = folder / "fold.json"
+    record = read_json(record_file)
+    remedy = f"restore it, or delete `{folder}` to have the fold trained again"
+    if not isinstance(record, dict):
+        raise CheckpointError(f"`{record_file}` does not describe a fold; {remedy}.")
+    # Folds that an earlier version finished have no digests; those of the others name their configuration.
+    if FILES in record or OWN_DIGEST in record:
+        check_document(record_file, record, remedy=remedy)
+        if record.get("config_sha256") != file_digest(target.config_file):
+            raise CheckpointError(
+                f"`{record_file}` is of a run of another configuration than `{target.config_file}`; {remedy}."
+            )
+        check_files(record_file, record[FILES])
+    if record.get("name") != fold.name:
+        raise CheckpointError(f"`{record_file}` is not of fold `{fold.name}`; {remedy}.")
+    if record.get("data_sha256") != store.sha256:
+        raise CheckpointError(
+            f"`{folder}` was trained on other data than the store holds now; choose another run folder."
+        )
+    return record
 
 
 def _check_place(target: RunFolder, config: ExperimentConfig) -> None:
     """Make sure that the folder is free, or holds a run of the same configuration."""
     if target.config_file.is_file():
-        if read_run_config(target.config_file) != config:
+        written = target.config() if target.is_complete else read_run_config(target.config_file)
+        if written != config:
             raise CheckpointError(
                 f"`{target.path}` holds a run of another configuration; choose another folder or delete it."
             )
@@ -214,14 +289,6 @@ def _run_fold(
     *,
     progress: bool,
 ) -> None:
-    record_file = folder / "fold.json"
-    if record_file.is_file():
-        if read_json(record_file)["data_sha256"] != store.sha256:
-            raise CheckpointError(
-                f"`{folder}` was trained on other data than the store holds now; choose another run folder."
-            )
-        _drop_checkpoints(folder, transformers)
-        return
     from qinn.training.fit import fit, refit  # takes seconds to import, and a complete run needs it not
 
     model = _build(config, model_config, fold.development.train, store, seed, transformers)
@@ -256,21 +323,22 @@ def _run_fold(
     write_table(folder / "test.parquet", prediction_columns(predict(model, fold.test), fold.name))
     if config.evaluation.explain and isinstance(model, QiNN):
         write_explanation(explain(model, fold.test), folder)
-    write_json(
-        record_file,
-        {
-            "name": fold.name,
-            "data_sha256": store.sha256,
-            "num_train": len(fold.development.train),
-            "num_valid": len(fold.development.valid),
-            "num_test": len(fold.test),
-            "epochs": result.epochs,
-            "best_epoch": result.best_epoch,
-            "monitor": result.monitor,
-            "best_value": result.best_value if np.isfinite(result.best_value) else None,
-            "seconds": round(result.seconds, 3),
-        },
-    )
+    record = {
+        "name": fold.name,
+        "data_sha256": store.sha256,
+        "num_train": len(fold.development.train),
+        "num_valid": len(fold.development.valid),
+        "num_test": len(fold.test),
+        "epochs": result.epochs,
+        "best_epoch": result.best_epoch,
+        "monitor": result.monitor,
+        "best_value": result.best_value if np.isfinite(result.best_value) else None,
+        "seconds": round(result.seconds, 3),
+        "version": VERSION,
+        "config_sha256": file_digest(folder.parents[1] / "config.yaml"),
+        FILES: digests_of(folder, [folder / name for name in _FOLD_FILES]),
+    }
+    write_json(folder / "fold.json", sealed(record))
     _drop_checkpoints(folder, transformers)
 
 

@@ -15,10 +15,27 @@ def read_yaml(path: Path) -> object:
         ConfigError: If it is missing or no YAML.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        text = path.read_bytes()
     except FileNotFoundError:
         raise ConfigError(f"Configuration `{path}` does not exist; give the path of a YAML file.") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ConfigError(f"Cannot read configuration `{path}`: {error}.") from error
+    return yaml_of(text, path)
+
+
+def yaml_of(text: bytes, path: Path) -> object:
+    """Read the bytes of a YAML file in which no key is given twice.
+
+    Args:
+        text: What was read.
+        path: Where it was read, for messages.
+
+    Raises:
+        ConfigError: If it is no YAML.
+    """
+    try:
+        content = yaml.load(text.decode("utf-8"), _Loader)
+    except UnicodeDecodeError as error:
         raise ConfigError(f"Cannot read configuration `{path}`: {error}.") from error
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)

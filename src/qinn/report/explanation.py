@@ -101,14 +101,17 @@ def read_explanation(folder: Path) -> ExplanationTable:
         The explained samples, in the order of the file.
 
     Raises:
-        CheckpointError: If a file is missing, damaged, or does not hold what the other one announces.
+        CheckpointError: If a file is missing, damaged, not of its run, or does not hold what the other one announces.
     """
     run = RunFolder(folder)
     if not run.explanation_table.is_file():
         raise CheckpointError(
             f"`{run.explanation_table}` is missing; explain the run first with `qinn explain RUN`."
         )
-    table, content = read_table(run.explanation_table), read_json(run.explanation_file)
+    if run.is_complete and run.holds(run.explanation_table):
+        table, content = run.table(run.explanation_table), run.json(run.explanation_file)
+    else:
+        table, content = read_table(run.explanation_table), read_json(run.explanation_file)
 
     def column(name: str) -> Float[np.ndarray, "sample"]:
         return table.column(name).to_numpy(zero_copy_only=False).astype(np.float64)

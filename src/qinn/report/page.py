@@ -1,6 +1,6 @@
 """One self-contained HTML page about runs and comparisons."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +8,21 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import qinn
 from qinn.escaping import visible
-from qinn.experiment.folder import write_text
+from qinn.experiment.comparison import notes_of
+from qinn.experiment.folder import UNCHECKED, write_text
 from qinn.report.exhibits import Numbering
 from qinn.report.results import ComparisonResult, RunResult, read_results
 from qinn.report.sections import Section, comparison_section, run_section
 from qinn.report.wording import counted
 
 
-def write_report(paths: Sequence[Path], target: Path, *, include_text: bool = False) -> Path:
+def write_report(
+    paths: Sequence[Path],
+    target: Path,
+    *,
+    include_text: bool = False,
+    on_remark: Callable[[str], None] | None = None,
+) -> Path:
     """Write one HTML page about runs and comparisons; it needs no other file and no network.
 
     The same folders give the same page, byte by byte.
@@ -26,6 +33,7 @@ def write_report(paths: Sequence[Path], target: Path, *, include_text: bool = Fa
         target: The HTML file.
         include_text: Whether to show the texts of the explained samples, looked up in the run's store. Off by
             default: transcripts may often not be passed on.
+        on_remark: Called with each sentence that a user should know about the folders.
 
     Returns:
         The file written.
@@ -36,6 +44,11 @@ def write_report(paths: Sequence[Path], target: Path, *, include_text: bool = Fa
         QinnError: If the page cannot be written.
     """
     comparisons, runs = read_results(paths, include_text=include_text)
+    notes = [note for result in comparisons for note in notes_of(dict(result.content))]
+    notes += [UNCHECKED for run in runs if run.summary["version"] == 1]
+    if on_remark is not None:
+        for note in dict.fromkeys(notes):
+            on_remark(note)
     numbering = Numbering()
     sections = [
         comparison_section(result, f"comparison-{index}", numbering)

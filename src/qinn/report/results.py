@@ -1,6 +1,7 @@
 """Runs and comparisons as the report reads them: everything from files, nothing computed again."""
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +13,9 @@ from jaxtyping import Float, Shaped
 
 from qinn.errors import ArgumentError, CheckpointError
 from qinn.experiment.comparison import COMPARISON_FILE, read_comparison, task_of
-from qinn.experiment.folder import RunFolder, read_json, read_table
-from qinn.experiment.missing_sweep import FOLDER, SWEEP_FILE, read_sweep
-from qinn.experiment.run import groups_of, labels_of, outputs_of
+from qinn.experiment.folder import RunFolder
+from qinn.experiment.missing_sweep import read_own_sweep
+from qinn.experiment.predictions import read_metrics, read_predictions
 from qinn.report.explanation import ExplanationTable, read_explanation
 from qinn.task import Task
 
@@ -144,18 +145,15 @@ def read_run(path: Path, *, include_text: bool = False) -> RunResult:
         The run.
 
     Raises:
-        CheckpointError: If the run is missing, unfinished or damaged.
+        CheckpointError: If the run is missing, unfinished or damaged, or holds a file that is not its own.
     """
     folder = RunFolder(path)
     summary = folder.summary()
     try:
         task = task_of(dict(summary))
-        table = read_table(folder.predictions_file)
-        columns = {name: table.column(name) for name in table.column_names}
-        spread = outputs_of(columns, "spread_")
-        config = _read_yaml(folder.config_file)
-        metrics = read_json(folder.metrics_file)
-        groups = groups_of(columns)
+        predictions = read_predictions(folder, task)
+        config = _read_yaml(folder)
+        metrics = read_metrics(folder, predictions, task)
         return RunResult(
             path=path,
             summary=summary,
@@ -169,18 +167,16 @@ def read_run(path: Path, *, include_text: bool = False) -> RunResult:
             level=float(config["evaluation"]["level"]),
             num_resamples=int(config["evaluation"]["num_resamples"]),
             task=task,
-            ids=tuple(table.column("id").to_pylist()),
-            groups=None if groups is None else groups.tolist(),
-            labels=labels_of(columns, task),
-            outputs=outputs_of(columns),
-            spread=None if np.isnan(spread).any() else spread,
+            ids=predictions.ids,
+            groups=None if predictions.groups is None else predictions.groups.tolist(),
+            labels=predictions.labels,
+            outputs=predictions.outputs,
+            spread=predictions.spread,
             histories={
-                fold["name"]: _read_history(
-                    folder.fold(index) / "history.csv", trained=fold["best_epoch"] >= 0
-                )
+                fold["name"]: _read_history(folder, index, trained=fold["best_epoch"] >= 0)
                 for index, fold in enumerate(summary["folds"])
             },
-            explanation=read_explanation(path) if folder.explanation_table.is_file() else None,
+            explanation=read_explanation(path) if folder.holds(folder.explanation_table) else None,
             texts=_texts(config, summary) if include_text else {},
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -203,19 +199,20 @@ def _read_comparison_folder(path: Path, *, include_text: bool) -> ComparisonResu
                 for label, entry in content["models"].items()
             },
             reference=read_run(path / reference, include_text=include_text),
-            missing=read_sweep(path / FOLDER) if (path / FOLDER / SWEEP_FILE).is_file() else None,
+            missing=read_own_sweep(path, content),
         )
-    except (KeyError, TypeError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise CheckpointError(
             f"`{path / COMPARISON_FILE}` lacks something ({type(error).__name__}: {error}); "
             "it is damaged, repeat the comparison: finished runs are kept."
         ) from error
 
 
-def _read_yaml(path: Path) -> Mapping[str, Any]:
+def _read_yaml(run: RunFolder) -> Mapping[str, Any]:
+    path, text = run.config_file, run.content(run.config_file)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = yaml.safe_load(text.decode("utf-8"))
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(
             f"`{path}` cannot be read ({reason}); the run folder is damaged, repeat the run."
@@ -225,24 +222,30 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
     return content
 
 
-def _read_history(path: Path, *, trained: bool) -> list[dict[str, float]]:
+def _read_history(run: RunFolder, index: int, *, trained: bool) -> list[dict[str, float]]:
     if not trained:
         return []
+    path = run.fold(index) / "history.csv"
+    text = run.content(path)
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return [
-                {name: float(value) for name, value in row.items() if value not in (None, "")}
-                for row in csv.DictReader(file)
-            ]
-    except (OSError, ValueError) as error:
+        return [
+            {name: float(value) for name, value in row.items() if value not in (None, "")}
+            for row in csv.DictReader(io.StringIO(text.decode("utf-8"), newline=""))
+        ]
+    except (ValueError, csv.Error) as error:
         raise CheckpointError(
             f"`{path}` cannot be read ({error}); the run folder is damaged, repeat the run."
         ) from error
 
 
 def _texts(config: Mapping[str, Any], summary: Mapping[str, Any]) -> Mapping[str, str]:
-    """Look up texts in the run's store; nothing where it has moved, changed or has no texts."""
+    """Look up texts in the run's store; nothing where it has moved, holds other data or has no texts.
+
+    Raises:
+        DataError: If it was changed in place.
+    """
     from qinn.data.stores.store import Store
+    from qinn.data.stores.unchanged import open_unchanged
     from qinn.errors import QinnError
 
     try:
@@ -251,5 +254,6 @@ def _texts(config: Mapping[str, Any], summary: Mapping[str, Any]) -> Mapping[str
         return {}
     if store.sha256 != summary["data"]["sha256"] or "text" not in store.table.column_names:
         return {}
+    store = open_unchanged(store.path)
     pairs = zip(store.table.column("id").to_pylist(), store.table.column("text").to_pylist(), strict=True)
     return {identifier: text for identifier, text in pairs if text}

@@ -1,0 +1,241 @@
+"""Predictions as a run keeps them: read back, checked, and tied to the metrics that were made from them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float, Shaped
+
+from qinn.data.subsets.subset import Subset
+from qinn.errors import CheckpointError
+from qinn.evaluation.metrics import metrics
+from qinn.experiment.folder import RunFolder
+from qinn.task import Task
+
+_TOLERANCE = 1e-6
+"""By which a stated metric may differ from that of the predictions, for its size: round-off of another machine."""
+
+
+@dataclass(frozen=True)
+class StoredPredictions:
+    """Test predictions of a run, pooled over folds, in the order of the file.
+
+    Attributes:
+        path: The file.
+        ids: Sample identifiers, each once.
+        folds: Fold whose model predicted each sample.
+        groups: Group of each sample; None where there are none.
+        labels: Scores, or class indices.
+        outputs: Predicted scores, or logits; all finite.
+        spread: Standard deviation of the output over trajectories; None for deterministic models.
+    """
+
+    path: Path
+    ids: tuple[str, ...]
+    folds: tuple[str, ...]
+    groups: Shaped[np.ndarray, "sample"] | None
+    labels: Shaped[np.ndarray, "sample"]
+    outputs: Float[np.ndarray, "sample output"]
+    spread: Float[np.ndarray, "sample output"] | None
+
+    def sorted_by_id(self) -> "StoredPredictions":
+        """Return the same predictions in the order of the ids."""
+        order = np.array(sorted(range(len(self.ids)), key=self.ids.__getitem__))
+        return StoredPredictions(
+            self.path,
+            tuple(self.ids[row] for row in order),
+            tuple(self.folds[row] for row in order),
+            None if self.groups is None else self.groups[order],
+            self.labels[order],
+            self.outputs[order],
+            None if self.spread is None else self.spread[order],
+        )
+
+
+def read_predictions(run: RunFolder, task: Task) -> StoredPredictions:
+    """Read the test predictions of a complete run.
+
+    Args:
+        run: The run.
+        task: What it predicts.
+
+    Raises:
+        CheckpointError: If the file is missing, damaged or not of this run: a column that is missing or of another
+            kind, an id that is empty or appears twice, an output that is not finite, a label outside of the task.
+    """
+    return checked_predictions(run.table(run.predictions_file), run.predictions_file, task)
+
+
+def checked_predictions(table: pa.Table, path: Path, task: Task) -> StoredPredictions:
+    """Make sure that a table holds predictions for a task.
+
+    Args:
+        table: What was read.
+        path: Where it was read, for messages.
+        task: What is predicted.
+
+    Raises:
+        CheckpointError: If it does not.
+    """
+
+    def damaged(what: str) -> CheckpointError:
+        return CheckpointError(f"`{path}` is damaged: {what}; repeat the run.")
+
+    def column(name: str) -> pa.ChunkedArray:
+        if table.column_names.count(name) != 1:
+            raise damaged(
+                f"it has {'several columns' if name in table.column_names else 'no column'} `{name}`"
+            )
+        return table.column(name)
+
+    def texts(name: str) -> list[str | None]:
+        found = column(name)
+        if not (pa.types.is_string(found.type) or pa.types.is_large_string(found.type)):
+            raise damaged(f"column `{name}` holds {found.type}, not text")
+        return found.to_pylist()
+
+    def numbers(name: str) -> np.ndarray:
+        found = column(name)
+        if not (pa.types.is_floating(found.type) or pa.types.is_integer(found.type)):
+            raise damaged(f"column `{name}` holds {found.type}, not numbers")
+        values = found.to_numpy().astype(np.float64)
+        if found.null_count or not np.isfinite(values).all():
+            row = int(np.argmin(np.isfinite(values)))
+            raise damaged(f"sample `{ids[row]}` has no finite number in `{name}`")
+        return values
+
+    ids = texts("id")
+    if not ids:
+        raise damaged("it holds no sample")
+    seen: set[str] = set()
+    for row, identifier in enumerate(ids):
+        if not identifier:
+            raise damaged(f"row {row} has no id")
+        if identifier in seen:
+            raise damaged(f"sample `{identifier}` appears twice")
+        seen.add(identifier)
+    folds = texts("fold")
+    if None in folds:
+        raise damaged(f"sample `{ids[folds.index(None)]}` has no fold")
+    groups = [None] * len(ids) if pa.types.is_null(column("group").type) else texts("group")
+    labels = numbers("label")
+    low, high = (task.low, task.high) if task.kind == "regression" else (0, task.num_outputs - 1)
+    wrong = (labels < low) | (labels > high)
+    if task.kind == "classification":
+        wrong |= labels != np.round(labels)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise damaged(f"sample `{ids[row]}` has the label {labels[row]:g}, which the task does not have")
+    names = [f"output_{index}" for index in range(task.num_outputs)]
+    others = {name for name in table.column_names if name.startswith("output_")} - set(names)
+    if others:
+        raise damaged(f"it has the column `{min(others)}`, but the task has {task.num_outputs} outputs")
+    outputs = np.stack([numbers(name) for name in names], axis=1)
+    spreads = [column(f"spread_{index}") for index in range(task.num_outputs)]
+    without = [spread.null_count == len(ids) for spread in spreads]
+    if any(without) and not all(without):
+        raise damaged("some of its outputs have a spread over trajectories, and others have none")
+    return StoredPredictions(
+        path,
+        tuple(identifier for identifier in ids if identifier),
+        tuple(fold for fold in folds if fold is not None),
+        None if any(group is None for group in groups) else np.array(groups),
+        labels if task.kind == "regression" else labels.astype(np.int64),
+        outputs,
+        None if all(without) else np.stack([numbers(f"spread_{one}") for one in range(len(spreads))], axis=1),
+    )
+
+
+def read_metrics(run: RunFolder, predictions: StoredPredictions, task: Task) -> dict[str, Any]:
+    """Read the metrics of a complete run, known to be those of its predictions.
+
+    Args:
+        run: The run.
+        predictions: Its predictions.
+        task: What it predicts.
+
+    Returns:
+        The content of ``metrics.json``.
+
+    Raises:
+        CheckpointError: If the file is missing, damaged, not of this run, or says other values than follow from the
+            predictions.
+    """
+    content = run.json(run.metrics_file)
+    try:
+        stated = {name: entry["value"] for name, entry in content["test"].items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"`{run.metrics_file}` lacks or contradicts something ({type(error).__name__}: {error}); it is damaged, "
+            "repeat the run."
+        ) from error
+    found = metrics(task, predictions.labels, predictions.outputs)
+    for name in found.keys() & stated.keys():
+        if not _agree(found[name], stated[name]):
+            raise CheckpointError(
+                f"`{run.metrics_file}` says {name} = {stated[name]}, but the predictions beside it give {found[name]}: "
+                "one of the two files was changed or is of another run; repeat the run."
+            )
+    return content
+
+
+def _agree(found: float | None, stated: Any) -> bool:
+    if found is None or stated is None:
+        return found is stated
+    if not isinstance(stated, int | float):
+        return False
+    return math.isclose(found, stated, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
+
+
+def check_samples(
+    predictions: StoredPredictions, subsets: Sequence[Subset], task: Task, *, store: Path | str
+) -> None:
+    """Make sure that a run's predictions are of the test samples of its data, with their labels and groups.
+
+    Args:
+        predictions: The predictions.
+        subsets: Test samples of every fold, all labelled.
+        task: What is predicted.
+        store: Where the data lie, for messages.
+
+    Raises:
+        CheckpointError: Naming the first sample that is not the same.
+    """
+
+    def differs(what: str) -> CheckpointError:
+        return CheckpointError(
+            f"`{predictions.path}` and store `{store}` do not belong together: {what}; restore the one that was "
+            "changed or repeat the run."
+        )
+
+    expected: dict[str, tuple[float, str | None]] = {}
+    for subset in subsets:
+        labels = [math.nan] * len(subset) if subset.labels is None else subset.labels.tolist()
+        groups = [None] * len(subset) if subset.groups is None else subset.groups.tolist()
+        expected.update(zip(subset.ids, zip(labels, groups, strict=True), strict=True))
+    for row, identifier in enumerate(predictions.ids):
+        if identifier not in expected:
+            raise differs(f"sample `{identifier}` is not among the test samples of the store")
+        label, group = expected.pop(identifier)
+        # Written so that a label that is not a number differs from every other.
+        if not float(predictions.labels[row]) == label:
+            raise differs(
+                f"sample `{identifier}` has the label {_named(predictions.labels[row], task)} in one and "
+                f"{_named(label, task)} in the other"
+            )
+        if predictions.groups is not None and group is not None and predictions.groups[row] != group:
+            raise differs(
+                f"sample `{identifier}` is of group `{predictions.groups[row]}` in one and `{group}` in the other"
+            )
+    if expected:
+        raise differs(f"sample `{min(expected)}` of the store is not among the predictions")
+
+
+def _named(label: float, task: Task) -> str:
+    if task.kind == "classification" and math.isfinite(label):
+        return f"`{task.classes[int(label)]}`" if 0 <= label < len(task.classes) else f"{label:g}"
+    return f"{label:g}"
