@@ -125,3 +125,39 @@ def test_eigenvectors_and_the_series_agree(dtype, time):
     exact = turn_by_eigenvectors(hamiltonian.to(DTYPE), kets.to(DTYPE), time)
     found = propagate_unitarily(hamiltonian, kets, time)
     assert float((found - exact).abs().max()) <= (1e-12 if dtype == DTYPE else 2e-6)
+
+
+@pytest.mark.parametrize("tolerance", [1e-6, 1e-12])
+@pytest.mark.parametrize("dim", [4, 9])
+def test_long_evolutions_have_the_gradients_of_the_dense_exponential(dim, tolerance):
+    """Two-photon loss: its channel has entries of exactly zero, whose gradients are not."""
+    a = torch.diag(torch.arange(1, dim, dtype=torch.float64).sqrt(), 1).to(DTYPE)
+    weights = torch.randn(dim, dim, generator=torch.Generator().manual_seed(0), dtype=DTYPE)
+    start = density_of(random_kets(dim, generator=torch.Generator().manual_seed(1), dtype=DTYPE))
+    gradients = []
+    for dense in (False, True):
+        operators = [
+            torch.zeros(dim, dim, dtype=DTYPE).requires_grad_(),
+            (a @ a)[None].clone().requires_grad_(),
+        ]
+        dynamics = Lindbladian(*operators, validate=False)
+        if dense:
+            channel = torch.linalg.matrix_exp(10 * dynamics.superoperator())
+            moved = (channel @ start.flatten()).reshape(dim, dim)
+        else:
+            moved = propagate_densities(dynamics, start, 10.0, tolerance)
+        gradients.append(torch.autograd.grad((weights * moved).real.sum(), operators))
+    for found, expected in zip(*gradients, strict=True):
+        assert (
+            float((found - expected).abs().max()) <= max(tolerance, 1e-11) * float(expected.abs().max()) * 10
+        )
+
+
+def test_many_sub_steps_do_not_add_up_round_off_in_single_precision():
+    """Dephasing of 33 levels for so long that populations alone are left: 300 sub-steps of a series."""
+    dim = 33
+    number = torch.diag(torch.arange(dim) + 0j)
+    dynamics = Lindbladian(torch.zeros(dim, dim) + 0j, number[None])
+    start = PureEnsemble(torch.full((1, dim), dim**-0.5) + 0j)
+    moved = ExactChannel().evolve(start, dynamics, time=35.0).density()
+    assert float((moved - torch.eye(dim) / dim).abs().max()) <= 1e-6

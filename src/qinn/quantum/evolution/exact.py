@@ -47,7 +47,7 @@ class NoEvolution(Evolution):
 @final
 @dataclass(frozen=True)
 class Unitary(Evolution):
-    """Coherent dynamics exp(−iHT) alone: **the jump operators are ignored**; exact.
+    """Coherent dynamics exp(−iHT) alone: **the jump operators are ignored**; exact, to some 5e-16 ‖H‖T.
 
     Pure states stay pure, mixed states stay mixed. Structured and driven generators are taken too, and then can
     be differentiated once, not twice.
@@ -103,7 +103,8 @@ class ExactChannel(Evolution):
 
     Args:
         tolerance: Largest error relative to the Hilbert–Schmidt norm; 1e-6 (complex64) or 1e-12 (complex128)
-            if None.
+            if None. Round-off comes on top: single precision reaches 1e-5 at worst, and long evolutions in double
+            2e-16 ‖𝓛‖T.
 
     Raises:
         ArgumentError: If the tolerance is not between 0 and 1.
@@ -152,7 +153,8 @@ class Heisenberg(Evolution):
     observables are contracted with what stands for them, once per group of samples that lack the same.
 
     Args:
-        tolerance: Largest error relative to an observable's Hilbert–Schmidt norm; 1e-6 or 1e-12 if None.
+        tolerance: Largest error relative to an observable's Hilbert–Schmidt norm; 1e-6 or 1e-12 if None, and
+            round-off as for `ExactChannel`.
 
     Raises:
         ArgumentError: If the tolerance is not between 0 and 1.
