@@ -150,8 +150,8 @@ def draw_system(seed: int, *, large: bool = False) -> System:
     order = torch.randperm(len(shape), generator=generator).tolist()
     num_jumps = int(torch.randint(5, (), generator=generator))
     exponent, stretch = torch.rand(2, generator=generator).tolist()
-    # Strong dynamics of large systems would take all the time.
-    strength = 10 ** (-1 + (1.4 if large else 2.0) * exponent)
+    # Strong dynamics, of large systems above all, would take all the time.
+    strength = 10 ** (-1.3 + (1.6 if large else 2.0) * exponent)
     return System(seed, tuple(shape[position] for position in order), num_jumps, strength, 0.2 + stretch)
 
 
