@@ -1,9 +1,8 @@
 """Exact evolutions in single precision are finite and right for the jump operators of physics, backwards too."""
 
-import importlib.util
 import sys
-from pathlib import Path
 
+import dissipators
 import pytest
 import torch
 
@@ -28,19 +27,6 @@ from qinn.quantum.numerics import chebyshev
 DOUBLE, SINGLE = torch.complex128, torch.complex64
 
 
-@pytest.fixture(scope="module")
-def dissipators():
-    folder = Path(__file__).parents[2] / "benchmarks"
-    spec = importlib.util.spec_from_file_location("dissipators_benchmark", folder / "dissipators.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclasses look their module up
-    sys.path.insert(0, str(folder))
-    spec.loader.exec_module(module)
-    sys.path.remove(str(folder))
-    yield module
-    del sys.modules[spec.name]
-
-
 def number(dim):
     return torch.diag(torch.arange(dim) + 0j)
 
@@ -53,7 +39,7 @@ def kets(count, dim, dtype=DOUBLE):
     return random_kets(count, dim, generator=torch.Generator().manual_seed(5), dtype=dtype)
 
 
-def test_single_precision_of_seven_dissipators_is_that_of_double(dissipators):
+def test_single_precision_of_seven_dissipators_is_that_of_double():
     for name in dissipators.MODELS:
         for time in (0.3, 1.0, 3.0):
             case = dissipators.measure(name, 9, time)

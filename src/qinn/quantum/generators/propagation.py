@@ -112,8 +112,8 @@ def _checked(
 
 def _normality(each_down: Tensor, each_up: Tensor) -> float:
     """From 0 for Gaussian to 1 for (nearly) normal jump operators, by Σ tr(L†L LL†)/Σ tr(L†L)², from L†L and LL†."""
-    size = float(torch.linalg.vector_norm(each_down)) ** 2
-    overlap = float(torch.vdot(each_down.flatten(), each_up.flatten()).real)
+    down = each_down.flatten()
+    size, overlap = torch.stack([torch.vdot(down, down), torch.vdot(down, each_up.flatten())]).real.tolist()
     least, most = _NORMAL
     return min(max((overlap / size - least) / (most - least), 0.0), 1.0) if size > 0 else 0.0
 
