@@ -34,6 +34,7 @@ SECONDS_TO_END = 5.0
 SECONDS_TO_START = 0.5
 _MARK = "QINN_KILLS_TRIAL"
 _PATIENCE = 600
+_NO_RESULT = frozenset({"seconds", "started", "created", "commit"})
 # Where the command was done before its moment came, it is killed earlier.
 _ATTEMPTS = 5
 
@@ -188,8 +189,8 @@ class Ground:
             self.environment["TMPDIR"] = str(temporary)
         self._undisturbed: dict[str, Undisturbed] = {}
 
-    def prepare(self) -> None:
-        """Make the store, the table, the configurations and a finished comparison."""
+    def prepare(self, *, finished: bool = True) -> None:
+        """Make the store, the table, the configurations and, if asked for, a finished comparison."""
         import numpy as np
 
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -208,7 +209,8 @@ class Ground:
             + [part for name, size in sizes.items() for part in (f"--num-{name}", str(size))],
             self.inputs,
         )
-        self.run(["compare", "base.yaml", "--to", "base"], self.inputs)
+        if finished:
+            self.run(["compare", "base.yaml", "--to", "base"], self.inputs)
 
     def run(self, arguments: Sequence[str], folder: Path) -> None:
         """Run a command to its end."""
@@ -336,9 +338,10 @@ def _processes_left(mark: str, limit: float) -> list[int]:
 def contents(folder: Path) -> dict[str, str]:
     """Return a hash of the content of every result file, by relative path.
 
-    The bytes count of everything but: times in JSON (the keys ``seconds``, ``started`` and ``created``), which are
-    left out; checkpoints, of which weights, optimiser, epoch and random state count, since they also hold the path
-    of their folder; and TensorBoard's logs, which hold times throughout and are left out.
+    The bytes count of everything but: times and the state of the checkout in JSON (the keys ``seconds``,
+    ``started``, ``created`` and ``commit``), which are left out; checkpoints, of which weights, optimiser, epoch
+    and random state count, since they also hold the path of their folder; and TensorBoard's logs, which hold times
+    throughout and are left out.
     """
     found = {}
     for path in sorted(folder.rglob("*") if folder.is_dir() else [folder]):
@@ -370,11 +373,7 @@ def _plain(value: Any) -> Any:
 
 def _timeless(value: Any) -> Any:
     if isinstance(value, dict):
-        return {
-            name: _timeless(part)
-            for name, part in value.items()
-            if name not in ("seconds", "started", "created")
-        }
+        return {name: _timeless(part) for name, part in value.items() if name not in _NO_RESULT}
     return [_timeless(part) for part in value] if isinstance(value, list) else value
 
 
@@ -411,7 +410,7 @@ def main() -> int:
     temporary = other_file_system(folder)
     try:
         ground = Ground(folder, temporary)
-        ground.prepare()
+        ground.prepare(finished=any("base" in COMMANDS[name].inputs for name in names))
         for number in range(arguments.first, arguments.first + arguments.trials):
             trial = Trial.of(number, names)
             outcome, faults = ground.judge(trial)

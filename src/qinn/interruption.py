@@ -36,6 +36,10 @@ class Interrupted(BaseException):
         self.number = number
 
 
+class EndedBySignal(SystemExit):
+    """The exit with 128 + the number of the signal that asked for it."""
+
+
 def word_of(number: int) -> str:
     """Return what a signal does to a process, in a word.
 
@@ -65,7 +69,7 @@ def supervise(work: Callable[[], object], on_end: Callable[[int], object]) -> No
         on_end: Called once with the signal's number before the process ends; must take no lock.
 
     Raises:
-        SystemExit: With 128 + the signal's number, if one came.
+        EndedBySignal: If a signal came.
     """
     if threading.current_thread() is not threading.main_thread():
         work()
@@ -84,7 +88,7 @@ def supervise(work: Callable[[], object], on_end: Callable[[int], object]) -> No
         guard.remove()
     if guard.number is not None:
         guard.tell(guard.number)
-        raise SystemExit(128 + guard.number)
+        raise EndedBySignal(128 + guard.number)
 
 
 def ignore_from_now_on() -> None:

@@ -1,9 +1,10 @@
 """The command `qinn`, from its first moment to its exit code."""
 
 import atexit
+import os
 import sys
 
-from qinn.interruption import ignore_from_now_on, say, supervise, word_of
+from qinn.interruption import EndedBySignal, ignore_from_now_on, say, supervise, word_of
 
 _RESUMED = frozenset({"train", "compare", "demo"})
 """Commands that continue where they were interrupted; all others start again and leave nothing half-done."""
@@ -17,6 +18,12 @@ def main() -> None:
     """
     try:
         supervise(_run, _say_interrupted)
+    except EndedBySignal as end:
+        # All is unwound; what is left is to take heavy libraries down, which can take seconds. Not ours to cut short
+        # where another program called this.
+        if getattr(sys.modules["__main__"], "main", None) is main:
+            os._exit(int(end.code or 0))
+        raise
     finally:
         atexit.unregister(ignore_from_now_on)
         atexit.register(ignore_from_now_on)
