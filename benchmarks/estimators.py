@@ -11,6 +11,10 @@ variance of that ratio per trajectory, as well as that of the whole gradient, E|
 number of trajectories. The hybrids are read out by expectations, so only the linear loss is theirs. The
 Gumbel option also carries the step error of its grid.
 
+A second part asks the same of what averages over trajectories: `density()`, evolutions chained to sampled ones,
+hybrids, with four functions of the averaged state (among them the qubit H = θ₁X, L = θ₂σ₋), against the exact
+channel. An average over a single trajectory must refuse its gradient.
+
     python benchmarks/estimators.py --output benchmarks/results/estimators.json
 """
 
@@ -25,21 +29,28 @@ import torch
 from record import write_record
 from torch import Tensor
 
+from qinn.errors import ArgumentError
 from qinn.quantum import (
     Evolution,
     ExactChannel,
     GumbelJumps,
+    Heisenberg,
     HeisenbergState,
     Hybrid,
     Lindbladian,
     PureEnsemble,
     QuantumJumps,
+    SteppedJumps,
     amplitude_phase,
     entanglement_entropy,
     hermitian_from,
     jump_operators_from,
     measurement_vectors_from,
+    partial_trace,
+    pauli,
+    probabilities_of_density,
     score_surrogate,
+    von_neumann_entropy,
 )
 
 DIM, NUM_JUMPS, TIME = 8, 2, 1.0
@@ -50,6 +61,8 @@ NODES = {1: 12, 2: 9, 3: 6, 4: 5, 5: 3, 6: 3, 7: 2}
 LATIN = "default, Latin hypercube"
 
 Loss = Callable[[Tensor], Tensor]
+# Evolutions one after the other, each for a share of the time.
+Chain = tuple[tuple[Evolution, float], ...]
 
 
 @dataclass(frozen=True)
@@ -223,6 +236,105 @@ def measure(
     return results
 
 
+@dataclass(frozen=True)
+class Average:
+    """What becomes of the gradient of an average over trajectories; no numbers where it is refused."""
+
+    problem: str
+    way: str
+    refused: bool
+    relative_bias: float | None = None
+    standard_error: float | None = None
+    num_trajectories: int | None = None
+
+
+def averages_of(num_trajectories: int) -> dict[str, Chain]:
+    """Every kind of average over sampled trajectories."""
+    sampled = QuantumJumps(num_trajectories)
+    latin = QuantumJumps(num_trajectories, uniforms="latin_hypercube")
+    return {
+        "jumps": ((sampled, 1.0),),
+        "jumps, Latin hypercube": ((latin, 1.0),),
+        "stepped jumps, 64 steps": ((SteppedJumps(num_trajectories), 1.0),),
+        "jumps, then exact channel": ((sampled, 0.6), (ExactChannel(), 0.4)),
+        "jumps, then Heisenberg": ((sampled, 0.6), (Heisenberg(), 0.4)),
+        "jumps, then jumps": ((sampled, 0.6), (sampled, 0.4)),
+        "hybrid": ((Hybrid(num_trajectories, 0.6), 1.0),),
+        "pathwise only": ((QuantumJumps(num_trajectories, gradient="pathwise"), 1.0),),
+        "Gumbel, temperature 1, 64 steps": ((GumbelJumps(num_trajectories), 1.0),),
+        "one trajectory": ((QuantumJumps(1), 1.0),),
+        "one trajectory, then exact channel": ((QuantumJumps(1), 0.6), (ExactChannel(), 0.4)),
+    }
+
+
+def averaged_problems(seed: int = 1) -> dict[str, tuple[list[Tensor], Loss, float]]:
+    """Free parameters of H and L_k, a function of the averaged density, and the time."""
+    generator = torch.Generator().manual_seed(seed)
+    observable = linear_observable(generator)
+    vectors = measurement_vectors_from(torch.randn(6, 2, DIM, generator=generator, dtype=torch.float64))
+    weights = 4 * torch.randn(3, 6, generator=generator, dtype=torch.float64)
+
+    def linear(density: Tensor) -> Tensor:
+        return (density @ observable).diagonal(dim1=-2, dim2=-1).sum(-1).real
+
+    def cross_entropy(density: Tensor) -> Tensor:
+        return -(probabilities_of_density(density, vectors) @ weights.mT).log_softmax(-1)[..., 0]
+
+    def entropy(density: Tensor) -> Tensor:
+        return von_neumann_entropy(partial_trace(density, (2, 2, 2), (0,)))
+
+    angles = torch.tensor([0.6, 0.8], dtype=torch.float64)
+    qubit = [angle.clone().requires_grad_() for angle in angles]
+    large = parameters()
+    return {
+        "qubit": (qubit, lambda density: density[..., 1, 1].real, 1.5),
+        "linear": (large, linear, TIME),
+        "cross-entropy of the average": (large, cross_entropy, TIME),
+        "entropy of the average": (large, entropy, TIME),
+    }
+
+
+def averaged(free: list[Tensor], chain: Chain, time: float) -> Tensor:
+    """Averaged density after a chain of evolutions; scalar parameters mean the qubit."""
+    if free[0].ndim == 0:
+        lowering = torch.tensor([[[0, 1], [0, 0]]], dtype=torch.complex128)
+        dynamics = Lindbladian(free[0] * pauli("X", dtype=lowering.dtype), free[1] * lowering, validate=False)
+        ket = torch.tensor([0, 1], dtype=lowering.dtype)
+    else:
+        dynamics, ket = system(free)
+    state = PureEnsemble(ket[None])
+    for evolution, share in chain:
+        state = evolution.evolve(state, dynamics, time=share * time, steps=64)
+    return state.density()
+
+
+def measure_averages(
+    *, replicates: int, num_trajectories: int, only: tuple[str, ...] = (), seed: int = 11
+) -> list[Average]:
+    """Compare the gradient of every average, or only the named ones, with that of the exact channel."""
+    torch.manual_seed(seed)
+    results = []
+    for problem, (free, function, duration) in averaged_problems().items():
+        exact = flat_gradient(function(averaged(free, ((ExactChannel(), 1.0),), duration)), free)
+        for way, chain in averages_of(num_trajectories).items():
+            if only and way not in only:
+                continue
+            try:
+                sample = torch.stack(
+                    [
+                        flat_gradient(function(averaged(free, chain, duration)), free)
+                        for _ in range(replicates)
+                    ]
+                )
+            except ArgumentError:
+                results.append(Average(problem, way, refused=True))
+                continue
+            ratio = sample @ exact / (exact @ exact)
+            bias, error = float(ratio.mean()) - 1, float(ratio.std()) / replicates**0.5
+            results.append(Average(problem, way, False, bias, error, replicates * num_trajectories))
+    return results
+
+
 def reference_error() -> float:
     """Relative difference of the quadrature's gradient from the exact channel's, on the linear loss."""
     free = parameters()
@@ -246,12 +358,30 @@ def table(results: list[Measured]) -> str:
     return "\n".join(lines)
 
 
+def table_of_averages(results: list[Average]) -> str:
+    """Markdown table of the averages, one row per way, relative bias ± standard error per problem."""
+    problems_seen = list(dict.fromkeys(each.problem for each in results))
+    lines = [f"| average | {' | '.join(problems_seen)} |", f"|---|{'---|' * len(problems_seen)}"]
+    for way in dict.fromkeys(each.way for each in results):
+        cells = [
+            "refused"
+            if each.refused or each.relative_bias is None
+            else f"{each.relative_bias:+.4f} ± {each.standard_error:.4f}".replace("-", "−")
+            for each in results
+            if each.way == way
+        ]
+        lines.append(f"| {way} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--replicates", type=int, default=100)
     parser.add_argument("--trajectories", type=int, default=400)
+    parser.add_argument("--average-replicates", type=int, default=25)
+    parser.add_argument("--average-trajectories", type=int, default=2000)
     parser.add_argument("--output", type=Path, help="write the results as JSON")
     options = parser.parse_args()
     torch.set_flush_denormal(True)
@@ -260,9 +390,17 @@ def main() -> None:
     results = measure(replicates=options.replicates, num_trajectories=options.trajectories)
     print(table(results))
     print(f"reference: quadrature differs from the exact channel by {error:.1e} (linear loss)")
+    averages = measure_averages(
+        replicates=options.average_replicates, num_trajectories=options.average_trajectories
+    )
+    print(table_of_averages(averages))
     if options.output:
         write_record(
-            options.output, started, reference_error=error, results=[asdict(each) for each in results]
+            options.output,
+            started,
+            reference_error=error,
+            results=[asdict(each) for each in results],
+            averages=[asdict(each) for each in averages],
         )
 
 
