@@ -8,8 +8,16 @@ import torch
 
 from qinn.errors import ArgumentError
 from qinn.quantum import (
+    ExactChannel,
+    GumbelJumps,
+    Heisenberg,
+    Hybrid,
     LearnableLindbladian,
     Lindbladian,
+    PureEnsemble,
+    QuantumJumps,
+    SteppedJumps,
+    Unitary,
     contraction,
     density_of,
     embed,
@@ -162,7 +170,7 @@ def test_several_steady_states_are_refused():
     dephasing = Lindbladian(pauli("Z", dtype=DTYPE), pauli("Z", dtype=DTYPE)[None])
     idle = Lindbladian(dynamics(4).hamiltonian, torch.zeros(0, 4, 4, dtype=DTYPE))
     local = Lindbladian(torch.zeros(4, 4, dtype=DTYPE), embed(LOWERING, (2, 2), (0,)))
-    nearly = Lindbladian(pauli("Z", dtype=DTYPE), torch.cat([pauli("Z", dtype=DTYPE)[None], 1e-5 * LOWERING]))
+    nearly = Lindbladian(pauli("X", dtype=DTYPE), torch.cat([pauli("X", dtype=DTYPE)[None], 1e-8 * LOWERING]))
     for lindbladian in (dephasing, idle, local, nearly):
         with pytest.raises(ArgumentError, match="one steady state"):
             find_attractor(lindbladian)
@@ -187,3 +195,49 @@ def test_no_evolution_moves_two_states_apart(time):
         factor = float(contraction(dynamics(5, seed), first, second, time))
         assert factor <= 1 + 1e-12
         assert time > 0 or factor == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("digits", "dim", "dtype", "error"),
+    [
+        (10, 2, DTYPE, 1e-9),
+        (36, 2, DTYPE, 1e-9),
+        (46, 2, DTYPE, 1e-9),
+        (10, 12, DTYPE, 1e-9),
+        (46, 12, DTYPE, 1e-9),
+        (10, 12, torch.complex64, 1e-4),
+        (22, 12, torch.complex64, 1e-4),
+    ],
+)
+def test_the_contraction_of_near_states_is_as_exact_as_that_of_distant_ones(digits, dim, dtype, error):
+    """Populations approach each other as e^{−t}, whatever their distance: the error is relative to it."""
+    lower = torch.diag(torch.ones(dim - 1), 1).to(dtype)
+    decay = Lindbladian(torch.zeros(dim, dim, dtype=dtype), lower[None])
+    first = torch.zeros(dim, dim, dtype=dtype)
+    first[0, 0] = 1
+    second = first.clone()
+    second[0, 0], second[1, 1] = 1 - 2.0**-digits, 2.0**-digits
+    assert float(contraction(decay, first, second, 0.7)) == pytest.approx(math.exp(-0.7), abs=error)
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1e9, 1e15])
+def test_no_evolution_depends_on_the_unit_of_time(unit):
+    generic = dynamics(4)
+    scaled = Lindbladian(unit * generic.hamiltonian, math.sqrt(unit) * generic.jump_operators)
+    kets = PureEnsemble(random_kets(2, 1, 4, generator=torch.Generator().manual_seed(0), dtype=DTYPE))
+    ways = (
+        ExactChannel(),
+        Heisenberg(),
+        QuantumJumps(5, seed=0),
+        SteppedJumps(5, seed=0),
+        Hybrid(5, seed=0),
+        GumbelJumps(5, seed=0),
+        Unitary(),
+    )
+    for way in ways:
+        one = way.evolve(kets, generic, time=0.8, steps=4).density()
+        other = way.evolve(kets, scaled, time=0.8 / unit, steps=4).density()
+        torch.testing.assert_close(other, one, atol=1e-11, rtol=0)
+    first, second = density_of(kets.kets[:, 0])
+    factor = contraction(generic, first, second, 0.8)
+    torch.testing.assert_close(contraction(scaled, first, second, 0.8 / unit), factor, atol=1e-11, rtol=0)

@@ -35,7 +35,13 @@ class RitzPairs:
 
 
 def leading_eigenpairs(
-    apply: Callable[[Tensor], Tensor], start: Tensor, *, count: int, num_vectors: int, residual: float = 0.0
+    apply: Callable[[Tensor], Tensor],
+    start: Tensor,
+    *,
+    count: int,
+    num_vectors: int,
+    residual: float = 0.0,
+    leading: int | None = None,
 ) -> RitzPairs:
     """Return the eigenpairs of largest modulus that a Krylov space of one start vector holds.
 
@@ -45,6 +51,7 @@ def leading_eigenpairs(
         count: Number of pairs; fewer if the space is exhausted.
         num_vectors: Largest dimension of the Krylov space.
         residual: The space stops growing once all these pairs are that good, relative to the largest value.
+        leading: How many of the pairs must be that good; all if None.
 
     Returns:
         The pairs, with residuals by which to judge them.
@@ -83,7 +90,7 @@ def leading_eigenpairs(
         last = exhausted or column == num_vectors - 1
         if last or column % _CHECKED == _CHECKED - 1:
             found = _ritz_pairs(matrix, known, count)
-            if last or float(found.residuals.max()) <= residual * float(found.values[0].abs()):
+            if last or float(found.residuals[:leading].max()) <= residual * float(found.values[0].abs()):
                 pairs = found
         if pairs is None:
             basis.append(image / rest)

@@ -10,19 +10,29 @@ from torch import Tensor
 
 from qinn.errors import ArgumentError
 from qinn.quantum.arguments import as_matrices, check_densities
-from qinn.quantum.generators.coordinates import from_real_coordinates, superoperator_on_real_coordinates
 from qinn.quantum.generators.interface import Generator, check_kind
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.generators.propagation import propagate_densities
-from qinn.quantum.states.densities import trace_distance
-from qinn.quantum.steady.slow_modes import find_slow_modes
+from qinn.quantum.steady.dense_modes import dense_slowest_mode, dense_steady_state
+from qinn.quantum.steady.frame import Frame, frame_of, in_own_units
+from qinn.quantum.steady.modes import (
+    SlowestMode,
+    check_density_error,
+    check_one_steady_state,
+    differentiable_rate,
+    value_only,
+)
+from qinn.quantum.steady.slow_modes import find_slow_modes, krylov_cost
+from qinn.quantum.steady.weak_damping import weak_damping
 
-# The dense generator has D² × D² entries, whose eigenvalues take seconds beyond this.
-_LARGEST_DENSE_DIM = 32
-# Round-off of an eigenvalue in units of ε ‖𝓛‖ times its condition number: observed up to 2 or 3.
-_EIGENVALUE_ROUND_OFF = 10
-# Digits that the steady state must keep: above this, several states are (nearly) steady.
-_LARGEST_ERROR = 1e-9
+# The dense generator has D² × D² entries, whose eigenvalues take about 60 D⁶ operations: seconds up to this.
+_LARGEST_DENSE_DIM, _OPERATIONS = 48, 60
+# Without being asked for, it is taken up to here whatever a Krylov space costs.
+_SMALL_DIM = 32
+# Half an hour or so.
+_MOST_OPERATIONS = 1e13
+# exp(−gap · time) that is left of a perturbation when its effect on the steady state is differentiated.
+_FORGOTTEN = 30.0
 
 
 @final
@@ -37,11 +47,14 @@ class Attractor:
         gap_error: Estimate of the gap's round-off error, without gradient. Usually near 1e-14 times the norm
             of 𝓛; it grows where the slowest mode nearly coincides with another (an exceptional point, where
             half of the digits are lost or more, and the gap's gradient diverges).
+        density_error: Estimate of the density's round-off error (Hilbert–Schmidt norm), without gradient: about
+            1e-15 times the largest rate over the gap, less where weak rates and large energies do not mix.
     """
 
     density: Complex[Tensor, "dim dim"]
     spectral_gap: Float[Tensor, ""]
     gap_error: Float[Tensor, ""]
+    density_error: Float[Tensor, ""]
 
     def mixing_time(self, epsilon: float = 0.01) -> Float[Tensor, ""]:
         """Return ln(1/ε)/gap, the time in which the slowest deviation falls to the fraction ε.
@@ -64,22 +77,27 @@ def find_attractor(
 ) -> Attractor:
     """Return the steady state of a Lindbladian and its spectral gap.
 
-    Dense: with the trace functional t and u = 𝟙/D, (𝓛 + u tᵀ)ρ = u has the steady state as its only solution,
-    if there is only one; the gap is the second eigenvalue of the D² × D² generator. Iterative: both are leading
-    eigenvectors of the channel exp(𝓛τ), found in Krylov spaces, without a matrix of that size. The results are
-    differentiable in H and the L_k (the gap where its eigenvalue is simple).
+    Dense: ρ_∞ solves 𝓛ρ = 0 with tr ρ = 1 in the eigenbasis of H, and the gap is the second eigenvalue of the
+    D² × D² generator. Iterative: both are leading eigenvectors of the channel exp(𝓛τ), found in Krylov spaces,
+    without a matrix of that size. Where damping is so weak that Bohr frequencies E_i − E_j stand far apart in units
+    of rates, either method works on groups of equal frequencies instead, which it decouples exactly: ω/γ may
+    be 10¹³. Rates are relative to those of the dynamics, so that the unit of time does not matter.
+
+    The density is differentiable (any number of times; once for D > 48, and there not for weak damping), the gap
+    once. Where several modes are as slow as each other, the gap has a kink, and ``backward`` through it is refused.
 
     Args:
         lindbladian: The dynamics; computed in double precision.
-        method: ``"dense"`` (memory 16 D⁴ bytes, time ∝ D⁶) or ``"iterative"``; dense up to D = 32 if None.
+        method: ``"dense"`` (memory 50 D⁴ bytes, time ∝ D⁶) or ``"iterative"``; if None dense up to D = 32, and up
+            to 48 where it is cheaper. An iterative search up to D = 48 that would take minutes becomes a dense one.
 
     Returns:
         The attractor, in the precision of the Lindbladian.
 
     Raises:
-        ArgumentError: If an operator is not finite, or there are several steady states, or nearly so (dense: if
-            round-off could move the steady state by more than 1e-9), or (iterative) the slowest modes are too
-            many to be told apart.
+        ArgumentError: If an operator is not finite; if several states are steady, or so nearly that round-off could
+            move the steady state by 1e-3 (`density_error` says how much it does); or if the work would take many
+            minutes.
 
     Source: O (attractor certificate).
 
@@ -92,57 +110,77 @@ def find_attractor(
     lindbladian = check_kind(lindbladian, (Lindbladian,), "`find_attractor`")
     if method not in (None, "dense", "iterative"):
         raise ArgumentError(f"Argument `method` must be `dense`, `iterative` or None, but it is `{method}`.")
-    dim, double = lindbladian.dim, lindbladian.to(torch.complex128)
+    double = lindbladian.to(torch.complex128)
     operators = (double.hamiltonian.detach(), double.jump_operators.detach())
     if not all(bool(torch.isfinite(torch.view_as_real(each.resolve_conj())).all()) for each in operators):
         raise ArgumentError("Argument `lindbladian` must be finite, but an operator holds NaN or infinity.")
-    iterative = method == "iterative" or (method is None and dim > _LARGEST_DENSE_DIM)
-    density, gap, error = find_slow_modes(double) if iterative and dim > 1 else _dense(double)
-    real_dtype = torch.empty(0, dtype=lindbladian.dtype).real.dtype
-    return Attractor(density.to(lindbladian.dtype), gap.to(real_dtype), error.to(real_dtype))
+    real = torch.empty(0, dtype=lindbladian.dtype, device=operators[0].device).real
+    if lindbladian.dim == 1:
+        gap, zero = torch.full_like(real.new_zeros(()), torch.inf), real.new_zeros(())
+        return Attractor(torch.ones_like(lindbladian.hamiltonian), gap, zero, zero)
+    own, scale = in_own_units(double)
+    density, error, mode = _find(own, scale, method)
+    check_density_error(error)
+    rate = differentiable_rate(own, mode) * scale
+    return Attractor(
+        density.to(lindbladian.dtype),
+        rate.to(real.dtype),
+        real.new_tensor(mode.error * scale),
+        real.new_tensor(error),
+    )
 
 
-def _dense(lindbladian: Lindbladian) -> tuple[Tensor, Tensor, Tensor]:
-    """Steady density, spectral gap and its error from the D² × D² generator."""
-    dim, generator = lindbladian.dim, superoperator_on_real_coordinates(lindbladian)
-    trace = torch.eye(dim, dtype=torch.float64, device=generator.device).flatten()
-    # The scale of the dynamics takes the place of 1 in u, so that the condition number is theirs.
-    scale = generator.detach().abs().max().clamp_min(torch.finfo(torch.float64).tiny)
-    bordered = generator + scale * torch.outer(trace, trace) / dim
-    inverse, failed = torch.linalg.inv_ex(bordered.detach())
-    condition = torch.linalg.matrix_norm(bordered.detach(), 1) * torch.linalg.matrix_norm(inverse, 1)
-    error = torch.finfo(torch.float64).eps * float(condition)
-    if bool(failed) or not error <= _LARGEST_ERROR:
+def _find(
+    lindbladian: Lindbladian, scale: float, method: Literal["dense", "iterative"] | None
+) -> tuple[Tensor, float, SlowestMode]:
+    """Steady density, its error and the slowest mode of dynamics in their own units."""
+    dim, frame = lindbladian.dim, frame_of(lindbladian)
+    _check_damping(frame, scale)
+    dense = method == "dense" or (method is None and dim <= _LARGEST_DENSE_DIM)
+    if dense and _OPERATIONS * float(dim) ** 6 > _MOST_OPERATIONS:
         raise ArgumentError(
-            "Argument `lindbladian` must have one steady state, but several states are steady, or so nearly that "
-            f"round-off decides between them (condition number {float(condition):.1g})."
+            f"Argument `method` must fit the dimension, but `dense` would take about {_OPERATIONS * dim**6:.0e} "
+            f"operations for D = {dim}; use `iterative`."
         )
-    coordinates = torch.linalg.solve(bordered, scale * trace / dim)
-    density = from_real_coordinates(coordinates.reshape(dim, dim).to(torch.complex128))
-    return density, *_slowest_rate(generator)
+    weak = weak_damping(frame)
+    if weak is not None:
+        mode, block = weak.mode(scale)
+        if dim <= _LARGEST_DENSE_DIM:
+            return *dense_steady_state(lindbladian, frame), mode
+        density, error = block.steady_state()
+        return value_only(density, lindbladian, "weak damping and D > 48"), error, mode
+    fixed = Lindbladian(lindbladian.hamiltonian.detach(), lindbladian.jump_operators.detach(), validate=False)
+    if dense and method is None and dim > _SMALL_DIM:
+        field_time = 10.0 / max(frame.damping, 1e-300)
+        dense = _OPERATIONS * dim**6 < 4 * krylov_cost(fixed, field_time)
+    if not dense:
+        try:
+            density, mode = find_slow_modes(fixed, scale)
+        except ArgumentError:
+            # Dense matrices decide what a Krylov space cannot, and count what is steady.
+            if dim > _LARGEST_DENSE_DIM:
+                raise
+        else:
+            error = float(torch.linalg.vector_norm(fixed.apply(density))) / mode.rate + mode.error / mode.rate
+            if torch.is_grad_enabled() and (
+                lindbladian.hamiltonian.requires_grad or lindbladian.jump_operators.requires_grad
+            ):
+                # A channel that forgets every perturbation leaves the steady state and has its derivative.
+                density = propagate_densities(lindbladian, density, _FORGOTTEN / mode.rate, 1e-12)
+            return density, error, mode
+    mode = dense_slowest_mode(frame, scale)
+    return *dense_steady_state(lindbladian, frame), mode
 
 
-def _slowest_rate(generator: Tensor) -> tuple[Tensor, Tensor]:
-    """Second smallest −Re λ (the smallest is 0, that of the steady state) and an estimate of its error.
-
-    To first order round-off moves an eigenvalue by ε ‖𝓛‖ ‖v‖ ‖w‖, with right and left eigenvectors of w†v =
-    1. Near an exceptional point v and w become orthogonal and the estimate large.
-    """
-    values, right = torch.linalg.eig(generator)
-    if len(values) == 1:
-        return torch.full_like(values.real[0], torch.inf), torch.zeros_like(values.real[0])
-    rates, order = (-values.real).sort()
-    left, failed = torch.linalg.inv_ex(right.detach())
-    conditions = torch.linalg.vector_norm(right.detach(), dim=0) * torch.linalg.vector_norm(left, dim=1)
-    if bool(failed):
-        conditions = torch.full_like(conditions, torch.inf)
-    size = torch.linalg.matrix_norm(generator.detach(), 2)
-    scale = _EIGENVALUE_ROUND_OFF * torch.finfo(rates.dtype).eps * size
-    errors = (scale * conditions)[order][1:]
-    # Any mode that its error can move to the front may be the slowest.
-    fixed = rates.detach()[1:]
-    possible = fixed - errors <= fixed[0] + errors[0]
-    return rates[1], errors[possible].max()
+def _check_damping(frame: Frame, scale: float) -> None:
+    """Refuse dynamics without damping: every function of H is steady."""
+    if frame.damping > 0:
+        return
+    energies = frame.energies
+    round_off = 10 * torch.finfo(energies.dtype).eps * len(energies) * float(energies.abs().max())
+    new_level = torch.cat([energies.new_ones(1, dtype=torch.bool), energies.diff() > round_off])
+    multiplicities = new_level.long().cumsum(0).bincount()
+    check_one_steady_state(int(multiplicities.square().sum()), None, scale)
 
 
 def contraction(lindbladian: Generator, first: Any, second: Any, time: Any) -> Float[Tensor, "*batch"]:
@@ -173,5 +211,7 @@ def contraction(lindbladian: Generator, first: Any, second: Any, time: Any) -> F
     for name, value in (("first", first), ("second", second)):
         densities.append(as_matrices(name, value, dense.dim, dense.hamiltonian, "lindbladian"))
         check_densities(name, densities[-1])
-    evolved = [propagate_densities(dense, density, time) for density in densities]
-    return trace_distance(*evolved) / trace_distance(*densities)
+    # The difference is evolved, not the states: then the error is relative to it, however near they are.
+    before = densities[0] - densities[1]
+    after = propagate_densities(dense, before, time)
+    return torch.linalg.eigvalsh(after).abs().sum(-1) / torch.linalg.eigvalsh(before).abs().sum(-1)

@@ -1,0 +1,179 @@
+"""The slowest mode of a generator, its differentiable rate, and the refusals that all methods share."""
+
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+
+from qinn.errors import ArgumentError
+from qinn.quantum.generators.lindbladian import Lindbladian
+
+# Modes whose rates differ by less than this many times their errors leave the gap without a gradient.
+_TWINS = 1e4
+# Digits that a steady state must keep to be one.
+_LARGEST_ERROR = 1e-3
+# exp(−rate · time) that is left of what a start state decays to, in the time that a refusal recommends.
+_DECAYED = 30.0
+
+
+@dataclass(frozen=True, eq=False)
+class SlowestMode:
+    """The slowest decaying mode of a generator.
+
+    Attributes:
+        rate: −Re λ.
+        error: Estimate of the rate's error.
+        right: Right eigenvector as a matrix R, 𝓛R = λR.
+        left: Left eigenvector as a matrix L, 𝓛†L = λ*L.
+        twin: Whether another mode is as slow, to a small multiple of the errors.
+    """
+
+    rate: float
+    error: float
+    right: Tensor
+    left: Tensor
+    twin: bool
+
+    def scaled(self, factor: float) -> "SlowestMode":
+        """Return the mode in other units of time."""
+        return SlowestMode(self.rate * factor, self.error * factor, self.right, self.left, self.twin)
+
+
+def has_twin(values: Tensor, errors: Tensor, index: int) -> bool:
+    """Whether another mode than the complex conjugate one is as slow as a mode.
+
+    Args:
+        values: Eigenvalues, without those of steady states.
+        errors: Their errors.
+        index: Which mode.
+    """
+    value, error = values[index], float(errors[index])
+    # The error of a mode that only its own error brings near is part of the gap's.
+    reach = _TWINS * error + errors.clamp(max=_TWINS * error)
+    near = (values.real - value.real).abs() <= reach
+    near[index] = False
+    if abs(float(value.imag)) > error:
+        near &= (values - value.conj()).abs() > reach
+    return bool(near.any())
+
+
+def differentiable_rate(lindbladian: Lindbladian, mode: SlowestMode) -> Tensor:
+    """Return the rate of a mode with its gradient, ∂λ = ⟨l, ∂𝓛 r⟩/⟨l, r⟩, which can be taken once.
+
+    Args:
+        lindbladian: The dynamics, with gradients.
+        mode: Their slowest mode.
+    """
+    return _Rate.apply(lindbladian.hamiltonian, lindbladian.jump_operators, mode)
+
+
+class _Rate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hamiltonian: Tensor, jumps: Tensor, mode: SlowestMode) -> Tensor:
+        ctx.save_for_backward(hamiltonian, jumps)
+        ctx.mode = mode
+        return hamiltonian.real.new_tensor(mode.rate)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        mode: SlowestMode = ctx.mode
+        if mode.twin:
+            raise ArgumentError(
+                "The gradient of `spectral_gap` must be that of one slowest mode, but here several modes are as slow "
+                "as each other, so that the gap has a kink and no gradient; break the symmetry by a small change of "
+                "the operators, or use the gap's value only (`detach()`)."
+            )
+        with torch.enable_grad():
+            inputs = [tensor.detach().requires_grad_() for tensor in ctx.saved_tensors]
+            image = Lindbladian(inputs[0], inputs[1], validate=False).apply(mode.right)
+            quotient = -((mode.left.conj() * image).sum() / (mode.left.conj() * mode.right).sum()).real
+            found = torch.autograd.grad(quotient, inputs)
+        if torch.is_grad_enabled():
+            first, second = (
+                _Once.apply(gradients[0] * gradient, tensor)
+                for gradient, tensor in zip(found, ctx.saved_tensors, strict=True)
+            )
+            return first, second, None
+        return gradients[0] * found[0], gradients[0] * found[1], None
+
+
+class _Once(torch.autograd.Function):
+    """A first derivative that has none itself."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, tensor: Tensor) -> Tensor:
+        return gradient.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> NoReturn:
+        raise ArgumentError(
+            "The gradient of `spectral_gap` must be taken once, but its second derivative was asked for; "
+            "differentiate its gradient by finite differences."
+        )
+
+
+def value_only(density: Tensor, lindbladian: Lindbladian, where: str) -> Tensor:
+    """Return a density through which ``backward`` is refused.
+
+    Args:
+        density: The density.
+        lindbladian: The dynamics that it depends on.
+        where: For which dynamics there is no gradient.
+    """
+    return _ValueOnly.apply(density, lindbladian.hamiltonian, lindbladian.jump_operators, where)
+
+
+class _ValueOnly(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, density: Tensor, hamiltonian: Tensor, jumps: Tensor, where: str) -> Tensor:
+        ctx.where = where
+        return density.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> NoReturn:
+        raise ArgumentError(
+            f"The gradient of a steady state must be asked for where it is known, but for {ctx.where} there is none; "
+            "differentiate `ExactChannel` of a long time, or use the value only (`detach()`)."
+        )
+
+
+def check_one_steady_state(
+    number: int, next_rate: float | None, scale: float, *, at_least: bool = False
+) -> None:
+    """Refuse several steady states, with what helps.
+
+    Args:
+        number: How many states are steady.
+        next_rate: Rate of the slowest mode that decays, if known.
+        scale: What rates are multiplied by to be in the user's units.
+        at_least: Whether there may be more.
+
+    Raises:
+        ArgumentError: If the number is not 1.
+    """
+    if number == 1:
+        return
+    time = "long time" if not next_rate else f"time of {_DECAYED / (next_rate * scale):.2g} or more"
+    raise ArgumentError(
+        f"Argument `lindbladian` must have one steady state, but {'at least ' if at_least else ''}{number} "
+        "independent states are steady (or so nearly that round-off decides), and the end depends on the start; evolve "
+        f"the start state that you mean by `ExactChannel` for a {time}."
+    )
+
+
+def check_density_error(error: float) -> None:
+    """Refuse a steady state without digits.
+
+    Args:
+        error: Estimate of its error.
+
+    Raises:
+        ArgumentError: If too few digits are left.
+    """
+    if not error <= _LARGEST_ERROR:
+        raise ArgumentError(
+            "Argument `lindbladian` must have one steady state that stands out from round-off, but round-off may move "
+            f"it by {error:.1g}; write the Hamiltonian in its eigenbasis or in a rotating frame, where weak rates are "
+            "not added to large energies, or evolve the start state that you mean by `ExactChannel`."
+        )
