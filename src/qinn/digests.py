@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from qinn.opening import open_regular
+
 _AT_ONCE = 2**20
 
 OWN_DIGEST = "content_sha256"
@@ -37,7 +39,7 @@ def file_digest(path: Path, read: Callable[[int], None] = lambda count: None) ->
         OSError: If it cannot be read.
     """
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         while part := stream.read(_AT_ONCE):
             digest.update(part)
             read(len(part))

@@ -6,6 +6,7 @@ import io
 import os
 import secrets
 import shutil
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -38,6 +39,8 @@ def complete_file(target: Path, *, overwrite: bool) -> Iterator[io.BufferedRando
     What a killed process has left of an earlier attempt is removed; that of a running one stays. The file lies on
     the disk before it takes its name, and has the permissions of the user's umask.
 
+    Where the target is a link, the file that it names is written.
+
     Args:
         target: The file to be.
         overwrite: Replace an existing file.
@@ -68,7 +71,7 @@ def complete_path(target: Path, *, overwrite: bool) -> Iterator[Path]:
     Raises:
         OutputError: If the place is taken or cannot be written.
     """
-    target = target.absolute()
+    target = _followed(target)
     _check_place(target, overwrite)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}")
     try:
@@ -79,6 +82,8 @@ def complete_path(target: Path, *, overwrite: bool) -> Iterator[Path]:
             yield temporary
             with temporary.open("rb") as written:
                 flush(written)
+            # A writer may have put a file of its own there, with permissions of its own.
+            temporary.chmod(stat.S_IMODE(os.fstat(stream.fileno()).st_mode))
             _check_place(target, overwrite)
             temporary.replace(target)
         flush_folder(target.parent)
@@ -92,9 +97,22 @@ def complete_path(target: Path, *, overwrite: bool) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def _followed(target: Path) -> Path:
+    """Return where a path leads: a link stays, and what it points to is written."""
+    try:
+        return Path(os.path.realpath(target))
+    except ValueError:
+        shown = os.fspath(target).encode("unicode_escape", "replace").decode()
+        raise OutputError(f"`{shown}` has a character that no path can have; choose another place.") from None
+
+
 def _check_place(target: Path, overwrite: bool) -> None:
     if target.is_dir():
         raise OutputError(f"`{target}` is a folder; name the file to be written.")
+    if target.exists() and not target.is_file():
+        raise OutputError(
+            f"`{target}` is no regular file, so nothing is written there; choose another place."
+        )
     if target.exists() and not overwrite:
         raise OutputError(f"`{target}` exists already; choose another place or ask to overwrite it.")
 

@@ -238,7 +238,7 @@ CASES: dict[str, tuple[str, Prepare]] = {
         lambda place: ["compare", file(place, "c.yaml", b"- 1\n- 2\n"), "--to", place.folder / "new"],
     ),
     "run folder inside a file": (
-        "Cannot write .*thing.txt/run/config.yaml",
+        "Cannot write .*thing.txt/run`.*thing.txt` is a file",
         lambda place: [
             "train",
             place.config(),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from qinn.data.stores.store import Modality, Store, StoreWriter
 from qinn.data.subsets.division import SplitOptions, divide, write_division
 from qinn.data.subsets.splits import shared_groups
-from qinn.errors import ArgumentError, ConfigError, DataError
+from qinn.errors import ArgumentError, ConfigError, DataError, OutputError
 from qinn.task import Task
 
 MOSI = Task("regression", -3.0, 3.0, "mosi")
@@ -171,7 +171,7 @@ def test_too_few_groups_and_wrong_places_are_refused(tmp_path: Path) -> None:
         divide(store, SplitOptions())
     options = SplitOptions(folds=2)
     division = divide(store, options)
-    with pytest.raises(DataError, match="is the store that is read"):
+    with pytest.raises(OutputError, match="holds what this command reads"):
         write_division(store, division, options, tmp_path / "a", overwrite=True)
     other = write(tmp_path / "b", [9, 9, 9])
     with pytest.raises(ArgumentError, match="27 parts"):

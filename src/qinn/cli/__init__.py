@@ -34,6 +34,7 @@ def _run() -> None:
     from qinn.cli.output import StoreProgress, print_error
     from qinn.data.stores.progress import watched
     from qinn.errors import QinnError
+    from qinn.resources import resource_error
 
     try:
         with watched(StoreProgress()):
@@ -48,6 +49,12 @@ def _run() -> None:
         raise
     except OSError as error:
         print_error(f"{error.filename or 'a file'}: {error.strerror or error}.")
+        sys.exit(2)
+    except Exception as error:
+        sentence = resource_error(error)
+        if sentence is None:
+            raise
+        print_error(sentence)
         sys.exit(2)
 
 

@@ -48,18 +48,24 @@ def split(
     fractions: Annotated[
         tuple[float, float, float], typer.Option(help="Shares of train, valid and test; they add up to 1.")
     ] = (0.7, 0.1, 0.2),
-    folds: Annotated[int | None, typer.Option(help="Make this many folds instead of splits.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 0,
+    folds: Annotated[
+        int | None, typer.Option(min=2, max=10_000, help="Make this many folds, not splits.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed.")] = 0,
     stratify: Annotated[bool, typer.Option(help="The same labels in every part.")] = True,
     group: Annotated[bool, typer.Option(help="Keep each group in one part.")] = True,
     name: Annotated[str | None, typer.Option(help="Name of the data set (default: the old one).")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing store.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a store that this command made.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Divide a store anew into splits or folds: whole groups, stratified, seeded."""
     from qinn.data.stores.unchanged import open_unchanged
-    from qinn.data.subsets.division import SplitOptions, divide, write_division
+    from qinn.data.stores.writing import check_store_place
+    from qinn.data.subsets.division import COMMAND, SplitOptions, divide, write_division
 
+    check_store_place(to, COMMAND, overwrite=overwrite, inputs=[store])
     opened = open_unchanged(store)
     options = SplitOptions(fractions, folds, seed, stratify, group)
     division = divide(opened, options)

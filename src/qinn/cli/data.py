@@ -7,7 +7,7 @@ import typer
 
 from qinn.cli.changes import convert, split
 from qinn.cli.imports import import_app
-from qinn.cli.output import JsonOption, echo, note, print_json
+from qinn.cli.output import JsonOption, OverwriteOption, echo, note, print_json
 
 data_app = typer.Typer(help="Import, inspect and make data.", no_args_is_help=True)
 data_app.add_typer(import_app, name="import")
@@ -63,24 +63,28 @@ def verify(
 def describe(
     store: Annotated[Path, typer.Argument(help="Folder of a store.")],
     html: Annotated[Path, typer.Option("--html", help="HTML file to write.")],
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Write one self-contained HTML page about a store: labels, lengths, coverage, features, findings."""
     from qinn.data.stores.store import Store
     from qinn.report.dataset_page import write_dataset_page
 
-    write_dataset_page(Store.open(store), html)
+    write_dataset_page(Store.open(store), html, overwrite=overwrite)
     note(f"wrote {html}")
 
 
 @data_app.command()
 def synthesize(
     to: Annotated[Path, typer.Option(help="Folder of the store to write.")],
-    num_train: Annotated[int, typer.Option(min=1, help="Training samples.")] = 2000,
-    num_valid: Annotated[int, typer.Option(min=1, help="Validation samples.")] = 400,
-    num_test: Annotated[int, typer.Option(min=1, help="Test samples.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 0,
+    num_train: Annotated[int, typer.Option(min=1, max=10**9, help="Training samples.")] = 2000,
+    num_valid: Annotated[int, typer.Option(min=1, max=10**9, help="Validation samples.")] = 400,
+    num_test: Annotated[int, typer.Option(min=1, max=10**9, help="Test samples.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed.")] = 0,
     missing_rate: Annotated[float, typer.Option(min=0.0, max=0.99, help="Rate of absent modalities.")] = 0.0,
     classification: Annotated[bool, typer.Option(help="Predict the sign of the score.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a store that this command made.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write the synthetic set, whose best possible scores are known."""
@@ -96,7 +100,7 @@ def synthesize(
         missing_rate=missing_rate,
         kind="classification" if classification else "regression",
     )
-    write_synthetic_store(to, spec)
+    write_synthetic_store(to, spec, overwrite=overwrite)
     answer = asdict(known_answer(spec))
     if as_json:
         print_json(answer)

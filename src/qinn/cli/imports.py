@@ -44,7 +44,7 @@ import_app = typer.Typer(
 Source = Annotated[Path, typer.Argument(help="File or folder to import.")]
 Target = Annotated[Path, typer.Option("--to", help="Folder of the store to write.")]
 Name = Annotated[str | None, typer.Option(help="Name of the data set (default: the target's).")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing store.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a store that an import made.")]
 TaskKind = Annotated[str, typer.Option("--task", help="regression or classification.")]
 Scale = Annotated[
     str | None, typer.Option(help="mosi (labels in [-3, 3]), sims ([-1, 1]) or plain (with --range).")
@@ -176,7 +176,7 @@ def mult(
     to: Target,
     modality: Modality = None,
     label_index: Annotated[
-        int | None, typer.Option(help="Which label, from 0, where there are several.")
+        int | None, typer.Option(min=0, max=2**20, help="Which label, from 0, where there are several.")
     ] = None,
     group_pattern: GroupPattern = None,
     task: TaskKind = "regression",
@@ -287,7 +287,9 @@ def csd(
         str | None, typer.Option(help="mosi, a table with video and split, or a .json or .py file of lists.")
     ] = None,
     unlisted: Annotated[str, typer.Option(help="Videos without a split: refuse or drop.")] = "refuse",
-    label_column: Annotated[int, typer.Option(help="Which column of the labels, from 0.")] = 0,
+    label_column: Annotated[
+        int, typer.Option(min=0, max=2**20, help="Which column of the labels, from 0.")
+    ] = 0,
     encode_text: Encoder = None,
     lowercase: Lowercase = False,
     scale: Scale = None,
@@ -354,7 +356,9 @@ def _import(
     as_json: bool,
 ) -> None:
     from qinn.data.importing import describe_import, import_data
+    from qinn.data.stores.writing import check_store_place
 
+    check_store_place(target, "qinn data import", overwrite=overwrite, inputs=[source])
     encoder = None
     if encode_text is not None:
         from qinn.features.text import load_text_encoder

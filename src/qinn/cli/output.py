@@ -32,6 +32,9 @@ from qinn.escaping import json_text, tsv_cell, visible
 console = Console()
 stderr = Console(stderr=True)
 
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace what another program made, or was changed since.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 
 

@@ -7,6 +7,7 @@ import typer
 
 from qinn.cli.output import (
     JsonOption,
+    OverwriteOption,
     console,
     echo,
     note,
@@ -32,7 +33,10 @@ def train(
     config: ConfigArgument,
     to: Annotated[Path | None, typer.Option(help="Run folder (default: runs/NAME/MODEL/seed-SEED).")] = None,
     model: Annotated[str | None, typer.Option(help="Label of the model (default: the first).")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed (default: the first).")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="Seed (default: the first).")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a run of another configuration or of other data.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train one model with one seed, then evaluate it on the sealed test split.
@@ -41,13 +45,16 @@ def train(
     """
     from qinn.experiment.comparison import run_path
     from qinn.experiment.config import read_config
+    from qinn.experiment.place import check_not_compared
     from qinn.experiment.run import run
 
     experiment = read_config(config)
     label = model if model is not None else next(iter(experiment.models))
     chosen = experiment.only(label, experiment.seeds[0] if seed is None else seed)
     folder = to or run_path(Path("runs") / experiment.name, label, chosen.seeds[0])
-    finished = run(chosen, folder, progress=not as_json and console.is_terminal)
+    if overwrite:
+        check_not_compared(folder)
+    finished = run(chosen, folder, overwrite=overwrite, progress=not as_json and console.is_terminal)
     _show_run(finished, as_json)
 
 
@@ -62,7 +69,9 @@ def evaluate(
             min=0.0, max=1.0, help="Probability with which each modality of each sample is missing."
         ),
     ] = 0.0,
-    missing_seed: Annotated[int, typer.Option(min=0, help="Seed of what is missing at that rate.")] = 0,
+    missing_seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Seed of what is missing at that rate.")
+    ] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Recompute a run's predictions from its weights and state every metric with its interval.
@@ -117,14 +126,17 @@ def predict(
         Path | None, typer.Option(help="Write a .csv or .parquet file instead of printing.")
     ] = None,
     batch_size: Annotated[
-        int, typer.Option(min=1, help="Samples per pass; results do not depend on it.")
+        int, typer.Option(min=1, max=2**31 - 1, help="Samples per pass; results do not depend on it.")
     ] = 256,
     missing: MissingOption = None,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Predict scores or class probabilities, with their spread over trajectories and what was absent."""
-    from qinn.experiment.evaluation import predict_store, write_predictions
+    from qinn.experiment.evaluation import predict_store, predictions_destination, write_predictions
 
+    if to is not None:
+        predictions_destination(to, overwrite=overwrite, inputs=[run, store])
     rows = predict_store(
         run,
         store,
@@ -134,7 +146,7 @@ def predict(
         on_remark=lambda remark: note(f"note: {remark}"),
     )
     if to is not None:
-        changed = write_predictions(to, rows)
+        changed = write_predictions(to, rows, overwrite=overwrite)
         note(f"wrote {len(rows)} predictions to {to}")
         if changed:
             note(
@@ -158,6 +170,7 @@ def explain(
         Path | None, typer.Option(help="Folder for data and figures (default: RUN/explanation).")
     ] = None,
     missing: MissingOption = None,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Explain each sample: entanglement of every cut, correlation of every pair, counterfactual scores."""
@@ -165,7 +178,9 @@ def explain(
     from qinn.report.explanation import write_explanation_figures
 
     folder = to or run / "explanation"
-    result = explain_run(run, folder, store=store, split=split, fold=fold, missing=missing or ())
+    result = explain_run(
+        run, folder, store=store, split=split, fold=fold, missing=missing or (), overwrite=overwrite
+    )
     figures = write_explanation_figures(folder)
     if as_json:
         print_json(result)
@@ -185,7 +200,10 @@ def explain(
 def compare(
     config: ConfigArgument,
     to: Annotated[Path | None, typer.Option(help="Comparison folder (default: runs/NAME).")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Runs at the same time.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=1024, help="Runs at the same time.")] = 1,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace runs of another configuration or of other data.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train every model with every seed and print one table with intervals and paired tests."""
@@ -199,6 +217,7 @@ def compare(
             experiment,
             folder,
             workers=workers,
+            overwrite=overwrite,
             on_run=lambda done, total, label: bar.update(
                 task, completed=done, total=total, description=f"runs (last: {label})"
             ),
@@ -217,20 +236,25 @@ def sweep_missing(
     rates: Annotated[str, typer.Option(help="Missing rates, rising, separated by commas.")] = (
         "0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9"
     ),
-    masks: Annotated[int, typer.Option(min=1, help="Number of masks (seeds 0, 1, …) to average over.")] = 3,
+    masks: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Number of masks (seeds 0, 1, …) to average over.")
+    ] = 3,
     split: Annotated[str, typer.Option(help="Which samples: test or valid.")] = "test",
     reference: Annotated[
         str | None, typer.Option(help="Model that the others are tested against (default: the comparison's).")
     ] = None,
     num_resamples: Annotated[
         int | None,
-        typer.Option(min=100, help="Bootstrap resamples and permutations (default: as configured)."),
+        typer.Option(
+            min=100, max=1_000_000, help="Bootstrap resamples and permutations (default: as configured)."
+        ),
     ] = None,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Take modalities away at rising rates from what finished runs are tested on, the same for every model."""
     from qinn.errors import ArgumentError
-    from qinn.experiment.missing_sweep import FOLDER, TABLE_FILE, parse_rates
+    from qinn.experiment.missing_sweep import FOLDER, MARK, TABLE_FILE, parse_rates
     from qinn.experiment.missing_sweep import sweep_missing as sweep
     from qinn.report.missing import write_sweep_figures
 
@@ -249,6 +273,7 @@ def sweep_missing(
             split=split,
             reference=reference,
             num_resamples=num_resamples,
+            overwrite=overwrite,
             on_run=lambda done, total, label: bar.update(
                 task, completed=done, total=total, description=f"runs (last: {label})"
             ),
@@ -257,7 +282,7 @@ def sweep_missing(
     if as_json:
         print_json(content)
         return
-    echo((to / TABLE_FILE).read_text(encoding="utf-8"))
+    echo((to / TABLE_FILE).read_text(encoding="utf-8").removesuffix(f"\n{MARK}\n"))
     for remark in content["remarks"]:
         note(f"note: {remark}")
     note(f"wrote {to / 'sweep.json'}, {to / TABLE_FILE} and {', '.join(str(figure) for figure in figures)}")
@@ -270,11 +295,18 @@ def report(
         bool,
         typer.Option("--include-text", help="Show transcripts of explained samples (mind their licence)."),
     ] = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Write one self-contained HTML page about runs and comparisons."""
     from qinn.report.page import write_report
 
-    write_report(runs, to, include_text=include_text, on_remark=lambda remark: note(f"note: {remark}"))
+    write_report(
+        runs,
+        to,
+        include_text=include_text,
+        overwrite=overwrite,
+        on_remark=lambda remark: note(f"note: {remark}"),
+    )
     note(f"wrote {to}")
 
 
@@ -302,23 +334,27 @@ def demo(
     to: Annotated[Path, typer.Option(help="Folder for the store, the runs and the report.")] = Path(
         "runs/demo"
     ),
-    workers: Annotated[int, typer.Option(min=1, help="Runs at the same time.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, max=1024, help="Runs at the same time.")] = 2,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train QiNN-QJ and baselines on the embedded synthetic set, compare, explain and report."""
+    from qinn.destinations import check_destination
     from qinn.experiment.demo import run_demo
-    from qinn.report.page import write_report
+    from qinn.report.page import page_of, write_report
 
+    page = to / "report.html"
+    check_destination(page, page_of("report"), overwrite=overwrite)
     with progress_bar("runs") as (bar, task):
         content = run_demo(
             to,
             workers=workers,
+            overwrite=overwrite,
             on_run=lambda done, total, label: bar.update(
                 task, completed=done, total=total, description=f"runs (last: {label})"
             ),
         )
-    page = to / "report.html"
-    write_report([to / "comparison"], page)
+    write_report([to / "comparison"], page, overwrite=overwrite)
     if as_json:
         print_json({**content, "report": str(page)})
         return

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from qinn.data.stores.unchanged import open_unchanged
+from qinn.destinations import check_folder
 from qinn.digests import sealed
 from qinn.errors import CheckpointError, ConfigError
 from qinn.escaping import markdown_code, markdown_text
@@ -47,6 +48,7 @@ def compare(
     folder: Path | str,
     *,
     workers: int = 1,
+    overwrite: bool = False,
     on_run: Callable[[int, int, str], None] | None = None,
 ) -> dict[str, Any]:
     """Run every model with every seed, then compare them on the same test samples.
@@ -58,6 +60,7 @@ def compare(
         config: The experiment.
         folder: Where the comparison goes; runs lie in ``<model>/seed-<seed>``.
         workers: Number of runs at the same time, each in its own process.
+        overwrite: Replace runs of another configuration or of other data.
         on_run: Called with (runs done, runs in all, label of the last) after each run.
 
     Returns:
@@ -80,18 +83,19 @@ def compare(
 
     if workers <= 1:
         for index, (label, seed) in enumerate(jobs):
-            run(config.only(label, seed), run_path(folder, label, seed))
+            run(config.only(label, seed), run_path(folder, label, seed), overwrite=overwrite)
             count(index)
     else:
         described = [
             (config_text(config.only(label, seed)), run_path(folder, label, seed)) for label, seed in jobs
         ]
-        run_in_workers(described, workers, count)
+        run_in_workers(described, workers, count, overwrite=overwrite)
     return summarize(config, folder)
 
 
 def _check_place(folder: Path, config: ExperimentConfig) -> None:
     """Refuse a folder that holds anything but a comparison, finished or interrupted."""
+    check_folder(folder, inputs=[config.data.store])
     if not folder.is_dir() or (folder / COMPARISON_FILE).is_file():
         return
     own = {slug(label) for label in config.models}

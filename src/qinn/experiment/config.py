@@ -43,6 +43,16 @@ EvolutionKind = Literal["jumps", "exact", "heisenberg", "unitary", "none", "line
 
 _LONGEST_SLUG = 120
 _DROPOUT = 0.2
+MOST_WIDE = 2**16
+"""Widest vector inside a model that can be asked for; what it needs is estimated before it is built."""
+
+MOST_COUNTED = 2**31 - 1
+"""Most epochs, samples of a batch and the like: numbers that cost nothing by being large."""
+
+LARGEST_SEED = 2**32 - 1
+"""What every generator of random numbers takes."""
+
+StateDim = Annotated[int, Field(ge=1, le=4096)]
 MissingRate = Annotated[float, Field(ge=0, lt=1)]
 DropoutRate = Annotated[float, Field(ge=0, lt=1)]
 
@@ -83,10 +93,10 @@ class TransformerConfig(_Strict):
         min_length=1, description="Its weights: minilm, hub:NAME or folder:PATH, as given to `--encode-text`"
     )
     learning_rate: float = Field(
-        default=FineTuning.learning_rate, gt=0, description="Peak learning rate of its last layer"
+        default=FineTuning.learning_rate, gt=0, le=1e3, description="Peak learning rate of its last layer"
     )
     weight_decay: float = Field(
-        default=FineTuning.weight_decay, ge=0, description="Weight decay of its matrices"
+        default=FineTuning.weight_decay, ge=0, le=1e6, description="Weight decay of its matrices"
     )
     layer_decay: float = Field(
         default=FineTuning.layer_decay,
@@ -94,7 +104,7 @@ class TransformerConfig(_Strict):
         le=1,
         description="Learning rate of each layer as a multiple of that of the layer above it",
     )
-    frozen_layers: Annotated[int, Field(ge=0)] | Literal["all"] = Field(
+    frozen_layers: Annotated[int, Field(ge=0, le=10_000)] | Literal["all"] = Field(
         default=FineTuning.frozen_layers, description="How many layers, from below, are not trained; or `all`"
     )
     frozen_embeddings: bool = Field(
@@ -128,7 +138,7 @@ class EncoderConfig(_Strict):
     kind: EncoderKind | dict[str, EncoderKind] = Field(
         default="statistics", description="One kind for all modalities, or one for each"
     )
-    hidden_dim: int = Field(default=32, ge=1, description="Width of the hidden vectors")
+    hidden_dim: int = Field(default=32, ge=1, le=MOST_WIDE, description="Width of the hidden vectors")
     dropout: DropoutRate | dict[str, DropoutRate] = Field(
         default=_DROPOUT,
         description="Dropout of encoders and heads; or modality → dropout of its encoder, where those not named and "
@@ -181,10 +191,16 @@ class _ModelConfig(_Strict):
     """What every trained model can be given."""
 
     hidden_dim: int | None = Field(
-        default=None, ge=1, description="Width of this model's hidden vectors (default: the encoder's)"
+        default=None,
+        ge=1,
+        le=MOST_WIDE,
+        description="Width of this model's hidden vectors (default: the encoder's)",
     )
     parameter_budget: int | None = Field(
-        default=None, ge=1, description="Choose the width whose parameter count comes nearest to this"
+        default=None,
+        ge=1,
+        le=10**9,
+        description="Choose the width whose parameter count comes nearest to this",
     )
     training: dict[str, Any] = Field(
         default_factory=dict, description="Training options in which this model differs from the experiment's"
@@ -205,7 +221,7 @@ class QiNNConfig(_ModelConfig):
     """QiNN-QJ and its ablations (another `evolution`)."""
 
     kind: Literal["qinn"] = "qinn"
-    state_dims: Annotated[int, Field(ge=1)] | dict[str, Annotated[int, Field(ge=1)]] = Field(
+    state_dims: StateDim | dict[str, StateDim] = Field(
         default=4, description="State dimension of each modality"
     )
     evolution: EvolutionKind = Field(
@@ -215,24 +231,30 @@ class QiNNConfig(_ModelConfig):
         "hybrid: sampled at first, then exact probabilities",
     )
     sampled: float = Field(default=0.5, ge=0, le=1, description="Part of the time that `hybrid` samples")
-    num_jumps: int = Field(default=2, ge=0, description="Number K of jump operators")
-    time: float = Field(default=1.0, ge=0, description="Evolution time T (ħ = 1)")
-    steps: int = Field(default=16, ge=1, description="Number of steps N")
-    num_trajectories: int = Field(default=4, ge=1, description="Trajectories per sample in training")
+    num_jumps: int = Field(default=2, ge=0, le=4096, description="Number K of jump operators")
+    time: float = Field(default=1.0, ge=0, le=1e6, description="Evolution time T (ħ = 1)")
+    steps: int = Field(default=16, ge=1, le=10**5, description="Number of steps N")
+    num_trajectories: int = Field(
+        default=4, ge=1, le=10**6, description="Trajectories per sample in training"
+    )
     num_evaluation_trajectories: int = Field(
         default=32,
         ge=1,
+        le=10**6,
         description="Trajectories per sample in evaluation (the same draws for every sample)",
     )
-    hamiltonian_scale: float = Field(default=1.0, ge=0)
-    jump_scale: float = Field(default=0.5, ge=0)
-    num_vectors: int = Field(default=16, ge=1, description="Number J of measurement vectors")
+    hamiltonian_scale: float = Field(default=1.0, ge=0, le=1e6)
+    jump_scale: float = Field(default=0.5, ge=0, le=1e6)
+    num_vectors: int = Field(default=16, ge=1, le=10**6, description="Number J of measurement vectors")
     head: HeadKind = "mlp"
     outcome_dropout: float = Field(
         default=0.0, ge=0, lt=1, description="Dropout of the measured probabilities before the head"
     )
     lean: float = Field(
-        default=2.0, description="Weight of |0⟩ in the modality states before training (see `AmplitudePhase`)"
+        default=2.0,
+        ge=-1e3,
+        le=1e3,
+        description="Weight of |0⟩ in the modality states before training (see `AmplitudePhase`)",
     )
     per_trajectory: bool = Field(
         default=True, description="Head and loss act on each trajectory instead of the averaged probabilities"
@@ -268,7 +290,7 @@ def _baseline_config(kind: str, model: type) -> type[_ModelConfig]:
     for name, parameter in inspect.signature(model).parameters.items():
         if name not in ("encoders", "num_outputs", "dropout"):
             counted = parameter.annotation is int
-            annotation = Annotated[int, Field(ge=1)] if counted else parameter.annotation
+            annotation = Annotated[int, Field(ge=1, le=MOST_WIDE)] if counted else parameter.annotation
             fields[name] = (annotation, parameter.default)
     return create_model(f"{model.__name__}Config", __base__=_ModelConfig, __doc__=model.__doc__, **fields)
 
@@ -285,18 +307,19 @@ MODEL_CONFIGS: dict[str, type[BaseModel]] = {
 class TrainingConfig(_Strict):
     """How to train every model that does not say otherwise (see `qinn.training.options.FitOptions`)."""
 
-    max_epochs: int = Field(default=FitOptions.max_epochs, ge=1)
-    batch_size: int = Field(default=FitOptions.batch_size, ge=1)
+    max_epochs: int = Field(default=FitOptions.max_epochs, ge=1, le=MOST_COUNTED)
+    batch_size: int = Field(default=FitOptions.batch_size, ge=1, le=MOST_COUNTED)
     bucket: int = Field(
         default=FitOptions.bucket,
         ge=0,
+        le=10**6,
         description="Above 1: samples of this many batches are grouped by length, so that less is padding",
     )
-    learning_rate: float = Field(default=FitOptions.learning_rate, gt=0)
-    weight_decay: float = Field(default=FitOptions.weight_decay, ge=0)
+    learning_rate: float = Field(default=FitOptions.learning_rate, gt=0, le=1e3)
+    weight_decay: float = Field(default=FitOptions.weight_decay, ge=0, le=1e6)
     schedule: Literal["one_cycle", "constant"] = FitOptions.schedule
-    patience: int = Field(default=FitOptions.patience, ge=0)
-    gradient_clip: float = Field(default=FitOptions.gradient_clip, ge=0)
+    patience: int = Field(default=FitOptions.patience, ge=0, le=MOST_COUNTED)
+    gradient_clip: float = Field(default=FitOptions.gradient_clip, ge=0, le=1e12)
     loss: Literal["l1", "mse", "huber", "cross_entropy"] | None = None
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     modality_missing: MissingRate | dict[str, MissingRate] = Field(
@@ -323,7 +346,7 @@ class TrainingConfig(_Strict):
 class EvaluationConfig(_Strict):
     """How results are stated."""
 
-    num_resamples: int = Field(default=2000, ge=100, description="Bootstrap resamples")
+    num_resamples: int = Field(default=2000, ge=100, le=10**6, description="Bootstrap resamples")
     level: float = Field(default=0.95, gt=0, lt=1, description="Level of the intervals")
     explain: bool = Field(
         default=True, description="Whether quantum models are explained on the test samples"
@@ -342,8 +365,12 @@ class ExperimentConfig(_Strict):
     )
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
-    threads: int = Field(default=1, ge=1, description="Threads of one run; part of what makes it exact")
+    seeds: tuple[Annotated[int, Field(ge=0, le=LARGEST_SEED)], ...] = Field(
+        default=(0,), min_length=1, max_length=10_000
+    )
+    threads: int = Field(
+        default=1, ge=1, le=1024, description="Threads of one run; part of what makes it exact"
+    )
 
     @field_validator("models", mode="before")
     @classmethod
@@ -412,10 +439,10 @@ class ExperimentConfig(_Strict):
         """Return the same experiment with one model and one seed.
 
         Raises:
-            ConfigError: If there is no such model, or the seed is negative.
+            ConfigError: If there is no such model, or the seed is negative or too large.
         """
-        if seed < 0:
-            raise ConfigError(f"A seed must be 0 or more, but it is {seed}.")
+        if not 0 <= seed <= LARGEST_SEED:
+            raise ConfigError(f"A seed must be 0 or more and at most {LARGEST_SEED}, but it is {seed}.")
         if label not in self.models:
             raise ConfigError(
                 f"The configuration has no model `{label}`{_nearest(label, self.models)}; "

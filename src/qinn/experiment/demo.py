@@ -8,9 +8,11 @@ from qinn.data.stores.unchanged import open_unchanged
 from qinn.data.synthetic.known_answer_set import (
     MODALITIES,
     SyntheticSpec,
+    drawn_from,
     known_answer,
     write_synthetic_store,
 )
+from qinn.errors import OutputError
 from qinn.experiment.comparison import compare
 from qinn.experiment.config import ExperimentConfig, parse_config
 
@@ -42,25 +44,47 @@ def demo_config(store: Path) -> ExperimentConfig:
     )
 
 
+def _is_ours(store: Path) -> bool:
+    """Tell whether a place holds the very set whose known answer is stated; False where nothing is."""
+    if not (store / "manifest.json").is_file():
+        return False
+    if drawn_from(_SPEC) in Store.open(store).manifest["notes"]:
+        return True
+    raise OutputError(
+        f"`{store}` is a store of other data than the demo's; choose another folder, or replace it with `--overwrite`."
+    )
+
+
 def run_demo(
-    folder: Path, *, workers: int, on_run: Callable[[int, int, str], None] | None = None
+    folder: Path,
+    *,
+    workers: int,
+    overwrite: bool = False,
+    on_run: Callable[[int, int, str], None] | None = None,
 ) -> dict[str, Any]:
     """Write the synthetic store, compare the models on it and state the known answer beside the result.
 
     Args:
         folder: Where the store (``store``) and the comparison (``comparison``) go; what is there is kept.
         workers: Runs at the same time.
+        overwrite: Replace another synthetic store, and runs of another configuration.
         on_run: See `qinn.experiment.comparison.compare`.
 
     Returns:
         ``comparison`` (see `compare`), ``known`` (test MAE that the construction predicts, by predictor) and
         ``reached`` (test MAE of each model).
+
+    Raises:
+        OutputError: If the store's place holds another store, or something else.
+        CheckpointError: If the comparison's place holds something else.
     """
     store = folder / "store"
-    if not (store / "manifest.json").is_file():
-        write_synthetic_store(store, _SPEC)
+    if overwrite or not _is_ours(store):
+        write_synthetic_store(store, _SPEC, overwrite=overwrite)
     open_unchanged(store)
-    content = compare(demo_config(store), folder / "comparison", workers=workers, on_run=on_run)
+    content = compare(
+        demo_config(store), folder / "comparison", workers=workers, overwrite=overwrite, on_run=on_run
+    )
     answer = known_answer(_SPEC)
     known = {"best possible (Bayes)": answer.bayes}
     if answer.additive is not None:

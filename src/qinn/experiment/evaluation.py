@@ -10,6 +10,7 @@ from scipy.special import softmax
 from qinn.data.stores.unchanged import open_unchanged
 from qinn.data.subsets.absence import Absence, present_modalities
 from qinn.data.subsets.subset import Subset
+from qinn.destinations import Destination, Product, check_destination, is_witnessed, witness, witness_of
 from qinn.errors import ArgumentError, ConfigError
 from qinn.escaping import active_in_spreadsheets, csv_line
 from qinn.evaluation.conventions import metrics_of
@@ -18,11 +19,12 @@ from qinn.evaluation.statistics import bootstrap_intervals
 from qinn.experiment import provenance
 from qinn.experiment.build import build_folds
 from qinn.experiment.config import ExperimentConfig
-from qinn.experiment.folder import RunFolder, write_table, write_text
+from qinn.experiment.folder import RunFolder, table_of, write_table, write_text
 from qinn.experiment.predictions import StoredPredictions, check_samples, read_predictions
 from qinn.experiment.predictor import Predictor
 from qinn.task import Task
 
+_COMMAND = "qinn predict"
 NOTHING = Absence()
 """Takes nothing away."""
 
@@ -285,22 +287,47 @@ def prediction_rows(table: PredictionTable, task: Task) -> list[dict[str, Any]]:
     return rows
 
 
-def write_predictions(path: Path, rows: list[dict[str, Any]]) -> int:
+def predictions_destination(
+    path: Path | str, *, overwrite: bool = False, inputs: Sequence[Path | str] = ()
+) -> Destination:
+    """Check where predictions are to be written, before they are made.
+
+    Args:
+        path: The file to be.
+        overwrite: Replace a file that holds no predictions of this command, or ones that were changed since.
+        inputs: What the command reads.
+
+    Raises:
+        ArgumentError: If the file name ends in neither ``.csv`` nor ``.parquet``.
+        OutputError: If the place is another's or cannot be written.
+    """
+    path = Path(path)
+    if path.suffix not in (".csv", ".parquet"):
+        raise ArgumentError(f"Predictions can be written to .csv or .parquet, but the file is `{path}`.")
+    own = table_of(_COMMAND) if path.suffix == ".parquet" else Product(_COMMAND, is_witnessed)
+    return check_destination(path, own, overwrite=overwrite, inputs=inputs)
+
+
+def write_predictions(path: Path, rows: list[dict[str, Any]], *, overwrite: bool = False) -> int:
     """Write prediction rows as CSV or Parquet, atomically.
 
-    In CSV, texts that a spreadsheet would run get an apostrophe before them (see `qinn.escaping.csv_line`).
+    In CSV, texts that a spreadsheet would run get an apostrophe before them (see `qinn.escaping.csv_line`). A CSV file
+    cannot say who made it, so the hash of what was written is kept in a hidden file beside it.
 
     Returns:
         How many texts got one.
 
     Raises:
         ArgumentError: If the file name ends in neither ``.csv`` nor ``.parquet``.
+        OutputError: If the place is another's or cannot be written.
     """
+    place = predictions_destination(path, overwrite=overwrite)
     if path.suffix == ".parquet":
-        write_table(path, {name: [row[name] for row in rows] for name in rows[0]})
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
+        write_table(place.path, columns, maker=_COMMAND, overwrite=place.replaces)
         return 0
-    elif path.suffix == ".csv":
-        lines = [list(rows[0]), *(list(row.values()) for row in rows)]
-        write_text(path, "".join(map(csv_line, lines)))
-        return sum(active_in_spreadsheets(cell) for line in lines for cell in line)
-    raise ArgumentError(f"Predictions can be written to .csv or .parquet, but the file is `{path}`.")
+    lines = [list(rows[0]), *(list(row.values()) for row in rows)]
+    text = "".join(map(csv_line, lines))
+    write_text(place.path, text, overwrite=place.replaces)
+    write_text(witness_of(place.path), witness(text.encode(), _COMMAND))
+    return sum(active_in_spreadsheets(cell) for line in lines for cell in line)

@@ -9,11 +9,25 @@ import numpy as np
 from qinn.data.stores.unchanged import open_unchanged
 from qinn.data.subsets.absence import Absence
 from qinn.data.subsets.splits import Subset
+from qinn.destinations import Product, check_destinations, marked
 from qinn.errors import ConfigError
 from qinn.experiment.build import build_folds
-from qinn.experiment.folder import RunFolder, write_json, write_table
+from qinn.experiment.folder import RunFolder, table_of, write_json, write_table
 from qinn.experiment.predictor import Predictor
 from qinn.records import Explanation
+
+COMMAND = "qinn explain"
+FORMAT = "qinn-explanation"
+FIGURES = ("entropy", "mutual_information", "negativity", "counterfactuals")
+"""Figures that are drawn beside an explanation (see `qinn.report.explanation`)."""
+
+FIGURE_MARK = f"<!-- made by {COMMAND} -->"
+PRODUCTS: list[tuple[str, Product]] = [
+    ("explanation.parquet", table_of(COMMAND)),
+    ("explanation.json", marked(COMMAND, f'"format": "{FORMAT}"')),
+    *((f"{name}.svg", marked(COMMAND, FIGURE_MARK)) for name in FIGURES),
+]
+"""Every file that `explain_run` and its figures may write."""
 
 
 def explain_run(
@@ -24,6 +38,7 @@ def explain_run(
     split: str | None = "test",
     fold: str | None = None,
     missing: Sequence[str] = (),
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Explain the samples of a split with the model of one fold and write ``explanation.parquet`` and ``.json``.
 
@@ -34,6 +49,7 @@ def explain_run(
         split: Split to explain; on the run's own data that of the fold (``"test"`` or ``"valid"``).
         fold: Fold whose model explains; needed if the run has several.
         missing: Modalities to take away from the samples.
+        overwrite: Replace files of the names that are written where another program made them.
 
     Returns:
         The content of ``explanation.json``: names, units, means, the number of samples and of those without a
@@ -42,7 +58,11 @@ def explain_run(
     Raises:
         ConfigError: If the fold or split does not exist.
         ArgumentError: If a modality to take away does not exist.
+        OutputError: If the files, or the figures that will lie beside them, would replace another's.
     """
+    check_destinations(
+        target, PRODUCTS, overwrite=overwrite, inputs=[folder, *([] if store is None else [store])]
+    )
     run_folder, target = RunFolder(Path(folder)), Path(target)
     predictor = Predictor.load(run_folder.path)
     subset = (
@@ -60,9 +80,10 @@ def write_explanation(explanation: Explanation, folder: Path) -> dict[str, Any]:
     columns = explanation_columns(explanation)
     # Of an explanation that is replaced, so that an interruption leaves no table beside the means of another one.
     (folder / "explanation.json").unlink(missing_ok=True)
-    write_table(folder / "explanation.parquet", columns)
+    write_table(folder / "explanation.parquet", columns, maker=COMMAND)
     maximum = explanation.entropy_maximum
     content = {
+        "format": FORMAT,
         "samples": len(explanation.ids),
         "absent": absent_counts(explanation),
         "cuts": list(explanation.cuts),

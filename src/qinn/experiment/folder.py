@@ -10,10 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import Tensor
 
+from qinn.data.files.parquet import open_parquet, read_parquet
+from qinn.destinations import Product
 from qinn.digests import OWN_DIGEST, bytes_digest, file_digest, is_intact
 from qinn.errors import CheckpointError
 from qinn.escaping import json_text
 from qinn.experiment.config import ExperimentConfig, run_config_of
+from qinn.opening import SMALL_BYTES, check_regular, read_small
 from qinn.placement import complete_path
 
 FORMAT = "qinn-run"
@@ -28,16 +31,23 @@ UNCHECKED = (
     "its files still belong together; repeat the run to have them checked."
 )
 
+_MAKER = "qinn.command"
+_MOST_TABLE_BYTES = 2**31
 _REQUIRED = ("label", "model", "seed", "num_parameters", "data", "folds", "versions", "seconds")
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file of a run under another name and rename it when it is complete.
+def write_atomically(path: Path, write: Callable[[Path], object], *, overwrite: bool = True) -> None:
+    """Write a file under another name and rename it when it is complete.
+
+    Args:
+        path: The file to be.
+        write: Writes to the path that it is given.
+        overwrite: Whether a file that is there is replaced.
 
     Raises:
-        OutputError: If the folder cannot be written (permissions, full disk).
+        OutputError: If the folder cannot be written (permissions, full disk), or the place is taken.
     """
-    with complete_path(path, overwrite=True) as temporary:
+    with complete_path(path, overwrite=overwrite) as temporary:
         write(temporary)
 
 
@@ -50,15 +60,30 @@ def write_json(path: Path, content: object) -> None:
     write_atomically(path, lambda target: target.write_text(text, encoding="utf-8"))
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, overwrite: bool = True) -> None:
     """Write a text file atomically."""
-    write_atomically(path, lambda target: target.write_text(text, encoding="utf-8"))
+    write_atomically(path, lambda target: target.write_text(text, encoding="utf-8"), overwrite=overwrite)
 
 
-def write_table(path: Path, columns: Mapping[str, Any]) -> None:
-    """Write columns as a Parquet file, atomically."""
+def write_table(path: Path, columns: Mapping[str, Any], *, maker: str = "", overwrite: bool = True) -> None:
+    """Write columns as a Parquet file, atomically, with the command that makes it among its metadata."""
     table = pa.table(dict(columns))
-    write_atomically(path, lambda target: pq.write_table(table, target))
+    if maker:
+        table = table.replace_schema_metadata({_MAKER: maker})
+    write_atomically(path, lambda target: pq.write_table(table, target), overwrite=overwrite)
+
+
+def table_of(command: str) -> Product:
+    """Return the tables of a command, which name it in their metadata (see `write_table`)."""
+
+    def is_own(path: Path) -> bool:
+        try:
+            with open_parquet(path) as parquet:
+                return (parquet.schema_arrow.metadata or {}).get(_MAKER.encode()) == command.encode()
+        except pa.ArrowException:
+            return False
+
+    return Product(command, is_own)
 
 
 def write_weights(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -284,18 +309,19 @@ def digests_of(folder: Path, files: Sequence[Path]) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): file_digest(path) for path in files if path.is_file()}
 
 
-def read_bytes(path: Path, digest: str | None = None) -> bytes:
+def read_bytes(path: Path, digest: str | None = None, *, most_bytes: int = SMALL_BYTES) -> bytes:
     """Read a file of a run.
 
     Args:
         path: The file.
         digest: SHA-256 that it must have; None where it is not known.
+        most_bytes: What it may have.
 
     Raises:
-        CheckpointError: If it is missing, or has another digest.
+        CheckpointError: If it is missing, no regular file or too large, or has another digest.
     """
     try:
-        content = path.read_bytes()
+        content = read_small(path, most_bytes)
     except OSError as error:
         raise _unreadable(path, error) from None
     if digest is not None and (found := bytes_digest(content)) != digest:
@@ -338,9 +364,9 @@ def read_table(path: Path, digest: str | None = None) -> pa.Table:
     Raises:
         CheckpointError: If it is missing, damaged or not the one with the digest.
     """
-    content = read_bytes(path, digest)
+    content = read_bytes(path, digest, most_bytes=_MOST_TABLE_BYTES)
     try:
-        return pq.read_table(pa.BufferReader(content))
+        return read_parquet(content)
     except (OSError, pa.ArrowException) as error:
         raise CheckpointError(
             f"`{path}` cannot be read ({' '.join(str(error).split())}); the run folder is damaged, repeat the run."
@@ -357,8 +383,14 @@ def read_weights(path: Path, digest: str | None = None) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    if not path.is_file():
-        raise CheckpointError(f"Weights `{path}` are missing; the run folder is damaged, repeat the run.")
+    try:
+        check_regular(path)
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"Weights `{path}` are missing; the run folder is damaged, repeat the run."
+        ) from None
+    except OSError as error:
+        raise _unreadable(path, error) from error
     if digest is not None and (found := file_digest(path)) != digest:
         raise _foreign(path, found, digest)
     try:

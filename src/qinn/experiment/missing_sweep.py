@@ -12,6 +12,7 @@ from scipy.special import softmax
 
 from qinn.data.subsets.absence import Absence, present_modalities
 from qinn.data.subsets.subset import Subset
+from qinn.destinations import Product, check_destinations, marked
 from qinn.digests import file_digest, sealed
 from qinn.errors import ArgumentError, CheckpointError, DataError
 from qinn.escaping import markdown_code, markdown_text
@@ -19,7 +20,13 @@ from qinn.evaluation.conventions import metrics_of
 from qinn.evaluation.metrics import metrics
 from qinn.evaluation.statistics import bootstrap_intervals, holm_correction, paired_test, summarize_seeds
 from qinn.experiment import provenance
-from qinn.experiment.comparison import COMPARISON_FILE, format_cell, read_comparison, shown_metrics
+from qinn.experiment.comparison import (
+    COMPARISON_FILE,
+    format_cell,
+    read_comparison,
+    shown_metrics,
+    task_of,
+)
 from qinn.experiment.evaluation import evaluated_subsets, predict_parts, training_labels
 from qinn.experiment.folder import (
     FILES,
@@ -36,6 +43,10 @@ from qinn.task import Task
 FORMAT = "qinn-missing-sweep"
 VERSION = 2
 """Version 1 had no digests; it is read, with a note."""
+COMMAND = "qinn sweep-missing"
+MARK = f"<!-- made by {COMMAND} -->"
+"""Last line of its tables and figures."""
+
 SWEEP_FILE = "sweep.json"
 TABLE_FILE = "table.md"
 FOLDER = "missing"
@@ -73,6 +84,7 @@ def sweep_missing(
     split: str = "test",
     reference: str | None = None,
     num_resamples: int | None = None,
+    overwrite: bool = False,
     on_run: Callable[[int, int, str], None] | None = None,
 ) -> dict[str, Any]:
     """Evaluate runs with modalities taken away at rising rates and write ``sweep.json`` and ``table.md``.
@@ -89,6 +101,7 @@ def sweep_missing(
         split: ``"test"`` or ``"valid"``.
         reference: Model that the others are tested against (default: the comparison's, or the first).
         num_resamples: Bootstrap resamples and permutations (default: those of the first run's configuration).
+        overwrite: Replace files of the names that are written where another program made them.
         on_run: Called with (runs done, runs in all, label) after each run.
 
     Returns:
@@ -101,11 +114,13 @@ def sweep_missing(
         ArgumentError: If rates or seeds are impossible, a run is named twice, or the reference is unknown.
         CheckpointError: If a folder is no finished run or comparison.
         DataError: If the runs were not tested on the same samples.
+        OutputError: If the files, or the figures that will lie beside them, would replace another's.
     """
     started = time.perf_counter()
     _check_options(rates, mask_seeds)
     runs = _find_runs([Path(path) for path in paths])
     first = next(iter(runs.values()))[0]
+    check_destinations(target, _products(task_of(first.summary())), overwrite=overwrite, inputs=list(paths))
     config = first.config()
     reference = _reference(reference, runs, paths)
     samples, swept = None, {}
@@ -167,10 +182,19 @@ def sweep_missing(
     }
     _correct(content["paired"], len(rates))
     target = Path(target)
-    write_text(target / TABLE_FILE, markdown_tables(content, samples.task))
+    write_text(target / TABLE_FILE, f"{markdown_tables(content, samples.task)}\n{MARK}\n")
     content = sealed({**content, FILES: digests_of(target, [target / TABLE_FILE])})
     write_json(target / SWEEP_FILE, content)
     return content
+
+
+def _products(task: Task) -> list[tuple[str, Product]]:
+    """Every file that a sweep and its figures may write."""
+    figures = [f"{name}.svg" for name in shown_metrics(task)]
+    return [
+        (SWEEP_FILE, marked(COMMAND, f'"format": "{FORMAT}"')),
+        *((name, marked(COMMAND, MARK)) for name in (TABLE_FILE, *figures)),
+    ]
 
 
 def parse_rates(text: str) -> tuple[float, ...]:

@@ -15,10 +15,12 @@ from qinn.data.subsets.splits import Subset, subset_of
 from qinn.errors import ArgumentError, CheckpointError, ConfigError, QinnError
 from qinn.evaluation.predict import PredictionTable, check_finite, predict
 from qinn.experiment.build import build_model
+from qinn.experiment.estimate import check_feasible
 from qinn.experiment.folder import UNCHECKED, RunFolder
 from qinn.experiment.pretrained import read_architectures
 from qinn.explain.explanation import explain
 from qinn.records import Explanation
+from qinn.resources import resource_error
 from qinn.task import Task
 
 _MOST_FEATURES = 2**20
@@ -88,6 +90,16 @@ class Predictor:
                 f"`{target.summary_file}` does not describe its data and folds; "
                 "the run folder is damaged, repeat the run."
             )
+        try:
+            check_feasible(
+                config,
+                feature_dims=feature_dims,
+                sequences=sequences,
+                num_outputs=task.num_outputs,
+                training=False,
+            )
+        except (ConfigError, ArgumentError) as error:
+            raise CheckpointError(f"`{target.config_file}` asks for what cannot be: {error}") from error
         models = {}
         kinds = config.encoder.kind if isinstance(config.encoder.kind, dict) else {"": config.encoder.kind}
         transformers = read_architectures(target) if "transformer" in kinds.values() else None
@@ -106,6 +118,8 @@ class Predictor:
                 )
                 model.load_state_dict(weights)
             except (RuntimeError, KeyError, ArgumentError) as error:
+                if resource_error(error):
+                    raise
                 raise CheckpointError(
                     f"Weights `{path}` do not fit the model of `{target.config_file}`: {_first_mismatch(error)}; "
                     "the two files are not of the same run."

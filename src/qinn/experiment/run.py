@@ -26,7 +26,8 @@ from qinn.evaluation.predict import PredictionTable, predict
 from qinn.evaluation.statistics import bootstrap_intervals
 from qinn.experiment import provenance
 from qinn.experiment.build import build_folds, build_model, sequences_of
-from qinn.experiment.config import ExperimentConfig, read_run_config
+from qinn.experiment.config import ExperimentConfig
+from qinn.experiment.estimate import check_feasible, check_machine
 from qinn.experiment.explanation import column_means, write_explanation
 from qinn.experiment.folder import (
     FILES,
@@ -43,11 +44,11 @@ from qinn.experiment.folder import (
     write_text,
     write_weights,
 )
+from qinn.experiment.place import RunPlace
 from qinn.experiment.pretrained import load_transformers, write_architectures
 from qinn.explain.explanation import explain
 from qinn.model.baselines import count_parameters
 from qinn.model.network import QiNN
-from qinn.placement import is_partial
 from qinn.task import Task
 
 logger = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ def run(
     config: ExperimentConfig,
     folder: Path | str,
     *,
+    overwrite: bool = False,
     progress: bool = False,
     on_fold: Callable[[int, int], None] | None = None,
 ) -> RunFolder:
@@ -79,7 +81,8 @@ def run(
     Args:
         config: An experiment with exactly one model and one seed (see `ExperimentConfig.only`).
         folder: Where the run goes. An interrupted run of the same configuration is resumed; a complete one
-            is returned as it is.
+            is returned as it is; one that ended before its first epoch stands in nothing's way.
+        overwrite: Replace a run of another configuration or of other data.
         progress: Whether to show a progress bar for each fit.
         on_fold: Called with (folds done, folds in all) after each fold.
 
@@ -90,6 +93,7 @@ def run(
         ConfigError: If the configuration has several models or seeds.
         CheckpointError: If the folder holds a run of another configuration or of other data, or a file of it, or of a
             finished fold, is not what was written.
+        OutputError: If the folder lies inside a store or another run, or cannot be written.
     """
     if len(config.models) != 1 or len(config.seeds) != 1:
         raise ConfigError(
@@ -99,14 +103,10 @@ def run(
     started, clock = datetime.now(UTC), time.perf_counter()
     target = RunFolder(Path(folder))
     store = open_unchanged(config.data.store)
-    _check_place(target, config)
-    if target.is_complete:
-        if target.summary()["data"]["sha256"] != store.sha256:
-            raise CheckpointError(
-                f"`{target.path}` holds a complete run on other data than `{config.data.store}` holds now; "
-                "choose another folder."
-            )
+    place = RunPlace.check(target, config, store, overwrite=overwrite)
+    if target.is_complete and not place.replaces:
         return target
+    check_machine(config)
     torch.set_flush_denormal(True)
     torch.set_num_threads(config.threads)
     config.training.options().selection(store.task)  # refuses options that do not fit the task
@@ -114,23 +114,38 @@ def run(
     folds = build_folds(store, config.data, seed=seed)
     first = folds[0].development.train
     rates = config.training.options().missing_rates(first.modalities)
+    check_feasible(
+        config,
+        feature_dims=first.dims,
+        sequences=sequences_of(store, config.data),
+        num_outputs=store.task.num_outputs,
+        num_samples=len(store),
+    )
     transformers = load_transformers(model_config, config.encoder, _modalities(store, first, config))
     num_parameters = count_parameters(_build(config, model_config, first, store, seed, transformers))
-    # Only a configuration that fits the data leaves a trace.
-    if not target.config_file.is_file():
-        write_text(target.config_file, config_text(config))
-    if config.encoder.transformer is not None:
-        write_architectures(target.architectures_file, transformers)
-    for index, fold in enumerate(folds):
-        if (target.fold(index) / "fold.json").is_file():
-            _finished_fold(target, index, fold, store)
-            _drop_checkpoints(target.fold(index), transformers)
-        else:
-            _run_fold(
-                target.fold(index), fold, config, model_config, store, seed, transformers, progress=progress
-            )
-        if on_fold is not None:
-            on_fold(index + 1, len(folds))
+    # Only a configuration that fits the data leaves a trace, and only from its first epoch on.
+    with place:
+        if not target.config_file.is_file():
+            write_text(target.config_file, config_text(config))
+        if config.encoder.transformer is not None:
+            write_architectures(target.architectures_file, transformers)
+        for index, fold in enumerate(folds):
+            if (target.fold(index) / "fold.json").is_file():
+                _finished_fold(target, index, fold, store)
+                _drop_checkpoints(target.fold(index), transformers)
+            else:
+                _run_fold(
+                    target.fold(index),
+                    fold,
+                    config,
+                    model_config,
+                    store,
+                    seed,
+                    transformers,
+                    progress=progress,
+                )
+            if on_fold is not None:
+                on_fold(index + 1, len(folds))
 
     records = [_finished_fold(target, index, fold, store) for index, fold in enumerate(folds)]
     test = _pooled(target, folds, "test")
@@ -224,18 +239,6 @@ def _finished_fold(target: RunFolder, index: int, fold: Fold, store: Store) -> d
             f"`{folder}` was trained on other data than the store holds now; choose another run folder."
         )
     return record
-
-
-def _check_place(target: RunFolder, config: ExperimentConfig) -> None:
-    """Make sure that the folder is free, or holds a run of the same configuration."""
-    if target.config_file.is_file():
-        written = target.config() if target.is_complete else read_run_config(target.config_file)
-        if written != config:
-            raise CheckpointError(
-                f"`{target.path}` holds a run of another configuration; choose another folder or delete it."
-            )
-    elif target.path.is_dir() and not all(map(is_partial, target.path.iterdir())):
-        raise CheckpointError(f"Folder `{target.path}` is not empty and holds no run; choose another folder.")
 
 
 def config_text(config: ExperimentConfig) -> str:

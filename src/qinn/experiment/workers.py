@@ -23,6 +23,7 @@ from typing import IO, Any
 import qinn.errors
 from qinn.errors import QinnError
 from qinn.interruption import NUMBERS, supervise
+from qinn.resources import resource_error
 
 _SECONDS_TO_UNWIND = 1.0
 # A signal to a whole group of processes reaches a worker before or after its parent.
@@ -31,7 +32,11 @@ _START = "from qinn.experiment.workers import serve; serve({parent})"
 
 
 def run_in_workers(
-    jobs: Sequence[tuple[str, Path]], workers: int, on_done: Callable[[int], object] = lambda index: None
+    jobs: Sequence[tuple[str, Path]],
+    workers: int,
+    on_done: Callable[[int], object] = lambda index: None,
+    *,
+    overwrite: bool = False,
 ) -> None:
     """Run experiments, each with one model and one seed, some at the same time.
 
@@ -41,6 +46,7 @@ def run_in_workers(
         jobs: Configuration (as YAML) and folder of each run.
         workers: How many processes.
         on_done: Called with the index of each run that is done.
+        overwrite: Replace runs of another configuration or of other data.
 
     Raises:
         QinnError: If a run fails, or its process is killed.
@@ -55,7 +61,7 @@ def run_in_workers(
     try:
         for _ in range(min(workers, len(jobs))):
             processes.append(_start())
-            of_it = (processes[-1], jobs, waiting, answers, is_over)
+            of_it = (processes[-1], jobs, overwrite, waiting, answers, is_over)
             feeders.append(threading.Thread(target=_feed, args=of_it, daemon=True))
             feeders[-1].start()
         for _ in jobs:
@@ -100,6 +106,7 @@ def _signals_blocked() -> Iterator[None]:
 def _feed(
     process: subprocess.Popen[str],
     jobs: Sequence[tuple[str, Path]],
+    overwrite: bool,
     waiting: "queue.SimpleQueue[int]",
     answers: "queue.SimpleQueue[tuple[int, BaseException | None]]",
     is_over: threading.Event,
@@ -114,7 +121,7 @@ def _feed(
             except queue.Empty:
                 return
             config, folder = jobs[index]
-            job = {"config": config, "folder": str(folder), "argv": sys.argv}
+            job = {"config": config, "folder": str(folder), "overwrite": overwrite, "argv": sys.argv}
             try:
                 process.stdin.write(json.dumps(job) + "\n")
                 process.stdin.flush()
@@ -150,6 +157,8 @@ def _from_error(error: Exception) -> dict[str, Any]:
     """Say in JSON what went wrong."""
     if isinstance(error, QinnError):
         return {"kind": type(error).__name__, "message": str(error)}
+    if sentence := resource_error(error):
+        return {"kind": "QinnError", "message": sentence}
     if isinstance(error, OSError):
         return {"kind": "OSError", "arguments": [error.errno, error.strerror, error.filename]}
     return {"kind": "", "message": "".join(traceback.format_exception(error))}
@@ -198,7 +207,11 @@ def _answer(answers: IO[str], job: dict[str, Any]) -> None:
 
     failure = None
     try:
-        run(parse_config(yaml.safe_load(job["config"]), "comparison"), job["folder"])
+        run(
+            parse_config(yaml.safe_load(job["config"]), "comparison"),
+            job["folder"],
+            overwrite=job["overwrite"],
+        )
     except Exception as error:  # noqa: BLE001 - the parent raises it
         failure = _from_error(error)
     answers.write(json.dumps(failure) + "\n")

@@ -1,4 +1,4 @@
-"""YAML files read safely and strictly."""
+"""YAML of configurations: read safely, each key once, and without texts that unfold to more than they are."""
 
 from pathlib import Path
 from typing import Any
@@ -6,20 +6,24 @@ from typing import Any
 import yaml
 
 from qinn.errors import ConfigError
+from qinn.opening import read_small
+
+_MOST_BYTES = 2**20
+_MOST_NODES = 100_000
 
 
 def read_yaml(path: Path) -> object:
-    """Read a YAML file in which no key is given twice.
+    """Read a small YAML file in which no key is given twice.
 
     Raises:
-        ConfigError: If it is missing or no YAML.
+        ConfigError: If it is missing, no regular file, too large or no YAML, or its aliases unfold to too much.
     """
     try:
-        text = path.read_bytes()
+        text = read_small(path, _MOST_BYTES)
     except FileNotFoundError:
         raise ConfigError(f"Configuration `{path}` does not exist; give the path of a YAML file.") from None
     except OSError as error:
-        raise ConfigError(f"Cannot read configuration `{path}`: {error}.") from error
+        raise ConfigError(f"Cannot read configuration `{path}`: {error.strerror or error}.") from error
     return yaml_of(text, path)
 
 
@@ -34,7 +38,7 @@ def yaml_of(text: bytes, path: Path) -> object:
         ConfigError: If it is no YAML.
     """
     try:
-        content = yaml.load(text.decode("utf-8"), _Loader)
+        return yaml.load(text.decode("utf-8"), _Loader)
     except UnicodeDecodeError as error:
         raise ConfigError(f"Cannot read configuration `{path}`: {error}.") from error
     except yaml.YAMLError as error:
@@ -48,11 +52,18 @@ def yaml_of(text: bytes, path: Path) -> object:
     # What PyYAML lets through for dates, numbers and depths that cannot be.
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ConfigError(f"Configuration `{path}` is not valid YAML: {error}.") from error
-    return content
 
 
 class _Loader(yaml.SafeLoader):
-    """A safe loader for which a key that is given twice is an error."""
+    """A safe loader for which a key that is given twice is an error, and which counts what unfolds."""
+
+    def get_single_node(self) -> Any:
+        node = super().get_single_node()
+        if node is not None and _unfolded(node, {}) > _MOST_NODES:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"its aliases unfold to more than {_MOST_NODES:,} values", node.start_mark
+            )
+        return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
@@ -62,3 +73,14 @@ class _Loader(yaml.SafeLoader):
                 None, None, f"the key `{twice}` is given twice", node.start_mark
             )
         return super().construct_mapping(node, deep)
+
+
+def _unfolded(node: Any, known: dict[int, float]) -> float:
+    """Count the values below a node, those behind an alias at each of its places; infinite for one in itself."""
+    if not isinstance(node.value, list):
+        return 1.0
+    if id(node) not in known:
+        known[id(node)] = float("inf")
+        inner = [part for entry in node.value for part in (entry if isinstance(entry, tuple) else (entry,))]
+        known[id(node)] = 1.0 + sum(_unfolded(part, known) for part in inner)
+    return known[id(node)]

@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from qinn.errors import ConfigError
+from qinn.opening import check_regular, open_regular
 
 __all__ = ["TextEncoder", "TransformerEncoder", "load_text_encoder"]
 
@@ -230,6 +231,7 @@ def load_text_encoder(name: str) -> TransformerEncoder:
         return _load(str(folder), f"minilm-l6-v2@{_weights_hash(folder)}", name, local=True)
     if kind == "folder" and rest:
         folder = Path(rest)
+        _check_files(folder, name)
         if not (folder / "config.json").is_file():
             raise ConfigError(
                 f"Text encoder `{name}` needs a folder saved by transformers' `save_pretrained`, "
@@ -256,6 +258,18 @@ def _minilm_folder() -> Path:
     return Path(wheel.get_model_path())
 
 
+def _check_files(folder: Path, name: str) -> None:
+    """Refuse a folder in which something else than a file has a file's name: a library would wait for it."""
+    for entry in folder.iterdir() if folder.is_dir() else ():
+        if not entry.is_dir():
+            try:
+                check_regular(entry)
+            except OSError as error:
+                raise ConfigError(
+                    f"Text encoder `{name}` can't be loaded: `{entry}` can't be read, {error.strerror}."
+                ) from error
+
+
 def _weights_hash(folder: Path) -> str:
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
@@ -264,7 +278,7 @@ def _weights_hash(folder: Path) -> str:
         )
     digest = hashlib.sha256()
     for file in weights:
-        with file.open("rb") as stream:
+        with open_regular(file) as stream:
             while block := stream.read(2**20):
                 digest.update(block)
     return digest.hexdigest()[:12]

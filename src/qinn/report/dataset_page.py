@@ -8,11 +8,12 @@ import numpy as np
 from qinn.data.checking.inspection import Inspection, inspect
 from qinn.data.stores.store import Store
 from qinn.data.subsets.subset import FeatureStatistics, labelled_mask, subset_of
+from qinn.destinations import check_destination
 from qinn.report import dataset_figures
 from qinn.report.drawings import drawn, plain
 from qinn.report.exhibits import Exhibit, Numbering
 from qinn.report.facts import Fact
-from qinn.report.page import render_page
+from qinn.report.page import page_of, render_page
 from qinn.report.sections import Part, Section
 from qinn.report.tables import Cell, Table
 from qinn.report.wording import brief, counted, span
@@ -25,7 +26,7 @@ _MOST_CLASSES = 40
 _MOST_SOURCES = 20
 
 
-def write_dataset_page(store: Store, target: Path | str) -> Path:
+def write_dataset_page(store: Store, target: Path | str, *, overwrite: bool = False) -> Path:
     """Write one HTML page about a store; it needs no other file and no network.
 
     The same store gives the same page, byte by byte. It shows no transcript and no feature vector; ids and
@@ -34,14 +35,16 @@ def write_dataset_page(store: Store, target: Path | str) -> Path:
     Args:
         store: The store.
         target: The HTML file.
+        overwrite: Replace a file that is no such page.
 
     Returns:
         The file written.
 
     Raises:
         DataError: If the store is damaged.
-        QinnError: If the page cannot be written.
+        OutputError: If the page cannot be written, or its place is another's.
     """
+    place = check_destination(target, page_of("data describe"), overwrite=overwrite, inputs=[store.path])
     found, numbering = inspect(store), Numbering()
     rows = _parts_of(store)
     parts = ", ".join(f"{name} {len(part):,}" for name, part in rows.items())
@@ -62,7 +65,8 @@ def write_dataset_page(store: Store, target: Path | str) -> Path:
         Section("modalities", "Modalities", _modality_parts(store, found, rows, numbering)),
     ]
     render_page(
-        Path(target),
+        place,
+        "data describe",
         title=f"Data set: {store.name}",
         lead=f"{counted(len(store), 'sample')} ({parts}), "
         f"{found.num_labelled:,} labelled, {len(store.modalities)} modalities; "

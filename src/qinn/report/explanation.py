@@ -9,6 +9,7 @@ from jaxtyping import Float
 from scipy.special import softmax
 
 from qinn.errors import CheckpointError
+from qinn.experiment.explanation import FIGURE_MARK
 from qinn.experiment.folder import RunFolder, read_json, read_table, write_text
 from qinn.report.drawings import drawn, plain
 from qinn.report.figures import (
@@ -240,5 +241,5 @@ def write_explanation_figures(folder: Path) -> list[Path]:
     for name, svg in figures.items():
         if svg is not None:
             written.append(Path(folder) / f"{name}.svg")
-            write_text(written[-1], svg)
+            write_text(written[-1], f"{svg.rstrip()}\n{FIGURE_MARK}\n")
     return written

@@ -13,7 +13,7 @@ from qinn.errors import CheckpointError
 from qinn.evaluation.conventions import metrics_of
 from qinn.experiment.comparison import shown_metrics, task_of
 from qinn.experiment.folder import write_text
-from qinn.experiment.missing_sweep import read_sweep
+from qinn.experiment.missing_sweep import MARK, read_sweep
 from qinn.report.canvas import PALETTE, STYLE, new_figure, require, to_svg
 from qinn.report.drawings import drawn, plain
 from qinn.report.exhibits import Exhibit, Numbering
@@ -141,7 +141,7 @@ def write_sweep_figures(folder: Path) -> list[Path]:
     written = []
     for name, svg in read_figures(folder, read_sweep(folder)).items():
         written.append(folder / f"{name}.svg")
-        write_text(written[-1], svg)
+        write_text(written[-1], f"{svg.rstrip()}\n{MARK}\n")
     return written
 
 

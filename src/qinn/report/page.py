@@ -7,6 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import qinn
+from qinn.destinations import Destination, Product, check_destination, marked
 from qinn.escaping import visible
 from qinn.experiment.comparison import notes_of
 from qinn.experiment.folder import UNCHECKED, write_text
@@ -21,6 +22,7 @@ def write_report(
     target: Path,
     *,
     include_text: bool = False,
+    overwrite: bool = False,
     on_remark: Callable[[str], None] | None = None,
 ) -> Path:
     """Write one HTML page about runs and comparisons; it needs no other file and no network.
@@ -33,6 +35,7 @@ def write_report(
         target: The HTML file.
         include_text: Whether to show the texts of the explained samples, looked up in the run's store. Off by
             default: transcripts may often not be passed on.
+        overwrite: Replace a file that is no such page.
         on_remark: Called with each sentence that a user should know about the folders.
 
     Returns:
@@ -41,8 +44,9 @@ def write_report(
     Raises:
         ArgumentError: If there is no path.
         CheckpointError: If a folder is missing, unfinished, damaged or of another kind.
-        QinnError: If the page cannot be written.
+        OutputError: If the page cannot be written, or its place is another's.
     """
+    place = check_destination(target, page_of("report"), overwrite=overwrite, inputs=paths)
     comparisons, runs = read_results(paths, include_text=include_text)
     notes = [note for result in comparisons for note in notes_of(dict(result.content))]
     notes += [UNCHECKED for run in runs if run.summary["version"] == 1]
@@ -62,7 +66,8 @@ def write_report(
         ]
     )
     render_page(
-        Path(target),
+        place,
+        "report",
         title=f"Report: {', '.join(names)}",
         lead=_lead(comparisons, runs),
         sections=sections,
@@ -71,11 +76,19 @@ def write_report(
     return Path(target)
 
 
-def render_page(target: Path, *, title: str, lead: str, sections: Sequence[Section], origin: str) -> None:
+def page_of(command: str) -> Product:
+    """Return the pages of a command, which name it as their generator."""
+    return marked(f"qinn {command}", f'<meta name="generator" content="qinn {command} ')
+
+
+def render_page(
+    target: Destination, command: str, *, title: str, lead: str, sections: Sequence[Section], origin: str
+) -> None:
     """Write a page that needs no other file and no network.
 
     Args:
         target: The HTML file.
+        command: The command that makes it.
         title: Its heading.
         lead: One sentence below the heading.
         sections: What it shows.
@@ -92,9 +105,14 @@ def render_page(target: Path, *, title: str, lead: str, sections: Sequence[Secti
         keep_trailing_newline=True,
     )
     page = environment.get_template("page.html.jinja").render(
-        title=title, lead=lead, sections=sections, origin=origin, version=qinn.__version__
+        title=title,
+        lead=lead,
+        sections=sections,
+        origin=origin,
+        generator=f"qinn {command} {qinn.__version__}",
+        version=qinn.__version__,
     )
-    write_text(target, page)
+    write_text(target.path, page, overwrite=target.replaces)
 
 
 def _visible(value: Any) -> Any:

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from jaxtyping import Float, Shaped
 
-from qinn.errors import ArgumentError, CheckpointError
+from qinn.errors import ArgumentError, CheckpointError, ConfigError
 from qinn.experiment.comparison import COMPARISON_FILE, read_comparison, task_of
 from qinn.experiment.folder import RunFolder
 from qinn.experiment.missing_sweep import read_own_sweep
 from qinn.experiment.predictions import read_metrics, read_predictions
+from qinn.experiment.yaml_files import yaml_of
 from qinn.report.explanation import ExplanationTable, read_explanation
 from qinn.task import Task
 
@@ -211,9 +211,9 @@ def _read_comparison_folder(path: Path, *, include_text: bool) -> ComparisonResu
 def _read_yaml(run: RunFolder) -> Mapping[str, Any]:
     path, text = run.config_file, run.content(run.config_file)
     try:
-        content = yaml.safe_load(text.decode("utf-8"))
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
+        content = yaml_of(text, path)
+    except ConfigError as error:
+        reason = str(error).rstrip(".")
         raise CheckpointError(
             f"`{path}` cannot be read ({reason}); the run folder is damaged, repeat the run."
         ) from error
@@ -232,7 +232,7 @@ def _read_history(run: RunFolder, index: int, *, trained: bool) -> list[dict[str
             {name: float(value) for name, value in row.items() if value not in (None, "")}
             for row in csv.DictReader(io.StringIO(text.decode("utf-8"), newline=""))
         ]
-    except (ValueError, csv.Error) as error:
+    except (ValueError, TypeError, csv.Error) as error:
         raise CheckpointError(
             f"`{path}` cannot be read ({error}); the run folder is damaged, repeat the run."
         ) from error

@@ -13,6 +13,7 @@ from lightning.pytorch.plugins import TorchCheckpointIO
 from torch import nn
 
 from qinn.errors import CheckpointError
+from qinn.opening import check_regular
 from qinn.placement import complete_file
 
 
@@ -62,6 +63,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         CheckpointError: If it is missing or damaged.
     """
     try:
+        check_regular(path)
         with zipfile.ZipFile(path) as archive:
             if (member := archive.testzip()) is not None:
                 raise zipfile.BadZipFile(f"its part `{member}` is damaged")

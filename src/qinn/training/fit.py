@@ -27,6 +27,7 @@ from qinn.data.subsets.splits import Development, Subset
 from qinn.errors import ArgumentError
 from qinn.model.standardization import set_training_statistics
 from qinn.placement import complete_file
+from qinn.resources import resource_error
 from qinn.task import Task
 from qinn.training.checkpoints import (
     CompleteCheckpoints,
@@ -317,7 +318,7 @@ def _train(
                 raise
             raise _diverged(first_line(error).rstrip("."), options) from error
         except (RuntimeError, KeyError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
-            if resume.is_file() and trainer.global_step == 0:
+            if resume.is_file() and trainer.global_step == 0 and not resource_error(error):
                 raise unusable(resume, first_line(error)) from error
             raise
 

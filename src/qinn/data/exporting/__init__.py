@@ -5,6 +5,7 @@ from pathlib import Path
 
 from qinn.data.exporting.options import FORMATS, ConversionOptions, ConversionReport
 from qinn.data.stores.store import Store
+from qinn.destinations import Product, check_destination, check_folder
 from qinn.errors import ConfigError
 
 __all__ = ["FORMATS", "ConversionOptions", "ConversionReport", "convert"]
@@ -23,7 +24,8 @@ def convert(store: Store, target: Path | str, options: ConversionOptions | None 
 
     Raises:
         ConfigError: If the format is unknown or an option does not fit it.
-        DataError: If the store lacks what the format needs, or the place is taken or cannot be written.
+        DataError: If the store lacks what the format needs.
+        OutputError: If the place is taken, belongs to a store or a run, or cannot be written.
 
     Example:
         >>> import tempfile
@@ -39,6 +41,12 @@ def convert(store: Store, target: Path | str, options: ConversionOptions | None 
     format = options.format or _format_of(target)
     if format != "mmsa" and (options.aligned or options.max_lengths):
         raise ConfigError(f"Options `aligned` and `max_length` belong to the format mmsa, not {format}.")
+    if format == "parquet" and not target.suffix:
+        check_folder(target, inputs=[store.path])
+    else:
+        check_destination(
+            target, Product("qinn data convert"), overwrite=options.overwrite, inputs=[store.path]
+        )
     # Only what is asked for is imported: each format has libraries of its own.
     if format == "mmsa":
         from qinn.data.exporting.mmsa import write_mmsa as write

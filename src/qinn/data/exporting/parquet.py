@@ -48,7 +48,7 @@ def write_parquet(store: Store, target: Path, options: ConversionOptions) -> Con
         with complete_file(target, overwrite=options.overwrite) as stream:
             _write(store, np.arange(len(store)), stream)
     else:
-        _write_folder(store, splits, target.absolute())
+        _write_folder(store, splits, target.resolve())
     shapes = {name: (len(store.values(name)), dim) for name, dim in store.modalities.items()}
     return ConversionReport(target, "parquet", sizes, shapes)
 

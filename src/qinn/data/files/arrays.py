@@ -18,6 +18,7 @@ import numpy as np
 from qinn.data.files.hdf5_checks import KNOWN_FILTERS, check_chunks, check_heaps, filters_of
 from qinn.data.files.npy import read_npy_header
 from qinn.errors import DataError
+from qinn.opening import check_regular
 
 __all__ = ["ARRAY_SUFFIXES", "ArrayFile", "Hdf5File", "open_arrays"]
 
@@ -121,10 +122,7 @@ def open_arrays(path: Path | str) -> ArrayFile:
         (['x'], (2, 3))
     """
     path = Path(path)
-    if path.is_dir():
-        raise DataError(f"`{path}` is a folder; an array file was expected.")
-    if not path.exists():
-        raise DataError(f"`{path}` does not exist.")
+    _check_file(path)
     if path.suffix.lower() in (".csv", ".tsv"):
         from qinn.data.files.clip_tables import ClipTable
 
@@ -139,6 +137,16 @@ def open_arrays(path: Path | str) -> ArrayFile:
         return kind(path)
     except PermissionError as error:
         raise DataError(f"`{path}` can't be read: permission denied.") from error
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what is missing or no regular file."""
+    try:
+        check_regular(path)
+    except FileNotFoundError:
+        raise DataError(f"`{path}` does not exist.") from None
+    except OSError as error:
+        raise DataError(f"`{path}` can't be read: {error.strerror}; an array file was expected.") from error
 
 
 class _Npz(ArrayFile):
@@ -269,6 +277,7 @@ class Hdf5File(ArrayFile):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
+        _check_file(path)
         with path.open("rb"):
             pass
         try:

@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from qinn.data.files.arrays import open_arrays
+from qinn.data.files.parquet import ParquetTooLargeError, read_parquet
 from qinn.errors import ConfigError, DataError
+from qinn.opening import check_regular
 
 __all__ = ["TABLE_SUFFIXES", "Columns", "read_columns"]
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".npz")
+_CELL_BYTES = 64
 
 
 @dataclass(frozen=True)
@@ -89,16 +91,20 @@ def read_columns(path: Path | str) -> Columns:
         DataError: If it is missing, of another kind, damaged, empty or ragged.
     """
     path = Path(path)
-    if path.is_dir():
-        raise DataError(f"`{path}` is a folder; a table ({', '.join(TABLE_SUFFIXES)}) was expected.")
-    if not path.exists():
-        raise DataError(f"`{path}` does not exist.")
+    try:
+        check_regular(path)
+    except FileNotFoundError:
+        raise DataError(f"`{path}` does not exist.") from None
+    except OSError as error:
+        raise DataError(
+            f"`{path}` can't be read: {error.strerror}; a table ({', '.join(TABLE_SUFFIXES)}) was expected."
+        ) from error
     suffix = path.suffix.lower()
     try:
         if suffix in (".csv", ".tsv"):
             columns = _read_text(path, "," if suffix == ".csv" else "\t")
         elif suffix == ".parquet":
-            table = pq.read_table(path)
+            table = read_parquet(path, cell_bytes=_CELL_BYTES)
             columns = Columns(path, {name: table[name].to_pylist() for name in table.column_names})
         elif suffix == ".npz":
             columns = _read_npz(path)
@@ -108,6 +114,8 @@ def read_columns(path: Path | str) -> Columns:
             )
     except PermissionError as error:
         raise DataError(f"`{path}` can't be read: permission denied.") from error
+    except ParquetTooLargeError as error:
+        raise DataError(f"`{path}` is refused: {error.strerror}.") from error
     # A value of Parquet may also be no text, or a time that Python has no object for.
     except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError, ImportError) as error:
         raise DataError(f"`{path}` is damaged or no {suffix[1:]} file.") from error

@@ -13,6 +13,7 @@ from typing import Any
 from qinn.data.files.tables import TABLE_SUFFIXES, read_columns
 from qinn.data.importing.intake import split_name
 from qinn.errors import DataError
+from qinn.opening import read_small_text
 
 __all__ = ["STANDARD_FOLDS", "read_folds"]
 
@@ -96,10 +97,8 @@ def read_folds(source: str | Path) -> dict[str, str]:
 
 
 def _lists(path: Path) -> dict[str, list[str]]:
-    if path.exists() and (not path.is_file() or path.stat().st_size > MOST_BYTES):
-        raise DataError(f"`{path}` can't be read: it is no file of less than {MOST_BYTES // 2**20} MB.")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_small_text(path, MOST_BYTES, encoding="utf-8-sig")
         values = json.loads(text) if path.suffix.lower() == ".json" else _assigned(text)
     except OSError as error:
         raise DataError(f"`{path}` can't be read: {error.strerror or error}.") from error

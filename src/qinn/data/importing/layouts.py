@@ -14,6 +14,7 @@ from qinn.data.importing.mult import MultOptions, import_mult, is_mult
 from qinn.data.importing.table import TableOptions, import_table
 from qinn.data.importing.transcripts import Encoder
 from qinn.data.stores.store import Store
+from qinn.data.stores.writing import check_store_place
 from qinn.errors import ConfigError, DataError
 
 __all__ = ["LAYOUTS", "Options", "detect_layout", "import_data"]
@@ -120,7 +121,9 @@ def import_data(
     Raises:
         DataError: If the source is damaged, unsafe or contradicts itself.
         ConfigError: If the options don't fit it.
+        OutputError: If the place is taken or another's, or cannot be written.
     """
+    check_store_place(target, "qinn data import", overwrite=overwrite, inputs=[source])
     if isinstance(options, MfnOptions | MultOptions):
         if encoder is not None:
             raise ConfigError("This layout has no transcripts to encode; leave the text encoder out.")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,6 +14,7 @@ import pyarrow as pa
 from jaxtyping import Int64
 
 from qinn.errors import ArgumentError, DataError
+from qinn.opening import open_regular, read_small_text
 from qinn.placement import PARTIAL_SUFFIX
 from qinn.task import Task
 
@@ -114,9 +116,10 @@ class Source:
         """
         path = Path(path)
         try:
-            with path.open("rb") as stream:
+            with open_regular(path) as stream:
                 digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            return cls(path.name, digest, path.stat().st_size)
+                size = os.fstat(stream.fileno()).st_size
+            return cls(path.name, digest, size)
         except OSError as error:
             raise DataError(
                 f"Cannot read `{path}`: {error.strerror}; check the path and its permissions."
@@ -195,13 +198,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise DataError(f"`{folder}` is an unfinished import, not a store; run the import again.")
     path = folder / MANIFEST_FILE
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = json.loads(read_small_text(path))
     except FileNotFoundError:
         raise DataError(
             f"No store at `{folder}`: it has no {MANIFEST_FILE}; run `qinn data import`."
         ) from None
     except OSError as error:
-        raise DataError(f"Cannot read `{path}`: {error.strerror}; check its permissions.") from None
+        raise DataError(
+            f"Cannot read `{path}`: {error.strerror}; check the file and its permissions."
+        ) from None
     except (ValueError, RecursionError):
         raise DataError(f"`{path}` is damaged: it is not JSON; import the data again.") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:

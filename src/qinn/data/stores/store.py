@@ -10,6 +10,7 @@
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -17,10 +18,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from jaxtyping import Float32, Int64
 
 from qinn.data.files.npy import read_npy_header
+from qinn.data.files.parquet import open_parquet, read_in_parts, read_parquet
 from qinn.data.stores.manifest import (
     FILES,
     MANIFEST_FILE,
@@ -37,6 +38,7 @@ from qinn.data.stores.strings import Categories, Strings
 from qinn.data.stores.writing import StoreWriter
 from qinn.digests import OWN_DIGEST, file_digest, is_intact
 from qinn.errors import DataError
+from qinn.opening import open_regular
 from qinn.task import Task
 
 __all__ = ["Modality", "Source", "Store", "StoreWriter"]
@@ -162,7 +164,7 @@ class Store:
             DataError: If the table is damaged.
         """
         try:
-            return pq.read_table(self.path / TABLE_FILE)
+            return read_parquet(self.path / TABLE_FILE)
         except (OSError, pa.ArrowException) as error:
             raise _damaged_table(self.path / TABLE_FILE, error) from None
 
@@ -361,7 +363,7 @@ class Store:
         """
         path = self.path / TABLE_FILE
         try:
-            with pq.ParquetFile(path) as parquet:
+            with open_parquet(path) as parquet:
                 for batch in parquet.iter_batches(_ROWS_AT_ONCE):
                     yield pa.table(batch)
         except (OSError, pa.ArrowException) as error:
@@ -370,15 +372,17 @@ class Store:
     def _column(self, name: str, *, dictionary: bool = False) -> pa.ChunkedArray:
         path, kept = self.path / TABLE_FILE, [name] if dictionary else None
         try:
-            with pq.ParquetFile(path, read_dictionary=kept) as parquet:
-                return parquet.read([name], use_threads=False).column(name)
+            with open_parquet(path, read_dictionary=kept) as parquet:
+                if dictionary:
+                    return parquet.read([name], use_threads=False).column(name)
+                return read_in_parts(parquet, [name], path).column(name)
         except (OSError, pa.ArrowException) as error:
             raise _damaged_table(path, error) from None
 
     def _check_table(self) -> None:
         path = self.path / TABLE_FILE
         try:
-            with pq.ParquetFile(path) as parquet:
+            with open_parquet(path) as parquet:
                 num_rows, schema = parquet.metadata.num_rows, parquet.schema_arrow
         except FileNotFoundError:
             raise DataError(f"The store `{self.path}` has no {TABLE_FILE}; import the data again.") from None
@@ -411,13 +415,13 @@ def _damaged_table(path: Path, error: Exception) -> DataError:
 
 def _mapped(path: Path) -> np.ndarray:
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             shape, fortran, dtype = read_npy_header(stream)
             header = stream.tell()
+            size = os.fstat(stream.fileno()).st_size
         expected = header + int(np.prod(shape, dtype=object)) * dtype.itemsize
         if dtype.hasobject:
             raise ValueError("it holds Python objects")
-        size = path.stat().st_size
         if size != expected:
             raise ValueError(f"it has {size} bytes instead of {expected}")
         if 0 in shape:
@@ -426,6 +430,8 @@ def _mapped(path: Path) -> np.ndarray:
     except FileNotFoundError:
         raise DataError(f"The store `{path.parent}` has no {path.name}; import the data again.") from None
     except OSError as error:
-        raise DataError(f"Cannot read `{path}`: {error.strerror}; check its permissions.") from None
+        raise DataError(
+            f"Cannot read `{path}`: {error.strerror}; check the file and its permissions."
+        ) from None
     except (ValueError, TypeError, OverflowError) as error:
         raise DataError(f"`{path}` is damaged ({error}); import the data again.") from None

@@ -42,15 +42,19 @@ from qinn.data.stores.manifest import (
 )
 from qinn.data.stores.ragged import Ragged, as_ragged
 from qinn.data.stores.spans import SpanWriter, checked_spans
+from qinn.destinations import check_folder, resolved
 from qinn.digests import file_digest, sealed
 from qinn.errors import ArgumentError, DataError, OutputError
 from qinn.escaping import json_text
+from qinn.opening import read_small_text
 from qinn.placement import flush, flush_folder, locked_folder, put_in_place, remove_stale, unlock
 from qinn.task import Task
 
 _COLUMNS = ("id", "split", "label", "group", "fold", "text")
 _ROWS_AT_ONCE = 2**15
 _SPOOL = "rows.arrow"
+DIVIDED = "divided from the store with the content "
+"""Beginning of a note that a store is a division of another."""
 
 
 class StoreWriter:
@@ -69,13 +73,15 @@ class StoreWriter:
         layout: Which reader wrote it, for example ``"mmsa"``.
         sources: The files it is made from; more can follow by `add_source`.
         notes: Remarks kept in the manifest; more can follow by `note`.
-        overwrite: Replace an existing store, atomically where the system can exchange two folders.
+        overwrite: Replace a store that the same command made (see `maker_of`), atomically where the system can
+            exchange two folders.
         non_finite: ``"refuse"`` raises at NaN and ±inf feature values; ``"zero"`` replaces them by 0,
             counts them and notes the count in the manifest.
 
     Raises:
         ArgumentError: If a declared modality is not possible.
-        OutputError: If the place is taken, is no store (with `overwrite`) or cannot be written.
+        OutputError: If the place is taken, is no store or another command's (with `overwrite`), or cannot be
+            written.
 
     Example:
         >>> import tempfile
@@ -107,7 +113,7 @@ class StoreWriter:
             raise ArgumentError(
                 f"Argument `non_finite` must be `refuse` or `zero`, but it is `{non_finite}`."
             )
-        self.path = Path(path).absolute()
+        self.path = resolved(path)
         self.name = name
         self.task = task
         self.modalities = dict(modalities)
@@ -350,18 +356,7 @@ class StoreWriter:
 
     def _check_place(self) -> None:
         with self._disk():
-            if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
-                return
-        if not self._overwrite:
-            raise OutputError(f"`{self.path}` exists already; choose another place or ask to overwrite it.")
-        try:
-            manifest = json.loads((self.path / MANIFEST_FILE).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            manifest = None
-        if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-            raise OutputError(
-                f"`{self.path}` is not a store, so it is not overwritten; choose another place."
-            )
+            check_store_place(self.path, maker_of(self.layout, self._notes), overwrite=self._overwrite)
 
     @contextmanager
     def _disk(self) -> Iterator[None]:
@@ -537,6 +532,50 @@ class StoreWriter:
             self._folder = None
         unlock(self._lock)
         self._lock = None
+
+
+def maker_of(layout: str, notes: Iterable[str]) -> str:
+    """Return which command makes stores of a layout with such notes."""
+    if any(note.startswith(DIVIDED) for note in notes):
+        return "qinn data split"
+    return "qinn data synthesize" if layout == "synthetic" else "qinn data import"
+
+
+def check_store_place(
+    target: Path | str, command: str, *, overwrite: bool = False, inputs: Iterable[Path | str] = ()
+) -> None:
+    """Check where a store is to be written, before anything is read for it.
+
+    Args:
+        target: The folder to be.
+        command: The command that writes it: with `overwrite` it replaces its own stores only.
+        overwrite: Replace an existing store.
+        inputs: What the command reads.
+
+    Raises:
+        OutputError: If the place is taken, is no store (with `overwrite`) or another command's, lies inside a store
+            or a run, holds what is read, or cannot be written.
+    """
+    place = check_folder(target, inputs=inputs)
+    if not place.exists() or not any(place.iterdir()):
+        return
+    if not overwrite:
+        raise OutputError(
+            f"`{target}` exists already; choose another place, or replace it with `--overwrite`."
+        )
+    try:
+        manifest = json.loads(read_small_text(place / MANIFEST_FILE))
+    except (OSError, ValueError, RecursionError):
+        manifest = None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise OutputError(f"`{target}` is not a store, so it is not overwritten; choose another place.")
+    notes = manifest.get("notes")
+    maker = maker_of(str(manifest.get("layout")), map(str, notes) if isinstance(notes, list) else ())
+    if maker != command:
+        raise OutputError(
+            f"`{target}` is a store that `{maker}` made, so `{command}` does not replace it; choose another place or "
+            "delete it first."
+        )
 
 
 def _array_header(kind: str, *shape: int) -> bytes:

@@ -10,6 +10,7 @@ import numpy as np
 from qinn.data.stores.manifest import Modality, Source, modalities_of
 from qinn.data.stores.ragged import gather_steps
 from qinn.data.stores.store import Store, StoreWriter
+from qinn.data.stores.writing import DIVIDED, check_store_place
 from qinn.data.subsets.splits import hold_out
 from qinn.data.subsets.subset import labelled_mask
 from qinn.errors import ArgumentError, ConfigError, DataError
@@ -22,7 +23,8 @@ _VALUES_AT_ONCE = 2**22
 _ROWS_AT_ONCE = 8192
 _FEW_GROUPS = 10
 _SMALL = 50
-_REPLACED = ("split sizes", "divided by qinn data split", "divided from the store")
+_REPLACED = ("split sizes", "divided by qinn data split", DIVIDED)
+COMMAND = "qinn data split"
 _FAR = 0.05
 _BINS = 6
 
@@ -258,15 +260,14 @@ def write_division(
 
     Raises:
         ArgumentError: If the division is not one of this store.
-        DataError: If the target is the store itself, is taken, or cannot be written.
+        OutputError: If the target is the store itself, is taken or another's, or cannot be written.
     """
     if len(division.parts) != len(store):
         raise ArgumentError(
             f"Argument `division` must hold {len(store)} parts, one per sample, but holds {len(division.parts)}."
         )
     target = Path(target)
-    if target.resolve() == store.path.resolve():
-        raise DataError(f"`{target}` is the store that is read; choose another place.")
+    check_store_place(target, COMMAND, overwrite=overwrite, inputs=[store.path])
     modalities: dict[str, Modality] = modalities_of(store.manifest)
     kept = [note for note in store.manifest["notes"] if not note.startswith(_REPLACED)]
     with StoreWriter(
@@ -276,7 +277,7 @@ def write_division(
         modalities=modalities,
         layout=store.manifest["layout"],
         sources=[Source(**source) for source in store.manifest["sources"]],
-        notes=[*kept, options.describe(), f"divided from the store with the content {store.sha256}"],
+        notes=[*kept, options.describe(), f"{DIVIDED}{store.sha256}"],
         overwrite=overwrite,
     ) as writer:
         for rows in _chunks(store):

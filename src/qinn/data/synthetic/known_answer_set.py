@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float64, Int64
 from qinn.data.stores.manifest import Modality
 from qinn.data.stores.ragged import Ragged
 from qinn.data.stores.store import Store, StoreWriter
+from qinn.data.stores.writing import check_store_place
 from qinn.data.synthetic.uniform_sums import mean_absolute, same_sign
 from qinn.errors import ArgumentError
 from qinn.task import Task
@@ -343,6 +344,11 @@ def _transcripts(latents: np.ndarray, present: np.ndarray, generator: np.random.
     ]
 
 
+def drawn_from(spec: SyntheticSpec) -> str:
+    """Return the note of a store that says what it was drawn from."""
+    return f"drawn from {spec}"
+
+
 def write_synthetic_store(
     path: Path | str, spec: SyntheticSpec | None = None, *, overwrite: bool = False
 ) -> Store:
@@ -368,6 +374,7 @@ def write_synthetic_store(
         >>> store.manifest["splits"]
         {'train': 40, 'valid': 400, 'test': 1000}
     """
+    check_store_place(path, "qinn data synthesize", overwrite=overwrite)
     spec = spec or SyntheticSpec()
     sizes = {"train": spec.num_train, "valid": spec.num_valid, "test": spec.num_test}
     answer = known_answer(spec)
@@ -377,7 +384,7 @@ def write_synthetic_store(
         task=spec.task,
         modalities={name: Modality(dim, "sequence", TIER) for name, dim in spec.dims.items()},
         layout="synthetic",
-        notes=[f"drawn from {spec}", f"known answer: {answer}"],
+        notes=[drawn_from(spec), f"known answer: {answer}"],
         overwrite=overwrite,
     ) as writer:
         group = 0

@@ -7,7 +7,7 @@ the pages back that were looked at.
 
 import codecs
 import mmap
-import stat
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 
 from qinn.errors import DataError
+from qinn.opening import open_regular
 
 __all__ = ["PickleBytes", "Span"]
 
@@ -44,12 +45,9 @@ class PickleBytes:
     """
 
     def __init__(self, path: Path, *, sketch: bool = False) -> None:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise DataError(f"`{path}` can't be read: it is no regular file.")
-        if not status.st_size:
-            raise DataError(f"`{path}` is empty; a pickle file was expected.")
-        with path.open("rb") as file:
+        with open_regular(path) as file:
+            if not os.fstat(file.fileno()).st_size:
+                raise DataError(f"`{path}` is empty; a pickle file was expected.")
             self.map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self.path = path
         self.size = len(self.map)

@@ -1,0 +1,173 @@
+"""What a configuration will need at least, so that the impossible is refused before anything is built."""
+
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from qinn.errors import ConfigError
+from qinn.experiment.build import build_model
+from qinn.experiment.config import ConstantConfig, EncoderConfig, ExperimentConfig, QiNNConfig, UnimodalConfig
+from qinn.resources import available_memory, shown_size
+
+_COMPLEX_BYTES = 8
+_REAL_BYTES = 4
+_COPIES = 4
+"""Of a trained number there are itself, its gradient and two moments of the optimizer."""
+
+_PREDICTED_AT_ONCE = 256
+_MOST_TURNS = 1000.0
+_THREADS_PER_CORE = 8
+_FEW_THREADS = 64
+
+
+def check_feasible(
+    config: ExperimentConfig,
+    *,
+    feature_dims: Mapping[str, int],
+    sequences: Mapping[str, bool],
+    num_outputs: int,
+    num_samples: int | None = None,
+    training: bool = True,
+) -> None:
+    """Refuse a run that needs more memory, work or hardware than there is.
+
+    Args:
+        config: An experiment with one model (see `ExperimentConfig.only`).
+        feature_dims: Modality name → number of features.
+        sequences: Modality name → whether its samples are sequences.
+        num_outputs: Width of the output.
+        num_samples: How many samples there are; None where that is not known.
+        training: Whether the model is to be trained, not only used.
+
+    Raises:
+        ConfigError: Naming the key, what it would need and what there is.
+    """
+    model = next(iter(config.models.values()))
+    if training:
+        check_machine(config)
+    if isinstance(model, ConstantConfig):
+        return
+    if isinstance(model, QiNNConfig):
+        _check_turns(model)
+    most, copies = available_memory(), _COPIES if training else 1
+    names = [model.modality] if isinstance(model, UnimodalConfig) else list(feature_dims)
+    batch = min(config.training.batch_size, num_samples or 1) if training else 1
+    evaluated = min(_PREDICTED_AT_ONCE, num_samples or 1)
+    needs: dict[str, int] = {}
+    if isinstance(model, QiNNConfig):
+        needs |= _quantum_needs(model, names, batch, evaluated, copies)
+    _compare(needs, most)
+    counted = _num_parameters(model, config.encoder, feature_dims, sequences, num_outputs)
+    _compare({f"{_widths(model)} give {counted:,} parameters": copies * _REAL_BYTES * counted}, most)
+
+
+def check_machine(config: ExperimentConfig) -> None:
+    """Refuse an accelerator that is not there and far more threads than cores.
+
+    Args:
+        config: The experiment.
+
+    Raises:
+        ConfigError: Naming the key and what there is.
+    """
+    if config.training.accelerator == "gpu" and not (
+        torch.cuda.is_available() or torch.backends.mps.is_available()
+    ):
+        raise ConfigError(
+            "Key `training.accelerator` is `gpu`, but torch finds no GPU on this machine; choose `cpu` or `auto`."
+        )
+    cores = os.cpu_count() or 1
+    most = max(_FEW_THREADS, _THREADS_PER_CORE * cores)
+    if config.threads > most:
+        raise ConfigError(
+            f"Key `threads` is {config.threads}, but this machine has {cores} cores; choose at most {most}."
+        )
+
+
+def _check_turns(model: QiNNConfig) -> None:
+    """Refuse more turns and jumps than any evolution can follow in sensible time."""
+    if model.evolution in ("none", "linear_map"):
+        return
+    turns = model.time * (model.hamiltonian_scale + model.jump_scale)
+    if turns > _MOST_TURNS:
+        raise ConfigError(
+            f"Keys `time` {model.time:g}, `hamiltonian_scale` {model.hamiltonian_scale:g} and `jump_scale` "
+            f"{model.jump_scale:g} ask for about {turns:.3g} turns and jumps of every state, but at most "
+            f"{_MOST_TURNS:g} are computed; choose a shorter time or smaller scales."
+        )
+
+
+def _quantum_needs(
+    model: QiNNConfig, names: list[str], batch: int, evaluated: int, copies: int
+) -> dict[str, int]:
+    """What → bytes at least, for the operators and states of a quantum model."""
+    given = model.state_dims
+    dims = [given if isinstance(given, int) else given.get(name, 1) for name in names]
+    dim = math.prod(dims)
+    size = f"`state_dims` give the joint dimension {dim:,}"
+    needs: dict[str, int] = {size: dim * _COMPLEX_BYTES * (batch + evaluated)}
+    if model.evolution == "none":
+        return needs
+    operators = 1 if model.evolution in ("unitary", "linear_map") else 1 + 2 * model.num_jumps
+    needs[f"{size} and `num_jumps` {operators:,} operators of that size"] = (
+        operators * dim**2 * (_REAL_BYTES * copies + _COMPLEX_BYTES)
+    )
+    if model.evolution == "exact":
+        needs[f"{size} and with it a density for each of {max(batch, evaluated):,} samples"] = (
+            2 * max(batch, evaluated) * dim**2 * _COMPLEX_BYTES
+        )
+    if model.evolution == "heisenberg":
+        needs[f"`num_vectors` give {model.num_vectors:,} observables of the joint dimension {dim:,}"] = (
+            2 * model.num_vectors * dim**2 * _COMPLEX_BYTES
+        )
+    if model.evolution in ("jumps", "gumbel", "hybrid"):
+        for key, samples, count in (
+            ("num_trajectories", batch, model.num_trajectories),
+            ("num_evaluation_trajectories", evaluated, model.num_evaluation_trajectories),
+        ):
+            needs[f"`{key}` give {samples:,} × {count:,} states of the joint dimension {dim:,}"] = (
+                2 * samples * count * dim * _COMPLEX_BYTES + samples * count * model.num_vectors * _REAL_BYTES
+            )
+    return needs
+
+
+def _num_parameters(
+    model: Any,
+    encoder: EncoderConfig,
+    feature_dims: Mapping[str, int],
+    sequences: Mapping[str, bool],
+    num_outputs: int,
+) -> int:
+    """Count the numbers of a model's encoders and heads by building it where no memory is taken."""
+    if isinstance(model, QiNNConfig):
+        model = model.model_copy(update={"evolution": "none"})
+    if getattr(model, "parameter_budget", None) is not None:
+        return int(model.parameter_budget)
+    kinds = encoder.kind if isinstance(encoder.kind, dict) else dict.fromkeys(feature_dims, encoder.kind)
+    # A pretrained transformer has the size that it has; what is asked about is what the configuration chooses.
+    light = {name: "statistics" if kind == "transformer" else kind for name, kind in kinds.items()}
+    encoder = encoder.model_copy(update={"kind": light, "transformer": None})
+    with torch.device("meta"):
+        built = build_model(
+            model, encoder, feature_dims=feature_dims, sequences=sequences, num_outputs=num_outputs, seed=0
+        )
+    return sum(parameter.numel() for parameter in built.parameters())
+
+
+def _widths(model: Any) -> str:
+    own = [
+        f"`{name}`" for name in ("num_vectors", "state_dims", "factor_dim", "rank") if hasattr(model, name)
+    ]
+    return " and ".join([", ".join(["`hidden_dim`", *own])])
+
+
+def _compare(needs: Mapping[str, int], most: int) -> None:
+    for what, size in needs.items():
+        if size > most:
+            raise ConfigError(
+                f"Keys {what}, for which {shown_size(size)} of memory are needed or more, but {shown_size(most)} are "
+                "the most that this process can have; choose smaller ones."
+            )
