@@ -5,6 +5,7 @@
 # make check      the tests, plus formatting, types, import contracts and coverage bars (what CI runs)
 # make fuzz       66,000 mutated files, each read in a process with limits
 # make kills      120 random kills of real commands, each repeated (some twenty minutes)
+# make edits      a thousand single changes of runs, comparisons and stores, each noticed or without effect
 # make peers-data convert stores and open them with the package MMSA, in .venv-peers-data
 # make benchmark  set up other simulators in .venv-benchmark, then compare with them (some 15 minutes)
 # make benchmark-data  a store of a million samples beside numpy and pickles (7 GB of disk for some minutes)
@@ -18,7 +19,7 @@ DATA_PEERS ?= .venv-peers-data
 # One thread per worker: with two workers on two cores, more would only wait for each other.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-.PHONY: demo test laws layouts check lint fuzz kills peers-data benchmark benchmark-data clean
+.PHONY: demo test laws layouts check lint fuzz edits kills peers-data benchmark benchmark-data clean
 .DEFAULT_GOAL := demo
 
 # torch first and pinned: resolved together with the rest it would bring its multi-gigabyte GPU build.
@@ -50,6 +51,9 @@ fuzz: $(VENV)/.dev
 
 kills: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kills.py --output benchmarks/results/kills.json
+
+edits: $(BIN)/qinn
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/edits.py --output benchmarks/results/edits.json
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
