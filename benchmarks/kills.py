@@ -34,7 +34,10 @@ SECONDS_TO_END = 5.0
 SECONDS_TO_START = 0.5
 _MARK = "QINN_KILLS_TRIAL"
 _PATIENCE = 600
-_NO_RESULT = frozenset({"seconds", "started", "created", "commit"})
+# Keys in JSON that say when or with which checkout, and digests of documents that hold such keys.
+_NO_RESULT = frozenset(
+    {"seconds", "started", "created", "commit", "content_sha256", "run.json", "fold.json", "comparison.json"}
+)
 # Where the command was done before its moment came, it is killed earlier.
 _ATTEMPTS = 5
 
@@ -184,7 +187,7 @@ class Ground:
     def __init__(self, folder: Path, temporary: Path | None) -> None:
         self.folder = folder
         self.inputs = folder / "inputs"
-        self.environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        self.environment = {**os.environ, "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(folder / "cache")}
         if temporary is not None:
             self.environment["TMPDIR"] = str(temporary)
         self._undisturbed: dict[str, Undisturbed] = {}
@@ -339,7 +342,8 @@ def contents(folder: Path) -> dict[str, str]:
     """Return a hash of the content of every result file, by relative path.
 
     The bytes count of everything but: times and the state of the checkout in JSON (the keys ``seconds``,
-    ``started``, ``created`` and ``commit``), which are left out; checkpoints, of which weights, optimiser, epoch
+    ``started``, ``created`` and ``commit``) and the digests of documents that hold them, which are left out;
+    checkpoints, of which weights, optimiser, epoch
     and random state count, since they also hold the path of their folder; and TensorBoard's logs, which hold times
     throughout and are left out.
     """
@@ -373,7 +377,9 @@ def _plain(value: Any) -> Any:
 
 def _timeless(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _timeless(part) for name, part in value.items() if name not in _NO_RESULT}
+        return {
+            name: _timeless(part) for name, part in value.items() if name.rpartition("/")[2] not in _NO_RESULT
+        }
     return [_timeless(part) for part in value] if isinstance(value, list) else value
 
 
