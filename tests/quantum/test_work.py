@@ -205,9 +205,9 @@ ABSURD = {
     "structured unitary": lambda: Unitary().evolve(PureEnsemble(kets(1, 1024)), chain(), time=1e9),
     "driven unitary": lambda: Unitary().evolve(PureEnsemble(kets(2, 9)[:, None]), own_drives(9), time=1e9),
     "structured trajectories": lambda: QuantumJumps(2).evolve(PureEnsemble(kets(1, 1024)), chain(), time=1e9),
-    "large channel": lambda: ExactChannel().evolve(PureEnsemble(kets(1, 40)), dynamics(40, 0), time=1e6),
+    "large channel": lambda: ExactChannel().evolve(PureEnsemble(kets(1, 48)), dynamics(48, 0), time=1e6),
     "large observables": lambda: (
-        Heisenberg().evolve(PureEnsemble(kets(1, 40)), dynamics(40, 0), time=1e6).probabilities(kets(1, 40))
+        Heisenberg().evolve(PureEnsemble(kets(1, 48)), dynamics(48, 0), time=1e6).probabilities(kets(1, 48))
     ),
     "driven channel": lambda: ExactChannel().evolve(
         PureEnsemble(kets(2, 9)[:, None]), own_drives(9), time=1e6

@@ -36,7 +36,7 @@ from qinn.quantum.numerics.work import check_applications
 _LARGEST_SUPEROPERATOR_DIM = 8
 # Up to here it is for long times, of more applications than this, where that is less work: by the arithmetic of either
 # way, what a product costs whatever its size, and what a series usually saves of its plan.
-_LARGEST_LONG_DIM, _MANY_APPLICATIONS = 32, 300
+_LARGEST_LONG_DIM, _MANY_APPLICATIONS = 40, 300
 _OVERHEAD, _USUAL_SAVING = 1.5e6, 3
 # Single precision loses some 1e-7 per sub-step; with more of them the work is done in double precision.
 _MOST_SINGLE_STEPS = 64
