@@ -190,3 +190,15 @@ def test_nan_in_what_is_evolved_is_no_endless_recursion():
     broken = torch.full((9, 9), torch.nan, dtype=SINGLE)
     with pytest.raises(ArgumentError, match="finite"):
         propagate_densities(dephasing(9), broken, 1.0)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_multiple_of_the_identity_in_a_jump_operator_costs_no_digits(path):
+    """L and L + c𝟙 differ by a Hamiltonian only; in single precision what cancels would leave its round-off."""
+    generator = torch.Generator().manual_seed(4)
+    jump = torch.randn(1, 9, 9, generator=generator, dtype=DOUBLE) / 9 + 9 * torch.eye(9, dtype=DOUBLE)
+    values = []
+    for dtype in (SINGLE, DOUBLE):
+        dynamics = Lindbladian(torch.zeros(9, 9, dtype=dtype), jump.to(SINGLE).to(dtype))
+        values.append(PATHS[path](dynamics, PureEnsemble(uniform(9, dtype).expand(2, 1, 9))))
+    assert float((values[0] - values[1]).abs().max()) <= 2e-6

@@ -12,7 +12,13 @@ from qinn.errors import ArgumentError
 from qinn.quantum.arguments import as_matrices, as_real, check_hermitian
 from qinn.quantum.generators.interface import Action, MatrixFreeGenerator, with_fixed_time
 from qinn.quantum.generators.lindbladian import Lindbladian
-from qinn.quantum.generators.propagation import field_of_values, propagate_densities, propagation_work
+from qinn.quantum.generators.propagation import (
+    MOST_SINGLE_STEPS,
+    are_shifted,
+    field_of_values,
+    propagate_densities,
+    propagation_work,
+)
 from qinn.quantum.numerics.chebyshev import (
     ExponentialPlan,
     default_tolerance,
@@ -251,6 +257,13 @@ def propagate_driven_densities(
     plans = _plans(driven, controls, width, share)
     size = max(max(-plan.field.real_low, plan.field.imaginary) for plan in plans) * driven.num_pieces
     check_applications(sum(plan.num_applications for plan in plans), size)
+    steps, dtype = max(plan.sub_steps for plan in plans), densities.dtype
+    if dtype != torch.complex128 and (steps > MOST_SINGLE_STEPS or are_shifted(driven.base)):
+        driven, densities, controls = (
+            driven.to(torch.complex128),
+            densities.to(torch.complex128),
+            controls.double(),
+        )
     matrices = densities.reshape(-1, driven.dim, driven.dim)
     flow, jumps = driven.base.no_jump_generator, driven.base.jump_operators
     for piece, plan in enumerate(plans):
@@ -258,7 +271,7 @@ def propagate_driven_densities(
         matrices = guarded(
             _run(plan, width), _run(plan.cautious(), width), matrices, flow - 1j * turning, jumps
         )
-    return matrices.reshape(densities.shape)
+    return matrices.reshape(densities.shape).to(dtype)
 
 
 def driven_work(

@@ -34,12 +34,14 @@ from qinn.quantum.numerics.work import check_applications
 
 # Up to here the D² × D² matrix of the generator is cheaper than a series of applications.
 _LARGEST_SUPEROPERATOR_DIM = 8
+# Part of the squares of jump operators that belongs to the identity, from which on it is their most.
+_MOSTLY = 0.8
 # Up to here it is for long times, of more applications than this, where that is less work: by the arithmetic of either
 # way, what a product costs whatever its size, and what a series usually saves of its plan.
 _LARGEST_LONG_DIM, _MANY_APPLICATIONS = 40, 300
 _OVERHEAD, _USUAL_SAVING = 1.5e6, 3
 # Single precision loses some 1e-7 per sub-step; with more of them the work is done in double precision.
-_MOST_SINGLE_STEPS = 64
+MOST_SINGLE_STEPS = 64
 # Up to here, and beyond for more applications than this, eigenvectors of H are cheaper than a series.
 _LARGEST_TURNED_DIM, _FEW_APPLICATIONS = 32, 32
 # With a larger ‖H‖t, round-off of H itself changes every phase.
@@ -108,6 +110,22 @@ def _checked(
     if validate:
         check_finite(name, matrices)
     return dynamics, matrices, as_time(time)
+
+
+def are_shifted(lindbladian: Lindbladian) -> bool:
+    """Whether jump operators are mostly multiples of the identity, which cancel in the generator.
+
+    Args:
+        lindbladian: The dynamics.
+
+    Example:
+        >>> are_shifted(Lindbladian(torch.zeros(2, 2) + 0j, 3 * torch.eye(2)[None] + 0j))
+        True
+    """
+    L = lindbladian.jump_operators.detach()
+    parts = torch.linalg.vector_norm(L.diagonal(dim1=-2, dim2=-1).mean(-1)), torch.linalg.vector_norm(L)
+    of_identity, whole = torch.stack(parts).square().tolist()
+    return lindbladian.dim * of_identity > _MOSTLY * whole
 
 
 def _normality(each_down: Tensor, each_up: Tensor) -> float:
@@ -216,8 +234,8 @@ def _propagate(
         return _exponentiate(lindbladian, matrices, time, tolerance, backwards=backwards)
     check_applications(way.plan.num_applications, way.size)
     dtype = matrices.dtype
-    if way.plan.sub_steps > _MOST_SINGLE_STEPS:
-        # Every sub-step adds round-off.
+    if dtype != torch.complex128 and (way.plan.sub_steps > MOST_SINGLE_STEPS or are_shifted(lindbladian)):
+        # Every sub-step adds round-off, and what belongs to the identity cancels.
         lindbladian, matrices = lindbladian.to(torch.complex128), matrices.to(torch.complex128)
     operators = torch.cat([lindbladian.no_jump_generator[None], lindbladian.jump_operators])
     coordinates = real_coordinates(matrices.reshape(-1, dim, dim))
