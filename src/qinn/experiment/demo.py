@@ -48,7 +48,7 @@ def _is_ours(store: Path) -> bool:
     """Tell whether a place holds the very set whose known answer is stated; False where nothing is."""
     if not (store / "manifest.json").is_file():
         return False
-    if drawn_from(_SPEC) in Store.open(store).manifest["notes"]:
+    if drawn_from(_SPEC) in open_unchanged(store).manifest["notes"]:
         return True
     raise OutputError(
         f"`{store}` is a store of other data than the demo's; choose another folder, or replace it with `--overwrite`."
