@@ -76,9 +76,7 @@ class Unitary(Evolution):
     ) -> PureEnsemble | MixedState:
         if isinstance(initial, PureEnsemble):
             kets = self._turn(initial.kets, lindbladian, time, initial.kets.shape[:-2])
-            return PureEnsemble(
-                kets, initial.log_likelihood, initial.record, initial.num_groups, validate=False
-            )
+            return initial.moved(kets, record=initial.record)
         # Rows of Mᵀ are the columns of M: first Uρ, then (Uρ)U† = (U(Uρ)†)†.
         batch = initial.density_matrix.shape[:-2]
         half = self._turn(initial.density_matrix.mT, lindbladian, time, batch).mT

@@ -74,17 +74,12 @@ class GumbelJumps(Evolution):
         check_step(lindbladian, time / steps)
         step = torch.linalg.matrix_exp(lindbladian.no_jump_generator * (time / steps)).mT
         jump_rows = lindbladian.jump_operators.mT
-        uniforms = UniformSource(self.num_trajectories, self.seed)
+        uniforms = UniformSource(self.num_trajectories, self.seed, stage=initial.num_draws)
         kets = initial.kets.reshape(-1, initial.dim)
         rows = torch.arange(len(kets), device=kets.device)
         for _ in range(steps):
             kets = self._step(kets, step, jump_rows, uniforms.draw(rows, len(jump_rows) + 1))
-        return PureEnsemble(
-            kets.reshape(*initial.kets.shape),
-            initial.log_likelihood,
-            num_groups=initial.num_groups,
-            validate=False,
-        )
+        return initial.moved(kets.reshape(*initial.kets.shape), draws=1)
 
     def _step(self, kets: Tensor, step: Tensor, jump_rows: Tensor, uniforms: Tensor) -> Tensor:
         flowed = kets @ step

@@ -21,6 +21,9 @@ from qinn.quantum.states.ensembles import JumpRecord, PureEnsemble, State
 from qinn.quantum.states.kets import squared_norm
 from qinn.quantum.states.products import ProductState
 
+# The generator takes 32 bits of a seed: an odd number near their golden section spreads the stages of near seeds.
+_STAGE_OFFSET = 0x9E3779B1
+
 
 @final
 @dataclass(frozen=True)
@@ -47,8 +50,8 @@ class QuantumJumps(Evolution):
             a product that lacks factors, every trajectory draws its own (see `ProductState.draw`).
         seed: None draws from torch's global generator, independently for every sample and trajectory
             (training). An integer draws, from a private generator, numbers that all samples share, so that a
-            sample's result does not depend on its batch and every call gives the same (evaluation). Drawn on
-            the CPU: the same on any device.
+            sample's result does not depend on its batch and every call gives the same (evaluation); in a chain
+            each sampled evolution has numbers of its own. Drawn on the CPU: the same on any device.
         uniforms: ``"independent"``, or ``"latin_hypercube"``: the two halves of a sample's trajectories (which
             must be even in number) are independent of each other, but within a half the random numbers of every
             round fall one into each of M/2 equal intervals. Less variance of means over trajectories; pass the
@@ -115,7 +118,10 @@ class QuantumJumps(Evolution):
             return _unmoved(initial, self.record)
         batch = initial.kets.shape[:-2]
         uniforms = UniformSource(
-            self.num_trajectories, self.seed, stratified=self.uniforms == "latin_hypercube"
+            self.num_trajectories,
+            self.seed,
+            stage=initial.num_draws,
+            stratified=self.uniforms == "latin_hypercube",
         )
         rows = initial.kets.reshape(-1, initial.dim)
         if isinstance(lindbladian, MatrixFreeGenerator):
@@ -137,12 +143,12 @@ class QuantumJumps(Evolution):
         )
         # What was drawn together before or now depends on each other.
         groups = 2 if self.uniforms == "latin_hypercube" else self.num_trajectories
-        return PureEnsemble(
+        return initial.moved(
             kets.reshape(*batch, -1, initial.dim),
-            initial.log_likelihood + score,
-            run.record(batch) if self.record else None,
-            gcd(initial.num_groups, groups),
-            validate=False,
+            score=score,
+            record=run.record(batch) if self.record else None,
+            num_groups=gcd(initial.num_groups, groups),
+            draws=1,
         )
 
 
@@ -179,7 +185,11 @@ def trajectories_of(initial: State, num_trajectories: int, seed: int | None) -> 
     # One sampled record that all go on from: none of them is independent of the others.
     groups = 1 if initial.log_likelihood.requires_grad else None
     return PureEnsemble(
-        kets, initial.log_likelihood.expand(kets.shape[:-1]), num_groups=groups, validate=False
+        kets,
+        initial.log_likelihood.expand(kets.shape[:-1]),
+        num_groups=groups,
+        num_draws=initial.num_draws,
+        validate=False,
     )
 
 
@@ -190,6 +200,7 @@ class UniformSource:
         num_trajectories: M; row r belongs to trajectory r mod M.
         seed: None for independent numbers from the global generator, or a seed for numbers shared by all
             samples.
+        stage: How many sampled evolutions came before: each has numbers of its own, also with one seed.
         stratified: Whether each column of numbers, over each half of a sample's trajectories, has one number in
             each of M/2 equal intervals.
 
@@ -198,10 +209,14 @@ class UniformSource:
         0.0
     """
 
-    def __init__(self, num_trajectories: int, seed: int | None, *, stratified: bool = False) -> None:
+    def __init__(
+        self, num_trajectories: int, seed: int | None, *, stage: int = 0, stratified: bool = False
+    ) -> None:
         self._num_trajectories = num_trajectories
         self._stratified = stratified
-        self._generator = None if seed is None else torch.Generator("cpu").manual_seed(seed)
+        self._generator = None
+        if seed is not None:
+            self._generator = torch.Generator("cpu").manual_seed((seed + stage * _STAGE_OFFSET) % 2**63)
 
     def draw(self, rows: Tensor, count: int) -> Tensor:
         """Draw ``count`` numbers in (0, 1) for each of the rows.
@@ -233,15 +248,13 @@ class UniformSource:
 
 def _unmoved(initial: PureEnsemble, record: bool) -> PureEnsemble:
     if not record:
-        return PureEnsemble(
-            initial.kets, initial.log_likelihood, num_groups=initial.num_groups, validate=False
-        )
+        return initial.moved(initial.kets)
     shape, device = (*initial.kets.shape[:-1], 0), initial.kets.device
     empty = JumpRecord(
         torch.zeros(shape, dtype=torch.int64, device=device),
         torch.zeros(shape, dtype=torch.float64, device=device),
     )
-    return PureEnsemble(initial.kets, initial.log_likelihood, empty, initial.num_groups, validate=False)
+    return initial.moved(initial.kets, record=empty)
 
 
 @dataclass(frozen=True)

@@ -74,12 +74,10 @@ class SteppedJumps(Evolution):
     def _evolve(self, initial: State, lindbladian: Lindbladian, time: float, steps: int) -> PureEnsemble:
         initial = trajectories_of(initial, self.num_trajectories, self.seed)
         if time == 0 or initial.kets.numel() == 0:
-            return PureEnsemble(
-                initial.kets, initial.log_likelihood, num_groups=initial.num_groups, validate=False
-            )
+            return initial.moved(initial.kets)
         check_step(lindbladian, time / steps)
         step = step_branches(lindbladian, time / steps, self.order)
-        uniforms = UniformSource(self.num_trajectories, self.seed)
+        uniforms = UniformSource(self.num_trajectories, self.seed, stage=initial.num_draws)
         kets = initial.kets.reshape(-1, initial.dim)
         rows = torch.arange(len(kets), device=kets.device)
         score = torch.zeros_like(kets.real[:, 0])
@@ -93,12 +91,7 @@ class SteppedJumps(Evolution):
             kets = branches[rows, chosen] * taken.rsqrt()[:, None]
             score = score + taken.log() - weights.sum(-1).log()
         score = (score - score.detach()).reshape(initial.log_likelihood.shape)
-        return PureEnsemble(
-            kets.reshape(initial.kets.shape),
-            initial.log_likelihood + score,
-            num_groups=initial.num_groups,
-            validate=False,
-        )
+        return initial.moved(kets.reshape(initial.kets.shape), score=score, draws=1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -164,6 +164,8 @@ class PureEnsemble(State):
         record: Which jumps fell when, if recorded.
         num_groups: Number of groups of trajectories, of equal size and one behind the other, that were drawn
             independently of each other; every trajectory is one if None.
+        num_draws: How many sampled evolutions the trajectories went through: a further one with the same seed draws
+            other numbers.
         validate: Pass False to skip the check of the norms where they are 1 by construction.
 
     Raises:
@@ -178,6 +180,7 @@ class PureEnsemble(State):
 
     kets: Complex[Tensor, "*batch trajectory dim"]
     record: JumpRecord | None
+    num_draws: int
     _log_likelihood: Float[Tensor, "*batch trajectory"]
     _num_groups: int
 
@@ -188,6 +191,7 @@ class PureEnsemble(State):
         record: JumpRecord | None = None,
         num_groups: int | None = None,
         *,
+        num_draws: int = 0,
         validate: bool = True,
     ) -> None:
         kets = as_complex("kets", kets)
@@ -212,10 +216,41 @@ class PureEnsemble(State):
             check_kets("kets", kets, remedy=remedy)
         object.__setattr__(self, "kets", kets)
         object.__setattr__(self, "record", record)
+        object.__setattr__(self, "num_draws", num_draws)
         object.__setattr__(self, "_log_likelihood", log_likelihood)
         groups = kets.shape[-2] if num_groups is None else num_groups
         check_groups(groups, kets.shape[-2])
         object.__setattr__(self, "_num_groups", groups)
+
+    def moved(
+        self,
+        kets: Complex[Tensor, "*batch trajectory dim"],
+        *,
+        score: Float[Tensor, "*batch trajectory"] | None = None,
+        record: JumpRecord | None = None,
+        num_groups: int | None = None,
+        draws: int = 0,
+    ) -> "PureEnsemble":
+        """Return what an evolution has made of the trajectories, with their history.
+
+        Args:
+            kets: The unit kets at its end.
+            score: What it adds to each log-likelihood; nothing if None.
+            record: Which jumps fell in it, if recorded.
+            num_groups: Number of independent groups now; as before if None.
+            draws: 1 if it drew random numbers, else 0.
+
+        Returns:
+            The ensemble, whose kets are not checked again.
+        """
+        return PureEnsemble(
+            kets,
+            self.log_likelihood if score is None else self.log_likelihood + score,
+            record,
+            self.num_groups if num_groups is None else num_groups,
+            num_draws=self.num_draws + draws,
+            validate=False,
+        )
 
     @property
     def dim(self) -> int:
