@@ -361,7 +361,7 @@ def main() -> int:
                 one for one in (OTHER, REFUSED, SAME) if one in {each for each, _ in outcomes.values()}
             )
             by_kind[kind][worst] += 1
-            if (number + 1) % 50 == 0:
+            if (number + 1) % 10 == 0:
                 seconds = time.perf_counter() - started
                 print(
                     f"{number + 1 - arguments.first} edits, {len(failures)} failures, {seconds:.0f} s",
