@@ -67,7 +67,7 @@ def _configuration(
 
 _PAIR = {"QiNN-QJ": _QINN_MODEL, "late": {"kind": "late_fusion"}}
 CONFIGURATIONS = {
-    "train.yaml": _configuration({"QiNN-QJ": _QINN_MODEL}, [0], 4, max_epochs=30, refit=True),
+    "train.yaml": _configuration({"QiNN-QJ": _QINN_MODEL}, [0], 4, max_epochs=16, refit=True),
     # Checkpoints of some megabytes, so that many moments are inside the writing of one.
     "checkpoint.yaml": _configuration(
         {"late": {"kind": "late_fusion"}}, [0], 300, max_epochs=8, tensorboard=False
@@ -102,12 +102,12 @@ COMMANDS = {
         ("train", "checkpoint.yaml", "--to", "run"),
         "run",
         ("store", "checkpoint.yaml"),
-        4,
+        5,
         "run/folds/000/checkpoints/.*.partial",
     ),
     "compare": Command(("compare", "compare.yaml", "--to", "all"), "all", ("store", "compare.yaml"), 3),
     "compare --workers 2": Command(
-        ("compare", "compare.yaml", "--to", "all", "--workers", "2"), "all", ("store", "compare.yaml"), 5
+        ("compare", "compare.yaml", "--to", "all", "--workers", "2"), "all", ("store", "compare.yaml"), 3
     ),
     "data import": Command(
         (
@@ -125,7 +125,7 @@ COMMANDS = {
         ),
         "imported",
         ("table.csv", "text.npy"),
-        4,
+        5,
     ),
     "explain": Command(("explain", "base/qinn-qj/seed-0", "--to", "why"), "why", ("store", "base"), 3),
     "evaluate": Command(("evaluate", "base/qinn-qj/seed-0"), "base", ("store", "base"), 1),
@@ -133,9 +133,9 @@ COMMANDS = {
         ("sweep-missing", "base", "--to", "swept", "--rates", "0,0.5", "--masks", "1"),
         "swept",
         ("store", "base"),
-        2,
+        1,
     ),
-    "report": Command(("report", "base", "--to", "out/report.html"), "out", ("store", "base"), 2),
+    "report": Command(("report", "base", "--to", "out/report.html"), "out", ("store", "base"), 3),
 }
 
 
