@@ -213,10 +213,6 @@ CASES: dict[str, tuple[str, Prepare]] = {
         "has no model `QiNN`.*`QiNN-QJ`",
         lambda place: ["train", place.config(), "--model", "QiNN", "--to", place.folder / "new"],
     ),
-    "negative seed": (
-        "seed must be 0 or more",
-        lambda place: ["train", place.config(), "--seed", "-1", "--to", place.folder / "new"],
-    ),
     "configuration missing": (
         "Configuration .*none.yaml` does not exist",
         lambda place: ["train", place.folder / "none.yaml", "--to", place.folder / "new"],

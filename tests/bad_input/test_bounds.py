@@ -33,7 +33,7 @@ from qinn.experiment.run import run
 from qinn.report.results import read_run
 from qinn.resources import available_memory
 
-from ..tiny import QINN, TRAINING, tiny_config, tiny_content
+from ..tiny import QINN, TRAINING, made_before, tiny_config, tiny_content
 
 
 def numbers(schema: Any, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -210,6 +210,7 @@ def test_a_strangers_run_folder_with_absurd_numbers_is_refused(name, tiny_run, t
         return
     monkeypatch.setattr("qinn.experiment.estimate.available_memory", lambda: 2**30)
     shutil.copytree(tiny_run, tmp_path / "run")
+    made_before(tmp_path / "run")
     content = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
     content = {**content, **changes}
     (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(content))
@@ -222,6 +223,7 @@ def test_a_strangers_run_folder_with_absurd_numbers_is_refused(name, tiny_run, t
 def test_giant_features_in_the_record_of_a_run_are_refused(tiny_run, tmp_path, monkeypatch):
     monkeypatch.setattr("qinn.experiment.estimate.available_memory", lambda: 2**30)
     shutil.copytree(tiny_run, tmp_path / "run")
+    made_before(tmp_path / "run")
     record = tmp_path / "run" / "run.json"
     summary = json.loads(record.read_text())
     for entry in summary["data"]["modalities"].values():
@@ -353,6 +355,7 @@ def test_threads_up_to_the_usual_are_legal(tiny_store, monkeypatch):
 
 def test_an_edited_configuration_says_that_it_is_the_runs(tiny_run, tmp_path):
     shutil.copytree(tiny_run, tmp_path / "run")
+    made_before(tmp_path / "run")
     content = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
     content["models"]["QiNN-QJ"]["state_dims"] = 2000
     (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(content))

@@ -22,7 +22,7 @@ from qinn.experiment.run import config_text, run
 from qinn.task import Task
 from qinn.training import fit as fitting
 
-from ..tiny import QINN, TRAINING, tiny_config, write_tiny_store
+from ..tiny import QINN, TRAINING, made_before, tiny_config, write_tiny_store
 
 SCORE = Task("regression", -3.0, 3.0, "mosi")
 FAST = {"models": {"concatenation": {"kind": "concatenation"}}, "training": {**TRAINING, "max_epochs": 1}}
@@ -361,6 +361,7 @@ def test_a_run_made_before_a_key_was_renamed_is_read_and_resumed(tiny_run, tiny_
     from qinn.experiment.evaluation import predict_store
 
     old = shutil.copytree(tiny_run, tmp_path / "old")
+    made_before(old)
     content = yaml.safe_load((old / "config.yaml").read_text(encoding="utf-8"))
     del content["encoder"]["head_dropout"]
     content["encoder"]["modality_dropout"] = {}
