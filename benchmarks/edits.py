@@ -6,6 +6,7 @@ folder. Each edit has a number that decides everything, so that one can be repea
 """
 
 import argparse
+import gc
 import hashlib
 import json
 import os
@@ -271,6 +272,9 @@ class Trials:
             if code:
                 raise RuntimeError(err)
         shutil.copytree(self._place, folder / "untouched")
+        # Otherwise every fork copies the pages of all objects that its garbage collector looks at.
+        gc.collect()
+        gc.freeze()
         self.expected = {name: results_of(name, self._place) for name in _COMMANDS}
         wrong = {name: result for name, result in self.expected.items() if result[0]}
         if wrong:
