@@ -353,6 +353,15 @@ def table(suffix: str) -> Callable[[Path], Contents]:
     return read
 
 
+def _rows(names: list[str], ids: list[str]) -> list[int]:
+    """Rows of an array file by the ids beside its arrays; by their order where it has none of the table's."""
+    if not set(names) & set(ids):
+        return list(range(len(ids)))
+    if len(set(names)) != len(names):
+        raise ValueError("a name twice")
+    return [names.index(name) for name in ids]
+
+
 def _features(folder: Path, ids: list[str]) -> dict[str, list[np.ndarray]]:
     with np.load(folder / "f.npz") as arrays:
         bounds, values = arrays["offsets"], arrays["sound"]
@@ -364,7 +373,8 @@ def _features(folder: Path, ids: list[str]) -> dict[str, list[np.ndarray]]:
             or len(bounds) != len(ids) + 1
         ):
             raise ValueError("offsets")
-        audio = [steps(values[bounds[row] : bounds[row + 1]], values.shape[-1]) for row in range(len(ids))]
+        rows = _rows([_text(name) for name in arrays["id"].tolist()] if "id" in arrays else [], ids)
+        audio = [steps(values[bounds[row] : bounds[row + 1]], values.shape[-1]) for row in rows]
     vision = np.load(folder / "v.npy")
     if len(vision) != len(ids):
         raise ValueError("rows")

@@ -119,7 +119,9 @@ def test_trajectories_have_the_jumps_times_and_gradients_of_the_dense_ones(name)
     results = []
     for each in (dynamics, dynamics.dense()):
         state = evolution.evolve(initial, each, time=1.3, steps=2)
-        values = state.probabilities(torch.eye(dynamics.dim, 2, dtype=DTYPE).mT.contiguous())[..., 0]
+        values = state.probabilities(
+            torch.eye(dynamics.dim, min(dynamics.dim, 2), dtype=DTYPE).mT.contiguous()
+        )[..., 0]
         total = score_surrogate(values, state.log_likelihood).sum()
         gradients = torch.autograd.grad(total, inputs, retain_graph=True, allow_unused=True)
         results.append((state, gradients))

@@ -421,7 +421,7 @@ def test_long_text_that_stands_for_no_bytes_is_damage(tmp_path: Path) -> None:
 
 def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.pkl")
-    with pytest.raises(DataError, match="no regular file"):
+    with pytest.raises(DataError, match="named pipe, not a regular file"):
         load_pickle(tmp_path / "pipe.pkl")
 
 

@@ -232,7 +232,7 @@ def test_bad_folds_are_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="can't be read"):
         read_folds(tmp_path / "gone.json")
     (tmp_path / "folder.json").mkdir()
-    with pytest.raises(DataError, match="no file of less than"):
+    with pytest.raises(DataError, match="a folder, not a regular file"):
         read_folds(tmp_path / "folder.json")
 
 

@@ -377,7 +377,7 @@ BAD: dict[str, tuple[Callable[[Path], None], str, dict[str, Any], str]] = {
         lambda folder: (folder / "d.npz").mkdir(),
         "v=@@/d.npz:x",
         {},
-        "d.npz` is a folder",
+        "it is a folder, not a regular file",
     ),
     "key missing": (nothing, V + "nope", {}, "f.npz` has no array `nope`; it has vectors"),
     "no key": (nothing, "v=@@/f.npz", {}, "holds several arrays; say which"),

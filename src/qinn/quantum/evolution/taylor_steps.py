@@ -58,8 +58,8 @@ def march_work(bound: float, time: float, dtype: torch.dtype, num_pieces: int = 
         The number of applications.
 
     Example:
-        >>> march_work(1.0, 1.0, torch.complex64), march_work(1.0, 1000.0, torch.complex64)
-        (11, 6416)
+        >>> march_work(1.0, 1.0, torch.complex64), march_work(1.0, 1000.0, torch.complex64) // 100
+        (11, 64)
     """
     distance, degree = bound * time / num_pieces, DEGREES[dtype]
     logarithm = log(torch.finfo(dtype).eps)
