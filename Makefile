@@ -1,6 +1,6 @@
 # make demo       set up, then train, compare and explain QiNN-QJ on the embedded synthetic set
 # make test       set up, then run every test
-# make laws       every physical law on ten thousand random systems (about a quarter of an hour)
+# make laws       every physical law on ten thousand random systems (some twenty minutes)
 # make layouts    generated files of every layout at official size, imported, trained and evaluated (13 GB of disk)
 # make check      the tests, plus formatting, types, import contracts and coverage bars (what CI runs)
 # make fuzz       66,000 mutated files, each read in a process with limits
