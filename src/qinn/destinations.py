@@ -23,7 +23,7 @@ from qinn.opening import open_regular, read_small
 
 _HEAD = 4096
 _TAIL = 512
-_RUN_FILES = {
+RUN_FILES = {
     "run.json",
     "config.yaml",
     "transformers.json",
@@ -33,6 +33,7 @@ _RUN_FILES = {
     "explanation.json",
     "folds",
 }
+"""What `qinn train` writes into the folder of a run."""
 _COMPARISON_FILES = {"comparison.json", "config.yaml", "table.md"}
 
 
@@ -281,7 +282,7 @@ def _check_owner(place: Path, target: Path | str, product: Product, *, exists: b
         if kind is None:
             continue
         first = place.relative_to(folder).parts[0].casefold()
-        taken = {"run": _RUN_FILES, "comparison": _COMPARISON_FILES}.get(kind)
+        taken = {"run": RUN_FILES, "comparison": _COMPARISON_FILES}.get(kind)
         if taken is None or first in taken or (exists and not _is_own(product, place)):
             raise OutputError(
                 f"`{target}` belongs to the {kind} `{folder}`, whose files no other command replaces; choose another "

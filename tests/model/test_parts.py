@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from qinn.errors import ArgumentError
 from qinn.model.baselines import LateFusion, LowRankFusion, TensorFusion
 from qinn.model.encoders import AttentionPooling, Encoder, Encoders, StatisticsPooling
 from qinn.model.fusion import AmplitudePhase, LinearMapFusion, QuantumFusion
@@ -26,6 +27,12 @@ from qinn.testing import example_batch
 
 VALUES = torch.tensor([[[1.0, 2.0], [3.0, 6.0], [0.0, 0.0]], [[5.0, 5.0], [0.0, 0.0], [0.0, 0.0]]])
 FEATURES = Features(VALUES, torch.tensor([2, 1]))
+
+
+@pytest.mark.parametrize("name", ["items", "keys", "type", "forward", "training", "hidden_dim", "usable"])
+def test_a_modality_that_torch_cannot_name_is_refused_in_a_sentence(name):
+    with pytest.raises(ArgumentError, match=rf"`{name}`.*import it under another name"):
+        Encoders({name: 3}, {name: False}, hidden_dim=4, kinds={name: "statistics"}, dropout=0.0)
 
 
 def test_statistics_are_mean_and_deviation_over_the_valid_steps():

@@ -7,24 +7,13 @@ from pathlib import Path
 from types import TracebackType
 
 from qinn.data.stores.store import Store
-from qinn.destinations import check_folder, kind_of
+from qinn.destinations import RUN_FILES, check_folder, kind_of
 from qinn.errors import CheckpointError, ConfigError
 from qinn.experiment.config import ExperimentConfig, read_run_config
 from qinn.experiment.folder import RunFolder, read_json
 from qinn.placement import is_partial
 
-_OF_A_RUN = {
-    "config.yaml",
-    "run.json",
-    "transformers.json",
-    "metrics.json",
-    "predictions.parquet",
-    "explanation.parquet",
-    "explanation.json",
-    "folds",
-    "explanation",
-    "missing",
-}
+_OF_A_RUN = RUN_FILES | {"explanation", "missing"}
 
 
 @dataclass

@@ -182,6 +182,9 @@ class Encoders(nn.ModuleDict):
         dropout: Dropout of the encoders, one for all or modality name → its own.
         transformers: Modality name → its transformer, for modalities of kind ``"transformer"``.
         token_pooling: How a transformer's hidden states are pooled.
+
+    Raises:
+        ArgumentError: If a modality is named like something that torch's modules have themselves.
     """
 
     seen_in_training: Tensor
@@ -197,6 +200,12 @@ class Encoders(nn.ModuleDict):
         transformers: Mapping[str, PretrainedTransformer] | None = None,
         token_pooling: TokenPooling = "attention",
     ) -> None:
+        own = {*dir(nn.ModuleDict()), *dir(type(self)), "hidden_dim", "seen_in_training"}
+        if taken := own & set(feature_dims):
+            raise ArgumentError(
+                f"Argument `feature_dims` must not name a modality `{min(taken)}`, a name that torch's modules use "
+                "themselves; import it under another name."
+            )
         super().__init__(
             {
                 name: Encoder(
