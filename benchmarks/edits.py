@@ -8,6 +8,7 @@ folder. Each edit has a number that decides everything, so that one can be repea
 import argparse
 import gc
 import hashlib
+import importlib
 import json
 import os
 import random
@@ -38,6 +39,16 @@ _COMMANDS: dict[str, tuple[str, ...]] = {
     # Last, since it writes the comparison anew.
     "compare": ("compare", "config.yaml", "--to", "comparison"),
 }
+_PARTS = (
+    "cli.application",
+    "experiment.demo",
+    "experiment.explanation",
+    "experiment.missing_sweep",
+    "report.explanation",
+    "report.missing",
+    "report.page",
+    "training.fit",
+)
 _CONFIG = {
     "name": "edits",
     "data": {"store": "store"},
@@ -283,16 +294,8 @@ class Trials:
     @staticmethod
     def _import_everything() -> None:
         """What the commands import, so that a fork of this process starts at once."""
-        import torchmetrics  # noqa: F401
-
-        import qinn.cli.application
-        import qinn.experiment.demo
-        import qinn.experiment.explanation
-        import qinn.experiment.missing_sweep
-        import qinn.report.explanation
-        import qinn.report.missing
-        import qinn.report.page
-        import qinn.training.fit  # noqa: F401
+        for name in ("torchmetrics", *(f"qinn.{part}" for part in _PARTS)):
+            importlib.import_module(name)
         from qinn.data.stores import unchanged
 
         # Time stamps are fine here: the cache of verified stores is used within the run.

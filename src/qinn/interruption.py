@@ -12,7 +12,8 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from types import FrameType
+from types import FrameType, TracebackType
+from typing import Any
 
 GRACE = 3.0
 """Seconds from a signal to the end, however long the unwinding would take."""
@@ -106,7 +107,7 @@ class _Guard:
         self._on_end = on_end
         self._since = 0.0
         self._told = threading.Lock()
-        self._before: dict[int, object] = {}
+        self._before: dict[int, Any] = {}
         self._hooks = sys.excepthook, sys.unraisablehook
         self._ended = threading.Event()
         self._pipe: tuple[int, int] | None = None
@@ -130,7 +131,7 @@ class _Guard:
         """Leave everything as it was before."""
         self._ended.set()
         for number, before in self._before.items():
-            signal.signal(number, before)  # pyright: ignore[reportArgumentType]
+            signal.signal(number, before)
         if self._pipe is not None:
             signal.set_wakeup_fd(self._wakeup)
             os.close(self._pipe[1])
@@ -162,10 +163,12 @@ class _Guard:
         self.tell(number)
         os._exit(128 + number)
 
-    def _excepthook(self, kind: type[BaseException], error: BaseException, trace: object) -> None:
+    def _excepthook(
+        self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
         """Extension modules print what is raised while they are imported."""
         if not isinstance(error, Interrupted):
-            self._hooks[0](kind, error, trace)  # pyright: ignore[reportArgumentType]
+            self._hooks[0](kind, error, trace)
 
     def _unraisablehook(self, unraisable: "sys.UnraisableHookArgs") -> None:
         """A destructor cannot pass the exception on; the deadline does."""

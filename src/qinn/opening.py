@@ -53,7 +53,7 @@ def check_regular(path: Path | str) -> os.stat_result:
         qinn.opening.UnsuitableFileError: it is a device, not a regular file
     """
     try:
-        found = os.stat(path)  # noqa: PTH116
+        found = Path(path).stat()
     except ValueError:
         raise UnsuitableFileError(_shown(path), "its path has a character that no path can have") from None
     return _checked(path, found)

@@ -535,14 +535,16 @@ def run_config_of(text: bytes, path: Path) -> ExperimentConfig:
 
 def _translated(content: object) -> object:
     """Give the keys of earlier versions their present names, so that runs made before can be read."""
-    encoder = content.get("encoder") if isinstance(content, Mapping) else None
+    if not isinstance(content, Mapping):
+        return content
+    encoder = content.get("encoder")
     if not isinstance(encoder, Mapping) or not isinstance(encoder.get("modality_dropout"), Mapping):
         return content
     renamed = dict(encoder)
     if by_modality := renamed.pop("modality_dropout"):
         renamed["head_dropout"] = renamed.get("dropout", _DROPOUT)
         renamed["dropout"] = by_modality
-    return {**content, "encoder": renamed}  # pyright: ignore[reportGeneralTypeIssues]
+    return {**content, "encoder": renamed}
 
 
 def _parse_model(label: str, value: Any) -> BaseModel:

@@ -81,7 +81,8 @@ def naming_arrays(file: ArrayFile, used: Collection[str], num_rows: int) -> dict
         num_rows: How many names there must be.
     """
     folders = {"", *(key.rpartition("/")[0] for key in used)}
-    keys = [key for key in file.keys() if key not in used and key.rpartition("/")[0] in folders]  # noqa: SIM118
+    found = file.keys()
+    keys = [key for key in found if key not in used and key.rpartition("/")[0] in folders]
     found = {}
     for key in sorted(keys, key=lambda key: (not _is_called_id(key), key))[:_MOST_ARRAYS]:
         try:
