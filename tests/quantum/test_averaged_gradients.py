@@ -247,3 +247,31 @@ def test_nothing_is_counted_twice_where_trajectories_end_in_an_average():
     by_score = torch.autograd.grad(score, theta)[0]
     torch.testing.assert_close(together, by_path + by_score)
     assert float(by_score.abs().max()) > 1e-3
+
+
+def _first_value(state, theta):
+    values = state.probabilities(torch.eye(2, dtype=DTYPE))[..., 1]
+    return score_surrogate(values, state.log_likelihood).mean()
+
+
+@pytest.mark.parametrize(
+    ("ways", "value"),
+    [
+        ((sampled(seed=0),), lambda state, theta: state.density()[..., 1, 1].real.mean()),
+        ((sampled(seed=0),), _first_value),
+        ((SteppedJumps(TRAJECTORIES, seed=0),), _first_value),
+        ((sampled(seed=0), ExactChannel()), lambda state, theta: state.density()[..., 1, 1].real.mean()),
+    ],
+    ids=["density", "surrogate", "stepped surrogate", "chain"],
+)
+def test_second_derivatives_through_the_score_are_refused(ways, value):
+    theta = torch.tensor([0.6, 0.8], dtype=torch.float64, requires_grad=True)
+    state = start(2)
+    for way in ways:
+        state = run(state, way, theta, TIME, steps=8)
+    mean = value(state, theta)
+    plain = torch.autograd.grad(mean, theta, retain_graph=True)[0]
+    (first,) = torch.autograd.grad(mean, theta, create_graph=True)
+    assert torch.allclose(first, plain, rtol=1e-12)
+    with pytest.raises(ArgumentError, match="first derivatives only"):
+        first.sum().backward()

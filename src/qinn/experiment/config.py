@@ -12,7 +12,6 @@ Example of a file::
     seeds: [0, 1, 2]
 """
 
-import difflib
 import hashlib
 import inspect
 from collections.abc import Mapping
@@ -30,6 +29,7 @@ from pydantic import (
 )
 
 from qinn.errors import ConfigError
+from qinn.experiment.key_errors import explain, nearest
 from qinn.experiment.yaml_files import read_yaml, yaml_of
 from qinn.model.baselines import BASELINES
 from qinn.model.encoders import EncoderKind, TokenPooling
@@ -401,7 +401,7 @@ class ExperimentConfig(_Strict):
                 TrainingConfig.model_validate({**self.training.model_dump(), **own})
             except ValidationError as error:
                 raise ValueError(
-                    f"`training` of model `{label}`: {_explain(error, TrainingConfig)}"
+                    f"`training` of model `{label}`: {explain(error, TrainingConfig)}"
                 ) from error
             self._encoder_of(label)
         slugs = [slug(label) for label in self.models]
@@ -426,7 +426,7 @@ class ExperimentConfig(_Strict):
             changed = TransformerConfig.model_validate({**self.encoder.transformer.model_dump(), **own})
         except ValidationError as error:
             raise ValueError(
-                f"`transformer` of model `{label}`: {_explain(error, TransformerConfig)}"
+                f"`transformer` of model `{label}`: {explain(error, TransformerConfig)}"
             ) from error
         return self.encoder.model_copy(update={"transformer": changed})
 
@@ -445,7 +445,7 @@ class ExperimentConfig(_Strict):
             raise ConfigError(f"A seed must be 0 or more and at most {LARGEST_SEED}, but it is {seed}.")
         if label not in self.models:
             raise ConfigError(
-                f"The configuration has no model `{label}`{_nearest(label, self.models)}; "
+                f"The configuration has no model `{label}`{nearest(label, self.models)}; "
                 f"it has {list(self.models)}."
             )
         model, training = self.models[label], self.training
@@ -499,7 +499,7 @@ def parse_config(content: object, source: str) -> ExperimentConfig:
     try:
         return ExperimentConfig.model_validate(dict(content))
     except ValidationError as error:
-        raise ConfigError(f"Configuration `{source}`: {_explain(error)}") from error
+        raise ConfigError(f"Configuration `{source}`: {explain(error, ExperimentConfig)}") from error
 
 
 def read_config(path: Path | str) -> ExperimentConfig:
@@ -554,51 +554,12 @@ def _parse_model(label: str, value: Any) -> BaseModel:
     if not isinstance(kind, str) or kind not in MODEL_CONFIGS:
         raise ValueError(
             f"model `{label}` must have a `kind` among {list(MODEL_CONFIGS)}, but it has `{kind}`"
-            f"{_nearest(str(kind), MODEL_CONFIGS)}"
+            f"{nearest(str(kind), MODEL_CONFIGS)}"
         )
     try:
         return MODEL_CONFIGS[kind].model_validate(value)
     except ValidationError as error:
-        raise ValueError(f"model `{label}`: {_explain(error, MODEL_CONFIGS[kind])}") from error
-
-
-def _explain(error: ValidationError, model: type[BaseModel] = ExperimentConfig) -> str:
-    errors = error.errors()
-    # Of the alternatives of one key, the one of the right type says more than those of another.
-    alternatives = [one for one in errors if one["loc"][:1] == errors[0]["loc"][:1]]
-    first = next((one for one in alternatives if not one["type"].endswith("_type")), errors[0])
-    where = ".".join(str(part) for part in first["loc"] if not _is_alternative(part))
-    if first["type"] == "extra_forbidden":
-        known = _known_keys(model, first["loc"][:-1])
-        return (
-            f"unknown key `{where}`{_nearest(str(first['loc'][-1]), known)}; known keys are {sorted(known)}."
-        )
-    message = first["msg"].removeprefix("Value error, ").rstrip(".")
-    given = first.get("input")
-    shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
-    return f"{f'key `{where}`: ' if where and first['type'] != 'value_error' else ''}{message}{shown}."
-
-
-def _is_alternative(part: int | str) -> bool:
-    """Tell whether a part of a location is no key, but pydantic's name for one of several possible types."""
-    return isinstance(part, str) and ("[" in part or part.startswith("constrained-"))
-
-
-def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    for part in location:
-        field = model.model_fields.get(str(part))
-        annotation = field.annotation if field else None
-        inner = [one for one in (annotation, *get_args(annotation)) if isinstance(one, type)]
-        models = [one for one in inner if issubclass(one, BaseModel)]
-        if not models:
-            return []
-        model = models[0]
-    return list(model.model_fields)
-
-
-def _nearest(key: str, known: Any) -> str:
-    close = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
-    return f" (did you mean `{close[0]}`?)" if close else ""
+        raise ValueError(f"model `{label}`: {explain(error, MODEL_CONFIGS[kind])}") from error
 
 
 EVOLUTION_KINDS: tuple[str, ...] = get_args(EvolutionKind)

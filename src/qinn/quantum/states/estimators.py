@@ -34,6 +34,8 @@ def score_surrogate(
     Raises:
         ArgumentError: If the leading axes differ, or the trajectories cannot be cut into the groups.
 
+    The gradient can be taken once: second derivatives through the score raise an `ArgumentError`.
+
     Source: R. J. Williams, Machine Learning 8 (1992) 229; leave-one-out baseline: W. Kool et al., ICLR
         workshop 2019.
 
@@ -61,7 +63,7 @@ def score_surrogate(
         own = grouped.mean(axis + 1, keepdim=True)
         others = (own.sum(axis, keepdim=True) - own) / (num_groups - 1)
         fixed = (grouped - others).flatten(axis, axis + 1)
-    score = log_likelihood - log_likelihood.detach()
+    score = _score_of(log_likelihood)
     return values + fixed * score.reshape(*score.shape, *[1] * (values.ndim - score.ndim))
 
 
@@ -102,7 +104,7 @@ def mean_density(
     if num_groups < 2:
         return _Refused.apply(mean, log_likelihood)
     fixed = kets.detach()
-    score = log_likelihood - log_likelihood.detach()
+    score = _score_of(log_likelihood)
     # Σ_m s_m (ρ_m − b_m) with b = (G ρ̄ − ρ̄_g)/(G − 1): what falls on a ket's own group joins its weight.
     grouped = score.unflatten(-1, (num_groups, -1))
     own = grouped.mean(-1, keepdim=True) / (num_groups - 1)
@@ -127,6 +129,40 @@ def check_groups(num_groups: int, num_trajectories: int) -> None:
         raise ArgumentError(
             f"Argument `num_groups` must divide the number of trajectories, {num_trajectories}, but it is "
             f"{num_groups}."
+        )
+
+
+def _score_of(log_likelihood: Tensor) -> Tensor:
+    """The score of each record: of value 0, with the gradient of its log-likelihood, and no second derivative."""
+    return _Once.apply(log_likelihood - log_likelihood.detach())
+
+
+class _Once(torch.autograd.Function):
+    """The identity with a first derivative only: the second one of the mean has terms that no surrogate carries."""
+
+    @staticmethod
+    def forward(ctx: Any, score: Tensor) -> Tensor:
+        ctx.save_for_backward(score)
+        return score.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        # Only where second derivatives are to come is there a graph to hold the refusal.
+        return _NoSecond.apply(gradients[0], *ctx.saved_tensors) if torch.is_grad_enabled() else gradients[0]
+
+
+class _NoSecond(torch.autograd.Function):
+    """A gradient that depends on the score, and refuses to be differentiated by it."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, score: Tensor) -> Tensor:
+        return gradient.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> NoReturn:
+        raise ArgumentError(
+            "Averages over sampled trajectories have first derivatives only: second ones through the score would be "
+            "wrong; use `ExactChannel` or `Heisenberg`, which have them."
         )
 
 

@@ -1,0 +1,318 @@
+"""What arguments must be: each check refuses in one sentence, and looks at a result once."""
+
+from math import isfinite
+from operator import index
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qinn.errors import ArgumentError
+
+# Largest violation of a state's laws that counts as round-off: of ⟨ψ|ψ⟩ = 1, ρ = ρ†, tr ρ = 1 and ρ ≥ 0.
+STATE_TOLERANCE = {torch.complex64: 1e-4, torch.complex128: 1e-6}
+# Largest difference of an operator from its adjoint, relative to its largest entry, in units of ε.
+_HERMITIAN_ROUND_OFF = 100
+
+
+def state_tolerance(dtype: torch.dtype) -> float:
+    """Return the largest violation of a state's laws that counts as round-off: 1e-4 (complex64), 1e-6 (complex128).
+
+    Args:
+        dtype: Complex dtype of the state.
+
+    Example:
+        >>> state_tolerance(torch.complex64)
+        0.0001
+    """
+    return STATE_TOLERANCE[dtype]
+
+
+def check_same_kind(name: str, tensor: Tensor, other_name: str, other: Tensor) -> None:
+    """Refuse tensors of different precision, or on different devices.
+
+    Args:
+        name: Name of the argument, for messages.
+        tensor: Its value.
+        other_name: Name of what it is used with.
+        other: The value of that.
+
+    Raises:
+        ArgumentError: If dtype or device differ.
+
+    Example:
+        >>> check_same_kind("vectors", torch.eye(2) + 0j, "kets", torch.eye(2) + 0j)
+    """
+    check_one("have one complex dtype", "have", name, tensor.dtype, other_name, other.dtype)
+    check_one("be on one device", "are on", name, tensor.device, other_name, other.device)
+
+
+def check_one(rule: str, verb: str, name: str, given: Any, other_name: str, other: Any) -> None:
+    """Refuse two arguments that differ in what they must have in common.
+
+    Args:
+        rule: What that is, for the message.
+        verb: How the message goes on.
+        name: Name of the one argument.
+        given: What it has.
+        other_name: Name of the other.
+        other: What that has.
+
+    Raises:
+        ArgumentError: If they differ.
+
+    Example:
+        >>> check_one("device", "are on", "vectors", "cpu", "kets", "cpu")
+    """
+    if given != other:
+        raise ArgumentError(
+            f"Arguments `{name}` and `{other_name}` must {rule}, but {verb} {given} and {other}; convert one "
+            "of them by `.to(...)`."
+        )
+
+
+def check_vectors(name: str, vectors: Tensor) -> None:
+    """Refuse what is not vectors (…, D) of dimension D ≥ 1.
+
+    Args:
+        name: Name of the argument, for the message.
+        vectors: Complex tensor.
+
+    Raises:
+        ArgumentError: If the shape is another.
+
+    Example:
+        >>> check_vectors("ket", torch.ones(3, 2) + 0j)
+    """
+    if vectors.ndim < 1 or vectors.shape[-1] < 1:
+        raise ArgumentError(
+            f"Argument `{name}` must have the shape (…, dim), but has {tuple(vectors.shape)}."
+        )
+
+
+def check_square(name: str, matrices: Tensor) -> None:
+    """Refuse what is not square matrices (…, D, D) of dimension D ≥ 1.
+
+    Args:
+        name: Name of the argument, for the message.
+        matrices: Complex tensor.
+
+    Raises:
+        ArgumentError: If the shape is another.
+
+    Example:
+        >>> check_square("density", torch.eye(2) + 0j)
+    """
+    shape = matrices.shape
+    if len(shape) < 2 or shape[-1] != shape[-2] or shape[-1] < 1:
+        raise ArgumentError(f"Argument `{name}` must have the shape (…, dim, dim), but has {tuple(shape)}.")
+
+
+def check_finite(name: str, tensor: Tensor) -> None:
+    """Refuse NaN and infinity.
+
+    Args:
+        name: Name of the argument, for the message.
+        tensor: A complex tensor.
+
+    Raises:
+        ArgumentError: If an entry is not finite.
+
+    Example:
+        >>> check_finite("observables", torch.eye(2) + 0j)
+    """
+    if not bool(torch.isfinite(torch.view_as_real(tensor.detach().resolve_conj())).all()):
+        raise ArgumentError(f"Argument `{name}` must be finite, but holds NaN or infinity.")
+
+
+def are_hermitian(name: str, matrices: Tensor) -> bool:
+    """Return whether all matrices equal their adjoints, up to round-off: 100 ε times their largest entry.
+
+    Args:
+        name: Name of the argument, for the message.
+        matrices: Complex matrices (…, D, D), which may be none.
+
+    Raises:
+        ArgumentError: If an entry is not finite.
+
+    Example:
+        >>> are_hermitian("observables", torch.tensor([[[0, 1j], [0, 0]]]))
+        False
+    """
+    difference, size = _asymmetry(name, matrices)
+    return difference <= _HERMITIAN_ROUND_OFF * torch.finfo(matrices.dtype).eps * size
+
+
+def check_hermitian(name: str, matrices: Tensor) -> None:
+    """Refuse matrices that differ from their adjoints by more than round-off.
+
+    Args:
+        name: Name of the argument, for the message.
+        matrices: Complex matrices (…, D, D).
+
+    Raises:
+        ArgumentError: If one differs, or an entry is not finite.
+
+    Example:
+        >>> check_hermitian("hamiltonian", torch.eye(2) + 0j)
+    """
+    difference, size = _asymmetry(name, matrices)
+    if difference > _HERMITIAN_ROUND_OFF * torch.finfo(matrices.dtype).eps * size:
+        raise ArgumentError(
+            f"Argument `{name}` must be Hermitian, but differs from its adjoint by {difference:.3g}; use (H + H†)/2 "
+            "or `hermitian_from`."
+        )
+
+
+def _asymmetry(name: str, matrices: Tensor) -> tuple[float, float]:
+    """Largest entry of |X − X†|, and of X."""
+    if matrices.numel() == 0:
+        return 0.0, 0.0
+    fixed = matrices.detach()
+    difference, size = torch.stack([(fixed - fixed.mH).abs().amax(), fixed.abs().amax()]).tolist()
+    if not isfinite(size) or not isfinite(difference):
+        check_finite(name, matrices)
+    return difference, size
+
+
+def check_kets(
+    name: str, kets: Tensor, tolerance: float | None = None, *, remedy: str = "use `normalize`"
+) -> None:
+    """Refuse kets that are not of unit norm, at the cost of one look at the result.
+
+    Args:
+        name: Name of the argument, for the message.
+        kets: Complex kets (…, D), which may be none.
+        tolerance: Largest deviation of ⟨ψ|ψ⟩ from 1; `state_tolerance` of the dtype if None.
+        remedy: What to do about another norm, for the message.
+
+    Raises:
+        ArgumentError: If one deviates by more, or an entry is not finite.
+
+    Example:
+        >>> check_kets("kets", torch.tensor([0.6 + 0j, 0.8j]))
+    """
+    if kets.numel() == 0:
+        return
+    parts = torch.view_as_real(kets.detach().resolve_conj()).flatten(-2)
+    check_norms(name, torch.linalg.vector_norm(parts, dim=-1).square(), tolerance, remedy=remedy)
+
+
+def check_norms(
+    name: str, norms: Tensor, tolerance: float | None = None, *, remedy: str = "use `normalize`"
+) -> None:
+    """Refuse squared norms ⟨ψ|ψ⟩ other than 1, as `check_kets` does.
+
+    Args:
+        name: Name of the argument that holds the kets, for the message.
+        norms: Squared norms of any shape, of which there may be none.
+        tolerance: Largest deviation from 1; `state_tolerance` of the precision if None.
+        remedy: As for `check_kets`.
+
+    Raises:
+        ArgumentError: If one deviates by more, or is not finite.
+
+    Example:
+        >>> check_norms("kets", torch.ones(3))
+    """
+    if norms.numel() == 0:
+        return
+    tolerance = state_tolerance(norms.dtype.to_complex()) if tolerance is None else tolerance
+    lowest, highest = torch.stack(norms.aminmax()).tolist()
+    deviation = max(highest - 1, 1 - lowest)
+    if not isfinite(deviation):
+        raise ArgumentError(
+            f"Argument `{name}` must be of unit norm, but holds NaN, infinity or too large numbers."
+        )
+    if deviation > tolerance:
+        raise ArgumentError(
+            f"Argument `{name}` must be of unit norm, but ⟨ψ|ψ⟩ deviates from 1 by {deviation:.3g} (allowed: "
+            f"{tolerance:.0e}); {remedy}."
+        )
+
+
+def check_densities(name: str, densities: Tensor, tolerance: float | None = None) -> None:
+    """Refuse matrices that are not Hermitian, of unit trace and positive, at the cost of one look at the result.
+
+    Args:
+        name: Name of the argument, for the message.
+        densities: Complex matrices (…, D, D), which may be none.
+        tolerance: Largest violation of each law; `state_tolerance` of the dtype if None.
+
+    Raises:
+        ArgumentError: Naming the law that is violated, and by how much.
+
+    Example:
+        >>> check_densities("density_matrix", 0.5 * torch.eye(2) + 0j)
+    """
+    if densities.numel() == 0:
+        return
+    tolerance = state_tolerance(densities.dtype) if tolerance is None else tolerance
+    fixed = densities.detach()
+    identity = torch.eye(fixed.shape[-1], dtype=fixed.dtype, device=fixed.device)
+    # ρ + tolerance has a Cholesky factor if and only if no eigenvalue of ρ is below −tolerance.
+    _, failed = torch.linalg.cholesky_ex(fixed + tolerance * identity)
+    traces = fixed.diagonal(dim1=-2, dim2=-1).sum(-1)
+    difference, trace, negative = torch.stack(
+        [(fixed - fixed.mH).abs().amax(), (traces - 1).abs().amax(), failed.amax().to(fixed.real.dtype)]
+    ).tolist()
+    if not isfinite(difference) or not isfinite(trace):
+        check_finite(name, fixed)
+    if difference > tolerance:
+        raise ArgumentError(
+            f"Argument `{name}` must be Hermitian, but differs from its adjoint by {difference:.3g} (allowed: "
+            f"{tolerance:.0e})."
+        )
+    if trace > tolerance:
+        raise ArgumentError(
+            f"Argument `{name}` must have trace 1, but a trace deviates from it by {trace:.3g} (allowed: "
+            f"{tolerance:.0e}); divide by the trace."
+        )
+    if negative:
+        lowest = float(torch.linalg.eigvalsh(0.5 * (fixed + fixed.mH)).amin())
+        raise ArgumentError(
+            f"Argument `{name}` must be positive, but has the eigenvalue {lowest:.3g} (allowed: −{tolerance:.0e})."
+        )
+
+
+def check_count(name: str, count: Any) -> None:
+    """Refuse what is not a whole number of at least 1.
+
+    Args:
+        name: Name of the argument, for the message.
+        count: The number.
+
+    Raises:
+        ArgumentError: If it is anything else.
+
+    Example:
+        >>> check_count("steps", 3)
+    """
+    try:
+        number = index(count)
+    except TypeError:
+        raise ArgumentError(f"Argument `{name}` must be a whole number, but it is {shown(count)}.") from None
+    if number < 1:
+        raise ArgumentError(f"Argument `{name}` must be at least 1, but it is {number}.")
+
+
+def check_tolerance(tolerance: float | None) -> None:
+    """Refuse an impossible tolerance.
+
+    Args:
+        tolerance: Largest error, or None for that of the precision.
+
+    Raises:
+        ArgumentError: If it is not between 0 and 1.
+
+    Example:
+        >>> check_tolerance(1e-6)
+    """
+    if tolerance is not None and not 0 < tolerance < 1:
+        raise ArgumentError(f"Argument `tolerance` must be between 0 and 1, or None, but it is {tolerance}.")
+
+
+def shown(value: Any) -> str:
+    """A value in a message: short ones themselves, others by their kind."""
+    shown = repr(value)
+    return shown if len(shown) <= 40 else f"a `{type(value).__name__}`"
