@@ -158,10 +158,8 @@ def _num_parameters(
 
 
 def _widths(model: Any) -> str:
-    own = [
-        f"`{name}`" for name in ("num_vectors", "state_dims", "factor_dim", "rank") if hasattr(model, name)
-    ]
-    return " and ".join([", ".join(["`hidden_dim`", *own])])
+    own = ("num_vectors", "state_dims", "factor_dim", "rank")
+    return ", ".join(f"`{name}`" for name in ("hidden_dim", *own) if name == "hidden_dim" or hasattr(model, name))
 
 
 def _compare(needs: Mapping[str, int], most: int) -> None:
