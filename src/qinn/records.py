@@ -78,6 +78,18 @@ class Batch:
         features = {name: value.to(device) for name, value in self.features.items()}
         return Batch(self.ids, features, None if self.labels is None else self.labels.to(device))
 
+    def first(self, number: int) -> "Batch":
+        """Return the first samples, all where there are no more.
+
+        Args:
+            number: How many.
+        """
+        features = {
+            name: Features(value.values[:number], value.lengths[:number])
+            for name, value in self.features.items()
+        }
+        return Batch(self.ids[:number], features, None if self.labels is None else self.labels[:number])
+
     def without(self, modality: str) -> "Batch":
         """Return the same batch with one modality absent for every sample.
 

@@ -122,3 +122,21 @@ def test_dropout_may_differ_between_modalities():
     assert {one.p for one in model.head.modules() if isinstance(one, torch.nn.Dropout)} == {0.3}
     with pytest.raises(ConfigError, match=r"`encoder.dropout` must name modalities among .* `smell`"):
         build({"kind": "concatenation"}, EncoderConfig(dropout={"smell": 0.1}))
+
+
+@pytest.mark.parametrize(
+    ("options", "bound"),
+    [
+        ({}, 2.0),
+        ({"time": 4.0}, 0.5),
+        ({"time": 0.0}, None),
+        ({"max_rate": 7.0}, 7.0),
+        ({"max_rate": 7.0, "evolution": "exact"}, 7.0),
+        ({"max_rate": "unbounded"}, None),
+    ],
+)
+def test_the_total_jump_rate_is_bounded_as_the_configuration_says(options, bound):
+    model = build({"kind": "qinn", "state_dims": 2, "jump_scale": 50.0, **options})
+    assert model.fusion.lindbladian.max_rate == bound
+    rate = float(torch.linalg.eigvalsh(model.fusion.lindbladian().total_rate.detach())[-1])
+    assert rate <= bound * (1 + 1e-6) if bound else rate > 10

@@ -270,6 +270,26 @@ def test_the_configuration_of_a_run_made_before_is_translated(by_modality, tmp_p
     assert written.encoder == encoder
 
 
+def test_the_rates_of_a_run_made_before_are_unbounded_and_those_of_a_new_one_are_not(tmp_path):
+    import yaml
+
+    content = tiny_content("store")
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
+    assert read_config(tmp_path / "config.yaml").models["QiNN-QJ"].max_rate is None
+    before = read_run_config(tmp_path / "config.yaml")
+    assert before.models["QiNN-QJ"].max_rate == "unbounded"
+    (tmp_path / "config.yaml").write_text(config_text(parse_config(content, "c")))
+    assert read_run_config(tmp_path / "config.yaml").models["QiNN-QJ"].max_rate is None
+    (tmp_path / "config.yaml").write_text(config_text(before))
+    assert read_run_config(tmp_path / "config.yaml") == before
+
+
+@pytest.mark.parametrize("value", [0, -1.0, 1e13, "none", [1.0]])
+def test_a_bound_of_rates_that_is_none_is_refused(value):
+    with pytest.raises(ConfigError, match="max_rate"):
+        parse_config(tiny_content("store", models={"a": {"kind": "qinn", "max_rate": value}}), "c")
+
+
 def test_labels_in_any_script_are_legal_and_equal_folders_are_named():
     models = {label: {"kind": "constant"} for label in ("中文", "Ж", "…", "---", "🎵")}
     assert len({slug(label) for label in parse_config(tiny_content("store", models=models), "c").models}) == 5

@@ -29,7 +29,6 @@ from qinn.quantum import (
     pauli,
     random_kets,
 )
-from qinn.quantum.evolution.rates import expected_jumps
 from qinn.quantum.generators import driven as driven_module
 from qinn.quantum.generators import propagation
 from qinn.quantum.numerics import generator_action, work
@@ -183,7 +182,7 @@ def test_estimates_of_the_others():
         assert evolution.estimate(generator, time=2.0, steps=7).jumps == pytest.approx(2 * rate)
     assert Hybrid(2, 0.5).estimate(generator, time=2.0).jumps == pytest.approx(rate)
     state = density_of(kets(1, 9)[0])
-    assert 0 < float(expected_jumps(generator, state, 2.0)) <= 2 * rate
+    assert 0 < float(expected_jumps(state, generator, time=2.0)) <= 2 * rate
     with pytest.raises(ArgumentError, match="`steps` must be given"):
         SteppedJumps(2).estimate(generator, time=1.0)
 

@@ -32,6 +32,8 @@ from qinn.quantum import (
 
 _WIDEST = 2048
 _EVALUATION_SEED = 20251027
+# Bound of the expected number of jumps where the configuration names none.
+_MOST_JUMPS = 2.0
 
 
 def build_folds(store: Store, config: DataConfig, *, seed: int) -> list[Fold]:
@@ -248,6 +250,7 @@ def _build_fusion(config: QiNNConfig, modalities: tuple[str, ...]) -> QuantumFus
             0 if coherent_only else config.num_jumps,
             hamiltonian_scale=config.hamiltonian_scale,
             jump_scale=config.jump_scale,
+            max_rate=_max_rate(config),
         )
     )
     training, evaluation = _evolutions(config)
@@ -260,6 +263,13 @@ def _build_fusion(config: QiNNConfig, modalities: tuple[str, ...]) -> QuantumFus
         steps=config.steps,
         missing=config.missing,
     )
+
+
+def _max_rate(config: QiNNConfig) -> float | None:
+    """Return the bound of the total jump rate; None for none."""
+    if config.max_rate == "unbounded" or config.time == 0:
+        return None
+    return config.max_rate or _MOST_JUMPS / config.time
 
 
 def _evolutions(config: QiNNConfig) -> tuple[Evolution, Evolution]:

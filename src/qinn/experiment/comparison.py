@@ -1,6 +1,6 @@
 """Several models × seeds on one data set: runs, one table, intervals and paired tests."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -32,12 +32,26 @@ from qinn.experiment.folder import (
 from qinn.experiment.predictions import check_samples, read_metrics, read_predictions
 from qinn.experiment.run import config_text, run
 from qinn.experiment.workers import run_in_workers
+from qinn.explain.activity import mean_activity
 from qinn.placement import is_partial
 from qinn.task import Task
 
 FORMAT = "qinn-comparison"
 VERSION = 2
 """Version 1 had no digests; it is read, with a note."""
+ACTIVITY_COLUMNS = {"jumps": "jumps", "turning": "‖H‖T"}
+"""What tables show beside the metrics of how much a model's dynamics do (see `qinn.explain.activity`)."""
+
+ACTIVITY_NOTE = (
+    "jumps: expected jumps of a trajectory; ‖H‖T: largest angle (rad) by which the Hamiltonian turns phases; means "
+    "over test samples, folds and seeds"
+)
+"""What `ACTIVITY_COLUMNS` hold, below tables."""
+
+_UNRECORDED = (
+    "Whether the dynamics act was not recorded: the run was made by an earlier version, whose weight decay could stop "
+    "them. Train it anew."
+)
 COMPARISON_FILE = "comparison.json"
 TABLE_FILE = "table.md"
 CONFIG_FILE = "config.yaml"
@@ -151,7 +165,10 @@ def summarize(config: ExperimentConfig, folder: Path) -> dict[str, Any]:
             "seeds": list(config.seeds),
             "runs": [str(one.path.relative_to(folder)) for one in runs],
             "seconds": float(np.mean([summary["seconds"] for summary in summaries])),
-            "remarks": list(dict.fromkeys(one for run in summaries for one in run.get("remarks", []))),
+            "dynamics": _activity_of(summaries),
+            "remarks": list(
+                dict.fromkeys(one for run in summaries for one in _remarks_of(run, config.models[label]))
+            ),
         }
     options = {
         "groups": groups,
@@ -199,6 +216,19 @@ def summarize(config: ExperimentConfig, folder: Path) -> dict[str, Any]:
     content = sealed({**content, FILES: digests_of(folder, files)})
     write_json(folder / COMPARISON_FILE, content)
     return content
+
+
+def _activity_of(summaries: Sequence[Mapping[str, Any]]) -> dict[str, float | None] | None:
+    """Mean over seeds; None for models without dynamics, and where a run does not say."""
+    known = [summary["dynamics"] for summary in summaries if summary.get("dynamics") is not None]
+    mean = mean_activity(known) if len(known) == len(summaries) else None
+    return None if mean is None else mean.to_dict()
+
+
+def _remarks_of(summary: Mapping[str, Any], model: Any) -> list[str]:
+    learned = getattr(model, "evolution", "none") not in ("none", "linear_map")
+    unrecorded = learned and "dynamics" not in summary
+    return [*([_UNRECORDED] if unrecorded else []), *summary.get("remarks", [])]
 
 
 def _read_of(run: RunFolder) -> list[Path]:
@@ -260,11 +290,12 @@ def shown_metrics(task: Task) -> list[str]:
 def markdown_table(content: dict[str, Any]) -> str:
     """Return a comparison as a Markdown table: value ± sd over seeds [interval], * where it differs."""
     task = task_of(content)
-    names = shown_metrics(task)
-    header = ["model", "parameters", *names]
+    names, activities = shown_metrics(task), activity_cells(content)
+    acting = list(ACTIVITY_COLUMNS.values()) if activities else []
+    header = ["model", "parameters", *acting, *names]
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     for label, entry in content["models"].items():
-        cells = [markdown_text(label), f"{entry['num_parameters']:,}"]
+        cells = [markdown_text(label), f"{entry['num_parameters']:,}", *activities.get(label, [])]
         for name in names:
             value = entry["metrics"][name]
             test = content["paired"].get(label, {}).get(name)
@@ -280,8 +311,55 @@ def markdown_table(content: dict[str, Any]) -> str:
         "(paired permutation test, p < 0.05 after Holm's correction).",
         "",
         *(f"- {name}: {metrics_of(task)[name].label}" for name in names),
+        *([f"- {ACTIVITY_NOTE}"] if activities else []),
+        *(
+            f"- **{markdown_text(whom)}**: {markdown_text(remark)}"
+            for whom, remark in remarks_by_model(content)
+        ),
     ]
     return "\n".join(lines) + "\n"
+
+
+def activity_cells(content: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return what a comparison's table says about each model's dynamics; nothing where no model has any.
+
+    Args:
+        content: Content of ``comparison.json``.
+
+    Returns:
+        Label → one text for each of `ACTIVITY_COLUMNS`, a dash for what a model does not have.
+    """
+    found = {label: entry.get("dynamics") for label, entry in content["models"].items()}
+    if not any(found.values()):
+        return {}
+    return {
+        label: [f"{values[name]:.2g}" if values else "–" for name in ACTIVITY_COLUMNS]
+        for label, values in found.items()
+    }
+
+
+def remarks_by_model(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what a user should know about the models of a comparison, each remark once.
+
+    Args:
+        content: Content of ``comparison.json``.
+
+    Returns:
+        Pairs of the models that a remark is about, and the remark.
+
+    Example:
+        >>> remarks_by_model({"models": {"a": {"remarks": ["Old."]}, "b": {"remarks": ["Old."]}, "c": {"remarks": []}}})
+        [('a, b', 'Old.')]
+    """
+    found: dict[str, list[str]] = {}
+    for label, entry in content["models"].items():
+        for remark in entry.get("remarks", []):
+            found.setdefault(remark, []).append(label)
+    every = len(content["models"])
+    return [
+        ("all models" if len(labels) == every > 1 else ", ".join(labels), remark)
+        for remark, labels in found.items()
+    ]
 
 
 def format_cell(value: dict[str, Any], test: dict[str, Any] | None) -> str:

@@ -245,6 +245,10 @@ class QiNNConfig(_ModelConfig):
     )
     hamiltonian_scale: float = Field(default=1.0, ge=0, le=1e6)
     jump_scale: float = Field(default=0.5, ge=0, le=1e6)
+    max_rate: Annotated[float, Field(gt=0, le=1e12)] | Literal["unbounded"] | None = Field(
+        default=None,
+        description="Bound of the total jump rate, whatever is learned (default: 2/`time`); unbounded: none",
+    )
     num_vectors: int = Field(default=16, ge=1, le=10**6, description="Number J of measurement vectors")
     head: HeadKind = "mlp"
     outcome_dropout: float = Field(
@@ -512,7 +516,7 @@ def read_config(path: Path | str) -> ExperimentConfig:
 
 
 def read_run_config(path: Path | str) -> ExperimentConfig:
-    """Read the configuration of a run or comparison folder: as `read_config`, keys of earlier versions translated.
+    """Read the configuration of a run or comparison folder: as `read_config`, those of earlier versions translated.
 
     Raises:
         ConfigError: As `read_config`.
@@ -534,17 +538,27 @@ def run_config_of(text: bytes, path: Path) -> ExperimentConfig:
 
 
 def _translated(content: object) -> object:
-    """Give the keys of earlier versions their present names, so that runs made before can be read."""
+    """Give what earlier versions wrote its present meaning, so that runs made before can be read."""
     if not isinstance(content, Mapping):
         return content
-    encoder = content.get("encoder")
-    if not isinstance(encoder, Mapping) or not isinstance(encoder.get("modality_dropout"), Mapping):
-        return content
-    renamed = dict(encoder)
-    if by_modality := renamed.pop("modality_dropout"):
-        renamed["head_dropout"] = renamed.get("dropout", _DROPOUT)
-        renamed["dropout"] = by_modality
-    return {**content, "encoder": renamed}
+    translated = dict(content)
+    encoder, models = content.get("encoder"), content.get("models")
+    if isinstance(encoder, Mapping) and isinstance(encoder.get("modality_dropout"), Mapping):
+        renamed = dict(encoder)
+        if by_modality := renamed.pop("modality_dropout"):
+            renamed["head_dropout"] = renamed.get("dropout", _DROPOUT)
+            renamed["dropout"] = by_modality
+        translated["encoder"] = renamed
+    if isinstance(models, Mapping):
+        translated["models"] = {label: _with_its_rates(model) for label, model in models.items()}
+    return translated
+
+
+def _with_its_rates(model: object) -> object:
+    """Say of a quantum model of a version without `max_rate` that its rates are unbounded; a run names every key."""
+    if isinstance(model, Mapping) and model.get("kind") == "qinn" and "max_rate" not in model:
+        return {**model, "max_rate": "unbounded"}
+    return model
 
 
 def _parse_model(label: str, value: Any) -> BaseModel:

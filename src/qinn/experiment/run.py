@@ -46,6 +46,7 @@ from qinn.experiment.folder import (
 )
 from qinn.experiment.place import RunPlace
 from qinn.experiment.pretrained import load_transformers, write_architectures
+from qinn.explain.activity import Activity, activity_of, activity_remarks, mean_activity
 from qinn.explain.explanation import explain
 from qinn.model.baselines import count_parameters
 from qinn.model.network import QiNN
@@ -155,6 +156,8 @@ def run(
     )
     if (target.fold(0) / "explanation.parquet").is_file():
         _pool_explanations(target, len(folds))
+    acting = [record["dynamics"] for record in records if record.get("dynamics") is not None]
+    mean = mean_activity(acting)
     content = {
         "format": FORMAT,
         "version": VERSION,
@@ -182,7 +185,9 @@ def run(
             {name: value for name, value in record.items() if name not in _OF_THE_FOLDER}
             for record in records
         ],
+        "dynamics": None if mean is None else mean.to_dict(),
         "remarks": [
+            *activity_remarks([Activity(**one) for one in acting]),
             *_remarks(folds, model_config, rates, refit=config.training.refit),
             *(UNCHECKED_FOLD for record in records[:1] if any(FILES not in one for one in records)),
         ],
@@ -326,6 +331,7 @@ def _run_fold(
     write_table(folder / "test.parquet", prediction_columns(predict(model, fold.test), fold.name))
     if config.evaluation.explain and isinstance(model, QiNN):
         write_explanation(explain(model, fold.test), folder)
+    activity = activity_of(model, fold.test)
     record = {
         "name": fold.name,
         "data_sha256": store.sha256,
@@ -337,6 +343,7 @@ def _run_fold(
         "monitor": result.monitor,
         "best_value": result.best_value if np.isfinite(result.best_value) else None,
         "seconds": round(result.seconds, 3),
+        "dynamics": None if activity is None else activity.to_dict(),
         "version": VERSION,
         "config_sha256": file_digest(folder.parents[1] / "config.yaml"),
         FILES: digests_of(folder, [folder / name for name in _FOLD_FILES]),

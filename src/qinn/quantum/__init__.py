@@ -11,6 +11,7 @@ from qinn.quantum.evolution import (
     QuantumJumps,
     SteppedJumps,
     Unitary,
+    expected_jumps,
 )
 from qinn.quantum.generators.driven import DrivenLindbladian
 from qinn.quantum.generators.learnable_structured import LearnableStructuredLindbladian
@@ -122,6 +123,7 @@ __all__ = [
     "entropy_of_spectrum",
     "expectations",
     "expectations_of_density",
+    "expected_jumps",
     "fidelity",
     "find_attractor",
     "ghz_state",

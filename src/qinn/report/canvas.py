@@ -43,11 +43,13 @@ READING = "dots: samples; diamond: median; bars: middle 50 % and 90 %"
 """How to read a row of a distribution, for the title."""
 
 
-def new_figure(width: float, height: float, panels: int = 1) -> tuple[Figure, list[Axes]]:
-    """An empty figure with panels side by side; sizes in inches."""
+def new_figure(
+    width: float, height: float, panels: int = 1, *, same_scale: bool = True
+) -> tuple[Figure, list[Axes]]:
+    """An empty figure with panels side by side, of one vertical scale unless told otherwise; sizes in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasSVG(figure)
-    return figure, list(figure.subplots(1, panels, squeeze=False, sharey=panels > 1)[0])
+    return figure, list(figure.subplots(1, panels, squeeze=False, sharey=same_scale and panels > 1)[0])
 
 
 def to_svg(figure: Figure, description: str) -> str:

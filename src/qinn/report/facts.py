@@ -104,6 +104,31 @@ def sample_facts(run: RunResult) -> list[Fact]:
     ]
 
 
+def activity_facts(summary: Mapping[str, Any]) -> list[Fact]:
+    """State how much the learned dynamics do, and what else a user should know about a run.
+
+    Args:
+        summary: Content of ``run.json``.
+
+    Returns:
+        Term → wording.
+
+    Example:
+        >>> activity_facts({"dynamics": {"jumps": 0.5, "turning": 0.8, "gap": None, "entanglement": 0.25}})
+        [('dynamics', '0.5 jumps of a trajectory, ‖H‖T = 0.8 rad, 0.25 bits of entanglement (means)')]
+    """
+    facts = []
+    values = summary.get("dynamics")
+    if values is not None:
+        stated = [f"{values['jumps']:.2g} jumps of a trajectory", f"‖H‖T = {values['turning']:.2g} rad"]
+        if values["gap"] is not None:
+            stated.append(f"spectral gap × T = {values['gap']:.2g}")
+        if values["entanglement"] is not None:
+            stated.append(f"{values['entanglement']:.2g} bits of entanglement")
+        facts.append(("dynamics", f"{', '.join(stated)} (means)"))
+    return facts + [("note", remark) for remark in summary.get("remarks", [])]
+
+
 def provenance_facts(content: Mapping[str, Any]) -> list[Fact]:
     """State the code, the packages, the machine and the command.
 

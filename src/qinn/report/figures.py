@@ -5,7 +5,7 @@ colour-blind readers can tell apart; nothing is told by colour alone. The SVG st
 outlines), carries its description for screen readers, and is the same for the same input.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int, Real
 from matplotlib.ticker import MaxNLocator
 
+from qinn.explain.activity import ASLEEP
 from qinn.report.canvas import (
     BLUE,
     GREY,
@@ -38,6 +39,15 @@ DASHES = ("-", "--", "-.", ":")
 """Line styles, so that curves differ by more than colour."""
 
 
+ACTIVITIES = {
+    "jumps": "jumps of a trajectory",
+    "turning": "‖H‖T (rad)",
+    "gap": "gap × T",
+    "entanglement": "entanglement (bits)",
+}
+"""What the figure of the dynamics shows, with its unit (see `qinn.explain.activity.Activity`)."""
+
+
 @dataclass(frozen=True)
 class LearningCurve:
     """The history of one training.
@@ -55,6 +65,60 @@ class LearningCurve:
     train_loss: Real[np.ndarray, "epoch"]
     valid_loss: Real[np.ndarray, "epoch"]
     chosen_epoch: int | None = None
+
+
+@dataclass(frozen=True)
+class ActivityCurve:
+    """How much the dynamics did in the course of one training.
+
+    Attributes:
+        name: What was trained, for example ``"fold 1"``.
+        epochs: Epoch numbers.
+        values: Name of `ACTIVITIES` → its value after each epoch, NaN where it is not known.
+    """
+
+    name: str
+    epochs: Real[np.ndarray, "epoch"]
+    values: Mapping[str, Float[np.ndarray, "epoch"]]
+
+
+def activity_curves(curves: Sequence[ActivityCurve]) -> str:
+    """Jumps, turning, gap and entanglement over epochs, a panel for each that is known.
+
+    Args:
+        curves: One training each.
+
+    Returns:
+        The figure as SVG text.
+
+    Raises:
+        ArgumentError: If there is no training.
+
+    Example:
+        >>> activity_curves([ActivityCurve("fold 1", np.arange(3), {"jumps": np.array([0.5, 0.4, 0.4])})])[:4]
+        '<svg'
+    """
+    require(len(curves) > 0, "Argument `curves` must hold at least one training, but it is empty.")
+    known = [
+        name
+        for name in ACTIVITIES
+        if any(np.isfinite(curve.values.get(name, np.nan)).any() for curve in curves)
+    ]
+    named = len(curves) <= MOST_NAMED_CURVES
+    with mpl.rc_context(STYLE):
+        figure, panels = new_figure(7.0, 2.2, panels=max(1, len(known)), same_scale=False)
+        for axes, name in zip(panels, known, strict=False):
+            for index, curve in enumerate(curves):
+                look: dict[str, Any] = {"color": BLUE, "alpha": 0.35}
+                if named:
+                    look = {"color": PALETTE[index], "alpha": 0.9, "linestyle": DASHES[index % len(DASHES)]}
+                axes.plot(curve.epochs, curve.values[name], label=curve.name, **look)
+            if name in ("jumps", "turning"):
+                axes.axhline(ASLEEP, color=GREY, linestyle=":", linewidth=0.8)
+            axes.set(title=ACTIVITIES[name], xlabel="epoch")
+            axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        return to_svg(figure, f"Activity of the dynamics in {len(curves)} trainings over epochs")
 
 
 def learning_curves(curves: Sequence[LearningCurve], *, loss: str = "loss") -> str:

@@ -51,22 +51,39 @@ def learning_curve_figure(run: RunResult) -> str | None:
         SVG text.
     """
     chosen = run.best_epochs
-
-    def column(rows: list[dict[str, float]], name: str) -> np.ndarray:
-        return np.array([row.get(name, np.nan) for row in rows], dtype=np.float64)
-
     curves = [
         figures.LearningCurve(
             name=plain(f"fold {fold}"),
-            epochs=column(rows, "epoch"),
-            train_loss=column(rows, "train_loss"),
-            valid_loss=column(rows, "valid_loss"),
+            epochs=_column(rows, "epoch"),
+            train_loss=_column(rows, "train_loss"),
+            valid_loss=_column(rows, "valid_loss"),
             chosen_epoch=chosen.get(fold),
         )
         for fold, rows in run.histories.items()
         if rows
     ]
     return drawn(lambda: figures.learning_curves(curves)) if curves else None
+
+
+def activity_figure(run: RunResult) -> str | None:
+    """Draw how much the learned dynamics do, epoch by epoch; None where that was not recorded.
+
+    Args:
+        run: A run.
+
+    Returns:
+        SVG text.
+    """
+    curves = [
+        figures.ActivityCurve(
+            name=plain(f"fold {fold}"),
+            epochs=_column(rows, "epoch"),
+            values={name: _column(rows, f"dynamics_{name}") for name in figures.ACTIVITIES},
+        )
+        for fold, rows in run.histories.items()
+        if rows and "dynamics_jumps" in rows[0]
+    ]
+    return drawn(lambda: figures.activity_curves(curves)) if curves else None
 
 
 def regression_figure(run: RunResult) -> str:
@@ -113,3 +130,7 @@ def confusion_figure(run: RunResult) -> str:
     return drawn(
         lambda: figures.confusion_figure(counts, [plain(name, longest=16) for name in run.task.classes])
     )
+
+
+def _column(rows: list[dict[str, float]], name: str) -> np.ndarray:
+    return np.array([row.get(name, np.nan) for row in rows], dtype=np.float64)

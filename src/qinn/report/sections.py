@@ -15,8 +15,9 @@ from qinn.report.explanation import (
     mutual_information_figure,
     negativity_figure,
 )
-from qinn.report.facts import data_facts, metric_legend, provenance_facts, sample_facts
+from qinn.report.facts import activity_facts, data_facts, metric_legend, provenance_facts, sample_facts
 from qinn.report.illustrations import (
+    activity_figure,
     calibration_figure,
     confusion_figure,
     forest_figures,
@@ -129,6 +130,7 @@ def run_section(run: RunResult, anchor: str, numbering: Numbering) -> Section:
         ("seed", str(summary["seed"])),
         *data_facts(summary["data"], run.task),
         *sample_facts(run),
+        *activity_facts(summary),
         ("started", f"{summary['started']}, took {summary['seconds']:,.1f} s"),
         *provenance_facts(summary),
     ]
@@ -163,17 +165,22 @@ def _training_part(run: RunResult, numbering: Numbering) -> Part:
         if len(histories) == 1
         else "the epoch marked in each of the folds"
     )
-    return Part(
-        "Training",
-        exhibits=numbering.figure(
-            {f"Training and validation loss of {run.title} over epochs": learning_curve_figure(run)},
-            f"Learning curves of {run.title}: the loss on the training samples, averaged over the epoch "
-            "while the "
-            "weights change, and on the validation samples after it. Epochs are numbered from 0. The "
-            "weights of "
-            f"{where} were kept, chosen by {run.monitor} on validation samples alone.",
-        ),
+    losses = numbering.figure(
+        {f"Training and validation loss of {run.title} over epochs": learning_curve_figure(run)},
+        f"Learning curves of {run.title}: the loss on the training samples, averaged over the epoch "
+        "while the "
+        "weights change, and on the validation samples after it. Epochs are numbered from 0. The "
+        "weights of "
+        f"{where} were kept, chosen by {run.monitor} on validation samples alone.",
     )
+    acting = numbering.figure(
+        {f"How much the dynamics of {run.title} do, over epochs": activity_figure(run)},
+        f"How much the learned dynamics of {run.title} do to the first validation samples, after each epoch: expected "
+        "jumps of a trajectory, ∫ tr(Σ L†L ρ) dt; the largest angle by which H turns phases; the spectral "
+        "gap times T, where it was looked for; entanglement entropy after the evolution. Dotted: below both lines the "
+        "dynamics sleep.",
+    )
+    return Part("Training", exhibits=[*losses, *acting])
 
 
 def _prediction_part(run: RunResult, numbering: Numbering) -> Part:

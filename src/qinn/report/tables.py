@@ -9,7 +9,13 @@ from jaxtyping import Float
 
 from qinn.evaluation.conventions import Metric, metrics_of
 from qinn.evaluation.metrics import metrics
-from qinn.experiment.comparison import shown_metrics
+from qinn.experiment.comparison import (
+    ACTIVITY_COLUMNS,
+    ACTIVITY_NOTE,
+    activity_cells,
+    remarks_by_model,
+    shown_metrics,
+)
 from qinn.report.explanation import ExplanationTable
 from qinn.report.results import ComparisonResult, RunResult
 from qinn.report.wording import counted, interval, number, p_value, percent, span
@@ -73,11 +79,13 @@ def comparison_table(result: ComparisonResult) -> Table:
     content, run, seeds = result.content, result.reference, len(result.seeds)
     names = metric_names(result.task, content["models"][content["reference"]]["metrics"])
     supported = {name: supported_best(content, result.task, name) for name in names}
+    activities = activity_cells(content)
     rows = []
     for label, entry in content["models"].items():
         cells = [
             Cell(label, "reference" if label == content["reference"] else ""),
             Cell(f"{entry['num_parameters']:,}"),
+            *map(Cell, activities.get(label, [])),
         ]
         for name in names:
             value = entry["metrics"][name]
@@ -100,19 +108,31 @@ def comparison_table(result: ComparisonResult) -> Table:
         f"{'mean over seeds' if seeds > 1 else 'value'} on new test samples "
         f"({counted(run.num_resamples, 'resample')}, drawing {_units(content['num_groups'])}). "
         "Arrows beside the names of the metrics: whether higher or lower is better.",
-        header=("model", "parameters", *headings(result.task, names)),
+        header=(
+            "model",
+            "parameters",
+            *(ACTIVITY_COLUMNS.values() if activities else ()),
+            *headings(result.task, names),
+        ),
         rows=tuple(rows),
         notes=(
-            f"▲ better, ▼ worse than the reference {content['reference']}: paired permutation test on "
-            "the same "
-            f"test samples, p < {SIGNIFICANCE:g} after Holm's correction over the models.",
-            "Bold: the best mean of the column, where the tests support it: the reference if every other "
-            "model "
-            "is significantly worse; another model if it is significantly better than the reference (models "
-            "other than the reference are not tested against one another).",
-        )
-        if content["paired"]
-        else (),
+            *_tested(content),
+            *((f"{ACTIVITY_NOTE}.",) if activities else ()),
+            *(f"{whom}: {remark}" for whom, remark in remarks_by_model(content)),
+        ),
+    )
+
+
+def _tested(content: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the marks of the paired tests mean; nothing where there were none."""
+    if not content["paired"]:
+        return ()
+    return (
+        f"▲ better, ▼ worse than the reference {content['reference']}: paired permutation test on the same test "
+        f"samples, p < {SIGNIFICANCE:g} after Holm's correction over the models.",
+        "Bold: the best mean of the column, where the tests support it: the reference if every other model is "
+        "significantly worse; another model if it is significantly better than the reference (models other than the "
+        "reference are not tested against one another).",
     )
 
 

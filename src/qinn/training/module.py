@@ -10,12 +10,16 @@ from torch import nn
 from qinn.data.subsets.batching import BatchLoader
 from qinn.evaluation.conventions import metrics_of
 from qinn.evaluation.metrics import metrics
+from qinn.explain.activity import activity_of_batches
 from qinn.records import Batch, Prediction
 from qinn.task import Task
 from qinn.training.modality_dropout import drop_modalities
 from qinn.training.objective import loss_per_sample, training_loss
 from qinn.training.options import FitOptions
 from qinn.training.parameter_groups import parameter_groups
+
+# Validation samples on which the activity of the dynamics is measured every epoch.
+_WATCHED = 64
 
 
 class TrainingModule(lightning.LightningModule):
@@ -51,6 +55,7 @@ class TrainingModule(lightning.LightningModule):
         self.train_loss, self.num_trained = 0.0, 0
         self.valid_outputs: list[torch.Tensor] = []
         self.valid_labels: list[torch.Tensor] = []
+        self.watched: Batch | None = None
 
     def on_train_epoch_start(self) -> None:
         """Choose the epoch's order of samples, which depends on the seed and the epoch alone."""
@@ -80,12 +85,17 @@ class TrainingModule(lightning.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect the outputs: metrics are those of the whole split, never means of batch means."""
         assert batch.labels is not None
+        if batch_idx == 0:
+            self.watched = batch.first(_WATCHED)
         prediction: Prediction = self.model(batch)
         self.valid_outputs.append(prediction.output.detach().cpu())
         self.valid_labels.append(batch.labels.cpu())
 
     def on_validation_epoch_end(self) -> None:
-        """Log, once an epoch, the mean training loss and what the whole validation split says."""
+        """Log, once an epoch, the mean training loss, what the whole validation split says, and what the dynamics do.
+
+        The activity is that on the first samples of the validation split, the same every epoch.
+        """
         outputs, labels = torch.cat(self.valid_outputs), torch.cat(self.valid_labels)
         self.valid_outputs.clear()
         self.valid_labels.clear()
@@ -96,6 +106,11 @@ class TrainingModule(lightning.LightningModule):
         if bool(torch.isfinite(outputs).all()):
             found = metrics(self.task, labels.numpy(), outputs.double().numpy())
         values.update({f"valid_{name}": np.nan if value is None else value for name, value in found.items()})
+        assert self.watched is not None  # the validation split has samples
+        activity = activity_of_batches(self.model, [self.watched])
+        if activity is not None:
+            known = activity.to_dict().items()
+            values.update({f"dynamics_{name}": value for name, value in known if value is not None})
         self.log_dict(values, batch_size=len(labels))
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:

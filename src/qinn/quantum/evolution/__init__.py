@@ -5,6 +5,7 @@ from qinn.quantum.evolution.gumbel import GumbelJumps
 from qinn.quantum.evolution.hybrid import Hybrid
 from qinn.quantum.evolution.interface import Evolution
 from qinn.quantum.evolution.jumps import QuantumJumps
+from qinn.quantum.evolution.rates import expected_jumps
 from qinn.quantum.evolution.stepped import SteppedJumps
 
 __all__ = [
@@ -17,4 +18,5 @@ __all__ = [
     "QuantumJumps",
     "SteppedJumps",
     "Unitary",
+    "expected_jumps",
 ]

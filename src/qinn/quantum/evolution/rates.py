@@ -1,13 +1,19 @@
 """How many jumps are to be expected, before any is drawn."""
 
+from math import ceil, log2
+from typing import Any
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from torch import Tensor
 
 from qinn.errors import ArgumentError
-from qinn.quantum.generators.coordinates import real_coordinates, superoperator_on_real_coordinates
+from qinn.quantum.arguments import as_time
+from qinn.quantum.generators.interface import check_kind, with_fixed_time
 from qinn.quantum.generators.lindbladian import Lindbladian
-from qinn.quantum.numerics.matrix_exponential import matrix_exponential
+from qinn.quantum.generators.propagation import propagate_observables
+from qinn.quantum.states.ensembles import PureEnsemble, check_fit
+from qinn.quantum.states.given_states import state_of
 
 # A jump rate for which single trajectories make sense stays far below this.
 MAX_JUMPS = 10_000
@@ -15,8 +21,8 @@ MAX_JUMPS = 10_000
 _LONGEST_STEP = 10.0
 # Up to here the expected number of jumps is cheap to know exactly.
 _LARGEST_COUNTED_DIM = 16
-# Relative error of the count.
-_COUNT_ERROR = 1e-3
+# Of the series of the count for ‖𝓛†‖t ≤ 1: what is left out is below 1/21!, the round-off of double precision.
+_ORDER = 20
 
 
 def largest_rate(lindbladian: Lindbladian) -> float:
@@ -43,35 +49,63 @@ def _rates(lindbladian: Lindbladian) -> tuple[float, float]:
     return max(float(rates[0]), 0.0), max(float(rates[-1]), 0.0)
 
 
-def expected_jumps(lindbladian: Lindbladian, densities: Tensor, time: float) -> Float[Tensor, "*batch"]:
-    """Return ∫ tr(Σ L_k†L_k ρ_t) dt, how many jumps a trajectory has on average.
+def expected_jumps(initial: Any, lindbladian: Any, *, time: Any) -> Float[Tensor, "*batch"]:
+    """Return ∫₀ᵀ tr(Σ L_k†L_k ρ_t) dt, how many jumps a trajectory has on average; exact, and differentiable.
 
-    The integral is one more coordinate of the exact channel: (ρ, n)' = (𝓛ρ, tr(Gρ)).
+    It is tr(N_T ρ₀) with N_T = ∫₀ᵀ e^{𝓛†t}G dt, G = Σ L_k†L_k: a series for a short time, then doubled by
+    N_2t = N_t + e^{𝓛†t}N_t.
 
     Args:
-        lindbladian: The dynamics, of small dimension.
-        densities: Initial densities (…, D, D).
-        time: Duration t.
+        initial: The state before the evolution, as for `Evolution.evolve`; the mean is taken over its trajectories.
+        lindbladian: The dynamics (`Lindbladian`).
+        time: Duration T ≥ 0; a tensor may carry a gradient.
 
     Returns:
-        The numbers, float64.
+        The numbers, one for each sample: to about 1e-6 of the largest in single precision, 1e-12 in double.
+
+    Raises:
+        ArgumentError: If an argument does not fit.
 
     Source: own.
 
     Example:
-        >>> decay = Lindbladian(torch.zeros(2, 2) + 0j, torch.tensor([[[0, 1], [0, 0]]]) + 0j)
-        >>> expected_jumps(decay, torch.diag(torch.tensor([0j, 1])), 100.0).round(decimals=6)
-        tensor(1., dtype=torch.float64)
+        >>> decay = Lindbladian([[0, 0], [0, 0]], [[[0, 1], [0, 0]]])
+        >>> expected_jumps([0, 1], decay, time=100.0).round(decimals=5)
+        tensor(1.)
     """
-    double = lindbladian.to(torch.complex128)
-    generator = superoperator_on_real_coordinates(double)
-    counted = real_coordinates(double.total_rate).real.flatten()
-    joint = torch.nn.functional.pad(generator, (0, 1, 0, 1))
-    joint[-1, :-1] = counted
-    conserved = torch.eye(lindbladian.dim, dtype=joint.dtype, device=joint.device).flatten()
-    channel = matrix_exponential(joint * time, _COUNT_ERROR, torch.nn.functional.pad(conserved, (0, 1)))
-    coordinates = real_coordinates(densities.to(torch.complex128)).real.flatten(-2)
-    return coordinates @ channel[-1, :-1]
+    dense, duration = with_fixed_time(
+        check_kind(lindbladian, (Lindbladian,), "`expected_jumps`"), as_time(time)
+    )
+    state = state_of("initial", initial, dense)
+    check_fit(state, dense)
+    counter = _counter(dense, duration)
+    return state.expectations(counter[None], hermitian=True).squeeze(-1).mean(-1)
+
+
+def _counter(lindbladian: Lindbladian, time: float) -> Complex[Tensor, "dim dim"]:
+    """N_T = ∫₀ᵀ e^{𝓛†t}G dt."""
+    rate, flow = lindbladian.total_rate, lindbladian.no_jump_generator.detach()
+    if lindbladian.num_jumps == 0 or time == 0:
+        return torch.zeros_like(rate)
+    _check_finite(lindbladian)
+    # ‖𝓛†‖ in the operator norm, times the time.
+    size = (
+        2 * float(torch.linalg.matrix_norm(flow.to(torch.complex128), 2)) + largest_rate(lindbladian)
+    ) * time
+    if not size < torch.inf:
+        raise ArgumentError(
+            "Argument `lindbladian` must be finite, but its norm times the time is not; look for NaN or overflow."
+        )
+    doublings = max(0, ceil(log2(size))) if size > 0 else 0
+    short = time / 2**doublings
+    term = counted = rate * short
+    for order in range(2, _ORDER + 1):
+        term = lindbladian.adjoint(term) * (short / order)
+        counted = counted + term
+    for _ in range(doublings):
+        counted = counted + propagate_observables(lindbladian, counted, short)
+        short *= 2
+    return counted
 
 
 @torch.no_grad()
@@ -95,7 +129,8 @@ def check_expected_jumps(lindbladian: Lindbladian, kets: Tensor, time: float) ->
     low, high = _rates(lindbladian)
     expected = low * time
     if expected <= limit < high * time and lindbladian.dim <= _LARGEST_COUNTED_DIM:
-        expected = float(expected_jumps(lindbladian, kets[:, :, None] * kets[:, None, :].conj(), time).max())
+        state = PureEnsemble(kets[:, None].to(torch.complex128), validate=False)
+        expected = float(expected_jumps(state, lindbladian.to(torch.complex128), time=time).max())
     if expected > limit:
         raise ArgumentError(
             "Argument `lindbladian` must have jump rates for which trajectories make sense, but "
@@ -114,8 +149,7 @@ def check_step(lindbladian: Lindbladian, step: float) -> None:
     Raises:
         ArgumentError: If an operator is not finite, or λ_max τ is large.
     """
-    if not bool(torch.isfinite(torch.view_as_real(lindbladian.no_jump_generator.detach())).all()):
-        raise ArgumentError("Argument `lindbladian` must be finite, but an operator holds NaN or infinity.")
+    _check_finite(lindbladian)
     expected = largest_rate(lindbladian) * step
     if not expected <= _LONGEST_STEP:
         raise ArgumentError(
@@ -123,3 +157,8 @@ def check_step(lindbladian: Lindbladian, step: float) -> None:
             f"expected in one of length {step:.3g}, and the scheme allows for one or two; take more steps, or use "
             "`QuantumJumps`, which has none."
         )
+
+
+def _check_finite(lindbladian: Lindbladian) -> None:
+    if not bool(torch.isfinite(torch.view_as_real(lindbladian.no_jump_generator.detach())).all()):
+        raise ArgumentError("Argument `lindbladian` must be finite, but an operator holds NaN or infinity.")

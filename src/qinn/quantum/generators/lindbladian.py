@@ -11,6 +11,9 @@ from qinn.errors import ArgumentError
 from qinn.quantum.arguments import as_complex_together, check_finite, check_hermitian
 from qinn.quantum.generators.interface import Generator
 
+# Largest share of a bounded jump rate that a start may take; at 1 the free operators would be infinite.
+_FULLEST_START = 0.9
+
 
 def hermitian_from(free: Float[Tensor, "*batch dim dim"]) -> Complex[Tensor, "*batch dim dim"]:
     """Make a Hermitian matrix from a free real one, one to one: H = (A + Aᵀ)/2 + i (A − Aᵀ)/2.
@@ -226,11 +229,18 @@ class LearnableLindbladian(nn.Module):
     ``hamiltonian_scale``, and L_k are complex Gaussian matrices such that the maximally mixed state has the
     expected number of jumps per unit time Σ_k tr(L_k†L_k)/D ≈ ``jump_scale``; neither depends on D or K.
 
+    With ``max_rate`` r the free jump operators M_k become L_k = M_k/√(1 + λ/r), λ = λ_max(Σ M_k†M_k). So
+    λ_max(Σ L_k†L_k) = λ/(1 + λ/r) < r for every value of the parameters, with a gradient that brings large operators
+    back. Since ‖𝓓‖_{1→1} ≤ 2r for the dissipator 𝓓, the trace distance of two states cannot shrink below e^{−2rt} of
+    what it was in a time t, whatever the parameters (`docs/theory.md`). The start is that without the bound, at
+    most at 0.9 r.
+
     Args:
         dim: Dimension D of the joint space.
         num_jumps: Number K ≥ 0 of jump operators.
         hamiltonian_scale: Typical ‖H‖ at the start, in units of inverse time.
         jump_scale: Expected number of jumps per unit time at the start.
+        max_rate: Bound r > 0 of the total jump rate of any state, in units of inverse time; None for no bound.
         seed: Seed of the initial values; torch's global generator if None.
         dtype: Real dtype of the parameters; the operators have the complex dtype of the same precision.
 
@@ -252,6 +262,7 @@ class LearnableLindbladian(nn.Module):
         *,
         hamiltonian_scale: float = 1.0,
         jump_scale: float = 1.0,
+        max_rate: float | None = None,
         seed: int | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -266,6 +277,10 @@ class LearnableLindbladian(nn.Module):
                 "Arguments `hamiltonian_scale` and `jump_scale` must be finite and ≥ 0, but are "
                 f"{hamiltonian_scale} and {jump_scale}."
             )
+        if max_rate is not None and not 0 < max_rate < float("inf"):
+            raise ArgumentError(
+                f"Argument `max_rate` must be finite and > 0, or None for no bound, but it is {max_rate}."
+            )
         # Drawn on the CPU, so that a seed means the same on any device.
         generator = None if seed is None else torch.Generator("cpu").manual_seed(seed)
         device = torch.get_default_device()
@@ -275,13 +290,27 @@ class LearnableLindbladian(nn.Module):
         # The spectral norm of the unit Gaussian unitary ensemble is 2√D; E‖L_k‖_F² is 2D² before scaling.
         self.free_hamiltonian = nn.Parameter(free_hamiltonian * (hamiltonian_scale / (2 * dim**0.5)))
         self.free_jumps = nn.Parameter(free_jumps * (jump_scale / (2 * dim * max(num_jumps, 1))) ** 0.5)
+        self.max_rate = max_rate
+        if max_rate is not None and num_jumps and jump_scale:
+            with torch.no_grad():
+                drawn = _largest_rate(jump_operators_from(self.free_jumps))
+                bounded = drawn.clamp(max=_FULLEST_START * max_rate)
+                self.free_jumps.mul_((bounded / (1 - bounded / max_rate) / drawn).sqrt())
 
     def forward(self) -> Lindbladian:
         """Return the Lindbladian of the present parameters."""
-        return Lindbladian(
-            hermitian_from(self.free_hamiltonian), jump_operators_from(self.free_jumps), validate=False
-        )
+        jumps = jump_operators_from(self.free_jumps)
+        if self.max_rate is not None and len(jumps):
+            jumps = jumps * (1 + _largest_rate(jumps) / self.max_rate).rsqrt()
+        return Lindbladian(hermitian_from(self.free_hamiltonian), jumps, validate=False)
 
     def extra_repr(self) -> str:
         """Sizes, for the module's representation."""
-        return f"dim={self.free_hamiltonian.shape[0]}, num_jumps={self.free_jumps.shape[0]}"
+        bound = "" if self.max_rate is None else f", max_rate={self.max_rate:g}"
+        return f"dim={self.free_hamiltonian.shape[0]}, num_jumps={self.free_jumps.shape[0]}{bound}"
+
+
+def _largest_rate(jumps: Complex[Tensor, "jump dim dim"]) -> Float[Tensor, ""]:
+    """λ_max(Σ L_k†L_k), differentiable: only eigenvalues are, whose gradient has no gaps in a denominator."""
+    stacked = jumps.flatten(0, 1)
+    return torch.linalg.eigvalsh(stacked.mH @ stacked)[-1]

@@ -1,0 +1,62 @@
+"""Weight decay shrinks what reads features, and nothing that acts on quantum states."""
+
+import pytest
+import torch
+
+from qinn.experiment.build import build_model
+from qinn.experiment.config import EncoderConfig, QiNNConfig
+from qinn.training.options import FitOptions
+from qinn.training.parameter_groups import parameter_groups
+
+
+def model_of(evolution, **options):
+    return build_model(
+        QiNNConfig(evolution=evolution, state_dims=2, **options),
+        EncoderConfig(hidden_dim=3),
+        feature_dims={"text": 4, "audio": 2},
+        sequences={"text": False, "audio": False},
+        num_outputs=1,
+        seed=0,
+    )
+
+
+ON_STATES = {
+    "jumps": {"fusion.lindbladian.free_hamiltonian", "fusion.lindbladian.free_jumps"},
+    "exact": {"fusion.lindbladian.free_hamiltonian", "fusion.lindbladian.free_jumps"},
+    "unitary": {"fusion.lindbladian.free_hamiltonian", "fusion.lindbladian.free_jumps"},
+    "linear_map": {"fusion.weight"},
+    "none": set(),
+}
+
+
+@pytest.mark.parametrize("evolution", ON_STATES)
+@pytest.mark.parametrize("prior", [False, True])
+def test_what_acts_on_states_is_not_decayed_and_all_other_matrices_are(evolution, prior):
+    if prior and evolution == "linear_map":
+        pytest.skip("the linear map knows no priors")
+    model = model_of(evolution, missing="prior" if prior else "mixed")
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    decay = {
+        names[id(parameter)]: group["weight_decay"]
+        for group in parameter_groups(model, FitOptions(weight_decay=0.5))
+        for parameter in group["params"]
+    }
+    assert decay.keys() == set(names.values())
+    spared = ON_STATES[evolution] | {"readout.free_vectors"}
+    spared |= {f"fusion.priors.{name}.free" for name in ("text", "audio")} if prior else set()
+    matrices = {name for name, parameter in model.named_parameters() if parameter.ndim >= 2}
+    assert {name for name, value in decay.items() if value} == matrices - spared
+
+
+def test_strong_decay_leaves_the_dynamics_as_the_loss_wants_them():
+    model = model_of("heisenberg")
+    optimizer = torch.optim.AdamW(parameter_groups(model, FitOptions(weight_decay=10.0, learning_rate=0.04)))
+    before = [parameter.detach().clone() for parameter in model.fusion.lindbladian.parameters()]
+    weight = float(model.kets["text"].amplitude.weight.detach().norm())
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    for _ in range(20):
+        optimizer.step()
+    after = list(model.fusion.lindbladian.parameters())
+    assert all(torch.equal(old, new) for old, new in zip(before, after, strict=True))
+    assert float(model.kets["text"].amplitude.weight.detach().norm()) < 1e-3 * weight
