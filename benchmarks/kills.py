@@ -32,6 +32,10 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 SECONDS_TO_END = 5.0
 # Until here the interpreter itself may be starting, and a signal ends it in the system's own way.
 SECONDS_TO_START = 0.5
+# What it says of Ctrl-C then: no line of ours has run.
+_INTERPRETERS_OWN = (
+    'Traceback (most recent call last):\n  File "<string>", line 1, in <module>\nKeyboardInterrupt\n\n'
+)
 _MARK = "QINN_KILLS_TRIAL"
 _PATIENCE = 600
 # Keys in JSON that say when or with which checkout, and digests of documents that hold such keys.
@@ -313,7 +317,7 @@ def _verdict(number: signal.Signals, code: int | None, said: str, seconds: float
         return "finished", faults
     if number == signal.SIGKILL:
         return "killed", faults if code == -number else [*faults, f"exit code {code}"]
-    if code == -number and seconds < SECONDS_TO_START and not said:
+    if code == -number and seconds < SECONDS_TO_START and said in ("", _INTERPRETERS_OWN):
         return "before the first line", []
     if code != 128 + number:
         faults.append(f"exit code {code} in place of {128 + number}:\n{said}")

@@ -114,13 +114,22 @@ class _Guard:
         self._wakeup = -1
 
     def install(self) -> None:
-        """Take the signals over; the deadline first, so that no signal is without it."""
+        """Take the signals over; those that come meanwhile wait until all is in place."""
         sys.excepthook, sys.unraisablehook = self._excepthook, self._unraisablehook
-        if os.name == "posix":
+        if os.name != "posix":
+            self._take_over()
+            return
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, NUMBERS)
+        try:
             self._pipe = os.pipe()
             os.set_blocking(self._pipe[1], False)
             threading.Thread(target=self._keep_deadline, daemon=True).start()
             self._wakeup = signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
+            self._take_over()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    def _take_over(self) -> None:
         for number in NUMBERS:
             before = signal.getsignal(number)
             if before is not signal.SIG_IGN:

@@ -377,3 +377,23 @@ def test_outside_the_main_thread_work_just_runs():
 
 def test_no_library_takes_an_interruption_for_its_own():
     assert not issubclass(Interrupted, Exception | KeyboardInterrupt | SystemExit)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_handlers_are_put_in_place_is_not_lost(number):
+    code = f"""
+import os, signal, threading
+from qinn.interruption import say, supervise
+class Eager(threading.Thread):
+    def start(self):
+        os.kill(os.getpid(), {int(number)})
+        super().start()
+threading.Thread = Eager
+def work():
+    raise SystemExit(3)
+supervise(work, lambda number: say(str(number)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (128 + number, f"error: {int(number)}\n")
