@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
+from qinn.model.remembering import Remembered
 from qinn.quantum import (
     Evolution,
     LearnableLindbladian,
@@ -86,6 +87,7 @@ class QuantumFusion(nn.Module):
         super().__init__()
         self.dims = dict(dims)
         self.lindbladian = lindbladian
+        self._generators: Remembered[Lindbladian] = Remembered()
         self.evolution = evolution
         self.evaluation_evolution = evaluation_evolution or evolution
         self.time = time
@@ -106,7 +108,7 @@ class QuantumFusion(nn.Module):
         """Return the evolved joint state; other generators may stand in, for counterfactuals."""
         evolution = evolution or (self.evolution if self.training else self.evaluation_evolution)
         if lindbladian is None and self.lindbladian is not None:
-            lindbladian = self.lindbladian()
+            lindbladian = self._generators(self.lindbladian.parameters(), self.lindbladian)
         state = self.initial_state(states)
         if lindbladian is not None:
             state = evolution.evolve(state, lindbladian, time=self.time, steps=self.steps)

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
+from qinn.model.remembering import Remembered
 from qinn.model.standardization import OutputScale
 from qinn.quantum import measurement_vectors_from, score_surrogate
 from qinn.records import JointState, Prediction
@@ -81,11 +82,12 @@ class MeasurementReadout(nn.Module):
             input_dropout=outcome_dropout,
         )
         self.output_scale = OutputScale(num_outputs)
+        self._vectors: Remembered[Tensor] = Remembered()
 
     @property
     def vectors(self) -> Complex[Tensor, "outcome dim"]:
         """The measurement vectors |m_j⟩, each of unit norm."""
-        return measurement_vectors_from(self.free_vectors)
+        return self._vectors([self.free_vectors], lambda: measurement_vectors_from(self.free_vectors))
 
     def forward(self, joint: JointState) -> Prediction:
         """Measure the joint state and predict.

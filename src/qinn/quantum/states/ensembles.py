@@ -27,10 +27,10 @@ from qinn.quantum.generators.interface import Generator
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.generators.propagation import propagate_densities, propagate_observables
 from qinn.quantum.states.estimators import check_groups, mean_density
+from qinn.quantum.states.evolved import evolved_projectors
 from qinn.quantum.states.measurement import (
     probabilities_of_kets,
     probabilities_of_matrices,
-    projectors,
     values_of_kets,
     values_of_matrices,
 )
@@ -424,8 +424,9 @@ class HeisenbergState(State):
         return self.initial._numbers
 
     def _probabilities(self, vectors: Tensor) -> Tensor:
+        evolved = evolved_projectors(self.lindbladian, vectors, self.time, self.tolerance)
         # Clamped at 0 against round-off.
-        return self._expectations(projectors(vectors), True).clamp(min=0)
+        return self.initial._expectations(evolved, True).clamp(min=0)
 
     def _expectations(self, observables: Tensor, hermitian: bool) -> Tensor:
         evolved = propagate_observables(
