@@ -189,7 +189,9 @@ def test_the_rest_of_a_model_learns_at_its_own_rate(transformer: nn.Module) -> N
         group = by_parameter[id(parameter)]
         inside = ".transformer.transformer." in name
         assert group["lr"] == (1e-5 if inside else 1e-2)
-        assert group["weight_decay"] == (0.3 if not inside and parameter.ndim >= 2 else 0.0)
+        on_states = name.startswith("fusion.") or name == "readout.free_vectors"
+        decayed = not inside and not on_states and parameter.ndim >= 2
+        assert group["weight_decay"] == (0.3 if decayed else 0.0)
     assert len(by_parameter) == sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
 
 

@@ -122,16 +122,22 @@ def test_a_constant_schedule_keeps_the_learning_rate(development, make_model):
     assert {group["lr"] for group in optimizer.param_groups} == {0.01}
 
 
-def test_weight_decay_is_on_matrices_only(development, make_model):
+def _parameters_of(part):
+    return [part] if isinstance(part, torch.Tensor) else part.parameters()
+
+
+def test_weight_decay_is_on_matrices_that_do_not_act_on_states(development, make_model):
     loader = BatchLoader(development.train, 12)
     options = dataclasses.replace(OPTIONS, schedule="constant", weight_decay=0.3)
     model = make_model()
     module = TrainingModule(model, task=SCORE, options=options, loader=loader, steps_per_epoch=2)
     groups = module.configure_optimizers().param_groups
-    assert {(p.ndim >= 2, group["weight_decay"]) for group in groups for p in group["params"]} == {
-        (True, 0.3),
-        (False, 0.0),
-    }
+    on_states = {id(p) for part in (model.fusion, model.readout.free_vectors) for p in _parameters_of(part)}
+    assert {
+        (p.ndim >= 2 and id(p) not in on_states, group["weight_decay"])
+        for group in groups
+        for p in group["params"]
+    } == {(True, 0.3), (False, 0.0)}
     assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
 
 
