@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
-from qinn.data.files.arrays import open_arrays
+from qinn.data.files.arrays import name_of, open_arrays
 from qinn.data.files.parquet import ParquetTooLargeError, read_parquet
 from qinn.errors import ConfigError, DataError
 from qinn.opening import check_regular
@@ -57,7 +56,7 @@ class Columns:
 
     def texts(self, name: str) -> list[str]:
         """Return a column as text; empty where there is no value."""
-        return ["" if value is None else _text(value) for value in self.column(name)]
+        return [name_of(value) for value in self.column(name)]
 
     def joined(self, names: Iterable[str]) -> list[str]:
         """Join several columns by underscores, row by row.
@@ -71,13 +70,6 @@ class Columns:
     def place(self, row: int) -> str:
         """Say where a row is: lines are counted in text files only."""
         return f"`{self.path}` {'line' if self.is_text else 'row'} {row + self.first_line}"
-
-
-def _text(value: Any) -> str:
-    # Parquet turns whole numbers with gaps into floats.
-    if isinstance(value, float | np.floating) and value.is_integer():
-        return str(int(value))
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def read_columns(path: Path | str) -> Columns:
@@ -161,5 +153,13 @@ def _read_npz(path: Path) -> Columns:
         counts = list(lengths.values())
         num_rows = max(counts, key=counts.count)
         return Columns(
-            path, {key: list(arrays.array(key)) for key, length in lengths.items() if length == num_rows}
+            path, {key: _cells(arrays.array(key)) for key, length in lengths.items() if length == num_rows}
         )
+
+
+def _cells(array: Any) -> list[Any]:
+    cells = list(array)
+    if array.dtype == object and any(isinstance(cell, str) for cell in cells):
+        # What pandas puts where a column of text has no value.
+        return [None if cell != cell else cell for cell in cells]
+    return cells
