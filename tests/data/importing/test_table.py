@@ -585,6 +585,7 @@ def test_files_that_may_not_be_read_are_named(
     (table / name).chmod(0)
     if os.access(table / name, os.R_OK):
         monkeypatch.setattr(Path, "open", refuse)
+        monkeypatch.setattr("qinn.data.files.text_lines.open_regular", lambda path: refuse(path, "rb"))
         monkeypatch.setattr(
             array_module.zipfile,
             "ZipFile",

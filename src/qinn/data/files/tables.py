@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from qinn.data.files.arrays import name_of, open_arrays
 from qinn.data.files.parquet import ParquetTooLargeError, read_parquet
+from qinn.data.files.text_lines import text_lines
 from qinn.errors import ConfigError, DataError
 from qinn.opening import check_regular
 
@@ -119,22 +120,16 @@ def read_columns(path: Path | str) -> Columns:
 def _read_text(path: Path, delimiter: str) -> Columns:
     rows: list[list[str]] = []
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream, delimiter=delimiter, strict=True)
-            header = next(reader, [])
-            for row in reader:
-                if row and len(row) != len(header):
-                    raise DataError(
-                        f"`{path}` line {reader.line_num} has {len(row)} fields, but "
-                        f"its header has {len(header)}; "
-                        "quote fields that hold the separator."
-                    )
-                if row:
-                    rows.append(row)
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"`{path}` is not text in UTF-8 (byte {error.start} of a block); save it as UTF-8."
-        ) from error
+        reader = csv.reader(text_lines(path), delimiter=delimiter, strict=True)
+        header = next(reader, [])
+        for row in reader:
+            if row and len(row) != len(header):
+                raise DataError(
+                    f"`{path}` line {reader.line_num} has {len(row)} fields, but its header has {len(header)}; "
+                    "quote fields that hold the separator."
+                )
+            if row:
+                rows.append(row)
     except csv.Error as error:
         raise DataError(f"`{path}` is damaged near line {len(rows) + 2}: {error}.") from error
     if len(set(header)) != len(header):
