@@ -414,5 +414,5 @@ def _refuse_missing(spec: FeatureSpec, missing: list[str]) -> None:
         raise DataError(
             f"`{spec.where}` has no features for sample `{missing[0]}`"
             + (f" and {len(missing) - 1} others" if len(missing) > 1 else "")
-            + "; add them, or import with missing = absent."
+            + "; add them, or import with `--missing absent`."
         )

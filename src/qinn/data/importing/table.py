@@ -316,7 +316,7 @@ def _transcripts(
         if absent and options.missing == "refuse":
             raise DataError(
                 f"`{spec.where}` has no words for sample `{absent[0]}`; add them, "
-                "or import with missing = absent."
+                "or import with `--missing absent`."
             )
         return [sentences[row_of[name]] if name in row_of else [] for name in ids]
     if len(sentences) != len(ids):
