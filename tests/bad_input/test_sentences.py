@@ -1,11 +1,14 @@
 """An error is a sentence with one full stop, also where it quotes another."""
 
 import pickle
+import re
 
 import pytest
 
+from qinn.data.importing.feature_specs import FeatureSpec
 from qinn.data.importing.intake import naming
 from qinn.data.importing.labels import TaskOptions, read_labels
+from qinn.data.importing.layouts import detect_layout
 from qinn.errors import ArgumentError, CheckpointError, ConfigError, DataError, OutputError, QinnError
 from qinn.experiment.config import parse_config
 
@@ -56,3 +59,20 @@ def test_errors_of_readers_keep_one_full_stop(tmp_path):
     with pytest.raises(DataError) as error, naming(tmp_path / "s.csv"):
         read_labels(["x"], 1, TaskOptions(scale="mosi"), place=lambda row: "line 1", what="`label`")
     assert_is_a_sentence(str(error.value))
+
+
+@pytest.mark.parametrize(
+    ("feature", "words"),
+    [
+        ("a=k.pkl:a", ".pkl is a pickle, so save numbers as npy, npz, HDF5 or csv; write NAME=FILE:ARRAY, "),
+        ("a=/dev/zero", "it is a device, not a regular file; write NAME=FILE:ARRAY, "),
+    ],
+)
+def test_a_feature_of_another_kind_is_one_sentence(feature: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=f"is not understood: {re.escape(words)}"):
+        FeatureSpec.parse(feature)
+
+
+def test_a_source_that_is_a_device_is_called_so() -> None:
+    with pytest.raises(DataError, match="`/dev/zero` can't be read: it is a device, not a regular file"):
+        detect_layout("/dev/zero")

@@ -120,6 +120,41 @@ def test_a_reader_takes_no_pipe_device_or_folder_for_a_file(
     assert "Errno" not in str(refused.value)
 
 
+ENDLESS: dict[str, tuple[str, bytes, Callable[[Path], Any], str]] = {
+    "csv of zeros": ("t.csv", b"", read_columns, "line 1 has a NUL byte at place 1"),
+    "tsv of zeros": ("t.tsv", b"id\tla", read_columns, "line 1 has a NUL byte at place 6"),
+    "csv larger than memory": ("t.csv", b"id,label\na,1\n", read_columns, "has 8.0 TiB, more than the"),
+    "clip table of zeros": ("c.csv", b"", open_arrays, "line 1 has a NUL byte at place 1"),
+    "clip table larger than memory": ("c.csv", b"a,b\n1,2\n", open_arrays, "has 8.0 TiB, more than the"),
+    "pickle of one line": ("p.pkl", b"S'", open_pickle, "is not a pickle file"),
+}
+
+
+@pytest.mark.parametrize("case", ENDLESS)
+def test_a_file_of_nothing_but_zeros_is_refused_at_once(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, start, read, message = ENDLESS[case]
+    monkeypatch.setattr("qinn.data.files.pickles.content._LONGEST_LINE", 2**20)
+    (tmp_path / name).write_bytes(start)
+    os.truncate(tmp_path / name, 2**43)
+    with soon(), pytest.raises(QinnError, match=message):
+        read(tmp_path / name)
+
+
+@pytest.mark.parametrize("read", [read_columns, open_arrays])
+def test_a_line_without_end_is_refused_at_once(read: Callable[[Path], Any], tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(b"x" * (2**24 + 2**16))
+    with soon(), pytest.raises(QinnError, match="line 1 has more than 16 million characters"):
+        read(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_end_as_on_any_system(end: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(end.join(["\ufeffid,label", 'a,"1', '2"', ""]).encode())
+    assert read_columns(tmp_path / "t.csv").values == {"id": ["a"], "label": [f"1{end}2"]}
+
+
 STORE_FILES = ["manifest.json", "samples.parquet", "text.values.npy", "text.offsets.npy"]
 
 

@@ -351,3 +351,44 @@ def test_describe_writes_one_page(tiny_store, tmp_path, qinn):
     code, _, err = qinn("data", "describe", tiny_store, "--html", tmp_path / "page.html" / "inside.html")
     assert code == 2
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["data", "inspect"],
+        ["data", "inspect", "--json"],
+        ["data", "describe", "--html", "page.html"],
+        ["info"],
+    ],
+)
+def test_a_store_that_was_edited_in_place_is_described_by_no_command(
+    command, tiny_store, tmp_path, qinn, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tiny_store, tmp_path / "store")
+    values = tmp_path / "store" / "text.values.npy"
+    before = values.stat()
+    with values.open("r+b") as file:
+        file.seek(-1, 2)
+        last = file.read(1)
+        file.seek(-1, 2)
+        file.write(bytes([last[0] ^ 1]))
+    os.utime(values, ns=(before.st_atime_ns, before.st_mtime_ns))
+    code, out, err = qinn(*command, "store")
+    assert code == 2
+    assert out == ""
+    assert "text.values.npy` has changed since it was written" in err
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_errors_name_options_as_they_are_typed(tmp_path, qinn):
+    (tmp_path / "t.csv").write_text("id,label\na,1\n")
+    arguments = [tmp_path / "t.csv", "--to", tmp_path / "s", "--scale", "mosi", "--feature", "a=f.npz:a"]
+    code, _, err = qinn("data", "import", "table", *arguments, "--missing", "never")
+    assert code == 2
+    assert "Option `--missing` must be refuse or absent" in err
+    code, _, err = qinn(
+        "data", "import", "table", *arguments, "--group-column", "a", "--group-pattern", "(a)"
+    )
+    assert "Options `--group-column` and `--group-pattern` exclude each other" in err

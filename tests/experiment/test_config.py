@@ -1,6 +1,7 @@
 """The configuration: every key checked, unknown ones named with the nearest known one."""
 
 import inspect
+import re
 
 import pytest
 
@@ -82,7 +83,7 @@ def test_an_unknown_key_like_no_other_lists_the_known_ones():
         ("training.learning_rate", float("inf"), "finite"),
         ("training.schedule", "cosine", "'one_cycle' or 'constant'"),
         ("training.loss", "l2", "'l1'"),
-        ("training.deterministic", "perhaps", "boolean"),
+        ("training.deterministic", "perhaps", "true or false"),
         ("evaluation.num_resamples", 99, "greater than or equal to 100"),
         ("evaluation.level", 1.0, "less than 1"),
         ("models.QiNN-QJ.state_dims", 0, "greater than or equal to 1"),
@@ -94,7 +95,7 @@ def test_an_unknown_key_like_no_other_lists_the_known_ones():
         ("models.QiNN-QJ.head", "deep", "'linear' or 'mlp'"),
         ("models.QiNN-QJ.kind", "qin", "did you mean `qinn`?"),
         ("models.QiNN-QJ", "qinn", "must have a `kind`"),
-        ("models.lf", {"kind": "tensor_fusion", "factor_dim": "wide"}, "integer"),
+        ("models.lf", {"kind": "tensor_fusion", "factor_dim": "wide"}, "a number"),
         ("models.lf", {"kind": "tensor_fusion", "factor_dim": 0}, "greater than or equal to 1"),
         ("models.lf", {"kind": "low_rank_fusion", "rank": 0}, "greater than or equal to 1"),
         ("models.one", {"kind": "unimodal"}, "required"),
@@ -303,3 +304,85 @@ def test_labels_in_any_script_are_legal_and_equal_folders_are_named():
 def test_a_name_that_cannot_be_a_folder_is_refused(name):
     with pytest.raises(ConfigError, match="names a folder"):
         parse_config(changed("name", name), "c")
+
+
+MISTAKEN = [
+    ("models.QiNN-QJ.time", True, "model `QiNN-QJ`: key `time`: must be a number, but is true."),
+    ("models.QiNN-QJ.time", "1", "must be a number, but is the text '1'; write digits without quotes."),
+    ("models.QiNN-QJ.state_dims", False, "key `state_dims`: must be a number, but is false."),
+    ("models.QiNN-QJ.state_dims", {"text": True}, "key `state_dims`: must be a number, but is true."),
+    ("models.QiNN-QJ.hidden_dim", True, "key `hidden_dim`: must be a number, but is true."),
+    ("models.QiNN-QJ.training", {"max_epochs": True}, "key `max_epochs`: must be a number, but is true."),
+    ("models.QiNN-QJ.per_trajectory", "no", "must be true or false, but is the text 'no'."),
+    ("training.max_epochs", True, "key `training.max_epochs`: must be a number, but is true."),
+    ("training.max_epochs", "1e2", "key `training.max_epochs`: must be a number, but is the text '1e2'"),
+    ("training.learning_rate", "{x}", "must be a number, but is the text '{x}'."),
+    ("training.modality_missing", {"text": "0.5"}, "must be a number, but is the text '0.5'"),
+    ("training.refit", 1, "key `training.refit`: must be true or false, but is 1."),
+    ("encoder.dropout", {"text": True}, "key `encoder.dropout`: must be a number, but is true."),
+    ("evaluation.level", "0.9", "key `evaluation.level`: must be a number, but is the text '0.9'"),
+    ("seeds", [True], "key `seeds`: must be a number, but is true."),
+    ("seeds", [0, "1"], "key `seeds`: must be a number, but is the text '1'"),
+    ("threads", "2", "key `threads`: must be a number, but is the text '2'"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "words"), MISTAKEN)
+def test_truth_values_and_texts_are_no_numbers(path, value, words):
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        parse_config(changed(path, value), "file.yaml")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in MODEL_CONFIGS if kind != "constant"])
+def test_no_number_of_any_model_is_a_truth_value_or_a_text(kind):
+    numbers = [
+        name
+        for name, field in MODEL_CONFIGS[kind].model_fields.items()
+        if re.search(r"\b(int|float)\b", str(field.annotation)) and name not in ("training", "transformer")
+    ]
+    assert numbers
+    for name in numbers:
+        for value in (True, "1"):
+            model = {"kind": kind, name: value, **({"modality": "text"} if kind == "unimodal" else {})}
+            with pytest.raises(ConfigError, match=f"key `{name}`: must be a number"):
+                parse_config(changed("models.one", model), "file.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("1e-3", 0.001), ("5E2", 500.0), ("1.5e2", 150.0), (".5e-3", 0.0005)]
+)
+def test_numbers_with_an_exponent_need_no_dot(text, value, tmp_path):
+    (tmp_path / "c.yaml").write_text(
+        f"data: {{store: s}}\nmodels: {{a: {{kind: constant}}}}\ntraining: {{learning_rate: {text}}}"
+    )
+    assert read_config(tmp_path / "c.yaml").training.learning_rate == value
+
+
+@pytest.mark.parametrize("text", ["010", "1:30", "-1:30", "1:30.5", "0_7"])
+def test_numbers_that_yaml_reads_as_others_are_refused(text, tmp_path):
+    (tmp_path / "c.yaml").write_text(f"a: {text}")
+    with pytest.raises(ConfigError, match=f"line 1.*YAML reads `{text}` as .*write the number that is meant"):
+        read_config(tmp_path / "c.yaml")
+
+
+@pytest.mark.parametrize(
+    "models",
+    [
+        "{x}: {{kind: constant}}",
+        "a:\n    kind: constant\n  {x}:\n    kind: constant",
+        "'{x}': {{kind: constant}}",
+    ],
+)
+def test_the_limit_of_a_key_is_named(models, tmp_path):
+    label = "x" * 5000
+    (tmp_path / "c.yaml").write_text("models:\n  " + models.format(x=label) + "\n")
+    with pytest.raises(
+        ConfigError, match="a key may have at most 1,024 characters before its colon, so shorten"
+    ):
+        read_config(tmp_path / "c.yaml")
+
+
+def test_a_name_too_long_for_a_folder_is_refused():
+    with pytest.raises(ConfigError, match=r"`name` must have at most 200 bytes, .* but it has 300; .*aaa…\)"):
+        parse_config(changed("name", "a" * 300), "file.yaml")
+    assert parse_config(changed("name", "a" * 200), "file.yaml").name == "a" * 200

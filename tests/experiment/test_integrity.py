@@ -545,6 +545,25 @@ def test_a_sweep_of_runs_that_were_made_anew_is_refused(copy, config):
         read_results([copy])
 
 
+@pytest.mark.parametrize("reader", ["load", "evaluate", "explain"])
+def test_a_summary_of_another_run_is_blamed_and_not_the_configuration(
+    reader, copy, config, tiny_store, tmp_path
+):
+    of_the_other_seed(copy / "qinn" / "seed-0" / "run.json")
+    with pytest.raises(
+        CheckpointError, match=r"run\.json` is not of this folder's files: .*is of another run"
+    ):
+        commands(copy, tiny_store, config, tmp_path)[reader]()
+
+
+def test_a_comparison_of_exchanged_runs_says_what_helps(copy, config):
+    of_the_other_seed(copy / "late" / "seed-0" / "run.json")
+    with pytest.raises(
+        CheckpointError, match=r"late/seed-0/run\.json` is not .*`qinn compare` with `--overwrite`\.$"
+    ):
+        read_results([copy])
+
+
 def test_information_reads_every_file_that_is_named(copy):
     assert "files are as they were written" in describe(copy)["integrity"]
     assert "files are as they were written" in describe(copy / "late" / "seed-0")["integrity"]

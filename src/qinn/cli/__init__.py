@@ -1,6 +1,7 @@
 """The command `qinn`, from its first moment to its exit code."""
 
 import atexit
+import errno
 import os
 import sys
 
@@ -48,6 +49,11 @@ def _run() -> None:
             print_error(_interrupted("interrupted"))
         raise
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            print_error(
+                f"`{str(error.filename)[:80]}…` is too long for the name of a file; choose a shorter one."
+            )
+            sys.exit(2)
         print_error(f"{error.filename or 'a file'}: {error.strerror or error}.")
         sys.exit(2)
     except Exception as error:

@@ -23,9 +23,9 @@ def inspect(
 ) -> None:
     """Show what a store holds, and what is wrong with it; exit code 1 where there are errors."""
     from qinn.data.checking.inspection import inspect as inspect_store
-    from qinn.data.stores.store import Store
+    from qinn.data.stores.unchanged import open_unchanged
 
-    opened = Store.open(store)
+    opened = open_unchanged(store)
     if verify:
         opened.verify()
     inspection = inspect_store(opened)
@@ -66,10 +66,10 @@ def describe(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Write one self-contained HTML page about a store: labels, lengths, coverage, features, findings."""
-    from qinn.data.stores.store import Store
+    from qinn.data.stores.unchanged import open_unchanged
     from qinn.report.dataset_page import write_dataset_page
 
-    write_dataset_page(Store.open(store), html, overwrite=overwrite)
+    write_dataset_page(open_unchanged(store), html, overwrite=overwrite)
     note(f"wrote {html}")
 
 

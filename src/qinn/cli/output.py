@@ -4,6 +4,7 @@ Everything that is printed leaves through here, and in no other way: ids, names,
 are shown with their control characters escaped and without mark-up.
 """
 
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,6 +29,9 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from qinn.escaping import json_text, tsv_cell, visible
+
+_OPTIONS = re.compile(r"\b[Oo]ptions? `[a-z_]+`(?: and `[a-z_]+`)?")
+_TYPED = {"modalities": "modality"}
 
 console = Console()
 stderr = Console(stderr=True)
@@ -92,11 +96,17 @@ def show(text: str) -> None:
 
 
 def print_error(message: str) -> None:
-    """Print one line on the error stream."""
-    line = visible(" ".join(message.split()))
+    """Print one line on the error stream, with options as the command line writes them."""
+    line = visible(_OPTIONS.sub(_as_typed, " ".join(message.split())))
     line = line.rstrip(".") + "." if line.endswith("..") else line
     sentence = Text.assemble(("error:", "bold red"), " ", line)
     stderr.print(sentence, soft_wrap=True, highlight=False)
+
+
+def _as_typed(found: re.Match[str]) -> str:
+    return re.sub(
+        r"`([a-z_]+)`", lambda name: f"`--{_TYPED.get(name[1], name[1]).replace('_', '-')}`", found[0]
+    )
 
 
 def note(message: str) -> None:

@@ -260,7 +260,8 @@ def read_comparison(folder: Path | str) -> dict[str, Any]:
         check_files(path, {name: digest for name, digest in content.get(FILES, {}).items() if "/" in name})
     except CheckpointError as error:
         raise CheckpointError(
-            f"The comparison `{folder}` was made from other runs than lie in it now; repeat the comparison. {error}"
+            f"The comparison `{folder}` was made from other runs than lie in it now: "
+            f"{str(error).split(';')[0]}; put the right files back, or repeat `qinn compare` with `--overwrite`."
         ) from error
     return content
 

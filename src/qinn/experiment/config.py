@@ -30,6 +30,7 @@ from pydantic import (
 
 from qinn.errors import ConfigError
 from qinn.experiment.key_errors import explain, nearest
+from qinn.experiment.plain_types import plain
 from qinn.experiment.yaml_files import read_yaml, yaml_of
 from qinn.model.baselines import BASELINES
 from qinn.model.encoders import EncoderKind, TokenPooling
@@ -42,6 +43,7 @@ EvolutionKind = Literal["jumps", "exact", "heisenberg", "unitary", "none", "line
 
 
 _LONGEST_SLUG = 120
+_LONGEST_NAME = 200
 _DROPOUT = 0.2
 MOST_WIDE = 2**16
 """Widest vector inside a model that can be asked for; what it needs is estimated before it is built."""
@@ -61,6 +63,11 @@ class _Strict(BaseModel):
     """Unknown keys are errors; a configuration never changes once read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _take_plain_types(cls, value: Any, info: Any) -> Any:
+        return plain(value, cls.model_fields[info.field_name].annotation)
 
 
 class DataConfig(_Strict):
@@ -390,6 +397,11 @@ class ExperimentConfig(_Strict):
         if not named or Path(value).name != value:
             raise ValueError(
                 "`name` must have letters or digits, no slash and only what can be printed, since it names a folder"
+            )
+        if (length := len(value.encode())) > _LONGEST_NAME:
+            raise ValueError(
+                f"`name` must have at most {_LONGEST_NAME} bytes, since it names a folder, but it has {length}; choose "
+                "a shorter one"
             )
         return value
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from qinn.data.stores.store import Store
+from qinn.data.stores.unchanged import open_unchanged
 from qinn.digests import OWN_DIGEST
 from qinn.errors import CheckpointError
 from qinn.experiment import provenance
@@ -40,7 +40,7 @@ def describe(path: Path | None) -> dict[str, Any]:
             "command": content["command"],
         }
     if (path / "manifest.json").is_file():
-        store = Store.open(path)
+        store = open_unchanged(path)
         return {
             "kind": "store",
             "name": store.name,

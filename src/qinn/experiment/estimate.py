@@ -17,6 +17,11 @@ _REAL_BYTES = 4
 _COPIES = 4
 """Of a trained number there are itself, its gradient and two moments of the optimizer."""
 
+_KETS = 6
+_RECORD_BYTES = 128
+"""What a trajectory was measured to need at least: so many kets, thrice its probabilities, and its record of jumps and
+what a head makes of it; in training, where the way back is kept, twice as much."""
+
 _PREDICTED_AT_ONCE = 256
 _MOST_TURNS = 1000.0
 _THREADS_PER_CORE = 8
@@ -124,12 +129,14 @@ def _quantum_needs(
             2 * model.num_vectors * dim**2 * _COMPLEX_BYTES
         )
     if model.evolution in ("jumps", "gumbel", "hybrid"):
+        each = _KETS * dim * _COMPLEX_BYTES + 3 * model.num_vectors * _REAL_BYTES + _RECORD_BYTES
         for key, samples, count in (
             ("num_trajectories", batch, model.num_trajectories),
             ("num_evaluation_trajectories", evaluated, model.num_evaluation_trajectories),
         ):
+            passes = 2 if copies > 1 and key == "num_trajectories" else 1
             needs[f"`{key}` give {samples:,} × {count:,} states of the joint dimension {dim:,}"] = (
-                2 * samples * count * dim * _COMPLEX_BYTES + samples * count * model.num_vectors * _REAL_BYTES
+                passes * samples * count * each
             )
     return needs
 

@@ -64,7 +64,7 @@ def explain_run(
         target, PRODUCTS, overwrite=overwrite, inputs=[folder, *([] if store is None else [store])]
     )
     run_folder, target = RunFolder(Path(folder)), Path(target)
-    predictor = Predictor.load(run_folder.path)
+    predictor = Predictor.load(run_folder.path, fold=fold)
     subset = (
         predictor.subset(open_unchanged(store), split, lacking=missing)
         if store is not None

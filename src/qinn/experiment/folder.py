@@ -234,7 +234,19 @@ class RunFolder:
             CheckpointError: If it is missing or not of this run.
             ConfigError: If it is not valid.
         """
-        return run_config_of(self.content(self.config_file), self.config_file)
+        digest = self._digest(self.config_file)
+        try:
+            content = read_bytes(self.config_file, digest)
+        except CheckpointError as error:
+            others = [name for name, one in (self._digests() or {}).items() if self._differs(name, one)]
+            if len(others) > 1 and "is not the file" in str(error):
+                raise CheckpointError(
+                    f"`{self.summary_file}` is not of this folder's files: {len(others)} of them, `{others[0]}` first, "
+                    "have other hashes than it states, so it is of another run, or they are; put the right files back "
+                    "or repeat the run."
+                ) from error
+            raise
+        return run_config_of(content, self.config_file)
 
     def check(self) -> int:
         """Read every file that ``run.json`` names and return their number; 0 for a run that has no digests.
@@ -248,6 +260,12 @@ class RunFolder:
 
     def _digests(self) -> Mapping[str, str] | None:
         return self.summary().get(FILES)
+
+    def _differs(self, name: str, digest: str) -> bool:
+        try:
+            return file_digest(self.path / name) != digest
+        except OSError:
+            return True
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.path).as_posix()

@@ -6,6 +6,8 @@ from typing import get_args
 
 from pydantic import BaseModel, ValidationError
 
+from qinn.experiment.plain_types import MISTAKEN, shortened
+
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """Return the first mistake of a configuration in a sentence.
@@ -26,7 +28,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         )
     message = first["msg"].removeprefix("Value error, ").rstrip(".")
     given = first.get("input")
-    shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
+    said = first["type"] == MISTAKEN or not isinstance(given, str | int | float | bool)
+    shown = "" if said else f" (given: {shortened(given)})"
     return f"{f'key `{where}`: ' if where and first['type'] != 'value_error' else ''}{message}{shown}."
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 from scipy.special import softmax
 
+from qinn.data.files.numerals import number_of
 from qinn.data.subsets.absence import Absence, present_modalities
 from qinn.data.subsets.subset import Subset
 from qinn.destinations import Product, check_destinations, marked
@@ -208,7 +209,7 @@ def parse_rates(text: str) -> tuple[float, ...]:
         (0.0, 0.5)
     """
     try:
-        return tuple(float(part) for part in text.split(","))
+        return tuple(number_of(part) for part in text.split(","))
     except ValueError:
         raise ArgumentError(
             f"Missing rates must be numbers separated by commas, but they are `{text}`."

@@ -59,8 +59,12 @@ class Predictor:
         self.notes = notes
 
     @classmethod
-    def load(cls, folder: Path | str) -> "Predictor":
+    def load(cls, folder: Path | str, *, fold: str | None = None) -> "Predictor":
         """Load the models of a complete run.
+
+        Args:
+            folder: The run.
+            fold: The only fold whose model is needed; all where None, or where there is none of that name.
 
         Raises:
             CheckpointError: If the run is incomplete, a file is not the one that the run wrote, or weights are damaged,
@@ -103,7 +107,9 @@ class Predictor:
         models = {}
         kinds = config.encoder.kind if isinstance(config.encoder.kind, dict) else {"": config.encoder.kind}
         transformers = read_architectures(target) if "transformer" in kinds.values() else None
-        for index, fold in enumerate(names):
+        for index, name in enumerate(names):
+            if fold in names and name != fold:
+                continue
             path = target.fold(index) / "weights.safetensors"
             weights = target.weights(index)
             try:
@@ -128,7 +134,7 @@ class Predictor:
                 raise CheckpointError(
                     f"`{target.config_file}` does not fit the run's data: {error}"
                 ) from error
-            models[fold] = model.eval()
+            models[name] = model.eval()
         notes = (UNCHECKED,) if summary["version"] == 1 else ()
         return cls(
             models, task=task, modalities=modalities, pool=config.data.pool, source=target.path, notes=notes

@@ -1,5 +1,6 @@
 """YAML of configurations: read safely, each key once, and without texts that unfold to more than they are."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from qinn.opening import read_small
 
 _MOST_BYTES = 2**20
 _MOST_NODES = 100_000
+_LONGEST_KEY = 1024
 
 
 def read_yaml(path: Path) -> object:
@@ -42,16 +44,31 @@ def yaml_of(text: bytes, path: Path) -> object:
     except UnicodeDecodeError as error:
         raise ConfigError(f"Cannot read configuration `{path}`: {error}.") from error
     except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = f" (line {where.line + 1})" if where is not None else ""
-        built = (
-            getattr(error, "problem", None) if isinstance(error, yaml.constructor.ConstructorError) else None
-        )
-        why = f": {built}" if built else "; mind indentation and colons"
-        raise ConfigError(f"Configuration `{path}` is not valid YAML{line}{why}.") from error
+        raise ConfigError(f"Configuration `{path}` is not valid YAML{_reason(error)}.") from error
     # What PyYAML lets through for dates, numbers and depths that cannot be.
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ConfigError(f"Configuration `{path}` is not valid YAML: {error}.") from error
+
+
+def _reason(error: yaml.YAMLError) -> str:
+    """Say where a text is no YAML, and why, as the end of a sentence."""
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return f": {getattr(error, 'reason', '') or 'it has characters that YAML does not allow'}"
+    mark, start = error.problem_mark, error.context_mark
+    line = f" (line {mark.line + 1})" if mark is not None else ""
+    if isinstance(error, yaml.constructor.ConstructorError):
+        return f"{line}: {error.problem}"
+    # The parser forgets a key that is too long, and wonders at its colon or at what follows.
+    apart = mark.index - start.index if mark is not None and start is not None else 0
+    if (
+        mark is not None
+        and max(mark.column, apart if "simple key" in str(error.context) else 0) > _LONGEST_KEY
+    ):
+        return (
+            f"{line}: {error.problem}; a key may have at most {_LONGEST_KEY:,} characters before its colon, so shorten "
+            "long labels"
+        )
+    return f"{line}: {error.problem or 'it ends too early'}; mind indentation and colons"
 
 
 class _Loader(yaml.SafeLoader):
@@ -73,6 +90,24 @@ class _Loader(yaml.SafeLoader):
                 None, None, f"the key `{twice}` is given twice", node.start_mark
             )
         return super().construct_mapping(node, deep)
+
+
+def _as_written(loader: Any, node: Any) -> Any:
+    """Refuse the numbers that YAML 1.1 reads as others than they look: 1:30 as ninety, 010 as eight."""
+    digits = node.value.lstrip("+-")
+    if ":" in digits or (re.match("0[0-9_]", digits) and "." not in digits):
+        made = yaml.SafeLoader.yaml_constructors[node.tag](loader, node)
+        raise yaml.constructor.ConstructorError(
+            None,
+            None,
+            f"YAML reads `{node.value[:60]}` as {made}; write the number that is meant",
+            node.start_mark,
+        )
+    return yaml.SafeLoader.yaml_constructors[node.tag](loader, node)
+
+
+for _kind in ("int", "float"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _as_written)
 
 
 def _unfolded(node: Any, known: dict[int, float]) -> float:

@@ -1,6 +1,7 @@
 """A label that is no finite number: every reader names the sample and what to do in its kind of file."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from qinn.data.exporting.options import parse_lengths
 from qinn.data.importing import (
     CsdOptions,
     MfnOptions,
@@ -20,7 +22,8 @@ from qinn.data.importing import (
     TaskOptions,
     import_data,
 )
-from qinn.errors import DataError
+from qinn.errors import ArgumentError, ConfigError, DataError
+from qinn.experiment.missing_sweep import parse_rates
 
 from .test_mult import mult
 
@@ -63,7 +66,7 @@ def test_mmsa_names_the_label_the_sample_and_the_split(scale, bad, pickled, tmp_
         import_data(path, tmp_path / "s", MmsaOptions(task=TaskOptions(scale=scale)))
     message = str(error.value)
     assert f"[train] sample `train$_$1` has the label {bad} in `regression_labels`" in message
-    assert f"drop_label = {bad}" in message
+    assert f"--drop-label {bad}" in message
     assert "cell" not in message
     task = TaskOptions(scale=scale or "sims", drop_labels=(str(bad),))
     assert len(import_data(path, tmp_path / "s", MmsaOptions(task=task))) == 6
@@ -81,7 +84,7 @@ def test_mult_says_how_to_leave_the_sample_out(pickled, tmp_path):
     content = mult()
     content["train"]["labels"][1] = np.nan
     with pytest.raises(
-        DataError, match=r"\[train\] sample `.*` has the label nan in `labels`.* drop_label = nan"
+        DataError, match=r"\[train\] sample `.*` has the label nan in `labels`.*`--drop-label nan`"
     ):
         import_data(pickled(content), tmp_path / "s", MultOptions(task=MOSI))
 
@@ -131,3 +134,31 @@ def test_tables_say_what_is_unlabelled_in_their_kind(suffix, words, tmp_path):
         import_data(table(tmp_path, suffix), tmp_path / "s", options)
     assert not (tmp_path / "s").exists()
     shutil.rmtree(tmp_path / "s", ignore_errors=True)
+
+
+@pytest.mark.parametrize("cell", ["1_0", "1_5", "1_0.5", "١", "１", "0x1", "1e", "--1", "1 0"])
+def test_what_only_python_takes_for_a_number_is_none(cell, tmp_path):
+    (tmp_path / "t.csv").write_text(f"id,label\na,1\nb,{cell}\n", encoding="utf-8")
+    np.save(tmp_path / "v.npy", np.ones((2, 2)))
+    options = TableOptions(
+        features=(f"v={tmp_path}/v.npy",), task=TaskOptions(scale="plain", low=0, high=100)
+    )
+    with pytest.raises(DataError, match=f"line 3 .* has the label `{cell}` in .*, which is not a number"):
+        import_data(tmp_path / "t.csv", tmp_path / "s", options)
+    with pytest.raises(ArgumentError, match="must be numbers"):
+        parse_rates(f"0,{cell}")
+    with pytest.raises(ConfigError, match="MODALITY=STEPS"):
+        parse_lengths([f"a={cell}"])
+    options = replace(options, task=TaskOptions("classification"))
+    assert cell in import_data(tmp_path / "t.csv", tmp_path / "s", options).task.classes
+
+
+@pytest.mark.parametrize(
+    ("cell", "label"), [("+1", 1), (" 2.50 ", 2.5), ("1.", 1), (".5", 0.5), ("1E1", 10), ("-0", 0)]
+)
+def test_numbers_are_read_as_ever(cell, label, tmp_path):
+    (tmp_path / "t.csv").write_text(f"id,label\na,{cell}\n", encoding="utf-8")
+    np.save(tmp_path / "v.npy", np.ones((1, 2)))
+    task = TaskOptions(scale="plain", low=0, high=100)
+    options = TableOptions(features=(f"v={tmp_path}/v.npy",), task=task)
+    assert import_data(tmp_path / "t.csv", tmp_path / "s", options).labels.tolist() == [label]

@@ -1,5 +1,6 @@
 """Arrays that carry the table's ids in another order are matched by them or refused, never taken by row."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,6 +67,10 @@ CARRIERS: dict[str, Callable[[Path, list[str]], str]] = {
     "npz, bytes by another name": lambda folder, names: write_npz(
         folder, who=np.array(names, "S"), a=rows(names)
     ),
+    "npz, objects as pandas gives them": lambda folder, names: write_npz(
+        folder, id=np.array(names, object), a=rows(names)
+    ),
+    "npz, one row": lambda folder, names: write_npz(folder, id=np.array(names)[None], a=rows(names)),
     "npz, offsets": offsets,
     "HDF5": lambda folder, names: write_h5(folder, segments=np.array(names), a=rows(names)),
     "HDF5, padded": padded,
@@ -103,11 +108,95 @@ def test_an_id_that_occurs_twice_is_refused(table: Path) -> None:
         load(table, feature)
 
 
-def test_other_names_throughout_are_noted(table: Path) -> None:
-    store = load(table, write_npz(table, id=np.array([f"clip {row}" for row in range(6)]), a=VALUES))
-    assert "the array `id` calls them otherwise than the table does (`clip 0`" in "".join(
-        store.manifest["notes"]
+WRITINGS: dict[str, Callable[[str], str]] = {
+    "upper case": str.upper,
+    "a space behind": lambda name: name + " ",
+    "a folder before": lambda name: "clip/" + name,
+    "a suffix": lambda name: name + ".wav",
+    "other names": lambda name: f"x{ord(name[1])}",
+}
+
+
+@pytest.mark.parametrize("writing", WRITINGS)
+@pytest.mark.parametrize("key", ["id", "who"])
+def test_ids_written_otherwise_are_refused(writing: str, key: str, table: Path) -> None:
+    if writing == "other names" and key == "who":
+        pytest.skip("nothing says that these are names")
+    names = np.array([WRITINGS[writing](name) for name in IDS[BACK]])
+    feature = write_npz(table, **{key: names}, a=VALUES[BACK])
+    with pytest.raises(
+        DataError, match=rf"array `{key}`, which calls its rows otherwise .* or leave `{key}` out of the file"
+    ):
+        load(table, feature)
+    assert not (table / "store").exists()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        np.arange(6),
+        np.arange(1, 7),
+        np.arange(6.0),
+        np.array(list("012345")),
+        np.array(["v", "v", "v", "w", "w", "w"]),
+    ],
+    ids=["numbers", "from 1", "floats", "text", "videos"],
+)
+def test_numbers_of_rows_and_names_of_videos_are_no_ids(names: np.ndarray, table: Path) -> None:
+    store = load(table, write_npz(table, name=names, a=VALUES))
+    assert store.values("a")[:, 0].tolist() == list(range(6))
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        np.array([{"name": name} for name in IDS]),
+        np.array([[name] for name in IDS[:5]] + [[]], object),
+        np.array([(name, 1) for name in IDS], "U4,i4"),
+        np.array([[name, "0"] for name in IDS]),
+    ],
+    ids=["dicts", "lists", "records", "pairs"],
+)
+@pytest.mark.parametrize("said", ["", "#id"])
+def test_ids_that_cannot_be_read_are_refused(ids: np.ndarray, said: str, table: Path) -> None:
+    with pytest.raises(DataError, match=r"f\.npz:id` (holds Python objects .*astype\(str\)|must )"):
+        load(table, write_npz(table, id=ids, a=VALUES) + said)
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("#id", "names none of the table's samples (`x0`, where the table has `i0`)"),
+        ("#id+turn", "names 5 samples, but"),
+        ("#twice", "names sample `i1` twice"),
+    ],
+)
+def test_ids_that_name_no_sample_are_refused_where_samples_may_be_absent(
+    said: str, message: str, table: Path
+) -> None:
+    others = np.array([f"x{row}" for row in range(6)])
+    twice = np.array(["i1", *IDS[1:]])
+    np.save(table / "v.npy", VALUES)
+    feature = write_npz(table, id=others, turn=np.arange(5), twice=twice, a=VALUES)
+    options = TableOptions(
+        task=TaskOptions(scale="mosi"),
+        features=(f"v={table}/v.npy", feature.replace("@@", str(table)) + said),
+        missing="absent",
     )
+    with pytest.raises(DataError, match=re.escape(message)):
+        import_data(table / "c.csv", table / "store", options)
+
+
+def test_columns_of_a_table_may_be_objects(table: Path) -> None:
+    labels = np.array([0.5, 1, None, -1, 0, 2], object)
+    who = np.array(["s0", float("nan"), None, "s1", "s1", "s1"], object)
+    np.savez(table / "t.npz", id=np.array(IDS, object), label=labels, who=who)
+    np.save(table / "v.npy", VALUES)
+    options = TableOptions(task=TaskOptions(scale="mosi"), features=(f"v={table}/v.npy",), group_column="who")
+    store = import_data(table / "t.npz", table / "store", options)
+    assert store.strings("id").tolist() == IDS
+    assert store.strings("group").tolist() == ["s0", "", "", "s1", "s1", "s1"]
+    assert np.isnan(store.labels).tolist() == [False, False, True, False, False, False]
 
 
 def test_the_remedy_for_another_number_of_samples_names_the_array(table: Path) -> None:

@@ -473,10 +473,28 @@ BAD: dict[str, tuple[Callable[[Path], None], str, dict[str, Any], str]] = {
         "into 1 samples",
     ),
     "words without a sample": (
-        npz(w=np.array(["a"]), o=np.array([0, 1]), i=np.array(["z"])),
+        npz(w=np.array(["a"]), o=np.array([0, 1, 1]), i=np.array(["b", "z"])),
         "v=@@/v.npy",
         {"words": "@@/f.npz:w@o#i"},
         "no words for sample `a`",
+    ),
+    "words of other samples": (
+        npz(w=np.array(["a"]), o=np.array([0, 1]), i=np.array(["z"])),
+        "v=@@/v.npy",
+        {"words": "@@/f.npz:w@o#i", "missing": "absent"},
+        "f.npz:i` names none of the table's samples (`z`, where the table has `a`)",
+    ),
+    "words of a sample twice": (
+        npz(w=np.array(["a", "b"]), o=np.array([0, 1, 2]), i=np.array(["a", "a"])),
+        "v=@@/v.npy",
+        {"words": "@@/f.npz:w@o#i"},
+        "f.npz:i` names sample `a` twice",
+    ),
+    "numbers as objects": (
+        npz(v=np.array([[1.0], [2.0]], object)),
+        V + "v",
+        {},
+        "f.npz:v` must hold numbers, but its type is object; save it with a type of numbers, as by `.astype(",
     ),
     "words of too few ids": (
         npz(w=np.array(["a"]), o=np.array([0, 1, 1]), i=np.array(["z"])),
@@ -567,6 +585,7 @@ def test_files_that_may_not_be_read_are_named(
     (table / name).chmod(0)
     if os.access(table / name, os.R_OK):
         monkeypatch.setattr(Path, "open", refuse)
+        monkeypatch.setattr("qinn.data.files.text_lines.open_regular", lambda path: refuse(path, "rb"))
         monkeypatch.setattr(
             array_module.zipfile,
             "ZipFile",

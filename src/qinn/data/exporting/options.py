@@ -80,7 +80,7 @@ def parse_lengths(items: Sequence[str]) -> dict[str, int]:
     lengths = {}
     for item in items:
         name, _, number = item.partition("=")
-        if not name or not number.isdecimal():
+        if not name or not (number.isascii() and number.isdecimal()) or len(number) > 9:
             raise ConfigError(f"Option `max_length` must be MODALITY=STEPS, but it is `{item}`.")
         lengths[name] = int(number)
     return lengths

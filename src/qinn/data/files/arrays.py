@@ -17,10 +17,11 @@ import numpy as np
 
 from qinn.data.files.hdf5_checks import KNOWN_FILTERS, check_chunks, check_heaps, filters_of
 from qinn.data.files.npy import read_npy_header
+from qinn.data.files.object_arrays import read_objects
 from qinn.errors import DataError
 from qinn.opening import check_regular
 
-__all__ = ["ARRAY_SUFFIXES", "ArrayFile", "Hdf5File", "open_arrays"]
+__all__ = ["ARRAY_SUFFIXES", "ArrayFile", "Hdf5File", "name_of", "open_arrays"]
 
 ARRAY_SUFFIXES = (".npz", ".npy", ".h5", ".hdf5", ".csd")
 IN_MEMORY_BYTES = 64 * 2**20
@@ -86,23 +87,42 @@ class ArrayFile(ABC):
         """Return an array or something that slices like one.
 
         Raises:
-            DataError: If there is no such array, it holds Python objects, or it is damaged.
+            DataError: If there is no such array, it holds Python objects that are neither text nor numbers, or it
+                is damaged.
         """
 
     def strings(self, key: str) -> list[str]:
-        """Return a one-dimensional array as text."""
+        """Return an array of one dimension, or with one row or column, as text; empty where there is no value.
+
+        Raises:
+            DataError: As `array`; or if it has another shape or holds neither text nor numbers.
+        """
         values = np.asarray(self.array(key)[...])
-        if values.ndim != 1:
+        if values.ndim == 0 or max(values.shape) != values.size:
             raise DataError(f"`{self.path}:{key}` must be one-dimensional, but has shape {values.shape}.")
-        return [
-            value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-            for value in values.tolist()
-        ]
+        if values.dtype.kind not in "SUObiuf":
+            raise DataError(f"`{self.path}:{key}` must hold text or numbers, but its type is {values.dtype}.")
+        return [name_of(value) for value in values.reshape(-1).tolist()]
 
     def _missing(self, key: str) -> DataError:
         names = self.keys()
         shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
         return DataError(f"`{self.path}` has no array `{key}`; it has {shown or 'none'}.")
+
+
+def name_of(value: Any) -> str:
+    """Return what one value says as a name: text as it is, a whole number without a decimal point, nothing for NaN.
+
+    Example:
+        >>> name_of(b"a"), name_of(7.0), name_of(None), name_of(float("nan"))
+        ('a', '7', '', '')
+    """
+    if value is None or value != value:
+        return ""
+    # Whole numbers with gaps become floats in pandas and Parquet.
+    if isinstance(value, float | np.floating) and value.is_integer():
+        return str(int(value))
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def open_arrays(path: Path | str) -> ArrayFile:
@@ -193,13 +213,8 @@ class _Npz(ArrayFile):
                     start = stream.tell()
             except _ZIP_ERRORS as error:
                 raise DataError(f"`{self.path}:{key}` is damaged ({error}).") from error
-            if dtype.hasobject:
-                raise DataError(
-                    f"`{self.path}:{key}` holds Python objects, which can't be "
-                    "read safely; save plain numbers."
-                )
             size = self._zip.getinfo(self._names[key]).file_size - start
-            if size != np.prod(shape, dtype=object) * dtype.itemsize:
+            if not dtype.hasobject and size != np.prod(shape, dtype=object) * dtype.itemsize:
                 raise DataError(
                     f"`{self.path}:{key}` is damaged: shape {shape} does not fit its {size} bytes."
                 )
@@ -212,7 +227,12 @@ class _Npz(ArrayFile):
             info = self._zip.getinfo(self._names[key])
             try:
                 with self._zip.open(info) as stream:
-                    if info.file_size <= IN_MEMORY_BYTES:
+                    if dtype.hasobject:
+                        read_npy_header(stream)
+                        self._arrays[key] = read_objects(
+                            stream, shape, info.file_size - start, where=f"{self.path}:{key}"
+                        )
+                    elif info.file_size <= IN_MEMORY_BYTES:
                         self._arrays[key] = np.lib.format.read_array(stream, allow_pickle=False)
                     else:
                         # A member is compressed as a whole: unpack it to disk and map it from there.
@@ -246,10 +266,9 @@ class _Npy(ArrayFile):
             with path.open("rb") as stream:
                 shape, fortran, dtype = read_npy_header(stream)
                 start = stream.tell()
-            if dtype.hasobject:
-                raise DataError(
-                    f"`{path}` holds Python objects, which can't be read safely; save plain numbers."
-                )
+                if dtype.hasobject:
+                    self._array = read_objects(stream, shape, path.stat().st_size - start, where=str(path))
+                    return
             if path.stat().st_size < start + math.prod(shape) * dtype.itemsize:
                 raise ValueError(f"shape {shape} needs more bytes than it has")
             empty = 0 in shape or not dtype.itemsize

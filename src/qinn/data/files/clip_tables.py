@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from qinn.data.files.arrays import ArrayFile
+from qinn.data.files.text_lines import text_lines
 from qinn.errors import DataError
 
 __all__ = ["ClipTable"]
@@ -40,11 +41,7 @@ class ClipTable(ArrayFile):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        try:
-            with path.open(encoding="utf-8-sig", newline="") as stream:
-                line = stream.readline(2**20)
-        except UnicodeDecodeError as error:
-            raise DataError(f"`{path}` is not text in UTF-8; save it as UTF-8.") from error
+        line = next(text_lines(path), "")
         self._delimiter = max(",;\t", key=line.count)
         try:
             header = next(csv.reader([line], delimiter=self._delimiter, strict=True), [])

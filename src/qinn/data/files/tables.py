@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
-from qinn.data.files.arrays import open_arrays
+from qinn.data.files.arrays import name_of, open_arrays
 from qinn.data.files.parquet import ParquetTooLargeError, read_parquet
+from qinn.data.files.text_lines import text_lines
 from qinn.errors import ConfigError, DataError
 from qinn.opening import check_regular
 
@@ -57,7 +57,7 @@ class Columns:
 
     def texts(self, name: str) -> list[str]:
         """Return a column as text; empty where there is no value."""
-        return ["" if value is None else _text(value) for value in self.column(name)]
+        return [name_of(value) for value in self.column(name)]
 
     def joined(self, names: Iterable[str]) -> list[str]:
         """Join several columns by underscores, row by row.
@@ -71,13 +71,6 @@ class Columns:
     def place(self, row: int) -> str:
         """Say where a row is: lines are counted in text files only."""
         return f"`{self.path}` {'line' if self.is_text else 'row'} {row + self.first_line}"
-
-
-def _text(value: Any) -> str:
-    # Parquet turns whole numbers with gaps into floats.
-    if isinstance(value, float | np.floating) and value.is_integer():
-        return str(int(value))
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def read_columns(path: Path | str) -> Columns:
@@ -127,22 +120,16 @@ def read_columns(path: Path | str) -> Columns:
 def _read_text(path: Path, delimiter: str) -> Columns:
     rows: list[list[str]] = []
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream, delimiter=delimiter, strict=True)
-            header = next(reader, [])
-            for row in reader:
-                if row and len(row) != len(header):
-                    raise DataError(
-                        f"`{path}` line {reader.line_num} has {len(row)} fields, but "
-                        f"its header has {len(header)}; "
-                        "quote fields that hold the separator."
-                    )
-                if row:
-                    rows.append(row)
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"`{path}` is not text in UTF-8 (byte {error.start} of a block); save it as UTF-8."
-        ) from error
+        reader = csv.reader(text_lines(path), delimiter=delimiter, strict=True)
+        header = next(reader, [])
+        for row in reader:
+            if row and len(row) != len(header):
+                raise DataError(
+                    f"`{path}` line {reader.line_num} has {len(row)} fields, but its header has {len(header)}; "
+                    "quote fields that hold the separator."
+                )
+            if row:
+                rows.append(row)
     except csv.Error as error:
         raise DataError(f"`{path}` is damaged near line {len(rows) + 2}: {error}.") from error
     if len(set(header)) != len(header):
@@ -161,5 +148,13 @@ def _read_npz(path: Path) -> Columns:
         counts = list(lengths.values())
         num_rows = max(counts, key=counts.count)
         return Columns(
-            path, {key: list(arrays.array(key)) for key, length in lengths.items() if length == num_rows}
+            path, {key: _cells(arrays.array(key)) for key, length in lengths.items() if length == num_rows}
         )
+
+
+def _cells(array: Any) -> list[Any]:
+    cells = list(array)
+    if array.dtype == object and any(isinstance(cell, str) for cell in cells):
+        # What pandas puts where a column of text has no value.
+        return [None if cell != cell else cell for cell in cells]
+    return cells

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from qinn.data.files.tables import TABLE_SUFFIXES
 from qinn.errors import ConfigError, DataError
+from qinn.opening import UnsuitableFileError, check_regular
 
 __all__ = ["clip_suffix", "feature_folders", "refused_suffix", "table_in", "tables_in"]
 
@@ -53,13 +54,17 @@ def clip_suffix(folder: Path | str) -> str:
 
 
 def refused_suffix(file: str) -> str:
-    """Say why features are not read from such a file; empty if the suffix says nothing."""
-    kind = _ELSEWHERE.get(Path(file.split(":")[0]).suffix.lower())
-    return (
-        f"{Path(file.split(':')[0]).suffix} is {kind}: save numbers as npy, npz, HDF5 or csv. "
-        if kind
-        else ""
-    )
+    """Say why features are not read from such a file, as a part of a sentence; empty if nothing is known."""
+    place = Path(file.split(":")[0])
+    try:
+        check_regular(place)
+    except UnsuitableFileError as error:
+        if not place.is_dir():
+            return f"{error.strerror}; "
+    except OSError:
+        pass
+    kind = _ELSEWHERE.get(place.suffix.lower())
+    return f"{place.suffix} is {kind}, so save numbers as npy, npz, HDF5 or csv; " if kind else ""
 
 
 def tables_in(folder: Path) -> list[Path]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from qinn.data.files.arrays import ArrayFile, open_arrays, rows_of
 from qinn.data.importing.feature_specs import FeatureSpec
-from qinn.data.importing.row_names import rows_in_order
+from qinn.data.importing.row_names import rows_by_name, rows_in_order
 from qinn.data.importing.steps import nonzero_window
 from qinn.data.stores.store import Source
 from qinn.errors import DataError
@@ -106,8 +106,11 @@ class _Rows(FeatureReader):
                 f"{spec.name}={spec.file}:ARRAY ({', '.join(arrays.keys()[:12])})."
             )
         self._arrays = [arrays.array(key) for key in spec.keys or ("",)]
-        if any(array.dtype.kind not in "biuf" for array in self._arrays):
-            raise DataError(f"`{spec.where}` must hold numbers, but its type is {self._arrays[0].dtype}.")
+        if other := [array.dtype for array in self._arrays if array.dtype.kind not in "biuf"]:
+            raise DataError(
+                f"`{spec.where}` must hold numbers, but its type is {other[0]}; save it with a type of numbers, as by "
+                '`.astype("float32")`.'
+            )
         found = [tuple(array.shape) for array in self._arrays]
         shapes = [(*shape, 1) if len(shape) == 1 else shape for shape in found]
         fit = all(
@@ -163,19 +166,7 @@ class _Rows(FeatureReader):
                 self._file, used, ids, num_samples, where=self._spec.where, modality=self._spec.name
             )
             return rows
-        names = [
-            "_".join(parts)
-            for parts in zip(*(self._file.strings(key) for key in self._spec.ids), strict=False)
-        ]
-        if len(names) != num_samples:
-            raise DataError(
-                f"`{self._spec.file}:{'+'.join(self._spec.ids)}` names {len(names)} samples, "
-                f"but `{self._spec.where}` has {num_samples}."
-            )
-        index = {name: row for row, name in enumerate(names)}
-        if len(index) != len(names):
-            twice = next(name for name in index if names.count(name) > 1)
-            raise DataError(f"`{self._spec.file}:{'+'.join(self._spec.ids)}` names sample `{twice}` twice.")
+        index = rows_by_name(self._file, self._spec.ids, ids, num_samples, where=self._spec.where)
         if missing == "refuse":
             _refuse_missing(self._spec, [name for name in ids if name not in index])
         return np.array([index.get(name, -1) for name in ids], np.int64)
@@ -423,5 +414,5 @@ def _refuse_missing(spec: FeatureSpec, missing: list[str]) -> None:
         raise DataError(
             f"`{spec.where}` has no features for sample `{missing[0]}`"
             + (f" and {len(missing) - 1} others" if len(missing) > 1 else "")
-            + "; add them, or import with missing = absent."
+            + "; add them, or import with `--missing absent`."
         )

@@ -81,7 +81,8 @@ class FeatureSpec:
             spec = cls(match["name"].strip(), match["file"] + "{id}" + clip_suffix(match["file"]))
         else:
             raise ConfigError(
-                f"Feature `{text}` is not understood: {refused_suffix(text)}Write NAME=FILE:ARRAY, {_EXAMPLES}."
+                f"Feature `{text}` is not understood: {refused_suffix(text.partition('=')[2])}write NAME=FILE:ARRAY, "
+                f"{_EXAMPLES}."
             )
         if not is_modality_name(spec.name):
             raise ConfigError(

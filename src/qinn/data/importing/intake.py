@@ -81,7 +81,7 @@ class Intake:
         if not all(filled) and self._empty == "refuse":
             raise DataError(
                 f"Sample `{ids[filled.index(False)]}` has no step in any modality; complete it, "
-                "or import with empty = drop."
+                "or import with `--empty drop`."
             )
 
         def keep(values: Sequence[Any] | None) -> list[Any]:

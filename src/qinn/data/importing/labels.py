@@ -6,13 +6,14 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
+from qinn.data.files.numerals import number_of
 from qinn.errors import ArgumentError, ConfigError, DataError
 from qinn.task import Task
 
 __all__ = ["Labels", "TaskOptions", "parse_pairs", "read_labels"]
 
 TAKE_OUT = "or take the sample out of the file if it is unlabelled"
-DROP = "or leave such samples out by the option drop_label = {label}"
+DROP = "or leave such samples out with `--drop-label {label}`"
 
 _NOT_FINITE = ("nan", "inf", "-inf", "+inf")
 _RANGES = {"mosi": (-3.0, 3.0), "sims": (-1.0, 1.0)}
@@ -275,7 +276,7 @@ def _key(value: Any) -> str:
         return ""
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value).strip()
     try:
-        number = float(text)
+        number = number_of(text)
     except ValueError:
         return text
     return str(int(number)) if np.isfinite(number) and number == int(number) else text
@@ -283,7 +284,7 @@ def _key(value: Any) -> str:
 
 def _sort_key(name: str) -> tuple[int, float, str]:
     try:
-        return (0, float(name), name)
+        return (0, number_of(name), name)
     except ValueError:
         return (1, 0.0, name)
 
@@ -292,7 +293,7 @@ def _score(value: str | float | int | None, place: str, what: str, unlabelled: s
     if value is None:
         return None
     try:
-        score = float(value)
+        score = number_of(value) if isinstance(value, str) else float(value)
     except ValueError:
         raise DataError(
             f"{place} has the label `{str(value)[:60]}` in {what}, which is not a number; "

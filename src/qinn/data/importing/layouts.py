@@ -16,6 +16,7 @@ from qinn.data.importing.transcripts import Encoder
 from qinn.data.stores.store import Store
 from qinn.data.stores.writing import check_store_place
 from qinn.errors import ConfigError, DataError
+from qinn.opening import check_regular
 
 __all__ = ["LAYOUTS", "Options", "detect_layout", "import_data"]
 
@@ -66,6 +67,12 @@ def detect_layout(source: Path | str) -> str:
         raise DataError(
             f"`{source}` is a folder of no known layout: neither y_train.h5 …, train.pkl … nor a table is in it."
         )
+    try:
+        check_regular(source)
+    except OSError as error:
+        raise DataError(
+            f"`{source}` can't be read: {error.strerror}; name a file or folder of data."
+        ) from error
     suffix = source.suffix.lower()
     if suffix in TABLE_SUFFIXES:
         return "table"

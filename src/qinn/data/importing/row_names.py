@@ -1,5 +1,7 @@
 """Which row of an array belongs to which sample, where the file names its rows and nobody said by what array."""
 
+import re
+import unicodedata
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -7,7 +9,7 @@ import numpy as np
 from qinn.data.files.arrays import ArrayFile
 from qinn.errors import DataError
 
-__all__ = ["naming_arrays", "rows_in_order"]
+__all__ = ["naming_arrays", "rows_by_name", "rows_in_order"]
 
 _MOST_ARRAYS = 200
 _NAMES = ("id", "name", "key", "segment", "clip", "sample", "utterance", "file", "filename")
@@ -31,7 +33,7 @@ def rows_in_order(
         One row per sample, and notes that say what decided.
 
     Raises:
-        DataError: If the numbers of samples differ, or the file names some of the samples and others.
+        DataError: If the numbers of samples differ, or the file names its rows otherwise than the table does.
     """
     named = naming_arrays(file, used, num_rows)
     wanted = set(ids)
@@ -53,23 +55,81 @@ def rows_in_order(
             np.array([row[name] for name in ids], np.int64),
             [f"`{modality}`: rows were matched by the array `{key}`, which has the ids in another order"],
         )
-    notes = []
     for key, names in named.items():
-        strangers = [name for name in names if name not in wanted]
-        if len(strangers) == len(names):
-            if _is_called_id(key):
-                notes.append(
-                    f"`{modality}`: rows were taken in the table's order; the array `{key}` calls them otherwise "
-                    f"than the table does (`{names[0][:60]}`, where that has `{ids[0][:60]}`)"
-                )
-            continue
-        if _is_called_id(key) or 2 * len(strangers) < len(names):
+        _refuse_others(key, names, ids, where)
+    return np.arange(num_rows), []
+
+
+def rows_by_name(
+    file: ArrayFile, keys: Sequence[str], ids: Sequence[str], num_rows: int, *, where: str
+) -> dict[str, int]:
+    """Return the row of each name, where the arrays that name the rows were said.
+
+    Args:
+        file: The file.
+        keys: Arrays whose values, joined by underscores, are the names.
+        ids: The samples' ids.
+        num_rows: Number of samples in the file.
+        where: File and arrays of the values, for messages.
+
+    Raises:
+        DataError: If the arrays can't be read, differ in length, name a row twice or none of the samples.
+    """
+    columns = [file.strings(key) for key in keys]
+    named = f"`{file.path}:{'+'.join(keys)}`"
+    for column in columns:
+        if len(column) != num_rows:
+            raise DataError(
+                f"{named} names {len(column)} samples, but `{where}` has {num_rows}; give one name to each."
+            )
+    names = ["_".join(parts) for parts in zip(*columns, strict=True)]
+    index = {name: row for row, name in enumerate(names)}
+    if len(index) != len(names):
+        twice = next(name for row, name in enumerate(names) if index[name] != row)
+        raise DataError(f"{named} names sample `{twice}` twice; each sample has one row.")
+    if names and not any(name in index for name in ids):
+        raise DataError(
+            f"{named} names none of the table's samples (`{names[0][:60]}`, where the table has `{ids[0][:60]}`); "
+            "write the same ids in both."
+        )
+    return index
+
+
+def _refuse_others(key: str, names: list[str], ids: Sequence[str], where: str) -> None:
+    """Refuse to take rows in order beside an array that may name them and names other samples than the table."""
+    wanted = set(ids)
+    strangers = [name for name in names if name not in wanted]
+    distinct = len(set(names)) == len(names)
+    if len(strangers) < len(names):
+        if _is_called_id(key) or distinct or 2 * len(strangers) < len(names):
             found = f"also `{strangers[0][:60]}`" if strangers else "some of them twice"
             raise DataError(
                 f"`{where}` lies beside the array `{key}`, which names samples of the table, but {found}; match the "
                 f"rows by it, as in FILE:ARRAY#{key}, or correct it."
             )
-    return np.arange(num_rows), notes
+        return
+    if _are_row_numbers(names):
+        return
+    plain = {_plainly(name) for name in ids}
+    alike = sum(_plainly(name) in plain for name in names)
+    # What repeats itself throughout names no rows: a video or speaker of several samples.
+    if (2 * len(set(names)) > len(names) and _is_called_id(key)) or 2 * alike > len(names):
+        raise DataError(
+            f"`{where}` lies beside the array `{key}`, which calls its rows otherwise than the table does "
+            f"(`{names[0][:60]}`, where that has `{ids[0][:60]}`), so whose they are can't be known; write the same "
+            f"ids in both, or leave `{key}` out of the file if its rows are in the table's order."
+        )
+
+
+def _are_row_numbers(names: Sequence[str]) -> bool:
+    """Whether names only count the rows, from 0 or 1, so that they say the order in which the rows lie anyway."""
+    return any(list(names) == [str(row + first) for row in range(len(names))] for first in (0, 1))
+
+
+def _plainly(name: str) -> str:
+    """A name without what differs where two programs write the same one: case, spaces, folders, a suffix."""
+    name = re.split(r"[/\\]", unicodedata.normalize("NFKC", name).casefold().strip())[-1]
+    return re.sub(r"(?:\.[a-z][a-z0-9]{1,4}|[\W_])+", "", name)
 
 
 def naming_arrays(file: ArrayFile, used: Collection[str], num_rows: int) -> dict[str, list[str]]:
@@ -79,25 +139,32 @@ def naming_arrays(file: ArrayFile, used: Collection[str], num_rows: int) -> dict
         file: The file.
         used: Arrays that hold something else; only arrays beside them and at the top of the file are looked at.
         num_rows: How many names there must be.
+
+    Raises:
+        DataError: If an array that is called ids can't be read.
     """
     folders = {"", *(key.rpartition("/")[0] for key in used)}
-    found = file.keys()
-    keys = [key for key in found if key not in used and key.rpartition("/")[0] in folders]
+    keys = [key for key in file.keys() if key not in used and key.rpartition("/")[0] in folders]  # noqa: SIM118
     found = {}
     for key in sorted(keys, key=lambda key: (not _is_called_id(key), key))[:_MOST_ARRAYS]:
         try:
-            shape = file.shape(key)
-            if not shape or shape[0] != num_rows or shape not in ((num_rows,), (num_rows, 1)):
+            called_id, shape = _is_called_id(key), file.shape(key)
+            one_each = shape in ((num_rows,), (num_rows, 1), (1, num_rows))
+            if not one_each and not (called_id and len(shape) == 2 and shape[0] == num_rows):
                 continue
-            array = file.array(key)
-            if array.dtype.kind in "SUO" or (array.dtype.kind in "iu" and _is_called_id(key)):
-                values = np.asarray(array[...]).reshape(-1).tolist()
-                found[key] = [
-                    value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-                    for value in values
-                ]
-        except DataError:
-            # What cannot be read was not asked for.
+            kind = file.array(key).dtype.kind
+            # Several texts to a row are names that can't be read; several numbers are something else.
+            if kind in "SUO" if not called_id else kind != "b" and (one_each or kind in "SUO"):
+                names = file.strings(key)
+                if kind != "f" or all(re.fullmatch(r"-?\d+", name) for name in names):
+                    found[key] = names
+        except DataError as error:
+            if _is_called_id(key):
+                raise DataError(
+                    f"{str(error).rstrip('.')}, and rows can't be taken in order beside ids that can't be read; or "
+                    f"leave `{key}` out of the file if its rows are in the table's order."
+                ) from error
+            # What is called otherwise was not asked for.
             continue
     return found
 

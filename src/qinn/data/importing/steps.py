@@ -62,7 +62,7 @@ class StepCleaner:
                 raise DataError(
                     f"Sample `{sample}` has the value {array[step, feature]} in "
                     f"`{self.source}` (step {step}, "
-                    f"feature {feature}); correct the file, or import with nan = zero or drop-step."
+                    f"feature {feature}); correct the file, or import with `--nan zero` or `--nan drop-step`."
                 )
             if self.policy == "zero":
                 self.counts["values"] += int(bad.sum())

@@ -15,7 +15,7 @@ from qinn.data.importing.feature_files import FeatureReader, open_features
 from qinn.data.importing.feature_specs import FeatureSpec
 from qinn.data.importing.intake import Intake, Progress, groups_of, naming, split_name
 from qinn.data.importing.labels import Labels, TaskOptions, read_labels
-from qinn.data.importing.row_names import rows_in_order
+from qinn.data.importing.row_names import rows_by_name, rows_in_order
 from qinn.data.importing.steps import StepCleaner
 from qinn.data.importing.transcripts import Encoder, TextOptions, encode_texts, spans_of_texts
 from qinn.data.stores.store import Modality, Store, StoreWriter
@@ -297,11 +297,6 @@ def _transcripts(
     with open_arrays(spec.file) as arrays:
         words = arrays.strings(spec.keys[0])
         offsets = np.asarray(arrays.array(spec.bounds)[...])
-        names = None
-        if spec.ids:
-            names = [
-                "_".join(parts) for parts in zip(*(arrays.strings(key) for key in spec.ids), strict=False)
-            ]
     where = f"`{spec.file}:{spec.bounds}`"
     if offsets.ndim != 1 or offsets.dtype.kind not in "iu" or len(offsets) < 2:
         raise DataError(
@@ -314,20 +309,16 @@ def _transcripts(
             f"{len(words)}, the number of words."
         )
     sentences = [words[start:stop] for start, stop in pairwise(offsets)]
-    if names is not None:
-        if len(names) != len(sentences):
-            raise DataError(
-                f"`{spec.file}:{'+'.join(spec.ids)}` names {len(names)} samples, but "
-                f"{where} divides the words into {len(sentences)}."
-            )
-        by_name = dict(zip(names, sentences, strict=True))
-        absent = [name for name in ids if name not in by_name]
+    if spec.ids:
+        with open_arrays(spec.file) as arrays:
+            row_of = rows_by_name(arrays, spec.ids, ids, len(sentences), where=spec.where)
+        absent = [name for name in ids if name not in row_of]
         if absent and options.missing == "refuse":
             raise DataError(
                 f"`{spec.where}` has no words for sample `{absent[0]}`; add them, "
-                "or import with missing = absent."
+                "or import with `--missing absent`."
             )
-        return [by_name.get(name, []) for name in ids]
+        return [sentences[row_of[name]] if name in row_of else [] for name in ids]
     if len(sentences) != len(ids):
         raise DataError(
             f"{where} divides the words into {len(sentences)} samples, but the table has {len(ids)}."

@@ -17,6 +17,7 @@ import numpy as np
 
 from qinn.errors import DataError
 from qinn.opening import open_regular
+from qinn.resources import available_memory, shown_size
 
 __all__ = ["PickleBytes", "Span"]
 
@@ -26,6 +27,7 @@ UNPACKED_BYTES = 2**20
 """Bytes that were written as text go to a temporary file from this length on."""
 _RELEASE_EVERY = 64 * 2**20
 _CHUNK = 4 * 2**20
+_LONGEST_LINE = 2**30
 
 
 class PickleBytes:
@@ -88,8 +90,15 @@ class PickleBytes:
         return self.map[start : start + count]
 
     def readline(self) -> bytes:
-        """Read up to the end of a line, or of the file."""
-        end = self.map.find(b"\n", self.position)
+        """Read up to the end of a line, or of the file.
+
+        Raises:
+            ValueError: If the line is longer than what memory can take: it is read as a whole.
+        """
+        most = min(_LONGEST_LINE, available_memory() // 8)
+        end = self.map.find(b"\n", self.position, self.position + most)
+        if end < 0 and self.size - self.position > most:
+            raise ValueError(f"a line of more than {shown_size(most)}")
         return self.read((end + 1 if end >= 0 else self.size) - self.position)
 
     def release(self) -> None:
