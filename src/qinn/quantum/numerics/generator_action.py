@@ -162,7 +162,10 @@ def _careful_gradients(
 ) -> tuple[Tensor | None, Tensor | None]:
     """Return the gradients of a sub-step by a series that assumes nothing, in double precision."""
     with torch.enable_grad():
-        if not twice:
+        if twice:
+            # Aliases: the start may depend on the operators, and that path is the outer graph's to follow.
+            operators, start = operators.view_as(operators), start.view_as(start)
+        else:
             operators, start = (
                 value.detach().requires_grad_(want)
                 for value, want in zip((operators, start), wanted, strict=True)

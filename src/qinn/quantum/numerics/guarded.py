@@ -70,7 +70,8 @@ class _Guarded(torch.autograd.Function):
                 found = None
         if found is None:
             with torch.enable_grad():
-                inputs = ctx.saved_tensors if twice else ctx.inputs
+                # Aliases: one tensor may depend on another, and that path is the outer graph's to follow.
+                inputs = [tensor.view_as(tensor) for tensor in ctx.saved_tensors] if twice else ctx.inputs
                 needed = [tensor for tensor, need in zip(inputs, needs, strict=True) if need]
                 result = _carefully(ctx.careful, inputs)
                 found = torch.autograd.grad(result, needed, gradient, create_graph=twice)
