@@ -1,8 +1,9 @@
-"""Second derivatives are those of finite differences of first ones, and asking for them leaves the first as they are."""
+"""Second derivatives are those of finite differences of first ones; asking for them leaves the first as they are."""
 
 import pytest
 import torch
 
+from qinn.errors import ArgumentError
 from qinn.quantum import (
     DrivenLindbladian,
     ExactChannel,
@@ -13,10 +14,21 @@ from qinn.quantum import (
     QuantumJumps,
     Unitary,
     basis_ket,
+    bell_state,
+    concurrence,
+    contraction,
     density_of,
+    entanglement_entropy,
+    fidelity,
+    log_negativity,
+    mutual_information,
+    negativity,
     pauli,
     propagate_densities,
     propagate_observables,
+    square_root,
+    trace_distance,
+    von_neumann_entropy,
 )
 
 DTYPE = torch.complex128
@@ -130,3 +142,100 @@ def test_create_graph_leaves_the_gradient_as_it_is_and_its_derivative_is_that_of
 def test_single_precision_has_the_second_derivatives_of_double():
     known = first_and_second(of_densities(10), 0.5)
     assert first_and_second(of_densities(10, torch.complex64), 0.5) == pytest.approx(known, rel=1e-3)
+
+
+def hermitian(dim, seed):
+    parts = torch.randn(2, dim, dim, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    matrix = torch.complex(parts[0], parts[1])
+    matrix = matrix + matrix.mH
+    return 0.2 * (matrix - torch.eye(dim) * matrix.diagonal().mean())
+
+
+def turned(ket, theta, seed=4):
+    return torch.linalg.matrix_exp(1j * theta * hermitian(len(ket), seed)) @ ket
+
+
+def mixed(*levels):
+    return torch.diag(torch.tensor(levels, dtype=DTYPE))
+
+
+BELL = density_of(bell_state(dtype=DTYPE))
+WERNER = 0.6 * BELL + 0.1 * torch.eye(4, dtype=DTYPE)
+HALF, QUARTER = mixed(0.5, 0.5), mixed(0.25, 0.25, 0.25, 0.25)
+OTHER = torch.tensor([[0.7, 0.1j], [-0.1j, 0.3]], dtype=DTYPE)
+SHARE = torch.tensor([[0.5, 0.1], [0.1, 0.5]], dtype=DTYPE)
+CHANGE = torch.tensor([[0.1, 0.2], [0.2, -0.1]], dtype=DTYPE)
+
+
+def along(matrix, seed=1):
+    return lambda theta: matrix + theta * hermitian(len(matrix), seed)
+
+
+MEASURES = {
+    "entropy at half": lambda t: von_neumann_entropy(along(HALF)(t)),
+    "entropy of two equal levels": lambda t: von_neumann_entropy(along(mixed(0.2, 0.2, 0.6))(t)),
+    "entropy of far levels": lambda t: von_neumann_entropy(along(mixed(0.02, 0.08, 0.9))(t)),
+    "entropy of a Werner state": lambda t: von_neumann_entropy(along(WERNER)(t)),
+    "entropy of a turned pure state": lambda t: von_neumann_entropy(
+        density_of(turned(bell_state(dtype=DTYPE), t))
+    ),
+    "negativity of a Werner state": lambda t: negativity(along(WERNER)(t), (2, 2), [0]),
+    "log negativity": lambda t: log_negativity(along(WERNER)(t), (2, 2), [0]),
+    "mutual information": lambda t: mutual_information(along(QUARTER)(t), (2, 2), [0], [1]),
+    "fidelity": lambda t: fidelity(SHARE + t * CHANGE, OTHER),
+    "fidelity at the mixed state": lambda t: fidelity(along(QUARTER)(t), QUARTER),
+    "fidelity with a pure state": lambda t: fidelity(
+        along(WERNER)(t), density_of(turned(BELL[0] * 2**0.5, t))
+    ),
+    "concurrence": lambda t: concurrence(0.5 * BELL + 0.5 * torch.kron(SHARE + t * CHANGE, OTHER)),
+    "concurrence of a Werner state": lambda t: concurrence(along(WERNER)(t)),
+    "root": lambda t: square_root(SHARE + t * CHANGE)[0, 0].real,
+    "square of a root": lambda t: square_root(SHARE + t * CHANGE)[0, 0].real ** 2,
+    "root of equal levels": lambda t: square_root(along(QUARTER)(t))[0, 1].imag ** 2,
+    "distance": lambda t: trace_distance(along(mixed(0.2, 0.2, 0.6))(t), mixed(0.4, 0.4, 0.2)),
+    "distance of pure states": lambda t: trace_distance(
+        density_of(turned(torch.eye(4, dtype=DTYPE)[0], t)), density_of(torch.eye(4, dtype=DTYPE)[1])
+    ),
+    "entanglement of a Bell state": lambda t: entanglement_entropy(
+        turned(bell_state(dtype=DTYPE), t), (2, 2), [0]
+    ),
+    "entanglement of six levels": lambda t: entanglement_entropy(
+        turned(torch.tensor([0.7, 0, 0.1, 0, 0.7, 0.1], dtype=DTYPE), t), (3, 2), [0], validate=False
+    ),
+    "contraction": lambda t: contraction(
+        Lindbladian(along(0 * QUARTER)(t + 1), [ladder(4)]), along(QUARTER)(t), mixed(0.1, 0.2, 0.3, 0.4), 0.3
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MEASURES)
+@pytest.mark.parametrize("at", [0.0, 0.03])
+def test_measures_have_the_second_derivatives_of_differences_at_equal_levels_too(name, at):
+    function = MEASURES[name]
+    first, second = first_and_second(function, at)
+    assert first == pytest.approx(first_of(function, at), rel=1e-9, abs=1e-10)
+    known = (first_of(function, at + STEP) - first_of(function, at - STEP)) / (2 * STEP)
+    assert second == pytest.approx(known, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("measure", [lambda rho: fidelity(rho, QUARTER), concurrence], ids=["fidelity", "C"])
+def test_second_derivatives_through_the_root_of_a_singular_matrix_are_refused(measure):
+    theta = torch.tensor(0.2, dtype=torch.float64, requires_grad=True)
+    value = measure(density_of(turned(torch.tensor([0.8, 0, 0, 0.6], dtype=DTYPE), theta)))
+    (first,) = torch.autograd.grad(value, theta, create_graph=True)
+    assert torch.isfinite(first)
+    with pytest.raises(ArgumentError, match="first derivatives only"):
+        first.backward()
+
+
+def test_third_derivatives_of_spectra_are_refused():
+    theta = torch.tensor(0.0, dtype=torch.float64, requires_grad=True)
+    value = von_neumann_entropy(along(HALF)(theta))
+    (first,) = torch.autograd.grad(value, theta, create_graph=True)
+    (second,) = torch.autograd.grad(first, theta, create_graph=True)
+    with pytest.raises(ArgumentError, match="first and second derivatives only"):
+        second.backward()
+
+
+def test_equal_states_have_a_second_derivative_of_zero():
+    assert first_and_second(lambda t: trace_distance(along(QUARTER)(t), along(QUARTER)(0.0)), 0.0)[1] == 0

@@ -13,6 +13,7 @@ from qinn.quantum.arguments import as_matrices, check_densities
 from qinn.quantum.generators.interface import Generator, check_kind
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.generators.propagation import propagate_densities
+from qinn.quantum.numerics.spectral import Absolute, spectral_sum
 from qinn.quantum.steady.dense_modes import dense_slowest_mode, dense_steady_state
 from qinn.quantum.steady.frame import Frame, frame_of, in_own_units
 from qinn.quantum.steady.modes import (
@@ -214,4 +215,4 @@ def contraction(lindbladian: Generator, first: Any, second: Any, time: Any) -> F
     # The difference is evolved, not the states: then the error is relative to it, however near they are.
     before = densities[0] - densities[1]
     after = propagate_densities(dense, before, time)
-    return torch.linalg.eigvalsh(after).abs().sum(-1) / torch.linalg.eigvalsh(before).abs().sum(-1)
+    return spectral_sum(after, Absolute(1.0, 1.0)) / spectral_sum(before, Absolute(1.0, 1.0))
