@@ -7,10 +7,10 @@ precision; Python numbers and integers, which have no precision, take that of wh
 
 from qinn.quantum.arguments.conditions import (
     are_hermitian,
+    as_hermitian,
     check_count,
     check_densities,
     check_finite,
-    check_hermitian,
     check_kets,
     check_norms,
     check_same_kind,
@@ -35,6 +35,7 @@ __all__ = [
     "as_complex",
     "as_complex_together",
     "as_density",
+    "as_hermitian",
     "as_matrices",
     "as_real",
     "as_rows",
@@ -43,7 +44,6 @@ __all__ = [
     "check_count",
     "check_densities",
     "check_finite",
-    "check_hermitian",
     "check_kets",
     "check_norms",
     "check_same_kind",

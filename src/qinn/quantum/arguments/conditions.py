@@ -11,7 +11,7 @@ from qinn.errors import ArgumentError
 
 # Largest violation of a state's laws that counts as round-off: of ⟨ψ|ψ⟩ = 1, ρ = ρ†, tr ρ = 1 and ρ ≥ 0.
 STATE_TOLERANCE = {torch.complex64: 1e-4, torch.complex128: 1e-6}
-# Largest difference of an operator from its adjoint, relative to its largest entry, in units of ε.
+# Largest difference of an operator from its adjoint, relative to its own largest entry, in units of ε.
 _HERMITIAN_ROUND_OFF = 100
 
 
@@ -126,7 +126,7 @@ def check_finite(name: str, tensor: Tensor) -> None:
 
 
 def are_hermitian(name: str, matrices: Tensor) -> bool:
-    """Return whether all matrices equal their adjoints, up to round-off: 100 ε times their largest entry.
+    """Return whether all matrices equal their adjoints, each up to round-off: 100 ε times its largest entry.
 
     Args:
         name: Name of the argument, for the message.
@@ -139,40 +139,50 @@ def are_hermitian(name: str, matrices: Tensor) -> bool:
         >>> are_hermitian("observables", torch.tensor([[[0, 1j], [0, 0]]]))
         False
     """
-    difference, size = _asymmetry(name, matrices)
-    return difference <= _HERMITIAN_ROUND_OFF * torch.finfo(matrices.dtype).eps * size
+    return _asymmetry(name, matrices)[-1]
 
 
-def check_hermitian(name: str, matrices: Tensor) -> None:
-    """Refuse matrices that differ from their adjoints by more than round-off.
+def as_hermitian(name: str, matrices: Tensor) -> Tensor:
+    """Return Hermitian matrices, refusing those that differ from their adjoints by more than round-off.
+
+    A method may read one triangle or both: of what differs by round-off the Hermitian part is taken, so that all of
+    them see one matrix.
 
     Args:
         name: Name of the argument, for the message.
         matrices: Complex matrices (…, D, D).
 
+    Returns:
+        The same tensor if it equals its adjoint exactly, otherwise ½(X + X†).
+
     Raises:
-        ArgumentError: If one differs, or an entry is not finite.
+        ArgumentError: If one differs by more than 100 ε times its own largest entry, or an entry is not finite.
 
     Example:
-        >>> check_hermitian("hamiltonian", torch.eye(2) + 0j)
+        >>> as_hermitian("hamiltonian", torch.tensor([[0, 1j], [0, 8e6]]))[0, 1]
+        tensor(0.+0.5000j)
     """
-    difference, size = _asymmetry(name, matrices)
-    if difference > _HERMITIAN_ROUND_OFF * torch.finfo(matrices.dtype).eps * size:
+    largest, difference, is_round_off = _asymmetry(name, matrices)
+    if not is_round_off:
         raise ArgumentError(
             f"Argument `{name}` must be Hermitian, but differs from its adjoint by {difference:.3g}; use (H + H†)/2 "
             "or `hermitian_from`."
         )
+    return matrices if largest == 0 else 0.5 * (matrices + matrices.mH)
 
 
-def _asymmetry(name: str, matrices: Tensor) -> tuple[float, float]:
-    """Largest entry of |X − X†|, and of X."""
+def _asymmetry(name: str, matrices: Tensor) -> tuple[float, float, bool]:
+    """Largest entry of |X − X†|, the same where it stands out most, and whether each is round-off of its own X."""
     if matrices.numel() == 0:
-        return 0.0, 0.0
+        return 0.0, 0.0, True
     fixed = matrices.detach()
-    difference, size = torch.stack([(fixed - fixed.mH).abs().amax(), fixed.abs().amax()]).tolist()
-    if not isfinite(size) or not isfinite(difference):
+    differences, sizes = (each.abs().amax((-2, -1)).flatten() for each in (fixed - fixed.mH, fixed))
+    allowed = _HERMITIAN_ROUND_OFF * torch.finfo(matrices.dtype).eps
+    worst = (differences - allowed * sizes).argmax()
+    largest, difference, size = torch.stack([differences.amax(), differences[worst], sizes[worst]]).tolist()
+    if not isfinite(size) or not isfinite(largest):
         check_finite(name, matrices)
-    return difference, size
+    return largest, difference, difference <= allowed * size
 
 
 def check_kets(

@@ -10,6 +10,7 @@ from qinn.errors import ArgumentError
 from qinn.quantum.evolution.interface import Evolution
 from qinn.quantum.evolution.jumps import UniformSource, trajectories_of
 from qinn.quantum.evolution.rates import check_step, largest_rate
+from qinn.quantum.evolution.stepped import no_jump_flow
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.numerics.work import Work
 from qinn.quantum.states.ensembles import PureEnsemble, State
@@ -72,7 +73,7 @@ class GumbelJumps(Evolution):
         if time == 0 or initial.kets.numel() == 0:
             return initial
         check_step(lindbladian, time / steps)
-        step = torch.linalg.matrix_exp(lindbladian.no_jump_generator * (time / steps)).mT
+        step = no_jump_flow(lindbladian, time / steps).mT
         jump_rows = lindbladian.jump_operators.mT
         uniforms = UniformSource(self.num_trajectories, self.seed, stage=initial.num_draws)
         kets = initial.kets.reshape(-1, initial.dim)

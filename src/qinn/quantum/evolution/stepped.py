@@ -11,6 +11,7 @@ from qinn.quantum.evolution.interface import Evolution
 from qinn.quantum.evolution.jumps import UniformSource, trajectories_of
 from qinn.quantum.evolution.rates import check_step, largest_rate
 from qinn.quantum.generators.lindbladian import Lindbladian
+from qinn.quantum.generators.propagation import energy_offset
 from qinn.quantum.numerics.work import Work
 from qinn.quantum.states.ensembles import PureEnsemble, State
 from qinn.quantum.states.kets import squared_norm
@@ -126,5 +127,19 @@ def step_branches(lindbladian: Lindbladian, step: float, order: Literal[1, 2]) -
         step: Length τ > 0.
         order: 1 or 2.
     """
-    flow = torch.linalg.matrix_exp(lindbladian.no_jump_generator * (step / order)).mT
+    flow = no_jump_flow(lindbladian, step / order).mT
     return StepBranches(flow, lindbladian.jump_operators.mT * step**0.5, flow if order == 2 else None)
+
+
+def no_jump_flow(lindbladian: Lindbladian, step: float) -> Tensor:
+    """Return exp(Jτ), the flow between jumps for a step.
+
+    Args:
+        lindbladian: The dynamics.
+        step: Length τ > 0.
+    """
+    if energy_offset(lindbladian.hamiltonian) == 0:
+        return torch.linalg.matrix_exp(lindbladian.no_jump_generator * step)
+    # Mostly a phase, whose round-off would be that of every level.
+    double = lindbladian.to(torch.complex128)
+    return torch.linalg.matrix_exp(double.no_jump_generator * step).to(lindbladian.dtype)

@@ -9,15 +9,18 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from qinn.errors import ArgumentError
-from qinn.quantum.arguments import as_matrices, as_real, check_hermitian
+from qinn.quantum.arguments import as_hermitian, as_matrices, as_real
 from qinn.quantum.generators.interface import Action, MatrixFreeGenerator, with_fixed_time
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.generators.propagation import (
     MOST_SINGLE_STEPS,
     are_shifted,
+    energy_offset,
     field_of_values,
     propagate_densities,
     propagation_work,
+    shifted,
+    without_energy_offset,
 )
 from qinn.quantum.numerics.chebyshev import (
     ExponentialPlan,
@@ -80,8 +83,7 @@ class DrivenLindbladian(MatrixFreeGenerator):
         if validate:
             if not bool(torch.isfinite(amplitudes.detach()).all()):
                 raise ArgumentError("Argument `amplitudes` must be finite, but holds NaN or infinity.")
-            for drive in drives:
-                check_hermitian("drives", drive)
+            drives = as_hermitian("drives", drives)
         object.__setattr__(self, "base", base)
         object.__setattr__(self, "drives", drives)
         object.__setattr__(self, "amplitudes", amplitudes)
@@ -246,6 +248,7 @@ def propagate_driven_densities(
         tensor(1.)
     """
     driven, time = with_fixed_time(driven, time)
+    driven = _without_energy_offsets(driven)
     share, width = _share(driven, tolerance), time / driven.num_pieces
     if driven.amplitudes.ndim == 2:
         for piece in range(driven.num_pieces):
@@ -269,9 +272,23 @@ def propagate_driven_densities(
     for piece, plan in enumerate(plans):
         turning = torch.einsum("si,iab->sab", controls[:, piece].to(driven.dtype), driven.drives)
         matrices = guarded(
-            _run(plan, width), _run(plan.cautious(), width), matrices, flow - 1j * turning, jumps
+            _run(plan, width),
+            _run(plan.cautious(), width),
+            matrices,
+            flow - 1j * turning,
+            jumps,
+            part_axes=(1, 2),
         )
     return matrices.reshape(densities.shape).to(dtype)
+
+
+def _without_energy_offsets(driven: DrivenLindbladian) -> DrivenLindbladian:
+    """The same dynamics of densities, without what is a multiple of the identity in H_0 and the drives."""
+    drives = driven.drives
+    offsets = [energy_offset(drive) for drive in drives]
+    if any(offsets):
+        drives = torch.stack([shifted(*each) for each in zip(drives, offsets, strict=True)])
+    return replace(driven, base=without_energy_offset(driven.base), drives=drives, validate=False)
 
 
 def driven_work(

@@ -261,6 +261,10 @@ class StructuredLindbladian(MatrixFreeGenerator):
                 "Argument `hamiltonian` must be Hermitian in each local term and each pair of factors, but one "
                 f"differs from its adjoint by {asymmetry:.3g} of its size; make the factors by `hermitian_from`."
             )
+        if any(not torch.equal(term, term.mH) for term in H.local.values()):
+            # What is round-off is taken out, as in a `Lindbladian`.
+            local = {position: 0.5 * (term + term.mH) for position, term in H.local.items()}
+            object.__setattr__(self, "hamiltonian", StructuredOperator(H.dims, local, H.products))
 
     @property
     def dims(self) -> tuple[int, ...]:
