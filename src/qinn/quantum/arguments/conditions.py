@@ -1,6 +1,6 @@
 """What arguments must be: each check refuses in one sentence, and looks at a result once."""
 
-from math import isfinite
+from math import inf, isfinite, nan
 from operator import index
 from typing import Any
 
@@ -298,15 +298,83 @@ def check_count(name: str, count: Any) -> None:
     Example:
         >>> check_count("steps", 3)
     """
+    check_whole(name, count)
+    if count < 1:
+        raise ArgumentError(f"Argument `{name}` must be at least 1, but it is {count}.")
+
+
+def check_whole(name: str, number: Any) -> None:
+    """Refuse what is not a whole number.
+
+    Args:
+        name: Name of the argument, for the message.
+        number: The number.
+
+    Raises:
+        ArgumentError: If it is anything else.
+
+    Example:
+        >>> check_whole("index", 0)
+    """
     try:
-        number = index(count)
+        index(number)
     except TypeError:
-        raise ArgumentError(f"Argument `{name}` must be a whole number, but it is {shown(count)}.") from None
-    if number < 1:
-        raise ArgumentError(f"Argument `{name}` must be at least 1, but it is {number}.")
+        raise ArgumentError(f"Argument `{name}` must be a whole number, but it is {shown(number)}.") from None
 
 
-def check_tolerance(tolerance: float | None) -> None:
+def check_seed(seed: Any) -> None:
+    """Refuse what is neither None nor a whole number of 64 bits.
+
+    Args:
+        seed: The seed.
+
+    Raises:
+        ArgumentError: If it is anything else.
+
+    Example:
+        >>> check_seed(None)
+    """
+    try:
+        fits = seed is None or -(2**63) <= index(seed) < 2**63
+    except TypeError:
+        fits = False
+    if not fits:
+        raise ArgumentError(
+            f"Argument `seed` must be None or a whole number of 64 bits, but it is {shown(seed)}; choose another."
+        )
+
+
+def check_between(
+    name: str, value: Any, low: float, high: float, *, ends: bool = False, also: str = ""
+) -> None:
+    """Refuse what is no number between two others.
+
+    Args:
+        name: Name of the argument, for the message.
+        value: The number.
+        low: Lower end.
+        high: Upper end.
+        ends: Whether the ends are allowed.
+        also: What else is allowed, for the message.
+
+    Raises:
+        ArgumentError: If it is anything else.
+
+    Example:
+        >>> check_between("epsilon", 0.5, 0.0, 1.0)
+    """
+    try:
+        number = float("a" if isinstance(value, str | bytes) else value)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        number = nan
+    if not (low <= number <= high if ends else low < number < high):
+        rule = "positive and finite" if high == inf else f"between {low:g} and {high:g}"
+        raise ArgumentError(
+            f"Argument `{name}` must be {rule}{also}, but it is {shown(value)}; give a number in that range."
+        )
+
+
+def check_tolerance(tolerance: Any) -> None:
     """Refuse an impossible tolerance.
 
     Args:
@@ -318,8 +386,8 @@ def check_tolerance(tolerance: float | None) -> None:
     Example:
         >>> check_tolerance(1e-6)
     """
-    if tolerance is not None and not 0 < tolerance < 1:
-        raise ArgumentError(f"Argument `tolerance` must be between 0 and 1, or None, but it is {tolerance}.")
+    if tolerance is not None:
+        check_between("tolerance", tolerance, 0.0, 1.0, also=", or None")
 
 
 def shown(value: Any) -> str:

@@ -198,8 +198,19 @@ class _Way:
 
 
 def _find_way(lindbladian: Lindbladian, num_matrices: int, time: float, tolerance: float) -> _Way:
-    dim, num_jumps = lindbladian.dim, lindbladian.num_jumps
-    field, expected = field_of_values(lindbladian)
+    fields = field_of_values(lindbladian)
+    return _way_of(fields, lindbladian.dim, lindbladian.num_jumps, num_matrices, time, tolerance)
+
+
+def _way_of(
+    fields: tuple[FieldOfValues, FieldOfValues],
+    dim: int,
+    num_jumps: int,
+    num_matrices: int,
+    time: float,
+    tolerance: float,
+) -> _Way:
+    field, expected = fields
     # A norm is at most twice the numerical radius.
     size = 2 * time * (max(-field.real_low, field.real_high) + field.imaginary)
     if dim <= _LARGEST_SUPEROPERATOR_DIM:
@@ -246,6 +257,27 @@ def propagation_work(
         return unitary_work(lindbladian.hamiltonian, time) + 2
     tolerance = default_tolerance(lindbladian.dtype) if tolerance is None else tolerance
     return _find_way(lindbladian, num_matrices, time, tolerance).work
+
+
+def driven_piece_work(
+    base: Lindbladian, wider: float, num_matrices: int, time: float, tolerance: float
+) -> int:
+    """Bound `propagation_work` of dynamics whose Hamiltonian is driven.
+
+    Args:
+        base: The dynamics without drive.
+        wider: By how much the drive widens the spectrum of H at most.
+        num_matrices: As in `propagation_work`.
+        time: As in `propagation_work`.
+        tolerance: As in `propagation_work`.
+    """
+    if base.num_jumps == 0:
+        return max(_FEW_APPLICATIONS, base.dim // 4) + 2
+    fields = field_of_values(base)
+    wide = (replace(fields[0], imaginary=fields[0].imaginary + wider),) * 2
+    way = _way_of(wide, base.dim, base.num_jumps, num_matrices, time, tolerance)
+    # Narrower ones may go another way.
+    return max(way.work, _Way(None, tolerance, way.size, base.dim).work)
 
 
 def _propagate(

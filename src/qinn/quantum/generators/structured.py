@@ -244,6 +244,12 @@ class StructuredLindbladian(MatrixFreeGenerator):
 
     def __post_init__(self, validate: bool) -> None:
         H = self.hamiltonian
+        for operator in (H, *self.jump_operators):
+            if not isinstance(operator, StructuredOperator):
+                raise ArgumentError(
+                    "Arguments `hamiltonian` and `jump_operators` must be of `StructuredOperator`s, but one is a "
+                    f"`{type(operator).__name__}`; use `Lindbladian` for matrices."
+                )
         for index, L in enumerate(self.jump_operators):
             if L.dims != H.dims or L.dtype != H.dtype:
                 raise ArgumentError(

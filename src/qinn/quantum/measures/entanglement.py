@@ -13,6 +13,7 @@ from qinn.errors import ArgumentError
 from qinn.quantum.arguments import (
     as_complex,
     as_density,
+    check_count,
     check_kets,
     check_square,
     check_vectors,
@@ -78,8 +79,7 @@ def cuts(num_factors: int) -> tuple[tuple[int, ...], ...]:
         >>> len(cuts(4)), cuts(1)
         (7, ())
     """
-    if num_factors < 1:
-        raise ArgumentError(f"Argument `num_factors` must be at least 1, but it is {num_factors}.")
+    check_count("num_factors", num_factors)
     sides = []
     for size in range(1, num_factors // 2 + 1):
         sides.extend(

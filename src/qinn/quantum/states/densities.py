@@ -13,6 +13,7 @@ from qinn.quantum.arguments import (
     as_complex,
     as_complex_together,
     as_density,
+    check_count,
     check_kets,
     check_square,
     check_vectors,
@@ -59,6 +60,7 @@ def maximally_mixed(
         >>> maximally_mixed(2).diagonal()
         tensor([0.5000+0.j, 0.5000+0.j])
     """
+    check_count("dim", dim)
     return torch.eye(dim, dtype=dtype, device=device) / dim
 
 

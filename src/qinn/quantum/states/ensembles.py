@@ -23,7 +23,7 @@ from qinn.quantum.arguments import (
     check_square,
     check_tolerance,
 )
-from qinn.quantum.generators.interface import Generator
+from qinn.quantum.generators.interface import Generator, check_kind
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.generators.propagation import propagate_densities, propagate_observables
 from qinn.quantum.states.estimators import check_groups, mean_density
@@ -392,6 +392,12 @@ class HeisenbergState(State):
     def __post_init__(self) -> None:
         object.__setattr__(self, "time", as_time(self.time))
         check_tolerance(self.tolerance)
+        if not isinstance(self.initial, State):
+            raise ArgumentError(
+                f"Argument `initial` must be a state, but it is a `{type(self.initial).__name__}`; make one by "
+                "`PureEnsemble` or `MixedState`, or pass it to `Heisenberg().evolve`."
+            )
+        check_kind(self.lindbladian, (Lindbladian,), "`HeisenbergState`")
         check_fit(self.initial, self.lindbladian)
 
     @property

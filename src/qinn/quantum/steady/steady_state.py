@@ -9,7 +9,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from qinn.errors import ArgumentError
-from qinn.quantum.arguments import as_matrices, check_densities
+from qinn.quantum.arguments import as_matrices, check_between, check_densities
 from qinn.quantum.generators.interface import Generator, check_kind
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.generators.propagation import propagate_densities
@@ -57,7 +57,7 @@ class Attractor:
     gap_error: Float[Tensor, ""]
     density_error: Float[Tensor, ""]
 
-    def mixing_time(self, epsilon: float = 0.01) -> Float[Tensor, ""]:
+    def mixing_time(self, epsilon: Any = 0.01) -> Float[Tensor, ""]:
         """Return ln(1/ε)/gap, the time in which the slowest deviation falls to the fraction ε.
 
         This is asymptotic: of a non-normal generator a deviation may first shrink more slowly.
@@ -68,8 +68,7 @@ class Attractor:
         Raises:
             ArgumentError: If ε is not between 0 and 1.
         """
-        if not 0 < epsilon < 1:
-            raise ArgumentError(f"Argument `epsilon` must be between 0 and 1, but it is {epsilon}.")
+        check_between("epsilon", epsilon, 0.0, 1.0)
         return log(1 / epsilon) / self.spectral_gap
 
 
