@@ -274,8 +274,8 @@ def driven_piece_work(
     if base.num_jumps == 0:
         return max(_FEW_APPLICATIONS, base.dim // 4) + 2
     fields = field_of_values(base)
-    wide = (replace(fields[0], imaginary=fields[0].imaginary + wider),) * 2
-    way = _way_of(wide, base.dim, base.num_jumps, num_matrices, time, tolerance)
+    wide = replace(fields[0], imaginary=fields[0].imaginary + wider)
+    way = _way_of((wide, wide), base.dim, base.num_jumps, num_matrices, time, tolerance)
     # Narrower ones may go another way.
     return max(way.work, _Way(None, tolerance, way.size, base.dim).work)
 
