@@ -344,7 +344,9 @@ def test_the_estimate_does_not_refuse_what_runs(evolution, tiny_store, tmp_path,
 
 @pytest.mark.parametrize("key", ["num_trajectories", "num_evaluation_trajectories"])
 @pytest.mark.parametrize("evolution", ["jumps", "gumbel", "hybrid"])
-def test_trajectories_are_estimated_by_what_they_were_measured_to_need(key, evolution, tiny_store, monkeypatch):
+def test_trajectories_are_estimated_by_what_they_were_measured_to_need(
+    key, evolution, tiny_store, monkeypatch
+):
     """Six hundred bytes for each at D = 8 at least, of which the kets are a fifth."""
     config = tiny_config(tiny_store, **model(evolution=evolution, state_dims=2, **{key: 10**5}))
     monkeypatch.setattr("qinn.experiment.estimate.available_memory", lambda: 2**29)

@@ -31,12 +31,17 @@ from qinn.quantum import (
     concurrence,
     contraction,
     density_of,
+    entanglement_entropies,
+    entanglement_entropy,
     entropy_of_spectrum,
     expectations,
     expectations_of_density,
     fidelity,
+    ket_concurrence,
+    ket_fidelity,
     mutual_information,
     negativity,
+    partial_trace,
     pauli,
     probabilities,
     probabilities_of_density,
@@ -534,8 +539,16 @@ MEASURES = {
     "distance, second": lambda rho: trace_distance(torch.eye(2) / 2, rho),
     "fidelity": lambda rho: fidelity(rho, torch.eye(2) / 2),
     "root": lambda rho: square_root(rho),
-    "negativity": lambda rho: negativity(torch.kron(rho, torch.eye(2) + 0j), (2, 2), [0]),
+    "negativity": lambda rho: negativity(torch.kron(rho, torch.eye(2) / 2 + 0j), (2, 2), [0]),
     "concurrence": lambda rho: concurrence(torch.kron(rho, torch.eye(2) / 2 + 0j)),
+}
+
+
+KET_MEASURES = {
+    "entropy": lambda ket: entanglement_entropy(ket, (2, 2), [0]),
+    "entropies": lambda ket: entanglement_entropies(ket, (2, 2)),
+    "concurrence": ket_concurrence,
+    "fidelity": lambda ket: ket_fidelity(ket, [1, 0, 0, 0]),
 }
 
 
@@ -546,13 +559,40 @@ def test_functions_of_a_spectrum_do_not_drop_a_triangle_in_silence(name):
     assert torch.isfinite(MEASURES[name](torch.eye(2) / 2 + 0j)).all()
 
 
-@pytest.mark.parametrize(
-    "rho", [NEGATIVE, torch.eye(2) + 0j, torch.zeros(2, 2) + 0j], ids=["negative", "2", "0"]
-)
-def test_entropies_of_what_is_no_state_are_refused(rho):
-    assert "must be that of a state" in sentence(lambda: von_neumann_entropy(rho))
-    joint = torch.kron(rho, torch.eye(2) / 2 + 0j)
-    assert "must be that of a state" in sentence(lambda: mutual_information(joint, (2, 2), [0], [1]))
+NO_STATES = {
+    "positive": NEGATIVE,
+    "trace 1": torch.eye(2) + 0j,
+    "have trace 1": torch.zeros(2, 2) + 0j,
+}
+
+
+@pytest.mark.parametrize("words", NO_STATES)
+@pytest.mark.parametrize("name", sorted({*MEASURES} - {"root"}))
+def test_measures_of_what_is_no_state_are_refused(name, words):
+    assert words in sentence(lambda: MEASURES[name](NO_STATES[words]))
+
+
+@pytest.mark.parametrize("name", KET_MEASURES)
+def test_measures_of_kets_take_lists_and_refuse_other_norms(name):
+    ket = [0.6, 0, 0, 0.8j]
+    assert torch.isfinite(KET_MEASURES[name](ket)).all()
+    assert "unit norm" in sentence(lambda: KET_MEASURES[name](5 * torch.tensor(ket)))
+
+
+def test_measures_take_lists_and_refuse_other_dimensions():
+    half = [[0.5, 0], [0, 0.5]]
+    assert float(fidelity(half, half)) == pytest.approx(1)
+    assert partial_trace([[1, 0], [0, 0]], (2, 1), [0]).shape == (2, 2)
+    joint = torch.eye(4).div(4).tolist()
+    assert float(mutual_information(joint, (2, 2), [0], [1])) == pytest.approx(0, abs=1e-6)
+    for measure in (fidelity, trace_distance):
+        assert "one dimension" in sentence(lambda m=measure: m(torch.eye(2) / 2, torch.eye(3) / 3))
+    assert "one dimension" in sentence(lambda: ket_fidelity([1, 0], [1, 0, 0]))
+
+
+def test_checks_of_measures_can_be_left_out():
+    assert float(purity(3 * torch.eye(2) + 0j, validate=False)) == 18
+    assert float(trace_distance(torch.eye(2) + 0j, torch.zeros(2, 2) + 0j, validate=False)) == 1
 
 
 def test_a_spectrum_may_be_a_list_of_real_numbers_only():

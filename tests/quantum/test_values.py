@@ -45,7 +45,7 @@ REFUSALS = {
     "no factors": (lambda: product([]), "at least one factor"),
     "no densities": (lambda: product_density([]), "at least one factor"),
     "basis index": (lambda: basis_ket(3, 3), "`index` must be between 0 and 2"),
-    "ghz": (lambda: ghz_state(0), "num_factors ≥ 1"),
+    "ghz": (lambda: ghz_state(0), "`num_factors` must be at least 1"),
     "dims product": (lambda: partial_trace(ZERO, (2, 2), [0]), "`dims` must be factor dimensions"),
     "dims empty": (lambda: maximum_entropies(()), "`dims` must be"),
     "dims zero": (lambda: maximum_entropies((2, 0)), "`dims` must be"),

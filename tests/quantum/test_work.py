@@ -254,3 +254,53 @@ def test_a_step_too_long_for_its_scheme_is_refused_and_none_gives_nan(evolution,
     for time, steps in ((9.9 / rate, 1), (99 / rate, 10)):
         state = evolution.evolve(start, generator, time=time, steps=steps)
         assert float((state.kets.abs().square().sum(-1) - 1).abs().max()) < 1e-5
+
+
+DECAY = Lindbladian(torch.zeros(2, 2), [[[0, 1], [0, 0]]])
+TOO_MANY = {
+    "stepped": lambda n: SteppedJumps(2, seed=0).evolve([0, 1], DECAY, time=1.0, steps=n),
+    "gumbel": lambda n: GumbelJumps(2, seed=0).evolve([0, 1], DECAY, time=1.0, steps=n),
+    "trajectories": lambda n: QuantumJumps(n).evolve([0, 1], DECAY, time=1.0),
+    "trajectories on a grid": lambda n: SteppedJumps(n).evolve([0, 1], DECAY, time=1.0, steps=1),
+    "hybrid": lambda n: Hybrid(n).evolve([0, 1], DECAY, time=1.0),
+}
+
+
+@pytest.mark.parametrize("name", TOO_MANY)
+@pytest.mark.parametrize("number", [10**9, 10**400], ids=["1e9", "1e400"])
+def test_absurd_numbers_are_refused_before_time_or_memory_is_spent(name, number):
+    begin = process_time()
+    with pytest.raises(ArgumentError, match="take fewer") as caught:
+        TOO_MANY[name](number)
+    assert process_time() - begin < 1
+    assert len(str(caught.value)) < 300
+
+
+def test_too_many_pieces_are_refused():
+    driven = DrivenLindbladian(DECAY, pauli("X")[None], torch.ones(1).expand(10**6)[:, None])
+    with pytest.raises(
+        ArgumentError, match="`amplitudes` must cut the time into a moderate number of pieces"
+    ):
+        ExactChannel().evolve([0, 1], driven, time=1.0)
+
+
+@pytest.mark.parametrize("dim", [2, 12])
+@pytest.mark.parametrize("num_jumps", [0, 1])
+def test_the_work_of_many_pieces_is_estimated_at_once(dim, num_jumps):
+    dense = dynamics(dim, 3, num_jumps)
+    strengths = torch.linspace(-1, 1, 250, dtype=torch.float64)[:, None]
+    drive = dynamics(dim, 4).hamiltonian[None]
+
+    def work(amplitudes):
+        return ExactChannel().estimate(DrivenLindbladian(dense, drive, amplitudes), time=25.0).applications
+
+    many, alike = work(strengths), work(strengths[-1:].expand(250, 1))
+    known = sum(
+        propagation.propagation_work(DrivenLindbladian(dense, drive, part[None]).dense((), 0), 1, 0.1, 1e-14)
+        for part in strengths
+    )
+    assert known <= many <= 10 * known
+    assert alike > 0
+    begin = process_time()
+    assert work(torch.linspace(-1, 1, 10**5, dtype=torch.float64)[:, None]) > many
+    assert process_time() - begin < 3

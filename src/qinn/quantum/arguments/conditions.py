@@ -1,6 +1,6 @@
 """What arguments must be: each check refuses in one sentence, and looks at a result once."""
 
-from math import isfinite
+from math import inf, isfinite, nan
 from operator import index
 from typing import Any
 
@@ -11,7 +11,7 @@ from qinn.errors import ArgumentError
 
 # Largest violation of a state's laws that counts as round-off: of ⟨ψ|ψ⟩ = 1, ρ = ρ†, tr ρ = 1 and ρ ≥ 0.
 STATE_TOLERANCE = {torch.complex64: 1e-4, torch.complex128: 1e-6}
-# Largest difference of an operator from its adjoint, relative to its largest entry, in units of ε.
+# Largest difference of an operator from its adjoint, relative to its own largest entry, in units of ε.
 _HERMITIAN_ROUND_OFF = 100
 
 
@@ -126,7 +126,7 @@ def check_finite(name: str, tensor: Tensor) -> None:
 
 
 def are_hermitian(name: str, matrices: Tensor) -> bool:
-    """Return whether all matrices equal their adjoints, up to round-off: 100 ε times their largest entry.
+    """Return whether all matrices equal their adjoints, each up to round-off: 100 ε times its largest entry.
 
     Args:
         name: Name of the argument, for the message.
@@ -139,40 +139,50 @@ def are_hermitian(name: str, matrices: Tensor) -> bool:
         >>> are_hermitian("observables", torch.tensor([[[0, 1j], [0, 0]]]))
         False
     """
-    difference, size = _asymmetry(name, matrices)
-    return difference <= _HERMITIAN_ROUND_OFF * torch.finfo(matrices.dtype).eps * size
+    return _asymmetry(name, matrices)[-1]
 
 
-def check_hermitian(name: str, matrices: Tensor) -> None:
-    """Refuse matrices that differ from their adjoints by more than round-off.
+def as_hermitian(name: str, matrices: Tensor) -> Tensor:
+    """Return Hermitian matrices, refusing those that differ from their adjoints by more than round-off.
+
+    A method may read one triangle or both: of what differs by round-off the Hermitian part is taken, so that all of
+    them see one matrix.
 
     Args:
         name: Name of the argument, for the message.
         matrices: Complex matrices (…, D, D).
 
+    Returns:
+        The same tensor if it equals its adjoint exactly, otherwise ½(X + X†).
+
     Raises:
-        ArgumentError: If one differs, or an entry is not finite.
+        ArgumentError: If one differs by more than 100 ε times its own largest entry, or an entry is not finite.
 
     Example:
-        >>> check_hermitian("hamiltonian", torch.eye(2) + 0j)
+        >>> as_hermitian("hamiltonian", torch.tensor([[0, 1j], [0, 8e6]]))[0, 1]
+        tensor(0.+0.5000j)
     """
-    difference, size = _asymmetry(name, matrices)
-    if difference > _HERMITIAN_ROUND_OFF * torch.finfo(matrices.dtype).eps * size:
+    largest, difference, is_round_off = _asymmetry(name, matrices)
+    if not is_round_off:
         raise ArgumentError(
             f"Argument `{name}` must be Hermitian, but differs from its adjoint by {difference:.3g}; use (H + H†)/2 "
             "or `hermitian_from`."
         )
+    return matrices if largest == 0 else 0.5 * (matrices + matrices.mH)
 
 
-def _asymmetry(name: str, matrices: Tensor) -> tuple[float, float]:
-    """Largest entry of |X − X†|, and of X."""
+def _asymmetry(name: str, matrices: Tensor) -> tuple[float, float, bool]:
+    """Largest entry of |X − X†|, the same where it stands out most, and whether each is round-off of its own X."""
     if matrices.numel() == 0:
-        return 0.0, 0.0
+        return 0.0, 0.0, True
     fixed = matrices.detach()
-    difference, size = torch.stack([(fixed - fixed.mH).abs().amax(), fixed.abs().amax()]).tolist()
-    if not isfinite(size) or not isfinite(difference):
+    differences, sizes = (each.abs().amax((-2, -1)).flatten() for each in (fixed - fixed.mH, fixed))
+    allowed = _HERMITIAN_ROUND_OFF * torch.finfo(matrices.dtype).eps
+    worst = (differences - allowed * sizes).argmax()
+    largest, difference, size = torch.stack([differences.amax(), differences[worst], sizes[worst]]).tolist()
+    if not isfinite(size) or not isfinite(largest):
         check_finite(name, matrices)
-    return difference, size
+    return largest, difference, difference <= allowed * size
 
 
 def check_kets(
@@ -288,15 +298,83 @@ def check_count(name: str, count: Any) -> None:
     Example:
         >>> check_count("steps", 3)
     """
+    check_whole(name, count)
+    if count < 1:
+        raise ArgumentError(f"Argument `{name}` must be at least 1, but it is {count}.")
+
+
+def check_whole(name: str, number: Any) -> None:
+    """Refuse what is not a whole number.
+
+    Args:
+        name: Name of the argument, for the message.
+        number: The number.
+
+    Raises:
+        ArgumentError: If it is anything else.
+
+    Example:
+        >>> check_whole("index", 0)
+    """
     try:
-        number = index(count)
+        index(number)
     except TypeError:
-        raise ArgumentError(f"Argument `{name}` must be a whole number, but it is {shown(count)}.") from None
-    if number < 1:
-        raise ArgumentError(f"Argument `{name}` must be at least 1, but it is {number}.")
+        raise ArgumentError(f"Argument `{name}` must be a whole number, but it is {shown(number)}.") from None
 
 
-def check_tolerance(tolerance: float | None) -> None:
+def check_seed(seed: Any) -> None:
+    """Refuse what is neither None nor a whole number of 64 bits.
+
+    Args:
+        seed: The seed.
+
+    Raises:
+        ArgumentError: If it is anything else.
+
+    Example:
+        >>> check_seed(None)
+    """
+    try:
+        fits = seed is None or -(2**63) <= index(seed) < 2**63
+    except TypeError:
+        fits = False
+    if not fits:
+        raise ArgumentError(
+            f"Argument `seed` must be None or a whole number of 64 bits, but it is {shown(seed)}; choose another."
+        )
+
+
+def check_between(
+    name: str, value: Any, low: float, high: float, *, ends: bool = False, also: str = ""
+) -> None:
+    """Refuse what is no number between two others.
+
+    Args:
+        name: Name of the argument, for the message.
+        value: The number.
+        low: Lower end.
+        high: Upper end.
+        ends: Whether the ends are allowed.
+        also: What else is allowed, for the message.
+
+    Raises:
+        ArgumentError: If it is anything else.
+
+    Example:
+        >>> check_between("epsilon", 0.5, 0.0, 1.0)
+    """
+    try:
+        number = float("a" if isinstance(value, str | bytes) else value)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        number = nan
+    if not (low <= number <= high if ends else low < number < high):
+        rule = "positive and finite" if high == inf else f"between {low:g} and {high:g}"
+        raise ArgumentError(
+            f"Argument `{name}` must be {rule}{also}, but it is {shown(value)}; give a number in that range."
+        )
+
+
+def check_tolerance(tolerance: Any) -> None:
     """Refuse an impossible tolerance.
 
     Args:
@@ -308,8 +386,8 @@ def check_tolerance(tolerance: float | None) -> None:
     Example:
         >>> check_tolerance(1e-6)
     """
-    if tolerance is not None and not 0 < tolerance < 1:
-        raise ArgumentError(f"Argument `tolerance` must be between 0 and 1, or None, but it is {tolerance}.")
+    if tolerance is not None:
+        check_between("tolerance", tolerance, 0.0, 1.0, also=", or None")
 
 
 def shown(value: Any) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor
 from qinn.errors import ArgumentError
 from qinn.quantum.arguments.conditions import (
     STATE_TOLERANCE,
+    check_densities,
     check_finite,
     check_one,
     check_same_kind,
@@ -242,21 +243,22 @@ def as_rows(name: str, value: Any, dim: int, like: Tensor, like_name: str) -> Te
     return rows
 
 
-def as_density(name: str, value: Any) -> Tensor:
-    """Return density matrices for a function of their spectrum, refusing those that are not Hermitian.
+def as_density(name: str, value: Any, *, physical: bool = True) -> Tensor:
+    """Return density matrices for a function of their spectrum, refusing those that are none.
 
     Functions of eigenvalues read one triangle, so that what the other holds would be dropped in silence.
 
     Args:
         name: Name of the argument, for messages.
         value: The matrices, as for `as_complex`.
+        physical: Pass False for Hermitian matrices of any trace and sign.
 
     Returns:
         Complex matrices (…, D, D).
 
     Raises:
         ArgumentError: If they are not square, not finite, or not Hermitian: ‖ρ − ρ†‖ above `state_tolerance` times
-            ‖ρ‖ (Frobenius).
+            ‖ρ‖ (Frobenius) of one of them; or, if physical, not of trace 1 and positive to ten times that.
 
     Example:
         >>> as_density("density", [[0.5, 0], [0, 0.5]]).dtype
@@ -267,8 +269,10 @@ def as_density(name: str, value: Any) -> Tensor:
     if matrices.numel() == 0:
         return matrices
     fixed = matrices.detach()
-    norms = [torch.linalg.vector_norm(each, dim=(-2, -1)).amax() for each in (fixed - fixed.mH, fixed)]
-    difference, size = torch.stack(norms).tolist()
+    # Each by its own size: a large one does not excuse the others.
+    norms = [torch.linalg.vector_norm(each, dim=(-2, -1)) for each in (fixed - fixed.mH, fixed)]
+    worst = (norms[0] - state_tolerance(fixed.dtype) * norms[1]).flatten().argmax()
+    difference, size = torch.stack([each.flatten()[worst] for each in norms]).tolist()
     if not isfinite(difference) or not isfinite(size):
         check_finite(name, fixed)
     if difference > state_tolerance(fixed.dtype) * size:
@@ -276,6 +280,8 @@ def as_density(name: str, value: Any) -> Tensor:
             f"Argument `{name}` must be Hermitian, but differs from its adjoint by {difference:.3g} of {size:.3g}; use "
             "(ρ + ρ†)/2 if that is round-off."
         )
+    if physical:
+        check_densities(name, fixed, 10 * state_tolerance(fixed.dtype))
     return matrices
 
 

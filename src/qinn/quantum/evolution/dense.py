@@ -109,7 +109,7 @@ class DenseFlow(Flow):
     @property
     def jump_size(self) -> float:
         """Frobenius norm of all jump operators."""
-        return float(torch.linalg.vector_norm(self.jump_rows.detach()))
+        return float(torch.linalg.vector_norm(self.jump_rows.detach(), dtype=torch.complex128))
 
     @classmethod
     def of(cls, lindbladian: Lindbladian, time: float) -> "DenseFlow":

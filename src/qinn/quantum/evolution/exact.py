@@ -50,7 +50,8 @@ class Unitary(Evolution):
     """Coherent dynamics exp(−iHT) alone: **the jump operators are ignored**; exact, to some 5e-16 ‖H‖T.
 
     Pure states stay pure, mixed states stay mixed. Structured and driven generators are taken too, and then can
-    be differentiated once, not twice.
+    be differentiated once, not twice; they march, and the round-off of their steps adds up: in complex64 it was
+    1.0e-5 at ‖H‖T = 1e3.
 
     Source: P (the baseline that the paper criticises).
 
@@ -101,8 +102,8 @@ class ExactChannel(Evolution):
 
     Args:
         tolerance: Largest error relative to the Hilbert–Schmidt norm; 1e-6 (complex64) or 1e-12 (complex128)
-            if None. Round-off comes on top: single precision reaches 1e-5 at worst, and long evolutions in double
-            2e-16 ‖𝓛‖T.
+            if None. Round-off comes on top: single precision reaches 3e-5 at worst, and long evolutions in double
+            3e-16 ‖𝓛‖T.
 
     Raises:
         ArgumentError: If the tolerance is not between 0 and 1.

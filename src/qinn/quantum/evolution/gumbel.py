@@ -1,17 +1,20 @@
 """Relaxed quantum jumps: a biased gradient by straight-through Gumbel softmax, for comparison."""
 
 from dataclasses import dataclass
+from math import inf
 from typing import ClassVar, final
 
 import torch
 from torch import Tensor
 
 from qinn.errors import ArgumentError
+from qinn.quantum.arguments import check_between, check_count, check_seed
 from qinn.quantum.evolution.interface import Evolution
 from qinn.quantum.evolution.jumps import UniformSource, trajectories_of
 from qinn.quantum.evolution.rates import check_step, largest_rate
+from qinn.quantum.evolution.stepped import no_jump_flow
 from qinn.quantum.generators.lindbladian import Lindbladian
-from qinn.quantum.numerics.work import Work
+from qinn.quantum.numerics.work import Work, check_pieces
 from qinn.quantum.states.ensembles import PureEnsemble, State
 from qinn.quantum.states.kets import squared_norm
 
@@ -29,7 +32,8 @@ class GumbelJumps(Evolution):
 
     Args:
         num_trajectories: M per sample.
-        temperature: Temperature of the softmax, > 0.
+        temperature: Temperature of the softmax, at least ε of the state's precision (1.2e-7 or 2.2e-16): below it,
+            what it divides has no digits.
         seed: As for `QuantumJumps`.
 
     Raises:
@@ -48,12 +52,9 @@ class GumbelJumps(Evolution):
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        if self.num_trajectories < 1:
-            raise ArgumentError(
-                f"Argument `num_trajectories` must be at least 1, but it is {self.num_trajectories}."
-            )
-        if not 0 < self.temperature < float("inf"):
-            raise ArgumentError(f"Argument `temperature` must be positive, but it is {self.temperature}.")
+        check_count("num_trajectories", self.num_trajectories)
+        check_seed(self.seed)
+        check_between("temperature", self.temperature, 0.0, inf)
 
     def __repr__(self) -> str:
         return (
@@ -68,11 +69,18 @@ class GumbelJumps(Evolution):
         return Work(2 * steps, largest_rate(lindbladian) * time)
 
     def _evolve(self, initial: State, lindbladian: Lindbladian, time: float, steps: int) -> PureEnsemble:
+        check_pieces("steps", steps, 2 * steps)
+        least = torch.finfo(lindbladian.dtype).eps
+        if self.temperature < least:
+            raise ArgumentError(
+                f"Argument `temperature` must be at least the round-off of the logits, {least:.2g} in "
+                f"{lindbladian.dtype}, but it is {self.temperature:.3g}; raise it."
+            )
         initial = trajectories_of(initial, self.num_trajectories, self.seed)
         if time == 0 or initial.kets.numel() == 0:
             return initial
         check_step(lindbladian, time / steps)
-        step = torch.linalg.matrix_exp(lindbladian.no_jump_generator * (time / steps)).mT
+        step = no_jump_flow(lindbladian, time / steps).mT
         jump_rows = lindbladian.jump_operators.mT
         uniforms = UniformSource(self.num_trajectories, self.seed, stage=initial.num_draws)
         kets = initial.kets.reshape(-1, initial.dim)

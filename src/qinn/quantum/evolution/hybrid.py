@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
-from qinn.errors import ArgumentError
-from qinn.quantum.arguments import check_tolerance
+from qinn.quantum.arguments import check_between, check_tolerance
 from qinn.quantum.evolution.interface import Evolution
 from qinn.quantum.evolution.jumps import QuantumJumps
 from qinn.quantum.generators.lindbladian import Lindbladian
@@ -55,8 +54,7 @@ class Hybrid(Evolution):
     keeps_factors: ClassVar = True
 
     def __post_init__(self) -> None:
-        if not 0 <= self.sampled <= 1:
-            raise ArgumentError(f"Argument `sampled` must be between 0 and 1, but it is {self.sampled}.")
+        check_between("sampled", self.sampled, 0.0, 1.0, ends=True)
         check_tolerance(self.tolerance)
         self._jumps()
 

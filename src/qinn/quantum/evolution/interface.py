@@ -71,7 +71,7 @@ class Evolution(ABC):
         dynamics, duration = with_fixed_time(dynamics, time)
         return self._evolve(state, dynamics, duration, steps)
 
-    def estimate(self, lindbladian: Any, *, time: Any, steps: Any = None, batch: int = 1) -> Work:
+    def estimate(self, lindbladian: Any, *, time: Any, steps: Any = None, batch: Any = 1) -> Work:
         """Say how much work `evolve` would be, before it is spent: a bound from norms, without a state.
 
         Exact evolutions that would apply a generator more than `qinn.quantum.numerics.work.MAX_APPLICATIONS` times
@@ -99,6 +99,7 @@ class Evolution(ABC):
             3.0
         """
         time, dynamics = self._checked(lindbladian, time, steps)
+        check_count("batch", batch)
         dynamics, duration = with_fixed_time(dynamics, time)
         return self._estimate(dynamics, duration, steps, batch) if duration > 0 else Work(0)
 

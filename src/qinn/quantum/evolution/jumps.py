@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from qinn.errors import ArgumentError
+from qinn.quantum.arguments import check_count, check_seed
 from qinn.quantum.evolution import rates
 from qinn.quantum.evolution.dense import DenseFlow
 from qinn.quantum.evolution.flows import Flow
@@ -16,7 +17,7 @@ from qinn.quantum.evolution.matrix_free import MatrixFreeFlow, matrix_free_work
 from qinn.quantum.evolution.rates import check_expected_jumps, largest_rate
 from qinn.quantum.generators.interface import Generator, MatrixFreeGenerator, check_kind
 from qinn.quantum.generators.lindbladian import Lindbladian
-from qinn.quantum.numerics.work import Work
+from qinn.quantum.numerics.work import Work, check_numbers
 from qinn.quantum.states.ensembles import JumpRecord, PureEnsemble, State
 from qinn.quantum.states.kets import squared_norm
 from qinn.quantum.states.products import ProductState
@@ -86,10 +87,8 @@ class QuantumJumps(Evolution):
     keeps_factors: ClassVar = True
 
     def __post_init__(self) -> None:
-        if self.num_trajectories < 1:
-            raise ArgumentError(
-                f"Argument `num_trajectories` must be at least 1, but it is {self.num_trajectories}."
-            )
+        check_count("num_trajectories", self.num_trajectories)
+        check_seed(self.seed)
         if self.uniforms not in ("independent", "latin_hypercube"):
             raise ArgumentError(
                 f"Argument `uniforms` must be `independent` or `latin_hypercube`, but it is `{self.uniforms}`."
@@ -164,8 +163,9 @@ def trajectories_of(initial: State, num_trajectories: int, seed: int | None) -> 
         The ensemble.
 
     Raises:
-        ArgumentError: If the state is mixed, or has another number of trajectories than 1 or M.
+        ArgumentError: If the state is mixed, has another number of trajectories than 1 or M, or these fill the memory.
     """
+    check_numbers(num_trajectories, initial.log_likelihood.shape[:-1].numel(), initial.dim)
     if isinstance(initial, ProductState):
         return initial.draw(num_trajectories, seed)
     if not isinstance(initial, PureEnsemble):

@@ -124,7 +124,7 @@ def check_expected_jumps(lindbladian: Lindbladian, kets: Tensor, time: float) ->
     # What is expected may be exceeded by chance.
     limit = MAX_JUMPS - 3 * MAX_JUMPS**0.5
     operators = lindbladian.jump_operators.detach()
-    if not float(torch.linalg.vector_norm(operators)) ** 2 * time > limit:
+    if not float(torch.linalg.vector_norm(operators, dtype=torch.complex128)) ** 2 * time > limit:
         return
     low, high = _rates(lindbladian)
     expected = low * time

@@ -7,11 +7,13 @@ import torch
 from torch import Tensor
 
 from qinn.errors import ArgumentError
+from qinn.quantum.arguments import check_count, check_seed
 from qinn.quantum.evolution.interface import Evolution
 from qinn.quantum.evolution.jumps import UniformSource, trajectories_of
 from qinn.quantum.evolution.rates import check_step, largest_rate
 from qinn.quantum.generators.lindbladian import Lindbladian
-from qinn.quantum.numerics.work import Work
+from qinn.quantum.generators.propagation import energy_offset
+from qinn.quantum.numerics.work import Work, check_pieces
 from qinn.quantum.states.ensembles import PureEnsemble, State
 from qinn.quantum.states.kets import squared_norm
 
@@ -58,10 +60,8 @@ class SteppedJumps(Evolution):
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        if self.num_trajectories < 1:
-            raise ArgumentError(
-                f"Argument `num_trajectories` must be at least 1, but it is {self.num_trajectories}."
-            )
+        check_count("num_trajectories", self.num_trajectories)
+        check_seed(self.seed)
         if self.order not in (1, 2):
             raise ArgumentError(f"Argument `order` must be 1 or 2, but it is {self.order}.")
 
@@ -72,6 +72,7 @@ class SteppedJumps(Evolution):
         return Work(2 * steps * self.order, largest_rate(lindbladian) * time)
 
     def _evolve(self, initial: State, lindbladian: Lindbladian, time: float, steps: int) -> PureEnsemble:
+        check_pieces("steps", steps, 2 * steps * self.order)
         initial = trajectories_of(initial, self.num_trajectories, self.seed)
         if time == 0 or initial.kets.numel() == 0:
             return initial.moved(initial.kets)
@@ -126,5 +127,19 @@ def step_branches(lindbladian: Lindbladian, step: float, order: Literal[1, 2]) -
         step: Length τ > 0.
         order: 1 or 2.
     """
-    flow = torch.linalg.matrix_exp(lindbladian.no_jump_generator * (step / order)).mT
+    flow = no_jump_flow(lindbladian, step / order).mT
     return StepBranches(flow, lindbladian.jump_operators.mT * step**0.5, flow if order == 2 else None)
+
+
+def no_jump_flow(lindbladian: Lindbladian, step: float) -> Tensor:
+    """Return exp(Jτ), the flow between jumps for a step.
+
+    Args:
+        lindbladian: The dynamics.
+        step: Length τ > 0.
+    """
+    if energy_offset(lindbladian.hamiltonian) == 0:
+        return torch.linalg.matrix_exp(lindbladian.no_jump_generator * step)
+    # Mostly a phase, whose round-off would be that of every level.
+    double = lindbladian.to(torch.complex128)
+    return torch.linalg.matrix_exp(double.no_jump_generator * step).to(lindbladian.dtype)

@@ -9,15 +9,19 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from qinn.errors import ArgumentError
-from qinn.quantum.arguments import as_matrices, as_real, check_hermitian
-from qinn.quantum.generators.interface import Action, MatrixFreeGenerator, with_fixed_time
+from qinn.quantum.arguments import as_hermitian, as_matrices, as_real
+from qinn.quantum.generators.interface import Action, MatrixFreeGenerator, check_kind, with_fixed_time
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.generators.propagation import (
     MOST_SINGLE_STEPS,
     are_shifted,
+    driven_piece_work,
+    energy_offset,
     field_of_values,
     propagate_densities,
     propagation_work,
+    shifted,
+    without_energy_offset,
 )
 from qinn.quantum.numerics.chebyshev import (
     ExponentialPlan,
@@ -26,10 +30,14 @@ from qinn.quantum.numerics.chebyshev import (
     plan_exponential,
 )
 from qinn.quantum.numerics.guarded import Run, guarded
-from qinn.quantum.numerics.work import check_applications
+from qinn.quantum.numerics.work import check_applications, check_pieces
 
 # The coefficients of a series are known no better than this.
 _LEAST_TOLERANCE = 1e-14
+# What the exact channel of a piece costs at least.
+_LEAST_PRODUCTS = 4
+# Pieces that differ in their amplitudes, from which on the work of each is bounded from its strength alone.
+_MANY_PIECES = 200
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -68,7 +76,8 @@ class DrivenLindbladian(MatrixFreeGenerator):
     drives: Complex[Tensor, "drive dim dim"]
     amplitudes: Float[Tensor, "*batch piece drive"]
 
-    def __init__(self, base: Lindbladian, drives: Any, amplitudes: Any, validate: bool = True) -> None:
+    def __init__(self, base: Any, drives: Any, amplitudes: Any, validate: bool = True) -> None:
+        check_kind(base, (Lindbladian,), "the base of a `DrivenLindbladian`")
         H = base.hamiltonian
         drives = as_matrices("drives", drives, base.dim, H, "base", ndim=3)
         amplitudes = as_real("amplitudes", amplitudes, H, "base")
@@ -80,8 +89,7 @@ class DrivenLindbladian(MatrixFreeGenerator):
         if validate:
             if not bool(torch.isfinite(amplitudes.detach()).all()):
                 raise ArgumentError("Argument `amplitudes` must be finite, but holds NaN or infinity.")
-            for drive in drives:
-                check_hermitian("drives", drive)
+            drives = as_hermitian("drives", drives)
         object.__setattr__(self, "base", base)
         object.__setattr__(self, "drives", drives)
         object.__setattr__(self, "amplitudes", amplitudes)
@@ -245,7 +253,9 @@ def propagate_driven_densities(
         >>> propagate_driven_densities(flip, torch.diag(torch.tensor([1, 0j])), 2.0)[1, 1].real.round(decimals=5)
         tensor(1.)
     """
+    check_pieces("amplitudes", driven.num_pieces, _LEAST_PRODUCTS * driven.num_pieces)
     driven, time = with_fixed_time(driven, time)
+    driven = _without_energy_offsets(driven)
     share, width = _share(driven, tolerance), time / driven.num_pieces
     if driven.amplitudes.ndim == 2:
         for piece in range(driven.num_pieces):
@@ -269,9 +279,23 @@ def propagate_driven_densities(
     for piece, plan in enumerate(plans):
         turning = torch.einsum("si,iab->sab", controls[:, piece].to(driven.dtype), driven.drives)
         matrices = guarded(
-            _run(plan, width), _run(plan.cautious(), width), matrices, flow - 1j * turning, jumps
+            _run(plan, width),
+            _run(plan.cautious(), width),
+            matrices,
+            flow - 1j * turning,
+            jumps,
+            part_axes=(1, 2),
         )
     return matrices.reshape(densities.shape).to(dtype)
+
+
+def _without_energy_offsets(driven: DrivenLindbladian) -> DrivenLindbladian:
+    """The same dynamics of densities, without what is a multiple of the identity in H_0 and the drives."""
+    drives = driven.drives
+    offsets = [energy_offset(drive) for drive in drives]
+    if any(offsets):
+        drives = torch.stack([shifted(*each) for each in zip(drives, offsets, strict=True)])
+    return replace(driven, base=without_energy_offset(driven.base), drives=drives, validate=False)
 
 
 def driven_work(
@@ -293,12 +317,37 @@ def driven_work(
     if time == 0:
         return 0
     if driven.amplitudes.ndim == 2:
-        pieces = range(driven.num_pieces)
-        return sum(propagation_work(driven.dense((), piece), num_matrices, width, share) for piece in pieces)
+        return _work_of_shared_pieces(driven, num_matrices, width, share)
     controls = driven.amplitudes.reshape(-1, *driven.amplitudes.shape[-2:])
     plans = _plans(driven, controls, width, share)
     # At worst one sub-step of a piece fails, and the piece is done again assuming nothing.
     return sum(plan.num_applications + plan.cautious().num_applications for plan in plans)
+
+
+def _work_of_shared_pieces(driven: DrivenLindbladian, num_matrices: int, width: float, share: float) -> int:
+    amplitudes, counts = torch.unique(driven.amplitudes.detach(), dim=0, return_counts=True)
+    if len(amplitudes) <= _MANY_PIECES:
+        different = replace(driven, amplitudes=amplitudes, validate=False)
+        return sum(
+            count * propagation_work(different.dense((), piece), num_matrices, width, share)
+            for piece, count in enumerate(counts.tolist())
+        )
+    # Rounded up to four bits, the strengths are few.
+    mantissas, exponents = torch.frexp(_strengths(driven, amplitudes))
+    strengths, pieces = torch.unique(
+        torch.ldexp((16 * mantissas).ceil() / 16, exponents), return_inverse=True
+    )
+    counts = torch.zeros_like(strengths).index_add_(0, pieces, counts.double())
+    return sum(
+        int(count) * driven_piece_work(driven.base, wider, num_matrices, width, share)
+        for wider, count in zip(strengths.tolist(), counts.tolist(), strict=True)
+    )
+
+
+def _strengths(driven: DrivenLindbladian, amplitudes: Tensor) -> Tensor:
+    """By how much the drives widen the spectrum of H at most, for amplitudes (…, drive)."""
+    levels = torch.linalg.eigvalsh(driven.drives.detach()).double()
+    return amplitudes.detach().abs().double() @ (levels[:, -1] - levels[:, 0])
 
 
 def _share(driven: DrivenLindbladian, tolerance: float | None) -> float:
@@ -309,10 +358,8 @@ def _share(driven: DrivenLindbladian, tolerance: float | None) -> float:
 def _plans(driven: DrivenLindbladian, controls: Tensor, width: float, share: float) -> list[ExponentialPlan]:
     """The plan of every piece, for the strongest amplitudes in it."""
     base = field_of_values(driven.base)
-    levels = torch.linalg.eigvalsh(driven.drives.detach()).double()
-    strengths = controls.detach().abs().double() @ (levels[:, -1] - levels[:, 0])
     plans = []
-    for wider in strengths.amax(0).tolist():
+    for wider in _strengths(driven, controls).amax(0).tolist():
         field, expected = (replace(each, imaginary=each.imaginary + wider).scaled(width) for each in base)
         plans.append(plan_exponential(field, share, expected))
     return plans

@@ -8,7 +8,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 from qinn.errors import ArgumentError
-from qinn.quantum.arguments import as_complex_together, check_finite, check_hermitian
+from qinn.quantum.arguments import as_complex_together, as_hermitian, check_finite
 from qinn.quantum.generators.interface import Generator
 
 # Largest share of a bounded jump rate that a start may take; at 1 the free operators would be infinite.
@@ -55,7 +55,8 @@ class Lindbladian(Generator):
     """Generator of open dynamics: 𝓛ρ = −i[H, ρ] + Σ_k (L_k ρ L_k† − ½{L_k†L_k, ρ}), ħ = 1.
 
     Args:
-        hamiltonian: Hermitian H (D, D), in units of inverse time.
+        hamiltonian: Hermitian H (D, D), in units of inverse time. Where it differs from its adjoint by round-off (100 ε
+            times its largest entry) its Hermitian part is taken, so that all evolutions see the same.
         jump_operators: L_1 … L_K, in units of inverse square root of time: a list of matrices, or one tensor (K,
             D, D). There may be none.
         validate: Pass False to skip the checks of the values (Hermitian, finite) where they hold by
@@ -98,7 +99,7 @@ class Lindbladian(Generator):
                 f"list of such matrices, empty for no jumps, but has shape {tuple(L.shape)}{remedy}."
             )
         if validate:
-            check_hermitian("hamiltonian", H)
+            H = as_hermitian("hamiltonian", H)
             check_finite("jump_operators", L)
         object.__setattr__(self, "hamiltonian", H)
         object.__setattr__(self, "jump_operators", L)

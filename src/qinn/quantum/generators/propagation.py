@@ -2,7 +2,7 @@
 
 from cmath import exp
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -78,7 +78,11 @@ def field_of_values(lindbladian: Lindbladian) -> tuple[FieldOfValues, FieldOfVal
         >>> field_of_values(Lindbladian(torch.diag(torch.tensor([1.0, 3.0])) + 0j, torch.zeros(0, 2, 2) + 0j))[0]
         FieldOfValues(real_low=-0.0, real_high=0.0, imaginary=2.0)
     """
-    H, L = lindbladian.hamiltonian.detach(), lindbladian.jump_operators.detach()
+    # In double precision: of large units of single precision, L†ΦL overflows.
+    H, L = (
+        operators.detach().to(torch.complex128)
+        for operators in (lindbladian.hamiltonian, lindbladian.jump_operators)
+    )
     identity = torch.eye(lindbladian.dim, dtype=L.dtype, device=L.device)
     traces = L.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]
     shift = (traces.conj() * L).sum(0)
@@ -122,10 +126,44 @@ def are_shifted(lindbladian: Lindbladian) -> bool:
         >>> are_shifted(Lindbladian(torch.zeros(2, 2) + 0j, 3 * torch.eye(2)[None] + 0j))
         True
     """
-    L = lindbladian.jump_operators.detach()
+    L = lindbladian.jump_operators.detach().to(torch.complex128)
     parts = torch.linalg.vector_norm(L.diagonal(dim1=-2, dim2=-1).mean(-1)), torch.linalg.vector_norm(L)
     of_identity, whole = torch.stack(parts).square().tolist()
     return lindbladian.dim * of_identity > _MOSTLY * whole
+
+
+def without_energy_offset(lindbladian: Lindbladian) -> Lindbladian:
+    """Return the same 𝓛 with tr(H)/D taken out of H, where that is most of it: it cancels, but its round-off would not.
+
+    Args:
+        lindbladian: The dynamics.
+
+    Returns:
+        Dynamics of the same value on matrices, and of the same derivatives.
+
+    Example:
+        >>> without_energy_offset(Lindbladian([[1e7, 0], [0, 1e7 + 1]])).hamiltonian.diagonal().real
+        tensor([-0.5000,  0.5000])
+    """
+    H = lindbladian.hamiltonian
+    offset = energy_offset(H)
+    return (
+        lindbladian if offset == 0 else replace(lindbladian, hamiltonian=shifted(H, offset), validate=False)
+    )
+
+
+def energy_offset(hamiltonian: Tensor) -> float:
+    """Return the energy tr(H)/D where H is mostly that multiple of the identity, otherwise 0."""
+    H = hamiltonian.detach().to(torch.complex128)
+    mean = H.diagonal().real.mean()
+    offset, whole = torch.stack([mean, torch.linalg.vector_norm(H)]).tolist()
+    return offset if len(H) * offset**2 > _MOSTLY * whole**2 else 0.0
+
+
+def shifted(matrix: Tensor, offset: float) -> Tensor:
+    """Return a matrix less a multiple of the identity, taken off in double precision."""
+    identity = torch.eye(len(matrix), dtype=torch.complex128, device=matrix.device)
+    return (matrix - offset * identity).to(matrix.dtype)
 
 
 def _normality(each_down: Tensor, each_up: Tensor) -> float:
@@ -160,8 +198,19 @@ class _Way:
 
 
 def _find_way(lindbladian: Lindbladian, num_matrices: int, time: float, tolerance: float) -> _Way:
-    dim, num_jumps = lindbladian.dim, lindbladian.num_jumps
-    field, expected = field_of_values(lindbladian)
+    fields = field_of_values(lindbladian)
+    return _way_of(fields, lindbladian.dim, lindbladian.num_jumps, num_matrices, time, tolerance)
+
+
+def _way_of(
+    fields: tuple[FieldOfValues, FieldOfValues],
+    dim: int,
+    num_jumps: int,
+    num_matrices: int,
+    time: float,
+    tolerance: float,
+) -> _Way:
+    field, expected = fields
     # A norm is at most twice the numerical radius.
     size = 2 * time * (max(-field.real_low, field.real_high) + field.imaginary)
     if dim <= _LARGEST_SUPEROPERATOR_DIM:
@@ -210,6 +259,27 @@ def propagation_work(
     return _find_way(lindbladian, num_matrices, time, tolerance).work
 
 
+def driven_piece_work(
+    base: Lindbladian, wider: float, num_matrices: int, time: float, tolerance: float
+) -> int:
+    """Bound `propagation_work` of dynamics whose Hamiltonian is driven.
+
+    Args:
+        base: The dynamics without drive.
+        wider: By how much the drive widens the spectrum of H at most.
+        num_matrices: As in `propagation_work`.
+        time: As in `propagation_work`.
+        tolerance: As in `propagation_work`.
+    """
+    if base.num_jumps == 0:
+        return max(_FEW_APPLICATIONS, base.dim // 4) + 2
+    fields = field_of_values(base)
+    wide = replace(fields[0], imaginary=fields[0].imaginary + wider)
+    way = _way_of((wide, wide), base.dim, base.num_jumps, num_matrices, time, tolerance)
+    # Narrower ones may go another way.
+    return max(way.work, _Way(None, tolerance, way.size, base.dim).work)
+
+
 def _propagate(
     lindbladian: Lindbladian,
     matrices: Tensor,
@@ -222,6 +292,7 @@ def _propagate(
     dim = lindbladian.dim
     if time == 0 or matrices.numel() == 0:
         return matrices
+    lindbladian = without_energy_offset(lindbladian)
     if lindbladian.num_jumps == 0:
         identity = torch.eye(dim, dtype=matrices.dtype, device=matrices.device)
         turn = propagate_unitarily(lindbladian.hamiltonian, identity, time).mT
@@ -263,9 +334,9 @@ def _exponentiate(
 
 
 def _are_hermitian(coordinates: Tensor) -> bool:
-    """Whether the imaginary parts of real coordinates are round-off."""
-    parts = torch.view_as_real(coordinates.detach()).abs().amax((0, 1, 2)).tolist()
-    return parts[1] <= 4 * torch.finfo(coordinates.dtype).eps * parts[0]
+    """Whether the imaginary parts of the real coordinates of each matrix (matrix, D, D) are round-off."""
+    real, imaginary = torch.view_as_real(coordinates.detach()).abs().amax((1, 2)).unbind(-1)
+    return bool((imaginary <= 4 * torch.finfo(coordinates.dtype).eps * real).all())
 
 
 def propagate_densities(
@@ -369,22 +440,27 @@ def propagate_unitarily(
     dim, rows = len(hamiltonian), kets.reshape(-1, len(hamiltonian))
     if not bool(torch.isfinite(torch.view_as_real(hamiltonian.detach().resolve_conj())).all()):
         raise ArgumentError("Argument `hamiltonian` must be finite, but it holds NaN or infinity.")
-    size = float(torch.linalg.vector_norm(hamiltonian.detach())) * time
+    size = float(torch.linalg.vector_norm(hamiltonian.detach().to(torch.complex128))) * time
     if not size < _LARGEST_PHASE:
         raise ArgumentError(
             f"Argument `time` must be moderate, but ‖H‖ times time is {size:.3g}, where round-off of H alone changes "
             f"every phase; keep it below {_LARGEST_PHASE:.1g}."
         )
+    offset = energy_offset(hamiltonian)
+    if offset != 0:
+        # Its round-off would be that of every level; as a phase it is that of all kets together.
+        turned = propagate_unitarily(shifted(hamiltonian, offset), kets, time)
+        return exp(-1j * offset * time) * turned
     plan = None if dim <= _LARGEST_TURNED_DIM else _unitary_plan(hamiltonian, time)
     if plan is None or plan[0].num_applications > max(_FEW_APPLICATIONS, dim // 4):
         return turn_by_eigenvectors(hamiltonian, rows, time).reshape(kets.shape)
     series, middle = plan
-    generator = -1j * hamiltonian
+    # The middle of the spectrum is taken out, and put back as a phase.
+    generator = -1j * shifted(hamiltonian, middle)
     identity = torch.eye(dim, dtype=hamiltonian.dtype, device=hamiltonian.device)
 
     def build(scale: float, shift: float) -> Callable[[Tensor], Tensor]:
-        # The middle of the spectrum is taken out, and put back as a phase.
-        step = scale * generator + (1j * scale * middle - shift) * identity
+        step = scale * generator - shift * identity
         return lambda columns: step @ columns
 
     columns = exponential_action(build, rows.mT, series, time, part_axes=(0,))
@@ -399,7 +475,7 @@ def _without_jumps(hamiltonian: Tensor) -> Lindbladian:
 
 def _unitary_plan(hamiltonian: Tensor, time: float) -> tuple[ExponentialPlan, float]:
     """Plan for exp(−i(H − middle)t), and the middle of the spectrum."""
-    levels = torch.linalg.eigvalsh(hamiltonian.detach())
+    levels = torch.linalg.eigvalsh(hamiltonian.detach().to(torch.complex128))
     low, high = float(levels[0]), float(levels[-1])
     middle = 0.5 * (low + high)
     spread = max(high - middle, 0.0) * (1 + 1e-6)

@@ -244,6 +244,12 @@ class StructuredLindbladian(MatrixFreeGenerator):
 
     def __post_init__(self, validate: bool) -> None:
         H = self.hamiltonian
+        for operator in (H, *self.jump_operators):
+            if not isinstance(operator, StructuredOperator):
+                raise ArgumentError(
+                    "Arguments `hamiltonian` and `jump_operators` must be of `StructuredOperator`s, but one is a "
+                    f"`{type(operator).__name__}`; use `Lindbladian` for matrices."
+                )
         for index, L in enumerate(self.jump_operators):
             if L.dims != H.dims or L.dtype != H.dtype:
                 raise ArgumentError(
@@ -261,6 +267,10 @@ class StructuredLindbladian(MatrixFreeGenerator):
                 "Argument `hamiltonian` must be Hermitian in each local term and each pair of factors, but one "
                 f"differs from its adjoint by {asymmetry:.3g} of its size; make the factors by `hermitian_from`."
             )
+        if any(not torch.equal(term, term.mH) for term in H.local.values()):
+            # What is round-off is taken out, as in a `Lindbladian`.
+            local = {position: 0.5 * (term + term.mH) for position, term in H.local.items()}
+            object.__setattr__(self, "hamiltonian", StructuredOperator(H.dims, local, H.products))
 
     @property
     def dims(self) -> tuple[int, ...]:

@@ -10,14 +10,29 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from qinn.errors import ArgumentError
-from qinn.quantum.arguments import as_density
-from qinn.quantum.measures.entropies import entropy_of_spectrum
+from qinn.quantum.arguments import (
+    as_complex,
+    as_density,
+    check_count,
+    check_kets,
+    check_square,
+    check_vectors,
+    state_tolerance,
+)
 from qinn.quantum.numerics.factors import check_dims, check_positions
-from qinn.quantum.states.densities import ket_as_matrix, square_root
+from qinn.quantum.numerics.spectral import (
+    Absolute,
+    Entropy,
+    LargestLessOthers,
+    positive_root,
+    singular_sum,
+    spectral_sum,
+)
+from qinn.quantum.states.densities import ket_as_matrix
 
 
 def entanglement_entropy(
-    ket: Complex[Tensor, "*batch dim"], dims: Sequence[int], part: Sequence[int]
+    ket: Any, dims: Sequence[int], part: Sequence[int], *, validate: bool = True
 ) -> Float[Tensor, "*batch"]:
     """Return the entanglement entropy of a part of a pure state, in bits.
 
@@ -27,12 +42,13 @@ def entanglement_entropy(
         ket: Unit kets.
         dims: Dimension of each factor.
         part: Positions of the factors of one side; an empty part has entropy 0.
+        validate: Pass False to skip the checks of the values where they hold by construction.
 
     Returns:
         The entropies; their gradient is finite, and zero for product states.
 
     Raises:
-        ArgumentError: If ``dims`` or ``part`` do not fit.
+        ArgumentError: If ``dims`` or ``part`` do not fit, or a ket is not of unit norm.
 
     Source: P (entanglement entropy).
 
@@ -41,7 +57,8 @@ def entanglement_entropy(
         >>> entanglement_entropy(bell_state(), (2, 2), [0]).round(decimals=5)
         tensor(1.)
     """
-    return entropy_of_spectrum(torch.linalg.svdvals(ket_as_matrix(ket, dims, part)).square())
+    kets = _as_kets("ket", ket, validate)
+    return singular_sum(ket_as_matrix(kets, dims, part), Entropy())
 
 
 def cuts(num_factors: int) -> tuple[tuple[int, ...], ...]:
@@ -62,8 +79,7 @@ def cuts(num_factors: int) -> tuple[tuple[int, ...], ...]:
         >>> len(cuts(4)), cuts(1)
         (7, ())
     """
-    if num_factors < 1:
-        raise ArgumentError(f"Argument `num_factors` must be at least 1, but it is {num_factors}.")
+    check_count("num_factors", num_factors)
     sides = []
     for size in range(1, num_factors // 2 + 1):
         sides.extend(
@@ -73,30 +89,40 @@ def cuts(num_factors: int) -> tuple[tuple[int, ...], ...]:
 
 
 def entanglement_entropies(
-    ket: Complex[Tensor, "*batch dim"], dims: Sequence[int]
+    ket: Any, dims: Sequence[int], *, validate: bool = True
 ) -> Float[Tensor, "*batch cut"]:
     """Return the entanglement entropy of every cut, in the order of `cuts`, in bits.
 
     Args:
         ket: Unit kets.
         dims: Dimension of each factor.
+        validate: Pass False to skip the checks of the values where they hold by construction.
 
     Returns:
         One entropy per cut; no column for a single factor.
 
     Raises:
-        ArgumentError: If ``dims`` do not fit.
+        ArgumentError: If ``dims`` do not fit, or a ket is not of unit norm.
 
     Example:
         >>> from qinn.quantum.states.kets import ghz_state
         >>> entanglement_entropies(ghz_state(3), (2, 2, 2)).round(decimals=5)
         tensor([1., 1., 1.])
     """
-    check_dims(dims, ket.shape[-1])
+    kets = _as_kets("ket", ket, validate)
+    check_dims(dims, kets.shape[-1])
     sides = cuts(len(dims))
     if not sides:
-        return torch.zeros((*ket.shape[:-1], 0), dtype=ket.real.dtype, device=ket.device)
-    return torch.stack([entanglement_entropy(ket, dims, side) for side in sides], -1)
+        return torch.zeros((*kets.shape[:-1], 0), dtype=kets.real.dtype, device=kets.device)
+    return torch.stack([entanglement_entropy(kets, dims, side, validate=False) for side in sides], -1)
+
+
+def _as_kets(name: str, ket: Any, validate: bool) -> Tensor:
+    kets = as_complex(name, ket)
+    check_vectors(name, kets)
+    if validate:
+        check_kets(name, kets, 10 * state_tolerance(kets.dtype))
+    return kets
 
 
 def maximum_entropies(dims: Sequence[int]) -> tuple[float, ...]:
@@ -121,7 +147,7 @@ def maximum_entropies(dims: Sequence[int]) -> tuple[float, ...]:
 
 
 def partial_transpose(
-    density: Complex[Tensor, "*batch dim dim"], dims: Sequence[int], part: Sequence[int]
+    density: Any, dims: Sequence[int], part: Sequence[int]
 ) -> Complex[Tensor, "*batch dim dim"]:
     """Transpose the factors of one part only.
 
@@ -141,6 +167,8 @@ def partial_transpose(
         tensor([[0., 2.],
                 [1., 3.]])
     """
+    density = as_complex("density", density)
+    check_square("density", density)
     check_dims(dims, density.shape[-1])
     part = check_positions(part, len(dims), "part")
     start, num_factors = density.ndim - 2, len(dims)
@@ -151,7 +179,9 @@ def partial_transpose(
     return density.reshape(*density.shape[:-2], *dims, *dims).permute(axes).reshape(density.shape)
 
 
-def negativity(density: Any, dims: Sequence[int], part: Sequence[int]) -> Float[Tensor, "*batch"]:
+def negativity(
+    density: Any, dims: Sequence[int], part: Sequence[int], *, validate: bool = True
+) -> Float[Tensor, "*batch"]:
     """Return the negativity, minus the sum of the negative eigenvalues of the partial transpose.
 
     It is 0 for separable states.
@@ -160,12 +190,13 @@ def negativity(density: Any, dims: Sequence[int], part: Sequence[int]) -> Float[
         density: Density matrices.
         dims: Dimension of each factor.
         part: Positions of the factors of one side.
+        validate: Pass False to skip the checks of the values where they hold by construction.
 
     Returns:
         The negativities, between 0 and (min(d_A, d_B) − 1)/2.
 
     Raises:
-        ArgumentError: If ``dims`` or ``part`` do not fit, or a matrix is not Hermitian.
+        ArgumentError: If ``dims`` or ``part`` do not fit, or a matrix is no density.
 
     Source: G. Vidal and R. F. Werner, Phys. Rev. A 65 (2002) 032314.
 
@@ -175,26 +206,26 @@ def negativity(density: Any, dims: Sequence[int], part: Sequence[int]) -> Float[
         >>> negativity(density_of(bell_state()), (2, 2), [0]).round(decimals=5)
         tensor(0.5000)
     """
-    return (
-        -torch.linalg.eigvalsh(partial_transpose(as_density("density", density), dims, part))
-        .clamp(max=0)
-        .sum(-1)
-    )
+    matrices = as_density("density", density) if validate else density
+    return spectral_sum(partial_transpose(matrices, dims, part), Absolute(1.0, 0.0, -1.0))
 
 
-def log_negativity(density: Any, dims: Sequence[int], part: Sequence[int]) -> Float[Tensor, "*batch"]:
+def log_negativity(
+    density: Any, dims: Sequence[int], part: Sequence[int], *, validate: bool = True
+) -> Float[Tensor, "*batch"]:
     """Return the logarithmic negativity log₂(2N + 1), in bits.
 
     Args:
         density: Density matrices.
         dims: Dimension of each factor.
         part: Positions of the factors of one side.
+        validate: Pass False to skip the checks of the values where they hold by construction.
 
     Returns:
         The logarithmic negativities.
 
     Raises:
-        ArgumentError: If ``dims`` or ``part`` do not fit, or a matrix is not Hermitian.
+        ArgumentError: If ``dims`` or ``part`` do not fit, or a matrix is no density.
 
     Example:
         >>> from qinn.quantum.states.densities import density_of
@@ -202,25 +233,27 @@ def log_negativity(density: Any, dims: Sequence[int], part: Sequence[int]) -> Fl
         >>> log_negativity(density_of(bell_state()), (2, 2), [0]).round(decimals=5)
         tensor(1.)
     """
-    return (2 * negativity(density, dims, part) + 1).log2()
+    return (2 * negativity(density, dims, part, validate=validate) + 1).log2()
 
 
-def concurrence(density: Any) -> Float[Tensor, "*batch"]:
+def concurrence(density: Any, *, validate: bool = True) -> Float[Tensor, "*batch"]:
     """Return the concurrence of mixed states of two qubits, C = max(0, λ₁ − λ₂ − λ₃ − λ₄), between 0 and 1.
 
     λ₁ ≥ … ≥ λ₄ are the singular values of √ρᵀ (Y⊗Y) √ρ, which are the square roots of the eigenvalues of
     ρ (Y⊗Y) ρ* (Y⊗Y). It is 0 for separable states only, and |⟨ψ|(Y⊗Y)|ψ*⟩| for pure ones. The gradient is
     finite for any spectrum: where ρ has zero eigenvalues it is that among states of the same rank, and
-    where C has a kink (C = 0, or a λ vanishes) that of the constant side.
+    where C has a kink (C = 0, or a λ vanishes) that of the constant side. Second derivatives are refused where ρ has
+    an eigenvalue 0.
 
     Args:
         density: Density matrices of two qubits.
+        validate: Pass False to skip the checks of the values where they hold by construction.
 
     Returns:
         The concurrences.
 
     Raises:
-        ArgumentError: If the dimension is not 4, or a matrix is not Hermitian.
+        ArgumentError: If the dimension is not 4, or a matrix is no density.
 
     Source: W. K. Wootters, Phys. Rev. Lett. 80 (1998) 2245.
 
@@ -230,27 +263,27 @@ def concurrence(density: Any) -> Float[Tensor, "*batch"]:
         >>> concurrence(density_of(bell_state())).round(decimals=5)
         tensor(1.)
     """
-    density = as_density("density", density)
+    density = as_density("density", density) if validate else density
     _check_two_qubits(density.shape[-1], "density")
-    root = square_root(density)
+    root = positive_root(density)
     flipped = root.flip(-2) * torch.tensor([-1, 1, 1, -1], device=root.device)[:, None]  # (Y⊗Y) √ρ
-    values = torch.linalg.svdvals(root.mT @ flipped)
-    round_off = 16 * torch.finfo(values.dtype).eps * density.detach().diagonal(dim1=-2, dim2=-1).real.sum(-1)
-    values = torch.where(values > round_off[..., None], values, torch.zeros_like(values))
-    return (2 * values[..., 0] - values.sum(-1)).clamp(min=0)
+    trace = density.detach().diagonal(dim1=-2, dim2=-1).real.sum(-1, keepdim=True)
+    round_off = 16 * torch.finfo(trace.dtype).eps * trace
+    return singular_sum(root.mT @ flipped, LargestLessOthers(round_off.square())).clamp(min=0)
 
 
-def ket_concurrence(ket: Complex[Tensor, "*batch 4"]) -> Float[Tensor, "*batch"]:
+def ket_concurrence(ket: Any, *, validate: bool = True) -> Float[Tensor, "*batch"]:
     """Return the concurrence of pure states of two qubits, C = 2 |ψ₀₀ψ₁₁ − ψ₀₁ψ₁₀|, between 0 and 1.
 
     Args:
         ket: Unit kets of two qubits.
+        validate: Pass False to skip the checks of the values where they hold by construction.
 
     Returns:
         The concurrences; 0 with zero gradient for product states.
 
     Raises:
-        ArgumentError: If the dimension is not 4.
+        ArgumentError: If the dimension is not 4, or a ket is not of unit norm.
 
     Source: S. Hill and W. K. Wootters, Phys. Rev. Lett. 78 (1997) 5022.
 
@@ -258,6 +291,7 @@ def ket_concurrence(ket: Complex[Tensor, "*batch 4"]) -> Float[Tensor, "*batch"]
         >>> ket_concurrence(torch.tensor([0.8 + 0j, 0, 0, 0.6j]))
         tensor(0.9600)
     """
+    ket = _as_kets("ket", ket, validate)
     _check_two_qubits(ket.shape[-1], "ket")
     return 2 * (ket[..., 0] * ket[..., 3] - ket[..., 1] * ket[..., 2]).abs()
 

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from qinn.quantum.arguments import as_density, as_spectrum
 from qinn.quantum.numerics.factors import check_positions
+from qinn.quantum.numerics.spectral import Entropy, spectral_sum
 from qinn.quantum.states.densities import partial_trace, purity
 
 
@@ -30,19 +30,18 @@ def entropy_of_spectrum(spectrum: Any, *, validate: bool = True) -> Float[Tensor
             double precision).
 
     Example:
+        >>> import torch
         >>> entropy_of_spectrum(torch.tensor([0.5, 0.5, 0.0]))
         tensor(1.)
     """
-    levels = (as_spectrum("spectrum", spectrum) if validate else spectrum).clamp(0, 1)
-    # Cap by the smallest normal number: λ log λ itself is untouched, only its slope at zero.
-    return -(levels * levels.clamp(min=torch.finfo(levels.dtype).tiny).log2()).sum(-1)
+    return Entropy().value(as_spectrum("spectrum", spectrum) if validate else spectrum).sum(-1)
 
 
 def von_neumann_entropy(density: Any, *, validate: bool = True) -> Float[Tensor, "*batch"]:
     """Return the von Neumann entropy S = −tr ρ log₂ ρ, in bits, between 0 and log₂ D.
 
     Args:
-        density: Density matrices; degenerate spectra have finite gradients.
+        density: Density matrices; degenerate spectra have gradients and second derivatives too.
         validate: Pass False to skip the checks of the values.
 
     Returns:
@@ -54,38 +53,40 @@ def von_neumann_entropy(density: Any, *, validate: bool = True) -> Float[Tensor,
     Source: P (von Neumann entropy).
 
     Example:
+        >>> import torch
         >>> von_neumann_entropy(0.25 * torch.eye(4) + 0j)
         tensor(2.)
     """
-    matrices = as_density("density", density) if validate else density
-    return entropy_of_spectrum(torch.linalg.eigvalsh(matrices), validate=validate)
+    return spectral_sum(as_density("density", density) if validate else density, Entropy())
 
 
-def renyi_entropy(density: Any) -> Float[Tensor, "*batch"]:
+def renyi_entropy(density: Any, *, validate: bool = True) -> Float[Tensor, "*batch"]:
     """Return the Rényi entropy of order 2, S₂ = −log₂ tr ρ², in bits, between 0 and the von Neumann entropy.
 
     It needs no eigenvalues, so its gradient is that of a polynomial for any spectrum.
 
     Args:
         density: Density matrices.
+        validate: Pass False to skip the checks of the values where they hold by construction.
 
     Returns:
         The entropies.
 
     Raises:
-        ArgumentError: If a matrix is not Hermitian.
+        ArgumentError: If a matrix is no density: not Hermitian, not of trace 1, or with negative eigenvalues.
 
     Source: A. Rényi, Proc. 4th Berkeley Symp. (1961) 547.
 
     Example:
+        >>> import torch
         >>> renyi_entropy(0.25 * torch.eye(4) + 0j)
         tensor(2.)
     """
-    return -purity(density).log2()
+    return -purity(density, validate=validate).log2()
 
 
 def mutual_information(
-    density: Complex[Tensor, "*batch dim dim"],
+    density: Any,
     dims: Sequence[int],
     first: Sequence[int],
     second: Sequence[int],
@@ -115,19 +116,23 @@ def mutual_information(
     """
     joint = check_positions((*first, *second), len(dims), "first and second")
     both = partial_trace(density, dims, joint)
+    if validate:
+        both = as_density("density", both)
     inner = [dims[position] for position in joint]
     one = partial_trace(both, inner, range(len(first)))
     other = partial_trace(both, inner, range(len(first), len(joint)))
-    entropies = [von_neumann_entropy(part, validate=validate) for part in (one, other, both)]
+    entropies = [von_neumann_entropy(part, validate=False) for part in (one, other, both)]
     return entropies[0] + entropies[1] - entropies[2]
 
 
 def tripartite_information(
-    density: Complex[Tensor, "*batch dim dim"],
+    density: Any,
     dims: Sequence[int],
     first: Sequence[int],
     second: Sequence[int],
     third: Sequence[int],
+    *,
+    validate: bool = True,
 ) -> Float[Tensor, "*batch"]:
     """Return the tripartite information I₃ = I(A:B) + I(A:C) − I(A:BC), in bits.
 
@@ -140,12 +145,13 @@ def tripartite_information(
         first: Positions of the factors of A.
         second: Positions of the factors of B.
         third: Positions of the factors of C; the three parts are disjoint.
+        validate: Pass False to skip the checks of the values where they hold by construction.
 
     Returns:
         The tripartite information.
 
     Raises:
-        ArgumentError: If the parts overlap or do not fit.
+        ArgumentError: If the parts overlap or do not fit, or a matrix is no density.
 
     Source: N. J. Cerf and C. Adami, Physica D 120 (1998) 62.
 
@@ -157,8 +163,10 @@ def tripartite_information(
         tensor(1.)
     """
     check_positions((*first, *second, *third), len(dims), "first, second and third")
+    # The last part holds the others, and is checked for them.
+    whole = mutual_information(density, dims, first, (*second, *third), validate=validate)
     return (
-        mutual_information(density, dims, first, second)
-        + mutual_information(density, dims, first, third)
-        - mutual_information(density, dims, first, (*second, *third))
+        mutual_information(density, dims, first, second, validate=False)
+        + mutual_information(density, dims, first, third, validate=False)
+        - whole
     )

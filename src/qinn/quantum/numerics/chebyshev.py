@@ -311,7 +311,7 @@ def chebyshev_series(
     Source: own.
     """
     coefficients, allowed = plan.coefficients, _REST * plan.tolerance / plan.sub_steps
-    start = _norms(vector, part_axes).clamp_min(torch.finfo(vector.dtype).tiny)
+    start = part_norms(vector, part_axes).clamp_min(torch.finfo(torch.float64).tiny)
     polynomials = [vector, 0.5 * double(vector)]
     result = coefficients[0] * polynomials[0] + coefficients[1] * polynomials[1]
     sizes: list[float] = []
@@ -321,12 +321,12 @@ def chebyshev_series(
         result = torch.add(result, current, alpha=coefficient)
         if abs(coefficient) > _NEARLY * plan.tolerance:
             continue
-        sizes.append(float((_norms(current, part_axes) / start).max()))
+        sizes.append(float((part_norms(current, part_axes) / start).max()))
         if not sizes[-1] < inf:
             return None
         if len(sizes) >= 3 and _rest(coefficients[degree + 1 :], sizes) <= allowed:
             break
-    size = sizes[-1] if sizes else float((_norms(polynomials[-1], part_axes) / start).max())
+    size = sizes[-1] if sizes else float((part_norms(polynomials[-1], part_axes) / start).max())
     limit = _MAX_GROWTH * (_CROUZEIX if plan.is_cautious else 1)
     # Written so that NaN fails.
     if not (size < inf and _growth(coefficients[: len(polynomials)], size) <= limit):
@@ -334,8 +334,18 @@ def chebyshev_series(
     return result, polynomials
 
 
-def _norms(vector: Tensor, axes: tuple[int, ...]) -> Tensor:
-    return torch.linalg.vector_norm(vector.detach(), dim=axes)
+def part_norms(vector: Tensor, axes: tuple[int, ...] | None) -> Tensor:
+    """Return the norm of every vector of several side by side, in double precision and without gradient.
+
+    Args:
+        vector: The vectors.
+        axes: Axes over which each extends; all if None.
+    """
+    # Squares of small or large vectors leave the range of single precision.
+    fixed = vector.detach()
+    return torch.linalg.vector_norm(
+        fixed, dim=axes, dtype=torch.complex128 if fixed.is_complex() else torch.float64
+    )
 
 
 def _rest(coefficients: tuple[float, ...], sizes: list[float]) -> float:
@@ -398,7 +408,7 @@ def exponential_action(
         if sizes is not None:
             for polynomial in polynomials[::WATCHED]:
                 if polynomial.requires_grad:
-                    polynomial.register_hook(lambda grad: sizes.append(torch.linalg.vector_norm(grad)))
+                    polynomial.register_hook(lambda grad: sizes.append(part_norms(grad, part_axes)))
     return vector
 
 

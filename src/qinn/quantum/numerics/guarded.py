@@ -6,13 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qinn.quantum.numerics.chebyshev import MAX_ADJOINT_GROWTH, overflow_error
+from qinn.quantum.numerics.chebyshev import MAX_ADJOINT_GROWTH, overflow_error, part_norms
 
-# Runs a series on its tensors, and notes in a list the norms of gradients that pass it; returns nothing where it fails.
+# Runs a series on its tensors, and notes in a list the norms of gradients that pass it, one per vector; returns nothing
+# where it fails.
 Run = Callable[[Sequence[Tensor], list[Tensor]], Tensor | None]
 
 
-def guarded(quick: Run, careful: Run, *tensors: Tensor) -> Tensor:
+def guarded(quick: Run, careful: Run, *tensors: Tensor, part_axes: tuple[int, ...] | None = None) -> Tensor:
     """Return a series, by the careful way where the quick one fails, or its gradient does.
 
     Args:
@@ -20,6 +21,8 @@ def guarded(quick: Run, careful: Run, *tensors: Tensor) -> Tensor:
             returns nothing where it fails.
         careful: The same in double precision, assuming nothing; takes the tensors in complex128.
         *tensors: Complex tensors, in which the result is differentiated.
+        part_axes: Axes of the result over which one of several vectors extends, whose gradients are judged each by its
+            own size; one vector if None.
 
     Returns:
         The result, in the precision of the tensors. Second derivatives go the careful way.
@@ -34,17 +37,19 @@ def guarded(quick: Run, careful: Run, *tensors: Tensor) -> Tensor:
         >>> guarded(fails, works, torch.ones(1) + 0j)
         tensor([2.+0.j])
     """
-    return _Guarded.apply(quick, careful, *tensors)
+    return _Guarded.apply(quick, careful, part_axes, *tensors)
 
 
 class _Guarded(torch.autograd.Function):
     """Keeps the graph of the quick way; falls back on the careful one."""
 
     @staticmethod
-    def forward(ctx: Any, quick: Run, careful: Run, *tensors: Tensor) -> Tensor:
-        ctx.careful, ctx.sizes = careful, []
+    def forward(
+        ctx: Any, quick: Run, careful: Run, part_axes: tuple[int, ...] | None, *tensors: Tensor
+    ) -> Tensor:
+        ctx.careful, ctx.sizes, ctx.part_axes = careful, [], part_axes
         ctx.save_for_backward(*tensors)
-        needs = ctx.needs_input_grad[2:]
+        needs = ctx.needs_input_grad[3:]
         with torch.set_grad_enabled(any(needs)):
             ctx.inputs = [
                 tensor.detach().requires_grad_(need) for tensor, need in zip(tensors, needs, strict=True)
@@ -56,7 +61,7 @@ class _Guarded(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        gradient, needs = grad_outputs[0], ctx.needs_input_grad[2:]
+        gradient, needs = grad_outputs[0], ctx.needs_input_grad[3:]
         twice = torch.is_grad_enabled()
         found = None
         if not twice:
@@ -64,20 +69,21 @@ class _Guarded(torch.autograd.Function):
             found = torch.autograd.grad(
                 ctx.result, [each for each in ctx.inputs if each.requires_grad], gradient, retain_graph=True
             )
-            limit = MAX_ADJOINT_GROWTH * float(torch.linalg.vector_norm(gradient))
+            limit = MAX_ADJOINT_GROWTH * part_norms(gradient, ctx.part_axes)
             # Written so that NaN fails.
-            if not (all(float(size) <= limit for size in ctx.sizes) and _are_finite(found)):
+            if not (all(bool((size <= limit).all()) for size in ctx.sizes) and _are_finite(found)):
                 found = None
         if found is None:
             with torch.enable_grad():
-                inputs = ctx.saved_tensors if twice else ctx.inputs
+                # Aliases: one tensor may depend on another, and that path is the outer graph's to follow.
+                inputs = [tensor.view_as(tensor) for tensor in ctx.saved_tensors] if twice else ctx.inputs
                 needed = [tensor for tensor, need in zip(inputs, needs, strict=True) if need]
                 result = _carefully(ctx.careful, inputs)
                 found = torch.autograd.grad(result, needed, gradient, create_graph=twice)
             if not _are_finite(found):
                 raise overflow_error()
         rest = iter(found)
-        return None, None, *(next(rest) if need else None for need in needs)
+        return None, None, None, *(next(rest) if need else None for need in needs)
 
 
 def _carefully(careful: Run, tensors: Sequence[Tensor]) -> Tensor:

@@ -53,6 +53,8 @@ class _Turned(torch.autograd.Function):
         hamiltonian, kets, levels, vectors = ctx.saved_tensors
         gradient, time, wanted = grad_outputs[0], ctx.time, ctx.needs_input_grad[:2]
         if torch.is_grad_enabled():
+            # Aliases: the kets may depend on H, and that path is the outer graph's to follow.
+            hamiltonian, kets = hamiltonian.view_as(hamiltonian), kets.view_as(kets)
             turned = kets @ torch.linalg.matrix_exp(-1j * time * hamiltonian).mT
             needed = [value for value, want in zip((hamiltonian, kets), wanted, strict=True) if want]
             found = iter(torch.autograd.grad(turned, needed, gradient, create_graph=True))

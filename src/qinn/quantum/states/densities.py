@@ -9,12 +9,22 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from qinn.errors import ArgumentError
-from qinn.quantum.arguments import as_density, check_same_kind
+from qinn.quantum.arguments import (
+    as_complex,
+    as_complex_together,
+    as_density,
+    check_count,
+    check_kets,
+    check_square,
+    check_vectors,
+    state_tolerance,
+)
 from qinn.quantum.numerics.factors import check_dims, check_positions, complement, permute_operator
+from qinn.quantum.numerics.spectral import Absolute, Root, positive_root, spectral_sum
 from qinn.quantum.states.kets import squared_magnitude
 
 
-def density_of(ket: Complex[Tensor, "*batch dim"]) -> Complex[Tensor, "*batch dim dim"]:
+def density_of(ket: Any) -> Complex[Tensor, "*batch dim dim"]:
     """Return the density of a pure state: ρ = |ψ⟩⟨ψ|.
 
     Args:
@@ -28,6 +38,8 @@ def density_of(ket: Complex[Tensor, "*batch dim"]) -> Complex[Tensor, "*batch di
         tensor([[0.+0.j, 0.+0.j],
                 [0.+0.j, 1.+0.j]])
     """
+    ket = as_complex("ket", ket)
+    check_vectors("ket", ket)
     return ket[..., :, None] * ket[..., None, :].conj()
 
 
@@ -48,6 +60,7 @@ def maximally_mixed(
         >>> maximally_mixed(2).diagonal()
         tensor([0.5000+0.j, 0.5000+0.j])
     """
+    check_count("dim", dim)
     return torch.eye(dim, dtype=dtype, device=device) / dim
 
 
@@ -76,7 +89,7 @@ def product_density(densities: Sequence[Tensor]) -> Complex[Tensor, "*batch tota
 
 
 def partial_trace(
-    density: Complex[Tensor, "*batch dim dim"], dims: Sequence[int], keep: Sequence[int]
+    density: Any, dims: Sequence[int], keep: Sequence[int]
 ) -> Complex[Tensor, "*batch kept kept"]:
     """Trace out every factor that is not kept.
 
@@ -90,7 +103,7 @@ def partial_trace(
         Reduced matrices.
 
     Raises:
-        ArgumentError: If ``dims`` or ``keep`` do not fit.
+        ArgumentError: If ``dims`` or ``keep`` do not fit, or what is given is no square matrix.
 
     Example:
         >>> from qinn.quantum.states.kets import bell_state
@@ -98,6 +111,8 @@ def partial_trace(
         tensor([[0.5000, 0.0000],
                 [0.0000, 0.5000]])
     """
+    density = as_complex("density", density)
+    check_square("density", density)
     check_dims(dims, density.shape[-1])
     keep = check_positions(keep, len(dims), "keep")
     rest = complement(keep, len(dims))
@@ -108,7 +123,7 @@ def partial_trace(
 
 
 def ket_as_matrix(
-    ket: Complex[Tensor, "*batch dim"], dims: Sequence[int], part: Sequence[int]
+    ket: Any, dims: Sequence[int], part: Sequence[int]
 ) -> Complex[Tensor, "*batch inside outside"]:
     """Write a ket as the matrix Ψ of its amplitudes over (part, rest), so that ρ_part = Ψ Ψ†.
 
@@ -129,6 +144,8 @@ def ket_as_matrix(
                 [1., 4.],
                 [2., 5.]])
     """
+    ket = as_complex("ket", ket)
+    check_vectors("ket", ket)
     check_dims(dims, ket.shape[-1])
     part = check_positions(part, len(dims), "part")
     rest = complement(part, len(dims))
@@ -139,7 +156,7 @@ def ket_as_matrix(
 
 
 def reduced_density_of_ket(
-    ket: Complex[Tensor, "*batch dim"], dims: Sequence[int], keep: Sequence[int]
+    ket: Any, dims: Sequence[int], keep: Sequence[int]
 ) -> Complex[Tensor, "*batch kept kept"]:
     """Reduce a pure state to some factors without forming its D × D density: ρ_keep = Ψ Ψ†.
 
@@ -163,69 +180,49 @@ def reduced_density_of_ket(
     return matrix @ matrix.mH
 
 
-def purity(density: Any) -> Float[Tensor, "*batch"]:
+def purity(density: Any, *, validate: bool = True) -> Float[Tensor, "*batch"]:
     """Return the purity tr ρ², between 1/D and 1.
 
     Args:
-        density: Density matrices (…, D, D), Hermitian.
+        density: Density matrices (…, D, D).
+        validate: Pass False to skip the checks of the values where they hold by construction.
 
     Returns:
         The purities.
 
     Raises:
-        ArgumentError: If a matrix is not Hermitian.
+        ArgumentError: If a matrix is no density: not Hermitian, not of trace 1, or with negative eigenvalues.
 
     Example:
         >>> purity(maximally_mixed(4))
         tensor(0.2500)
     """
-    return squared_magnitude(as_density("density", density)).sum((-2, -1))
+    return squared_magnitude(as_density("density", density) if validate else density).sum((-2, -1))
 
 
-def trace_distance(first: Any, second: Any) -> Float[Tensor, "*batch"]:
+def trace_distance(first: Any, second: Any, *, validate: bool = True) -> Float[Tensor, "*batch"]:
     """Return the trace distance ½ ‖ρ − σ‖₁, between 0 and 1.
 
-    The gradient is finite everywhere; directions in which ρ = σ contribute zero.
+    The gradient is finite everywhere; directions in which ρ = σ contribute zero, to second derivatives too.
 
     Args:
         first: Density matrices ρ.
         second: Density matrices σ.
+        validate: Pass False to skip the checks of the values where they hold by construction.
 
     Returns:
         The distances.
 
     Raises:
-        ArgumentError: If a matrix is not Hermitian.
+        ArgumentError: If a matrix is no density, or dimensions or precisions differ.
 
     Example:
         >>> from qinn.quantum.states.kets import basis_ket
         >>> trace_distance(density_of(basis_ket(0, 2)), density_of(basis_ket(1, 2)))
         tensor(1.)
     """
-    first, second = as_density("first", first), as_density("second", second)
-    check_same_kind("second", second, "first", first)
-    return 0.5 * torch.linalg.eigvalsh(first - second).abs().sum(-1)
-
-
-class _PositiveSquareRoot(torch.autograd.Function):
-    """√A of a positive matrix; its derivative is taken on the support, so it is finite for any spectrum."""
-
-    @staticmethod
-    def forward(ctx, matrix: Tensor) -> Tensor:
-        values, vectors = torch.linalg.eigh(matrix)
-        floor = values[..., -1:].abs() * matrix.shape[-1] * torch.finfo(values.dtype).eps
-        roots = torch.where(values > floor, values, torch.zeros_like(values)).sqrt()
-        ctx.save_for_backward(roots, vectors)
-        return (vectors * roots[..., None, :]) @ vectors.mH
-
-    @staticmethod
-    def backward(ctx, *gradients: Tensor) -> Tensor:
-        roots, vectors = ctx.saved_tensors
-        sums = roots[..., :, None] + roots[..., None, :]
-        # Daleckii–Krein: the divided difference of the square root is 1 / (√a + √b), also where a = b.
-        weights = torch.where(sums > 0, 1 / torch.where(sums > 0, sums, torch.ones_like(sums)), 0)
-        inner = (vectors.mH @ gradients[0] @ vectors) * weights
-        return vectors @ inner @ vectors.mH
+    first, second = _as_pair(first, second, validate)
+    return spectral_sum(first - second, Absolute(0.5, 0.5))
 
 
 def square_root(matrix: Any) -> Complex[Tensor, "*batch dim dim"]:
@@ -235,7 +232,8 @@ def square_root(matrix: Any) -> Complex[Tensor, "*batch dim dim"]:
         matrix: Hermitian matrices without negative eigenvalues; those below round-off count as 0.
 
     Returns:
-        The roots; their derivative is taken on the support, hence finite for any spectrum.
+        The roots; their derivative is taken on the support, hence finite for any spectrum. Second derivatives are
+        refused where an eigenvalue is 0.
 
     Raises:
         ArgumentError: If a matrix is not Hermitian.
@@ -247,23 +245,25 @@ def square_root(matrix: Any) -> Complex[Tensor, "*batch dim dim"]:
         tensor([[2., 0.],
                 [0., 0.]])
     """
-    return _PositiveSquareRoot.apply(as_density("matrix", matrix))
+    return positive_root(as_density("matrix", matrix, physical=False))
 
 
-def fidelity(first: Any, second: Any) -> Float[Tensor, "*batch"]:
+def fidelity(first: Any, second: Any, *, validate: bool = True) -> Float[Tensor, "*batch"]:
     """Return the Uhlmann fidelity in the squared convention: F = (tr √(√ρ σ √ρ))², between 0 and 1.
 
-    For pure states F = |⟨ψ|φ⟩|². The gradient is taken on the supports, hence finite for any spectrum.
+    For pure states F = |⟨ψ|φ⟩|². The gradient is taken on the supports, hence finite for any spectrum; second
+    derivatives are refused where ρ has an eigenvalue 0.
 
     Args:
         first: Density matrices ρ.
         second: Density matrices σ.
+        validate: Pass False to skip the checks of the values where they hold by construction.
 
     Returns:
         The fidelities.
 
     Raises:
-        ArgumentError: If a matrix is not Hermitian.
+        ArgumentError: If a matrix is no density, or dimensions or precisions differ.
 
     Source: A. Uhlmann, Rep. Math. Phys. 9 (1976) 273; R. Jozsa, J. Mod. Opt. 41 (1994) 2315.
 
@@ -271,32 +271,51 @@ def fidelity(first: Any, second: Any) -> Float[Tensor, "*batch"]:
         >>> fidelity(maximally_mixed(2), maximally_mixed(2)).round(decimals=6)
         tensor(1.)
     """
-    first, second = as_density("first", first), as_density("second", second)
-    check_same_kind("second", second, "first", first)
-    root = square_root(first)
+    first, second = _as_pair(first, second, validate)
+    root = positive_root(first)
     inner = root @ second @ root
-    values = torch.linalg.eigvalsh(0.5 * (inner + inner.mH))
-    floor = values[..., -1:].abs().detach() * first.shape[-1] * torch.finfo(values.dtype).eps
-    supported = values > floor
-    return (
-        torch.where(supported, torch.where(supported, values, torch.ones_like(values)).sqrt(), 0).sum(-1) ** 2
-    )
+    return spectral_sum(0.5 * (inner + inner.mH), Root()).square()
 
 
-def ket_fidelity(
-    first: Complex[Tensor, "*batch dim"], second: Complex[Tensor, "*batch dim"]
-) -> Float[Tensor, "*batch"]:
+def ket_fidelity(first: Any, second: Any, *, validate: bool = True) -> Float[Tensor, "*batch"]:
     """Return the fidelity of two pure states, |⟨ψ|φ⟩|².
 
     Args:
         first: Unit kets ψ.
         second: Unit kets φ.
+        validate: Pass False to skip the checks of the values where they hold by construction.
 
     Returns:
         The fidelities.
+
+    Raises:
+        ArgumentError: If a ket is not of unit norm, or dimensions or precisions differ.
 
     Example:
         >>> ket_fidelity(torch.tensor([1 + 0j, 0j]), torch.tensor([0.6 + 0j, 0.8j]))
         tensor(0.3600)
     """
+    first, second = as_complex_together({"first": first, "second": second})
+    for name, kets in (("first", first), ("second", second)):
+        check_vectors(name, kets)
+        if validate:
+            check_kets(name, kets, 10 * state_tolerance(kets.dtype))
+    _check_same_dim(first, second)
     return squared_magnitude((first.conj() * second).sum(-1))
+
+
+def _as_pair(first: Any, second: Any, validate: bool) -> tuple[Tensor, Tensor]:
+    if not validate:
+        return first, second
+    first, second = as_complex_together({"first": first, "second": second})
+    matrices = as_density("first", first), as_density("second", second)
+    _check_same_dim(*matrices)
+    return matrices
+
+
+def _check_same_dim(first: Tensor, second: Tensor) -> None:
+    if first.shape[-1] != second.shape[-1]:
+        raise ArgumentError(
+            f"Arguments `first` and `second` must have one dimension, but have {first.shape[-1]} and "
+            f"{second.shape[-1]}; compare states of the same space."
+        )

@@ -23,7 +23,7 @@ from qinn.quantum.arguments import (
     check_square,
     check_tolerance,
 )
-from qinn.quantum.generators.interface import Generator
+from qinn.quantum.generators.interface import Generator, check_kind
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.generators.propagation import propagate_densities, propagate_observables
 from qinn.quantum.states.estimators import check_groups, mean_density
@@ -122,7 +122,7 @@ class State(ABC):
         Args:
             observables: Matrices X_j (outcome, D, D), as a tensor, an array or lists.
             hermitian: Whether the values are real. None looks at the observables: they are, if every one equals its
-                adjoint up to round-off (100 ε times the largest entry). True takes the real part without a look;
+                adjoint up to round-off (100 ε times its largest entry). True takes the real part without a look;
                 False gives complex values in any case, whose dtype then does not depend on numbers.
 
         Returns:
@@ -392,6 +392,12 @@ class HeisenbergState(State):
     def __post_init__(self) -> None:
         object.__setattr__(self, "time", as_time(self.time))
         check_tolerance(self.tolerance)
+        if not isinstance(self.initial, State):
+            raise ArgumentError(
+                f"Argument `initial` must be a state, but it is a `{type(self.initial).__name__}`; make one by "
+                "`PureEnsemble` or `MixedState`, or pass it to `Heisenberg().evolve`."
+            )
+        check_kind(self.lindbladian, (Lindbladian,), "`HeisenbergState`")
         check_fit(self.initial, self.lindbladian)
 
     @property

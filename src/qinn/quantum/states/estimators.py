@@ -7,6 +7,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from qinn.errors import ArgumentError
+from qinn.quantum.arguments import check_count
 
 
 def score_surrogate(
@@ -125,7 +126,8 @@ def check_groups(num_groups: int, num_trajectories: int) -> None:
     Raises:
         ArgumentError: If there is no group, or a rest.
     """
-    if num_groups < 1 or num_trajectories % num_groups:
+    check_count("num_groups", num_groups)
+    if num_trajectories % num_groups:
         raise ArgumentError(
             f"Argument `num_groups` must divide the number of trajectories, {num_trajectories}, but it is "
             f"{num_groups}."

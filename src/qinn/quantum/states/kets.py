@@ -8,6 +8,7 @@ from jaxtyping import Complex, Float, Shaped
 from torch import Tensor
 
 from qinn.errors import ArgumentError
+from qinn.quantum.arguments import check_count, check_whole
 
 
 def squared_magnitude(values: Complex[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -147,6 +148,8 @@ def basis_ket(
         >>> basis_ket(1, 2)
         tensor([0.+0.j, 1.+0.j])
     """
+    check_count("dim", dim)
+    check_whole("index", index)
     if not 0 <= index < dim:
         raise ArgumentError(f"Argument `index` must be between 0 and {dim - 1}, but it is {index}.")
     ket = torch.zeros(dim, dtype=dtype, device=device)
@@ -219,10 +222,8 @@ def ghz_state(
         >>> ghz_state(2).tolist() == bell_state("phi+").tolist()
         True
     """
-    if num_factors < 1 or dim < 1:
-        raise ArgumentError(
-            f"A GHZ state must have num_factors ≥ 1 and dim ≥ 1, but got {num_factors} and {dim}."
-        )
+    check_count("num_factors", num_factors)
+    check_count("dim", dim)
     ket = torch.zeros(dim**num_factors, dtype=dtype)
     step = sum(dim**position for position in range(num_factors))
     ket[[index * step for index in range(dim)]] = dim**-0.5

@@ -122,7 +122,7 @@ def expectations(
         ket: Unit kets (…, D), as a tensor, an array or lists.
         observables: Matrices X_j (outcome, D, D), Hermitian or not.
         hermitian: Whether the values are real. None looks at the observables: they are, if every one equals its
-            adjoint up to round-off (100 ε times the largest entry). True takes the real part without a look; False
+            adjoint up to round-off (100 ε times its largest entry). True takes the real part without a look; False
             gives complex values in any case, whose dtype then does not depend on numbers.
         validate: Pass False to skip the checks of the values of states where they hold by construction.
 

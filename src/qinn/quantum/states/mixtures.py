@@ -8,7 +8,7 @@ from jaxtyping import Complex, Float, Int
 from torch import Tensor, nn
 
 from qinn.errors import ArgumentError
-from qinn.quantum.arguments import as_complex, as_real, check_kets, state_tolerance
+from qinn.quantum.arguments import as_complex, as_real, check_count, check_kets, state_tolerance
 from qinn.quantum.states.kets import normalize, squared_norm
 
 # Uniform numbers stay this far below 1, so that rounding cannot draw a ket of weight 0 behind the last one.
@@ -108,6 +108,7 @@ def uniform_mixture(
         >>> uniform_mixture(4).weights
         tensor([0.2500, 0.2500, 0.2500, 0.2500])
     """
+    check_count("dim", dim)
     kets = torch.eye(dim, dtype=dtype, device=device)
     weights = torch.full((dim,), 1 / dim, dtype=kets.real.dtype, device=device)
     return Mixture(kets, weights, validate=False)
@@ -137,8 +138,7 @@ class LearnableMixture(nn.Module):
 
     def __init__(self, dim: int, *, dtype: torch.dtype | None = None) -> None:
         super().__init__()
-        if dim < 1:
-            raise ArgumentError(f"Argument `dim` must be at least 1, but it is {dim}.")
+        check_count("dim", dim)
         identity = torch.eye(dim, dtype=dtype)
         self.free = nn.Parameter(torch.stack([identity, torch.zeros_like(identity)], 1))
 

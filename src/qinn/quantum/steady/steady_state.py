@@ -9,10 +9,11 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from qinn.errors import ArgumentError
-from qinn.quantum.arguments import as_matrices, check_densities
+from qinn.quantum.arguments import as_matrices, check_between, check_densities
 from qinn.quantum.generators.interface import Generator, check_kind
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.generators.propagation import propagate_densities
+from qinn.quantum.numerics.spectral import Absolute, spectral_sum
 from qinn.quantum.steady.dense_modes import dense_slowest_mode, dense_steady_state
 from qinn.quantum.steady.frame import Frame, frame_of, in_own_units
 from qinn.quantum.steady.modes import (
@@ -56,7 +57,7 @@ class Attractor:
     gap_error: Float[Tensor, ""]
     density_error: Float[Tensor, ""]
 
-    def mixing_time(self, epsilon: float = 0.01) -> Float[Tensor, ""]:
+    def mixing_time(self, epsilon: Any = 0.01) -> Float[Tensor, ""]:
         """Return ln(1/ε)/gap, the time in which the slowest deviation falls to the fraction ε.
 
         This is asymptotic: of a non-normal generator a deviation may first shrink more slowly.
@@ -67,8 +68,7 @@ class Attractor:
         Raises:
             ArgumentError: If ε is not between 0 and 1.
         """
-        if not 0 < epsilon < 1:
-            raise ArgumentError(f"Argument `epsilon` must be between 0 and 1, but it is {epsilon}.")
+        check_between("epsilon", epsilon, 0.0, 1.0)
         return log(1 / epsilon) / self.spectral_gap
 
 
@@ -214,4 +214,4 @@ def contraction(lindbladian: Generator, first: Any, second: Any, time: Any) -> F
     # The difference is evolved, not the states: then the error is relative to it, however near they are.
     before = densities[0] - densities[1]
     after = propagate_densities(dense, before, time)
-    return torch.linalg.eigvalsh(after).abs().sum(-1) / torch.linalg.eigvalsh(before).abs().sum(-1)
+    return spectral_sum(after, Absolute(1.0, 1.0)) / spectral_sum(before, Absolute(1.0, 1.0))
