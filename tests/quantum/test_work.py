@@ -284,6 +284,7 @@ def test_too_many_pieces_are_refused():
         ExactChannel().evolve([0, 1], driven, time=1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dim", [2, 12])
 @pytest.mark.parametrize("num_jumps", [0, 1])
 def test_the_work_of_many_pieces_is_estimated_at_once(dim, num_jumps):
