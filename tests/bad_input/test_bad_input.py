@@ -157,7 +157,9 @@ CASES: dict[str, tuple[str, Prepare]] = {
     "unknown key of a model": training(
         "model `m`: unknown key `jumps`", {"models": {"m": {**QINN, "jumps": 2}}}
     ),
-    "wrong type": training("key `training.max_epochs`.*integer", {"training": {"max_epochs": "many"}}),
+    "wrong type": training(
+        "key `training.max_epochs`: must be a number, but is the text", {"training": {"max_epochs": "many"}}
+    ),
     "key missing": training("key `data.store`: Field required", {"data": {}}),
     "no model": training("models", {"models": {}}),
     "unknown kind of model": training(

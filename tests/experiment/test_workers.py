@@ -97,7 +97,9 @@ ENDS = {
     "SIGINT to the group at the start": (signal.SIGINT, True, 130, True),
     "SIGKILL to the parent at the start": (signal.SIGKILL, False, -9, True),
 }
-QINN = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); sys.argv[0] = 'qinn'; "
+# What the tests were started to ignore (in the background, by nohup) their children would ignore too.
+QINN = "import signal, sys; signal.signal(signal.SIGHUP, signal.SIG_DFL); "
+QINN += "signal.signal(signal.SIGINT, signal.default_int_handler); sys.argv[0] = 'qinn'; "
 QINN += "from qinn.cli import main; main()"
 
 

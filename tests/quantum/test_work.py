@@ -26,6 +26,7 @@ from qinn.quantum import (
     StructuredOperator,
     Unitary,
     density_of,
+    expected_jumps,
     pauli,
     random_kets,
 )

@@ -345,7 +345,7 @@ def test_comparison_without_one_of_its_runs_is_refused(
 def test_damaged_comparison_is_named(make_comparison: Callable[..., Path], tmp_path: Path) -> None:
     folder = make_comparison({"QiNN-QJ": {}})
     (folder / COMPARISON_FILE).write_text('{"format": "qinn-comparison", "version": 1}')
-    with pytest.raises(CheckpointError, match="repeat `qinn compare` with `--overwrite`"):
+    with pytest.raises(CheckpointError, match="repeat the comparison: finished runs are kept"):
         write_report([folder], tmp_path / "report.html")
 
 

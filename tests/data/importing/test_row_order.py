@@ -117,11 +117,17 @@ WRITINGS: dict[str, Callable[[str], str]] = {
 }
 
 
-@pytest.mark.parametrize("writing", WRITINGS)
-@pytest.mark.parametrize("key", ["id", "who"])
+@pytest.mark.parametrize(
+    ("writing", "key"),
+    # Nothing says that other names in an array `who` are names.
+    [
+        (writing, key)
+        for writing in WRITINGS
+        for key in ("id", "who")
+        if (writing, key) != ("other names", "who")
+    ],
+)
 def test_ids_written_otherwise_are_refused(writing: str, key: str, table: Path) -> None:
-    if writing == "other names" and key == "who":
-        pytest.skip("nothing says that these are names")
     names = np.array([WRITINGS[writing](name) for name in IDS[BACK]])
     feature = write_npz(table, **{key: names}, a=VALUES[BACK])
     with pytest.raises(

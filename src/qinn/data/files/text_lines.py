@@ -37,11 +37,6 @@ def text_lines(path: Path) -> Iterator[str]:
         try:
             while line := stream.readline(LONGEST_LINE + 1):
                 number += 1
-                if (at := line.find("\0")) >= 0:
-                    raise DataError(
-                        f"`{path}` line {number} has a NUL byte at place {at + 1}: it is no text in UTF-8; save it as "
-                        "such."
-                    )
                 if len(line) > LONGEST_LINE:
                     raise DataError(
                         f"`{path}` line {number} has more than {LONGEST_LINE >> 20} million characters, which no row "
