@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from qinn.errors import ArgumentError
-from qinn.quantum.arguments import as_real, check_same_kind
+from qinn.quantum.arguments import as_complex, as_real, check_same_kind
 from qinn.quantum.collisions.ancillas import Ancillas
 from qinn.quantum.collisions.interaction import Interaction
 from qinn.quantum.collisions.real_form import hermitian_coordinates, ket_coordinates
@@ -284,7 +284,9 @@ def schedule_events(
 
 
 def _as_times(name: str, value: Any, like: Tensor, shape: Sequence[int]) -> Tensor:
-    times = as_real(name, value, like, "interaction")
+    # Seconds of a long recording need more digits than its states: times are in double precision whatever they come in.
+    double = torch.empty(0, dtype=torch.complex128, device=like.device)
+    times = as_real(name, as_complex(name, value, double).to(torch.complex128), double, "interaction")
     if times.shape not in (torch.Size(()), torch.Size(shape)) or (
         name == "times" and times.shape != tuple(shape)
     ):
