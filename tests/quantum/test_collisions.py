@@ -227,6 +227,7 @@ def test_every_step_is_a_channel():
     assert farthest(choi.reshape(3, 3, 3, 3).diagonal(dim1=0, dim2=2).sum(-1), torch.eye(3)) < 1e-13
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_pieces_of_time_give_the_same_states_and_gradients(method, monkeypatch):
     module = LearnableInteraction(3, (2, 2), seed=0, dtype=torch.float64)
@@ -416,7 +417,7 @@ def pointer_line(unitary: torch.Tensor, into: torch.Tensor, out_of: torch.Tensor
 def test_a_qubit_ancilla_cannot_both_keep_and_write():
     """λ² + s² ≤ 1, λ and s the radii of f and s over all ancilla states; and it can be reached."""
     largest = 0.0
-    for seed in range(300):
+    for seed in range(100):
         V = random_interaction(2, (2,), seed=seed, scale=3 * torch.rand((), generator=generator(seed)).item())
         directions = torch.nn.functional.normalize(
             torch.randn(2, 3, generator=generator(seed), dtype=torch.float64), dim=1
@@ -532,7 +533,7 @@ def test_the_ancilla_of_a_pure_memory_has_their_entanglement():
 
 def test_interactions_start_with_the_given_spectral_norm():
     for dim, dims in ((2, (4,)), (4, (4, 2)), (1, (1,))):
-        module = LearnableInteraction(dim, dims, seed=1)
+        module = LearnableInteraction(dim, dims, seed=1).requires_grad_(False)
         assert abs(float(torch.linalg.matrix_norm(module().coupling, 2)) - 0.3) < 1e-6
         assert sum(each.numel() for each in module.parameters()) == module().coupling.numel()
     assert torch.equal(LearnableInteraction(2, (2,), seed=1).free, LearnableInteraction(2, (2,), seed=1).free)
