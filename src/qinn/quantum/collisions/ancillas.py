@@ -48,7 +48,7 @@ class Ancillas:
 
     def __init__(
         self,
-        kets: Sequence[Any],
+        kets: Any,
         *,
         valid: Any = None,
         present: Any = None,
@@ -59,7 +59,7 @@ class Ancillas:
     @classmethod
     def of_densities(
         cls,
-        densities: Sequence[Any],
+        densities: Any,
         *,
         valid: Any = None,
         present: Any = None,
@@ -90,7 +90,7 @@ class Ancillas:
     def _fill(
         self,
         name: str,
-        given: Sequence[Any],
+        given: Any,
         num_axes: int,
         valid: Any,
         present: Any,

@@ -8,22 +8,18 @@ import torch
 from torch import Tensor
 
 from qinn.errors import ArgumentError
-from qinn.quantum.collisions.ancillas import Ancillas
-from qinn.quantum.collisions.interaction import Interaction
+from qinn.quantum.collisions.limits import LARGEST_PIECE, LARGEST_TABLE, check_store
 from qinn.quantum.collisions.meetings import Schedule, schedule_events, schedule_steps
 from qinn.quantum.collisions.memories import memory_density
 from qinn.quantum.collisions.outputs import CollisionStates
 from qinn.quantum.collisions.pieces import (
-    LARGEST_PIECE,
-    LARGEST_TABLE,
-    check_store,
     kraus_piece,
     real_piece,
     relaxed,
     run_in_pieces,
 )
 from qinn.quantum.collisions.real_form import hermitian_coordinates
-from qinn.quantum.collisions.relaxation import relaxation_maps
+from qinn.quantum.collisions.relaxation import check_relaxed_dim, relaxation_maps
 from qinn.quantum.generators.interface import check_kind
 from qinn.quantum.generators.lindbladian import Lindbladian, hermitian_from
 from qinn.quantum.states.ensembles import MixedState
@@ -72,7 +68,7 @@ class ExactCollisions:
                 f"Argument `method` must be `kraus`, `real` or None, but it is `{self.method}`."
             )
 
-    def evolve(self, initial: Any, interaction: Interaction, ancillas: Ancillas) -> CollisionStates:
+    def evolve(self, initial: Any, interaction: Any, ancillas: Any) -> CollisionStates:
         """Let the memory meet one ancilla after the other.
 
         Args:
@@ -98,11 +94,11 @@ class ExactCollisions:
     def evolve_events(
         self,
         initial: Any,
-        interactions: Sequence[Interaction],
-        streams: Sequence[Ancillas],
+        interactions: Sequence[Any],
+        streams: Sequence[Any],
         times: Sequence[Any],
         *,
-        lindbladian: Lindbladian | None = None,
+        lindbladian: Any = None,
         start: Any = 0.0,
         until: Any = None,
     ) -> CollisionStates:
@@ -138,7 +134,7 @@ class ExactCollisions:
         """
         schedule = schedule_events(interactions, streams, times, start, until)
         if lindbladian is not None:
-            check_kind(lindbladian, (Lindbladian,), "relaxation between events")
+            check_relaxed_dim(check_kind(lindbladian, (Lindbladian,), "relaxation between events"))
             if (lindbladian.dim, lindbladian.dtype) != (schedule.memory_dim, interactions[0].dtype):
                 raise ArgumentError(
                     f"Argument `lindbladian` must act on the memory, of dimension {schedule.memory_dim} and "

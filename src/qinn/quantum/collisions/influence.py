@@ -11,8 +11,8 @@ from qinn.errors import ArgumentError
 from qinn.quantum.arguments import as_matrices, check_densities
 from qinn.quantum.collisions.ancillas import Ancillas
 from qinn.quantum.collisions.interaction import Interaction
+from qinn.quantum.collisions.limits import LARGEST_PIECE, check_store
 from qinn.quantum.collisions.meetings import check_interaction
-from qinn.quantum.collisions.pieces import LARGEST_PIECE, check_store
 from qinn.quantum.collisions.real_form import hermitian_coordinates, ket_coordinates, transfer_matrices
 from qinn.quantum.measures.entropies import von_neumann_entropy
 from qinn.quantum.numerics.operators import pauli

@@ -20,9 +20,9 @@ LARGEST_JOINT_DIM = 256
 _LARGEST_NORM = 2.0**40
 
 
-def _checked_dims(memory_dim: int, ancilla_dims: Sequence[int]) -> tuple[int, ...]:
+def _checked_dims(memory_dim: Any, ancilla_dims: Any) -> tuple[int, ...]:
     check_count("memory_dim", memory_dim)
-    if isinstance(ancilla_dims, int) or len(ancilla_dims) == 0:
+    if not isinstance(ancilla_dims, Sequence) or len(ancilla_dims) == 0:
         raise ArgumentError(
             "Argument `ancilla_dims` must hold one dimension per factor of the ancilla, such as (4, 2), but it is "
             f"{ancilla_dims}."
@@ -69,9 +69,7 @@ class Interaction:
     memory_dim: int
     ancilla_dims: tuple[int, ...]
 
-    def __init__(
-        self, coupling: Any, memory_dim: int, ancilla_dims: Sequence[int], *, validate: bool = True
-    ) -> None:
+    def __init__(self, coupling: Any, memory_dim: int, ancilla_dims: Any, *, validate: bool = True) -> None:
         dims = _checked_dims(memory_dim, ancilla_dims)
         matrix, joint = as_complex("coupling", coupling), memory_dim * prod(dims)
         if matrix.shape != (joint, joint):
@@ -157,7 +155,7 @@ class LearnableInteraction(nn.Module):
     def __init__(
         self,
         memory_dim: int,
-        ancilla_dims: Sequence[int],
+        ancilla_dims: Any,
         *,
         scale: float = 0.3,
         seed: int | None = None,

@@ -13,6 +13,7 @@ from qinn.errors import ArgumentError
 from qinn.quantum.arguments import as_complex, as_real, check_same_kind
 from qinn.quantum.collisions.ancillas import Ancillas
 from qinn.quantum.collisions.interaction import Interaction
+from qinn.quantum.collisions.limits import check_store
 from qinn.quantum.collisions.real_form import hermitian_coordinates, ket_coordinates
 from qinn.quantum.states.densities import density_of, product_density
 from qinn.quantum.states.kets import product
@@ -116,7 +117,7 @@ def check_interaction(interaction: Any, ancillas: Any) -> None:
         ancillas: The stream.
 
     Raises:
-        ArgumentError: If kinds, dimensions, precision or device do not fit.
+        ArgumentError: If kinds, dimensions, precision or device do not fit, or there are absurdly many.
     """
     if not isinstance(interaction, Interaction):
         raise ArgumentError(
@@ -134,6 +135,8 @@ def check_interaction(interaction: Any, ancillas: Any) -> None:
             f"but has {ancillas.dims}."
         )
     check_same_kind("ancillas", ancillas.factors[0], "interaction", interaction.coupling)
+    rows, dim = ancillas.batch.numel(), interaction.memory_dim
+    check_store(2 * rows * (ancillas.num_steps * sum(ancillas.dims) + dim**2), "the stream with its memories")
 
 
 def _flat(tensor: Tensor, batch: torch.Size, num_steps: int) -> Tensor:
@@ -170,7 +173,7 @@ def _meeting(
     )
 
 
-def schedule_steps(interaction: Interaction, ancillas: Ancillas) -> Schedule:
+def schedule_steps(interaction: Any, ancillas: Any) -> Schedule:
     """Return the schedule of a single stream: one step after the other.
 
     Args:
@@ -197,8 +200,8 @@ def schedule_steps(interaction: Interaction, ancillas: Ancillas) -> Schedule:
 
 
 def schedule_events(
-    interactions: Sequence[Interaction],
-    streams: Sequence[Ancillas],
+    interactions: Sequence[Any],
+    streams: Sequence[Any],
     times: Sequence[Any],
     start: Any,
     until: Any,

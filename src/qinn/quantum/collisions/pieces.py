@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from qinn.errors import ArgumentError
 from qinn.quantum.collisions.kraus import (
     apply_operators,
     blocks_of,
@@ -20,35 +19,8 @@ from qinn.quantum.collisions.relaxation import relaxation_maps
 from qinn.quantum.collisions.scan import scan_maps
 from qinn.quantum.generators.lindbladian import Lindbladian, hermitian_from
 
-# Real numbers that the matrices of a piece may take: 128 MiB in double precision.
-LARGEST_PIECE = 2**24
-# Those of one step, or of all states that are kept: 8 GiB in double precision.
-LARGEST_STORE = 2**30
-# Those of T, made once per call.
-LARGEST_TABLE = 2**22
-
 # Takes the first step, the step behind the last and the memory there; returns the memory behind each step.
 Piece = Callable[[int, int, Tensor], Tensor]
-
-
-def check_store(number: int, what: str) -> None:
-    """Refuse what would not fit into memory, before it is made.
-
-    Args:
-        number: Real numbers that it takes.
-        what: What it is, for the message.
-
-    Raises:
-        ArgumentError: If there are too many.
-
-    Example:
-        >>> check_store(1000, "all states")
-    """
-    if number > LARGEST_STORE:
-        raise ArgumentError(
-            f"Argument `ancillas` must be of a moderate size, but {what} would take {number:.3g} numbers, more than "
-            f"{LARGEST_STORE}; cut the batch, or use a smaller memory."
-        )
 
 
 def real_piece(schedule: Schedule, lindbladian: Lindbladian | None) -> tuple[Piece, int]:

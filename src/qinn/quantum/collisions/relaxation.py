@@ -47,11 +47,7 @@ def relaxation_maps(
         >>> relaxation_maps(decay, torch.tensor([0.0, 0.6931472]))[:, 3, 3].round(decimals=5)
         tensor([1.0000, 0.5000])
     """
-    if lindbladian.dim > LARGEST_RELAXED_DIM:
-        raise ArgumentError(
-            f"Argument `lindbladian` must act on at most {LARGEST_RELAXED_DIM} dimensions, but acts on "
-            f"{lindbladian.dim}; use a smaller memory."
-        )
+    check_relaxed_dim(lindbladian)
     generator = superoperator_on_real_coordinates(lindbladian.to(torch.complex128))
     times = intervals.double()
     longest = float(times.detach().amax()) if times.numel() else 0.0
@@ -76,6 +72,22 @@ def relaxation_maps(
     for _ in range(squarings):
         maps = maps @ maps
     return maps.reshape(*intervals.shape, *step.shape).to(lindbladian.dtype.to_real())
+
+
+def check_relaxed_dim(lindbladian: Lindbladian) -> None:
+    """Refuse dynamics of a memory whose maps would have too many entries.
+
+    Args:
+        lindbladian: The dynamics.
+
+    Raises:
+        ArgumentError: If D is above 16.
+    """
+    if lindbladian.dim > LARGEST_RELAXED_DIM:
+        raise ArgumentError(
+            f"Argument `lindbladian` must act on at most {LARGEST_RELAXED_DIM} dimensions, but acts on "
+            f"{lindbladian.dim}; use a smaller memory."
+        )
 
 
 def _degree(norm: float) -> int:

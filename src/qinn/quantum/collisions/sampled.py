@@ -10,12 +10,11 @@ from torch import Tensor
 
 from qinn.errors import ArgumentError
 from qinn.quantum.arguments import check_count
-from qinn.quantum.collisions.ancillas import Ancillas
-from qinn.quantum.collisions.interaction import Interaction
+from qinn.quantum.collisions.limits import LARGEST_PIECE, check_store
 from qinn.quantum.collisions.meetings import Meeting, Schedule, schedule_events, schedule_steps
 from qinn.quantum.collisions.memories import memory_state
 from qinn.quantum.collisions.outputs import CollisionStates
-from qinn.quantum.collisions.pieces import LARGEST_PIECE, check_store, run_in_pieces
+from qinn.quantum.collisions.pieces import run_in_pieces
 from qinn.quantum.evolution.jumps import UniformSource, trajectories_of
 from qinn.quantum.states.ensembles import MixedState, PureEnsemble
 from qinn.quantum.states.kets import product, squared_norm
@@ -68,7 +67,7 @@ class SampledCollisions:
     def __post_init__(self) -> None:
         check_count("num_trajectories", self.num_trajectories)
 
-    def evolve(self, initial: Any, interaction: Interaction, ancillas: Ancillas) -> CollisionStates:
+    def evolve(self, initial: Any, interaction: Any, ancillas: Any) -> CollisionStates:
         """Let every trajectory meet one ancilla after the other.
 
         Args:
@@ -93,8 +92,8 @@ class SampledCollisions:
     def evolve_events(
         self,
         initial: Any,
-        interactions: Sequence[Interaction],
-        streams: Sequence[Ancillas],
+        interactions: Sequence[Any],
+        streams: Sequence[Any],
         times: Sequence[Any],
     ) -> CollisionStates:
         """Let every trajectory meet the events of several streams, each at its own time, without relaxation.
