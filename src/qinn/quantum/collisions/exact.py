@@ -24,8 +24,10 @@ from qinn.quantum.generators.interface import check_kind
 from qinn.quantum.generators.lindbladian import Lindbladian, hermitian_from
 from qinn.quantum.states.ensembles import MixedState
 
-# A product in the loop over Kraus operators takes this much longer than one in the real form's one large product.
-_LOOP_FACTOR = 4
+# Costs in products of the real form's large matrix product, fitted to times of forward and backward passes (see
+# benchmarks/results/collisions.json): what a map's entry takes beyond its product, an entry of σ, a product that makes
+# a Kraus operator, one that applies it, and a step of the loop over them.
+_PER_MAP_ENTRY, _PER_COORDINATE, _PER_MAKING, _PER_APPLYING, _PER_STEP = 50, 100, 12, 96, 1_600_000
 
 
 @final
@@ -198,13 +200,13 @@ def _sum_of(states: Tensor, happens: Tensor | None) -> Tensor:
 
 
 def _cheaper(schedule: Schedule) -> Literal["kraus", "real"]:
-    """The implementation that takes fewer real products per event, and fits into memory."""
-    D, real, kraus = schedule.memory_dim, 0.0, 0.0
+    """The implementation that takes less time, among those that fit into memory."""
+    D, real, kraus = schedule.memory_dim, 0, _PER_STEP * schedule.num_steps
     for meeting in schedule.meetings:
         A, events = meeting.interaction.ancilla_dim, meeting.offsets[-1]
         if A**2 * D**4 > LARGEST_TABLE:
             return "kraus"
         operators = A if meeting.are_pure else A * A
-        real += events * (A**2 + 1) * D**4
-        kraus += events * 4 * (operators * A * D**2 + 2 * operators * D**3)
-    return "real" if real <= _LOOP_FACTOR * kraus else "kraus"
+        real += events * ((A**2 + _PER_MAP_ENTRY) * D**4 + _PER_COORDINATE * A**2)
+        kraus += events * operators * (_PER_MAKING * A * D**2 + _PER_APPLYING * D**3)
+    return "real" if real <= kraus else "kraus"
