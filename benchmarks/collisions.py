@@ -19,11 +19,11 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from laws import Law, difference
 from random_collisions import DTYPE, generator, random_densities, random_interaction
 from record import write_record
 from torch import Tensor, nn
 
+from laws import Law, difference
 from qinn.quantum import (
     Ancillas,
     ExactCollisions,
