@@ -77,7 +77,7 @@ def operators_of_densities(blocks: Tensor, densities: Tensor) -> Tensor:
         Operators (event, b·j, D, D).
     """
     left = densities.mT @ blocks.flatten(1)
-    return left.reshape(len(densities), -1, *blocks.shape[2:])
+    return left.reshape(len(densities), blocks.shape[0] * blocks.shape[1], *blocks.shape[2:])
 
 
 def apply_operators(left: Tensor, right: Tensor, memory: Tensor) -> Tensor:
@@ -97,20 +97,3 @@ def apply_operators(left: Tensor, right: Tensor, memory: Tensor) -> Tensor:
     rows = moved.transpose(-3, -2).flatten(-2)
     columns = right.conj().transpose(-1, -2).reshape(*right.shape[:-3], -1, dim)
     return rows @ columns
-
-
-def memory_of(operators_per_event: int, dim: int) -> int:
-    """Return how many complex numbers the operators of one event, and what they are applied to, take.
-
-    Args:
-        operators_per_event: Their number.
-        dim: Dimension D of the memory.
-
-    Returns:
-        The number.
-
-    Example:
-        >>> memory_of(8, 4)
-        256
-    """
-    return 2 * operators_per_event * dim * dim
