@@ -23,7 +23,7 @@ from random_collisions import DTYPE, generator, random_densities, random_interac
 from record import write_record
 from torch import Tensor, nn
 
-from laws import Law, difference
+from laws import Law, difference, table_of_laws
 from qinn.quantum import (
     Ancillas,
     ExactCollisions,
@@ -149,14 +149,24 @@ def last_of(ancillas: Ancillas) -> Ancillas:
     return make(factors, valid=valid, present=present)
 
 
+def twice(ancillas: Ancillas) -> Ancillas:
+    """The same streams for two memories each."""
+    factors = [factor.expand(2, *factor.shape) for factor in ancillas.factors]
+    valid = None if ancillas.valid is None else ancillas.valid.expand(2, *ancillas.valid.shape)
+    present = None if ancillas.present is None else ancillas.present.expand(2, *ancillas.present.shape)
+    make = Ancillas.of_densities if ancillas.are_mixed else Ancillas
+    return make(factors, valid=valid, present=present)
+
+
 def path(memory: Tensor, interaction: Interaction, stream: Ancillas, method: str) -> Tensor:
-    """The memory before the first and behind every step, (row, 1 + step, D, D)."""
+    """The memory before the first and behind every step, (…, 1 + step, D, D)."""
     states = ExactCollisions(mean=False, every=True, method=method).evolve(memory, interaction, stream)
-    return torch.cat([memory[:, None], states.every.density()], 1)
+    return torch.cat([memory[..., None, :, :], states.every.density()], -3)
 
 
-def growth(paths: list[Tensor]) -> Tensor:
-    pairs = torch.stack(paths, -3)
+def growth(paths: Tensor) -> Tensor:
+    """By how much the trace distance of two memories grows in any step."""
+    pairs = paths.permute(1, 2, 0, 3, 4)
     return laws.distance_gain(pairs[:, :-1], pairs[:, 1:])
 
 
@@ -169,9 +179,8 @@ def examine(instance: Instance, found: dict[str, Law]) -> None:
     D = instance.memory_dim
     interaction = random_interaction(D, instance.dims, seed=instance.seed, scale=instance.scale)
     stream = instance.stream()
-    memories = [random_densities(2, D, seed=instance.seed + 1), density_of(
-        random_kets(2, D, generator=generator(instance.seed + 2), dtype=DTYPE)
-    )]  # fmt: skip
+    pure = density_of(random_kets(2, D, generator=generator(instance.seed + 2), dtype=DTYPE))
+    memories = torch.stack([random_densities(2, D, seed=instance.seed + 1), pure])
     identity = torch.eye(D, dtype=DTYPE)
     kets = random_kets(3, prod(instance.dims), generator=generator(instance.seed), dtype=DTYPE)
     operators = kraus_operators(interaction, kets)
@@ -179,26 +188,24 @@ def examine(instance: Instance, found: dict[str, Law]) -> None:
     maps = collision_maps(interaction, stream)
     see("channel", difference(identity.real.flatten() @ maps, identity.real.flatten()))
 
-    kraus = path(memories[0], interaction, stream, "kraus")
-    paths = [path(memory, interaction, stream, "real") for memory in memories]
-    for states in (kraus, *paths):
+    kraus, real = (path(memories, interaction, twice(stream), method) for method in ("kraus", "real"))
+    for states in (kraus, real):
         see("trace", laws.trace_deviation(states))
         see("hermitian", laws.asymmetry(states))
         see("positive", laws.negative_part(states))
-    see("distance", growth(paths))
-    see("agree", difference(kraus, paths[0]))
-    alone = path(memories[0][-1:], interaction, last_of(stream), "real")
-    see("batch", difference(alone[0], paths[0][1]))
-    if stream.valid is not None:
-        for states in (kraus, paths[0]):
-            still = ~stream.valid[:, 1:]
-            see("padding", float((states[:, 2:] - states[:, 1:-1])[still].abs().sum()))
+        see("distance", growth(states))
+        if stream.valid is not None:
+            still = ~stream.valid[:, 1:].expand(2, 2, -1)
+            see("padding", float((states[:, :, 2:] - states[:, :, 1:-1])[still].abs().sum()))
+    see("agree", difference(kraus, real))
+    alone = path(memories[0, -1:], interaction, last_of(stream), "real")
+    see("batch", difference(alone[0], real[0, 1]))
 
     examine_events(instance, interaction, stream, memories[0], see)
     if D == 2:
         examine_pointer(instance, interaction, stream, see)
     examine_records(instance, interaction, stream, see)
-    examine_single(interaction, stream, memories, kets, paths, see)
+    examine_single(interaction, stream, memories, kets, real, see)
 
 
 def examine_events(
@@ -248,26 +255,19 @@ def examine_records(instance: Instance, interaction: Interaction, stream: Ancill
 
 
 def examine_single(
-    interaction: Interaction,
-    stream: Ancillas,
-    memories: list[Tensor],
-    kets: Tensor,
-    paths: list[Tensor],
-    see: Callable,
+    interaction: Interaction, stream: Ancillas, memories: Tensor, kets: Tensor, wanted: Tensor, see: Callable
 ) -> None:
     """Repeat it in single precision."""
     small, given = interaction.to(SINGLE), rounded(stream)
     operators = kraus_operators(small, kets.to(SINGLE))
     identity = torch.eye(small.memory_dim, dtype=SINGLE)
     see("single complete", difference((operators.mH @ operators).sum(-3), identity))
-    kraus = path(memories[0].to(SINGLE), small, given, "kraus")
-    real = [path(memory.to(SINGLE), small, given, "real") for memory in memories]
-    for states in (kraus, *real):
+    for method in ("kraus", "real"):
+        states = path(memories.to(SINGLE), small, twice(given), method)
         see("single trace", laws.trace_deviation(states))
         see("single positive", laws.negative_part(states))
-    see("single distance", growth(real))
-    see("single kraus", difference(kraus, paths[0]))
-    see("single real", difference(real[0], paths[0]))
+        see("single distance", growth(states))
+        see(f"single {method}", difference(states, wanted))
     if not stream.are_mixed:
         start = random_kets(small.memory_dim, generator=generator(0))
         sampled = SampledCollisions(2, seed=0).evolve(start, small, given).final.kets
@@ -391,14 +391,13 @@ def main() -> None:
             examine(draw_instance(seed), found)
             if (seed + 1) % 1000 == 0:
                 print(f"{seed + 1} instances, {time.perf_counter() - started:.0f} s", flush=True)
-    for name, law in found.items():
-        print(f"{name:16} {law.systems:7} {law.largest:.1e} of {law.tolerance:.0e}, beyond: {law.broken}")
+    print(table_of_laws(list(found.values())))
     if options.output:
         write_record(
             options.output,
             started,
             instances=options.instances,
-            laws={name: asdict(law) for name, law in found.items()},
+            laws=[asdict(law) for law in found.values()],
             beside_gru=times,
             both_implementations_64x50=ways,
         )

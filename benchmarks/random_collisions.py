@@ -5,6 +5,7 @@ from torch import Tensor
 
 from qinn.quantum import (
     Ancillas,
+    CollisionStates,
     Interaction,
     LearnableInteraction,
     density_of,
@@ -58,3 +59,11 @@ def reference(initial: Tensor, interaction: Interaction, densities: Tensor) -> T
         memory = collide(unitary, memory, ancilla)
         states.append(memory)
     return torch.stack(states)
+
+
+def final(states: CollisionStates) -> Tensor:
+    return states.final.density()
+
+
+def farthest(first: Tensor, second: Tensor) -> float:
+    return float((first - second).detach().abs().max())

@@ -138,6 +138,12 @@ MISTAKES = {
     ),
     "an absurd batch": (lambda: ExactCollisions().evolve([1, 0], I2, many(10**9)), "moderate size"),
     "an absurd batch of records": (lambda: SampledCollisions(4).evolve([1, 0], I2, many(10**8)), "moderate size"),
+    "a real form of an absurd size": (
+        lambda: ExactCollisions(method="real").evolve(
+            basis_ket(0, 128, dtype=DTYPE), Interaction(torch.zeros(256, 256, dtype=DTYPE), 128, (2,)), STREAM
+        ),
+        "moderate size",
+    ),
     "absurdly many maps": (lambda: collision_maps(I2, many(10**8)), "moderate size"),
     "Bloch maps of a qutrit": (lambda: bloch_maps(I3, random_stream(1, 1, (2, 2))), "qubit as its memory"),
     "an axis for a qutrit": (lambda: collision_influence(I3, random_stream(1, 1, (2, 2)), axis=(0, 0, 1)), "no qubit"),

@@ -224,9 +224,9 @@ def test_events_at_their_own_times_have_records_too():
     streams = [
         random_stream(2, 3, (dim,), valid=torch.rand(2, 3, generator=generator(dim)) < 0.7) for dim in (2, 3)
     ]
-    times = [torch.rand(2, 3, generator=generator(seed)) for seed in (0, 1)]
+    times = [torch.rand(2, 3, generator=generator(seed)) - 0.5 for seed in (0, 1)]
     states = SampledCollisions(NUM, record=True).evolve_events([1, 0], interactions, streams, times)
-    wanted = ExactCollisions().evolve_events([1, 0], interactions, streams, times)
+    wanted = ExactCollisions().evolve_events([1, 0], interactions, streams, times, start=-1)
     assert deviation(states.final, wanted.final.density()) < 4.5
     assert torch.equal(states.modalities, wanted.modalities)
     assert torch.equal(states.outcomes[:, 0] >= 0, states.modalities >= 0)

@@ -139,9 +139,8 @@ class Ancillas:
                 there = present[..., index] if valid is None else valid & present[..., index]
             if there is not None:
                 # Whatever is not there must be harmless, in values and in gradients.
-                blank = torch.zeros_like(factor[(0,) * len(lead)] if factor.numel() else factor)
-                if factor.numel():
-                    blank[(0,) * num_axes] = 1
+                blank = factor.new_zeros(factor.shape[len(lead) :])
+                blank[(0,) * num_axes] = 1
                 factors[index] = torch.where(there.reshape(*lead, *[1] * num_axes), factor, blank)
             check(name, factors[index])
         object.__setattr__(self, "factors", tuple(factors))

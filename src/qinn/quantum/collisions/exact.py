@@ -12,12 +12,7 @@ from qinn.quantum.collisions.limits import LARGEST_PIECE, LARGEST_TABLE, check_s
 from qinn.quantum.collisions.meetings import Schedule, schedule_events, schedule_steps
 from qinn.quantum.collisions.memories import memory_density
 from qinn.quantum.collisions.outputs import CollisionStates
-from qinn.quantum.collisions.pieces import (
-    kraus_piece,
-    real_piece,
-    relaxed,
-    run_in_pieces,
-)
+from qinn.quantum.collisions.pieces import kraus_piece, real_piece, relaxed, run_in_pieces
 from qinn.quantum.collisions.real_form import hermitian_coordinates
 from qinn.quantum.collisions.relaxation import check_relaxed_dim, relaxation_maps
 from qinn.quantum.generators.interface import check_kind
@@ -51,6 +46,7 @@ class ExactCollisions:
     Source: O; collision models: F. Ciccarello, S. Lorenzo, V. Giovannetti, G. M. Palma, Phys. Rep. 954 (2022) 1.
 
     Example:
+        >>> from qinn.quantum import Ancillas, Interaction
         >>> swap = torch.eye(4)[[0, 2, 1, 3]]
         >>> swapping = Interaction(torch.pi / 2 * (torch.eye(4) - swap), 2, (2,))
         >>> states = ExactCollisions().evolve([1, 0], swapping, Ancillas([[[0.6, 0.8], [0.8, 0.6]]]))
@@ -86,6 +82,7 @@ class ExactCollisions:
             ArgumentError: If the arguments do not fit each other.
 
         Example:
+            >>> from qinn.quantum import Ancillas, Interaction
             >>> still = Interaction(torch.zeros(4, 4), 2, (2,))
             >>> ExactCollisions(mean=False).evolve([0, 1], still, Ancillas([[[1, 0]]])).final.density().real
             tensor([[0., 0.],
@@ -125,6 +122,7 @@ class ExactCollisions:
             ArgumentError: If the arguments do not fit each other.
 
         Example:
+            >>> from qinn.quantum import Ancillas, Interaction
             >>> still = Interaction(torch.zeros(4, 4), 2, (2,))
             >>> decay = Lindbladian(torch.zeros(2, 2), [[[0, 1], [0, 0]]])
             >>> words, sounds = Ancillas([[[1, 0], [1, 0]]]), Ancillas([[[1, 0]]])
@@ -148,7 +146,6 @@ class ExactCollisions:
         density = memory_density(initial, schedule)
         is_real = (self.method or _cheaper(schedule)) == "real"
         piece, numbers = (real_piece if is_real else kraus_piece)(schedule, lindbladian)
-        check_store(numbers, "one step")
         num_steps, num_rows = schedule.num_steps, schedule.num_rows
         if self.every:
             check_store(2 * num_steps * num_rows * density.shape[-1] ** 2, "the states behind every step")

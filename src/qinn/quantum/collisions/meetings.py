@@ -212,7 +212,7 @@ def schedule_events(
         interactions: One interaction per stream, all with the same memory.
         streams: The ancillas of each.
         times: Time of each event (…, event) of each stream; those of events that are not valid may be anything.
-        start: Time at which the initial state is given, one number or one per sample.
+        start: Time at which the initial state is given, one number or one per sample; that of the first event if None.
         until: Time of the final state; that of the last event if None.
 
     Returns:
@@ -260,7 +260,7 @@ def schedule_events(
     num_steps = int(counts.max()) if counts.numel() else 0
     order = order[:, :num_steps]
     happens = torch.arange(num_steps, device=device) < counts[:, None]
-    beginning = _as_times("start", start, like, batch).reshape(-1)
+    beginning = None if start is None else _as_times("start", start, like, batch).reshape(-1)
     ending = None if until is None else _as_times("until", until, like, batch).reshape(-1)
     intervals = _intervals(joined.gather(1, order), happens, beginning, ending)
 
@@ -301,10 +301,12 @@ def _as_times(name: str, value: Any, like: Tensor, shape: Sequence[int]) -> Tens
     return times.expand(tuple(shape))
 
 
-def _intervals(times: Tensor, happens: Tensor, start: Tensor, until: Tensor | None) -> Tensor:
+def _intervals(times: Tensor, happens: Tensor, start: Tensor | None, until: Tensor | None) -> Tensor:
     """Time before each step and behind the last, (step + 1, row); padding takes no time."""
     # Padding is infinitely late: it takes the time of the event before it.
     known = torch.where(happens, times, 0.0)
+    if start is None:
+        start = known[:, 0] if known.shape[1] else known.new_zeros(len(known))
     joined = torch.cat([start[:, None], known], 1)
     gaps = torch.where(happens, known - joined[:, :-1], 0.0)
     numbers = happens.sum(1)

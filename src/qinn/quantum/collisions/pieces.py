@@ -13,6 +13,7 @@ from qinn.quantum.collisions.kraus import (
     operators_of_densities,
     operators_of_kets,
 )
+from qinn.quantum.collisions.limits import check_store
 from qinn.quantum.collisions.meetings import Meeting, Schedule
 from qinn.quantum.collisions.real_form import hermitian_coordinates, transfer_matrices
 from qinn.quantum.collisions.relaxation import relaxation_maps
@@ -34,11 +35,15 @@ def real_piece(schedule: Schedule, lindbladian: Lindbladian | None) -> tuple[Pie
         The piece, and the numbers.
     """
     size = schedule.memory_dim**2
+    intervals = _intervals_of(schedule, lindbladian)
+    numbers = schedule.num_rows * size * size * (1 if intervals is None else 4)
+    entries = sum(each.interaction.ancilla_dim**2 for each in schedule.meetings) * size * size
+    # Complex ones on the way, and copies of them.
+    check_store(max(numbers, 6 * entries), "the real form")
     tables = [
         transfer_matrices(each.interaction.unitary, schedule.memory_dim).flatten(1)
         for each in schedule.meetings
     ]
-    intervals = _intervals_of(schedule, lindbladian)
 
     def run(start: int, stop: int, memory: Tensor) -> Tensor:
         shape = (stop - start, len(memory), size, size)
@@ -48,7 +53,7 @@ def real_piece(schedule: Schedule, lindbladian: Lindbladian | None) -> tuple[Pie
         free = relaxation_maps(lindbladian, intervals[start:stop])
         return scan_maps(torch.stack([free, maps], 1).flatten(0, 1), memory)[1::2]
 
-    return run, schedule.num_rows * size * size * (1 if intervals is None else 4)
+    return run, numbers
 
 
 def _maps(schedule: Schedule, tables: list[Tensor], start: int, stop: int, memory: Tensor) -> Tensor:
@@ -75,8 +80,13 @@ def kraus_piece(schedule: Schedule, lindbladian: Lindbladian | None) -> tuple[Pi
     Returns:
         The piece, and the numbers.
     """
-    blocks = [blocks_of(each.interaction.unitary, schedule.memory_dim) for each in schedule.meetings]
     intervals = _intervals_of(schedule, lindbladian)
+    per_event = max(each.interaction.ancilla_dim ** (1 if each.are_pure else 2) for each in schedule.meetings)
+    numbers = 2 * schedule.num_rows * schedule.memory_dim**2 * 2 * per_event
+    if intervals is not None:
+        numbers += 4 * schedule.num_rows * schedule.memory_dim**4
+    check_store(numbers, "the Kraus operators of one step")
+    blocks = [blocks_of(each.interaction.unitary, schedule.memory_dim) for each in schedule.meetings]
 
     def run(start: int, stop: int, memory: Tensor) -> Tensor:
         ranges = [(each.offsets[start], each.offsets[stop]) for each in schedule.meetings]
@@ -109,10 +119,6 @@ def kraus_piece(schedule: Schedule, lindbladian: Lindbladian | None) -> tuple[Pi
             states.append(memory)
         return torch.stack(states)
 
-    per_event = max(each.interaction.ancilla_dim ** (1 if each.are_pure else 2) for each in schedule.meetings)
-    numbers = 2 * schedule.num_rows * schedule.memory_dim**2 * 2 * per_event
-    if intervals is not None:
-        numbers += 4 * schedule.num_rows * schedule.memory_dim**4
     return run, numbers
 
 

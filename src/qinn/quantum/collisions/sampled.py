@@ -49,6 +49,7 @@ class SampledCollisions:
     Source: O; measured ancillas: S. Gammelmark, K. Mølmer, Phys. Rev. A 81 (2010) 032120.
 
     Example:
+        >>> from qinn.quantum import Ancillas, Interaction
         >>> swap = torch.eye(4)[[0, 2, 1, 3]]
         >>> swapping = Interaction(torch.pi / 2 * (torch.eye(4) - swap), 2, (2,))
         >>> sampled = SampledCollisions(4, seed=0, record=True)
@@ -82,6 +83,7 @@ class SampledCollisions:
             ArgumentError: If the arguments do not fit each other.
 
         Example:
+            >>> from qinn.quantum import Ancillas, Interaction
             >>> still = Interaction(torch.zeros(4, 4), 2, (2,))
             >>> SampledCollisions(2, seed=0).evolve([0, 1], still, Ancillas([[[1, 0]]])).final.kets
             tensor([[0.+0.j, 1.+0.j],
@@ -111,15 +113,14 @@ class SampledCollisions:
             ArgumentError: If the arguments do not fit each other.
 
         Example:
+            >>> from qinn.quantum import Ancillas, Interaction
             >>> still = Interaction(torch.zeros(4, 4), 2, (2,))
             >>> words, sounds = Ancillas([[[1, 0], [1, 0]]]), Ancillas([[[0, 1]]])
             >>> sampled = SampledCollisions(1, seed=0, record=True)
             >>> sampled.evolve_events([0, 1], [still, still], [words, sounds], [[0.1, 0.6], [0.4]]).outcomes
             tensor([[0, 1, 0]])
         """
-        # Without relaxation the start does not matter, as long as no event lies before it.
-        earliest = min((float(torch.as_tensor(each).min()) for each in times if len(each)), default=0.0)
-        return self._run(initial, schedule_events(interactions, streams, times, min(earliest, 0.0), None))
+        return self._run(initial, schedule_events(interactions, streams, times, None, None))
 
     def _run(self, initial: Any, schedule: Schedule) -> CollisionStates:
         if any(meeting.are_mixed for meeting in schedule.meetings):
@@ -142,8 +143,8 @@ class SampledCollisions:
         check_store(num_steps * num_rows * number * kept_numbers, "what is kept of every step")
         ensemble = trajectories_of(state, number, self.seed)
         kets = ensemble.kets.reshape(-1, ensemble.dim)
-        stage = ensemble.num_draws
-        walk = _Walk(schedule, number, UniformSource(number, self.seed, stage=stage), self.record)
+        uniforms = UniformSource(number, self.seed, stage=ensemble.num_draws)
+        walk = _Walk(schedule, number, uniforms, self.record)
         kept: list[Tensor] = []
 
         def see(first: int, states: Tensor) -> None:
@@ -155,17 +156,16 @@ class SampledCollisions:
         last = run_in_pieces(walk.piece, num_steps, max(1, LARGEST_PIECE // max(numbers, 1)), kets, see)
         draws = int(num_steps > 0 and kets.numel() > 0)
 
-        def ensemble_of(rows: Tensor, before: PureEnsemble, *more: int) -> PureEnsemble:
+        def moved(rows: Tensor, *more: int) -> PureEnsemble:
             # Kets were divided by detached norms all along: the value of the score is 0, its gradient that of log p.
             norms = squared_norm(rows)
-            score = norms.log()
-            shape = (*schedule.batch, *more, number)
+            shape, score = (*schedule.batch, *more, number), norms.log()
+            history = ensemble.log_likelihood.reshape(*schedule.batch, *[1] * len(more), number)
             return PureEnsemble(
                 (rows * norms.rsqrt()[..., None]).reshape(*shape, ensemble.dim),
-                (score - score.detach()).reshape(shape)
-                + before.log_likelihood.reshape(*schedule.batch, *[1] * len(more), number),
-                num_groups=gcd(before.num_groups, number),
-                num_draws=before.num_draws + draws,
+                history + (score - score.detach()).reshape(shape),
+                num_groups=gcd(ensemble.num_groups, number),
+                num_draws=ensemble.num_draws + draws,
                 validate=False,
             )
 
@@ -173,9 +173,9 @@ class SampledCollisions:
         if self.every:
             states = torch.cat(kept) if kept else kets.new_zeros(0, *kets.shape)
             states = states.reshape(num_steps, num_rows, number, ensemble.dim).transpose(0, 1)
-            every = ensemble_of(states, ensemble, num_steps)
+            every = moved(states, num_steps)
         return CollisionStates(
-            ensemble_of(last, ensemble),
+            moved(last),
             None,
             every,
             walk.outcomes(num_steps) if self.record else None,
@@ -226,9 +226,8 @@ class _Walk:
     def outcomes(self, num_steps: int) -> Tensor:
         """All outcomes (*batch, trajectory, step)."""
         shape = (*self.schedule.batch, self.number, num_steps)
-        if num_steps == 0:
-            return torch.zeros(shape, dtype=torch.int64)
-        return torch.stack([self.found[step] for step in range(num_steps)], -1).reshape(shape)
+        found = [self.found[step] for step in range(num_steps)]
+        return (torch.stack(found, -1) if found else self.schedule.counts.new_zeros(0)).reshape(shape)
 
 
 def _drawn_kets(meeting: Meeting, first: int, last: int, uniforms: Tensor) -> tuple[Tensor, Tensor | None]:
