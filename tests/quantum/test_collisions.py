@@ -180,8 +180,9 @@ def test_a_swap_replaces_the_memory_wholly(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_trace_distances_never_grow(method):
-    interaction, stream = random_interaction(4, (3,)), random_stream(2, 8, (3,))
+@pytest.mark.parametrize("scale", [0.1, 1.5])
+def test_trace_distances_never_grow(method, scale):
+    interaction, stream = random_interaction(4, (3,), scale=scale), random_stream(2, 8, (3,))
     pairs = [random_densities(2, 4, seed=seed) for seed in (1, 2)]
     paths = [
         ExactCollisions(every=True, method=method).evolve(pair, interaction, stream).every for pair in pairs
@@ -189,7 +190,8 @@ def test_trace_distances_never_grow(method):
     distances = trace_distance(paths[0].density(), paths[1].density())
     before = torch.cat([trace_distance(*pairs)[:, None], distances[:, :-1]], 1)
     assert bool((distances <= before + 1e-14).all())
-    assert bool((distances[:, -1] < 0.9 * before[:, 0]).all())
+    if scale > 1:
+        assert bool((distances[:, -1] < 0.9 * before[:, 0]).all())
 
 
 def test_every_step_is_a_channel():
