@@ -32,8 +32,8 @@ class ExactCollisions:
 
     Two implementations of the one channel: by Kraus operators, and in the real form r_t = Σ_k σ_k T_k r_{t−1}, linear
     in the ancilla's density, where a mixed or missing ancilla costs no more than a pure one. What they need beside
-    the states is made for a piece of the time that takes at most 2²⁴ numbers; in the backward pass it is made again
-    where there are several pieces.
+    the states is made for a piece of the time that takes at most 2²⁴ numbers (as many again for their gradients); in
+    the backward pass it is made again where there are several pieces.
 
     Args:
         mean: Whether to average the states behind all collisions.

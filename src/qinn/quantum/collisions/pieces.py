@@ -36,10 +36,11 @@ def real_piece(schedule: Schedule, lindbladian: Lindbladian | None) -> tuple[Pie
     """
     size = schedule.memory_dim**2
     intervals = _intervals_of(schedule, lindbladian)
-    numbers = schedule.num_rows * size * size * (1 if intervals is None else 4)
-    entries = sum(each.interaction.ancilla_dim**2 for each in schedule.meetings) * size * size
-    # Complex ones on the way, and copies of them.
-    check_store(max(numbers, 6 * entries), "the real form")
+    squares = [each.interaction.ancilla_dim**2 for each in schedule.meetings]
+    # The map of a row, with those of its relaxation, and the coordinates of its ancilla with what they are made of.
+    numbers = schedule.num_rows * (size * size * (1 if intervals is None else 4) + 3 * max(squares))
+    # The T_k, and the complex matrices that they are made of.
+    check_store(max(numbers, 6 * sum(squares) * size * size), "the real form")
     tables = [
         transfer_matrices(each.interaction.unitary, schedule.memory_dim).flatten(1)
         for each in schedule.meetings
@@ -143,7 +144,7 @@ def relaxed(memory: Tensor, maps: Tensor) -> Tensor:
 
 
 def _intervals_of(schedule: Schedule, lindbladian: Lindbladian | None) -> Tensor | None:
-    """The time before each step, behind which the last collision's own time is not counted; None if nothing relaxes."""
+    """The time before each step; None if nothing relaxes."""
     if lindbladian is None or schedule.intervals is None:
         return None
     return schedule.intervals[:-1]
