@@ -75,14 +75,15 @@ def all_laws() -> dict[str, Law]:
         "padding": Law("padding leaves the memory untouched, bit for bit", 0.0),
         "events": Law("both agree along two streams with relaxation between events", 1e-11),
         "events physical": Law("memories there are Hermitian, positive and of trace 1", 1e-11),
-        "bloch": Law("λ² + s² ≤ 1 of a pointer axis of qubits", 1e-12),
+        "bloch": Law("\\|f\\| + \\|s\\| ≤ 1 along any axis of a qubit", 1e-12),
         "norm": Law("every trajectory has unit norm", 1e-12),
-        "records": Law("the mean of records is the exact channel: |z| of an observable", 4.5),
+        "records": Law("the mean of records is the exact channel: z of an observable", 4.5),
         "single complete": Law("complex64: Kraus operators have Σ A†A = 1", 1e-5),
-        "single trace": Law("complex64: memories have trace 1", 2e-5),
+        # Nothing restores the trace: the round-off of sums over up to D_a² operators adds up over the steps.
+        "single trace": Law("complex64: memories have trace 1", 5e-5),
         "single positive": Law("complex64: memories have no negative eigenvalue", 1e-5),
         "single distance": Law("complex64: trace distances never grow", 1e-5),
-        "single kraus": Law("complex64: Kraus operators give the memory of complex128", 2e-5),
+        "single kraus": Law("complex64: Kraus operators give the memory of complex128", 5e-5),
         "single real": Law("complex64: the real form gives the memory of complex128", 2e-5),
         "single norm": Law("complex64: every trajectory has unit norm", 1e-5),
     }
@@ -250,8 +251,10 @@ def examine_records(instance: Instance, interaction: Interaction, stream: Ancill
         observable = random_densities(instance.memory_dim, seed=instance.seed)
         each = ((kets[0] @ observable.mT) * kets[0].conj()).sum(-1).real
         gap = each.mean() - (wanted @ observable).diagonal().sum().real
-        # Where nothing varies there is nothing to estimate the error from.
-        see("records", float(gap.abs() / (each.std() / number**0.5).clamp(min=1e-9)))
+        levels = torch.linalg.eigvalsh(observable)
+        # An outcome of probability below 1/M may be missing from the sample, and from its variance with it.
+        error = (each.var() / number + ((levels[-1] - levels[0]) / number) ** 2).sqrt()
+        see("records", float(gap.abs() / error.clamp(min=1e-12)))
 
 
 def examine_single(
