@@ -159,9 +159,7 @@ def _num_parameters(
 
 def _widths(model: Any) -> str:
     own = ("num_vectors", "state_dims", "factor_dim", "rank")
-    return ", ".join(
-        f"`{name}`" for name in ("hidden_dim", *own) if name == "hidden_dim" or hasattr(model, name)
-    )
+    return ", ".join(f"`{name}`" for name in ("hidden_dim", *own) if name == "hidden_dim" or hasattr(model, name))
 
 
 def _compare(needs: Mapping[str, int], most: int) -> None:
