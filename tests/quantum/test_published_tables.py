@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,6 +41,28 @@ def test_the_tables_of_laws_are_those_of_the_results_and_no_law_is_broken(theory
     for method, number in (("dense", 1000), ("iterative", 500)):
         assert sum(each.systems for each in attractors if each.method == method) >= number
     assert all(each.silently_wrong == 0 for each in attractors)
+
+
+def test_the_table_of_collisions_is_that_of_the_results_and_no_law_is_broken(theory):
+    benchmark, results = load("collisions")
+    laws = [benchmark.Law(**each) for each in results["laws"]]
+    assert benchmark.table_of_laws(laws) in theory
+    assert {law.statement for law in laws} == {law.statement for law in benchmark.all_laws().values()}
+    assert results["instances"] >= 10_000
+    assert all(law.broken == 0 for law in laws)
+    beside = results["beside_gru"][0]
+    assert (beside["batch"], beside["steps"], beside["memory_dim"]) == (64, 50, 4)
+    assert beside["median_ratio"] <= 6
+
+
+@pytest.mark.slow
+def test_a_quick_run_of_collisions_breaks_no_law():
+    benchmark, _ = load("collisions")
+    found = benchmark.all_laws()
+    with torch.no_grad():
+        for seed in range(20_000, 20_030):
+            benchmark.examine(benchmark.draw_instance(seed), found)
+    assert all(law.broken == 0 for law in found.values())
 
 
 @pytest.mark.slow
