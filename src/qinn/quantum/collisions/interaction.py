@@ -10,7 +10,7 @@ from jaxtyping import Complex
 from torch import Tensor, nn
 
 from qinn.errors import ArgumentError
-from qinn.quantum.arguments import as_complex, check_count, check_hermitian
+from qinn.quantum.arguments import as_complex, as_hermitian, check_count
 from qinn.quantum.generators.lindbladian import hermitian_from
 from qinn.quantum.numerics.turning import turn_by_eigenvectors
 
@@ -78,7 +78,7 @@ class Interaction:
                 f"and an ancilla of {dims}, but has {tuple(matrix.shape)}."
             )
         if validate:
-            check_hermitian("coupling", matrix)
+            matrix = as_hermitian("coupling", matrix)
         object.__setattr__(self, "coupling", matrix)
         object.__setattr__(self, "memory_dim", memory_dim)
         object.__setattr__(self, "ancilla_dims", dims)
