@@ -14,11 +14,14 @@ import torch
 from torch import Tensor
 
 from qinn.quantum import (
+    Ancillas,
     DrivenLindbladian,
     ExactChannel,
+    ExactCollisions,
     GumbelJumps,
     Heisenberg,
     Hybrid,
+    Interaction,
     LearnableLindbladian,
     LearnableMixture,
     Lindbladian,
@@ -27,16 +30,19 @@ from qinn.quantum import (
     ProductState,
     PureEnsemble,
     QuantumJumps,
+    SampledCollisions,
     SteppedJumps,
     StructuredLindbladian,
     StructuredOperator,
     Unitary,
     amplitude_phase,
+    ancilla_entropies,
     basis_ket,
     check_channel,
     check_density,
     check_ket,
     choi_matrix,
+    collision_influence,
     concurrence,
     contraction,
     density_of,
@@ -292,6 +298,37 @@ def test_matrix_free_generators_stay_on_the_device_and_agree_with_the_cpu(kind, 
         values = state.probabilities(inputs.vectors)
         score_surrogate(values, state.log_likelihood).square().sum().backward()
         return [result.detach() for result in (values, state.density(), free.grad)]
+
+    compare(compute, device, dtype, strict)
+
+
+@STRICT
+@PRECISIONS
+@pytest.mark.parametrize("method", ["kraus", "real", "records"])
+def test_collisions_stay_on_the_device_and_agree_with_the_cpu(method, device, dtype, strict):
+    def compute(inputs: Inputs) -> list[Tensor]:
+        free = inputs.free.clone().requires_grad_()
+        interactions = [Interaction(hermitian_from(each), 3, (4,)) for each in free]
+        kets = inputs.kets[..., :4] / torch.linalg.vector_norm(inputs.kets[..., :4], dim=-1, keepdim=True)
+        there = torch.tensor([[True, True], [False, True], [True, False]], device=kets.device)
+        words = Ancillas([kets], valid=there)
+        sounds = Ancillas([kets.flip(1)], present=there[..., None])
+        times = [[[0.1, 0.5]] * 3, [[0.3, 0.2]] * 3]
+        if method == "records":
+            way = SampledCollisions(4, seed=5, every=True)
+            found = way.evolve_events([1, 0, 0], interactions, [words, sounds], times)
+        else:
+            dynamics = Lindbladian(
+                inputs.dynamics.hamiltonian[:3, :3], inputs.dynamics.jump_operators[:, :3, :3]
+            )
+            found = ExactCollisions(every=True, method=method).evolve_events(
+                [1, 0, 0], interactions, [words, sounds], times, lindbladian=dynamics, until=1.0
+            )
+        value = found.final.density()[..., 0, 0].real.sum()
+        (gradient,) = torch.autograd.grad(value, free)
+        entropies = ancilla_entropies(interactions[0], words, found.every.density()[:, :2].detach())
+        influence = collision_influence(interactions[0], words)
+        return [found.every.density(), gradient, entropies, influence.contraction, influence.rotation]
 
     compare(compute, device, dtype, strict)
 

@@ -49,7 +49,7 @@ def test_the_code_draws_every_figure_of_the_page(page):
 
 def test_each_problem_is_solved_in_ten_lines(script):
     _, *pairs = script.blocks()
-    assert len(pairs) == 6
+    assert len(pairs) == 7
     for solution in pairs[::2]:
         assert len(solution.strip().splitlines()) <= 10
 
@@ -94,6 +94,23 @@ def test_the_steady_state_is_the_known_one_and_two_dark_states_are_refused(page)
     )
     with pytest.raises(ArgumentError, match="one steady state"):
         find_attractor(undetuned)
+
+
+@pytest.mark.slow
+def test_the_memory_takes_over_what_the_ancillas_are(page):
+    namespace, _ = page
+    theta = torch.tensor(namespace["theta"], dtype=torch.float64)
+    known = 1 - torch.cos(theta) ** (2 * torch.arange(1, namespace["num_steps"] + 1))
+    assert float((namespace["taken_over"] - known).abs().max()) < 1e-13
+    population = namespace["measured"].final.density()[0, 1, 1].real
+    assert abs(float(population - known[-1])) < 4 * (0.25 / 1000) ** 0.5
+    influence = namespace["influence"]
+    for found, value in (
+        (influence.keep, theta.cos() ** 2),
+        (influence.write, -(theta.sin() ** 2)),
+        (influence.contraction, 1 - theta.cos()),
+    ):
+        assert float((found - value).abs().max()) < 1e-13
 
 
 def test_the_page_is_linked():

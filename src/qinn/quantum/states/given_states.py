@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from qinn.errors import ArgumentError
 from qinn.quantum.arguments import as_complex, check_densities, check_kets
@@ -36,10 +37,33 @@ def state_of(name: str, value: Any, dynamics: Generator) -> State:
         >>> state_of("initial", 0.5 * torch.eye(2), still).density_matrix.shape
         torch.Size([2, 2])
     """
+    like = torch.empty(0, dtype=dynamics.dtype, device=dynamics.device)
+    return state_of_dim(name, value, dynamics.dim, like, "dynamics")
+
+
+def state_of_dim(name: str, value: Any, dim: int, like: Tensor, like_name: str) -> State:
+    """Return a state of a known dimension, as `state_of` does.
+
+    Args:
+        name: Name of the argument, for messages.
+        value: A state, which is returned as it is; or a tensor, an array or lists.
+        dim: Dimension that plain kets and densities must have.
+        like: A tensor whose precision and device numbers without any take.
+        like_name: What has that dimension, for messages.
+
+    Returns:
+        The state.
+
+    Raises:
+        ArgumentError: As for `state_of`.
+
+    Example:
+        >>> state_of_dim("initial", [0.6, 0.8], 2, torch.empty(0) + 0j, "memory").kets.shape
+        torch.Size([1, 2])
+    """
     if isinstance(value, State):
         return value
-    dim = dynamics.dim
-    tensor = as_complex(name, value, torch.empty(0, dtype=dynamics.dtype, device=dynamics.device))
+    tensor = as_complex(name, value, like)
     shape = tuple(tensor.shape)
     if tensor.ndim < 1 or shape[-1] != dim:
         remedy = (
@@ -48,8 +72,8 @@ def state_of(name: str, value: Any, dynamics: Generator) -> State:
             else ""
         )
         raise ArgumentError(
-            f"Argument `{name}` must hold kets (…, {dim}) or densities (…, {dim}, {dim}) to fit the dynamics, but has "
-            f"the shape {shape}{remedy}."
+            f"Argument `{name}` must hold kets (…, {dim}) or densities (…, {dim}, {dim}) to fit the {like_name}, but "
+            f"has the shape {shape}{remedy}."
         )
     if tensor.ndim == 1 or shape[-2] != dim:
         check_kets(name, tensor)
