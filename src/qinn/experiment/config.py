@@ -35,11 +35,21 @@ from qinn.model.baselines import BASELINES
 from qinn.model.encoders import EncoderKind, TokenPooling
 from qinn.model.fusion import MissingKind
 from qinn.model.readout import HeadKind
+from qinn.model.streams import StreamForm
 from qinn.model.transformer import FineTuning
 from qinn.training.options import FitOptions
 
 EvolutionKind = Literal["jumps", "exact", "heisenberg", "unitary", "none", "linear_map", "gumbel", "hybrid"]
+DynamicsKind = Literal["pooled", "collisions"]
 
+EVOLUTIONS_OF: dict[str, tuple[str, ...]] = {
+    "pooled": get_args(EvolutionKind),
+    "collisions": ("exact", "unitary", "linear_map"),
+}
+"""The legal pairs of `dynamics` and `evolution`."""
+
+# What only a stream has; a value other than the default means nothing where states are pooled.
+_OF_STREAMS = ("memory_dim", "form", "relaxation", "by_pass")
 
 _LONGEST_SLUG = 120
 _DROPOUT = 0.2
@@ -139,6 +149,9 @@ class EncoderConfig(_Strict):
         default="statistics", description="One kind for all modalities, or one for each"
     )
     hidden_dim: int = Field(default=32, ge=1, le=MOST_WIDE, description="Width of the hidden vectors")
+    step_dim: int = Field(
+        default=10, ge=1, le=MOST_WIDE, description="Width of each step's vector, in models that follow the stream"
+    )
     dropout: DropoutRate | dict[str, DropoutRate] = Field(
         default=_DROPOUT,
         description="Dropout of encoders and heads; or modality → dropout of its encoder, where those not named and "
@@ -218,9 +231,28 @@ class _ModelConfig(_Strict):
 
 
 class QiNNConfig(_ModelConfig):
-    """QiNN-QJ and its ablations (another `evolution`)."""
+    """QiNN-QJ and its ablations (another `evolution`), once per sample or along the stream (`dynamics`)."""
 
     kind: Literal["qinn"] = "qinn"
+    dynamics: DynamicsKind = Field(
+        default="pooled",
+        description="pooled: one evolution of each sample's pooled states; collisions: at every step the states meet a "
+        "small memory",
+    )
+    memory_dim: int = Field(
+        default=4, ge=2, le=16, description="collisions: dimension of the memory"
+    )
+    form: StreamForm = Field(
+        default="factorised",
+        description="collisions: factorised: each modality at times of its own; joint: all modalities step together",
+    )
+    relaxation: bool = Field(
+        default=False,
+        description="collisions: learned dissipation between the steps (`num_jumps`, `time` …), factorised only",
+    )
+    by_pass: bool = Field(
+        default=True, description="collisions: whether the head sees the pooled hidden vectors too"
+    )
     state_dims: StateDim | dict[str, StateDim] = Field(
         default=4, description="State dimension of each modality"
     )
@@ -228,7 +260,8 @@ class QiNNConfig(_ModelConfig):
         default="jumps",
         description="jumps: sampled trajectories; exact: densities; heisenberg: exact probabilities; unitary; "
         "none: product state; linear_map: the criticised unitary-like map; gumbel: biased relaxation; "
-        "hybrid: sampled at first, then exact probabilities",
+        "hybrid: sampled at first, then exact probabilities. With collisions: exact: the channel; unitary: the memory "
+        "turns, nothing is thrown away; linear_map: a free map and the norm at every step",
     )
     sampled: float = Field(default=0.5, ge=0, le=1, description="Part of the time that `hybrid` samples")
     num_jumps: int = Field(default=2, ge=0, le=4096, description="Number K of jump operators")
@@ -269,9 +302,42 @@ class QiNNConfig(_ModelConfig):
     )
 
     @model_validator(mode="after")
+    def _legal_pair(self) -> "QiNNConfig":
+        legal = EVOLUTIONS_OF[self.dynamics]
+        if self.evolution not in legal:
+            given = "" if "evolution" in self.model_fields_set else " by default"
+            raise ValueError(
+                f"`evolution` must be one of {', '.join(legal)} under `dynamics: {self.dynamics}`, but it is "
+                f"`{self.evolution}`{given}; set `evolution: {legal[0]}`"
+                f"{' for the collision model' if self.dynamics == 'collisions' else ''}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _keys_of_streams(self) -> "QiNNConfig":
+        if self.dynamics == "pooled":
+            for key in _OF_STREAMS:
+                if getattr(self, key) != type(self).model_fields[key].default:
+                    raise ValueError(
+                        f"`{key}` means something under `dynamics: collisions` only; set that, or remove the key"
+                    )
+        elif self.relaxation and (self.form == "joint" or self.evolution != "exact" or not self.time > 0):
+            raise ValueError(
+                "`relaxation` needs `evolution: exact`, `form: factorised` and a `time` above 0: it makes densities of "
+                "what lies between steps at times of their own"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _prior_needs_mixtures(self) -> "QiNNConfig":
         if self.missing == "prior" and self.evolution == "linear_map":
             raise ValueError("`missing: prior` is a mixture, and the linear map knows pure states only")
+        has_priors = self.form == "joint" and self.evolution == "exact"
+        if self.missing == "prior" and self.dynamics == "collisions" and not has_priors:
+            raise ValueError(
+                "`missing: prior` needs `form: joint` and `evolution: exact` under `dynamics: collisions`: in the "
+                "factorised form an absent modality has no steps, and nothing stands for it"
+            )
         return self
 
 
