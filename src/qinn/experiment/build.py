@@ -187,7 +187,7 @@ def _build(
         },
         token_pooling=encoder.transformer.pooling if encoder.transformer else "attention",
         step_dim=encoder.step_dim if follows else None,
-        pooled=not follows or config.by_pass,
+        pooled=getattr(config, "by_pass", True),
     )
     if isinstance(config, UnimodalConfig):
         return Concatenation(encoders, num_outputs=num_outputs, dropout=encoder.dropout_of_heads)
@@ -274,7 +274,11 @@ def _build_stream_fusion(
     dims = state_dims_of(config, modalities)
     met = math.prod(dims.values()) if config.form == "joint" else max(dims.values())
     if config.evolution != "linear_map" and config.memory_dim * met > LARGEST_JOINT_DIM:
-        form = "" if config.form == "factorised" else ", or `form: factorised`, in which each modality stands alone"
+        form = (
+            ""
+            if config.form == "factorised"
+            else ", or `form: factorised`, in which each modality stands alone"
+        )
         raise ConfigError(
             f"Keys `memory_dim` {config.memory_dim} and `state_dims` {dims} make a joint space of "
             f"{config.memory_dim * met} dimensions, but an interaction has at most {LARGEST_JOINT_DIM}; choose smaller "
@@ -290,9 +294,7 @@ def _build_stream_fusion(
     if config.evolution == "linear_map":
         return LinearMapStreamFusion(dims, **shared)
     relaxation = _build_lindbladian(config, config.memory_dim) if config.relaxation else None
-    return CollisionFusion(
-        dims, **shared, missing=config.missing, relaxation=relaxation, time=config.time
-    )
+    return CollisionFusion(dims, **shared, missing=config.missing, relaxation=relaxation, time=config.time)
 
 
 def _build_lindbladian(config: QiNNConfig, dim: int) -> LearnableLindbladian:

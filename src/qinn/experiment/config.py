@@ -150,7 +150,10 @@ class EncoderConfig(_Strict):
     )
     hidden_dim: int = Field(default=32, ge=1, le=MOST_WIDE, description="Width of the hidden vectors")
     step_dim: int = Field(
-        default=10, ge=1, le=MOST_WIDE, description="Width of each step's vector, in models that follow the stream"
+        default=10,
+        ge=1,
+        le=MOST_WIDE,
+        description="Width of each step's vector, in models that follow the stream",
     )
     dropout: DropoutRate | dict[str, DropoutRate] = Field(
         default=_DROPOUT,
@@ -239,9 +242,7 @@ class QiNNConfig(_ModelConfig):
         description="pooled: one evolution of each sample's pooled states; collisions: at every step the states meet a "
         "small memory",
     )
-    memory_dim: int = Field(
-        default=4, ge=2, le=16, description="collisions: dimension of the memory"
-    )
+    memory_dim: int = Field(default=4, ge=2, le=16, description="collisions: dimension of the memory")
     form: StreamForm = Field(
         default="factorised",
         description="collisions: factorised: each modality at times of its own; joint: all modalities step together",

@@ -190,8 +190,8 @@ class LowRankFusion(EncodedBaseline):
 class RecurrentStream(EncodedBaseline):
     """A recurrent network along the stream: head(last ⊕ mean ⊕ h_1 ⊕ … ⊕ h_M), last and mean of its states.
 
-    It sees what `qinn.model.collisions` sees, in the same order: where modalities have steps of their own, one step at a
-    time and a one-hot modality beside it; where they step together, all side by side, absent ones as zeros.
+    It sees what `qinn.model.collisions` sees, in the same order: where modalities have steps of their own, one step
+    at a time and a one-hot modality beside it; where they step together, all side by side, absent ones as zeros.
 
     Args:
         encoders: One encoder per modality, in order, with a `step_dim`.

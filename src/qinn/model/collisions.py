@@ -38,8 +38,8 @@ class StreamFusion(nn.Module, ABC):
         sequences: Modality name → whether it has sequences; a plain vector is one step, the last.
         memory_dim: Dimension D of the memory.
         form: ``"factorised"``: each modality has an operator of its own, which acts at that modality's own times,
-            (k + 1)/T for the k-th of T steps; an absent modality has no steps. ``"joint"``: one operator for the product
-            of all, which step together.
+            (k + 1)/T for the k-th of T steps; an absent modality has no steps. ``"joint"``: one operator for the
+            product of all, which step together.
     """
 
     def __init__(
@@ -76,9 +76,7 @@ class StreamFusion(nn.Module, ABC):
                 "Argument `states` must have a time axis and say which steps are valid, but it is pooled; give the "
                 "encoders a `step_dim`."
             )
-        return streams_of(
-            states.names, states.kets, states.valid, sequences=self.sequences, form=self.form
-        )
+        return streams_of(states.names, states.kets, states.valid, sequences=self.sequences, form=self.form)
 
     def forward(self, states: ModalityStates) -> JointState:
         """Return the memory behind the last step, and its average over the steps."""
@@ -137,9 +135,7 @@ class CollisionFusion(StreamFusion):
 
     def meetings(self, states: ModalityStates) -> list[tuple[Interaction, Ancillas]]:
         """Return who meets the memory: each interaction with its ancillas."""
-        return [
-            (self.interactions[stream.name](), self._ancillas(stream)) for stream in self.streams(states)
-        ]
+        return [(self.interactions[stream.name](), self._ancillas(stream)) for stream in self.streams(states)]
 
     def _ancillas(self, stream: Stream) -> Ancillas:
         mixtures = None if self.priors is None else [prior() for prior in self.priors.values()]

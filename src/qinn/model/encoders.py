@@ -282,7 +282,7 @@ class Encoders(nn.ModuleDict):
                 "Argument `encoders` must give a vector for each step where a model follows the stream; pass "
                 "`step_dim`."
             )
-        given = [encoder.along(batch.features[name]) for name, encoder in self.items()]
+        given = [encoder.along(batch.features[name]) for name, encoder in self.items()]  # pyright: ignore[reportCallIssue]
         hidden = [pooled for pooled, _ in given if pooled is not None]
         return torch.cat(hidden, -1) if hidden else None, [steps for _, steps in given]
 

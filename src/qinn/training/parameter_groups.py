@@ -27,8 +27,8 @@ def parameter_groups(model: nn.Module, options: FitOptions) -> list[dict[str, An
 
     Pretrained transformers bring their own learning rates and weight decay; all the rest learns at the rate of the
     options, with weight decay on matrices only. What acts on quantum states is spared too: generators, interactions
-    and where a memory starts, priors, measurement vectors and the rival maps. Decay would not regularise but stop the dynamics (H, L_k → 0), and of
-    what is normalised afterwards it only changes the rate of learning.
+    and where a memory starts, priors, measurement vectors and the rivals' maps. Decay would not regularise but stop
+    the dynamics (H, L_k, V → 0), and of what is normalised afterwards it only changes the rate of learning.
 
     Args:
         model: The model.
