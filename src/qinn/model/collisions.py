@@ -197,7 +197,8 @@ class UnitaryStreamFusion(StreamFusion):
             hamiltonians = torch.einsum("iajb,nta,ntb->ntij", coupling, kets.conj(), kets)
         else:
             hamiltonians = torch.einsum("iajb,ntba->ntij", coupling, ancillas.density())
-        return torch.linalg.matrix_exp(-1j * hamiltonians)
+        # In single precision torch's exponential is off by some 1e-5, which every step would add to.
+        return torch.linalg.matrix_exp(-1j * hamiltonians.to(torch.complex128)).to(coupling.dtype)
 
     def _along(self, streams: Sequence[Stream]) -> tuple[State, State]:
         order = order_of(streams)
