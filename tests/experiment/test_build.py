@@ -35,6 +35,8 @@ def test_the_parameter_count_is_within_five_percent_of_the_budget(kind, budget):
         config["state_dims"] = 2
     if kind == "tensor_fusion":
         config["factor_dim"] = 3
+    if kind == "lstm_stream":
+        config["memory_dim"] = 8
     assert count_parameters(build(config)) == pytest.approx(budget, rel=0.05)
 
 

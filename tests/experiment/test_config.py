@@ -6,9 +6,9 @@ import pytest
 
 from qinn.errors import ConfigError
 from qinn.experiment.config import (
+    BASELINE_CONFIGS,
     EVOLUTION_KINDS,
     EVOLUTIONS_OF,
-    BASELINE_CONFIGS,
     MODEL_CONFIGS,
     ExperimentConfig,
     QiNNConfig,
