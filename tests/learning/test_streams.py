@@ -91,5 +91,4 @@ def test_a_qubit_learns_valence_shifters_which_a_unitary_cell_cannot():
     influence = collision_influence(*collisions.fusion.meetings(states)[0])
     contraction, rotation = influence.contraction[0], influence.rotation[0]
     assert contraction[[SET_MINUS, SET_PLUS]].min() > contraction[[FLIP, FILLER]].max()
-    assert rotation[FLIP] > 2
-    assert rotation[FILLER] < 1
+    assert rotation[FLIP] > max(2.0, float(rotation[FILLER]))
