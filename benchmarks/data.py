@@ -51,7 +51,8 @@ from qinn.data.subsets.buckets import bucketed_batches, padding_share
 from qinn.data.subsets.splits import cross_validation, fixed_fold, subset_of
 from qinn.data.synthetic.known_answer_set import SyntheticSpec, write_synthetic_store
 from qinn.experiment.build import build_model
-from qinn.experiment.config import MODEL_CONFIGS, EncoderConfig
+from qinn.experiment.config import EncoderConfig
+from qinn.experiment.model_configs import MODEL_CONFIGS
 from qinn.task import Task
 
 MODALITIES = {"text": (64, 4, 20), "audio": (74, 4, 16), "vision": (35, 4, 12)}

@@ -119,17 +119,23 @@ class Batch:
 
 @dataclass(frozen=True)
 class ModalityStates:
-    """Each modality's quantum pure state, |ψ_m⟩ ∈ C^{d_m}, ‖ψ_m‖ = 1.
+    """Each modality's quantum pure state, |ψ_m⟩ ∈ C^{d_m}, ‖ψ_m‖ = 1: one per sample, or one per step of a stream.
 
     Attributes:
         names: Modality names, in order.
-        kets: One tensor per modality; rows of absent modalities hold any unit vector and must not be used.
+        kets: One tensor per modality, (batch, state) pooled or (batch, time, state) along a stream, where each modality
+            has a time axis of its own; rows of absent modalities and of padding hold any unit vector and must not be
+            used.
         present: Which modality each sample has.
+        valid: Along a stream, which steps of each modality hold data; None where states are pooled.
+        hidden: Pooled hidden vectors of all modalities side by side, which go past the fusion; None where none do.
     """
 
     names: tuple[str, ...]
-    kets: tuple[Complex[Tensor, "batch _"], ...]
+    kets: tuple[Complex[Tensor, "batch ... _"], ...]
     present: Bool[Tensor, "batch modality"]
+    valid: tuple[Bool[Tensor, "batch _"], ...] | None = None
+    hidden: Float[Tensor, "batch hidden"] | None = None
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -139,17 +145,21 @@ class ModalityStates:
 
 @dataclass(frozen=True)
 class JointState:
-    """The evolved joint state of all modalities, of dimension D = Π d_m.
+    """The evolved joint state of all modalities, of dimension D = Π d_m, or that of a memory which met them in turn.
 
     Attributes:
-        names: Modality names, in tensor-product order.
-        dims: State dimension of each modality.
+        names: Modality names, in tensor-product order; ``("memory",)`` along a stream.
+        dims: State dimension of each of them.
         state: Pure ensemble of trajectories, density, or Heisenberg pair (see `qinn.quantum.states.ensembles`).
+        mean: Along a stream, the average of the memory's states behind every step.
+        hidden: As in `ModalityStates`: pooled hidden vectors that went past the fusion.
     """
 
     names: tuple[str, ...]
     dims: tuple[int, ...]
     state: State
+    mean: State | None = None
+    hidden: Float[Tensor, "batch hidden"] | None = None
 
 
 @dataclass(frozen=True)

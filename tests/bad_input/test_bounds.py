@@ -20,14 +20,9 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from qinn import cli
 from qinn.cli.application import app
 from qinn.errors import CheckpointError, ConfigError, QinnError
-from qinn.experiment.config import (
-    MODEL_CONFIGS,
-    ExperimentConfig,
-    TransformerConfig,
-    parse_config,
-    read_config,
-)
+from qinn.experiment.config import ExperimentConfig, TransformerConfig, parse_config, read_config
 from qinn.experiment.estimate import check_feasible
+from qinn.experiment.model_configs import MODEL_CONFIGS
 from qinn.experiment.predictor import Predictor
 from qinn.experiment.run import run
 from qinn.report.results import read_run
@@ -122,6 +117,24 @@ ABSURD: dict[str, tuple[str, dict[str, Any]]] = {
         "num_trajectories",
         model(state_dims=8, num_trajectories=10**6, evolution="gumbel"),
     ),
+    "memory": ("memory_dim", model(dynamics="collisions", evolution="exact", memory_dim=10**6)),
+    "joint ancilla": (
+        "memory_dim.*form: factorised",
+        model(dynamics="collisions", evolution="exact", form="joint", state_dims=8),
+    ),
+    "maps of every step": (
+        "memory_dim.*state_dims",
+        model(dynamics="collisions", evolution="linear_map", form="joint", state_dims=4096),
+    ),
+    "relaxation": (
+        "jump_scale",
+        model(dynamics="collisions", evolution="exact", relaxation=True, jump_scale=1e4),
+    ),
+    "width of steps": (
+        "hidden_dim|step_dim",
+        {**model(dynamics="collisions", evolution="exact"), "encoder": {"step_dim": 10**8}},
+    ),
+    "recurrent memory": ("memory_dim", baseline("lstm_stream", memory_dim=60_000)),
     "time": ("time", model(time=1e9, evolution="unitary")),
     "long time": ("time", model(time=1e5, evolution="unitary")),
     "jumps per time": ("jump_scale", model(jump_scale=1e4)),
@@ -352,6 +365,39 @@ def test_trajectories_are_estimated_by_what_they_were_measured_to_need(
     monkeypatch.setattr("qinn.experiment.estimate.available_memory", lambda: 2**29)
     with pytest.raises(ConfigError, match=f"`{key}` give .* states of the joint dimension"):
         feasible(config)
+
+
+@pytest.mark.parametrize("evolution", ["exact", "unitary", "linear_map"])
+def test_the_estimate_does_not_refuse_what_runs_along_the_stream(evolution, tiny_store, monkeypatch):
+    monkeypatch.setattr("qinn.experiment.estimate.available_memory", lambda: 64 * 2**20)
+    feasible(tiny_config(tiny_store, **model(dynamics="collisions", evolution=evolution)))
+    feasible(tiny_config(tiny_store, **baseline("gru_stream")))
+
+
+@pytest.mark.parametrize(
+    "changes", [model(dynamics="collisions", evolution="exact"), baseline("gru_stream")], ids=["exact", "gru"]
+)
+def test_sequences_too_long_to_be_kept_are_refused_by_their_length(changes, tiny_store, monkeypatch):
+    monkeypatch.setattr("qinn.experiment.estimate.available_memory", lambda: 64 * 2**20)
+    config = tiny_config(tiny_store, **changes)
+    with pytest.raises(ConfigError, match=r"`memory_dim` \d+ and sequences of up to 200,000 steps in all"):
+        check_feasible(
+            config,
+            feature_dims={"text": 4, "audio": 3},
+            sequences={"text": True, "audio": True},
+            num_outputs=1,
+            num_samples=1000,
+            longest={"text": 100_000, "audio": 100_000},
+        )
+
+
+def test_modalities_that_cannot_step_together_are_refused_before_training(tiny_store, tmp_path, qinn):
+    changes = model(dynamics="collisions", evolution="exact", form="joint")
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(tiny_content(tiny_store, **changes)))
+    code, err = qinn("train", tmp_path / "c.yaml", "--to", tmp_path / "run")
+    assert code == 2
+    assert re.search(r"sample `\S+` has \d+ steps of `text` and .*set `form: factorised`", err), err
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_memory_of_this_process_is_known():

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from qinn.experiment.config import EVOLUTION_KINDS
+from qinn.experiment.model_configs import EVOLUTION_KINDS, EVOLUTIONS_OF
 from qinn.quantum import (
     Evolution,
     ExactChannel,
@@ -46,6 +46,8 @@ BASELINES: dict[str, dict[str, Any]] = {
     "late_fusion": {"kind": "late_fusion"},
     "tensor_fusion": {"kind": "tensor_fusion", "factor_dim": 2},
     "low_rank_fusion": {"kind": "low_rank_fusion", "rank": 2},
+    "gru_stream": {"kind": "gru_stream", "memory_dim": 3},
+    "lstm_stream": {"kind": "lstm_stream", "memory_dim": 3},
 }
 
 ENCODERS = (
@@ -77,6 +79,7 @@ _QINN = {
     "num_vectors": 3,
     "steps": 4,
 }
+_ALONG = {"kind": "qinn", "dynamics": "collisions", "state_dims": 2, "num_vectors": 3}
 _STILL = ("fusion.lindbladian.*",)
 
 
@@ -106,7 +109,26 @@ def _model_cases() -> dict[str, ModelCase]:
         cases[f"{name}, head on the average"] = ModelCase(
             {**qinn, "per_trajectory": False, "head": "linear"}, num_outputs=2
         )
+    for evolution in EVOLUTIONS_OF["collisions"]:
+        for form in ("factorised", "joint"):
+            along = {**_ALONG, "evolution": evolution, "form": form}
+            name = f"collisions {evolution}, {form}"
+            cases[name] = ModelCase(along)
+            cases[f"{name}, classes"] = ModelCase(along, num_outputs=3)
+            cases[f"{name}, one modality"] = ModelCase(along, feature_dims={"audio": 3})
+            cases[f"{name}, no by-pass"] = ModelCase({**along, "by_pass": False, "head": "linear"})
+            cases[f"{name}, a qubit, dropout of outcomes"] = ModelCase(
+                {**along, "memory_dim": 2, "outcome_dropout": 0.2}
+            )
+    exact = {**_ALONG, "evolution": "exact"}
+    cases["collisions, relaxation"] = ModelCase({**exact, "relaxation": True})
+    cases["collisions, prior"] = ModelCase(
+        {**exact, "form": "joint", "missing": "prior"}, idle=("fusion.priors.*",)
+    )
+    for kind in ("gru_stream", "lstm_stream"):
+        cases[f"{kind}, joint, no by-pass"] = ModelCase({"kind": kind, "form": "joint", "by_pass": False})
     for encoder in ENCODERS:
+        cases[f"collisions exact, {encoder}"] = ModelCase(exact, encoder=encoder)
         cases[f"qinn exact, {encoder}"] = ModelCase({**_QINN, "evolution": "exact"}, encoder=encoder)
     return cases
 

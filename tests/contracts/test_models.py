@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from qinn.experiment.build import build_model
-from qinn.experiment.config import EVOLUTION_KINDS, MODEL_CONFIGS, EncoderConfig
+from qinn.experiment.config import EncoderConfig
+from qinn.experiment.model_configs import EVOLUTION_KINDS, MODEL_CONFIGS
 from qinn.model.baselines import Concatenation
 from qinn.model.encoders import Encoders
 from qinn.records import Prediction

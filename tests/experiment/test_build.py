@@ -6,8 +6,10 @@ import torch
 from qinn.data.stores.store import Store
 from qinn.errors import ConfigError
 from qinn.experiment.build import build_folds, build_model
-from qinn.experiment.config import MODEL_CONFIGS, DataConfig, EncoderConfig
+from qinn.experiment.config import DataConfig, EncoderConfig
+from qinn.experiment.model_configs import EVOLUTIONS_OF, MODEL_CONFIGS
 from qinn.model.baselines import count_parameters
+from qinn.model.collisions import CollisionFusion, LinearMapStreamFusion, UnitaryStreamFusion
 from qinn.quantum import GumbelJumps, Heisenberg, Hybrid, QuantumJumps
 
 DIMS = {"text": 12, "audio": 5, "vision": 7}
@@ -34,6 +36,8 @@ def test_the_parameter_count_is_within_five_percent_of_the_budget(kind, budget):
         config["state_dims"] = 2
     if kind == "tensor_fusion":
         config["factor_dim"] = 3
+    if kind == "lstm_stream":
+        config["memory_dim"] = 8
     assert count_parameters(build(config)) == pytest.approx(budget, rel=0.05)
 
 
@@ -73,6 +77,50 @@ def test_training_and_evaluation_have_the_right_evolutions(config, training, eva
 def test_the_unitary_model_has_no_jump_operators_to_train():
     model = build({"kind": "qinn", "state_dims": 2, "evolution": "unitary", "num_jumps": 5})
     assert model.fusion.lindbladian().num_jumps == 0
+
+
+ALONG = {"kind": "qinn", "dynamics": "collisions", "evolution": "exact"}
+
+
+def test_along_the_stream_each_cell_has_its_fusion():
+    kinds = {"exact": CollisionFusion, "unitary": UnitaryStreamFusion, "linear_map": LinearMapStreamFusion}
+    assert set(kinds) == set(EVOLUTIONS_OF["collisions"])
+    for evolution, kind in kinds.items():
+        fusion = build({**ALONG, "evolution": evolution, "memory_dim": 3, "state_dims": 2}).fusion
+        assert type(fusion) is kind
+        assert (fusion.memory_dim, fusion.dims) == (3, {"text": 2, "audio": 2, "vision": 2})
+
+
+def test_the_width_of_steps_is_that_of_the_encoder_and_pooled_models_have_none():
+    along = build(ALONG, EncoderConfig(step_dim=7))
+    assert [one.step[0].out_features for one in along.encoders.values()] == [7, 7, 7]
+    pooled = build({"kind": "qinn"}, EncoderConfig(step_dim=7))
+    assert all(one.step is None for one in pooled.encoders.values())
+
+
+def test_relaxation_is_bounded_as_the_configuration_says():
+    relaxation = build({**ALONG, "relaxation": True, "time": 4.0, "num_jumps": 3}).fusion.relaxation
+    assert (relaxation.max_rate, relaxation().num_jumps, relaxation().dim) == (0.5, 3, 4)
+    assert build(ALONG).fusion.relaxation is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"form": "joint", "state_dims": 5},
+            "joint space of 500 dimensions.*at most 256.*or `form: factorised`",
+        ),
+        ({"form": "joint", "state_dims": 5, "evolution": "unitary"}, "joint space of 500 dimensions"),
+        (
+            {"state_dims": {"text": 65, "audio": 2, "vision": 2}},
+            "joint space of 260 dimensions.*choose smaller ones.",
+        ),
+    ],
+)
+def test_an_interaction_that_is_too_large_is_refused(changes, words):
+    with pytest.raises(ConfigError, match=words):
+        build({**ALONG, **changes})
 
 
 @pytest.mark.parametrize("dims", [{"text": 2}, {"text": 2, "audio": 2, "vision": 2, "smell": 2}])

@@ -7,15 +7,19 @@ import pytest
 
 from qinn.errors import ConfigError
 from qinn.experiment.config import (
-    BASELINE_CONFIGS,
-    MODEL_CONFIGS,
     ExperimentConfig,
-    QiNNConfig,
     TrainingConfig,
     parse_config,
     read_config,
     read_run_config,
     slug,
+)
+from qinn.experiment.model_configs import (
+    BASELINE_CONFIGS,
+    EVOLUTION_KINDS,
+    EVOLUTIONS_OF,
+    MODEL_CONFIGS,
+    QiNNConfig,
 )
 from qinn.experiment.run import config_text
 from qinn.model.baselines import BASELINES
@@ -283,6 +287,68 @@ def test_the_rates_of_a_run_made_before_are_unbounded_and_those_of_a_new_one_are
     assert read_run_config(tmp_path / "config.yaml").models["QiNN-QJ"].max_rate is None
     (tmp_path / "config.yaml").write_text(config_text(before))
     assert read_run_config(tmp_path / "config.yaml") == before
+
+
+def quantum(**changes):
+    return parse_config(tiny_content("store", models={"a": {"kind": "qinn", **changes}}), "c").models["a"]
+
+
+@pytest.mark.parametrize("dynamics", EVOLUTIONS_OF)
+@pytest.mark.parametrize("evolution", EVOLUTION_KINDS)
+def test_only_legal_pairs_of_dynamics_and_evolution_are_accepted(dynamics, evolution):
+    if evolution in EVOLUTIONS_OF[dynamics]:
+        assert quantum(dynamics=dynamics, evolution=evolution).evolution == evolution
+    else:
+        with pytest.raises(ConfigError, match=rf"must be one of exact, unitary, linear_map .*`{evolution}`"):
+            quantum(dynamics=dynamics, evolution=evolution)
+
+
+def test_collisions_without_an_evolution_are_refused_with_the_remedy():
+    with pytest.raises(
+        ConfigError, match=r"it is `jumps` by default; set `evolution: exact` for the collision"
+    ):
+        quantum(dynamics="collisions")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"memory_dim": 5}, "`memory_dim` means something under `dynamics: collisions` only"),
+        ({"form": "joint"}, "`form` means"),
+        ({"relaxation": True}, "`relaxation` means"),
+        ({"by_pass": False}, "`by_pass` means"),
+        (
+            {"dynamics": "collisions", "evolution": "unitary", "relaxation": True},
+            "`relaxation` needs `evolution: exact`",
+        ),
+        (
+            {"dynamics": "collisions", "evolution": "exact", "relaxation": True, "form": "joint"},
+            "`relaxation` needs",
+        ),
+        ({"dynamics": "collisions", "evolution": "exact", "relaxation": True, "time": 0}, "`time` above 0"),
+        (
+            {"dynamics": "collisions", "evolution": "exact", "missing": "prior"},
+            "`missing: prior` needs `form: joint`",
+        ),
+        ({"dynamics": "collisions", "evolution": "exact", "memory_dim": 17}, "memory_dim.*16"),
+        ({"dynamics": "collision", "evolution": "exact"}, "dynamics"),
+    ],
+)
+def test_keys_that_would_mean_nothing_are_refused(changes, words):
+    with pytest.raises(ConfigError, match=words):
+        quantum(**changes)
+
+
+def test_a_configuration_without_dynamics_means_pooled_states(tmp_path):
+    old = quantum(evolution="exact")
+    assert (old.dynamics, old.evolution) == ("pooled", "exact")
+    import yaml
+
+    content = tiny_content("store")
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
+    read = read_run_config(tmp_path / "config.yaml").models["QiNN-QJ"]
+    assert read.dynamics == "pooled"
+    assert "dynamics: pooled" in config_text(parse_config(content, "c"))
 
 
 @pytest.mark.parametrize("value", [0, -1.0, 1e13, "none", [1.0]])

@@ -19,10 +19,11 @@ from qinn.evaluation.predict import predict
 from qinn.evaluation.statistics import bootstrap_intervals, holm_correction, paired_test
 from qinn.experiment.build import build_model
 from qinn.experiment.comparison import compare
-from qinn.experiment.config import MODEL_CONFIGS, EncoderConfig, parse_config
+from qinn.experiment.config import EncoderConfig, parse_config
 from qinn.experiment.evaluation import evaluate_run, predict_store
 from qinn.experiment.explanation import explain_run
 from qinn.experiment.missing_sweep import parse_rates, read_sweep, sweep_missing
+from qinn.experiment.model_configs import MODEL_CONFIGS
 from qinn.experiment.predictor import Predictor
 from qinn.experiment.run import run
 from qinn.task import Task

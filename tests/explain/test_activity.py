@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ import torch
 from qinn.experiment.comparison import compare, markdown_table
 from qinn.experiment.folder import RunFolder
 from qinn.explain.activity import Activity, activity_of_batches, activity_remarks, mean_activity
-from qinn.quantum import QuantumJumps, find_attractor
+from qinn.quantum import LearnableInteraction, QuantumJumps, collision_influence, find_attractor
 from qinn.report.exhibits import Numbering
 from qinn.report.results import read_results, read_run
 from qinn.report.sections import run_section
@@ -73,6 +74,57 @@ def test_models_without_generators_have_no_activity():
         assert activity_of_batches(model, [BATCH]) is None
 
 
+ALONG = {"dynamics": "collisions", "evolution": "exact", "memory_dim": 3}
+
+
+@pytest.mark.parametrize("form", ["factorised", "joint"])
+@pytest.mark.parametrize("batch", [BATCH, MISSING], ids=["complete", "missing"])
+def test_contraction_and_rotation_are_means_over_the_steps_of_all_samples(form, batch):
+    model = build(**ALONG, form=form).requires_grad_(False)
+    found = activity_of_batches(model, [batch])
+    influences = [
+        (collision_influence(*meeting), meeting[1]) for meeting in model.fusion.meetings(model.states(batch))
+    ]
+    for name in ("contraction", "rotation"):
+        values = [
+            getattr(influence, name)[ancillas.valid if ancillas.valid is not None else slice(None)].flatten()
+            for influence, ancillas in influences
+        ]
+        assert getattr(found, name) == pytest.approx(float(torch.cat(values).mean()), rel=1e-3)
+    assert found.jumps is found.turning is found.gap is found.entanglement is None
+    parts = activity_of_batches(model, [batch.first(1), _rest(batch)])
+    assert parts.contraction == pytest.approx(found.contraction, rel=1e-3)
+
+
+def test_a_long_stream_is_measured_on_a_part_of_its_steps(monkeypatch):
+    model = build(**ALONG)
+    whole = activity_of_batches(model, [BATCH])
+    monkeypatch.setattr("qinn.explain.activity._INFLUENCE_WORK", 1)
+    monkeypatch.setattr("qinn.explain.activity._FEWEST_STEPS", 3)
+    part = activity_of_batches(model, [BATCH])
+    assert part.contraction != whole.contraction
+    assert part.contraction == pytest.approx(whole.contraction, rel=0.5)
+
+
+def test_the_unitary_cell_turns_by_its_angle_and_contracts_nothing():
+    model = build(**{**ALONG, "evolution": "unitary", "memory_dim": 2})
+    with torch.no_grad():
+        for interaction in model.fusion.interactions.values():
+            # V = 0.4 Z ⊗ 𝟙: every step turns the memory's Bloch vector by 0.8.
+            size = interaction.free.shape[0] // 2
+            interaction.free.copy_(torch.block_diag(0.4 * torch.eye(size), -0.4 * torch.eye(size)))
+    found = activity_of_batches(model, [BATCH])
+    assert found.contraction == 0
+    assert found.rotation == pytest.approx(0.8, abs=1e-3)
+    assert activity_of_batches(build(**{**ALONG, "evolution": "linear_map"}), [BATCH]) is None
+    assert activity_of_batches(build(kind="gru_stream"), [BATCH]) is None
+
+
+def test_a_batch_without_any_step_has_no_activity_to_speak_of():
+    nothing = BATCH.without("text").without("audio").without("vision")
+    assert activity_of_batches(build(**ALONG), [nothing]) == Activity(contraction=0.0, rotation=0.0)
+
+
 def test_a_unitary_model_turns_and_never_jumps():
     found = activity_of_batches(build(evolution="unitary"), [BATCH])
     assert found.jumps == 0
@@ -96,6 +148,9 @@ def test_a_single_modality_has_no_entanglement():
         (Activity(0.06, 0.0), None),
         (Activity(5.0, 1.0), None),
         (Activity(5.1, 1.0), "drown the input"),
+        (Activity(contraction=0.019, rotation=0.019), "next to never learns"),
+        (Activity(contraction=0.0, rotation=0.021), None),
+        (Activity(contraction=0.021, rotation=0.0), None),
     ],
 )
 def test_what_is_warned_of(activity, words):
@@ -109,6 +164,16 @@ def test_what_is_warned_of(activity, words):
 def test_a_mean_says_nothing_where_a_part_is_silent():
     parts = [Activity(1.0, 2.0, 0.5, None).to_dict(), Activity(3.0, 4.0, None, 0.25).to_dict()]
     assert mean_activity(parts) == Activity(2.0, 3.0, None, None)
+    along = [
+        Activity(contraction=0.1, rotation=0.5).to_dict(),
+        Activity(contraction=0.3, rotation=0.7).to_dict(),
+    ]
+    assert mean_activity(along).contraction == pytest.approx(0.2)
+    assert mean_activity(along).jumps is None
+    # What was recorded before streams had any.
+    assert mean_activity([{"jumps": 1.0, "turning": 2.0, "gap": None, "entanglement": None}]) == Activity(
+        1.0, 2.0
+    )
     assert mean_activity([]) is None
 
 
@@ -152,6 +217,68 @@ def test_a_sleeping_model_is_in_no_table_without_its_warning(compared, capsys):
     _show_comparison(content, folder, as_json=False)
     printed = capsys.readouterr()
     assert warned in " ".join((printed.out + printed.err).split())
+
+
+STREAM = {"kind": "qinn", "dynamics": "collisions", "evolution": "exact", "state_dims": 2, "num_vectors": 3}
+
+
+@pytest.fixture(scope="module")
+def compared_along(tiny_store, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("streams")
+    config = tiny_config(
+        tiny_store,
+        models={
+            "along": STREAM,
+            "pooled": QINN,
+            "unitary": {**STREAM, "evolution": "unitary"},
+            "map": {**STREAM, "evolution": "linear_map"},
+            "gru": {"kind": "gru_stream", "memory_dim": 3},
+        },
+        training={**TRAINING, "learning_rate": 1e-5},
+    )
+    # Interactions that do nothing, and hardly learn to.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("qinn.model.collisions.LearnableInteraction", partial(LearnableInteraction, scale=1e-3))
+        content = compare(config, folder)
+    return folder, content
+
+
+def test_a_sleeping_memory_is_in_no_table_without_its_warning(compared_along, capsys):
+    from qinn.cli.runs import _show_comparison
+
+    folder, content = compared_along
+    stated = content["models"]["along"]["dynamics"]
+    assert stated["contraction"] < 0.02
+    assert stated["rotation"] < 0.02
+    assert stated["jumps"] is None
+    assert content["models"]["map"]["dynamics"] is content["models"]["gru"]["dynamics"] is None
+    warned = "next to never learns what is said"
+    table = (folder / "table.md").read_text()
+    assert "- **along, unitary**: The dynamics sleep: a step makes the memory forget less than 0.02" in table
+    assert "| model | parameters | jumps | ‖H‖T | contraction | rotation |" in table
+    [row] = [line for line in table.splitlines() if line.startswith("| along |")]
+    assert row.split(" | ")[2:4] == ["–", "–"]
+    [result], _ = read_results([folder])
+    shown = comparison_table(result)
+    assert any(warned in note for note in shown.notes)
+    assert shown.header[2:6] == ("jumps", "‖H‖T", "contraction", "rotation")
+    assert [cell.text for cell in shown.rows[1][4:6]] == ["–", "–"]
+    _show_comparison(content, folder, as_json=False)
+    printed = capsys.readouterr()
+    assert warned in " ".join((printed.out + printed.err).split())
+
+
+def test_a_run_along_the_stream_records_its_steps_every_epoch(compared_along):
+    folder, _ = compared_along
+    result = read_run(folder / "along" / "seed-0")
+    [rows] = result.histories.values()
+    assert len(rows) == 2
+    assert all({"dynamics_contraction", "dynamics_rotation"} <= row.keys() for row in rows)
+    assert not any("dynamics_jumps" in row for row in rows)
+    section = run_section(result, "run", Numbering())
+    assert dict(section.parts[0].facts)["dynamics"].startswith("a step forgets")
+    captions = [getattr(exhibit, "caption", "") for part in section.parts for exhibit in part.exhibits]
+    assert any("contraction" in caption for caption in captions)
 
 
 def test_a_run_records_what_its_dynamics_did_every_epoch(compared):

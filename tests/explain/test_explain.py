@@ -6,7 +6,8 @@ import torch
 from qinn.data.stores.store import Store
 from qinn.data.subsets.splits import fixed_fold
 from qinn.experiment.build import build_model
-from qinn.experiment.config import EVOLUTION_KINDS, MODEL_CONFIGS, EncoderConfig
+from qinn.experiment.config import EncoderConfig
+from qinn.experiment.model_configs import EVOLUTION_KINDS, EVOLUTIONS_OF, MODEL_CONFIGS
 from qinn.explain.counterfactuals import counterfactual_outputs
 from qinn.explain.entanglement import cut_names
 from qinn.explain.explanation import explain, explain_batch
@@ -93,6 +94,19 @@ def test_mutual_information_is_that_of_the_exact_average(evolution):
         expected = mutual_information(density, (2, 3, 2), [first], [second])
         assert explanation.mutual_information is not None
         assert torch.allclose(explanation.mutual_information[:, index], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("evolution", EVOLUTIONS_OF["collisions"])
+@pytest.mark.parametrize("form", ["factorised", "joint"])
+def test_along_the_stream_modalities_are_taken_away_and_no_joint_state_is_invented(evolution, form):
+    model = build(dynamics="collisions", evolution=evolution, form=form)
+    explanation = explain_batch(model, PARTLY)
+    assert explanation.entropy is explanation.mutual_information is explanation.negativity is None
+    assert explanation.cuts == explanation.pairs == ()
+    assert list(explanation.counterfactuals) == ["without text", "without audio", "without vision"]
+    with torch.no_grad():
+        assert torch.equal(explanation.counterfactuals["without text"], model(PARTLY.without("text")).output)
+    assert explanation.present.tolist() == [[True, True, True], [True, False, True]] * 2
 
 
 PARTLY = BATCH.lacking(torch.tensor([[False, False, False], [False, True, False]] * 2))

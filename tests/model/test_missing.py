@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from qinn.experiment.build import build_model
-from qinn.experiment.config import EVOLUTION_KINDS, MODEL_CONFIGS, EncoderConfig
+from qinn.experiment.config import EncoderConfig
+from qinn.experiment.model_configs import EVOLUTION_KINDS, MODEL_CONFIGS
 from qinn.model.fusion import QuantumFusion
 from qinn.model.standardization import set_training_statistics
 from qinn.quantum import (

@@ -8,7 +8,8 @@ from torch import nn
 from qinn.data.stores.store import Store
 from qinn.data.subsets.splits import Development, fixed_fold
 from qinn.experiment.build import build_model
-from qinn.experiment.config import MODEL_CONFIGS, EncoderConfig
+from qinn.experiment.config import EncoderConfig
+from qinn.experiment.model_configs import MODEL_CONFIGS
 
 from ..tiny import QINN
 

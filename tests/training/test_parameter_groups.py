@@ -4,12 +4,13 @@ import pytest
 import torch
 
 from qinn.experiment.build import build_model
-from qinn.experiment.config import EncoderConfig, QiNNConfig
+from qinn.experiment.config import EncoderConfig
+from qinn.experiment.model_configs import QiNNConfig
 from qinn.training.options import FitOptions
 from qinn.training.parameter_groups import parameter_groups
 
 
-def model_of(evolution, **options):
+def model_of(evolution="jumps", **options):
     return build_model(
         QiNNConfig(evolution=evolution, state_dims=2, **options),
         EncoderConfig(hidden_dim=3),
@@ -29,19 +30,41 @@ ON_STATES = {
 }
 
 
+def decay_of(model):
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return {
+        names[id(parameter)]: group["weight_decay"]
+        for group in parameter_groups(model, FitOptions(weight_decay=0.5))
+        for parameter in group["params"]
+    }
+
+
+ALONG = [
+    {"evolution": "exact", "relaxation": True},
+    {"evolution": "exact", "form": "joint", "missing": "prior"},
+    {"evolution": "unitary"},
+    {"evolution": "linear_map"},
+]
+
+
+@pytest.mark.parametrize("options", ALONG)
+def test_what_acts_on_a_memory_is_not_decayed_and_all_other_matrices_are(options):
+    model = model_of(dynamics="collisions", **options)
+    spared = {name for name, _ in model.named_parameters() if name.startswith("fusion.")}
+    assert {"fusion.free_start"} < spared
+    matrices = {name for name, parameter in model.named_parameters() if parameter.ndim >= 2}
+    decayed = {name for name, value in decay_of(model).items() if value}
+    assert decayed == matrices - spared - {"readout.free_vectors"}
+
+
 @pytest.mark.parametrize(
     ("evolution", "prior"),
     [(name, prior) for name in ON_STATES for prior in (False, True) if not (prior and name == "linear_map")],
 )
 def test_what_acts_on_states_is_not_decayed_and_all_other_matrices_are(evolution, prior):
     model = model_of(evolution, missing="prior" if prior else "mixed")
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    decay = {
-        names[id(parameter)]: group["weight_decay"]
-        for group in parameter_groups(model, FitOptions(weight_decay=0.5))
-        for parameter in group["params"]
-    }
-    assert decay.keys() == set(names.values())
+    decay = decay_of(model)
+    assert decay.keys() == {name for name, _ in model.named_parameters()}
     spared = ON_STATES[evolution] | {"readout.free_vectors"}
     spared |= {f"fusion.priors.{name}.free" for name in ("text", "audio")} if prior else set()
     matrices = {name for name, parameter in model.named_parameters() if parameter.ndim >= 2}

@@ -83,6 +83,22 @@ def test_a_fit_cut_at_any_step_ends_with_the_same_weights(
     assert_same(found, uninterrupted[options])
 
 
+ALONG = {
+    "collisions": {"kind": "qinn", "dynamics": "collisions", "evolution": "exact", "relaxation": True},
+    "gru_stream": {"kind": "gru_stream", "memory_dim": 4},
+}
+
+
+@pytest.mark.parametrize("name", ALONG)
+def test_a_cut_fit_along_the_stream_ends_with_the_same_weights(name, make_model, development, tmp_path):
+    def make():
+        return make_model(**ALONG[name])
+
+    whole = trained(make, development, tmp_path / "whole", OPTIONS)
+    trained(make, development, tmp_path / "cut", OPTIONS, 7)
+    assert_same(trained(make, development, tmp_path / "cut", OPTIONS), whole)
+
+
 def test_resuming_starts_with_the_epoch_that_was_cut(make_model, development, tmp_path):
     trained(make_model, development, tmp_path, OPTIONS, 9)
     model, steps = make_model(), []

@@ -390,9 +390,7 @@ def _show_run(finished: Any, as_json: bool) -> None:
 
 def _show_comparison(content: dict[str, Any], folder: Path, as_json: bool) -> None:
     from qinn.experiment.comparison import (
-        ACTIVITY_COLUMNS,
-        ACTIVITY_NOTE,
-        activity_cells,
+        activity_columns,
         format_cell,
         remarks_by_model,
         shown_metrics,
@@ -404,18 +402,17 @@ def _show_comparison(content: dict[str, Any], folder: Path, as_json: bool) -> No
         return
     # Narrow terminals get fewer metrics, rather than cells broken in pieces; table.md has them all.
     names = shown_metrics(task_of(content))[: 4 if console.width >= 140 else 2]
-    activities = activity_cells(content)
-    acting = ACTIVITY_COLUMNS.values() if activities else ()
+    acting = activity_columns(content)
     rows = []
     for label, entry in content["models"].items():
         tests = content["paired"].get(label, {})
         cells = [format_cell(entry["metrics"][name], tests.get(name)) for name in names]
-        rows.append([label, f"{entry['num_parameters']:,}", *activities.get(label, []), *cells])
+        rows.append([label, f"{entry['num_parameters']:,}", *acting.cells[label], *cells])
     title = f"{content['name']}: test, mean ± sd over seeds [{content['level']:.0%} interval]"
-    show_table(title, ("model", "parameters", *acting, *names), rows)
+    show_table(title, ("model", "parameters", *acting.headings, *names), rows)
     show(f"* differs from {content['reference']} (paired permutation test, p < 0.05 after Holm's correction)")
-    if activities:
-        show(ACTIVITY_NOTE)
+    if acting.note:
+        show(acting.note)
     for whom, remark in remarks_by_model(content):
         note(f"note ({whom}): {remark}")
     show(f"comparison: {folder}")

@@ -12,8 +12,10 @@ from qinn.data.stores.manifest import modalities_of
 from qinn.data.stores.store import Store
 from qinn.data.subsets.splits import Fold, cross_validation, fixed_fold
 from qinn.errors import ArgumentError, ConfigError
-from qinn.experiment.config import ConstantConfig, DataConfig, EncoderConfig, QiNNConfig, UnimodalConfig
-from qinn.model.baselines import BASELINES, Concatenation, Constant, count_parameters
+from qinn.experiment.config import DataConfig, EncoderConfig
+from qinn.experiment.model_configs import ConstantConfig, QiNNConfig, UnimodalConfig
+from qinn.model.baselines import BASELINES, Concatenation, Constant, RecurrentStream, count_parameters
+from qinn.model.collisions import CollisionFusion, LinearMapStreamFusion, StreamFusion, UnitaryStreamFusion
 from qinn.model.encoders import Encoders
 from qinn.model.fusion import LinearMapFusion, QuantumFusion
 from qinn.model.network import QiNN
@@ -29,6 +31,7 @@ from qinn.quantum import (
     QuantumJumps,
     Unitary,
 )
+from qinn.quantum.collisions.interaction import LARGEST_JOINT_DIM
 
 _WIDEST = 2048
 _EVALUATION_SEED = 20251027
@@ -171,6 +174,7 @@ def _build(
             )
         feature_dims = {config.modality: feature_dims[config.modality]}
     kinds = encoder_kinds(encoder, feature_dims)
+    follows = follows_stream(config)
     encoders = Encoders(
         feature_dims,
         sequences,
@@ -183,13 +187,17 @@ def _build(
             if kinds[name] == "transformer"
         },
         token_pooling=encoder.transformer.pooling if encoder.transformer else "attention",
+        step_dim=encoder.step_dim if follows else None,
+        pooled=getattr(config, "by_pass", True),
     )
     if isinstance(config, UnimodalConfig):
         return Concatenation(encoders, num_outputs=num_outputs, dropout=encoder.dropout_of_heads)
     if isinstance(config, QiNNConfig):
         return QiNN(
             encoders,
-            fusion=_build_fusion(config, tuple(feature_dims)),
+            fusion=_build_stream_fusion(config, sequences, tuple(feature_dims))
+            if follows
+            else _build_fusion(config, tuple(feature_dims)),
             num_outputs=num_outputs,
             num_vectors=config.num_vectors,
             head=config.head,
@@ -201,6 +209,17 @@ def _build(
     options = config.model_dump(exclude={"kind", "hidden_dim", "parameter_budget", "training", "transformer"})
     baseline = cast("Callable[..., nn.Module]", BASELINES[config.kind])
     return baseline(encoders, num_outputs=num_outputs, dropout=encoder.dropout_of_heads, **options)
+
+
+def follows_stream(config: Any) -> bool:
+    """Tell whether a model sees the steps of a sample one after the other.
+
+    Args:
+        config: A model's configuration.
+    """
+    if isinstance(config, QiNNConfig):
+        return config.dynamics == "collisions"
+    return issubclass(BASELINES.get(getattr(config, "kind", ""), nn.Module), RecurrentStream)
 
 
 def _fine_tuned(
@@ -229,30 +248,72 @@ def encoder_kinds(encoder: EncoderConfig, modalities: Iterable[str]) -> dict[str
     return {name: encoder.kind[name] for name in modalities}
 
 
-def _build_fusion(config: QiNNConfig, modalities: tuple[str, ...]) -> QuantumFusion | LinearMapFusion:
+def state_dims_of(config: QiNNConfig, modalities: Iterable[str]) -> dict[str, int]:
+    """Return the state dimension of each modality.
+
+    Args:
+        config: A quantum model's configuration.
+        modalities: The modalities, in order.
+
+    Raises:
+        ConfigError: If the configuration names others.
+    """
+    names = list(modalities)
     if isinstance(config.state_dims, int):
-        dims = dict.fromkeys(modalities, config.state_dims)
-    else:
-        if set(config.state_dims) != set(modalities):
-            raise ConfigError(
-                f"Key `state_dims` must name exactly the modalities {list(modalities)}, "
-                f"but it names {list(config.state_dims)}."
-            )
-        dims = {name: config.state_dims[name] for name in modalities}
+        return dict.fromkeys(names, config.state_dims)
+    if set(config.state_dims) != set(names):
+        raise ConfigError(
+            f"Key `state_dims` must name exactly the modalities {names}, "
+            f"but it names {list(config.state_dims)}."
+        )
+    return {name: config.state_dims[name] for name in names}
+
+
+def _build_stream_fusion(
+    config: QiNNConfig, sequences: Mapping[str, bool], modalities: tuple[str, ...]
+) -> StreamFusion:
+    dims = state_dims_of(config, modalities)
+    met = math.prod(dims.values()) if config.form == "joint" else max(dims.values())
+    if config.evolution != "linear_map" and config.memory_dim * met > LARGEST_JOINT_DIM:
+        form = (
+            ""
+            if config.form == "factorised"
+            else ", or `form: factorised`, in which each modality stands alone"
+        )
+        raise ConfigError(
+            f"Keys `memory_dim` {config.memory_dim} and `state_dims` {dims} make a joint space of "
+            f"{config.memory_dim * met} dimensions, but an interaction has at most {LARGEST_JOINT_DIM}; choose smaller "
+            f"ones{form}."
+        )
+    shared: dict[str, Any] = {
+        "sequences": {name: sequences[name] for name in modalities},
+        "memory_dim": config.memory_dim,
+        "form": config.form,
+    }
+    if config.evolution == "unitary":
+        return UnitaryStreamFusion(dims, **shared)
+    if config.evolution == "linear_map":
+        return LinearMapStreamFusion(dims, **shared)
+    relaxation = _build_lindbladian(config, config.memory_dim) if config.relaxation else None
+    return CollisionFusion(dims, **shared, missing=config.missing, relaxation=relaxation, time=config.time)
+
+
+def _build_lindbladian(config: QiNNConfig, dim: int) -> LearnableLindbladian:
+    return LearnableLindbladian(
+        dim,
+        0 if config.evolution == "unitary" else config.num_jumps,
+        hamiltonian_scale=config.hamiltonian_scale,
+        jump_scale=config.jump_scale,
+        max_rate=_max_rate(config),
+    )
+
+
+def _build_fusion(config: QiNNConfig, modalities: tuple[str, ...]) -> QuantumFusion | LinearMapFusion:
+    dims = state_dims_of(config, modalities)
     if config.evolution == "linear_map":
         return LinearMapFusion(dims)
-    coherent_only = config.evolution == "unitary"
-    lindbladian = (
-        None
-        if config.evolution == "none"
-        else LearnableLindbladian(
-            math.prod(dims.values()),
-            0 if coherent_only else config.num_jumps,
-            hamiltonian_scale=config.hamiltonian_scale,
-            jump_scale=config.jump_scale,
-            max_rate=_max_rate(config),
-        )
-    )
+    without = config.evolution == "none"
+    lindbladian = None if without else _build_lindbladian(config, math.prod(dims.values()))
     training, evaluation = _evolutions(config)
     return QuantumFusion(
         dims,

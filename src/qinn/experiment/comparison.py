@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +40,13 @@ from qinn.task import Task
 FORMAT = "qinn-comparison"
 VERSION = 2
 """Version 1 had no digests; it is read, with a note."""
-ACTIVITY_COLUMNS = {"jumps": "jumps", "turning": "‖H‖T"}
-"""What tables show beside the metrics of how much a model's dynamics do (see `qinn.explain.activity`)."""
-
-ACTIVITY_NOTE = (
-    "jumps: expected jumps of a trajectory; ‖H‖T: largest angle (rad) by which the Hamiltonian turns phases; means "
-    "over test samples, folds and seeds"
-)
-"""What `ACTIVITY_COLUMNS` hold, below tables."""
+ACTIVITY_COLUMNS = {
+    "jumps": ("jumps", "expected jumps of a trajectory"),
+    "turning": ("‖H‖T", "largest angle (rad) by which the Hamiltonian turns phases"),
+    "contraction": ("contraction", "how much of the memory a step makes it forget"),
+    "rotation": ("rotation", "angle (rad) by which a step turns the memory"),
+}
+"""Heading and wording of what tables show beside the metrics of how much dynamics do (see `qinn.explain.activity`)."""
 
 _UNRECORDED = (
     "Whether the dynamics act was not recorded: the run was made by an earlier version, whose weight decay could stop "
@@ -291,12 +291,11 @@ def shown_metrics(task: Task) -> list[str]:
 def markdown_table(content: dict[str, Any]) -> str:
     """Return a comparison as a Markdown table: value ± sd over seeds [interval], * where it differs."""
     task = task_of(content)
-    names, activities = shown_metrics(task), activity_cells(content)
-    acting = list(ACTIVITY_COLUMNS.values()) if activities else []
-    header = ["model", "parameters", *acting, *names]
+    names, acting = shown_metrics(task), activity_columns(content)
+    header = ["model", "parameters", *acting.headings, *names]
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     for label, entry in content["models"].items():
-        cells = [markdown_text(label), f"{entry['num_parameters']:,}", *activities.get(label, [])]
+        cells = [markdown_text(label), f"{entry['num_parameters']:,}", *acting.cells[label]]
         for name in names:
             value = entry["metrics"][name]
             test = content["paired"].get(label, {}).get(name)
@@ -312,7 +311,7 @@ def markdown_table(content: dict[str, Any]) -> str:
         "(paired permutation test, p < 0.05 after Holm's correction).",
         "",
         *(f"- {name}: {metrics_of(task)[name].label}" for name in names),
-        *([f"- {ACTIVITY_NOTE}"] if activities else []),
+        *([f"- {acting.note}"] if acting.note else []),
         *(
             f"- **{markdown_text(whom)}**: {markdown_text(remark)}"
             for whom, remark in remarks_by_model(content)
@@ -321,22 +320,46 @@ def markdown_table(content: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def activity_cells(content: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return what a comparison's table says about each model's dynamics; nothing where no model has any.
+@dataclass(frozen=True)
+class ActivityColumns:
+    """What a comparison's table says about the models' dynamics.
+
+    Attributes:
+        headings: One for each of `ACTIVITY_COLUMNS` that any model has.
+        cells: Label → one text for each heading, a dash for what a model does not have.
+        note: What the columns hold; empty where there are none.
+    """
+
+    headings: tuple[str, ...]
+    cells: dict[str, tuple[str, ...]]
+    note: str
+
+
+def activity_columns(content: Mapping[str, Any]) -> ActivityColumns:
+    """Return what a comparison's table says about each model's dynamics.
 
     Args:
         content: Content of ``comparison.json``.
 
-    Returns:
-        Label → one text for each of `ACTIVITY_COLUMNS`, a dash for what a model does not have.
+    Example:
+        >>> models = {"a": {"dynamics": {"jumps": 0.5, "turning": 0.81}}, "b": {"dynamics": None}}
+        >>> columns = activity_columns({"models": models})
+        >>> columns.headings, columns.cells
+        (('jumps', '‖H‖T'), {'a': ('0.5', '0.81'), 'b': ('–', '–')})
     """
-    found = {label: entry.get("dynamics") for label, entry in content["models"].items()}
-    if not any(found.values()):
-        return {}
-    return {
-        label: [f"{values[name]:.2g}" if values else "–" for name in ACTIVITY_COLUMNS]
-        for label, values in found.items()
-    }
+    found = {label: entry.get("dynamics") or {} for label, entry in content["models"].items()}
+    known = [
+        name for name in ACTIVITY_COLUMNS if any(values.get(name) is not None for values in found.values())
+    ]
+    stated = [f"{heading}: {wording}" for heading, wording in (ACTIVITY_COLUMNS[name] for name in known)]
+    return ActivityColumns(
+        tuple(ACTIVITY_COLUMNS[name][0] for name in known),
+        {
+            label: tuple("–" if values.get(name) is None else f"{values[name]:.2g}" for name in known)
+            for label, values in found.items()
+        },
+        "; ".join([*stated, "means over test samples, folds and seeds"]) if known else "",
+    )
 
 
 def remarks_by_model(content: Mapping[str, Any]) -> list[tuple[str, str]]:

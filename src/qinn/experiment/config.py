@@ -13,64 +13,39 @@ Example of a file::
 """
 
 import hashlib
-import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
-    create_model,
     field_validator,
     model_validator,
 )
 
 from qinn.errors import ConfigError
 from qinn.experiment.key_errors import explain, nearest
-from qinn.experiment.plain_types import plain
+from qinn.experiment.model_configs import MOST_WIDE, Strict, parse_model
 from qinn.experiment.yaml_files import read_yaml, yaml_of
-from qinn.model.baselines import BASELINES
 from qinn.model.encoders import EncoderKind, TokenPooling
-from qinn.model.fusion import MissingKind
-from qinn.model.readout import HeadKind
 from qinn.model.transformer import FineTuning
 from qinn.training.options import FitOptions
-
-EvolutionKind = Literal["jumps", "exact", "heisenberg", "unitary", "none", "linear_map", "gumbel", "hybrid"]
-
 
 _LONGEST_SLUG = 120
 _LONGEST_NAME = 200
 _DROPOUT = 0.2
-MOST_WIDE = 2**16
-"""Widest vector inside a model that can be asked for; what it needs is estimated before it is built."""
-
 MOST_COUNTED = 2**31 - 1
 """Most epochs, samples of a batch and the like: numbers that cost nothing by being large."""
 
 LARGEST_SEED = 2**32 - 1
 """What every generator of random numbers takes."""
 
-StateDim = Annotated[int, Field(ge=1, le=4096)]
 MissingRate = Annotated[float, Field(ge=0, lt=1)]
 DropoutRate = Annotated[float, Field(ge=0, lt=1)]
 
 
-class _Strict(BaseModel):
-    """Unknown keys are errors; a configuration never changes once read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _take_plain_types(cls, value: Any, info: Any) -> Any:
-        return plain(value, cls.model_fields[info.field_name].annotation)
-
-
-class DataConfig(_Strict):
+class DataConfig(Strict):
     """Which data, which modalities, and how the samples are divided."""
 
     store: Path = Field(description="Folder of a store made by `qinn data import`")
@@ -93,7 +68,7 @@ class DataConfig(_Strict):
     )
 
 
-class TransformerConfig(_Strict):
+class TransformerConfig(Strict):
     """A pretrained transformer that reads a modality's token ids, and how it is trained along."""
 
     model: str = Field(
@@ -139,13 +114,19 @@ class TransformerConfig(_Strict):
         return FineTuning(**self.model_dump(exclude={"model", "pooling"}))
 
 
-class EncoderConfig(_Strict):
+class EncoderConfig(Strict):
     """The sequence encoder that all models of an experiment share."""
 
     kind: EncoderKind | dict[str, EncoderKind] = Field(
         default="statistics", description="One kind for all modalities, or one for each"
     )
     hidden_dim: int = Field(default=32, ge=1, le=MOST_WIDE, description="Width of the hidden vectors")
+    step_dim: int = Field(
+        default=10,
+        ge=1,
+        le=MOST_WIDE,
+        description="Width of each step's vector, in models that follow the stream",
+    )
     dropout: DropoutRate | dict[str, DropoutRate] = Field(
         default=_DROPOUT,
         description="Dropout of encoders and heads; or modality → dropout of its encoder, where those not named and "
@@ -194,128 +175,7 @@ class EncoderConfig(_Strict):
         return self
 
 
-class _ModelConfig(_Strict):
-    """What every trained model can be given."""
-
-    hidden_dim: int | None = Field(
-        default=None,
-        ge=1,
-        le=MOST_WIDE,
-        description="Width of this model's hidden vectors (default: the encoder's)",
-    )
-    parameter_budget: int | None = Field(
-        default=None,
-        ge=1,
-        le=10**9,
-        description="Choose the width whose parameter count comes nearest to this",
-    )
-    training: dict[str, Any] = Field(
-        default_factory=dict, description="Training options in which this model differs from the experiment's"
-    )
-    transformer: dict[str, Any] = Field(
-        default_factory=dict,
-        description="Options of the encoder's transformer in which this model differs from the experiment's",
-    )
-
-    @model_validator(mode="after")
-    def _one_width(self) -> "_ModelConfig":
-        if self.hidden_dim is not None and self.parameter_budget is not None:
-            raise ValueError("give either `hidden_dim` or `parameter_budget`, not both")
-        return self
-
-
-class QiNNConfig(_ModelConfig):
-    """QiNN-QJ and its ablations (another `evolution`)."""
-
-    kind: Literal["qinn"] = "qinn"
-    state_dims: StateDim | dict[str, StateDim] = Field(
-        default=4, description="State dimension of each modality"
-    )
-    evolution: EvolutionKind = Field(
-        default="jumps",
-        description="jumps: sampled trajectories; exact: densities; heisenberg: exact probabilities; unitary; "
-        "none: product state; linear_map: the criticised unitary-like map; gumbel: biased relaxation; "
-        "hybrid: sampled at first, then exact probabilities",
-    )
-    sampled: float = Field(default=0.5, ge=0, le=1, description="Part of the time that `hybrid` samples")
-    num_jumps: int = Field(default=2, ge=0, le=4096, description="Number K of jump operators")
-    time: float = Field(default=1.0, ge=0, le=1e6, description="Evolution time T (ħ = 1)")
-    steps: int = Field(default=16, ge=1, le=10**5, description="Number of steps N")
-    num_trajectories: int = Field(
-        default=4, ge=1, le=10**6, description="Trajectories per sample in training"
-    )
-    num_evaluation_trajectories: int = Field(
-        default=32,
-        ge=1,
-        le=10**6,
-        description="Trajectories per sample in evaluation (the same draws for every sample)",
-    )
-    hamiltonian_scale: float = Field(default=1.0, ge=0, le=1e6)
-    jump_scale: float = Field(default=0.5, ge=0, le=1e6)
-    max_rate: Annotated[float, Field(gt=0, le=1e12)] | Literal["unbounded"] | None = Field(
-        default=None,
-        description="Bound of the total jump rate, whatever is learned (default: 2/`time`); unbounded: none",
-    )
-    num_vectors: int = Field(default=16, ge=1, le=10**6, description="Number J of measurement vectors")
-    head: HeadKind = "mlp"
-    outcome_dropout: float = Field(
-        default=0.0, ge=0, lt=1, description="Dropout of the measured probabilities before the head"
-    )
-    lean: float = Field(
-        default=2.0,
-        ge=-1e3,
-        le=1e3,
-        description="Weight of |0⟩ in the modality states before training (see `AmplitudePhase`)",
-    )
-    per_trajectory: bool = Field(
-        default=True, description="Head and loss act on each trajectory instead of the averaged probabilities"
-    )
-    missing: MissingKind = Field(
-        default="mixed",
-        description="State of an absent modality: mixed: maximally mixed; prior: a learned density, which starts there",
-    )
-
-    @model_validator(mode="after")
-    def _prior_needs_mixtures(self) -> "QiNNConfig":
-        if self.missing == "prior" and self.evolution == "linear_map":
-            raise ValueError("`missing: prior` is a mixture, and the linear map knows pure states only")
-        return self
-
-
-class ConstantConfig(_Strict):
-    """The training mean or the training class frequencies."""
-
-    kind: Literal["constant"] = "constant"
-
-
-class UnimodalConfig(_ModelConfig):
-    """One modality alone."""
-
-    kind: Literal["unimodal"] = "unimodal"
-    modality: str
-
-
-def _baseline_config(kind: str, model: type) -> type[_ModelConfig]:
-    """Derive a baseline's configuration from its constructor, so that its options are stated once."""
-    fields: dict[str, Any] = {"kind": (Literal[kind], kind)}
-    for name, parameter in inspect.signature(model).parameters.items():
-        if name not in ("encoders", "num_outputs", "dropout"):
-            counted = parameter.annotation is int
-            annotation = Annotated[int, Field(ge=1, le=MOST_WIDE)] if counted else parameter.annotation
-            fields[name] = (annotation, parameter.default)
-    return create_model(f"{model.__name__}Config", __base__=_ModelConfig, __doc__=model.__doc__, **fields)
-
-
-BASELINE_CONFIGS = {kind: _baseline_config(kind, model) for kind, model in BASELINES.items()}
-MODEL_CONFIGS: dict[str, type[BaseModel]] = {
-    "qinn": QiNNConfig,
-    "constant": ConstantConfig,
-    "unimodal": UnimodalConfig,
-    **BASELINE_CONFIGS,
-}
-
-
-class TrainingConfig(_Strict):
+class TrainingConfig(Strict):
     """How to train every model that does not say otherwise (see `qinn.training.options.FitOptions`)."""
 
     max_epochs: int = Field(default=FitOptions.max_epochs, ge=1, le=MOST_COUNTED)
@@ -354,7 +214,7 @@ class TrainingConfig(_Strict):
         return FitOptions(**self.model_dump())
 
 
-class EvaluationConfig(_Strict):
+class EvaluationConfig(Strict):
     """How results are stated."""
 
     num_resamples: int = Field(default=2000, ge=100, le=10**6, description="Bootstrap resamples")
@@ -364,7 +224,7 @@ class EvaluationConfig(_Strict):
     )
 
 
-class ExperimentConfig(_Strict):
+class ExperimentConfig(Strict):
     """One experiment: data, models by label, training, evaluation, seeds."""
 
     name: str = Field(default="experiment", description="Names the folder of the runs")
@@ -388,7 +248,7 @@ class ExperimentConfig(_Strict):
     def _parse_models(cls, value: Any) -> Any:
         if not isinstance(value, Mapping):
             raise ValueError("must map labels to models")
-        return {str(label): _parse_model(str(label), model) for label, model in value.items()}
+        return {str(label): parse_model(str(label), model) for label, model in value.items()}
 
     @field_validator("name")
     @classmethod
@@ -571,21 +431,3 @@ def _with_its_rates(model: object) -> object:
     if isinstance(model, Mapping) and model.get("kind") == "qinn" and "max_rate" not in model:
         return {**model, "max_rate": "unbounded"}
     return model
-
-
-def _parse_model(label: str, value: Any) -> BaseModel:
-    if isinstance(value, BaseModel):
-        return value
-    kind = value.get("kind") if isinstance(value, Mapping) else None
-    if not isinstance(kind, str) or kind not in MODEL_CONFIGS:
-        raise ValueError(
-            f"model `{label}` must have a `kind` among {list(MODEL_CONFIGS)}, but it has `{kind}`"
-            f"{nearest(str(kind), MODEL_CONFIGS)}"
-        )
-    try:
-        return MODEL_CONFIGS[kind].model_validate(value)
-    except ValidationError as error:
-        raise ValueError(f"model `{label}`: {explain(error, MODEL_CONFIGS[kind])}") from error
-
-
-EVOLUTION_KINDS: tuple[str, ...] = get_args(EvolutionKind)

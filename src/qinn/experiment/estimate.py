@@ -2,14 +2,16 @@
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
+from qinn.data.subsets.subset import Subset
 from qinn.errors import ConfigError
-from qinn.experiment.build import build_model
-from qinn.experiment.config import ConstantConfig, EncoderConfig, ExperimentConfig, QiNNConfig, UnimodalConfig
+from qinn.experiment.build import build_model, follows_stream, state_dims_of
+from qinn.experiment.config import EncoderConfig, ExperimentConfig
+from qinn.experiment.model_configs import ConstantConfig, QiNNConfig, UnimodalConfig
 from qinn.resources import available_memory, shown_size
 
 _COMPLEX_BYTES = 8
@@ -35,6 +37,7 @@ def check_feasible(
     sequences: Mapping[str, bool],
     num_outputs: int,
     num_samples: int | None = None,
+    longest: Mapping[str, int] | None = None,
     training: bool = True,
 ) -> None:
     """Refuse a run that needs more memory, work or hardware than there is.
@@ -45,6 +48,7 @@ def check_feasible(
         sequences: Modality name → whether its samples are sequences.
         num_outputs: Width of the output.
         num_samples: How many samples there are; None where that is not known.
+        longest: Modality name → most steps of a sample; None where that is not known.
         training: Whether the model is to be trained, not only used.
 
     Raises:
@@ -62,11 +66,40 @@ def check_feasible(
     batch = min(config.training.batch_size, num_samples or 1) if training else 1
     evaluated = min(_PREDICTED_AT_ONCE, num_samples or 1)
     needs: dict[str, int] = {}
-    if isinstance(model, QiNNConfig):
+    if follows_stream(model):
+        steps = {name: (longest or {}).get(name, 1) for name in names}
+        needs |= _stream_needs(model, config.encoder.step_dim, steps, max(batch, evaluated), copies)
+    elif isinstance(model, QiNNConfig):
         needs |= _quantum_needs(model, names, batch, evaluated, copies)
     _compare(needs, most)
     counted = _num_parameters(model, config.encoder, feature_dims, sequences, num_outputs)
     _compare({f"{_widths(model)} give {counted:,} parameters": copies * _REAL_BYTES * counted}, most)
+
+
+def check_steps(config: ExperimentConfig, parts: Sequence[Subset], *, sequences: Mapping[str, bool]) -> None:
+    """Refuse samples whose modalities have different numbers of steps where a model needs them to step together.
+
+    Args:
+        config: An experiment with one model.
+        parts: The samples, of one or several subsets with the same modalities.
+        sequences: Modality name → whether its samples are sequences.
+
+    Raises:
+        ConfigError: Naming the first such sample.
+    """
+    model = next(iter(config.models.values()))
+    if not follows_stream(model) or model.form != "joint":
+        return
+    for part in parts:
+        lengths = {name: part.lengths(name) for name in part.modalities if sequences[name]}
+        for position, counts in enumerate(zip(*lengths.values(), strict=True)):
+            present = {name: int(count) for name, count in zip(lengths, counts, strict=True) if count}
+            if len(set(present.values())) > 1:
+                raise ConfigError(
+                    f"Key `form` is `joint`, but sample `{part.ids[position]}` has "
+                    f"{' and '.join(f'{count} steps of `{name}`' for name, count in present.items())}; set "
+                    "`form: factorised`, or align the modalities when the data are imported."
+                )
 
 
 def check_machine(config: ExperimentConfig) -> None:
@@ -94,7 +127,7 @@ def check_machine(config: ExperimentConfig) -> None:
 
 def _check_turns(model: QiNNConfig) -> None:
     """Refuse more turns and jumps than any evolution can follow in sensible time."""
-    if model.evolution in ("none", "linear_map"):
+    if model.evolution in ("none", "linear_map") or (model.dynamics == "collisions" and not model.relaxation):
         return
     turns = model.time * (model.hamiltonian_scale + model.jump_scale)
     if turns > _MOST_TURNS:
@@ -141,6 +174,31 @@ def _quantum_needs(
     return needs
 
 
+def _stream_needs(
+    model: Any, step_dim: int, steps: Mapping[str, int], samples: int, copies: int
+) -> dict[str, int]:
+    """What → bytes at least, for what a model keeps of every step, and for its maps."""
+    together = max if model.form == "joint" else sum
+    events, D = together(steps.values()), model.memory_dim
+    size = f"`memory_dim` {D:,} and sequences of up to {events:,} steps in all"
+    every_step = samples * sum(steps.values()) * step_dim * _REAL_BYTES
+    if not isinstance(model, QiNNConfig):
+        return {size: every_step + samples * events * D * _REAL_BYTES}
+    dims = state_dims_of(model, steps)
+    kept = samples * sum(count * dims[name] for name, count in steps.items()) * _COMPLEX_BYTES
+    needs = {
+        f"{size}, with states of {list(dims.values())} dimensions": every_step
+        + kept
+        + samples * events * D**2 * _COMPLEX_BYTES
+    }
+    if model.evolution == "linear_map":
+        met = math.prod(dims.values()) if model.form == "joint" else max(dims.values())
+        needs[f"`memory_dim` and `state_dims` {met:,} maps of {D} × {D}"] = (
+            met * (D**2 * copies + samples * events) * _COMPLEX_BYTES
+        )
+    return needs
+
+
 def _num_parameters(
     model: Any,
     encoder: EncoderConfig,
@@ -149,10 +207,11 @@ def _num_parameters(
     num_outputs: int,
 ) -> int:
     """Count the numbers of a model's encoders and heads by building it where no memory is taken."""
-    if isinstance(model, QiNNConfig):
+    if isinstance(model, QiNNConfig) and not follows_stream(model):
         model = model.model_copy(update={"evolution": "none"})
-    if getattr(model, "parameter_budget", None) is not None:
-        return int(model.parameter_budget)
+    budget = getattr(model, "parameter_budget", None)
+    if budget is not None:
+        return int(budget)
     kinds = encoder.kind if isinstance(encoder.kind, dict) else dict.fromkeys(feature_dims, encoder.kind)
     # A pretrained transformer has the size that it has; what is asked about is what the configuration chooses.
     light = {name: "statistics" if kind == "transformer" else kind for name, kind in kinds.items()}
@@ -165,7 +224,7 @@ def _num_parameters(
 
 
 def _widths(model: Any) -> str:
-    own = ("num_vectors", "state_dims", "factor_dim", "rank")
+    own = ("num_vectors", "state_dims", "factor_dim", "rank", "memory_dim")
     return ", ".join(
         f"`{name}`" for name in ("hidden_dim", *own) if name == "hidden_dim" or hasattr(model, name)
     )

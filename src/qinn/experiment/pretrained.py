@@ -9,8 +9,9 @@ from torch import nn
 from qinn.data.stores.manifest import Modality
 from qinn.errors import CheckpointError, ConfigError
 from qinn.experiment.build import encoder_kinds
-from qinn.experiment.config import ConstantConfig, EncoderConfig, UnimodalConfig
+from qinn.experiment.config import EncoderConfig
 from qinn.experiment.folder import RunFolder, write_json
+from qinn.experiment.model_configs import ConstantConfig, UnimodalConfig
 
 __all__ = ["load_transformers", "read_architectures", "write_architectures"]
 

@@ -27,7 +27,7 @@ from qinn.evaluation.statistics import bootstrap_intervals
 from qinn.experiment import provenance
 from qinn.experiment.build import build_folds, build_model, sequences_of
 from qinn.experiment.config import ExperimentConfig
-from qinn.experiment.estimate import check_feasible, check_machine
+from qinn.experiment.estimate import check_feasible, check_machine, check_steps
 from qinn.experiment.explanation import column_means, write_explanation
 from qinn.experiment.folder import (
     FILES,
@@ -114,6 +114,7 @@ def run(
     (label, model_config), seed = next(iter(config.models.items())), config.seeds[0]
     folds = build_folds(store, config.data, seed=seed)
     first = folds[0].development.train
+    parts = [first, folds[0].development.valid, folds[0].test]
     rates = config.training.options().missing_rates(first.modalities)
     check_feasible(
         config,
@@ -121,7 +122,9 @@ def run(
         sequences=sequences_of(store, config.data),
         num_outputs=store.task.num_outputs,
         num_samples=len(store),
+        longest={name: max(int(part.lengths(name).max()) for part in parts) for name in first.modalities},
     )
+    check_steps(config, parts, sequences=sequences_of(store, config.data))
     transformers = load_transformers(model_config, config.encoder, _modalities(store, first, config))
     num_parameters = count_parameters(_build(config, model_config, first, store, seed, transformers))
     # Only a configuration that fits the data leaves a trace, and only from its first epoch on.

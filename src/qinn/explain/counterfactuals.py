@@ -13,8 +13,9 @@ def counterfactual_outputs(model: nn.Module, batch: Batch) -> dict[str, Float[Te
 
     ``"no jumps"`` sets every L_k to zero, ``"no hamiltonian"`` sets H to zero, ``"no evolution"`` measures the
     product state; ``"without <modality>"`` makes that modality absent (maximally mixed in quantum models with
-    generators, a zero vector in the baselines). Nothing is trained again: a large shift says that the model
-    uses what was removed, not that another model could not do without it.
+    generators, without steps along a stream unless all modalities step together, a zero vector in the baselines).
+    Nothing is trained again: a large shift says that the model uses what was removed, not that another model could not
+    do without it.
 
     Args:
         model: Any model, in evaluation mode.

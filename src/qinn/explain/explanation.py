@@ -13,6 +13,7 @@ from qinn.explain.entanglement import (
     trajectory_entropies,
 )
 from qinn.model.baselines import EncodedBaseline
+from qinn.model.collisions import StreamFusion
 from qinn.model.network import QiNN
 from qinn.quantum import maximum_entropies
 from qinn.records import Batch, Explanation
@@ -23,7 +24,8 @@ def explain_batch(model: nn.Module, batch: Batch, *, num_trajectories: int = 32)
     """Explain every sample of a batch.
 
     Args:
-        model: Any model in evaluation mode; entropies and mutual information exist for quantum models only.
+        model: Any model in evaluation mode; entropies and mutual information exist only for quantum models whose states
+            are pooled: along a stream the modalities' states never form a joint one.
         batch: Samples.
         num_trajectories: Trajectories per sample where an averaged model is unravelled for its entropies.
     """
@@ -31,7 +33,7 @@ def explain_batch(model: nn.Module, batch: Batch, *, num_trajectories: int = 32)
     counterfactuals = counterfactual_outputs(model, batch)
     seen = model.encoders.usable(batch) if isinstance(model, EncodedBaseline | QiNN) else batch
     present = torch.stack([features.present for features in seen.features.values()], dim=1)
-    if not isinstance(model, QiNN) or len(model.encoders) < 2:
+    if not isinstance(model, QiNN) or isinstance(model.fusion, StreamFusion) or len(model.encoders) < 2:
         return Explanation(
             batch.ids, output, counterfactuals=counterfactuals, modalities=batch.modalities, present=present
         )

@@ -4,9 +4,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from qinn.errors import ArgumentError
 from qinn.model.encoders import Encoders
 from qinn.model.readout import build_head
 from qinn.model.standardization import OutputScale
+from qinn.model.streams import Stream, StreamForm, order_of, streams_of
 from qinn.records import Batch, Prediction
 
 
@@ -185,6 +187,102 @@ class LowRankFusion(EncodedBaseline):
         return Prediction(self.output_scale(self.head(torch.einsum("bro,r->bo", fused, self.rank_weights))))
 
 
+class RecurrentStream(EncodedBaseline):
+    """A recurrent network along the stream: head(last ⊕ mean ⊕ h_1 ⊕ … ⊕ h_M), last and mean of its states.
+
+    It sees what `qinn.model.collisions` sees, in the same order: where modalities have steps of their own, one step
+    at a time and a one-hot modality beside it; where they step together, all side by side, absent ones as zeros.
+
+    Args:
+        encoders: One encoder per modality, in order, with a `step_dim`.
+        num_outputs: Width of the output.
+        memory_dim: Width of the state.
+        form: ``"factorised"``: steps of all modalities in the order of time; ``"joint"``: all modalities step together.
+        by_pass: Whether the head sees the pooled hidden vectors too; as the encoders are made.
+        dropout: Dropout of the head.
+
+    Raises:
+        ArgumentError: If the encoders are made for another model.
+    """
+
+    _CELL: type[nn.GRU] | type[nn.LSTM] = nn.GRU
+
+    def __init__(
+        self,
+        encoders: Encoders,
+        *,
+        num_outputs: int,
+        memory_dim: int = 16,
+        form: StreamForm = "factorised",
+        by_pass: bool = True,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__(encoders, num_outputs)
+        if encoders.step_dim is None or encoders.pooled != by_pass:
+            raise ArgumentError(
+                "Argument `encoders` must have a `step_dim`, and pooled vectors exactly where `by_pass` is True, but "
+                f"its `step_dim` is {encoders.step_dim} and its `pooled` is {encoders.pooled}."
+            )
+        self.form: StreamForm = form
+        self.memory_dim = memory_dim
+        num = len(encoders)
+        width = num * encoders.step_dim if form == "joint" else encoders.step_dim + num
+        self.recurrent = self._CELL(width, memory_dim, batch_first=True)
+        hidden_dim = encoders.hidden_dim
+        self.head = build_head(
+            "mlp",
+            2 * memory_dim + by_pass * num * hidden_dim,
+            num_outputs,
+            hidden_dim=hidden_dim,
+            dropout=dropout,
+        )
+
+    def forward(self, batch: Batch) -> Prediction:
+        """Predict from the last and the mean state; those of a sample without steps are zero."""
+        batch = self.encoders.usable(batch)
+        hidden, steps = self.encoders.along(batch)
+        names = list(self.encoders)
+        streams = streams_of(
+            names,
+            steps,
+            [batch.features[name].mask for name in names],
+            sequences=self.encoders.sequences,
+            form=self.form,
+        )
+        order = order_of(streams)
+        # Later steps change no earlier state: what stands in the padding does not matter.
+        states, _ = self.recurrent(order.of([self._inputs(stream, names) for stream in streams]))
+        states = states * order.happens[..., None]
+        counts = order.happens.sum(1, keepdim=True)
+        is_last = torch.arange(states.shape[1], device=states.device) == counts - 1
+        last = (states * is_last[..., None]).sum(1)
+        mean = states.sum(1) / counts.clamp_min(1)
+        seen = torch.cat([last, mean, *([] if hidden is None else [hidden])], -1)
+        return Prediction(self.output_scale(self.head(seen)))
+
+    def _inputs(self, stream: Stream, names: list[str]) -> Float[Tensor, "batch time input"]:
+        if stream.present is not None:
+            parts = [
+                each * there[:, None, None]
+                for each, there in zip(stream.factors, stream.present.unbind(1), strict=True)
+            ]
+            return torch.cat(parts, -1)
+        [steps] = stream.factors
+        marked = torch.zeros(len(names), device=steps.device, dtype=steps.dtype)
+        marked[names.index(stream.name)] = 1
+        return torch.cat([steps, marked.expand(*steps.shape[:2], -1)], -1)
+
+
+class GRUStream(RecurrentStream):
+    """A GRU along the stream; arguments as for `RecurrentStream`."""
+
+
+class LSTMStream(RecurrentStream):
+    """An LSTM along the stream; arguments as for `RecurrentStream`."""
+
+    _CELL = nn.LSTM
+
+
 def count_parameters(model: nn.Module) -> int:
     """Return the number of trainable parameters (real numbers)."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
@@ -195,5 +293,7 @@ BASELINES: dict[str, type[EncodedBaseline]] = {
     "late_fusion": LateFusion,
     "tensor_fusion": TensorFusion,
     "low_rank_fusion": LowRankFusion,
+    "gru_stream": GRUStream,
+    "lstm_stream": LSTMStream,
 }
 """Every trained baseline by the `kind` that names it in a configuration."""

@@ -17,6 +17,7 @@ from qinn.records import Batch, Features
 
 EncoderKind = Literal["statistics", "attention", "gru", "transformer"]
 TokenPooling = Literal["attention", "statistics", "mean"]
+_OWN = ("hidden_dim", "pooled", "seen_in_training", "sequences", "step_dim")
 
 
 def masked_mean(
@@ -103,7 +104,8 @@ class RecurrentPooling(nn.Module):
 class Encoder(nn.Module):
     """Standardise, pool over time and project: ``h = dropout(act(W pool(x) + b))``, 0 where absent.
 
-    Token ids are not standardised: the transformer's hidden states take their place.
+    Token ids are not standardised: the transformer's hidden states take their place. For models that follow the stream
+    each step has a short vector of its own beside, ``s_t = dropout(tanh(V x_t + c))``.
 
     Args:
         feature_dim: Number of input features.
@@ -113,6 +115,8 @@ class Encoder(nn.Module):
         dropout: Probability of dropping an input feature (in all steps of a sample) and a hidden unit.
         transformer: Makes hidden states of token ids (kind ``"transformer"``).
         token_pooling: How hidden states are pooled: ``"attention"``, ``"statistics"`` or ``"mean"``.
+        step_dim: Width of the vector of each step; None for none.
+        pooled: Whether there is a pooled hidden vector.
 
     Raises:
         ArgumentError: If kind and transformer do not go together.
@@ -130,6 +134,8 @@ class Encoder(nn.Module):
         dropout: float,
         transformer: PretrainedTransformer | None = None,
         token_pooling: TokenPooling = "attention",
+        step_dim: int | None = None,
+        pooled: bool = True,
     ) -> None:
         super().__init__()
         if (kind == "transformer") != (transformer is not None):
@@ -138,7 +144,19 @@ class Encoder(nn.Module):
                 f"`{kind}`."
             )
         self.transformer = transformer
+        self.pooled = pooled
         self.standardizer = None if transformer is not None else Standardizer(feature_dim)
+        self.input_dropout = nn.Dropout(dropout)
+        self.step_dropout = nn.Dropout(dropout)
+        self.step = (
+            None
+            if step_dim is None
+            else nn.Sequential(
+                nn.Linear(feature_dim if transformer is None else transformer.dim, step_dim), nn.Tanh()
+            )
+        )
+        if not pooled:
+            return
         if transformer is not None and token_pooling == "attention":
             self.pooling: nn.Module = AttentionPooling(transformer.dim)
         elif transformer is not None:
@@ -149,7 +167,6 @@ class Encoder(nn.Module):
             self.pooling = AttentionPooling(feature_dim)
         else:
             self.pooling = RecurrentPooling(feature_dim, hidden_dim=hidden_dim)
-        self.input_dropout = nn.Dropout(dropout)
         self.projection = nn.Sequential(
             nn.Linear(int(self.pooling.output_dim), hidden_dim),  # pyright: ignore[reportArgumentType]
             nn.LayerNorm(hidden_dim),
@@ -159,12 +176,28 @@ class Encoder(nn.Module):
 
     def forward(self, features: Features) -> Float[Tensor, "batch hidden"]:
         """Return one hidden vector per sample."""
+        return self._pooled(self._prepared(features), features)
+
+    def along(
+        self, features: Features
+    ) -> tuple[Float[Tensor, "batch hidden"] | None, Float[Tensor, "batch time step"]]:
+        """Return one hidden vector per sample, None where there is none, and one short vector per step."""
+        values = self._prepared(features)
+        steps: Tensor = self.step(values)  # pyright: ignore[reportOptionalCall]
+        return self._pooled(values, features) if self.pooled else None, _dropped(steps, self.step_dropout)
+
+    def _prepared(self, features: Features) -> Tensor:
         prepare = self.standardizer if self.transformer is None else self.transformer
         values: Tensor = prepare(features)  # pyright: ignore[reportOptionalCall]
-        # One mask for all steps of a sample: a feature is dropped as a whole, and few random numbers are drawn.
-        values = values * self.input_dropout(torch.ones_like(values[:, :1]))
-        hidden = self.projection(self.pooling(values, features))
-        return hidden * features.present[:, None]
+        return _dropped(values, self.input_dropout)
+
+    def _pooled(self, values: Tensor, features: Features) -> Tensor:
+        return self.projection(self.pooling(values, features)) * features.present[:, None]
+
+
+def _dropped(values: Tensor, dropout: nn.Dropout) -> Tensor:
+    """One mask for all steps of a sample: a feature is dropped as a whole, and few random numbers are drawn."""
+    return values * dropout(torch.ones_like(values[:, :1]))
 
 
 class Encoders(nn.ModuleDict):
@@ -182,6 +215,8 @@ class Encoders(nn.ModuleDict):
         dropout: Dropout of the encoders, one for all or modality name → its own.
         transformers: Modality name → its transformer, for modalities of kind ``"transformer"``.
         token_pooling: How a transformer's hidden states are pooled.
+        step_dim: Width of each step's vector, for models that follow the stream; None for none.
+        pooled: Whether there are pooled hidden vectors.
 
     Raises:
         ArgumentError: If a modality is named like something that torch's modules have themselves.
@@ -199,8 +234,10 @@ class Encoders(nn.ModuleDict):
         dropout: float | Mapping[str, float],
         transformers: Mapping[str, PretrainedTransformer] | None = None,
         token_pooling: TokenPooling = "attention",
+        step_dim: int | None = None,
+        pooled: bool = True,
     ) -> None:
-        own = {*dir(nn.ModuleDict()), *dir(type(self)), "hidden_dim", "seen_in_training"}
+        own = {*dir(nn.ModuleDict()), *dir(type(self)), *_OWN}
         if taken := own & set(feature_dims):
             raise ArgumentError(
                 f"Argument `feature_dims` must not name a modality `{min(taken)}`, a name that torch's modules use "
@@ -216,12 +253,38 @@ class Encoders(nn.ModuleDict):
                     dropout=dropout[name] if isinstance(dropout, Mapping) else dropout,
                     transformer=(transformers or {}).get(name),
                     token_pooling=token_pooling,
+                    step_dim=step_dim,
+                    pooled=pooled,
                 )
                 for name, dim in feature_dims.items()
             }
         )
         self.hidden_dim = hidden_dim
+        self.step_dim = step_dim
+        self.pooled = pooled
+        self.sequences = dict(sequences)
         self.register_buffer("seen_in_training", torch.ones(len(feature_dims), dtype=torch.bool))
+
+    def along(self, batch: Batch) -> tuple[Float[Tensor, "batch hidden"] | None, list[Tensor]]:
+        """Return the hidden vectors of all modalities side by side, None where there are none, and those of all steps.
+
+        Args:
+            batch: Samples, as `usable` gives them.
+
+        Returns:
+            Pooled vectors (batch, modality · hidden), and of each modality the steps' (batch, time, step).
+
+        Raises:
+            ArgumentError: If there is no `step_dim`.
+        """
+        if self.step_dim is None:
+            raise ArgumentError(
+                "Argument `encoders` must give a vector for each step where a model follows the stream; pass "
+                "`step_dim`."
+            )
+        given = [encoder.along(batch.features[name]) for name, encoder in self.items()]  # pyright: ignore[reportCallIssue]
+        hidden = [pooled for pooled, _ in given if pooled is not None]
+        return torch.cat(hidden, -1) if hidden else None, [steps for _, steps in given]
 
     def usable(self, batch: Batch) -> Batch:
         """Return the batch with modalities absent that no training sample had."""

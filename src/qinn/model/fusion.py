@@ -50,7 +50,7 @@ class AmplitudePhase(nn.Module):
             self.phase.weight.mul_(self._PHASE)
             self.phase.bias.mul_(self._PHASE)
 
-    def forward(self, hidden: Float[Tensor, "batch hidden"]) -> Complex[Tensor, "batch state"]:
+    def forward(self, hidden: Float[Tensor, "*batch hidden"]) -> Complex[Tensor, "*batch state"]:
         """Return unit kets."""
         return amplitude_phase(self.amplitude(hidden), self.phase(hidden))
 

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
+from qinn.errors import ArgumentError
 from qinn.model.remembering import Remembered
 from qinn.model.standardization import OutputScale
 from qinn.quantum import measurement_vectors_from, score_surrogate
@@ -38,7 +39,8 @@ def build_head(
 class MeasurementReadout(nn.Module):
     """Probabilities p_j = ⟨m_j|ρ|m_j⟩ along trainable unit vectors, then a head.
 
-    The head sees D·p_j − 1, which has mean 0 for random states of any dimension D.
+    The head sees D·p_j − 1, which has mean 0 for random states of any dimension D. Along a stream it sees those of the
+    final and of the mean state side by side, and the pooled hidden vectors that went past the fusion.
 
     Two forms: on the *average* state, output = head(mean over trajectories of p), linear in ρ up to the head;
     or *per trajectory*, output = mean over trajectories of head(p of the trajectory), where a non-linear head
@@ -53,6 +55,11 @@ class MeasurementReadout(nn.Module):
         hidden_dim: Width of the head's hidden layer.
         dropout: Dropout in the head.
         outcome_dropout: Dropout of the measured probabilities before the head.
+        num_states: 2 along a stream, where the mean state is measured beside the final one.
+        by_pass_dim: Width of the hidden vectors that go past the fusion.
+
+    Raises:
+        ArgumentError: If the head is to act on trajectories, but sees more than one state.
 
     Source: QiNN-QJ (arXiv 2510.27091) states trainable measurement vectors; heads and scaling are ours.
     """
@@ -68,18 +75,25 @@ class MeasurementReadout(nn.Module):
         hidden_dim: int,
         dropout: float,
         outcome_dropout: float = 0.0,
+        num_states: int = 1,
+        by_pass_dim: int = 0,
     ) -> None:
         super().__init__()
+        if per_trajectory and (num_states > 1 or by_pass_dim):
+            raise ArgumentError(
+                "Argument `per_trajectory` must be False along a stream, whose states are averages, but it is True."
+            )
         self.dim = dim
         self.per_trajectory = per_trajectory
         self.free_vectors = nn.Parameter(torch.randn(num_vectors, 2, dim))
+        self.outcome_dropout = nn.Dropout(outcome_dropout if by_pass_dim else 0.0)
         self.head = build_head(
             head,
-            num_vectors,
+            num_states * num_vectors + by_pass_dim,
             num_outputs,
             hidden_dim=hidden_dim,
             dropout=dropout,
-            input_dropout=outcome_dropout,
+            input_dropout=0.0 if by_pass_dim else outcome_dropout,
         )
         self.output_scale = OutputScale(num_outputs)
         self._vectors: Remembered[Tensor] = Remembered()
@@ -100,10 +114,18 @@ class MeasurementReadout(nn.Module):
         num_groups = joint.state.num_groups
         average = score_surrogate(probabilities, log_likelihood, num_groups=num_groups).mean(-2)
         if not self.per_trajectory:
-            return Prediction(self._score(average), probabilities=average)
+            seen = [average]
+            if joint.mean is not None:
+                seen.append(joint.mean.probabilities(self.vectors, validate=not self.training).mean(-2))
+            return Prediction(self._score(torch.cat(seen, -1), joint.hidden), probabilities=average)
         outputs = self._score(probabilities)
         output = score_surrogate(outputs, log_likelihood, num_groups=num_groups).mean(-2)
         return Prediction(output, outputs, log_likelihood, average)
 
-    def _score(self, probabilities: Float[Tensor, "*batch outcome"]) -> Float[Tensor, "*batch output"]:
-        return self.output_scale(self.head(self.dim * probabilities - 1.0))
+    def _score(
+        self, probabilities: Float[Tensor, "*batch outcome"], hidden: Tensor | None = None
+    ) -> Float[Tensor, "*batch output"]:
+        seen = self.outcome_dropout(self.dim * probabilities - 1.0)
+        if hidden is not None:
+            seen = torch.cat([seen, hidden], -1)
+        return self.output_scale(self.head(seen))

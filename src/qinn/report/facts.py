@@ -104,6 +104,16 @@ def sample_facts(run: RunResult) -> list[Fact]:
     ]
 
 
+_ACTIVITIES = {
+    "jumps": "{:.2g} jumps of a trajectory",
+    "turning": "‖H‖T = {:.2g} rad",
+    "gap": "spectral gap × T = {:.2g}",
+    "entanglement": "{:.2g} bits of entanglement",
+    "contraction": "a step forgets {:.2g} of the memory",
+    "rotation": "a step turns it by {:.2g} rad",
+}
+
+
 def activity_facts(summary: Mapping[str, Any]) -> list[Fact]:
     """State how much the learned dynamics do, and what else a user should know about a run.
 
@@ -120,11 +130,11 @@ def activity_facts(summary: Mapping[str, Any]) -> list[Fact]:
     facts = []
     values = summary.get("dynamics")
     if values is not None:
-        stated = [f"{values['jumps']:.2g} jumps of a trajectory", f"‖H‖T = {values['turning']:.2g} rad"]
-        if values["gap"] is not None:
-            stated.append(f"spectral gap × T = {values['gap']:.2g}")
-        if values["entanglement"] is not None:
-            stated.append(f"{values['entanglement']:.2g} bits of entanglement")
+        stated = [
+            wording.format(values[name])
+            for name, wording in _ACTIVITIES.items()
+            if values.get(name) is not None
+        ]
         facts.append(("dynamics", f"{', '.join(stated)} (means)"))
     return facts + [("note", remark) for remark in summary.get("remarks", [])]
 

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int, Real
 from matplotlib.ticker import MaxNLocator
 
-from qinn.explain.activity import ASLEEP
+from qinn.explain.activity import ASLEEP, ASLEEP_ALONG
 from qinn.report.canvas import (
     BLUE,
     GREY,
@@ -44,8 +44,12 @@ ACTIVITIES = {
     "turning": "‖H‖T (rad)",
     "gap": "gap × T",
     "entanglement": "entanglement (bits)",
+    "contraction": "contraction per step",
+    "rotation": "rotation per step (rad)",
 }
 """What the figure of the dynamics shows, with its unit (see `qinn.explain.activity.Activity`)."""
+
+_ASLEEP = {"jumps": ASLEEP, "turning": ASLEEP, "contraction": ASLEEP_ALONG, "rotation": ASLEEP_ALONG}
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ class ActivityCurve:
 
 
 def activity_curves(curves: Sequence[ActivityCurve]) -> str:
-    """Jumps, turning, gap and entanglement over epochs, a panel for each that is known.
+    """Jumps, turning, gap and entanglement, or contraction and rotation, over epochs, a panel for each that is known.
 
     Args:
         curves: One training each.
@@ -113,10 +117,11 @@ def activity_curves(curves: Sequence[ActivityCurve]) -> str:
                 if named:
                     look = {"color": PALETTE[index], "alpha": 0.9, "linestyle": DASHES[index % len(DASHES)]}
                 axes.plot(curve.epochs, curve.values[name], label=curve.name, **look)
-            if name in ("jumps", "turning"):
-                axes.axhline(ASLEEP, color=GREY, linestyle=":", linewidth=0.8)
+            if name in _ASLEEP:
+                axes.axhline(_ASLEEP[name], color=GREY, linestyle=":", linewidth=0.8)
             axes.set(title=ACTIVITIES[name], xlabel="epoch")
-            axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
+            lowest = min(np.nanmin(curve.values[name], initial=0.0) for curve in curves)
+            axes.set_ylim(min(0.0, 1.05 * lowest), 1.05 * axes.get_ylim()[1])
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         return to_svg(figure, f"Activity of the dynamics in {len(curves)} trainings over epochs")
 

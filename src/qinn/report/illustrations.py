@@ -81,7 +81,7 @@ def activity_figure(run: RunResult) -> str | None:
             values={name: _column(rows, f"dynamics_{name}") for name in figures.ACTIVITIES},
         )
         for fold, rows in run.histories.items()
-        if rows and "dynamics_jumps" in rows[0]
+        if rows and any(f"dynamics_{name}" in rows[0] for name in figures.ACTIVITIES)
     ]
     return drawn(lambda: figures.activity_curves(curves)) if curves else None
 

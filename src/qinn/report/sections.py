@@ -153,6 +153,16 @@ def run_section(run: RunResult, anchor: str, numbering: Numbering) -> Section:
     return Section(anchor, f"Run: {run.title} ({summary['name']})", parts)
 
 
+_ACTING = {
+    "jumps": "expected jumps of a trajectory, ∫ tr(Σ L†L ρ) dt",
+    "turning": "the largest angle by which H turns phases",
+    "gap": "the spectral gap times T",
+    "entanglement": "entanglement entropy after the evolution",
+    "contraction": "contraction, how much of the memory a step makes it forget",
+    "rotation": "rotation, the angle by which a step turns it",
+}
+
+
 def _training_part(run: RunResult, numbering: Numbering) -> Part:
     histories = {fold: rows for fold, rows in run.histories.items() if rows}
     if not histories:
@@ -173,12 +183,12 @@ def _training_part(run: RunResult, numbering: Numbering) -> Part:
         "weights of "
         f"{where} were kept, chosen by {run.monitor} on validation samples alone.",
     )
+    recorded = {name for rows in histories.values() for row in rows for name in row}
+    stated = [wording for name, wording in _ACTING.items() if f"dynamics_{name}" in recorded]
     acting = numbering.figure(
         {f"How much the dynamics of {run.title} do, over epochs": activity_figure(run)},
-        f"How much the learned dynamics of {run.title} do to the first validation samples, after each epoch: expected "
-        "jumps of a trajectory, ∫ tr(Σ L†L ρ) dt; the largest angle by which H turns phases; the spectral "
-        "gap times T, where it was looked for; entanglement entropy after the evolution. Dotted: below both lines the "
-        "dynamics sleep.",
+        f"How much the learned dynamics of {run.title} do to the first validation samples, after each epoch: "
+        f"{'; '.join(stated)}. Dotted: below both lines the dynamics sleep.",
     )
     return Part("Training", exhibits=[*losses, *acting])
 

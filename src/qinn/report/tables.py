@@ -10,9 +10,7 @@ from jaxtyping import Float
 from qinn.evaluation.conventions import Metric, metrics_of
 from qinn.evaluation.metrics import metrics
 from qinn.experiment.comparison import (
-    ACTIVITY_COLUMNS,
-    ACTIVITY_NOTE,
-    activity_cells,
+    activity_columns,
     remarks_by_model,
     shown_metrics,
 )
@@ -79,13 +77,13 @@ def comparison_table(result: ComparisonResult) -> Table:
     content, run, seeds = result.content, result.reference, len(result.seeds)
     names = metric_names(result.task, content["models"][content["reference"]]["metrics"])
     supported = {name: supported_best(content, result.task, name) for name in names}
-    activities = activity_cells(content)
+    acting = activity_columns(content)
     rows = []
     for label, entry in content["models"].items():
         cells = [
             Cell(label, "reference" if label == content["reference"] else ""),
             Cell(f"{entry['num_parameters']:,}"),
-            *map(Cell, activities.get(label, [])),
+            *map(Cell, acting.cells[label]),
         ]
         for name in names:
             value = entry["metrics"][name]
@@ -111,13 +109,13 @@ def comparison_table(result: ComparisonResult) -> Table:
         header=(
             "model",
             "parameters",
-            *(ACTIVITY_COLUMNS.values() if activities else ()),
+            *acting.headings,
             *headings(result.task, names),
         ),
         rows=tuple(rows),
         notes=(
             *_tested(content),
-            *((f"{ACTIVITY_NOTE}.",) if activities else ()),
+            *((f"{acting.note}.",) if acting.note else ()),
             *(f"{whom}: {remark}" for whom, remark in remarks_by_model(content)),
         ),
     )

@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import nn
 
+from qinn.model.collisions import StreamFusion
 from qinn.model.fusion import LinearMapFusion
 from qinn.model.readout import MeasurementReadout
 from qinn.model.transformer import PretrainedTransformer
@@ -12,16 +13,22 @@ from qinn.training.options import FitOptions
 
 __all__ = ["parameter_groups"]
 
-_ON_STATES = (LearnableLindbladian, LearnableStructuredLindbladian, LearnableMixture, LinearMapFusion)
+_ON_STATES = (
+    LearnableLindbladian,
+    LearnableStructuredLindbladian,
+    LearnableMixture,
+    LinearMapFusion,
+    StreamFusion,
+)
 
 
 def parameter_groups(model: nn.Module, options: FitOptions) -> list[dict[str, Any]]:
     """Divide a model's trained parameters into groups, as torch's optimisers take them.
 
     Pretrained transformers bring their own learning rates and weight decay; all the rest learns at the rate of the
-    options, with weight decay on matrices only. What acts on quantum states is spared too: generators, priors,
-    measurement vectors and the rival linear map. Decay would not regularise but stop the dynamics (H, L_k → 0), and of
-    what is normalised afterwards it only changes the rate of learning.
+    options, with weight decay on matrices only. What acts on quantum states is spared too: generators, interactions
+    and where a memory starts, priors, measurement vectors and the rivals' maps. Decay would not regularise but stop
+    the dynamics (H, L_k, V → 0), and of what is normalised afterwards it only changes the rate of learning.
 
     Args:
         model: The model.

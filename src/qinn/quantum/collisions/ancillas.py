@@ -27,6 +27,7 @@ class Ancillas:
         valid: Which steps there are (…, time); all if None. The others (padding) leave the memory as it is.
         present: Which factors each step has (…, time, factor); all if None.
         mixtures: What stands for each factor where it is absent; the maximally mixed state if None.
+        validate: Pass False to skip the check of the norms where they hold by construction.
 
     Raises:
         ArgumentError: If the shapes or the precisions do not fit, or a ket that is there is not of unit norm.
@@ -53,8 +54,9 @@ class Ancillas:
         valid: Any = None,
         present: Any = None,
         mixtures: Sequence[Mixture] | None = None,
+        validate: bool = True,
     ) -> None:
-        self._fill("kets", kets, 1, valid, present, mixtures)
+        self._fill("kets", kets, 1, valid, present, mixtures, validate)
 
     @classmethod
     def of_densities(
@@ -64,6 +66,7 @@ class Ancillas:
         valid: Any = None,
         present: Any = None,
         mixtures: Sequence[Mixture] | None = None,
+        validate: bool = True,
     ) -> "Ancillas":
         """Make streams of mixed ancillas.
 
@@ -72,6 +75,7 @@ class Ancillas:
             valid: As for kets.
             present: As for kets.
             mixtures: As for kets.
+            validate: As for kets; of densities all that makes them such is checked.
 
         Returns:
             The streams.
@@ -84,7 +88,7 @@ class Ancillas:
             5
         """
         ancillas = cls.__new__(cls)
-        ancillas._fill("densities", densities, 2, valid, present, mixtures)
+        ancillas._fill("densities", densities, 2, valid, present, mixtures, validate)
         return ancillas
 
     def _fill(
@@ -95,6 +99,7 @@ class Ancillas:
         valid: Any,
         present: Any,
         mixtures: Sequence[Mixture] | None,
+        validate: bool,
     ) -> None:
         if isinstance(given, Tensor) or len(given) == 0:
             raise ArgumentError(
@@ -142,7 +147,8 @@ class Ancillas:
                 blank = factor.new_zeros(factor.shape[len(lead) :])
                 blank[(0,) * num_axes] = 1
                 factors[index] = torch.where(there.reshape(*lead, *[1] * num_axes), factor, blank)
-            check(name, factors[index])
+            if validate:
+                check(name, factors[index])
         object.__setattr__(self, "factors", tuple(factors))
         object.__setattr__(self, "valid", valid)
         object.__setattr__(self, "present", present)

@@ -1,0 +1,293 @@
+"""Fusion along the stream: at every step what the modalities say meets a small memory.
+
+Three cells on the same encoders, memory and read-out: the collision channel, and two rivals that throw nothing away.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from math import prod
+
+import torch
+from jaxtyping import Bool, Complex, Float
+from torch import Tensor, nn
+
+from qinn.errors import ArgumentError
+from qinn.model.fusion import MissingKind
+from qinn.model.streams import Stream, StreamForm, order_of, streams_of
+from qinn.quantum import (
+    Ancillas,
+    ExactCollisions,
+    Interaction,
+    LearnableInteraction,
+    LearnableLindbladian,
+    LearnableMixture,
+    MixedState,
+    PureEnsemble,
+    State,
+    normalize,
+    product,
+)
+from qinn.records import JointState, ModalityStates
+
+
+class StreamFusion(nn.Module, ABC):
+    """A memory that starts in a learned pure state and meets the modalities' states step by step.
+
+    Args:
+        dims: State dimension of each modality, in order.
+        sequences: Modality name → whether it has sequences; a plain vector is one step, the last.
+        memory_dim: Dimension D of the memory.
+        form: ``"factorised"``: each modality has an operator of its own, which acts at that modality's own times,
+            (k + 1)/T for the k-th of T steps; an absent modality has no steps. ``"joint"``: one operator for the
+            product of all, which step together.
+    """
+
+    def __init__(
+        self,
+        dims: Mapping[str, int],
+        *,
+        sequences: Mapping[str, bool],
+        memory_dim: int = 4,
+        form: StreamForm = "factorised",
+    ) -> None:
+        super().__init__()
+        self.dims = dict(dims)
+        self.sequences = dict(sequences)
+        self.memory_dim = memory_dim
+        self.form: StreamForm = form
+        self.free_start = nn.Parameter(torch.randn(2, memory_dim))
+
+    @property
+    def operand_dims(self) -> dict[str, tuple[int, ...]]:
+        """Name of each operator → dimensions of the states that it meets."""
+        if self.form == "joint":
+            return {"joint": tuple(self.dims.values())}
+        return {name: (dim,) for name, dim in self.dims.items()}
+
+    @property
+    def start(self) -> Complex[Tensor, "memory"]:
+        """The memory before the first step."""
+        return normalize(torch.complex(self.free_start[0], self.free_start[1]))
+
+    def streams(self, states: ModalityStates) -> tuple[Stream, ...]:
+        """Return what is met by each operator."""
+        if states.valid is None:
+            raise ArgumentError(
+                "Argument `states` must have a time axis and say which steps are valid, but it is pooled; give the "
+                "encoders a `step_dim`."
+            )
+        return streams_of(states.names, states.kets, states.valid, sequences=self.sequences, form=self.form)
+
+    def forward(self, states: ModalityStates) -> JointState:
+        """Return the memory behind the last step, and its average over the steps."""
+        final, mean = self._along(self.streams(states))
+        return JointState(("memory",), (self.memory_dim,), final, mean, states.hidden)
+
+    @abstractmethod
+    def _along(self, streams: Sequence[Stream]) -> tuple[State, State]:
+        """Return the final and the mean state."""
+
+
+class CollisionFusion(StreamFusion):
+    """At every step a fresh ancilla, the modalities' state, interacts with the memory and is thrown away.
+
+    ρ ← tr_A[U (ρ ⊗ σ) U†] with U = exp(−iV): a channel whatever V is, which may keep, turn or replace what the memory
+    holds (see `qinn.quantum.ExactCollisions`).
+
+    Args:
+        dims: As for `StreamFusion`.
+        sequences: As for `StreamFusion`.
+        memory_dim: As for `StreamFusion`.
+        form: As for `StreamFusion`.
+        missing: In the joint form, what stands for an absent modality: ``"mixed"``, the maximally mixed state, or
+            ``"prior"``, a learned density that starts there.
+        relaxation: Learned dynamics of the memory between the steps (factorised form only); none if None.
+        time: Duration of a sample, which relaxation takes place in.
+
+    Raises:
+        ArgumentError: If relaxation is asked for where all modalities step together.
+    """
+
+    def __init__(
+        self,
+        dims: Mapping[str, int],
+        *,
+        sequences: Mapping[str, bool],
+        memory_dim: int = 4,
+        form: StreamForm = "factorised",
+        missing: MissingKind = "mixed",
+        relaxation: LearnableLindbladian | None = None,
+        time: float = 1.0,
+    ) -> None:
+        super().__init__(dims, sequences=sequences, memory_dim=memory_dim, form=form)
+        if relaxation is not None and (form == "joint" or not time > 0):
+            raise ArgumentError(
+                "Argument `relaxation` must be None where `form` is `joint` or no `time` passes: it acts between steps "
+                "at times of their own."
+            )
+        self.interactions = _interactions(memory_dim, self.operand_dims)
+        priors = form == "joint" and missing == "prior"
+        self.priors = (
+            nn.ModuleDict({name: LearnableMixture(dim) for name, dim in dims.items()}) if priors else None
+        )
+        self.relaxation = relaxation
+        self.time = time
+
+    def meetings(self, states: ModalityStates) -> list[tuple[Interaction, Ancillas]]:
+        """Return who meets the memory: each interaction with its ancillas."""
+        return [(self.interactions[stream.name](), self._ancillas(stream)) for stream in self.streams(states)]
+
+    def _ancillas(self, stream: Stream) -> Ancillas:
+        mixtures = None if self.priors is None else [prior() for prior in self.priors.values()]
+        return _ancillas(stream, mixtures=mixtures, validate=not self.training)
+
+    def _along(self, streams: Sequence[Stream]) -> tuple[State, State]:
+        interactions = [self.interactions[stream.name]() for stream in streams]
+        ancillas = [self._ancillas(stream) for stream in streams]
+        collisions, start = ExactCollisions(), self.start
+        if self.form == "joint":
+            states = collisions.evolve(start, interactions[0], ancillas[0])
+        else:
+            states = collisions.evolve_events(
+                start,
+                interactions,
+                ancillas,
+                [stream.times * self.time for stream in streams],
+                lindbladian=None if self.relaxation is None else self.relaxation(),
+                until=None if self.relaxation is None else self.time,
+            )
+        assert states.mean is not None  # asked for by default
+        return states.final, states.mean
+
+
+class UnitaryStreamFusion(StreamFusion):
+    """Rival: the memory is turned by exp(−iH(x)), H(x) = tr_A[V (𝟙 ⊗ σ(x))], and nothing is thrown away.
+
+    The same interactions V as in `CollisionFusion`, of which the ancilla here only gives the mean: a unitary, which
+    cannot forget.
+
+    Args:
+        dims: As for `StreamFusion`.
+        sequences: As for `StreamFusion`.
+        memory_dim: As for `StreamFusion`.
+        form: As for `StreamFusion`; an absent modality is maximally mixed in the joint form.
+
+    Source: unitary cells as a class: docs/theory.md, "Along the stream".
+    """
+
+    def __init__(
+        self,
+        dims: Mapping[str, int],
+        *,
+        sequences: Mapping[str, bool],
+        memory_dim: int = 4,
+        form: StreamForm = "factorised",
+    ) -> None:
+        super().__init__(dims, sequences=sequences, memory_dim=memory_dim, form=form)
+        self.interactions = _interactions(memory_dim, self.operand_dims)
+
+    def turns(self, stream: Stream) -> Complex[Tensor, "batch time memory memory"]:
+        """Return the unitary of every step of a stream."""
+        interaction: Interaction = self.interactions[stream.name]()
+        ancillas = _ancillas(stream, mixtures=None, validate=not self.training)
+        D, A = interaction.memory_dim, interaction.ancilla_dim
+        coupling = interaction.coupling.reshape(D, A, D, A)
+        if ancillas.are_pure:
+            kets = product(ancillas.factors)
+            hamiltonians = torch.einsum("iajb,nta,ntb->ntij", coupling, kets.conj(), kets)
+        else:
+            hamiltonians = torch.einsum("iajb,ntba->ntij", coupling, ancillas.density())
+        # In single precision torch's exponential is off by some 1e-5, which every step would add to.
+        return torch.linalg.matrix_exp(-1j * hamiltonians.to(torch.complex128)).to(coupling.dtype)
+
+    def _along(self, streams: Sequence[Stream]) -> tuple[State, State]:
+        order = order_of(streams)
+        return _walk(
+            self.start, order.of([self.turns(each) for each in streams]), order.happens, not self.training
+        )
+
+
+class LinearMapStreamFusion(StreamFusion):
+    """Rival: the "unitary-like" map at every step, ψ ← A(x)ψ/‖A(x)ψ‖, A(x) = 𝟙 + Σ_a χ_a W_a with W_a free.
+
+    Args:
+        dims: As for `StreamFusion`.
+        sequences: As for `StreamFusion`.
+        memory_dim: As for `StreamFusion`.
+        form: As for `StreamFusion`; an absent modality enters as a uniform ket in the joint form.
+
+    Source: QiNN-QJ (arXiv 2510.27091), the criticised earlier fusion, here at every step; the start is ours.
+    """
+
+    _SCALE = 0.3
+
+    def __init__(
+        self,
+        dims: Mapping[str, int],
+        *,
+        sequences: Mapping[str, bool],
+        memory_dim: int = 4,
+        form: StreamForm = "factorised",
+    ) -> None:
+        super().__init__(dims, sequences=sequences, memory_dim=memory_dim, form=form)
+        # Σ_a χ_a W_a has a spectral norm of about the scale for any ket χ, as the interactions have.
+        spread = self._SCALE / (8 * memory_dim) ** 0.5
+        self.weights = nn.ParameterDict(
+            {
+                name: nn.Parameter(torch.randn(2, memory_dim, memory_dim, prod(each)) * spread)
+                for name, each in self.operand_dims.items()
+            }
+        )
+
+    def maps(self, stream: Stream) -> Complex[Tensor, "batch time memory memory"]:
+        """Return the map of every step of a stream."""
+        kets = list(stream.factors)
+        if stream.present is not None:
+            kets = [
+                torch.where(there[:, None, None], ket, torch.full_like(ket, ket.shape[-1] ** -0.5))
+                for ket, there in zip(kets, stream.present.unbind(1), strict=True)
+            ]
+        free = self.weights[stream.name]
+        weight = torch.complex(free[0], free[1])
+        identity = torch.eye(self.memory_dim, dtype=weight.dtype, device=weight.device)
+        return identity + torch.einsum("ija,nta->ntij", weight, product(kets))
+
+    def _along(self, streams: Sequence[Stream]) -> tuple[State, State]:
+        order = order_of(streams)
+        return _walk(
+            self.start, order.of([self.maps(each) for each in streams]), order.happens, not self.training
+        )
+
+
+def _interactions(memory_dim: int, dims: Mapping[str, tuple[int, ...]]) -> nn.ModuleDict:
+    return nn.ModuleDict({name: LearnableInteraction(memory_dim, each) for name, each in dims.items()})
+
+
+def _ancillas(stream: Stream, *, mixtures: Sequence | None, validate: bool) -> Ancillas:
+    valid = None if bool(stream.valid.all()) else stream.valid
+    present = stream.present
+    if present is not None:
+        time = stream.valid.shape[1]
+        present = None if bool(present.all()) else present[:, None].expand(-1, time, -1)
+    return Ancillas(stream.factors, valid=valid, present=present, mixtures=mixtures, validate=validate)
+
+
+def _walk(
+    start: Complex[Tensor, "memory"],
+    maps: Complex[Tensor, "batch event memory memory"],
+    happens: Bool[Tensor, "batch event"],
+    validate: bool,
+) -> tuple[PureEnsemble, MixedState]:
+    """Apply one map after the other to a ket of unit norm; the mean is that of the states behind the steps."""
+    ket = start.expand(len(maps), -1)
+    kets = []
+    for index in range(maps.shape[1]):
+        moved = normalize((maps[:, index] @ ket[..., None])[..., 0])
+        ket = torch.where(happens[:, index, None], moved, ket)
+        kets.append(ket)
+    # A sample without steps has its start as the mean.
+    seen = torch.stack([*kets, ket], 1)
+    counts = happens.sum(1, keepdim=True)
+    weights: Float[Tensor, "batch event"] = torch.cat([happens, counts == 0], 1) / counts.clamp_min(1)
+    mean = torch.einsum("be,bei,bej->bij", weights.to(seen.dtype), seen, seen.conj())
+    return PureEnsemble(ket[:, None], validate=validate), MixedState(mean, validate=validate)
