@@ -27,7 +27,7 @@ RECIPES = {
         "src/qinn/quantum/evolution/repeated.py",
         *["tests/contracts/cases.py"] * 2,
         "CHANGELOG.md",
-        "src/qinn/experiment/config.py",
+        "src/qinn/experiment/model_configs.py",
         *["src/qinn/experiment/build.py"] * 2,
     ],
     "A metric": [
