@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from math import prod
 from pathlib import Path
 from statistics import median
+from typing import Literal
 
 import torch
 from random_collisions import DTYPE, generator, random_densities, random_interaction
@@ -285,7 +286,7 @@ def training_step(
     steps: int,
     memory_dim: int,
     dims: tuple[int, ...],
-    method: str | None,
+    method: Literal["kraus", "real"] | None,
     *,
     absent: bool = False,
 ) -> tuple[Callable[[], None], int]:
@@ -296,7 +297,7 @@ def training_step(
     present = torch.ones(batch, steps, len(dims), dtype=torch.bool) if absent else None
 
     def run() -> None:
-        way = ExactCollisions(method=method)  # type: ignore[arg-type]
+        way = ExactCollisions(method=method)
         states = way.evolve(memory, module(), Ancillas(kets, present=present))
         value = states.final.density()[:, 0, 0].real.mean() + states.mean.density()[:, 0, 0].real.mean()
         value.backward()

@@ -189,3 +189,9 @@ def test_times_may_be_of_either_precision():
 def test_an_unknown_method_is_refused():
     with pytest.raises(Exception, match="method"):
         ExactCollisions(method="fast")
+
+
+@pytest.mark.parametrize("seed", [2**70, -(2**70)])
+def test_a_seed_that_is_none_is_refused_when_it_is_given(seed):
+    with pytest.raises(ArgumentError, match="`seed` must be None or a whole number"):
+        SampledCollisions(2, seed=seed)

@@ -4,7 +4,7 @@ Every model, quantum or not, uses the same encoder, so that a comparison compare
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from jaxtyping import Float
@@ -182,9 +182,13 @@ class Encoder(nn.Module):
         self, features: Features
     ) -> tuple[Float[Tensor, "batch hidden"] | None, Float[Tensor, "batch time step"]]:
         """Return one hidden vector per sample, None where there is none, and one short vector per step."""
+        if self.step is None:
+            raise ArgumentError(
+                "Argument `step_dim` must be given to an encoder that follows the stream, but it is None."
+            )
         values = self._prepared(features)
-        steps: Tensor = self.step(values)  # pyright: ignore[reportOptionalCall]
-        return self._pooled(values, features) if self.pooled else None, _dropped(steps, self.step_dropout)
+        steps = _dropped(self.step(values), self.step_dropout)
+        return self._pooled(values, features) if self.pooled else None, steps
 
     def _prepared(self, features: Features) -> Tensor:
         prepare = self.standardizer if self.transformer is None else self.transformer
@@ -282,7 +286,7 @@ class Encoders(nn.ModuleDict):
                 "Argument `encoders` must give a vector for each step where a model follows the stream; pass "
                 "`step_dim`."
             )
-        given = [encoder.along(batch.features[name]) for name, encoder in self.items()]  # pyright: ignore[reportCallIssue]
+        given = [cast("Encoder", encoder).along(batch.features[name]) for name, encoder in self.items()]
         hidden = [pooled for pooled, _ in given if pooled is not None]
         return torch.cat(hidden, -1) if hidden else None, [steps for _, steps in given]
 

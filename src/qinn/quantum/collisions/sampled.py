@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from qinn.errors import ArgumentError
-from qinn.quantum.arguments import check_count
+from qinn.quantum.arguments import check_count, check_seed
 from qinn.quantum.collisions.limits import LARGEST_PIECE, check_store
 from qinn.quantum.collisions.meetings import Meeting, Schedule, schedule_events, schedule_steps
 from qinn.quantum.collisions.memories import memory_state
@@ -67,6 +67,7 @@ class SampledCollisions:
 
     def __post_init__(self) -> None:
         check_count("num_trajectories", self.num_trajectories)
+        check_seed(self.seed)
 
     def evolve(self, initial: Any, interaction: Any, ancillas: Any) -> CollisionStates:
         """Let every trajectory meet one ancilla after the other.
