@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qinn.data.stores.spans import spans_digest
+from qinn.data.stores.step_arrays import step_array_digest
 from qinn.data.stores.store import Modality, Store, StoreWriter
 from qinn.errors import DataError
 from qinn.task import Task
@@ -125,7 +125,7 @@ def test_spans_beyond_the_transcript_give_no_words(tmp_path: Path) -> None:
 def test_the_manifest_holds_the_digest_of_the_values(tmp_path: Path) -> None:
     store = write(tmp_path / "store")
     manifest = json.loads((tmp_path / "store" / "manifest.json").read_text())
-    assert manifest["modalities"]["text"]["spans_sha256"] == spans_digest(
+    assert manifest["modalities"]["text"]["spans_sha256"] == step_array_digest(
         np.concatenate(SPANS).astype(np.int32)
     )
     assert "spans_sha256" not in manifest["modalities"]["audio"]

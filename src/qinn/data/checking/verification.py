@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from qinn.data.stores.manifest import SPLITS, Source, modalities_of
 from qinn.data.stores.store import Store
+from qinn.data.stores.times import faults_of_times
 from qinn.data.subsets.subset import labelled_mask
 from qinn.errors import DataError
 from qinn.escaping import visible
@@ -155,8 +156,12 @@ def _modality(store: Store, name: str, infinite: int) -> Check:
         faults.append(f"the longest sample has {longest} steps, not {entry['max_length']}")
     if modalities_of(store.manifest)[name].kind == "vector" and longest > 1:
         faults.append(f"a vector has one step, but a sample has {longest}")
+    times = store.times(name)
+    if times is not None:
+        faults += faults_of_times(times, store.offsets(name))
     present = int(np.count_nonzero(lengths))
-    return _judged(name, faults, f"{int(lengths.sum())} steps of {present} samples, all finite")
+    timed = "" if times is None else ", each with its time"
+    return _judged(name, faults, f"{int(lengths.sum())} steps of {present} samples, all finite{timed}")
 
 
 def _table(store: Store) -> Check:

@@ -248,8 +248,8 @@ class ContentDigest:
     """Hash of what a store holds, independent of its name, its date and how its table is encoded.
 
     SHA-256 over canonical JSON of task, columns and every row of the table, then of each modality its
-    declaration, the digest of its values and the little-endian bytes of its offsets. Rows are added a part at
-    a time, before the modalities.
+    declaration, the digests of its values and of its times, where it has any, and the little-endian bytes of its
+    offsets. Rows are added a part at a time, before the modalities.
 
     Args:
         task: What is predicted.
@@ -280,10 +280,16 @@ class ContentDigest:
             self._digest.update("\n".join([*lines, ""]).encode())
 
     def add_modality(
-        self, name: str, modality: Modality, value_digest: str, offsets: Int64[np.ndarray, "bound"]
+        self,
+        name: str,
+        modality: Modality,
+        value_digest: str,
+        offsets: Int64[np.ndarray, "bound"],
+        times_digest: str | None = None,
     ) -> None:
         """Add the next modality, after all rows."""
-        self._feed([name, asdict(modality), value_digest])
+        # A modality without times keeps the hash that it had before there were any.
+        self._feed([name, asdict(modality), value_digest, *([] if times_digest is None else [times_digest])])
         self._digest.update(memoryview(np.ascontiguousarray(offsets, dtype="<i8")))  # pyright: ignore[reportArgumentType]
 
     def hexdigest(self) -> str:

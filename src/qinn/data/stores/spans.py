@@ -6,24 +6,17 @@ character (the marks around a sentence, say) have an empty span. The spans follo
 are not part of the store's content hash, but have a hash of their own.
 """
 
-import hashlib
-import io
 from collections.abc import Sequence
-from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Int32, Int64
 
 from qinn.errors import DataError
-from qinn.placement import flush
 
-__all__ = ["SpanWriter", "Spans", "checked_spans", "spans_digest", "words_of"]
+__all__ = ["Spans", "checked_spans", "words_of"]
 
 Spans = Int32[np.ndarray, "step 2"]
 """First character of each step, and the one after its last."""
-
-_AT_ONCE = 65536
 
 
 def checked_spans(
@@ -74,57 +67,3 @@ def words_of(text: str, spans: Spans) -> list[str]:
         ['', 'so', 'good']
     """
     return [text[start:stop] for start, stop in spans.tolist()]
-
-
-def spans_digest(spans: Spans) -> str:
-    """Return the SHA-256 of the little-endian values, read a part at a time."""
-    digest = hashlib.sha256()
-    for start in range(0, len(spans), _AT_ONCE):
-        digest.update(np.ascontiguousarray(spans[start : start + _AT_ONCE], dtype="<i4").tobytes())
-    return digest.hexdigest()
-
-
-class SpanWriter:
-    """Write the spans of one modality as they come.
-
-    Args:
-        path: The ``.npy`` file to be.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._stream: BinaryIO = path.open("w+b")
-        self._digest = hashlib.sha256()
-        self._count = 0
-        self._stream.write(_header(0))
-
-    def write(self, spans: Spans) -> None:
-        """Append spans."""
-        data = spans.astype("<i4", copy=False).tobytes()
-        self._stream.write(data)
-        self._digest.update(data)
-        self._count += len(spans)
-
-    @property
-    def count(self) -> int:
-        """Number of spans so far."""
-        return self._count
-
-    def complete(self) -> str:
-        """Write the header and everything to the disk, and return the digest of the values."""
-        self._stream.seek(0)
-        self._stream.write(_header(self._count))
-        flush(self._stream)
-        return self._digest.hexdigest()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._stream.close()
-
-
-def _header(count: int) -> bytes:
-    """Header of an int32 `.npy` file; numpy pads it so that its length does not depend on `count`."""
-    buffer = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        buffer, {"descr": "<i4", "fortran_order": False, "shape": (count, 2)}
-    )
-    return buffer.getvalue()

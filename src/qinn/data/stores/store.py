@@ -7,6 +7,7 @@
     <store>/<modality>.values.npy  (total_steps, dim) float32: the steps of all samples after each other
     <store>/<modality>.offsets.npy (n + 1,) int64: sample i has steps offsets[i] to offsets[i + 1]
     <store>/<modality>.spans.npy   (total_steps, 2) int32, text only: the characters that each step stands for
+    <store>/<modality>.times.npy   (total_steps,) float64, where known: seconds at which each step happens
 """
 
 import hashlib
@@ -33,8 +34,10 @@ from qinn.data.stores.manifest import (
     read_manifest,
     task_from_json,
 )
-from qinn.data.stores.spans import Spans, spans_digest, words_of
+from qinn.data.stores.spans import Spans, words_of
+from qinn.data.stores.step_arrays import step_array_digest
 from qinn.data.stores.strings import Categories, Strings
+from qinn.data.stores.times import Times
 from qinn.data.stores.writing import StoreWriter
 from qinn.digests import OWN_DIGEST, file_digest, is_intact
 from qinn.errors import DataError
@@ -66,6 +69,7 @@ class Store:
         self._columns: dict[str, Strings] = {}
         self._categories: dict[str, Categories] = {}
         self._spans: dict[str, np.ndarray] = {}
+        self._times: dict[str, np.ndarray] = {}
 
     @classmethod
     def open(cls, path: Path | str) -> "Store":
@@ -121,6 +125,15 @@ class Store:
                         "import the data again."
                     )
                 store._spans[name] = spans
+            if "times_sha256" in entry:
+                times = _mapped(folder / f"{name}.times.npy")
+                if times.dtype != np.float64 or times.shape != (offsets[-1],):
+                    raise DataError(
+                        f"`{folder / name}.times.npy` is damaged: it must hold float64 times of shape "
+                        f"({offsets[-1]},), but has shape {times.shape} and dtype {times.dtype}; "
+                        "import the data again."
+                    )
+                store._times[name] = times
         store._check_table()
         return store
 
@@ -246,8 +259,16 @@ class Store:
                 part = values[start : start + at_once]
                 digest.update(part)  # pyright: ignore[reportArgumentType]
                 look(name, part)
-            content.add_modality(name, modality, digest.hexdigest(), self.offsets(name))
+            times = step_array_digest(self._times[name]) if name in self._times else None
+            content.add_modality(name, modality, digest.hexdigest(), self.offsets(name), times)
         return content.hexdigest()
+
+    def times(self, modality: str) -> Times | None:
+        """Seconds from its sample's beginning at which each step happens; None where the store does not know.
+
+        Memory-mapped and read-only, all samples after each other, as `values`.
+        """
+        return self._times.get(modality)
 
     def spans(self, modality: str) -> Spans | None:
         """Characters of its transcript that each step stands for; None where the import did not say."""
@@ -275,8 +296,10 @@ class Store:
     @property
     def files(self) -> list[Path]:
         """The files that hold the samples; the manifest is beside them."""
+        optional = {"spans": self._spans, "times": self._times}
         kinds = {
-            name: ("values", "offsets", *(("spans",) if name in self._spans else ())) for name in self._values
+            name: ("values", "offsets", *(kind for kind, known in optional.items() if name in known))
+            for name in self._values
         }
         arrays = [self.path / f"{name}.{kind}.npy" for name, each in kinds.items() for kind in each]
         return [self.path / TABLE_FILE, *arrays]
@@ -352,7 +375,9 @@ class Store:
         """Name the modalities whose spans are not what was written."""
         entries = self.manifest["modalities"]
         return [
-            name for name, one in self._spans.items() if spans_digest(one) != entries[name]["spans_sha256"]
+            name
+            for name, one in self._spans.items()
+            if step_array_digest(one) != entries[name]["spans_sha256"]
         ]
 
     def table_parts(self) -> Iterator[pa.Table]:

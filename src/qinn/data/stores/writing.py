@@ -41,7 +41,9 @@ from qinn.data.stores.manifest import (
     task_to_json,
 )
 from qinn.data.stores.ragged import Ragged, as_ragged
-from qinn.data.stores.spans import SpanWriter, checked_spans
+from qinn.data.stores.spans import checked_spans
+from qinn.data.stores.step_arrays import StepArrayWriter
+from qinn.data.stores.times import checked_times
 from qinn.destinations import check_folder, resolved
 from qinn.digests import file_digest, sealed
 from qinn.errors import ArgumentError, DataError, OutputError
@@ -53,6 +55,8 @@ from qinn.task import Task
 _COLUMNS = ("id", "split", "label", "group", "fold", "text")
 _ROWS_AT_ONCE = 2**15
 _SPOOL = "rows.arrow"
+_BESIDE: dict[str, tuple[str, tuple[int, ...]]] = {"spans": ("<i4", (2,)), "times": ("<f8", ())}
+"""What may lie beside the steps of a modality: type and shape of a row."""
 DIVIDED = "divided from the store with the content "
 """Beginning of a note that a store is a division of another."""
 
@@ -138,7 +142,7 @@ class StoreWriter:
         self._offset_streams: dict[str, BinaryIO] = {}
         self._spool: BinaryIO | None = None
         self._digests = {modality: hashlib.sha256() for modality in modalities}
-        self._spans: dict[str, SpanWriter] = {}
+        self._beside: dict[tuple[str, str], StepArrayWriter] = {}
         self._failed = False
         self._folder: Path | None = None
         self._lock: int | None = None
@@ -194,6 +198,7 @@ class StoreWriter:
         fold: str = "",
         text: str = "",
         extra: Mapping[str, Any] | None = None,
+        times: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         """Append one sample; nothing of it is kept when it is refused.
 
@@ -206,6 +211,7 @@ class StoreWriter:
             fold: Name of the official fold; ``""`` if there is none.
             text: Raw transcript.
             extra: Further columns of the table; plain values.
+            times: Modality → seconds (steps,) at which its steps happen, as in `add_many`.
 
         Raises:
             DataError: If the sample is not acceptable: the message names sample, modality and step.
@@ -219,6 +225,7 @@ class StoreWriter:
             folds=[fold],
             texts=[text],
             extra={name: [value] for name, value in (extra or {}).items()},
+            times={name: [value] for name, value in (times or {}).items()},
         )
 
     def add_many(
@@ -234,6 +241,7 @@ class StoreWriter:
         texts: Column | None = None,
         extra: Mapping[str, Column] | None = None,
         spans: Mapping[str, Sequence[np.ndarray]] | None = None,
+        times: Mapping[str, Sequence[np.ndarray | None]] | None = None,
     ) -> None:
         """Append many samples at once, with vectorised checks; all of them or none.
 
@@ -251,6 +259,8 @@ class StoreWriter:
             extra: Further columns, one value per sample.
             spans: Modality → for each sample (steps, 2), which characters of its text each step stands for
                 (see `qinn.data.stores.spans`); for every sample of a store or for none.
+            times: Modality → for each sample (steps,), the seconds from its beginning at which its steps happen
+                (see `qinn.data.stores.times`); for every sample of a store or for none.
 
         Raises:
             DataError: If a sample is not acceptable: the message names sample, modality and step.
@@ -271,7 +281,8 @@ class StoreWriter:
                 checked_texts(ids, column, values)
         if taken := set(extra_rows) & set(_COLUMNS):
             raise DataError(f"Extra column `{min(taken)}` has the name of a standard column; rename it.")
-        unknown = [name for name in features if name not in self.modalities]
+        named = (*features, *(spans or {}), *(times or {}))
+        unknown = [name for name in named if name not in self.modalities]
         if unknown:
             raise DataError(
                 f"Sample `{ids[0] if ids else ''}` has the undeclared modality `{unknown[0]}`; "
@@ -287,15 +298,18 @@ class StoreWriter:
             raise DataError(
                 f"Sample `{ids[int(np.argmin(present))]}` has no step in any modality; leave it out."
             )
-        aligned = {
-            name: checked_spans(ids, name, given, ragged[name][1], rows["text"])
+        beside = {
+            ("spans", name): checked_spans(ids, name, given, ragged[name][1], rows["text"])
             for name, given in (spans or {}).items()
         }
+        for name, given in (times or {}).items():
+            beside["times", name] = checked_times(ids, name, given, ragged[name][1])
         with self._disk():
-            for name, found in aligned.items():
-                if name not in self._spans:
-                    self._spans[name] = SpanWriter(self._folder / f"{name}.spans.npy")
-                self._spans[name].write(found)
+            for (what, name), found in beside.items():
+                if (what, name) not in self._beside:
+                    path = self._folder / f"{name}.{what}.npy"
+                    self._beside[what, name] = StepArrayWriter(path, *_BESIDE[what])
+                self._beside[what, name].write(found)
             for name, (values, steps) in ragged.items():
                 data = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
                 self._streams[name].write(data)
@@ -447,16 +461,17 @@ class StoreWriter:
             raise DataError(f"The store `{self.path}` is incomplete because a write failed; import it again.")
         if folder is None or not len(self):
             raise DataError(f"The store `{self.path}` would be empty; its source has no sample.")
-        for name, writer in self._spans.items():
+        for (what, name), writer in self._beside.items():
             if writer.count != self._num_steps[name]:
                 raise DataError(
-                    f"The store `{self.path}` has {self._num_steps[name]} steps in `{name}`, but spans for "
-                    f"{writer.count}; give spans for every sample or for none."
+                    f"The store `{self.path}` has {self._num_steps[name]} steps in `{name}`, but {what} for "
+                    f"{writer.count}; give {what} for every sample or for none."
                 )
         content = ContentDigest(self.task)
         with self._disk():
             self._spool_rows()
             self._write_table(folder / TABLE_FILE, content)
+            beside = {key: writer.complete() for key, writer in self._beside.items()}
             for name, modality in self.modalities.items():
                 stream, offsets = self._streams[name], self._offset_streams[name]
                 for file, header in (
@@ -467,14 +482,14 @@ class StoreWriter:
                     file.write(header)
                     flush(file)
                 written = np.memmap(offsets, "<i8", "r", len(_array_header("<i8", 0)))
-                content.add_modality(name, modality, self._digests[name].hexdigest(), written)
+                digest = self._digests[name].hexdigest()
+                content.add_modality(name, modality, digest, written, beside.get(("times", name)))
             (folder / _SPOOL).unlink()
-            spans = {name: writer.complete() for name, writer in self._spans.items()}
             files = {path.name: file_digest(path) for path in sorted(folder.iterdir())}
             with (folder / MANIFEST_FILE).open("wb") as target:
                 manifest = self._manifest(content.hexdigest())
-                for name, digest in spans.items():
-                    manifest["modalities"][name]["spans_sha256"] = digest
+                for (what, name), digest in beside.items():
+                    manifest["modalities"][name][f"{what}_sha256"] = digest
                 manifest = sealed({**manifest, FILES: files})
                 target.write(json_text(manifest).encode() + b"\n")
                 flush(target)
@@ -523,10 +538,10 @@ class StoreWriter:
             with suppress(OSError):
                 stream.close()
         self._streams, self._offset_streams, self._spool = {}, {}, None
-        for writer in self._spans.values():
+        for writer in self._beside.values():
             with suppress(OSError):
                 writer.close()
-        self._spans = {}
+        self._beside = {}
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
