@@ -191,6 +191,48 @@ def test_without_interaction_the_memory_relaxes_for_the_whole_time():
         CollisionFusion(DIMS, sequences=SEQUENCES, form="joint", relaxation=relaxation)
 
 
+@pytest.mark.parametrize("kind", [UnitaryStreamFusion, LinearMapStreamFusion])
+def test_long_streams_neither_overflow_nor_lose_the_gradient_of_a_loop(kind):
+    torch.manual_seed(3)
+    fusion = kind({"text": 2}, sequences={"text": True}, memory_dim=2)
+    if kind is LinearMapStreamFusion:
+        with torch.no_grad():
+            fusion.weights["text"].mul_(20)
+    kets = random_kets(2, 300, 2, generator=torch.Generator().manual_seed(1))
+    there = torch.ones(2, 300, dtype=torch.bool)
+    states = ModalityStates(("text",), (kets,), there[:, :1], (there,))
+    stream = fusion.streams(states)[0]
+    maps = fusion.turns(stream) if kind is UnitaryStreamFusion else fusion.maps(stream)
+    if kind is LinearMapStreamFusion:
+        # Unnormalised, the ket would leave the range of single precision.
+        assert float(torch.linalg.matrix_norm(maps.detach(), 2).log10().sum(1).min()) > 39
+    ket = fusion.start.to(torch.complex128).expand(2, 2)
+    seen = []
+    for step in maps.to(torch.complex128).unbind(1):
+        ket = (step @ ket[..., None])[..., 0]
+        ket = ket / torch.linalg.vector_norm(ket, dim=-1, keepdim=True)
+        seen.append(density_of(ket))
+    joint = fusion(states)
+    results = [(seen[-1], torch.stack(seen).mean(0)), (joint.state.density(), joint.mean.density())]
+    parameters = list(fusion.parameters())
+    weights = torch.arange(8).reshape(2, 2, 2)
+    gradients = [
+        torch.autograd.grad(((final + 300 * mean) * weights).real.sum(), parameters, retain_graph=True)
+        for final, mean in results
+    ]
+    for expected, found in zip(*results, strict=True):
+        assert torch.allclose(found.to(expected.dtype), expected, atol=1e-5)
+    for expected, found in zip(*gradients, strict=True):
+        assert torch.allclose(found, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+
+
+def test_a_diverged_unitary_cell_is_refused_in_a_sentence():
+    fusion = fusion_of(UnitaryStreamFusion)
+    fusion.interactions["text"].free.fill_(float("inf"))
+    with pytest.raises(ArgumentError, match="must be finite, but they are not; look for NaN"):
+        fusion(states_of(LENGTHS))
+
+
 def test_the_unitary_cell_forgets_nothing_and_the_collisions_do():
     for kind, kept in ((UnitaryStreamFusion, True), (CollisionFusion, False)):
         fusion, states = fusion_of(kind), states_of(LENGTHS)

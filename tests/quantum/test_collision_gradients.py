@@ -132,8 +132,12 @@ def test_gradients_in_times_and_relaxation_are_those_of_finite_differences(metho
     assert agrees(run, *times, *edges, free(2, 2, seed=3), free(2, 2, 2, 2, seed=4))
 
 
-def test_the_backward_pass_of_the_scan_is_right_to_second_order():
-    maps, start = free(4, 2, 3, 3, seed=0), free(2, 3, seed=1)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128], ids=str)
+def test_the_backward_pass_of_the_scan_is_right_to_second_order(dtype):
+    maps, start = (
+        torch.randn(*shape, generator=generator(seed), dtype=dtype).requires_grad_()
+        for seed, shape in enumerate([(4, 2, 3, 3), (2, 3)])
+    )
     assert gradcheck(scan_maps, (maps, start))
     assert gradgradcheck(scan_maps, (maps, start))
     for needed in ((True, False), (False, True)):

@@ -21,7 +21,7 @@ from qinn.quantum import (
     random_kets,
 )
 from qinn.quantum.generators.propagation import propagate_unitarily
-from qinn.quantum.numerics.turning import turn_by_eigenvectors
+from qinn.quantum.numerics.turning import turn_by_eigenvectors, unitaries_of
 
 DTYPE = torch.complex128
 EPS = torch.finfo(torch.float64).eps
@@ -113,6 +113,26 @@ def test_turning_has_the_gradients_of_finite_differences_for_equal_levels_too(na
 
     assert torch.autograd.gradcheck(turned, (offset, kets), atol=1e-6)
     assert torch.autograd.gradgradcheck(turned, (offset, kets), atol=1e-4)
+
+
+def test_unitaries_of_a_batch_have_the_gradients_of_finite_differences_for_equal_levels_too():
+    hamiltonians = torch.stack([rotated(levels) for levels in LEVELS.values()])
+    offsets = torch.zeros(len(LEVELS), 4, 4, dtype=torch.float64, requires_grad=True)
+
+    def turned(offsets):
+        return unitaries_of(hamiltonians + hermitian_from(offsets))
+
+    assert torch.autograd.gradcheck(turned, offsets, atol=1e-6)
+    assert torch.autograd.gradgradcheck(turned, offsets, atol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 30.0])
+def test_unitaries_of_a_batch_are_those_of_double_precision(scale):
+    free = torch.randn(7, 3, 5, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    hamiltonians = hermitian_from(scale / 5**0.5 * free).to(torch.complex64)
+    exact = torch.linalg.matrix_exp(-1j * hamiltonians.to(DTYPE))
+    assert float((unitaries_of(hamiltonians.to(DTYPE)) - exact).abs().max()) < 1e-12
+    assert float((unitaries_of(hamiltonians) - exact).abs().max()) < 1e-7
 
 
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128], ids=str)

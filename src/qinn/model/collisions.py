@@ -27,6 +27,8 @@ from qinn.quantum import (
     normalize,
     product,
 )
+from qinn.quantum.collisions.scan import scan_maps
+from qinn.quantum.numerics.turning import unitaries_of
 from qinn.records import JointState, ModalityStates
 
 
@@ -187,24 +189,31 @@ class UnitaryStreamFusion(StreamFusion):
         self.interactions = _interactions(memory_dim, self.operand_dims)
 
     def turns(self, stream: Stream) -> Complex[Tensor, "batch time memory memory"]:
-        """Return the unitary of every step of a stream."""
+        """Return the unitary of every step of a stream; 𝟙 where there is none."""
         interaction: Interaction = self.interactions[stream.name]()
         ancillas = _ancillas(stream, mixtures=None, validate=not self.training)
         D, A = interaction.memory_dim, interaction.ancilla_dim
         coupling = interaction.coupling.reshape(D, A, D, A)
         if ancillas.are_pure:
-            kets = product(ancillas.factors)
-            hamiltonians = torch.einsum("iajb,nta,ntb->ntij", coupling, kets.conj(), kets)
+            kets = product(ancillas.factors)[stream.valid]
+            densities = kets[:, :, None] * kets[:, None, :].conj()
         else:
-            hamiltonians = torch.einsum("iajb,ntba->ntij", coupling, ancillas.density())
-        # In single precision torch's exponential is off by some 1e-5, which every step would add to.
-        return torch.linalg.matrix_exp(-1j * hamiltonians.to(torch.complex128)).to(coupling.dtype)
+            densities = ancillas.density()[stream.valid]
+        hamiltonians = torch.einsum("iajb,nba->nij", coupling, densities)
+        if not bool(hamiltonians.detach().isfinite().all()):
+            raise ArgumentError(
+                "The Hamiltonians of the unitary cell must be finite, but they are not; look for NaN in the "
+                "interactions, or for a diverged training."
+            )
+        identity = torch.eye(D, dtype=coupling.dtype, device=coupling.device).expand(
+            *stream.valid.shape, D, D
+        )
+        return identity.index_put((stream.valid,), unitaries_of(hamiltonians))
 
     def _along(self, streams: Sequence[Stream]) -> tuple[State, State]:
         order = order_of(streams)
-        return _walk(
-            self.start, order.of([self.turns(each) for each in streams]), order.happens, not self.training
-        )
+        turns = order.of([self.turns(each) for each in streams])
+        return _walk(self.start, turns, order.happens, are_unitary=True, validate=not self.training)
 
 
 class LinearMapStreamFusion(StreamFusion):
@@ -254,9 +263,8 @@ class LinearMapStreamFusion(StreamFusion):
 
     def _along(self, streams: Sequence[Stream]) -> tuple[State, State]:
         order = order_of(streams)
-        return _walk(
-            self.start, order.of([self.maps(each) for each in streams]), order.happens, not self.training
-        )
+        maps = order.of([self.maps(each) for each in streams])
+        return _walk(self.start, maps, order.happens, are_unitary=False, validate=not self.training)
 
 
 def _interactions(memory_dim: int, dims: Mapping[str, tuple[int, ...]]) -> nn.ModuleDict:
@@ -276,18 +284,39 @@ def _walk(
     start: Complex[Tensor, "memory"],
     maps: Complex[Tensor, "batch event memory memory"],
     happens: Bool[Tensor, "batch event"],
+    *,
+    are_unitary: bool,
     validate: bool,
 ) -> tuple[PureEnsemble, MixedState]:
     """Apply one map after the other to a ket of unit norm; the mean is that of the states behind the steps."""
-    ket = start.expand(len(maps), -1)
-    kets = []
-    for index in range(maps.shape[1]):
-        moved = normalize((maps[:, index] @ ket[..., None])[..., 0])
-        ket = torch.where(happens[:, index, None], moved, ket)
-        kets.append(ket)
+    identity = torch.eye(maps.shape[-1], dtype=maps.dtype, device=maps.device)
+    steps = torch.where(happens[..., None, None], maps, identity).transpose(0, 1)
+    first = start.expand(len(maps), -1)
+    if not are_unitary:
+        # The ket of unit norm behind a step does not depend on the norms before it: as constants they only keep the
+        # products of many maps from overflow.
+        steps = steps / _norms(steps.detach(), first.detach(), happens.mT)[..., None, None]
+    kets = normalize(scan_maps(steps, first)).transpose(0, 1)
     # A sample without steps has its start as the mean.
-    seen = torch.stack([*kets, ket], 1)
+    seen = torch.cat([kets, kets[:, -1:]], 1)
     counts = happens.sum(1, keepdim=True)
     weights: Float[Tensor, "batch event"] = torch.cat([happens, counts == 0], 1) / counts.clamp_min(1)
     mean = torch.einsum("be,bei,bej->bij", weights.to(seen.dtype), seen, seen.conj())
-    return PureEnsemble(ket[:, None], validate=validate), MixedState(mean, validate=validate)
+    return PureEnsemble(kets[:, -1:], validate=validate), MixedState(mean, validate=validate)
+
+
+def _norms(
+    steps: Complex[Tensor, "event batch memory memory"],
+    start: Complex[Tensor, "batch memory"],
+    happens: Bool[Tensor, "event batch"],
+) -> Float[Tensor, "event batch"]:
+    """By how much each step stretches the ket of unit norm that it meets; 1 where nothing happens."""
+    ket, found = start[..., None], []
+    for step in steps.unbind(0):
+        moved = step @ ket
+        norm = torch.linalg.vector_norm(moved, dim=1, keepdim=True)
+        # A map of all zeros: nothing to keep in bounds.
+        norm = norm + (norm == 0)
+        ket = moved / norm
+        found.append(norm)
+    return torch.where(happens, torch.stack(found)[..., 0, 0], 1.0)

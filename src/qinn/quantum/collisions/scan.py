@@ -1,18 +1,19 @@
-"""Composition of real maps along time, with a backward pass of its own."""
+"""Composition of linear maps along time, with a backward pass of its own."""
 
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from torch import Tensor
 
 
 def scan_maps(
-    maps: Float[Tensor, "time row state state"], start: Float[Tensor, "row state"]
-) -> Float[Tensor, "time row state"]:
-    """Return r_t = M_t r_{t−1} for every step, from r_0.
+    maps: Float[Tensor, "time row state state"] | Complex[Tensor, "time row state state"],
+    start: Float[Tensor, "row state"] | Complex[Tensor, "row state"],
+) -> Float[Tensor, "time row state"] | Complex[Tensor, "time row state"]:
+    """Return r_t = M_t r_{t−1} for every step, from r_0; real or complex.
 
-    The backward pass is the same scan with the transposed maps, in the other direction, and one outer product for
+    The backward pass is the same scan with the adjoint maps, in the other direction, and one outer product for
     all steps: nothing of the graph is made step by step.
 
     Args:
@@ -64,13 +65,13 @@ class _Scan(torch.autograd.Function):
         adjoints = torch.empty_like(states)
         adjoints[-1] = gradients[0][-1]
         rows, given = adjoints[:, :, None].unbind(0), gradients[0][:, :, None].unbind(0)
-        steps = maps.unbind(0)
+        steps = maps.conj().resolve_conj().unbind(0)
         for index in range(len(steps) - 1, 0, -1):
             torch.baddbmm(given[index - 1], rows[index], steps[index], out=rows[index - 1])
         of_maps = of_start = None
         if wanted[0]:
             before = torch.cat([start[None], states[:-1]])
-            of_maps = adjoints[..., :, None] * before[..., None, :]
+            of_maps = adjoints[..., :, None] * before.conj()[..., None, :]
         if wanted[1]:
             of_start = torch.bmm(rows[0], steps[0])[:, 0]
         return of_maps, of_start
