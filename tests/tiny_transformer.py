@@ -29,6 +29,9 @@ def write_tiny_transformer(
 ) -> Path:
     """Save a model and its fast tokenizer to a folder."""
     import torch
+
+    if family == "mpnet":
+        return _write_tiny_mpnet(path, seed=seed, layers=layers, **changes)
     from transformers import (
         BertConfig,
         BertModel,
@@ -65,6 +68,29 @@ def write_tiny_transformer(
             **changes,
         )
         DistilBertModel(small).save_pretrained(path)
+    return path
+
+
+def _write_tiny_mpnet(path: Path, *, seed: int, layers: int, **changes: Any) -> Path:
+    """MPNet has other special tokens (that of padding is 1), and relative positions that all layers share."""
+    import torch
+    from transformers import MPNetConfig, MPNetModel, MPNetTokenizer
+
+    path.mkdir(parents=True, exist_ok=True)
+    entries = ["<s>", "<pad>", "</s>", "[UNK]", "<mask>", *WORDS]
+    vocabulary = {word: index for index, word in enumerate(entries)}
+    MPNetTokenizer(vocab=vocabulary, model_max_length=16).save_pretrained(path)
+    torch.manual_seed(seed)
+    config = MPNetConfig(
+        vocab_size=len(entries),
+        max_position_embeddings=18,
+        hidden_size=8,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        intermediate_size=8,
+        **changes,
+    )
+    MPNetModel(config).save_pretrained(path)
     return path
 
 

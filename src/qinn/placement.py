@@ -27,6 +27,17 @@ _OLD_SUFFIX = f"-old{PARTIAL_SUFFIX}"
 """End of the name that the old folder has while the new one takes its place, where the two cannot be exchanged."""
 
 
+def cache_folder() -> Path:
+    """Return the user's folder for what can be made again: ``$XDG_CACHE_HOME/qinn``, or else ``~/.cache/qinn``.
+
+    Example:
+        >>> cache_folder().name
+        'qinn'
+    """
+    named = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(named) if named and Path(named).is_absolute() else Path("~/.cache").expanduser()) / "qinn"
+
+
 def is_partial(path: Path) -> bool:
     """Tell whether a path is what an interrupted process has left of a file or folder."""
     return path.name.startswith(".") and path.name.endswith(PARTIAL_SUFFIX)

@@ -36,7 +36,7 @@ def transformer(tmp_path_factory: pytest.TempPathFactory) -> nn.Module:
     return load_text_encoder(f"folder:{folder}").model
 
 
-@pytest.fixture(scope="module", params=["bert", "distilbert"])
+@pytest.fixture(scope="module", params=["bert", "distilbert", "mpnet"])
 def any_transformer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> nn.Module:
     folder = write_tiny_transformer(tmp_path_factory.mktemp("tiny"), family=request.param, layers=3)
     return load_text_encoder(f"folder:{folder}").model
@@ -157,6 +157,22 @@ def test_a_frozen_transformer_says_the_same_in_training(any_transformer: nn.Modu
     torch.testing.assert_close(module.train()(tokens()), module.eval()(tokens()), rtol=0, atol=0)
 
 
+def test_frozen_layers_say_the_same_after_a_step(any_transformer: nn.Module) -> None:
+    module = wrapped(any_transformer, frozen_layers=2, dropout=0.0).train()
+    seen: list[torch.Tensor] = []
+    module._layers()[1].register_forward_hook(
+        lambda _, inputs, output: seen.append(output[0] if isinstance(output, tuple) else output)
+    )
+    features = tokens((5,))
+    module(features).square().sum().backward()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if parameter.requires_grad:
+                parameter.sub_(0.1 * parameter.grad)
+    module(features)
+    assert torch.equal(seen[0], seen[1])
+
+
 def test_dropout_inside_is_the_one_asked_for(any_transformer: nn.Module) -> None:
     module = wrapped(any_transformer, dropout=0.25)
     rates = {one.p for one in module.modules() if isinstance(one, nn.Dropout)}
@@ -177,7 +193,8 @@ def test_layers_learn_at_rates_that_fall_downwards_and_vectors_do_not_decay(
         assert matrices == {group.weight_decay == 0.1}
     grouped = [id(one) for group in groups for one in group.parameters]
     assert sorted(grouped) == sorted(id(one) for one in module.parameters())
-    embeddings = {id(one) for one in module.transformer.get_submodule("embeddings").parameters()}
+    named = module.transformer.named_parameters()
+    embeddings = {id(one) for name, one in named if "embeddings" in name or "relative_attention_bias" in name}
     assert {id(one) for group in groups[-2:] for one in group.parameters} == embeddings
 
 

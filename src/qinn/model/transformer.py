@@ -15,6 +15,7 @@ from qinn.records import Features
 __all__ = ["FineTuning", "ParameterGroup", "PretrainedTransformer"]
 
 _LAYERS = ("encoder.layer", "transformer.layer", "layers", "encoder.layers", "encoder.block")
+_SHARED_POSITIONS = "relative_attention_bias"
 _TOGETHER = 8
 
 
@@ -27,7 +28,8 @@ class FineTuning:
         weight_decay: Decoupled weight decay of matrices; biases and layer norms have none.
         layer_decay: Each layer learns at this multiple of the rate of the layer above it, r_l = r δ^(L − l).
         frozen_layers: The first k layers keep their pretrained weights; ``"all"``: the whole transformer does.
-        frozen_embeddings: The embeddings keep their pretrained weights; frozen layers need that.
+        frozen_embeddings: The embeddings, of tokens and of positions, keep their pretrained weights; frozen layers
+            need that.
         dropout: Dropout inside the transformer; None keeps that of its pretraining.
 
     Raises:
@@ -129,10 +131,18 @@ class PretrainedTransformer(nn.Module):
             raise ArgumentError(
                 f"Argument `frozen_layers` must be at most {len(layers)}, the number of layers, but it is {frozen}."
             )
-        return ([self._embeddings()] if self.tuning.frozen_embeddings else []) + layers[:frozen]
+        return (self._embeddings() if self.tuning.frozen_embeddings else []) + layers[:frozen]
 
-    def _embeddings(self) -> nn.Module:
-        return getattr(self.transformer, "embeddings", None) or self.transformer.get_input_embeddings()  # pyright: ignore
+    def _embeddings(self) -> list[nn.Module]:
+        """Return what lies below every layer: the embeddings, and relative positions that all layers share (MPNet)."""
+        tokens = getattr(self.transformer, "embeddings", None) or self.transformer.get_input_embeddings()  # pyright: ignore
+        inside = {id(module) for layer in self._layers() for module in layer.modules()}
+        positions = [
+            module
+            for name, module in self.transformer.named_modules()
+            if name.rpartition(".")[2] == _SHARED_POSITIONS and id(module) not in inside
+        ]
+        return [tokens, *positions]
 
     def train(self, mode: bool = True) -> "PretrainedTransformer":
         """Set the mode of what is trained; what is frozen stays in evaluation mode."""
@@ -145,7 +155,7 @@ class PretrainedTransformer(nn.Module):
         """Give the trained parameters, layer by layer from the top, matrices and vectors apart."""
         tuning, layers = self.tuning, self._layers()
         of_layers = {id(one): level for level, layer in enumerate(layers) for one in layer.parameters()}
-        below = {id(one) for one in self._embeddings().parameters()}
+        below = {id(one) for module in self._embeddings() for one in module.parameters()}
         by_level: dict[int, list[nn.Parameter]] = {}
         for parameter in self.transformer.parameters():
             if parameter.requires_grad:

@@ -12,23 +12,12 @@ from qinn.data.stores import progress
 from qinn.data.stores.manifest import MANIFEST_FILE
 from qinn.data.stores.store import Store
 from qinn.errors import OutputError
-from qinn.placement import complete_file
+from qinn.placement import cache_folder, complete_file
 
 __all__ = ["cache_folder", "open_unchanged"]
 
 _SETTLED = 2.0
 """Seconds after which another change of a file has another time stamp, on every file system in use."""
-
-
-def cache_folder() -> Path:
-    """Where it is noted which stores were read through: ``$XDG_CACHE_HOME/qinn``, or else ``~/.cache/qinn``.
-
-    Example:
-        >>> cache_folder().name
-        'qinn'
-    """
-    named = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(named) if named and Path(named).is_absolute() else Path("~/.cache").expanduser()) / "qinn"
 
 
 def open_unchanged(path: Path | str, *, cache: Path | None = None) -> Store:
