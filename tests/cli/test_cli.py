@@ -215,6 +215,40 @@ def test_stores_are_made_and_inspected(qinn, tmp_path):
     assert "wrote" in err
 
 
+def test_streams_are_made_with_the_prototypes_of_others(qinn, tmp_path):
+    sizes = ("--task", "shifters", "--num-train", "0", "--num-valid", "0", "--num-test", "5")
+    code, out, _ = qinn("data", "synthesize", "--to", tmp_path / "short", *sizes, "--json")
+    assert code == 0
+    assert json.loads(out)["bayes"] == 1.0
+    code, out, err = qinn(
+        *("data", "synthesize", "--to", tmp_path / "long", *sizes, "--seed", "5", "--prototype-seed", "0"),
+        *("--min-length", "50", "--max-length", "50", "--single-set"),
+    )
+    assert code == 0
+    assert "without_order: 1.0" in out
+    assert "wrote" in err
+    code, out, _ = qinn("info", tmp_path / "long", "--json")
+    assert "shifters-prototypes-0" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--task", "shifters", "--missing-rate", "0.1"], "`--missing-rate` belongs to `--task product`"),
+        (["--single-set"], "`--single-set` belongs to `--task shifters`"),
+        (["--task", "shifters", "--expiry", "2"], "`expiry` must be left out"),
+        (["--task", "shifters", "--min-length", "40"], "`max_length` must be from `min_length`, 40"),
+        (["--num-train", "0"], "`num_train` must be at least 1"),
+    ],
+    ids=str,
+)
+def test_options_of_another_task_are_refused(qinn, tmp_path, arguments, message):
+    code, _, err = qinn("data", "synthesize", "--to", tmp_path / "store", *arguments)
+    assert code == 2
+    assert message in err
+    assert not (tmp_path / "store").exists()
+
+
 def test_the_demo_prints_its_table_and_the_path_of_the_report(qinn, tmp_path, monkeypatch):
     from qinn.data.synthetic.known_answer_set import SyntheticSpec
     from qinn.experiment import demo

@@ -1,4 +1,4 @@
-"""Commands about data: import, inspect, verify, describe, synthesize, and those of `qinn.cli.changes`."""
+"""Commands about data: import, inspect, verify, describe, and those of `qinn.cli.changes` and `.synthesis`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,11 +8,13 @@ import typer
 from qinn.cli.changes import convert, split
 from qinn.cli.imports import import_app
 from qinn.cli.output import JsonOption, OverwriteOption, echo, note, print_json
+from qinn.cli.synthesis import synthesize
 
 data_app = typer.Typer(help="Import, inspect and make data.", no_args_is_help=True)
 data_app.add_typer(import_app, name="import")
 data_app.command()(convert)
 data_app.command()(split)
+data_app.command()(synthesize)
 
 
 @data_app.command()
@@ -71,40 +73,3 @@ def describe(
 
     write_dataset_page(open_unchanged(store), html, overwrite=overwrite)
     note(f"wrote {html}")
-
-
-@data_app.command()
-def synthesize(
-    to: Annotated[Path, typer.Option(help="Folder of the store to write.")],
-    num_train: Annotated[int, typer.Option(min=1, max=10**9, help="Training samples.")] = 2000,
-    num_valid: Annotated[int, typer.Option(min=1, max=10**9, help="Validation samples.")] = 400,
-    num_test: Annotated[int, typer.Option(min=1, max=10**9, help="Test samples.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed.")] = 0,
-    missing_rate: Annotated[float, typer.Option(min=0.0, max=0.99, help="Rate of absent modalities.")] = 0.0,
-    classification: Annotated[bool, typer.Option(help="Predict the sign of the score.")] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a store that this command made.")
-    ] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Write the synthetic set, whose best possible scores are known."""
-    from dataclasses import asdict
-
-    from qinn.data.synthetic.known_answer_set import SyntheticSpec, known_answer, write_synthetic_store
-
-    spec = SyntheticSpec(
-        num_train=num_train,
-        num_valid=num_valid,
-        num_test=num_test,
-        seed=seed,
-        missing_rate=missing_rate,
-        kind="classification" if classification else "regression",
-    )
-    write_synthetic_store(to, spec, overwrite=overwrite)
-    answer = asdict(known_answer(spec))
-    if as_json:
-        print_json(answer)
-        return
-    note(f"wrote {to}")
-    for name, value in answer.items():
-        echo(f"{name}: {value}")
