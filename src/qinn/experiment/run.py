@@ -47,6 +47,7 @@ from qinn.experiment.folder import (
 from qinn.experiment.place import RunPlace
 from qinn.experiment.pretrained import load_transformers, write_architectures
 from qinn.explain.activity import Activity, activity_of, activity_remarks, mean_activity
+from qinn.explain.attractor import certificate_of, mean_certificate
 from qinn.explain.explanation import explain
 from qinn.model.baselines import count_parameters
 from qinn.model.network import QiNN
@@ -161,6 +162,7 @@ def run(
         _pool_explanations(target, len(folds))
     acting = [record["dynamics"] for record in records if record.get("dynamics") is not None]
     mean = mean_activity(acting)
+    certified = mean_certificate([one["attractor"] for one in records if one.get("attractor") is not None])
     content = {
         "format": FORMAT,
         "version": VERSION,
@@ -189,6 +191,7 @@ def run(
             for record in records
         ],
         "dynamics": None if mean is None else mean.to_dict(),
+        "attractor": None if certified is None else certified.to_dict(),
         "remarks": [
             *activity_remarks([Activity(**one) for one in acting]),
             *_remarks(folds, model_config, rates, refit=config.training.refit),
@@ -335,6 +338,7 @@ def _run_fold(
     if config.evaluation.explain and isinstance(model, QiNN):
         write_explanation(explain(model, fold.test), folder)
     activity = activity_of(model, fold.test)
+    certificate = certificate_of(model, fold.test)
     record = {
         "name": fold.name,
         "data_sha256": store.sha256,
@@ -347,6 +351,7 @@ def _run_fold(
         "best_value": result.best_value if np.isfinite(result.best_value) else None,
         "seconds": round(result.seconds, 3),
         "dynamics": None if activity is None else activity.to_dict(),
+        "attractor": None if certificate is None else certificate.to_dict(),
         "version": VERSION,
         "config_sha256": file_digest(folder.parents[1] / "config.yaml"),
         FILES: digests_of(folder, [folder / name for name in _FOLD_FILES]),

@@ -35,6 +35,7 @@ from qinn.quantum.generators.lindbladian import (
     hermitian_from,
     jump_operators_from,
 )
+from qinn.quantum.generators.locality import local_terms, scale_coupling, scale_operator
 from qinn.quantum.generators.propagation import propagate_densities, propagate_observables
 from qinn.quantum.generators.structured import StructuredLindbladian, StructuredOperator
 from qinn.quantum.measures.entanglement import (
@@ -92,6 +93,13 @@ from qinn.quantum.states.measurement import (
 )
 from qinn.quantum.states.mixtures import LearnableMixture, Mixture, uniform_mixture
 from qinn.quantum.states.products import ProductState
+from qinn.quantum.steady.forgetting import (
+    ContractionBounds,
+    MixingBounds,
+    channel_contraction,
+    contraction_bounds,
+    mixing_bounds,
+)
 from qinn.quantum.steady.steady_state import Attractor, contraction, find_attractor
 
 __all__ = [
@@ -99,6 +107,7 @@ __all__ = [
     "Attractor",
     "CollisionInfluence",
     "CollisionStates",
+    "ContractionBounds",
     "DrivenLindbladian",
     "Evolution",
     "ExactChannel",
@@ -115,6 +124,7 @@ __all__ = [
     "LearnableStructuredLindbladian",
     "Lindbladian",
     "MixedState",
+    "MixingBounds",
     "Mixture",
     "NoEvolution",
     "ProductState",
@@ -132,6 +142,7 @@ __all__ = [
     "basis_ket",
     "bell_state",
     "bloch_maps",
+    "channel_contraction",
     "check_channel",
     "check_density",
     "check_ket",
@@ -140,6 +151,7 @@ __all__ = [
     "collision_maps",
     "concurrence",
     "contraction",
+    "contraction_bounds",
     "cuts",
     "density_of",
     "embed",
@@ -157,10 +169,12 @@ __all__ = [
     "ket_concurrence",
     "ket_fidelity",
     "kraus_operators",
+    "local_terms",
     "log_negativity",
     "maximally_mixed",
     "maximum_entropies",
     "measurement_vectors_from",
+    "mixing_bounds",
     "mutual_information",
     "negativity",
     "normalize",
@@ -179,6 +193,8 @@ __all__ = [
     "random_kets",
     "reduced_density_of_ket",
     "renyi_entropy",
+    "scale_coupling",
+    "scale_operator",
     "score_surrogate",
     "square_root",
     "squared_magnitude",

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qinn.evaluation.conventions import metrics_of
+from qinn.explain.attractor import certificate_words
 from qinn.report.results import RunResult
 from qinn.report.wording import brief, counted, span
 from qinn.task import Task
@@ -136,6 +137,8 @@ def activity_facts(summary: Mapping[str, Any]) -> list[Fact]:
             if values.get(name) is not None
         ]
         facts.append(("dynamics", f"{', '.join(stated)} (means)"))
+    if summary.get("attractor") is not None:
+        facts.append(("in the long run", certificate_words(summary["attractor"])))
     return facts + [("note", remark) for remark in summary.get("remarks", [])]
 
 
