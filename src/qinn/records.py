@@ -13,11 +13,11 @@ output     1 for regression; number of classes for classification (logits)
 ========== =====================================================================
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Bool, Complex, Float, Int
+from jaxtyping import Bool, Complex, Float, Float64, Int
 from torch import Tensor
 
 from qinn.errors import ArgumentError
@@ -31,10 +31,13 @@ class Features:
     Attributes:
         values: Feature vectors; every step at or beyond a sample's length is zero.
         lengths: Number of valid steps per sample; 0 means that the modality is absent for this sample.
+        times: Seconds from a sample's beginning at which each step happens, never falling; those at or beyond a
+            sample's length mean nothing. None where the data do not say.
     """
 
     values: Float[Tensor, "batch time feature"]
     lengths: Int[Tensor, "batch"]
+    times: Float64[Tensor, "batch time"] | None = None
 
     @property
     def mask(self) -> Bool[Tensor, "batch time"]:
@@ -48,7 +51,17 @@ class Features:
 
     def to(self, device: torch.device | str) -> "Features":
         """Return the same features on another device."""
-        return Features(self.values.to(device), self.lengths.to(device))
+        times = None if self.times is None else self.times.to(device)
+        return Features(self.values.to(device), self.lengths.to(device), times)
+
+    def rows(self, chosen: slice | Sequence[int]) -> "Features":
+        """Return some samples, with the padding that they had.
+
+        Args:
+            chosen: Which.
+        """
+        times = None if self.times is None else self.times[chosen]
+        return Features(self.values[chosen], self.lengths[chosen], times)
 
 
 @dataclass(frozen=True)
@@ -84,10 +97,7 @@ class Batch:
         Args:
             number: How many.
         """
-        features = {
-            name: Features(value.values[:number], value.lengths[:number])
-            for name, value in self.features.items()
-        }
+        features = {name: value.rows(slice(number)) for name, value in self.features.items()}
         return Batch(self.ids[:number], features, None if self.labels is None else self.labels[:number])
 
     def without(self, modality: str) -> "Batch":
@@ -101,7 +111,7 @@ class Batch:
                 f"Argument `modality` must be one of {list(self.features)}, but it is `{modality}`."
             )
         gone = self.features[modality]
-        absent = Features(torch.zeros_like(gone.values), torch.zeros_like(gone.lengths))
+        absent = replace(gone, values=torch.zeros_like(gone.values), lengths=torch.zeros_like(gone.lengths))
         return replace(self, features={**self.features, modality: absent})
 
     def lacking(self, absent: Bool[Tensor, "batch modality"]) -> "Batch":
@@ -113,7 +123,7 @@ class Batch:
         features = {}
         for (name, given), gone in zip(self.features.items(), absent.unbind(1), strict=True):
             values = given.values.masked_fill(gone[:, None, None], 0)
-            features[name] = Features(values, given.lengths.masked_fill(gone, 0))
+            features[name] = replace(given, values=values, lengths=given.lengths.masked_fill(gone, 0))
         return replace(self, features=features)
 
 
@@ -129,6 +139,8 @@ class ModalityStates:
         present: Which modality each sample has.
         valid: Along a stream, which steps of each modality hold data; None where states are pooled.
         hidden: Pooled hidden vectors of all modalities side by side, which go past the fusion; None where none do.
+        times: Along a stream, when each step of each modality happens, as in `Features`; None where the data do not
+            say.
     """
 
     names: tuple[str, ...]
@@ -136,6 +148,7 @@ class ModalityStates:
     present: Bool[Tensor, "batch modality"]
     valid: tuple[Bool[Tensor, "batch _"], ...] | None = None
     hidden: Float[Tensor, "batch hidden"] | None = None
+    times: tuple[Float64[Tensor, "batch _"] | None, ...] | None = None
 
     @property
     def dims(self) -> tuple[int, ...]:

@@ -35,6 +35,7 @@ def example_batch(
     num_samples: int = 4,
     num_steps: int = 3,
     sequences: Mapping[str, bool] | None = None,
+    timed: bool = False,
     seed: int = 0,
 ) -> Batch:
     """Return random samples of varying length in which every modality is present.
@@ -44,6 +45,7 @@ def example_batch(
         num_samples: Samples of the batch.
         num_steps: Steps of the longest sequence; sample i has 1 + i mod `num_steps` of them.
         sequences: Modality name → whether it has sequences; False gives one step (default: all sequences).
+        timed: Whether the steps of sequences happen at random times.
         seed: Seed.
 
     Example:
@@ -57,7 +59,11 @@ def example_batch(
         lengths = 1 + torch.arange(num_samples) % longest
         values = torch.randn(num_samples, longest, dim, generator=generator)
         valid = torch.arange(longest) < lengths[:, None]
-        features[name] = Features(values * valid[..., None], lengths)
+        times = None
+        if timed and (sequences is None or sequences[name]):
+            gaps = torch.rand(num_samples, longest, generator=generator, dtype=torch.float64)
+            times = gaps.cumsum(1) * valid
+        features[name] = Features(values * valid[..., None], lengths, times)
     return Batch(tuple(f"sample-{index}" for index in range(num_samples)), features)
 
 
@@ -173,9 +179,7 @@ def _check_prediction(prediction: Prediction, num_samples: int, num_outputs: int
 
 
 def _rows(batch: Batch, rows: list[int]) -> Batch:
-    features = {
-        name: Features(value.values[rows], value.lengths[rows]) for name, value in batch.features.items()
-    }
+    features = {name: value.rows(rows) for name, value in batch.features.items()}
     return Batch(tuple(batch.ids[row] for row in rows), features)
 
 
@@ -183,7 +187,7 @@ def _absent(batch: Batch, name: str, row: int) -> Batch:
     given = batch.features[name]
     values, lengths = given.values.clone(), given.lengths.clone()
     values[row], lengths[row] = 0, 0
-    return replace(batch, features={**batch.features, name: Features(values, lengths)})
+    return replace(batch, features={**batch.features, name: replace(given, values=values, lengths=lengths)})
 
 
 def _check_samples_are_independent(model: nn.Module, batch: Batch, output: Tensor, tolerance: float) -> None:
@@ -197,7 +201,11 @@ def _check_samples_are_independent(model: nn.Module, batch: Batch, output: Tenso
 
 def _check_padding_is_ignored(model: nn.Module, batch: Batch, output: Tensor, tolerance: float) -> None:
     longer = {
-        name: Features(nn.functional.pad(value.values, (0, 0, 0, 2)), value.lengths)
+        name: Features(
+            nn.functional.pad(value.values, (0, 0, 0, 2)),
+            value.lengths,
+            None if value.times is None else nn.functional.pad(value.times, (0, 2)),
+        )
         for name, value in batch.features.items()
     }
     padded = model(replace(batch, features=longer)).output

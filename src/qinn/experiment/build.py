@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, cast
 
 import torch
@@ -90,6 +90,13 @@ def sequences_of(store: Store, config: DataConfig) -> dict[str, bool]:
     }
 
 
+def timed_modalities(store: Store, config: DataConfig) -> tuple[str, ...]:
+    """Return the modalities whose steps reach the models with their times."""
+    return tuple(
+        name for name in store.modalities if name not in config.pool and store.times(name) is not None
+    )
+
+
 def build_model(
     config: Any,
     encoder: EncoderConfig,
@@ -99,6 +106,7 @@ def build_model(
     num_outputs: int,
     seed: int,
     transformers: Mapping[str, nn.Module] | None = None,
+    timed: Collection[str] = (),
 ) -> nn.Module:
     """Build a model with freshly drawn weights.
 
@@ -111,22 +119,25 @@ def build_model(
         seed: Seed of the initial weights.
         transformers: Modality name → pretrained transformer, of which the model gets a copy (see
             `qinn.experiment.pretrained`).
+        timed: Modalities whose steps have times.
 
     Raises:
         ConfigError: If the configuration names a modality that the data lacks.
     """
-    given = transformers or {}
+    given, is_timed = transformers or {}, not set(timed).isdisjoint(feature_dims)
     budget = getattr(config, "parameter_budget", None)
     width = getattr(config, "hidden_dim", None) or encoder.hidden_dim
     if budget is not None:
         width = _width_for_budget(
             budget,
             lambda hidden: _count_new_parameters(
-                _build(config, encoder, hidden, dict(feature_dims), dict(sequences), num_outputs, given)
+                _build(
+                    config, encoder, hidden, dict(feature_dims), dict(sequences), num_outputs, given, is_timed
+                )
             ),
         )
     torch.manual_seed(seed)
-    return _build(config, encoder, width, dict(feature_dims), dict(sequences), num_outputs, given)
+    return _build(config, encoder, width, dict(feature_dims), dict(sequences), num_outputs, given, is_timed)
 
 
 def _count_new_parameters(model: nn.Module) -> int:
@@ -158,6 +169,7 @@ def _build(
     sequences: dict[str, bool],
     num_outputs: int,
     transformers: Mapping[str, nn.Module],
+    timed: bool,
 ) -> nn.Module:
     if isinstance(config, ConstantConfig):
         return Constant(num_outputs)
@@ -207,6 +219,8 @@ def _build(
             lean=config.lean,
         )
     options = config.model_dump(exclude={"kind", "hidden_dim", "parameter_budget", "training", "transformer"})
+    if issubclass(BASELINES[config.kind], RecurrentStream):
+        options["timed"] = timed
     baseline = cast("Callable[..., nn.Module]", BASELINES[config.kind])
     return baseline(encoders, num_outputs=num_outputs, dropout=encoder.dropout_of_heads, **options)
 
@@ -220,6 +234,15 @@ def follows_stream(config: Any) -> bool:
     if isinstance(config, QiNNConfig):
         return config.dynamics == "collisions"
     return issubclass(BASELINES.get(getattr(config, "kind", ""), nn.Module), RecurrentStream)
+
+
+def uses_times(config: Any) -> bool:
+    """Tell whether it changes anything for a model when the steps of a sample happen.
+
+    Args:
+        config: A model's configuration.
+    """
+    return follows_stream(config) and config.form == "factorised"
 
 
 def _fine_tuned(

@@ -9,7 +9,7 @@ import torch
 
 from qinn.data.subsets.subset import Subset
 from qinn.errors import ConfigError
-from qinn.experiment.build import build_model, follows_stream, state_dims_of
+from qinn.experiment.build import build_model, follows_stream, state_dims_of, uses_times
 from qinn.experiment.config import EncoderConfig, ExperimentConfig
 from qinn.experiment.model_configs import ConstantConfig, QiNNConfig, UnimodalConfig
 from qinn.resources import available_memory, shown_size
@@ -77,7 +77,10 @@ def check_feasible(
 
 
 def check_steps(config: ExperimentConfig, parts: Sequence[Subset], *, sequences: Mapping[str, bool]) -> None:
-    """Refuse samples whose modalities have different numbers of steps where a model needs them to step together.
+    """Refuse steps that do not go together: different numbers of them, or times of some modalities alone.
+
+    A model in which modalities step together needs equally many steps of each; one in which each has steps of its own
+    needs their times for all sequences or for none.
 
     Args:
         config: An experiment with one model.
@@ -85,9 +88,12 @@ def check_steps(config: ExperimentConfig, parts: Sequence[Subset], *, sequences:
         sequences: Modality name → whether its samples are sequences.
 
     Raises:
-        ConfigError: Naming the first such sample.
+        ConfigError: Naming the first such sample or modality.
     """
     model = next(iter(config.models.values()))
+    if uses_times(model):
+        for part in parts:
+            _check_timed(part, sequences)
     if not follows_stream(model) or model.form != "joint":
         return
     for part in parts:
@@ -100,6 +106,15 @@ def check_steps(config: ExperimentConfig, parts: Sequence[Subset], *, sequences:
                     f"{' and '.join(f'{count} steps of `{name}`' for name, count in present.items())}; set "
                     "`form: factorised`, or align the modalities when the data are imported."
                 )
+
+
+def _check_timed(part: Subset, sequences: Mapping[str, bool]) -> None:
+    for name in part.modalities:
+        if part.timed and name not in part.timed and sequences[name] and part.lengths(name).any():
+            raise ConfigError(
+                f"Key `form` is `factorised`, but the store says when the steps of `{part.timed[0]}` happen and not "
+                f"those of `{name}`; import `{name}` with its times, or name it in `data.pool`."
+            )
 
 
 def check_machine(config: ExperimentConfig) -> None:

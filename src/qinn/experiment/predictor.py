@@ -14,7 +14,7 @@ from qinn.data.subsets.absence import present_modalities
 from qinn.data.subsets.splits import Subset, subset_of
 from qinn.errors import ArgumentError, CheckpointError, ConfigError, QinnError
 from qinn.evaluation.predict import PredictionTable, check_finite, predict
-from qinn.experiment.build import build_model
+from qinn.experiment.build import build_model, uses_times
 from qinn.experiment.estimate import check_feasible
 from qinn.experiment.folder import UNCHECKED, RunFolder
 from qinn.experiment.pretrained import read_architectures
@@ -37,6 +37,8 @@ class Predictor:
         task: What is predicted.
         modalities: Modality name → ``{"dim": …, "tier": …}`` that the models were trained on.
         pool: Modalities whose sequences the models take pooled.
+        timed: Modalities whose steps had times in training, if it matters for the models whether they have; None if
+            it does not.
         source: Run folder, for messages.
         notes: What a user should know about the run, whatever is predicted.
     """
@@ -49,6 +51,7 @@ class Predictor:
         modalities: dict[str, dict[str, Any]],
         pool: tuple[str, ...],
         source: Path,
+        timed: tuple[str, ...] | None = None,
         notes: tuple[str, ...] = (),
     ) -> None:
         self.models = models
@@ -56,6 +59,7 @@ class Predictor:
         self.modalities = modalities
         self.pool = pool
         self.source = source
+        self.timed = timed
         self.notes = notes
 
     @classmethod
@@ -81,6 +85,7 @@ class Predictor:
             feature_dims = {name: value["dim"] for name, value in modalities.items()}
             sequences = {name: bool(value["sequence"]) for name, value in modalities.items()}
             tiers = [value["tier"] for value in modalities.values()]
+            timed = tuple(name for name, value in modalities.items() if value.get("times") is True)
             names = [str(record["name"]) for record in summary["folds"]]
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise CheckpointError(
@@ -121,6 +126,7 @@ class Predictor:
                     num_outputs=task.num_outputs,
                     seed=config.seeds[0],
                     transformers=transformers,
+                    timed=timed,
                 )
                 model.load_state_dict(weights)
             except (RuntimeError, KeyError, ArgumentError) as error:
@@ -137,7 +143,13 @@ class Predictor:
             models[name] = model.eval()
         notes = (UNCHECKED,) if summary["version"] == 1 else ()
         return cls(
-            models, task=task, modalities=modalities, pool=config.data.pool, source=target.path, notes=notes
+            models,
+            task=task,
+            modalities=modalities,
+            pool=config.data.pool,
+            source=target.path,
+            timed=timed if uses_times(model_config) else None,
+            notes=notes,
         )
 
     def own_store(self) -> Store:
@@ -191,6 +203,13 @@ class Predictor:
                         f"Run `{self.source}` was trained on `{name}` features of {key} {expected[key]!r}, but "
                         f"store `{store.name}` has {value!r}; make the features the same way."
                     )
+            trained, has = name in (self.timed or ()), store.times(name) is not None
+            if self.timed is not None and name not in self.pool and trained != has:
+                raise CheckpointError(
+                    f"Run `{self.source}` was trained {'with' if trained else 'without'} the times of the steps of "
+                    f"`{name}`, but store `{store.name}` has {'them' if has else 'none'}; import the samples the same "
+                    "way."
+                )
         if not known:
             raise CheckpointError(
                 f"Store `{store.name}` has {list(store.modalities)}, none of the modalities of run `{self.source}`, "

@@ -25,7 +25,7 @@ from qinn.evaluation.metrics import metrics
 from qinn.evaluation.predict import PredictionTable, predict
 from qinn.evaluation.statistics import bootstrap_intervals
 from qinn.experiment import provenance
-from qinn.experiment.build import build_folds, build_model, sequences_of
+from qinn.experiment.build import build_folds, build_model, sequences_of, timed_modalities
 from qinn.experiment.config import ExperimentConfig
 from qinn.experiment.estimate import check_feasible, check_machine, check_steps
 from qinn.experiment.explanation import column_means, write_explanation
@@ -181,6 +181,7 @@ def run(
                     "dim": first.dims[name],
                     "tier": store.tiers[name],
                     "sequence": sequences_of(store, config.data)[name],
+                    **({"times": True} if name in first.timed else {}),
                 }
                 for name in first.modalities
             },
@@ -284,6 +285,7 @@ def _build(
         num_outputs=store.task.num_outputs,
         seed=seed,
         transformers=transformers,
+        timed=timed_modalities(store, config.data),
     )
 
 

@@ -1,14 +1,16 @@
 """Classical baselines on the same encoders and the same records as QiNN-QJ."""
 
+from collections.abc import Sequence
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
 from qinn.errors import ArgumentError
 from qinn.model.encoders import Encoders
 from qinn.model.readout import build_head
 from qinn.model.standardization import OutputScale
-from qinn.model.streams import Stream, StreamForm, order_of, streams_of
+from qinn.model.streams import Order, Stream, StreamForm, order_of, streams_of
 from qinn.records import Batch, Prediction
 
 
@@ -191,13 +193,16 @@ class RecurrentStream(EncodedBaseline):
     """A recurrent network along the stream: head(last ⊕ mean ⊕ h_1 ⊕ … ⊕ h_M), last and mean of its states.
 
     It sees what `qinn.model.collisions` sees, in the same order: where modalities have steps of their own, one step
-    at a time and a one-hot modality beside it; where they step together, all side by side, absent ones as zeros.
+    at a time, a one-hot modality beside it and, where the data say when steps happen, log(1 + Δt) with Δt the seconds
+    since the step before, for the first since the sample's beginning; where they step together, all side by side,
+    absent ones as zeros.
 
     Args:
         encoders: One encoder per modality, in order, with a `step_dim`.
         num_outputs: Width of the output.
         memory_dim: Width of the state.
         form: ``"factorised"``: steps of all modalities in the order of time; ``"joint"``: all modalities step together.
+        timed: Whether the data say when steps happen, in the factorised form.
         by_pass: Whether the head sees the pooled hidden vectors too; as the encoders are made.
         dropout: Dropout of the head.
 
@@ -214,6 +219,7 @@ class RecurrentStream(EncodedBaseline):
         num_outputs: int,
         memory_dim: int = 16,
         form: StreamForm = "factorised",
+        timed: bool = False,
         by_pass: bool = True,
         dropout: float = 0.2,
     ) -> None:
@@ -225,8 +231,9 @@ class RecurrentStream(EncodedBaseline):
             )
         self.form: StreamForm = form
         self.memory_dim = memory_dim
+        self.timed = timed and form == "factorised"
         num = len(encoders)
-        width = num * encoders.step_dim if form == "joint" else encoders.step_dim + num
+        width = num * encoders.step_dim if form == "joint" else encoders.step_dim + num + self.timed
         self.recurrent = self._CELL(width, memory_dim, batch_first=True)
         hidden_dim = encoders.hidden_dim
         self.head = build_head(
@@ -248,10 +255,14 @@ class RecurrentStream(EncodedBaseline):
             [batch.features[name].mask for name in names],
             sequences=self.encoders.sequences,
             form=self.form,
+            times=[batch.features[name].times for name in names],
         )
         order = order_of(streams)
+        inputs = order.of([self._inputs(stream, names) for stream in streams])
+        if self.timed:
+            inputs = torch.cat([inputs, self._pauses(streams, order).to(inputs)], -1)
         # Later steps change no earlier state: what stands in the padding does not matter.
-        states, _ = self.recurrent(order.of([self._inputs(stream, names) for stream in streams]))
+        states, _ = self.recurrent(inputs)
         states = states * order.happens[..., None]
         counts = order.happens.sum(1, keepdim=True)
         is_last = torch.arange(states.shape[1], device=states.device) == counts - 1
@@ -271,6 +282,17 @@ class RecurrentStream(EncodedBaseline):
         marked = torch.zeros(len(names), device=steps.device, dtype=steps.dtype)
         marked[names.index(stream.name)] = 1
         return torch.cat([steps, marked.expand(*steps.shape[:2], -1)], -1)
+
+    def _pauses(self, streams: Sequence[Stream], order: Order) -> Float64[Tensor, "batch event 1"]:
+        """Return log(1 + Δt) of every event; 0 in the padding."""
+        if any(stream.given is None for stream in streams):
+            raise ArgumentError(
+                "Argument `batch` must say when steps happen, as the data did that the network is made for; make it "
+                "with `timed=False` for data that do not."
+            )
+        times = order.of([stream.times for stream in streams])
+        pauses = times.diff(dim=1, prepend=torch.zeros_like(times[:, :1]))
+        return (pauses * order.happens).clamp_min(0).log1p()[..., None]
 
 
 class GRUStream(RecurrentStream):

@@ -39,9 +39,9 @@ class StreamFusion(nn.Module, ABC):
         dims: State dimension of each modality, in order.
         sequences: Modality name → whether it has sequences; a plain vector is one step, the last.
         memory_dim: Dimension D of the memory.
-        form: ``"factorised"``: each modality has an operator of its own, which acts at that modality's own times,
-            (k + 1)/T for the k-th of T steps; an absent modality has no steps. ``"joint"``: one operator for the
-            product of all, which step together.
+        form: ``"factorised"``: each modality has an operator of its own, which acts at that modality's own times, as
+            the data give them or else (k + 1)/T for the k-th of T steps; an absent modality has no steps.
+            ``"joint"``: one operator for the product of all, which step together.
     """
 
     def __init__(
@@ -78,7 +78,14 @@ class StreamFusion(nn.Module, ABC):
                 "Argument `states` must have a time axis and say which steps are valid, but it is pooled; give the "
                 "encoders a `step_dim`."
             )
-        return streams_of(states.names, states.kets, states.valid, sequences=self.sequences, form=self.form)
+        return streams_of(
+            states.names,
+            states.kets,
+            states.valid,
+            sequences=self.sequences,
+            form=self.form,
+            times=states.times,
+        )
 
     def forward(self, states: ModalityStates) -> JointState:
         """Return the memory behind the last step, and its average over the steps."""
@@ -104,7 +111,8 @@ class CollisionFusion(StreamFusion):
         missing: In the joint form, what stands for an absent modality: ``"mixed"``, the maximally mixed state, or
             ``"prior"``, a learned density that starts there.
         relaxation: Learned dynamics of the memory between the steps (factorised form only); none if None.
-        time: Duration of a sample, which relaxation takes place in.
+        time: How long relaxation takes: for a second, where the data say when steps happen, from a sample's beginning
+            to its last step; or else for a whole sample.
 
     Raises:
         ArgumentError: If relaxation is asked for where all modalities step together.
@@ -150,13 +158,15 @@ class CollisionFusion(StreamFusion):
         if self.form == "joint":
             states = collisions.evolve(start, interactions[0], ancillas[0])
         else:
+            timed = any(stream.given is not None for stream in streams)
             states = collisions.evolve_events(
                 start,
                 interactions,
                 ancillas,
                 [stream.times * self.time for stream in streams],
                 lindbladian=None if self.relaxation is None else self.relaxation(),
-                until=None if self.relaxation is None else self.time,
+                # The end of a sample is not known where its steps have times: it is read out behind the last one.
+                until=None if self.relaxation is None or timed else self.time,
             )
         assert states.mean is not None  # asked for by default
         return states.final, states.mean

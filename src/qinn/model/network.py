@@ -81,7 +81,8 @@ class QiNN(nn.Module):
         hidden, steps = self.encoders.along(batch)
         kets = [self.kets[name](step) for name, step in zip(names, steps, strict=True)]
         valid = tuple(batch.features[name].mask for name in names)
-        return ModalityStates(names, tuple(kets), present, valid, hidden)
+        times = tuple(batch.features[name].times for name in names)
+        return ModalityStates(names, tuple(kets), present, valid, hidden, times)
 
     def joint(self, batch: Batch) -> JointState:
         """Evolve the product of the modality states, or let the memory meet them step by step."""

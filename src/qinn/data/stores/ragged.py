@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Float, Int64
 
 from qinn.errors import DataError
 
@@ -81,10 +81,10 @@ def _check_steps(ids: list[str], name: str, steps: np.ndarray, longest: int | No
 
 
 def gather_steps(
-    values: Float32[np.ndarray, "step feature"],
+    values: Float[np.ndarray, "step feature"],
     starts: Int64[np.ndarray, "n"],
     lengths: Int64[np.ndarray, "n"],
-) -> Float32[np.ndarray, "gathered feature"]:
+) -> Float[np.ndarray, "gathered feature"]:
     """Read the steps of the chosen samples, one sample after the other.
 
     Args:
@@ -100,16 +100,16 @@ def gather_steps(
         >>> gather_steps(values, np.array([7, 0]), np.array([2, 3]))[:, 0].tolist()
         [7.0, 8.0, 0.0, 1.0, 2.0]
     """
-    gathered = np.empty((int(lengths.sum()), values.shape[1]), dtype=np.float32)
+    gathered = np.empty((int(lengths.sum()), values.shape[1]), dtype=values.dtype)
     _copy(values, starts, lengths, gathered, np.cumsum(lengths) - lengths)
     return gathered
 
 
 def gather_padded(
-    values: Float32[np.ndarray, "step feature"],
+    values: Float[np.ndarray, "step feature"],
     starts: Int64[np.ndarray, "n"],
     lengths: Int64[np.ndarray, "n"],
-) -> Float32[np.ndarray, "n time feature"]:
+) -> Float[np.ndarray, "n time feature"]:
     """Read the chosen samples and pad them with zeros to the longest of them, and to one step at least.
 
     Args:
@@ -123,7 +123,7 @@ def gather_padded(
         [[6.0, 0.0, 0.0], [1.0, 2.0, 3.0]]
     """
     longest = max(1, int(lengths.max(initial=0)))
-    padded = np.zeros((len(lengths), longest, values.shape[1]), dtype=np.float32)
+    padded = np.zeros((len(lengths), longest, values.shape[1]), dtype=values.dtype)
     _copy(values, starts, lengths, padded, np.arange(len(lengths)) * longest)
     return padded
 

@@ -14,6 +14,8 @@ from qinn.records import Batch, Features
 def batch_of(subset: Subset, indices: Sequence[int] | np.ndarray) -> Batch:
     """Return the samples at some positions as one batch, padded to the longest of them, as float32 tensors.
 
+    When their steps happen, where the store knows it, goes along in float64.
+
     A modality that is absent in all of them has one step of zeros, with length 0.
 
     Args:
@@ -23,8 +25,9 @@ def batch_of(subset: Subset, indices: Sequence[int] | np.ndarray) -> Batch:
     Raises:
         ArgumentError: If a position is outside the subset or there is none.
     """
+    times = {name: torch.from_numpy(known) for name, known in subset.times(indices).items()}
     features = {
-        name: Features(torch.from_numpy(values), torch.from_numpy(lengths))
+        name: Features(torch.from_numpy(values), torch.from_numpy(lengths), times.get(name))
         for name, (values, lengths) in subset.padded(indices).items()
     }
     rows = np.asarray(indices)

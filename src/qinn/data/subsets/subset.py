@@ -45,12 +45,16 @@ class FeatureStatistics:
 
 @dataclass(frozen=True)
 class _Column:
-    """One modality of a subset: the lengths of its own samples, and access to their steps and no others."""
+    """One modality of a subset: the lengths of its own samples, and access to their steps and no others.
+
+    `times` are padded by zeros as `padded` is; None where the store does not know when steps happen.
+    """
 
     dim: int
     lengths: np.ndarray
     padded: Gather
     steps: Gather
+    times: Gather | None = None
 
 
 class Subset:
@@ -132,6 +136,25 @@ class Subset:
         rows = self._checked_positions(indices)
         return {name: (column.padded(rows), column.lengths[rows]) for name, column in self._columns.items()}
 
+    @property
+    def timed(self) -> tuple[str, ...]:
+        """Names of the modalities whose steps have times, in order."""
+        return tuple(name for name, column in self._columns.items() if column.times is not None)
+
+    def times(self, indices: Sequence[int] | np.ndarray) -> dict[str, Float64[np.ndarray, "sample time"]]:
+        """Return when the steps at some positions happen, padded by zeros as `padded` pads, of `timed` modalities.
+
+        Args:
+            indices: Positions within this subset.
+
+        Raises:
+            ArgumentError: If a position is outside the subset or there is none.
+        """
+        rows = self._checked_positions(indices)
+        return {
+            name: column.times(rows) for name, column in self._columns.items() if column.times is not None
+        }
+
     def select(self, modalities: Sequence[str]) -> "Subset":
         """Return the same samples with some of the modalities, in the given order.
 
@@ -155,6 +178,7 @@ class Subset:
                 column.lengths[rows],
                 _narrowed(column.padded, rows),
                 _narrowed(column.steps, rows),
+                None if column.times is None else _narrowed(column.times, rows),
             )
             for name, column in self._columns.items()
         }
@@ -171,7 +195,8 @@ class Subset:
         """Return these samples followed by those of another subset of the same modalities.
 
         Raises:
-            ArgumentError: If tasks or modalities differ, or only one of the two has labels or groups.
+            ArgumentError: If tasks or modalities differ, or only one of the two has labels, groups or the times of a
+                modality.
         """
         same = self.task == other.task and list(self.dims.items()) == list(other.dims.items())
         if not same or (self.labels is None) != (other.labels is None):
@@ -183,14 +208,16 @@ class Subset:
             labels = np.concatenate([self.labels, other.labels])
         if self.groups is not None or other.groups is not None:
             groups = np.concatenate([_groups_or_ids(self), _groups_or_ids(other)])
-        columns = {name: _joined(column, other._columns[name]) for name, column in self._columns.items()}
+        columns = {
+            name: _joined(name, column, other._columns[name]) for name, column in self._columns.items()
+        }
         return Subset(self.task, self.ids + other.ids, self.texts + other.texts, labels, groups, columns)
 
     def pool(self, modalities: Sequence[str]) -> "Subset":
         """Return the same samples with the sequences of some modalities reduced to one vector each.
 
-        The vector holds the mean over a sample's steps, then the standard deviation; an absent modality stays
-        absent. It is computed here, once.
+        The vector holds the mean over a sample's steps, then the standard deviation, and has no time; an absent
+        modality stays absent. It is computed here, once.
 
         Raises:
             ArgumentError: If a modality is unknown or named twice.
@@ -380,7 +407,15 @@ def _column(store: Store, name: str, rows: np.ndarray) -> _Column:
     def steps(positions: np.ndarray) -> np.ndarray:
         return gather_steps(values, offsets[rows[positions]], lengths[positions])
 
-    return _Column(store.modalities[name], lengths, padded, steps)
+    known = store.times(name)
+    if known is None:
+        return _Column(store.modalities[name], lengths, padded, steps)
+    moments = np.asarray(known).view(np.ndarray)[:, None]
+
+    def times(positions: np.ndarray) -> np.ndarray:
+        return gather_padded(moments, offsets[rows[positions]], lengths[positions])[:, :, 0]
+
+    return _Column(store.modalities[name], lengths, padded, steps, times)
 
 
 def _narrowed(gather: Gather, rows: np.ndarray) -> Gather:
@@ -417,16 +452,27 @@ def _nothing(size: int, dim: int) -> _Column:
 def _emptied(column: _Column, gone: np.ndarray) -> _Column:
     lengths = np.where(gone, 0, column.lengths)
 
-    def padded(positions: np.ndarray) -> np.ndarray:
-        longest = max(1, int(lengths[positions].max(initial=0)))
-        values = column.padded(positions)[:, :longest]
-        values[gone[positions]] = 0
-        return values
+    def emptied(gather: Gather) -> Gather:
+        def padded(positions: np.ndarray) -> np.ndarray:
+            longest = max(1, int(lengths[positions].max(initial=0)))
+            values = gather(positions)[:, :longest]
+            values[gone[positions]] = 0
+            return values
+
+        return padded
 
     def steps(positions: np.ndarray) -> np.ndarray:
         return column.steps(positions[~gone[positions]])
 
-    return _Column(column.dim, lengths, padded, steps)
+    times = None if column.times is None else emptied(column.times)
+    return _Column(column.dim, lengths, emptied(column.padded), steps, times)
+
+
+def _times_beside(column: _Column, other: _Column) -> Gather | None:
+    """Return when a column's steps happen; one that has no steps lacks no times beside one that knows them."""
+    if column.times is None and other.times is not None and not column.lengths.any():
+        return lambda positions: np.zeros((len(positions), 1))
+    return column.times
 
 
 def _groups_or_ids(subset: Subset) -> np.ndarray:
@@ -435,19 +481,32 @@ def _groups_or_ids(subset: Subset) -> np.ndarray:
     return np.array([f"id:{identifier}" for identifier in subset.ids], dtype=object)
 
 
-def _joined(first: _Column, second: _Column) -> _Column:
+def _joined(name: str, first: _Column, second: _Column) -> _Column:
     size = len(first.lengths)
+    early_times, late_times = _times_beside(first, second), _times_beside(second, first)
+    if (early_times is None) != (late_times is None):
+        raise ArgumentError(
+            f"Only subsets that both know when the steps of `{name}` happen can be joined, or that both do not; import "
+            "both with times or both without."
+        )
     lengths = np.concatenate([first.lengths, second.lengths])
 
-    def padded(positions: np.ndarray) -> np.ndarray:
-        early = positions < size
-        longest = max(1, int(lengths[positions].max(initial=0)))
-        values = np.zeros((len(positions), longest, first.dim), dtype=np.float32)
-        for chosen, column, start in ((early, first, 0), (~early, second, size)):
-            if chosen.any():
-                part = column.padded(positions[chosen] - start)
+    def joined(early_gather: Gather, late_gather: Gather) -> Gather:
+        def padded(positions: np.ndarray) -> np.ndarray:
+            early = positions < size
+            parts = [
+                (chosen, gather(positions[chosen] - start))
+                for chosen, gather, start in ((early, early_gather, 0), (~early, late_gather, size))
+                if chosen.any()
+            ]
+            longest = max(1, int(lengths[positions].max(initial=0)))
+            like = parts[0][1]
+            values = np.zeros((len(positions), longest, *like.shape[2:]), dtype=like.dtype)
+            for chosen, part in parts:
                 values[chosen, : part.shape[1]] = part
-        return values
+            return values
+
+        return padded
 
     def steps(positions: np.ndarray) -> np.ndarray:
         # Runs of positions of one subset are read together; their order is kept.
@@ -459,7 +518,13 @@ def _joined(first: _Column, second: _Column) -> _Column:
             ]
         )
 
-    return _Column(first.dim, lengths, padded, steps)
+    return _Column(
+        first.dim,
+        lengths,
+        joined(first.padded, second.padded),
+        steps,
+        joined(early_times, late_times) if early_times is not None and late_times is not None else None,
+    )
 
 
 def _chunks(column: _Column) -> Iterator[Float32[np.ndarray, "step feature"]]:
