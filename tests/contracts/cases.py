@@ -30,6 +30,7 @@ class ModelCase:
         feature_dims: Modality → number of features.
         num_outputs: 1, or the number of classes.
         encoder: Kind of sequence encoder.
+        timed: Whether the steps of sequences have times.
     """
 
     config: dict[str, Any]
@@ -37,6 +38,7 @@ class ModelCase:
     feature_dims: Mapping[str, int] = field(default_factory=lambda: TRIMODAL)
     num_outputs: int = 1
     encoder: str = "statistics"
+    timed: bool = False
 
 
 BASELINES: dict[str, dict[str, Any]] = {
@@ -122,11 +124,13 @@ def _model_cases() -> dict[str, ModelCase]:
             )
     exact = {**_ALONG, "evolution": "exact"}
     cases["collisions, relaxation"] = ModelCase({**exact, "relaxation": True})
+    cases["collisions, relaxation, with times"] = ModelCase({**exact, "relaxation": True}, timed=True)
     cases["collisions, prior"] = ModelCase(
         {**exact, "form": "joint", "missing": "prior"}, idle=("fusion.priors.*",)
     )
     for kind in ("gru_stream", "lstm_stream"):
         cases[f"{kind}, joint, no by-pass"] = ModelCase({"kind": kind, "form": "joint", "by_pass": False})
+        cases[f"{kind}, with times"] = ModelCase(BASELINES[kind], timed=True)
     for encoder in ENCODERS:
         cases[f"collisions exact, {encoder}"] = ModelCase(exact, encoder=encoder)
         cases[f"qinn exact, {encoder}"] = ModelCase({**_QINN, "evolution": "exact"}, encoder=encoder)

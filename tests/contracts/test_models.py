@@ -23,6 +23,7 @@ def build(case: ModelCase, seed: int = 0) -> nn.Module:
         sequences={name: name != "vision" for name in case.feature_dims},
         num_outputs=case.num_outputs,
         seed=seed,
+        timed=list(case.feature_dims) if case.timed else (),
     )
 
 
@@ -37,7 +38,10 @@ def test_there_is_a_case_for_every_model_kind_and_every_evolution():
 def test_models_keep_the_laws(name):
     case = MODEL_CASES[name]
     batch = example_batch(
-        case.feature_dims, num_samples=3, sequences={key: key != "vision" for key in case.feature_dims}
+        case.feature_dims,
+        num_samples=3,
+        sequences={key: key != "vision" for key in case.feature_dims},
+        timed=case.timed,
     )
     check_model(lambda: build(case), batch, num_outputs=case.num_outputs, idle=case.idle)
 

@@ -7,11 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from qinn.data.checking.inspection import inspect
 from qinn.data.checking.verification import verify
 from qinn.data.stores.store import Modality, Store, StoreWriter
 from qinn.data.stores.unchanged import open_unchanged
-from qinn.errors import DataError
+from qinn.data.subsets.batching import batch_of, batches
+from qinn.data.subsets.subset import Subset, subset_of
+from qinn.errors import ArgumentError, DataError
 from qinn.task import Task
 
 TIMES = [np.array([0.0, 0.25]), None, np.array([0.5, 0.5, 2.0])]
@@ -185,3 +189,67 @@ def test_a_manifest_that_forgets_times_is_found(tmp_path: Path) -> None:
     assert store.times("text") is None
     with pytest.raises(DataError, match="has changed since it was written"):
         store.verify()
+
+
+def padded_times(subset: Subset, rows: list[int]) -> list[list[float]]:
+    return subset.times(rows)["text"].tolist()
+
+
+def test_a_subset_has_the_times_of_its_samples_padded_as_their_steps(tmp_path: Path) -> None:
+    subset = subset_of(write(tmp_path / "store"))
+    assert subset.timed == ("text",)
+    assert padded_times(subset, [0, 1, 2]) == [[0, 0.25, 0], [0, 0, 0], [0.5, 0.5, 2]]
+    assert padded_times(subset, [1]) == [[0]]
+    assert padded_times(subset.take([2, 0]), [1, 0]) == [[0, 0.25, 0], [0.5, 0.5, 2]]
+    assert subset.select(["audio"]).timed == ()
+    assert subset.select(["audio"]).times([0]) == {}
+    assert padded_times(subset.select(["audio", "text"]), [0]) == [[0, 0.25]]
+    assert subset_of(write(tmp_path / "without", None)).timed == ()
+
+
+def test_whatever_is_done_to_a_subset_keeps_its_times_where_they_mean_something(tmp_path: Path) -> None:
+    subset = subset_of(write(tmp_path / "store"))
+    joined = subset.take([0]).join(subset.take([2, 1]))
+    assert padded_times(joined, [0, 1, 2]) == [[0, 0.25, 0], [0.5, 0.5, 2], [0, 0, 0]]
+    assert padded_times(joined, [0]) == [[0, 0.25]]
+    gone = subset.lacking(np.array([[False, False], [False, False], [True, False]]))
+    assert padded_times(gone, [0, 2]) == [[0, 0.25], [0, 0]]
+    assert padded_times(subset.widened({"text": 2, "face": 7, "audio": 1}), [0]) == [[0, 0.25]]
+    assert subset.widened({"text": 2, "face": 7, "audio": 1}).timed == ("text",)
+    assert subset.pool(["text"]).timed == ()
+    assert subset.pool(["audio"]).timed == ("text",)
+
+
+def test_subsets_with_and_without_times_do_not_join(tmp_path: Path) -> None:
+    timed, without = subset_of(write(tmp_path / "with")), subset_of(write(tmp_path / "without", None))
+    with pytest.raises(ArgumentError, match="when the steps of `text` happen can be joined"):
+        timed.join(without)
+    nothing = without.lacking(np.array([[True, False]] * 3))
+    assert padded_times(timed.join(nothing), [2, 5]) == [[0.5, 0.5, 2], [0, 0, 0]]
+    assert padded_times(nothing.join(timed), [5, 0]) == [[0.5, 0.5, 2], [0, 0, 0]]
+    assert without.join(without).timed == ()
+
+
+def test_a_batch_has_the_times_of_its_samples(tmp_path: Path) -> None:
+    subset = subset_of(write(tmp_path / "store"))
+    batch = batch_of(subset, [2, 0])
+    times = batch.features["text"].times
+    assert times is not None
+    assert times.dtype == torch.float64
+    assert times.tolist() == [[0.5, 0.5, 2], [0, 0.25, 0]]
+    assert batch.features["audio"].times is None
+    for bucket in (0, 2):
+        for part in batches(subset, 2, shuffle=True, seed=1, bucket=bucket):
+            for name, row in zip(part.ids, part.features["text"].times.tolist(), strict=True):
+                assert [one for one in row if one] == [
+                    one for one in (TIMES[int(name[1])] if name != "s1" else ()) if one
+                ]
+
+
+def test_inspection_shows_times(tmp_path: Path) -> None:
+    inspection = inspect(write(tmp_path / "store"))
+    text, audio = inspection.modalities["text"], inspection.modalities["audio"]
+    assert (text.latest, text.mean_pause) == (2.0, (0.25 + 1.5) / 3)
+    assert (audio.latest, audio.mean_pause) == (None, None)
+    assert "text: steps have times, up to 2 s, 0.5833 s apart on average" in inspection.render()
+    assert "audio: steps" not in inspection.render()

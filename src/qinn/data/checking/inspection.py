@@ -38,6 +38,8 @@ class ModalitySummary:
         sd: Standard deviation of all finite values.
         minimum: Smallest finite value.
         maximum: Largest finite value.
+        latest: Latest time of a step in seconds; None where the store keeps no times.
+        mean_pause: Mean time between steps of a sample in seconds; None where there are no two.
     """
 
     dim: int
@@ -51,6 +53,8 @@ class ModalitySummary:
     sd: float | None
     minimum: float | None
     maximum: float | None
+    latest: float | None = None
+    mean_pause: float | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,10 @@ class Inspection:
                 f"{name:<12}{summary.dim:>5}{summary.coverage:>9.1%}{length:>24}"
                 + "".join(f"{'–' if number is None else format(number, '.4g'):>11}" for number in numbers)
             )
+        for name, summary in self.modalities.items():
+            if summary.latest is not None:
+                pause = "" if summary.mean_pause is None else f", {summary.mean_pause:.4g} s apart on average"
+                lines.append(f"{name}: steps have times, up to {summary.latest:.4g} s{pause}")
         lines += ["", "labels"]
         most = max(self.label_histogram.values(), default=1)
         for name, count in self.label_histogram.items():
@@ -215,8 +223,20 @@ def _inspect_modality(store: Store, name: str) -> tuple[ModalitySummary, list[Fi
         int(some.max()),
         len(values),
         *_pooled(count, shift, total, squares, low, high),
+        *_times(store, name),
     )
     return summary, findings
+
+
+def _times(store: Store, name: str) -> tuple[float | None, float | None]:
+    """Latest time and mean pause; times never fall, so that they follow from each sample's first and last."""
+    times, offsets = store.times(name), store.offsets(name)
+    if times is None or not len(times):
+        return None, None
+    filled = np.diff(offsets) > 0
+    first, last = times[offsets[:-1][filled]], times[offsets[1:][filled] - 1]
+    pauses = len(times) - int(filled.sum())
+    return float(last.max()), float((last - first).sum() / pauses) if pauses else None
 
 
 def _pooled(

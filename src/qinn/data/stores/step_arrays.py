@@ -11,7 +11,7 @@ from jaxtyping import Shaped
 
 from qinn.placement import flush
 
-__all__ = ["StepArrayWriter", "parts_of", "step_array_digest"]
+__all__ = ["StepArrayWriter", "array_header", "parts_of", "step_array_digest"]
 
 _AT_ONCE = 65536
 
@@ -35,6 +35,18 @@ def step_array_digest(rows: Shaped[np.ndarray, "step ..."]) -> str:
     return digest.hexdigest()
 
 
+def array_header(kind: str, *shape: int) -> bytes:
+    """Return the header of an `.npy` file; numpy pads it so that its length does not depend on the number of rows.
+
+    Args:
+        kind: Type of the values, as numpy writes it.
+        shape: Shape of the array.
+    """
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": kind, "fortran_order": False, "shape": shape})
+    return buffer.getvalue()
+
+
 class StepArrayWriter:
     """Write an array with a row per step as they come.
 
@@ -50,7 +62,7 @@ class StepArrayWriter:
         self._count = 0
         self._kind = kind
         self._width = width
-        self._stream.write(self._header())
+        self._stream.write(array_header(kind, 0, *width))
 
     def write(self, rows: Shaped[np.ndarray, "step ..."]) -> None:
         """Append rows."""
@@ -67,19 +79,10 @@ class StepArrayWriter:
     def complete(self) -> str:
         """Write the header and everything to the disk, and return the digest of the values."""
         self._stream.seek(0)
-        self._stream.write(self._header())
+        self._stream.write(array_header(self._kind, self._count, *self._width))
         flush(self._stream)
         return self._digest.hexdigest()
 
     def close(self) -> None:
         """Close the file."""
         self._stream.close()
-
-    def _header(self) -> bytes:
-        """Header of an `.npy` file; numpy pads it so that its length does not depend on the count."""
-        buffer = io.BytesIO()
-        shape = (self._count, *self._width)
-        np.lib.format.write_array_header_1_0(
-            buffer, {"descr": self._kind, "fortran_order": False, "shape": shape}
-        )
-        return buffer.getvalue()

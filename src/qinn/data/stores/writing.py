@@ -1,7 +1,6 @@
 """Writing a store: streamed, checked sample by sample, and either complete or not there at all."""
 
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -42,7 +41,7 @@ from qinn.data.stores.manifest import (
 )
 from qinn.data.stores.ragged import Ragged, as_ragged
 from qinn.data.stores.spans import checked_spans
-from qinn.data.stores.step_arrays import StepArrayWriter
+from qinn.data.stores.step_arrays import StepArrayWriter, array_header
 from qinn.data.stores.times import checked_times
 from qinn.destinations import check_folder, resolved
 from qinn.digests import file_digest, sealed
@@ -169,9 +168,9 @@ class StoreWriter:
             with self._disk():
                 for name, modality in self.modalities.items():
                     self._streams[name] = (self._folder / f"{name}.values.npy").open("w+b")
-                    self._streams[name].write(_array_header("<f4", 0, modality.dim))
+                    self._streams[name].write(array_header("<f4", 0, modality.dim))
                     self._offset_streams[name] = (self._folder / f"{name}.offsets.npy").open("w+b")
-                    self._offset_streams[name].write(_array_header("<i8", 0) + bytes(8))
+                    self._offset_streams[name].write(array_header("<i8", 0) + bytes(8))
                 self._spool = (self._folder / _SPOOL).open("w+b")
         except OutputError:
             self._discard()
@@ -475,13 +474,13 @@ class StoreWriter:
             for name, modality in self.modalities.items():
                 stream, offsets = self._streams[name], self._offset_streams[name]
                 for file, header in (
-                    (stream, _array_header("<f4", self._num_steps[name], modality.dim)),
-                    (offsets, _array_header("<i8", len(self) + 1)),
+                    (stream, array_header("<f4", self._num_steps[name], modality.dim)),
+                    (offsets, array_header("<i8", len(self) + 1)),
                 ):
                     file.seek(0)
                     file.write(header)
                     flush(file)
-                written = np.memmap(offsets, "<i8", "r", len(_array_header("<i8", 0)))
+                written = np.memmap(offsets, "<i8", "r", len(array_header("<i8", 0)))
                 digest = self._digests[name].hexdigest()
                 content.add_modality(name, modality, digest, written, beside.get(("times", name)))
             (folder / _SPOOL).unlink()
@@ -591,13 +590,6 @@ def check_store_place(
             f"`{target}` is a store that `{maker}` made, so `{command}` does not replace it; choose another place or "
             "delete it first."
         )
-
-
-def _array_header(kind: str, *shape: int) -> bytes:
-    """Header of an `.npy` file; numpy pads it so that its length does not depend on the number of rows."""
-    buffer = io.BytesIO()
-    np.lib.format.write_array_header_1_0(buffer, {"descr": kind, "fortran_order": False, "shape": shape})
-    return buffer.getvalue()
 
 
 def _mixed(name: str, error: Exception) -> DataError:
