@@ -1,0 +1,1 @@
+"""The preregistered study: its design, its guard, its fits and what is made of them (see docs/preregistration.md)."""
