@@ -164,11 +164,12 @@ def test_frozen_layers_say_the_same_after_a_step(any_transformer: nn.Module) -> 
         lambda _, inputs, output: seen.append(output[0] if isinstance(output, tuple) else output)
     )
     features = tokens((5,))
-    module(features).square().sum().backward()
+    # Behind a layer norm the sum of squares hardly depends on anything.
+    module(features)[..., 0].sum().backward()
     with torch.no_grad():
         for parameter in module.parameters():
             if parameter.requires_grad:
-                parameter.sub_(0.1 * parameter.grad)
+                parameter.sub_(parameter.grad)
     module(features)
     assert torch.equal(seen[0], seen[1])
 

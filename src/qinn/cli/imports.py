@@ -59,7 +59,18 @@ Nan = Annotated[str, typer.Option(help="NaN and infinite values: refuse, zero or
 Empty = Annotated[str, typer.Option(help="Samples without any step: refuse or drop.")]
 Encoder = Annotated[
     str | None,
-    typer.Option("--encode-text", help="Encode transcripts: minilm, mpnet, hub:NAME or folder:PATH."),
+    typer.Option(
+        "--encode-text",
+        help="Encode transcripts: minilm, mpnet, hub:NAME or folder:PATH; words, or words:STORE for its vocabulary.",
+    ),
+]
+NumWords = Annotated[
+    int | None,
+    typer.Option(help="words: how many of the commonest training words have an id (default: 300)."),
+]
+LexiconName = Annotated[
+    str | None,
+    typer.Option("--lexicon", help="words: what a lexicon says of each word, beside its id: vader."),
 ]
 TextUnit = Annotated[
     str, typer.Option(help="One vector per token or per word: tokens or words; or ids, for fine-tuning.")
@@ -92,6 +103,8 @@ def table(
     extra_column: Annotated[list[str] | None, typer.Option(help="Further column to keep; repeat.")] = None,
     missing: Annotated[str, typer.Option(help="Samples a feature lacks: refuse or absent.")] = "refuse",
     encode_text: Encoder = None,
+    num_words: NumWords = None,
+    lexicon: LexiconName = None,
     text_unit: TextUnit = "tokens",
     lowercase: Lowercase = False,
     task: TaskKind = "regression",
@@ -126,7 +139,7 @@ def table(
         missing=missing,
         empty=empty,
     )
-    _import(source, to, options, encode_text, name, overwrite, as_json)
+    _import(source, to, options, name, overwrite, as_json, encoder=(encode_text, num_words, lexicon))
 
 
 @import_app.command()
@@ -141,6 +154,8 @@ def mmsa(
     label_key: Annotated[str | None, typer.Option(help="Other labels, say regression_labels_A.")] = None,
     group_pattern: GroupPattern = None,
     encode_text: Encoder = None,
+    num_words: NumWords = None,
+    lexicon: LexiconName = None,
     text_unit: TextUnit = "tokens",
     lowercase: Lowercase = False,
     task: TaskKind = "regression",
@@ -168,7 +183,7 @@ def mmsa(
         nan=nan,
         empty=empty,
     )
-    _import(source, to, options, encode_text, name, overwrite, as_json)
+    _import(source, to, options, name, overwrite, as_json, encoder=(encode_text, num_words, lexicon))
 
 
 @import_app.command()
@@ -205,7 +220,7 @@ def mult(
         nan=nan,
         empty=empty,
     )
-    _import(source, to, options, None, name, overwrite, as_json)
+    _import(source, to, options, name, overwrite, as_json)
 
 
 @import_app.command()
@@ -216,6 +231,8 @@ def misa(
     split: Annotated[str, typer.Option(help="Split of a single file.")] = "",
     group_pattern: GroupPattern = None,
     encode_text: Encoder = None,
+    num_words: NumWords = None,
+    lexicon: LexiconName = None,
     lowercase: Lowercase = False,
     scale: Scale = "mosi",
     score_range: Range = None,
@@ -237,7 +254,7 @@ def misa(
         nan=nan,
         empty=empty,
     )
-    _import(source, to, options, encode_text, name, overwrite, as_json)
+    _import(source, to, options, name, overwrite, as_json, encoder=(encode_text, num_words, lexicon))
 
 
 @import_app.command()
@@ -262,7 +279,7 @@ def mfn(
         nan=nan,
         empty=empty,
     )
-    _import(source, to, options, None, name, overwrite, as_json)
+    _import(source, to, options, name, overwrite, as_json)
 
 
 @import_app.command()
@@ -292,6 +309,8 @@ def csd(
         int, typer.Option(min=0, max=2**20, help="Which column of the labels, from 0.")
     ] = 0,
     encode_text: Encoder = None,
+    num_words: NumWords = None,
+    lexicon: LexiconName = None,
     lowercase: Lowercase = False,
     scale: Scale = None,
     score_range: Range = None,
@@ -322,7 +341,7 @@ def csd(
         nan=nan,
         empty=empty,
     )
-    _import(source, to, options, encode_text, name, overwrite, as_json)
+    _import(source, to, options, name, overwrite, as_json, encoder=(encode_text, num_words, lexicon))
 
 
 def _task(
@@ -351,26 +370,28 @@ def _import(
     source: Path,
     target: Path,
     options: Any,
-    encode_text: str | None,
     name: str | None,
     overwrite: bool,
     as_json: bool,
+    *,
+    encoder: tuple[str | None, int | None, str | None] = (None, None, None),
 ) -> None:
     from qinn.data.importing import describe_import, import_data
     from qinn.data.stores.writing import check_store_place
 
     check_store_place(target, "qinn data import", overwrite=overwrite, inputs=[source])
-    encoder = None
-    if encode_text is not None:
-        from qinn.features.text import load_text_encoder
+    loaded = None
+    if any(option is not None for option in encoder):
+        from qinn.experiment.text_encoders import load_encoder
 
-        encoder = load_text_encoder(encode_text)
+        encode_text, num_words, lexicon = encoder
+        loaded = load_encoder(encode_text or "", num_words=num_words, lexicon=lexicon)
     with progress_bar("samples") as (bar, task):
         store = import_data(
             source,
             target,
             options,
-            encoder=encoder,
+            encoder=loaded,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
             name=name,
             overwrite=overwrite,

@@ -57,7 +57,8 @@ def build_folds(store: Store, config: DataConfig, *, seed: int) -> list[Fold]:
                 f"Key `data.pool` names `{name}`, but the modalities are "
                 f"{list(config.modalities or store.modalities)}."
             )
-        if modalities_of(store.manifest)[name].tokenizer is not None:
+        modality = modalities_of(store.manifest)[name]
+        if modality.tokenizer is not None or modality.num_words is not None:
             raise ConfigError(
                 f"Key `data.pool` names `{name}`, which holds token ids, but these have no mean; leave it out."
             )
@@ -107,6 +108,7 @@ def build_model(
     seed: int,
     transformers: Mapping[str, nn.Module] | None = None,
     timed: Collection[str] = (),
+    num_words: Mapping[str, int] | None = None,
 ) -> nn.Module:
     """Build a model with freshly drawn weights.
 
@@ -120,11 +122,13 @@ def build_model(
         transformers: Modality name → pretrained transformer, of which the model gets a copy (see
             `qinn.experiment.pretrained`).
         timed: Modalities whose steps have times.
+        num_words: Modality name → size of its vocabulary, of modalities whose first feature is the id of a word.
 
     Raises:
         ConfigError: If the configuration names a modality that the data lacks.
     """
-    given, is_timed = transformers or {}, not set(timed).isdisjoint(feature_dims)
+    given, words = transformers or {}, num_words or {}
+    is_timed = not set(timed).isdisjoint(feature_dims)
     budget = getattr(config, "parameter_budget", None)
     width = getattr(config, "hidden_dim", None) or encoder.hidden_dim
     if budget is not None:
@@ -132,12 +136,22 @@ def build_model(
             budget,
             lambda hidden: _count_new_parameters(
                 _build(
-                    config, encoder, hidden, dict(feature_dims), dict(sequences), num_outputs, given, is_timed
+                    config,
+                    encoder,
+                    hidden,
+                    dict(feature_dims),
+                    dict(sequences),
+                    num_outputs,
+                    given,
+                    is_timed,
+                    words,
                 )
             ),
         )
     torch.manual_seed(seed)
-    return _build(config, encoder, width, dict(feature_dims), dict(sequences), num_outputs, given, is_timed)
+    return _build(
+        config, encoder, width, dict(feature_dims), dict(sequences), num_outputs, given, is_timed, words
+    )
 
 
 def _count_new_parameters(model: nn.Module) -> int:
@@ -170,6 +184,7 @@ def _build(
     num_outputs: int,
     transformers: Mapping[str, nn.Module],
     timed: bool,
+    num_words: Mapping[str, int],
 ) -> nn.Module:
     if isinstance(config, ConstantConfig):
         return Constant(num_outputs)
@@ -186,6 +201,17 @@ def _build(
             )
         feature_dims = {config.modality: feature_dims[config.modality]}
     kinds = encoder_kinds(encoder, feature_dims)
+    for name in feature_dims:
+        if kinds[name] == "embedding" and name not in num_words:
+            raise ConfigError(
+                f"An encoder of kind `embedding` reads word ids, but modality `{name}` holds none; choose another "
+                "kind, or import the texts with `--encode-text words`."
+            )
+        if kinds[name] != "embedding" and name in num_words:
+            raise ConfigError(
+                f"Modality `{name}` holds word ids, which an encoder of kind `embedding` alone can read; choose that "
+                "as its `encoder.kind`."
+            )
     follows = follows_stream(config)
     encoders = Encoders(
         feature_dims,
@@ -201,6 +227,8 @@ def _build(
         token_pooling=encoder.transformer.pooling if encoder.transformer else "attention",
         step_dim=encoder.step_dim if follows else None,
         pooled=getattr(config, "by_pass", True),
+        num_words=num_words,
+        embedding_dim=encoder.embedding_dim,
     )
     if isinstance(config, UnimodalConfig):
         return Concatenation(encoders, num_outputs=num_outputs, dropout=encoder.dropout_of_heads)

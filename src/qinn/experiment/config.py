@@ -136,6 +136,9 @@ class EncoderConfig(Strict):
     head_dropout: DropoutRate | None = Field(
         default=None, description="Dropout of the heads (default: `dropout` where that is a number, else 0.2)"
     )
+    embedding_dim: int = Field(
+        default=8, ge=1, le=MOST_WIDE, description="Width of a word's vector in encoders of kind `embedding`"
+    )
     transformer: TransformerConfig | None = Field(
         default=None, description="The pretrained transformer of encoders of kind `transformer`"
     )

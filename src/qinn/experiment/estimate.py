@@ -36,6 +36,7 @@ def check_feasible(
     feature_dims: Mapping[str, int],
     sequences: Mapping[str, bool],
     num_outputs: int,
+    num_words: Mapping[str, int] | None = None,
     num_samples: int | None = None,
     longest: Mapping[str, int] | None = None,
     training: bool = True,
@@ -47,6 +48,7 @@ def check_feasible(
         feature_dims: Modality name → number of features.
         sequences: Modality name → whether its samples are sequences.
         num_outputs: Width of the output.
+        num_words: Modality name → size of its vocabulary, of modalities with word ids.
         num_samples: How many samples there are; None where that is not known.
         longest: Modality name → most steps of a sample; None where that is not known.
         training: Whether the model is to be trained, not only used.
@@ -72,7 +74,7 @@ def check_feasible(
     elif isinstance(model, QiNNConfig):
         needs |= _quantum_needs(model, names, batch, evaluated, copies)
     _compare(needs, most)
-    counted = _num_parameters(model, config.encoder, feature_dims, sequences, num_outputs)
+    counted = _num_parameters(model, config.encoder, feature_dims, sequences, num_outputs, num_words)
     _compare({f"{_widths(model)} give {counted:,} parameters": copies * _REAL_BYTES * counted}, most)
 
 
@@ -220,6 +222,7 @@ def _num_parameters(
     feature_dims: Mapping[str, int],
     sequences: Mapping[str, bool],
     num_outputs: int,
+    num_words: Mapping[str, int] | None,
 ) -> int:
     """Count the numbers of a model's encoders and heads by building it where no memory is taken."""
     if isinstance(model, QiNNConfig) and not follows_stream(model):
@@ -233,7 +236,13 @@ def _num_parameters(
     encoder = encoder.model_copy(update={"kind": light, "transformer": None})
     with torch.device("meta"):
         built = build_model(
-            model, encoder, feature_dims=feature_dims, sequences=sequences, num_outputs=num_outputs, seed=0
+            model,
+            encoder,
+            feature_dims=feature_dims,
+            sequences=sequences,
+            num_outputs=num_outputs,
+            seed=0,
+            num_words=num_words,
         )
     return sum(parameter.numel() for parameter in built.parameters())
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from qinn.data.stores.manifest import num_words_of
 from qinn.data.stores.store import Store
 from qinn.data.stores.unchanged import open_unchanged
 from qinn.data.subsets.absence import present_modalities
@@ -84,7 +85,7 @@ class Predictor:
             modalities = description["modalities"]
             feature_dims = {name: value["dim"] for name, value in modalities.items()}
             sequences = {name: bool(value["sequence"]) for name, value in modalities.items()}
-            tiers = [value["tier"] for value in modalities.values()]
+            tiers = {name: value["tier"] for name, value in modalities.items()}
             timed = tuple(name for name, value in modalities.items() if value.get("times") is True)
             names = [str(record["name"]) for record in summary["folds"]]
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -93,7 +94,7 @@ class Predictor:
                 "the run folder is damaged, repeat the run."
             ) from error
         widths = [type(dim) is int and 0 < dim <= _MOST_FEATURES for dim in feature_dims.values()]
-        named = all(isinstance(tier, str) for tier in tiers)
+        named = all(isinstance(tier, str) for tier in tiers.values())
         if not widths or not all(widths) or not named or len(set(names)) < max(len(names), 1):
             raise CheckpointError(
                 f"`{target.summary_file}` does not describe its data and folds; "
@@ -105,6 +106,7 @@ class Predictor:
                 feature_dims=feature_dims,
                 sequences=sequences,
                 num_outputs=task.num_outputs,
+                num_words=num_words_of(tiers),
                 training=False,
             )
         except (ConfigError, ArgumentError) as error:
@@ -127,6 +129,7 @@ class Predictor:
                     seed=config.seeds[0],
                     transformers=transformers,
                     timed=timed,
+                    num_words=num_words_of(tiers),
                 )
                 model.load_state_dict(weights)
             except (RuntimeError, KeyError, ArgumentError) as error:

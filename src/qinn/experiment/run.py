@@ -16,6 +16,7 @@ import torch
 import yaml
 from torch import nn
 
+from qinn.data.stores.manifest import num_words_of
 from qinn.data.stores.store import Modality, Store
 from qinn.data.stores.unchanged import open_unchanged
 from qinn.data.subsets.splits import Fold, Subset
@@ -122,6 +123,7 @@ def run(
         feature_dims=first.dims,
         sequences=sequences_of(store, config.data),
         num_outputs=store.task.num_outputs,
+        num_words=num_words_of(store.tiers),
         num_samples=len(store),
         longest={name: max(int(part.lengths(name).max()) for part in parts) for name in first.modalities},
     )
@@ -286,6 +288,7 @@ def _build(
         seed=seed,
         transformers=transformers,
         timed=timed_modalities(store, config.data),
+        num_words=num_words_of(store.tiers),
     )
 
 

@@ -15,7 +15,7 @@ from qinn.model.standardization import Standardizer
 from qinn.model.transformer import PretrainedTransformer
 from qinn.records import Batch, Features
 
-EncoderKind = Literal["statistics", "attention", "gru", "transformer"]
+EncoderKind = Literal["statistics", "attention", "gru", "transformer", "embedding"]
 TokenPooling = Literal["attention", "statistics", "mean"]
 _OWN = ("hidden_dim", "pooled", "seen_in_training", "sequences", "step_dim")
 
@@ -101,6 +101,40 @@ class RecurrentPooling(nn.Module):
         return masked_mean(outputs, features)
 
 
+class WordEmbedding(nn.Module):
+    """Replace word ids by learned vectors, beside what else is known of each word.
+
+    The first feature is the id, 0 for every word that is not in the vocabulary; the others are standardised.
+
+    Args:
+        feature_dim: Number of features, the id among them.
+        num_words: Number of words in the vocabulary.
+        embedding_dim: Width of a word's vector.
+    """
+
+    def __init__(self, feature_dim: int, *, num_words: int, embedding_dim: int) -> None:
+        super().__init__()
+        self.standardizer = Standardizer(feature_dim)
+        self.vectors = nn.Embedding(num_words + 1, embedding_dim)
+        self.output_dim = embedding_dim + feature_dim - 1
+
+    def forward(self, features: Features) -> Float[Tensor, "batch time output"]:
+        """Return a vector for every step, zero in the padding.
+
+        Raises:
+            ArgumentError: If an id is none of the vocabulary.
+        """
+        ids = features.values[..., 0].long()
+        most = self.vectors.num_embeddings
+        if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < most:
+            raise ArgumentError(
+                f"Argument `features` must have word ids from 0 to {most - 1} in the first column, but they go from "
+                f"{int(ids.min())} to {int(ids.max())}; encode the texts with the vocabulary of the training data."
+            )
+        vectors = self.vectors(ids) * features.mask[..., None]
+        return torch.cat([vectors, self.standardizer(features)[..., 1:]], -1)
+
+
 class Encoder(nn.Module):
     """Standardise, pool over time and project: ``h = dropout(act(W pool(x) + b))``, 0 where absent.
 
@@ -110,16 +144,18 @@ class Encoder(nn.Module):
     Args:
         feature_dim: Number of input features.
         hidden_dim: Width of the hidden vector.
-        kind: ``"statistics"``, ``"attention"``, ``"gru"`` or ``"transformer"``.
+        kind: ``"statistics"``, ``"attention"``, ``"gru"``, ``"transformer"`` or ``"embedding"`` (of words; pooled by
+            mean and standard deviation).
         sequence: Whether the modality has sequences (more than one step per sample).
         dropout: Probability of dropping an input feature (in all steps of a sample) and a hidden unit.
         transformer: Makes hidden states of token ids (kind ``"transformer"``).
         token_pooling: How hidden states are pooled: ``"attention"``, ``"statistics"`` or ``"mean"``.
         step_dim: Width of the vector of each step; None for none.
         pooled: Whether there is a pooled hidden vector.
+        embedding: Makes vectors of word ids (kind ``"embedding"``).
 
     Raises:
-        ArgumentError: If kind and transformer do not go together.
+        ArgumentError: If kind and transformer or embedding do not go together.
 
     Source: own; the three poolings are the field's usual ones.
     """
@@ -136,32 +172,32 @@ class Encoder(nn.Module):
         token_pooling: TokenPooling = "attention",
         step_dim: int | None = None,
         pooled: bool = True,
+        embedding: WordEmbedding | None = None,
     ) -> None:
         super().__init__()
-        if (kind == "transformer") != (transformer is not None):
-            raise ArgumentError(
-                "Argument `transformer` must be given exactly where `kind` is `transformer`, but the kind is "
-                f"`{kind}`."
-            )
+        for name, given in (("transformer", transformer), ("embedding", embedding)):
+            if (kind == name) != (given is not None):
+                raise ArgumentError(
+                    f"Argument `{name}` must be given exactly where `kind` is `{name}`, but the kind is `{kind}`."
+                )
         self.transformer = transformer
+        self.embedding = embedding
         self.pooled = pooled
-        self.standardizer = None if transformer is not None else Standardizer(feature_dim)
+        self.standardizer = None if transformer or embedding else Standardizer(feature_dim)
+        if transformer is not None:
+            feature_dim = transformer.dim
+        elif embedding is not None:
+            feature_dim = embedding.output_dim
         self.input_dropout = nn.Dropout(dropout)
         self.step_dropout = nn.Dropout(dropout)
-        self.step = (
-            None
-            if step_dim is None
-            else nn.Sequential(
-                nn.Linear(feature_dim if transformer is None else transformer.dim, step_dim), nn.Tanh()
-            )
-        )
+        self.step = None if step_dim is None else nn.Sequential(nn.Linear(feature_dim, step_dim), nn.Tanh())
         if not pooled:
             return
         if transformer is not None and token_pooling == "attention":
-            self.pooling: nn.Module = AttentionPooling(transformer.dim)
+            self.pooling: nn.Module = AttentionPooling(feature_dim)
         elif transformer is not None:
-            self.pooling = StatisticsPooling(transformer.dim, sequence=token_pooling == "statistics")
-        elif kind == "statistics" or not sequence:
+            self.pooling = StatisticsPooling(feature_dim, sequence=token_pooling == "statistics")
+        elif kind in ("statistics", "embedding") or not sequence:
             self.pooling = StatisticsPooling(feature_dim, sequence=sequence)
         elif kind == "attention":
             self.pooling = AttentionPooling(feature_dim)
@@ -191,7 +227,7 @@ class Encoder(nn.Module):
         return self._pooled(values, features) if self.pooled else None, steps
 
     def _prepared(self, features: Features) -> Tensor:
-        prepare = self.standardizer if self.transformer is None else self.transformer
+        prepare = self.transformer or self.embedding or self.standardizer
         values: Tensor = prepare(features)  # pyright: ignore[reportOptionalCall]
         return _dropped(values, self.input_dropout)
 
@@ -221,6 +257,8 @@ class Encoders(nn.ModuleDict):
         token_pooling: How a transformer's hidden states are pooled.
         step_dim: Width of each step's vector, for models that follow the stream; None for none.
         pooled: Whether there are pooled hidden vectors.
+        num_words: Modality name → size of its vocabulary, for modalities of kind ``"embedding"``.
+        embedding_dim: Width of a word's vector.
 
     Raises:
         ArgumentError: If a modality is named like something that torch's modules have themselves.
@@ -240,6 +278,8 @@ class Encoders(nn.ModuleDict):
         token_pooling: TokenPooling = "attention",
         step_dim: int | None = None,
         pooled: bool = True,
+        num_words: Mapping[str, int] | None = None,
+        embedding_dim: int = 8,
     ) -> None:
         own = {*dir(nn.ModuleDict()), *dir(type(self)), *_OWN}
         if taken := own & set(feature_dims):
@@ -259,6 +299,9 @@ class Encoders(nn.ModuleDict):
                     token_pooling=token_pooling,
                     step_dim=step_dim,
                     pooled=pooled,
+                    embedding=WordEmbedding(dim, num_words=num_words[name], embedding_dim=embedding_dim)
+                    if kinds[name] == "embedding" and num_words is not None and name in num_words
+                    else None,
                 )
                 for name, dim in feature_dims.items()
             }

@@ -88,8 +88,9 @@ def set_training_statistics(
     encoders = getattr(model, "encoders", None)
     if encoders is not None:
         for name, encoder in encoders.items():
-            if encoder.standardizer is not None:
-                encoder.standardizer.set_statistics(*statistics[name])
+            standardizer = encoder.embedding.standardizer if encoder.embedding else encoder.standardizer
+            if standardizer is not None:
+                standardizer.set_statistics(*statistics[name])
         encoders.seen_in_training.copy_(torch.tensor([name not in unseen for name in encoders]))
     for module in model.modules():
         if isinstance(module, OutputScale):

@@ -7,7 +7,7 @@ lie in it are the sample's. On request these are first put on the intervals of w
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,13 @@ from qinn.data.importing.folds import read_folds
 from qinn.data.importing.intake import Intake, Progress, naming
 from qinn.data.importing.labels import TaskOptions, read_labels
 from qinn.data.importing.steps import StepCleaner
-from qinn.data.importing.transcripts import Encoder, TextOptions, encode_texts
+from qinn.data.importing.transcripts import (
+    EncoderOrLearner,
+    TextOptions,
+    check_learned,
+    encode_texts,
+    learned,
+)
 from qinn.data.stores.store import Modality, Store, StoreWriter
 from qinn.errors import ConfigError, DataError
 
@@ -94,7 +100,7 @@ def import_csd(
     target: Path | str,
     options: CsdOptions,
     *,
-    encoder: Encoder | None = None,
+    encoder: EncoderOrLearner | None = None,
     progress: Progress | None = None,
     name: str | None = None,
     overwrite: bool = False,
@@ -149,7 +155,10 @@ def import_csd(
             what="`features`",
         )
         modalities = {key: Modality(file.dim, "sequence", file.path.name) for key, file in opened.items()}
+        encoder = check_learned(encoder, "csd")
         if encoder is not None:
+            encoder, text, _ = learned(encoder, [], [], options.text)
+            options = replace(options, text=text)
             modalities = {options.text.modality: options.text.described(encoder), **modalities}
         cutter = _Cutter(opened, spoken, options)
         with (

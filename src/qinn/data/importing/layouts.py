@@ -12,7 +12,7 @@ from qinn.data.importing.misa import MisaOptions, import_misa, is_misa
 from qinn.data.importing.mmsa import MmsaOptions, import_mmsa, is_mmsa
 from qinn.data.importing.mult import MultOptions, import_mult, is_mult
 from qinn.data.importing.table import TableOptions, import_table
-from qinn.data.importing.transcripts import Encoder
+from qinn.data.importing.transcripts import EncoderOrLearner
 from qinn.data.stores.store import Store
 from qinn.data.stores.writing import check_store_place
 from qinn.errors import ConfigError, DataError
@@ -106,7 +106,7 @@ def import_data(
     target: Path | str,
     options: Options,
     *,
-    encoder: Encoder | None = None,
+    encoder: EncoderOrLearner | None = None,
     progress: Progress | None = None,
     name: str | None = None,
     overwrite: bool = False,

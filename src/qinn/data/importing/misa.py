@@ -4,7 +4,7 @@ Each file is a list of ``((word_ids, vision, audio[, words]), label, segment)``;
 word, the label is (1, 1) or (1, 7) with the sentiment first, and the segment is like ``video[3]``.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,13 @@ from qinn.data.files.pickles.reading import PickleFile, open_pickle
 from qinn.data.importing.intake import Intake, Progress, groups_of, naming, split_name
 from qinn.data.importing.labels import TaskOptions, read_labels
 from qinn.data.importing.steps import StepCleaner
-from qinn.data.importing.transcripts import Encoder, TextOptions, encode_texts, spans_of_texts
+from qinn.data.importing.transcripts import (
+    EncoderOrLearner,
+    TextOptions,
+    encode_texts,
+    learned,
+    spans_of_texts,
+)
 from qinn.data.stores.store import Modality, Store, StoreWriter
 from qinn.errors import ConfigError, DataError
 
@@ -70,7 +76,7 @@ def import_misa(
     target: Path | str,
     options: MisaOptions | None = None,
     *,
-    encoder: Encoder | None = None,
+    encoder: EncoderOrLearner | None = None,
     progress: Progress | None = None,
     name: str | None = None,
     overwrite: bool = False,
@@ -121,6 +127,12 @@ def import_misa(
         raise DataError(
             f"`{source}` sample `{wordless.segment}` has no words to encode; leave the modality `text` out."
         )
+    remarks: list[str] = []
+    if encoder is not None:
+        chosen = [samples[row] for row in labels.kept]
+        words = [sample.words or [] for *_, sample in chosen]
+        encoder, text, remarks = learned(encoder, words, [split for _, split, *_ in chosen], options.text)
+        options = replace(options, text=text)
     dims = {name: samples[0][3].arrays[name].shape[1] for name in ("audio", "vision")}
     for file, _, _, sample in samples:
         for modality, dim in dims.items():
@@ -149,7 +161,7 @@ def import_misa(
             modalities=modalities,
             layout="misa",
             sources=[file for file, _ in files],
-            notes=["modalities are aligned word by word", *labels.notes],
+            notes=["modalities are aligned word by word", *remarks, *labels.notes],
             overwrite=overwrite,
         ) as writer,
     ):

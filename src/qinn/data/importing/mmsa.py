@@ -20,7 +20,14 @@ from qinn.data.importing.intake import Intake, Progress, groups_of, naming, spli
 from qinn.data.importing.labels import DROP, Labels, TaskOptions, read_labels
 from qinn.data.importing.steps import Padding, StepCleaner, nonzero_window
 from qinn.data.importing.tokens import TokenAligner
-from qinn.data.importing.transcripts import Encoder, TextOptions, encode_texts, spans_of_texts
+from qinn.data.importing.transcripts import (
+    EncoderOrLearner,
+    TextOptions,
+    check_learned,
+    encode_texts,
+    learned,
+    spans_of_texts,
+)
 from qinn.data.stores.store import Modality, Source, Store, StoreWriter
 from qinn.errors import ConfigError, DataError
 
@@ -102,7 +109,7 @@ def import_mmsa(
     target: Path | str,
     options: MmsaOptions | None = None,
     *,
-    encoder: Encoder | None = None,
+    encoder: EncoderOrLearner | None = None,
     progress: Progress | None = None,
     name: str | None = None,
     overwrite: bool = False,
@@ -144,6 +151,12 @@ def import_mmsa(
         notes = _notes(parts, official)
         labels = _labels(source, parts, options)
         aligner = None
+        if encoder is not None and encodes:
+            texts, splits = _kept_texts(parts, labels)
+            encoder, text, remarks = learned(encoder, texts, splits, options.text)
+            options = replace(options, text=text)
+            notes = [*notes, *remarks]
+        encoder = check_learned(encoder, "mmsa")
         if names_ids and encoder is not None:
             options = replace(options, text=replace(options.text, unit="ids"))
             aligner = TokenAligner(encoder, lowercase=options.text.lowercase)
@@ -387,6 +400,13 @@ class _Part:
         if self.tokens is not None:
             return nonzero_window(self.tokens[row, 1][:, None])
         return nonzero_window(self.arrays["text"][row])
+
+
+def _kept_texts(parts: list[_Part], labels: Labels) -> tuple[list[str], list[str]]:
+    """Return transcript and split of every sample that is kept."""
+    chunks = list(labels.chunks(map(len, parts)))
+    texts = [parts[chunk.part].texts[row] for chunk in chunks for row in chunk.rows]
+    return texts, [parts[chunk.part].split for chunk in chunks for _ in chunk.rows]
 
 
 def _paddings(parts: list[_Part], options: MmsaOptions, encodes: bool) -> dict[str, Padding]:

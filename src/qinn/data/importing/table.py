@@ -17,7 +17,14 @@ from qinn.data.importing.intake import Intake, Progress, groups_of, naming, spli
 from qinn.data.importing.labels import Labels, TaskOptions, read_labels
 from qinn.data.importing.row_names import rows_by_name, rows_in_order
 from qinn.data.importing.steps import StepCleaner
-from qinn.data.importing.transcripts import Encoder, TextOptions, encode_texts, spans_of_texts
+from qinn.data.importing.transcripts import (
+    Encoder,
+    EncoderOrLearner,
+    TextOptions,
+    encode_texts,
+    learned,
+    spans_of_texts,
+)
 from qinn.data.stores.store import Modality, Store, StoreWriter
 from qinn.errors import ConfigError, DataError
 
@@ -105,7 +112,7 @@ def import_table(
     target: Path | str,
     options: TableOptions,
     *,
-    encoder: Encoder | None = None,
+    encoder: EncoderOrLearner | None = None,
     progress: Progress | None = None,
     name: str | None = None,
     overwrite: bool = False,
@@ -117,7 +124,8 @@ def import_table(
             folder with one of them, whose subfolders are the features if none are named.
         target: Folder of the store to be.
         options: Which columns and files mean what.
-        encoder: Makes the modality ``text`` of the transcripts; None if they are only to be kept.
+        encoder: Makes the modality ``text`` of the transcripts, or learns to from those of the split ``train``; None if
+            they are only to be kept.
         progress: Told how many samples are done.
         name: Name of the data set; by default the target's.
         overwrite: Replace an existing store.
@@ -153,8 +161,14 @@ def import_table(
     if encoder is not None and transcripts is None:
         raise ConfigError("An encoder needs transcripts: name the text column or the words.")
     modalities: dict[str, Modality] = {}
-    if encoder is not None:
-        modalities[options.text.modality] = options.text.described(encoder)
+    ready: Encoder | None = None
+    if encoder is not None and transcripts is not None:
+        texts = [transcripts[row] for row in kept]
+        splits = [columns["split"][row] for row in kept]
+        ready, text, remarks = learned(encoder, texts, splits, options.text)
+        options = replace(options, text=text)
+        found += remarks
+        modalities[options.text.modality] = options.text.described(ready)
     if not specs and encoder is None:
         raise ConfigError("A store needs at least one modality: name a feature, or encode the text.")
     readers: dict[str, FeatureReader] = {}
@@ -186,10 +200,10 @@ def import_table(
                 rows = kept[start : start + _CHUNK]
                 features: dict[str, list[np.ndarray | None]] = {}
                 spans = None
-                if encoder is not None and transcripts is not None:
+                if ready is not None and transcripts is not None:
                     texts: Any = [transcripts[row] for row in rows]
-                    features[options.text.modality] = list(encode_texts(encoder, texts, options.text))
-                    spans = spans_of_texts(encoder, texts, options.text)
+                    features[options.text.modality] = list(encode_texts(ready, texts, options.text))
+                    spans = spans_of_texts(ready, texts, options.text)
                 for modality, reader in readers.items():
                     features[modality] = [
                         None if value is None else cleaners[modality].clean(value, ids[row])

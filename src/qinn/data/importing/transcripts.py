@@ -1,8 +1,8 @@
 """Transcripts on the way into a store: which encoder makes features of them, and in which units."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -12,7 +12,18 @@ from qinn.data.stores.spans import Spans
 from qinn.data.stores.store import Modality
 from qinn.errors import ConfigError
 
-__all__ = ["Encoder", "TextOptions", "Tokenized", "Tokenizer", "encode_texts", "spans_of_texts"]
+__all__ = [
+    "Encoder",
+    "EncoderOrLearner",
+    "Learner",
+    "TextOptions",
+    "Tokenized",
+    "Tokenizer",
+    "check_learned",
+    "encode_texts",
+    "learned",
+    "spans_of_texts",
+]
 
 Tokenized = tuple[np.ndarray, np.ndarray, np.ndarray]
 """A text's token ids (n), their spans of characters (n, 2), and where they are special tokens (n)."""
@@ -49,6 +60,26 @@ class Tokenizer(Protocol):
         ...
 
 
+@runtime_checkable
+class WordReader(Encoder, Protocol):
+    """An encoder whose first feature is the id of a word."""
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]: ...
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """Becomes an encoder once it has seen the training transcripts."""
+
+    def learn(self, sentences: Iterable[Sequence[str]]) -> Encoder:
+        """Return the encoder that goes with these sentences."""
+        ...
+
+
+EncoderOrLearner = Encoder | Learner
+
+
 @dataclass(frozen=True)
 class TextOptions:
     """How transcripts become features.
@@ -74,9 +105,64 @@ class TextOptions:
 
     def described(self, encoder: Encoder) -> Modality:
         """Return what the encoder makes, with its tier."""
+        if isinstance(encoder, WordReader):
+            return Modality(encoder.dim, "sequence", encoder.tier, tuple(encoder.vocabulary))
         unit = {"tokens": "", "words": "/words", "ids": TOKEN_IDS}[self.unit]
         tier = encoder.tier + unit + ("/lower" if self.lowercase else "")
         return Modality(1 if self.unit == "ids" else encoder.dim, "sequence", tier)
+
+
+def learned(
+    encoder: EncoderOrLearner,
+    texts: Sequence[str] | Sequence[Sequence[str]],
+    splits: Sequence[str],
+    options: TextOptions,
+) -> tuple[Encoder, TextOptions, list[str]]:
+    """Return an encoder that is ready: one that learns sees the training transcripts, and no others where it can.
+
+    Args:
+        encoder: An encoder, or what becomes one.
+        texts: Transcripts of all samples that are kept, as text or as words.
+        splits: Split of each.
+        options: How transcripts become features.
+
+    Returns:
+        The encoder, the options that it needs, and remarks for the manifest.
+
+    Raises:
+        ConfigError: If words are to be read in another unit, or there are none to learn from.
+    """
+    if not isinstance(encoder, Learner | WordReader):
+        return encoder, options, []
+    if options.unit == "ids":
+        raise ConfigError("Option `text_unit` must be words where words are encoded, but it is `ids`.")
+    options = replace(options, unit="words", lowercase=False)
+    if not isinstance(encoder, Learner):
+        return encoder, options, []
+    chosen = [text for text, split in zip(texts, splits, strict=True) if split == "train"]
+    whose = f"{len(chosen)} training transcripts"
+    if "train" not in splits:
+        chosen = list(texts)
+        whose = (
+            f"all {len(chosen)} transcripts, since no split is given: words of later test samples, though no label, "
+            "took part in the choice"
+        )
+    ready = encoder.learn(_divided(text) for text in chosen)
+    return ready, options, [f"the vocabulary of `{options.modality}` is that of {whose}"]
+
+
+def check_learned(encoder: EncoderOrLearner | None, layout: str) -> Encoder | None:
+    """Return an encoder that is ready, for layouts that do not read all transcripts before they encode the first.
+
+    Raises:
+        ConfigError: If it has to learn first.
+    """
+    if isinstance(encoder, Learner):
+        raise ConfigError(
+            f"The layout `{layout}` is read video by video, so no vocabulary can be learned from it; take that of a "
+            "store by `--encode-text words:STORE`."
+        )
+    return encoder
 
 
 def encode_texts(
@@ -92,7 +178,7 @@ def encode_texts(
         ConfigError: If token ids are asked of an encoder that has none.
     """
     if options.unit == "words":
-        divided = [text.split() if isinstance(text, str) else list(text) for text in texts]
+        divided = [_divided(text) for text in texts]
         return encoder.encode_words([[_cased(word, options) for word in words] for words in divided])
     joined = [_cased(_joined(text), options) for text in texts]
     if options.unit == "tokens":
@@ -129,6 +215,10 @@ def spans_of_texts(
         found = _in_original_case(found, text) if options.lowercase else found
         spans.append(np.where(special[:, None], 0, found).astype(np.int32))
     return spans
+
+
+def _divided(text: str | Sequence[str]) -> list[str]:
+    return text.split() if isinstance(text, str) else list(text)
 
 
 def _joined(text: str | Sequence[str]) -> str:

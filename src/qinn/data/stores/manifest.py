@@ -27,6 +27,8 @@ FILES = "files"
 """Key under which a manifest keeps the SHA-256 of every other file; stores of earlier versions have none."""
 
 TOKEN_IDS = "/ids"
+WORD_IDS = re.compile(r"words-(\d+)(?:\+\w+)?@[0-9a-f]{12}")
+"""Tier of a modality whose first feature is the id of a word, 0 for words that are not in the vocabulary."""
 
 _ROWS_AT_ONCE = 4096
 _MODALITY_NAME = re.compile(r"(?:[A-Za-z]|[^\x00-\x7f])(?:[A-Za-z0-9_-]|[^\x00-\x7f])*")
@@ -53,9 +55,10 @@ class Modality:
         dim: Width of a feature vector.
         kind: ``"sequence"`` (any number of steps) or ``"vector"`` (one step).
         tier: Which extractor made the features, for example ``"minilm-l6-v2@1a2b"``; empty when unknown.
+        vocabulary: The words whose ids are the first feature, from that with the id 1 on; empty where there are none.
 
     Raises:
-        ArgumentError: If the dimension is below 1 or the kind unknown.
+        ArgumentError: If the dimension is below 1, the kind unknown, or the vocabulary not that of the tier.
 
     Example:
         >>> Modality(74, "sequence", "covarep").dim
@@ -65,6 +68,18 @@ class Modality:
     dim: int
     kind: Literal["sequence", "vector"] = "sequence"
     tier: str = ""
+    vocabulary: tuple[str, ...] = ()
+
+    @property
+    def num_words(self) -> int | None:
+        """Number of words in the vocabulary whose ids are the first feature; None if this modality has no word ids.
+
+        Example:
+            >>> Modality(4, "sequence", "words-300+vader@1a2b3c4d5e6f").num_words
+            300
+        """
+        found = WORD_IDS.fullmatch(self.tier)
+        return int(found[1]) if found else None
 
     @property
     def tokenizer(self) -> str | None:
@@ -83,6 +98,11 @@ class Modality:
         if self.kind not in ("sequence", "vector"):
             raise ArgumentError(
                 f"Argument `kind` of a modality must be `sequence` or `vector`, but it is `{self.kind}`."
+            )
+        if self.vocabulary and len(self.vocabulary) != self.num_words:
+            raise ArgumentError(
+                f"Argument `vocabulary` of a modality must have the {self.num_words} words of its tier "
+                f"`{self.tier}`, but it has {len(self.vocabulary)}."
             )
 
 
@@ -239,9 +259,25 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def modalities_of(manifest: Mapping[str, Any]) -> dict[str, Modality]:
     """Return the modalities that a manifest declares, in order."""
     return {
-        name: Modality(int(entry["dim"]), entry["kind"], str(entry["tier"]))
+        name: Modality(
+            int(entry["dim"]), entry["kind"], str(entry["tier"]), tuple(map(str, entry.get("vocabulary", ())))
+        )
         for name, entry in manifest["modalities"].items()
     }
+
+
+def num_words_of(tiers: Mapping[str, str]) -> dict[str, int]:
+    """Return the size of each vocabulary, of the modalities whose first feature is the id of a word.
+
+    Args:
+        tiers: Modality → tier.
+
+    Example:
+        >>> num_words_of({"text": "words-300@1a2b3c4d5e6f", "audio": "covarep"})
+        {'text': 300}
+    """
+    found = {name: Modality(1, "sequence", tier).num_words for name, tier in tiers.items()}
+    return {name: number for name, number in found.items() if number is not None}
 
 
 class ContentDigest:
@@ -289,7 +325,10 @@ class ContentDigest:
     ) -> None:
         """Add the next modality, after all rows."""
         # A modality without times keeps the hash that it had before there were any.
-        self._feed([name, asdict(modality), value_digest, *([] if times_digest is None else [times_digest])])
+        declared = asdict(modality)
+        if not modality.vocabulary:  # stores from before there were vocabularies keep their hash
+            del declared["vocabulary"]
+        self._feed([name, declared, value_digest, *([] if times_digest is None else [times_digest])])
         self._digest.update(memoryview(np.ascontiguousarray(offsets, dtype="<i8")))  # pyright: ignore[reportArgumentType]
 
     def hexdigest(self) -> str:

@@ -517,6 +517,7 @@ class StoreWriter:
                     "max_length": self._max_length[name],
                     "kind": modality.kind,
                     "tier": modality.tier,
+                    **({"vocabulary": list(modality.vocabulary)} if modality.vocabulary else {}),
                 }
                 for name, modality in self.modalities.items()
             },

@@ -1,0 +1,67 @@
+"""The text encoder that a command names: pretrained, or words with the vocabulary of a store or one to be learned."""
+
+from pathlib import Path
+
+from qinn.data.importing.transcripts import EncoderOrLearner
+from qinn.data.stores.manifest import modalities_of, read_manifest
+from qinn.errors import ConfigError
+from qinn.features.lexicons import load_lexicon
+from qinn.features.words import WordEncoder, WordLearner
+
+__all__ = ["load_encoder"]
+
+_NUM_WORDS = 300
+
+
+def load_encoder(name: str, *, num_words: int | None = None, lexicon: str | None = None) -> EncoderOrLearner:
+    """Load what `--encode-text` names.
+
+    Args:
+        name: ``"words"``, ``"words:STORE"`` for the vocabulary of a store, or as for
+            `qinn.features.text.load_text_encoder`.
+        num_words: Size of the vocabulary to be learned (300 if None).
+        lexicon: Lexicon beside the words, see `qinn.features.lexicons.load_lexicon`; None for none.
+
+    Raises:
+        ConfigError: If something of it is unknown or not available here, or options contradict each other.
+        DataError: If the store cannot be read.
+    """
+    kind, _, place = name.partition(":")
+    if kind != "words":
+        given = {"num_words": num_words, "lexicon": lexicon}
+        if unused := [option for option, value in given.items() if value is not None]:
+            found = f"that is `{name}`" if name else "no text is encoded"
+            raise ConfigError(f"Option `{unused[0]}` goes with `--encode-text words`, but {found}.")
+        from qinn.features.text import load_text_encoder
+
+        return load_text_encoder(name)
+    if place:
+        if num_words is not None or lexicon is not None:
+            raise ConfigError(
+                f"Options `num_words` and `lexicon` are those of the store where its vocabulary is taken, as by "
+                f"`{name}`; leave them out."
+            )
+        return _encoder_of_store(Path(place))
+    return WordLearner(
+        _NUM_WORDS if num_words is None else num_words, None if lexicon is None else load_lexicon(lexicon)
+    )
+
+
+def _encoder_of_store(path: Path) -> WordEncoder:
+    """Return the encoder that made the words of a store."""
+    modalities = modalities_of(read_manifest(path))
+    worded = [modality for modality in modalities.values() if modality.vocabulary]
+    if len({modality.tier for modality in worded}) != 1:
+        raise ConfigError(
+            f"Store `{path}` must hold the words of one vocabulary, but holds those of "
+            f"{len({modality.tier for modality in worded})}; name a store imported with `--encode-text words`."
+        )
+    tier = worded[0].tier
+    stated = tier.partition("@")[0].partition("+")[2]
+    encoder = WordEncoder(worded[0].vocabulary, load_lexicon(stated) if stated else None)
+    if encoder.tier != tier:
+        raise ConfigError(
+            f"Store `{path}` says that its words are `{tier}`, but its vocabulary with the lexicon that is installed "
+            f"is `{encoder.tier}`; the store is damaged, or another version of the lexicon made it."
+        )
+    return encoder
