@@ -12,6 +12,34 @@ SELECTION, EVALUATION, EQUAL_CPU = "selection", "evaluation", "equal CPU"
 _ACCURACIES = ("accuracy", "corr")
 _MOST_EPOCHS = 40
 
+# Whatever stands in a design is meant to do something.
+_KEYS = {
+    "analysis",
+    "cells",
+    "data",
+    "encoder",
+    "equal_cpu",
+    "failed_below",
+    "failed_below_share",
+    "folds",
+    "fraction",
+    "high",
+    "keep_outputs",
+    "kind",
+    "margin",
+    "monitor",
+    "none_cell",
+    "rates",
+    "reference",
+    "seeds",
+    "selection_seeds",
+    "solved",
+    "tests",
+    "training",
+    "trials",
+    "variants",
+}
+
 
 def selection_fits(part: str, design: Mapping[str, Any]) -> list[Fit]:
     """Return the fits that choose each cell's setting by validation values; none where nothing is chosen.
@@ -106,6 +134,8 @@ def chosen_settings(
 def _variants(design: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Each variant's whole section: what the part says, and over it what the variant says."""
     for name, differing in design.get("variants", {"": {}}).items():
+        if unknown := (set(design) | set(differing)) - _KEYS:
+            raise ValueError(f"A design must have only known keys, but it has `{min(unknown)}`.")
         yield name, {**design, **differing, "data": {**design.get("data", {}), **differing.get("data", {})}}
 
 

@@ -112,7 +112,7 @@ def sign_flip_p_value(differences: np.ndarray) -> float:
 
 
 def group_tests(
-    results: Sequence[Result], design: Mapping[str, Any], work: Path, metrics: Sequence[str], reference: str
+    results: Sequence[Result], design: Mapping[str, Any], work: Path, metrics: Sequence[str]
 ) -> dict[str, Any]:
     """Compare cells with a reference on the same test samples, whole groups swapped, with a test of equivalence.
 
@@ -121,15 +121,16 @@ def group_tests(
 
     Args:
         results: Of the fits that count, with outputs.
-        design: The part's section of the design, with ``margin`` of its first metric.
+        design: The part's section of the design, with ``margin`` of its first metric and the cell
+            that is the ``reference``, one for all or one for each variant.
         work: Folder of the stores.
         metrics: Names of the metrics.
-        reference: The cell that the others are compared with.
     """
     found: dict[str, Any] = {}
     for variant in dict.fromkeys(one["variant"] for one in results):
         own = [one for one in results if one["variant"] == variant and not one["failed"]]
         section = {**design, **design.get("variants", {}).get(variant, {})}
+        reference = section["reference"]
         source = {"kind": "store", "data": {**design.get("data", {}), **section["data"]}}
         test = samples_of(source, work).tests["test"]
         outputs = {
@@ -267,7 +268,7 @@ def contents_of(
     if "contrast" in analysis:
         contents["contrasts"] = stream_contrasts(counted, analysis["contrast"])
     if "paired" in analysis:
-        contents["paired"] = group_tests(counted, design, work, analysis["paired"], analysis["reference"])
+        contents["paired"] = group_tests(counted, design, work, analysis["paired"])
     if analysis.get("failures"):
         contents["failures"] = failures(counted, design)
     if analysis.get("likelihood"):

@@ -36,7 +36,8 @@ TINY = {
     "seeds": [0, 1],
     "keep_outputs": True,
     "margin": 0.02,
-    "analysis": {"paired": ["mae", "corr"], "reference": "concatenation"},
+    "analysis": {"paired": ["mae", "corr"]},
+    "reference": "concatenation",
     "cells": {"concatenation": {"kind": "concatenation"}, "late fusion": {"kind": "late_fusion"}},
 }
 
@@ -125,6 +126,11 @@ def test_every_design_makes_fits_that_can_be_told_apart(path: Path) -> None:
     # Nothing is chosen with test samples at hand, or with a seed that counts later.
     assert not any(fit.source.get("tests") for fit in selection)
     assert not set(section.get("selection_seeds", ())) & set(section.get("seeds", ()))
+
+
+def test_a_key_that_means_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="`expiry`"):
+        selection_fits("S1", {**TINY, "variants": {"with expiry": {"expiry": 2.0}}})
 
 
 def result(cell: str, trial: str, value: float | None, **more: object) -> dict:
