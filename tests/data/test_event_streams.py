@@ -9,6 +9,7 @@ import pytest
 
 from qinn.data.stores.store import Store
 from qinn.data.subsets.splits import subset_of
+from qinn.data.synthetic import answers
 from qinn.data.synthetic.automata import (
     beliefs_of,
     character_after_last,
@@ -26,6 +27,13 @@ KIND_OF_WORD = {
     word: kind.name for kind in ShiftersSpec().process.kinds for word in kind.words if kind.modality == "text"
 }
 SMALL = {"num_train": 30, "num_valid": 10, "num_test": 20}
+
+
+@pytest.fixture(autouse=True)
+def fewer_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Known answers are averaged over fewer samples; their standard errors say so."""
+    monkeypatch.setattr(answers, "_EVENTS_TO_DRAW", 100_000)
+    monkeypatch.setattr(answers, "_MOST_TO_DRAW", 4_000)
 
 
 def z_score(values: np.ndarray, expected: float) -> float:

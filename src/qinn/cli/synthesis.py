@@ -7,9 +7,9 @@ import typer
 
 from qinn.cli.output import JsonOption, echo, note, print_json
 
-SyntheticTask = Literal["product", "shifters"]
+SyntheticTask = Literal["product", "shifters", "modulo", "valence"]
 
-_STREAMS = ("shifters",)
+_STREAMS = ("shifters", "modulo", "valence")
 # Option → the tasks that have it; the others are refused.
 _OWN_OPTIONS: dict[str, tuple[str, ...]] = {
     "missing_rate": ("product",),
@@ -29,7 +29,8 @@ def synthesize(
     task: Annotated[
         SyntheticTask,
         typer.Option(
-            help="product: a score of pooled latents; shifters: words and tones that set and turn a sentiment."
+            help="product: a score of pooled latents; streams: shifters (words and tones set and turn a sentiment), "
+            "modulo (a counter modulo 5 with resets), valence (graded words, negations, boosters, sarcasm)."
         ),
     ] = "product",
     num_train: Annotated[
@@ -126,7 +127,7 @@ def _refuse_options_of_others(task: str, chosen: dict[str, Any]) -> None:
 
 
 def _listed(tasks: tuple[str, ...]) -> str:
-    return " and ".join(f"`--task {name}`" for name in tasks)
+    return "`--task " + " | ".join(tasks) + "`"
 
 
 def _written(to: Path, task: str, chosen: dict[str, Any], overwrite: bool) -> Any:
@@ -138,8 +139,10 @@ def _written(to: Path, task: str, chosen: dict[str, Any], overwrite: bool) -> An
         spec = SyntheticSpec(**chosen, kind=kind)
         write_synthetic_store(to, spec, overwrite=overwrite)
         return known_answer(spec)
+    from qinn.data.synthetic.modulo import ModuloSpec
     from qinn.data.synthetic.shifters import ShiftersSpec
     from qinn.data.synthetic.streams import write_stream_store
+    from qinn.data.synthetic.valence import ValenceSpec
 
-    spec = ShiftersSpec(**chosen)
-    return write_stream_store(to, spec, overwrite=overwrite)[1]
+    specs = {"shifters": ShiftersSpec, "modulo": ModuloSpec, "valence": ValenceSpec}
+    return write_stream_store(to, specs[task](**chosen), overwrite=overwrite)[1]

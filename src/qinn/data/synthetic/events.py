@@ -18,6 +18,8 @@ __all__ = [
     "modality_of",
     "prototypes_of",
     "rates_of",
+    "redrawn",
+    "reordered",
     "times_of",
     "told",
     "transcribed",
@@ -141,6 +143,53 @@ def draw_events(process: Process, num_samples: int, generator: np.random.Generat
     if process.opening:
         seen[:, 0] = True
     return EventSequences(np.where(there, kinds, _PADDING).astype(np.int8), seen, seconds)
+
+
+def redrawn(
+    process: Process,
+    events: EventSequences,
+    which: Bool[np.ndarray, "n event"],
+    generator: np.random.Generator,
+) -> EventSequences:
+    """Draw some events anew, each of its modality, as they might have been as well.
+
+    Args:
+        process: Kinds and rates; without an opening.
+        events: The events.
+        which: Those to draw.
+        generator: Source of randomness.
+    """
+    kinds = events.kinds.copy()
+    of_kind = np.append(modality_of(process.kinds), _PADDING)[kinds]
+    for number, name in enumerate(MODALITIES):
+        where = which & (of_kind == number)
+        kinds[where] = _drawn(rates_of(process.kinds, name), (int(where.sum()),), generator)
+    return EventSequences(kinds, events.seen, events.seconds)
+
+
+def reordered(process: Process, events: EventSequences, generator: np.random.Generator) -> EventSequences:
+    """Put the events of each modality into another order, all being equally likely.
+
+    Args:
+        process: Kinds.
+        events: The events.
+        generator: Source of randomness.
+
+    Example:
+        >>> process = Process((Kind("a", "text", 0.5), Kind("b", "text", 0.5)))
+        >>> some = EventSequences(np.array([[0, 1, 1, -1]], np.int8), np.ones((1, 4), bool))
+        >>> sorted(reordered(process, some, np.random.default_rng(0)).kinds[0, :3].tolist())
+        [0, 1, 1]
+    """
+    kinds = events.kinds.copy()
+    of_kind = np.append(modality_of(process.kinds), _PADDING)[kinds]
+    for number in range(len(MODALITIES)):
+        where = of_kind == number
+        keys = np.where(where, generator.random(kinds.shape), np.inf)
+        mixed = np.take_along_axis(events.kinds, keys.argsort(axis=1), axis=1)
+        first = np.arange(kinds.shape[1]) < where.sum(axis=1)[:, None]
+        kinds[where] = mixed[first]
+    return EventSequences(kinds, events.seen, events.seconds)
 
 
 def _drawn(rates: np.ndarray, shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:

@@ -8,6 +8,14 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import gammaincc
 
+from qinn.data.synthetic.answers import (
+    KnownAccuracy,
+    check_sure,
+    is_sure,
+    mean_of,
+    num_to_draw,
+    num_to_reorder,
+)
 from qinn.data.synthetic.automata import (
     beliefs_of,
     character_after_last,
@@ -20,7 +28,7 @@ from qinn.data.synthetic.streams import StreamSpec
 from qinn.errors import ArgumentError
 from qinn.task import Task
 
-__all__ = ["KnownAccuracy", "ShiftersSpec"]
+__all__ = ["ShiftersSpec"]
 
 _SET_POSITIVE, _SET_NEGATIVE, _FLIP, _FILLER, _TONE, _PLAIN = range(6)
 # State after each kind, from negative (0) and positive (1).
@@ -32,39 +40,6 @@ _WORDS = {
     _FLIP: ("not", "never", "hardly", "scarcely", "nowise", "barely"),
     _FILLER: ("the", "film", "was", "and", "its", "plot"),
 }
-# What mistaken events may cost, for it not to be reckoned with: in a whole sample, and an event where only sure events
-# have a known answer.
-_NEGLECTED, _TOLERATED = 1e-4, 1e-3
-_EVENTS_TO_DRAW = 400_000
-_MOST_TO_DRAW = 20_000
-
-
-@dataclass(frozen=True)
-class KnownAccuracy:
-    """The best accuracy that any model can reach on unlimited data, and what it falls to without some of what is there.
-
-    Attributes:
-        metric: ``"accuracy"`` (higher is better).
-        bayes: Of any model that knows the prototypes.
-        event_error: Bound of the probability that an event is taken for one of another kind, by a model that knows
-            both prototypes; `bayes` neglects it where a whole sample has less than 1e-4 of it, or events expire or are
-            missing from an asynchronous stream.
-        unimodal: Of any model that sees one modality (streams that step together).
-        without_order: Of any model that sees which events there are, not their order or times (None: not known).
-        without_times: Of any model that sees the order of all events, not their times.
-        constant: Of any model that sees nothing.
-        standard_errors: Of those numbers that are means over samples drawn for the purpose (seed 0), by name; those not
-            named are exact.
-    """
-
-    metric: str
-    bayes: float
-    event_error: float
-    unimodal: dict[str, float] | None
-    without_order: float | None
-    without_times: float
-    constant: float
-    standard_errors: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -174,24 +149,20 @@ class ShiftersSpec(StreamSpec):
             ArgumentError: If events are not told apart, but expire or have times and are missing.
         """
         errors: dict[str, float] = {}
-        mistaken = confusion(self.process, self.prototypes, self.noise)
-        sure = mistaken * 2 * self.max_length < _NEGLECTED
+        sure = is_sure(self.process, self.prototypes, self.noise)
         if self.asynchronous and (self.missing_steps or self.expiry is not None):
-            if mistaken > _TOLERATED:
-                raise ArgumentError(
-                    "Argument `noise` must be small enough to tell events apart where they expire or are missing from "
-                    "an asynchronous stream: the best accuracy is not known then."
-                )
+            where = "where they expire or are missing from an asynchronous stream"
+            check_sure(self.process, self.prototypes, self.noise, where)
             sure = True
-        count = min(_MOST_TO_DRAW, max(100, _EVENTS_TO_DRAW // self.max_length))
+        count = num_to_draw(self.process)
         events = draw_events(self.process, count, np.random.default_rng(0))
         constant, without_times = 0.5, None
         if self.expiry is not None:
             labels = _states_with_expiry(events, self.expiry)
-            constant, errors["constant"] = _mean_of(np.maximum(labels.mean(), 1 - labels.mean()), labels)
-            without_times, errors["without_times"] = _mean_of(
-                None, (1 + np.abs(_mean_without_times(events, self.expiry))) / 2
-            )
+            positive, errors["constant"] = mean_of(labels)
+            constant = max(positive, 1 - positive)
+            means = _mean_without_times(events, self.expiry)
+            without_times, errors["without_times"] = mean_of((1 + np.abs(means)) / 2)
         bayes, unimodal = self._accuracy_of_sure_events(), None
         if not self.asynchronous:
             unimodal = {"text": self._accuracy_of_sure_events(audio_hidden=True), "audio": 0.5}
@@ -201,11 +172,13 @@ class ShiftersSpec(StreamSpec):
                 unimodal["text"], errors["text"] = self._accuracy_of_filter(count, hidden=("audio",))
         without_order = None
         if sure and self.expiry is None and not self.missing_steps:
-            without_order, errors["without_order"] = _mean_of(None, self._accuracies_without_order(events))
+            without_order, errors["without_order"] = mean_of(
+                self._accuracies_without_order(events.taken(num_to_reorder(self.process)))
+            )
         return KnownAccuracy(
             "accuracy",
             bayes,
-            mistaken,
+            confusion(self.process, self.prototypes, self.noise),
             unimodal,
             without_order,
             bayes if without_times is None else without_times,
@@ -236,7 +209,7 @@ class ShiftersSpec(StreamSpec):
         events = draw_events(self.process, count, generator)
         steps = features_of(events, self.process.kinds, self.prototypes, self.noise, generator)
         beliefs = beliefs_of(self.process, events, (steps, self.prototypes, self.noise), hidden=hidden)
-        return _mean_of(None, filtered(beliefs, events.there, _TABLE).max(axis=1))
+        return mean_of(filtered(beliefs, events.there, _TABLE).max(axis=1))
 
     def _accuracies_without_order(self, events: EventSequences) -> np.ndarray:
         counts = np.stack([(events.kinds == kind).sum(axis=1) for kind in range(len(_TABLE))], axis=1)
@@ -250,12 +223,6 @@ class ShiftersSpec(StreamSpec):
                 mean = parity(sets, turns + fillers, marked=(turns, tones))
             found[row] = (1 + abs((praise - blame) / sets * mean.real)) / 2
         return found
-
-
-def _mean_of(value: float | None, samples: np.ndarray) -> tuple[float, float]:
-    """A mean (or what is given for it) and its standard error."""
-    spread = float(samples.std(ddof=1)) / len(samples) ** 0.5
-    return float(samples.mean()) if value is None else float(value), spread
 
 
 def _states_with_expiry(events: EventSequences, expiry: float) -> np.ndarray:
