@@ -129,6 +129,12 @@ def predict(
         int, typer.Option(min=1, max=2**31 - 1, help="Samples per pass; results do not depend on it.")
     ] = 256,
     missing: MissingOption = None,
+    coupling: Annotated[
+        float,
+        typer.Option(
+            help="Factor of what couples the modalities (or memory and stream); 1 is what was learned."
+        ),
+    ] = 1.0,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -143,6 +149,7 @@ def predict(
         split=split,
         batch_size=batch_size,
         missing=missing or (),
+        coupling=coupling,
         on_remark=lambda remark: note(f"note: {remark}"),
     )
     if to is not None:
@@ -170,20 +177,42 @@ def explain(
         Path | None, typer.Option(help="Folder for data and figures (default: RUN/explanation).")
     ] = None,
     missing: MissingOption = None,
+    coupling: Annotated[
+        str | None,
+        typer.Option(
+            help="Turn what couples the modalities (or memory and stream) down and up, by factors such as "
+            "0,0.25,0.5,1,1.5: entanglement, score and metrics at each."
+        ),
+    ] = None,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Explain each sample: entanglement of every cut, correlation of every pair, counterfactual scores."""
+    from qinn.experiment.coupling import couple_run, parse_couplings
     from qinn.experiment.explanation import explain_run
+    from qinn.report.coupling import coupling_rows, write_coupling_figure
     from qinn.report.explanation import write_explanation_figures
 
     folder = to or run / "explanation"
+    turned = None
+    if coupling is not None:
+        turned = couple_run(
+            run,
+            folder,
+            couplings=parse_couplings(coupling),
+            store=store,
+            split=split,
+            fold=fold,
+            missing=missing or (),
+            overwrite=overwrite,
+        )
+        write_coupling_figure(folder, turned)
     result = explain_run(
         run, folder, store=store, split=split, fold=fold, missing=missing or (), overwrite=overwrite
     )
     figures = write_explanation_figures(folder)
     if as_json:
-        print_json(result)
+        print_json(result if turned is None else {**result, "coupling": turned["points"]})
         return
     means = [(name, "–" if value is None else f"{value:.4f}") for name, value in result["mean"].items()]
     show_table(f"Means over {result['samples']} samples", ("quantity", "mean"), means)
@@ -194,6 +223,9 @@ def explain(
         )
     for remark in result["remarks"]:
         note(f"note: {remark}")
+    if turned is not None:
+        headings, rows = coupling_rows(turned)
+        show_table(f"Along the coupling, {turned['samples']} samples", headings, rows)
     note(f"wrote {folder / 'explanation.parquet'}, {folder / 'explanation.json'} and {len(figures)} figures")
 
 

@@ -241,6 +241,7 @@ def predict_store(
     split: str | None = None,
     batch_size: int = 256,
     missing: Sequence[str] = (),
+    coupling: float = 1.0,
     on_remark: Callable[[str], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Predict a store's samples with a run.
@@ -251,6 +252,7 @@ def predict_store(
         split: Split to predict; None for all samples.
         batch_size: Samples per pass; it changes nothing but speed and memory.
         missing: Modalities to do without, which the store need not have.
+        coupling: Factor of what couples the modalities; 1 is what was learned.
         on_remark: Called with each sentence that a user should know about the samples.
 
     Returns:
@@ -261,7 +263,9 @@ def predict_store(
     predictor = Predictor.load(folder)
     subset = predictor.subset(open_unchanged(store), split, lacking=missing)
     subset = Absence(tuple(missing)).apply(subset)
-    rows = prediction_rows(predictor.predict(subset, batch_size=batch_size), predictor.task)
+    rows = prediction_rows(
+        predictor.predict(subset, batch_size=batch_size, coupling=coupling), predictor.task
+    )
     absent = predictor.absent(subset)
     if on_remark is not None:
         for remark in predictor.remarks([subset]):

@@ -68,7 +68,7 @@ def explain_run(
     subset = (
         predictor.subset(open_unchanged(store), split, lacking=missing)
         if store is not None
-        else _own_subset(run_folder, predictor, split, fold)
+        else own_subset(run_folder, predictor, split, fold)
     )
     subset = Absence(tuple(missing)).apply(subset)
     content = write_explanation(predictor.explain(subset, fold=fold), target)
@@ -156,7 +156,18 @@ def explanation_columns(explanation: Explanation) -> dict[str, Any]:
     return columns
 
 
-def _own_subset(run_folder: RunFolder, predictor: Predictor, split: str | None, fold: str | None) -> Subset:
+def own_subset(run_folder: RunFolder, predictor: Predictor, split: str | None, fold: str | None) -> Subset:
+    """Return a split of the data that a run was trained on, as one of its folds divides them.
+
+    Args:
+        run_folder: The run.
+        predictor: Its models.
+        split: ``"test"`` or ``"valid"``.
+        fold: The fold; None if there is one only.
+
+    Raises:
+        ConfigError: If the split or the fold does not exist.
+    """
     if split not in ("test", "valid"):
         raise ConfigError(
             f"Argument `split` must be `test` or `valid` on the run's own data, but it is `{split}`; "

@@ -19,6 +19,7 @@ from qinn.experiment.build import build_model, uses_times
 from qinn.experiment.estimate import check_feasible
 from qinn.experiment.folder import UNCHECKED, RunFolder
 from qinn.experiment.pretrained import read_architectures
+from qinn.explain.coupling import coupled
 from qinn.explain.explanation import explain
 from qinn.records import Explanation
 from qinn.resources import resource_error
@@ -262,17 +263,22 @@ class Predictor:
                 )
         return remarks
 
-    def predict(self, subset: Subset, *, batch_size: int = 256) -> PredictionTable:
+    def predict(self, subset: Subset, *, batch_size: int = 256, coupling: float = 1.0) -> PredictionTable:
         """Predict every sample; the spread is that over trajectories, averaged over folds.
 
         Args:
             subset: Samples, from `Predictor.subset`.
             batch_size: Samples per pass; it changes nothing but speed and memory.
+            coupling: Factor of what couples the modalities (see `qinn.explain.coupling.coupled`).
 
         Raises:
+            ArgumentError: If the models have no coupling, or the factor is none.
             CheckpointError: If an output is not finite.
         """
-        tables = [predict(model, subset, batch_size=batch_size) for model in self.models.values()]
+        tables = []
+        for model in self.models.values():
+            with coupled(model, coupling):
+                tables.append(predict(model, subset, batch_size=batch_size))
         spreads = [table.spread for table in tables if table.spread is not None]
         first = tables[0]
         return PredictionTable(
@@ -283,12 +289,11 @@ class Predictor:
             spread=np.mean(spreads, axis=0) if spreads else None,
         )
 
-    def explain(self, subset: Subset, *, fold: str | None = None) -> Explanation:
-        """Explain every sample with the model of one fold (default: the only one).
+    def model_of(self, fold: str | None) -> nn.Module:
+        """Return the model of one fold (default: the only one).
 
         Raises:
             ConfigError: If the run has several folds and none, or an unknown one, is named.
-            CheckpointError: If an output is not finite.
         """
         if fold is None and len(self.models) == 1:
             fold = next(iter(self.models))
@@ -296,8 +301,17 @@ class Predictor:
             raise ConfigError(
                 f"Run `{self.source}` has the folds {list(self.models)}; name one with `--fold`."
             )
+        return self.models[fold]
+
+    def explain(self, subset: Subset, *, fold: str | None = None) -> Explanation:
+        """Explain every sample with the model of one fold (default: the only one).
+
+        Raises:
+            ConfigError: If the run has several folds and none, or an unknown one, is named.
+            CheckpointError: If an output is not finite.
+        """
         with torch.no_grad():
-            explanation = explain(self.models[fold], subset)
+            explanation = explain(self.model_of(fold), subset)
         check_finite(explanation.ids, explanation.output)
         return explanation
 

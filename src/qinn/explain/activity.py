@@ -111,9 +111,9 @@ def activity_of_batches(model: nn.Module, parts: Iterable[Batch]) -> Activity | 
         return _activity_along(model, model.fusion, parts)
     if not isinstance(model, QiNN) or not isinstance(model.fusion, QuantumFusion):
         return None
-    if model.fusion.lindbladian is None:
+    fusion, dynamics = model.fusion, model.fusion.generators()
+    if dynamics is None:
         return None
-    fusion, dynamics = model.fusion, model.fusion.lindbladian()
     numbers, entropies = [], []
     for batch in parts:
         state = fusion.initial_state(model.states(batch))

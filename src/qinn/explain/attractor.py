@@ -106,9 +106,8 @@ def certificate_of_batches(model: nn.Module, parts: Iterable[Batch]) -> Certific
         return None
     if isinstance(model.fusion, CollisionFusion):
         return _along(model, model.fusion, next(iter(parts)))
-    if not isinstance(model.fusion, QuantumFusion) or model.fusion.lindbladian is None:
+    if not isinstance(model.fusion, QuantumFusion) or (dynamics := model.fusion.generators()) is None:
         return None
-    dynamics = model.fusion.lindbladian()
     if dynamics.num_jumps == 0 or model.fusion.time == 0:
         return None
     total, number = None, 0
@@ -157,16 +156,14 @@ def mean_certificate(parts: Sequence[Mapping[str, Any]]) -> Certificate | None:
     if not parts:
         return None
     order: tuple[Kind, ...] = ("none", "bound", "exact")
-    means: dict[str, float | None] = {}
+    means: dict[str, Any] = {}
     for name in Certificate.__dataclass_fields__:
         if name not in ("kind", "left_out"):
             known = [part[name] for part in parts if part.get(name) is not None]
             means[name] = sum(known) / len(known) if len(known) == len(parts) else None
-    return Certificate(
-        kind=min((part["kind"] for part in parts), key=order.index),
-        left_out=next((part["left_out"] for part in parts if part.get("left_out")), ""),
-        **means,
-    )
+    kinds = [part["kind"] for part in parts]
+    left_out = next((part["left_out"] for part in parts if part.get("left_out")), "")
+    return Certificate(min(kinds, key=order.index), left_out=left_out, **means)
 
 
 def certificate_words(values: Mapping[str, Any]) -> str:
@@ -298,7 +295,7 @@ def _along(model: QiNN, fusion: CollisionFusion, batch: Batch) -> Certificate:
     some = whole[: max(1, most)]
     left, single = channel_contraction(some), channel_contraction(steps)
     step = _left(single.lower, single.upper)["left_high"]
-    values = {**_left(left.lower, left.upper), "step_high": step}
+    values: dict[str, Any] = {**_left(left.lower, left.upper), "step_high": step}
     return Certificate(kind=_kind(dim, values), **values)
 
 

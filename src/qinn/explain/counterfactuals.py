@@ -22,9 +22,11 @@ def counterfactual_outputs(model: nn.Module, batch: Batch) -> dict[str, Float[Te
         batch: Samples.
     """
     outputs = {}
-    if isinstance(model, QiNN) and isinstance(model.fusion, QuantumFusion) and model.fusion.lindbladian:
+    lindbladian = None
+    if isinstance(model, QiNN) and isinstance(model.fusion, QuantumFusion):
+        lindbladian = model.fusion.generators()
+    if lindbladian is not None:
         states = model.states(batch)
-        lindbladian = model.fusion.lindbladian()
         if lindbladian.num_jumps:
             removed = model.fusion(states, lindbladian=lindbladian.without_jumps())
             outputs["no jumps"] = model.readout(removed).output

@@ -26,6 +26,7 @@ from qinn.quantum import (
     State,
     normalize,
     product,
+    scale_operator,
 )
 from qinn.quantum.collisions.scan import scan_maps
 from qinn.quantum.numerics.turning import unitaries_of
@@ -136,6 +137,7 @@ class CollisionFusion(StreamFusion):
                 "at times of their own."
             )
         self.interactions = _interactions(memory_dim, self.operand_dims)
+        self.coupling = 1.0
         priors = form == "joint" and missing == "prior"
         self.priors = (
             nn.ModuleDict({name: LearnableMixture(dim) for name, dim in dims.items()}) if priors else None
@@ -145,14 +147,18 @@ class CollisionFusion(StreamFusion):
 
     def meetings(self, states: ModalityStates) -> list[tuple[Interaction, Ancillas]]:
         """Return who meets the memory: each interaction with its ancillas."""
-        return [(self.interactions[stream.name](), self._ancillas(stream)) for stream in self.streams(states)]
+        return [(self.interaction(stream.name), self._ancillas(stream)) for stream in self.streams(states)]
+
+    def interaction(self, name: str) -> Interaction:
+        """Return the learned interaction of an operator, what joins memory and ancilla in it times `coupling`."""
+        return _coupled(self.interactions[name](), self.coupling)
 
     def _ancillas(self, stream: Stream) -> Ancillas:
         mixtures = None if self.priors is None else [prior() for prior in self.priors.values()]
         return _ancillas(stream, mixtures=mixtures, validate=not self.training)
 
     def _along(self, streams: Sequence[Stream]) -> tuple[State, State]:
-        interactions = [self.interactions[stream.name]() for stream in streams]
+        interactions = [self.interaction(stream.name) for stream in streams]
         ancillas = [self._ancillas(stream) for stream in streams]
         collisions, start = ExactCollisions(), self.start
         if self.form == "joint":
@@ -197,10 +203,11 @@ class UnitaryStreamFusion(StreamFusion):
     ) -> None:
         super().__init__(dims, sequences=sequences, memory_dim=memory_dim, form=form)
         self.interactions = _interactions(memory_dim, self.operand_dims)
+        self.coupling = 1.0
 
     def turns(self, stream: Stream) -> Complex[Tensor, "batch time memory memory"]:
         """Return the unitary of every step of a stream; 𝟙 where there is none."""
-        interaction: Interaction = self.interactions[stream.name]()
+        interaction = _coupled(self.interactions[stream.name](), self.coupling)
         ancillas = _ancillas(stream, mixtures=None, validate=not self.training)
         D, A = interaction.memory_dim, interaction.ancilla_dim
         coupling = interaction.coupling.reshape(D, A, D, A)
@@ -279,6 +286,14 @@ class LinearMapStreamFusion(StreamFusion):
 
 def _interactions(memory_dim: int, dims: Mapping[str, tuple[int, ...]]) -> nn.ModuleDict:
     return nn.ModuleDict({name: LearnableInteraction(memory_dim, each) for name, each in dims.items()})
+
+
+def _coupled(interaction: Interaction, factor: float) -> Interaction:
+    if factor == 1:
+        return interaction
+    joint = (interaction.memory_dim, interaction.ancilla_dim)
+    scaled = scale_operator(interaction.coupling, joint, factor)
+    return Interaction(scaled, interaction.memory_dim, interaction.ancilla_dims, validate=False)
 
 
 def _ancillas(stream: Stream, *, mixtures: Sequence | None, validate: bool) -> Ancillas:

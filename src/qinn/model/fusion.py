@@ -18,6 +18,7 @@ from qinn.quantum import (
     amplitude_phase,
     normalize,
     product,
+    scale_coupling,
     uniform_mixture,
 )
 from qinn.records import JointState, ModalityStates
@@ -87,6 +88,7 @@ class QuantumFusion(nn.Module):
         super().__init__()
         self.dims = dict(dims)
         self.lindbladian = lindbladian
+        self._coupling = 1.0
         self._generators: Remembered[Lindbladian] = Remembered()
         self.evolution = evolution
         self.evaluation_evolution = evaluation_evolution or evolution
@@ -98,6 +100,26 @@ class QuantumFusion(nn.Module):
             else None
         )
 
+    @property
+    def coupling(self) -> float:
+        """What the generators do to several modalities together is multiplied by this; 1 is what was learned."""
+        return self._coupling
+
+    @coupling.setter
+    def coupling(self, factor: float) -> None:
+        self._coupling = factor
+        self._generators = Remembered()
+
+    def generators(self) -> Lindbladian | None:
+        """Return the learned dynamics, their coupling scaled; None where there are none."""
+        learned = self.lindbladian
+        if learned is None:
+            return None
+        return self._generators(
+            learned.parameters(),
+            lambda: scale_coupling(learned(), tuple(self.dims.values()), self._coupling),
+        )
+
     def forward(
         self,
         states: ModalityStates,
@@ -107,8 +129,7 @@ class QuantumFusion(nn.Module):
     ) -> JointState:
         """Return the evolved joint state; other generators may stand in, for counterfactuals."""
         evolution = evolution or (self.evolution if self.training else self.evaluation_evolution)
-        if lindbladian is None and self.lindbladian is not None:
-            lindbladian = self._generators(self.lindbladian.parameters(), self.lindbladian)
+        lindbladian = self.generators() if lindbladian is None else lindbladian
         state = self.initial_state(states)
         if lindbladian is not None:
             state = evolution.evolve(state, lindbladian, time=self.time, steps=self.steps)

@@ -12,6 +12,7 @@ from jaxtyping import Float, Shaped
 
 from qinn.errors import ArgumentError, CheckpointError, ConfigError
 from qinn.experiment.comparison import COMPARISON_FILE, read_comparison, task_of
+from qinn.experiment.coupling import read_coupling
 from qinn.experiment.folder import RunFolder
 from qinn.experiment.missing_sweep import read_own_sweep
 from qinn.experiment.predictions import read_metrics, read_predictions
@@ -44,6 +45,7 @@ class RunResult:
         histories: Fold → one row per epoch; empty for a fold that was not trained.
         explanation: Explained test samples; None where the model has no quantum state or none was wanted.
         texts: Sample → its text, where it was asked for.
+        coupling: Content of the ``coupling.json`` of `qinn explain --coupling` on the run's own data; None without.
     """
 
     path: Path
@@ -63,6 +65,7 @@ class RunResult:
     histories: Mapping[str, list[dict[str, float]]]
     explanation: ExplanationTable | None
     texts: Mapping[str, str] = field(default_factory=dict)
+    coupling: Mapping[str, Any] | None = None
 
     @property
     def title(self) -> str:
@@ -178,6 +181,7 @@ def read_run(path: Path, *, include_text: bool = False) -> RunResult:
             },
             explanation=read_explanation(path) if folder.holds(folder.explanation_table) else None,
             texts=_texts(config, summary) if include_text else {},
+            coupling=read_coupling(path / "explanation", folder),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(

@@ -1,12 +1,14 @@
 """The sections of the report: what is shown about a comparison and about a run, in which order."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import yaml
 
 from qinn.experiment.missing_sweep import FOLDER
 from qinn.report.blocks import SampleBlock, sample_blocks
+from qinn.report.coupling import coupling_figure, coupling_table
 from qinn.report.exhibits import Exhibit, Numbering
 from qinn.report.explanation import (
     ExplanationTable,
@@ -150,6 +152,8 @@ def run_section(run: RunResult, anchor: str, numbering: Numbering) -> Section:
     ]
     if run.explanation is not None:
         parts += _explanation_parts(run, run.explanation, numbering)
+    if run.coupling is not None:
+        parts.append(_coupling_part(run, run.coupling, numbering))
     return Section(anchor, f"Run: {run.title} ({summary['name']})", parts)
 
 
@@ -235,6 +239,16 @@ def _left_out(explanation: ExplanationTable) -> str:
         f"; {counted(count, 'sample')} that lack a modality are left out: their states are mixed from the start, and "
         "the entropy of a part of a mixed state is not entanglement"
     )
+
+
+def _coupling_part(run: RunResult, content: Mapping[str, Any], numbering: Numbering) -> Part:
+    figure = numbering.figure(
+        {f"{run.title} along its coupling": coupling_figure(content)},
+        f"{run.title} with what couples its modalities (along a stream, memory and what is met) made weaker and "
+        "stronger. Dotted: what was learned. Entanglement need not grow with the coupling: a Hamiltonian's oscillates.",
+    )
+    table = numbering.table(coupling_table(content, run.title))
+    return Part("Along the coupling", exhibits=[*figure, *table])
 
 
 def _explanation_parts(run: RunResult, explanation: ExplanationTable, numbering: Numbering) -> list[Part]:
