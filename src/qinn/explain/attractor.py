@@ -279,12 +279,13 @@ def _along(model: QiNN, fusion: CollisionFusion, batch: Batch) -> Certificate:
     waits = None
     if fusion.relaxation is not None:
         times = order.of([stream.times * fusion.time for stream in streams])
-        times = torch.where(order.happens, times, fusion.time)
-        given = fusion.relaxation().to(torch.complex128)
-        edges = torch.cat(
-            [times.new_zeros(len(times), 1), times, times.new_full((len(times), 1), fusion.time)], 1
-        )
-        waits = relaxation_maps(given, edges.diff(dim=1).clamp_min(0)).to(events.dtype)
+        # Behind the last event nothing happens until the end, which is not known where the data give times.
+        given = any(stream.given is not None for stream in streams)
+        last = torch.where(order.happens, times, 0.0).amax(1, keepdim=True)
+        end = last if given else torch.full_like(last, fusion.time)
+        edges = torch.cat([torch.zeros_like(end), torch.where(order.happens, times, end), end], 1)
+        dynamics = fusion.relaxation().to(torch.complex128)
+        waits = relaxation_maps(dynamics, edges.diff(dim=1).clamp_min(0)).to(events.dtype)
     whole = identity.expand(len(events), -1, -1)
     for index in range(events.shape[1]):
         before = whole if waits is None else waits[:, index] @ whole
