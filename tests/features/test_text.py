@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 import sys
 import threading
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 pytest.importorskip("transformers", reason="the optional extra qinn[text] is not installed")
 
+from qinn.data.importing.transcripts import TextOptions
 from qinn.errors import ConfigError
 from qinn.features import text as module
 from qinn.features.text import TextEncoder, load_text_encoder
@@ -74,6 +76,30 @@ def test_the_hidden_states_are_the_models_own(folder: Path, encoder: TextEncoder
     with torch.inference_mode():
         expected = model(ids, torch.ones_like(ids)).last_hidden_state[0, 1:-1].numpy()
     np.testing.assert_allclose(encoder.encode(["the film"])[0], expected, atol=1e-6)
+
+
+def test_input_embeddings_know_neither_context_nor_position(folder: Path) -> None:
+    from transformers import BertModel
+
+    encoder = load_text_encoder(f"folder:{folder}/embeddings")
+    table = BertModel.from_pretrained(folder).get_input_embeddings().weight.detach().numpy()
+    found = encoder.encode(["the film was the film", "film"])
+    np.testing.assert_array_equal(found[0], table[[5, 6, 7, 5, 6]])
+    np.testing.assert_array_equal(found[1], table[[6]])
+    np.testing.assert_allclose(encoder.encode_words([["goodness"]])[0], table[[8, 9]].mean(0, keepdims=True))
+    assert encoder.tier == load_text_encoder(f"folder:{folder}").tier + "/embeddings"
+    assert encoder.dim == 8
+    with pytest.raises(ConfigError, match="`text_unit` must be tokens or words for"):
+        TextOptions(unit="ids").described(encoder)
+
+
+def test_a_folder_that_is_called_embeddings_is_a_model_like_others(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "embeddings")
+    encoder = load_text_encoder(f"folder:{tmp_path}/embeddings")
+    assert encoder.tier.startswith("embeddings@")
+    assert not isinstance(encoder, module.InputEmbeddingEncoder)
+    twice = load_text_encoder(f"folder:{tmp_path}/embeddings/embeddings")
+    assert twice.tier == encoder.tier + "/embeddings"
 
 
 def test_a_words_vector_is_the_mean_of_its_pieces(encoder: TextEncoder) -> None:

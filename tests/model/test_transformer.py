@@ -97,6 +97,13 @@ QINN = {"kind": "qinn", "state_dims": 2, "num_trajectories": 2, "num_evaluation_
 CONFIGS = {
     "qinn": QINN,
     "qinn heisenberg": {**QINN, "evolution": "heisenberg"},
+    "collisions": {
+        "kind": "qinn",
+        "dynamics": "collisions",
+        "evolution": "exact",
+        "memory_dim": 2,
+        "state_dims": 2,
+    },
     "text only": {"kind": "unimodal", "modality": "text"},
     **{kind: {"kind": kind} for kind in BASELINES},
 }
@@ -212,6 +219,26 @@ def test_the_rest_of_a_model_learns_at_its_own_rate(transformer: nn.Module) -> N
         decayed = not inside and not on_states and parameter.ndim >= 2
         assert group["weight_decay"] == (0.3 if decayed else 0.0)
     assert len(by_parameter) == sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
+
+
+def test_the_stream_trains_the_transformer_through_every_token(transformer: nn.Module) -> None:
+    model = build(transformer, {**CONFIGS["collisions"], "by_pass": False})
+    seen: list[torch.Tensor] = []
+
+    def keep(_: nn.Module, inputs: Any, states: torch.Tensor) -> None:
+        states.retain_grad()
+        seen.append(states)
+
+    model.encoders["text"].transformer.register_forward_hook(keep)
+    given = batch()
+    model(given).output.sum().backward()
+    gradient = seen[0].grad
+    assert gradient is not None
+    assert torch.equal(gradient.abs().sum(-1) > 0, given.features["text"].mask)
+    inside = model.encoders["text"].transformer.transformer
+    assert all(
+        one.grad is not None and bool(one.grad.any()) for one in inside.encoder.layer[0].output.parameters()
+    )
 
 
 def test_a_budget_counts_what_is_not_pretrained(transformer: nn.Module) -> None:

@@ -61,7 +61,8 @@ Encoder = Annotated[
     str | None,
     typer.Option(
         "--encode-text",
-        help="Encode transcripts: minilm, mpnet, hub:NAME or folder:PATH; words, or words:STORE for its vocabulary.",
+        help="Encode transcripts: minilm, mpnet, hub:NAME or folder:PATH, with /embeddings behind it for vectors "
+        "without context; words, or words:STORE for its vocabulary.",
     ),
 ]
 NumWords = Annotated[

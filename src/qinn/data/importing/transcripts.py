@@ -25,6 +25,8 @@ __all__ = [
     "spans_of_texts",
 ]
 
+_EMBEDDINGS = "/embeddings"
+
 Tokenized = tuple[np.ndarray, np.ndarray, np.ndarray]
 """A text's token ids (n), their spans of characters (n, 2), and where they are special tokens (n)."""
 
@@ -107,6 +109,11 @@ class TextOptions:
         """Return what the encoder makes, with its tier."""
         if isinstance(encoder, WordReader):
             return Modality(encoder.dim, "sequence", encoder.tier, tuple(encoder.vocabulary))
+        if self.unit == "ids" and encoder.tier.endswith(_EMBEDDINGS):
+            raise ConfigError(
+                f"Option `text_unit` must be tokens or words for `{encoder.tier}`, whose vectors are all there is, but "
+                "it is ids; leave `/embeddings` out."
+            )
         unit = {"tokens": "", "words": "/words", "ids": TOKEN_IDS}[self.unit]
         tier = encoder.tier + unit + ("/lower" if self.lowercase else "")
         return Modality(1 if self.unit == "ids" else encoder.dim, "sequence", tier)
