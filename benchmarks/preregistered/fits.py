@@ -123,6 +123,8 @@ def run_fit(fit: Fit, work: Path) -> dict[str, Any]:
         num_outputs=task.num_outputs,
         seed=fit.seed,
         transformers=samples.transformers(model_config, encoder),
+        timed=samples.timed,
+        num_words=samples.num_words,
     )
     found: dict[str, Any] = {
         "part": fit.part,

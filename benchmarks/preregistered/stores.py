@@ -4,18 +4,18 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fcntl import LOCK_EX, flock
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from qinn.data.stores.manifest import Modality, modalities_of
+from qinn.data.stores.manifest import Modality, modalities_of, num_words_of
 from qinn.data.stores.store import Store
-from qinn.data.subsets.splits import Development, Fold, Subset, hold_out
+from qinn.data.subsets.splits import Development, Subset, hold_out
 from qinn.data.subsets.subset import subset_of
-from qinn.experiment.build import build_folds, sequences_of
+from qinn.experiment.build import build_folds, sequences_of, timed_modalities
 from qinn.experiment.config import DataConfig
 from qinn.experiment.pretrained import load_transformers
 
@@ -29,12 +29,16 @@ class Samples:
         tests: Name → test samples; they are predicted once, after training.
         sequences: Modality → whether its samples are sequences.
         modalities: What the store says of each modality.
+        timed: Modalities whose steps have times.
+        num_words: Modality → size of its vocabulary, of those that hold ids of words.
     """
 
     development: Development
     tests: Mapping[str, Subset]
     sequences: Mapping[str, bool]
-    modalities: Mapping[str, Modality] = field(default_factory=dict)
+    modalities: Mapping[str, Modality]
+    timed: tuple[str, ...]
+    num_words: Mapping[str, int]
 
     def transformers(self, model: Any, encoder: Any) -> dict[str, Any]:
         """Return the pretrained transformers that a model reads tokens with."""
@@ -60,7 +64,7 @@ def samples_of(source: Mapping[str, Any], work: Path) -> Samples:
     development = fold.development
     if "fraction" in source:
         development = _part(development, source["fraction"], source.get("seed", 0))
-    return Samples(development, {"test": fold.test}, sequences_of(store, config), _modalities(store, fold))
+    return _samples(store, config, development, {"test": fold.test})
 
 
 def _streams(source: Mapping[str, Any], work: Path) -> Samples:
@@ -77,12 +81,21 @@ def _streams(source: Mapping[str, Any], work: Path) -> Samples:
         given = {**source["data"], "num_train": 1, "num_valid": 1, **differing}
         store = _synthesized({**given, "seed": 1000 * (number + 1) + seed, "prototype_seed": seed}, work)
         tests[name] = subset_of(store, "test")
-    return Samples(fold.development, tests, sequences_of(base, config), _modalities(base, fold))
+    return _samples(base, config, fold.development, tests)
 
 
-def _modalities(store: Store, fold: Fold) -> dict[str, Modality]:
+def _samples(
+    store: Store, config: DataConfig, development: Development, tests: Mapping[str, Subset]
+) -> Samples:
     known = modalities_of(store.manifest)
-    return {name: known[name] for name in fold.development.train.modalities}
+    return Samples(
+        development,
+        tests,
+        sequences=sequences_of(store, config),
+        modalities={name: known[name] for name in development.train.modalities},
+        timed=timed_modalities(store, config),
+        num_words=num_words_of(store.tiers),
+    )
 
 
 def _synthesized(options: Mapping[str, Any], work: Path) -> Store:
