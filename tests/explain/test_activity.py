@@ -120,6 +120,13 @@ def test_the_unitary_cell_turns_by_its_angle_and_contracts_nothing():
     assert activity_of_batches(build(kind="gru_stream"), [BATCH]) is None
 
 
+@pytest.mark.parametrize(("contraction", "warns"), [(0.0, False), (0.005, True), (0.019, True), (0.021, False)])
+def test_steps_that_turn_and_hardly_forget_are_nearly_the_unitary_cell(contraction, warns):
+    remarks = activity_remarks([Activity(contraction=contraction, rotation=0.2)])
+    assert [one for one in remarks if "nearly the unitary cell" in one] == remarks
+    assert bool(remarks) is warns
+
+
 def test_a_batch_without_any_step_has_no_activity_to_speak_of():
     nothing = BATCH.without("text").without("audio").without("vision")
     assert activity_of_batches(build(**ALONG), [nothing]) == Activity(contraction=0.0, rotation=0.0)

@@ -84,6 +84,11 @@ class Activity:
         """Whether there are jump operators that next to never act, beside a Hamiltonian that does."""
         return self.jumps is not None and 0 < self.jumps < ASLEEP and not self.asleep
 
+    @property
+    def unitary_along(self) -> bool:
+        """Whether the steps of a stream turn the memory and next to never make it forget, though they could."""
+        return self.contraction is not None and 0 < self.contraction < ASLEEP_ALONG and not self.asleep_along
+
     def to_dict(self) -> dict[str, float | None]:
         """Return the values by name, as records hold them."""
         return asdict(self)
@@ -201,6 +206,11 @@ def activity_remarks(parts: Sequence[Activity]) -> list[str]:
     if any(part.unitary for part in parts):
         remarks.append(
             f"Jumps hardly fall{some}: fewer than {ASLEEP} per trajectory, so this is nearly the unitary model."
+        )
+    if any(part.unitary_along for part in parts):
+        remarks.append(
+            f"Steps hardly make the memory forget{some}: less than {ASLEEP_ALONG} of it on average, so this is nearly the "
+            "unitary cell, unless a few words do all the forgetting: see `qinn explain`."
         )
     if any(part.loud for part in parts):
         remarks.append(
