@@ -120,7 +120,9 @@ def test_the_unitary_cell_turns_by_its_angle_and_contracts_nothing():
     assert activity_of_batches(build(kind="gru_stream"), [BATCH]) is None
 
 
-@pytest.mark.parametrize(("contraction", "warns"), [(0.0, False), (0.005, True), (0.019, True), (0.021, False)])
+@pytest.mark.parametrize(
+    ("contraction", "warns"), [(0.0, False), (0.005, True), (0.019, True), (0.021, False)]
+)
 def test_steps_that_turn_and_hardly_forget_are_nearly_the_unitary_cell(contraction, warns):
     remarks = activity_remarks([Activity(contraction=contraction, rotation=0.2)])
     assert [one for one in remarks if "nearly the unitary cell" in one] == remarks

@@ -209,8 +209,8 @@ def activity_remarks(parts: Sequence[Activity]) -> list[str]:
         )
     if any(part.unitary_along for part in parts):
         remarks.append(
-            f"Steps hardly make the memory forget{some}: less than {ASLEEP_ALONG} of it on average, so this is nearly the "
-            "unitary cell, unless a few words do all the forgetting: see `qinn explain`."
+            f"Steps hardly make the memory forget{some}: less than {ASLEEP_ALONG} of it on average, so this is nearly "
+            "the unitary cell, unless a few words do all the forgetting: see `qinn explain`."
         )
     if any(part.loud for part in parts):
         remarks.append(
