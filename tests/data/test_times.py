@@ -1,19 +1,25 @@
 """When each step happens: written, read back, part of what the store is, and checked."""
 
 import json
+import re
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from qinn.data.checking.inspection import inspect
 from qinn.data.checking.verification import verify
+from qinn.data.exporting import convert
+from qinn.data.importing import TableOptions, TaskOptions, import_data
 from qinn.data.stores.store import Modality, Store, StoreWriter
 from qinn.data.stores.unchanged import open_unchanged
 from qinn.data.subsets.batching import batch_of, batches
+from qinn.data.subsets.division import SplitOptions, divide, write_division
 from qinn.data.subsets.subset import Subset, subset_of
 from qinn.errors import ArgumentError, DataError
 from qinn.task import Task
@@ -253,3 +259,98 @@ def test_inspection_shows_times(tmp_path: Path) -> None:
     assert (audio.latest, audio.mean_pause) == (None, None)
     assert "text: steps have times, up to 2 s, 0.5833 s apart on average" in inspection.render()
     assert "audio: steps" not in inspection.render()
+
+
+def timed_in_splits(path: Path) -> Store:
+    with StoreWriter(
+        path,
+        name="timed",
+        task=Task("regression", -3.0, 3.0, "mosi"),
+        modalities={"text": Modality(2), "audio": Modality(1)},
+        layout="test",
+    ) as writer:
+        for row in range(12):
+            steps = row % 3 if row else 1
+            writer.add_many(
+                [f"s{row:02}"],
+                {"text": [np.full((steps, 2), row)], "audio": [np.ones((1, 1))]},
+                splits=("train", "valid", "test")[row % 3],
+                labels=[0.5],
+                texts=["so good"],
+                spans={"text": [np.array([[0, 2], [3, 7]])[:steps]]},
+                times={"text": [np.arange(steps) + row / 2]},
+            )
+    return Store.open(path)
+
+
+def of_each(store: Store, kept: np.ndarray) -> dict[str, list]:
+    offsets, ids = store.offsets("text").tolist(), store.strings("id")
+    return {
+        name: kept[start:stop].tolist() for name, (start, stop) in zip(ids, pairwise(offsets), strict=True)
+    }
+
+
+def test_a_division_keeps_times_and_spans(tmp_path: Path) -> None:
+    store = timed_in_splits(tmp_path / "store")
+    options = SplitOptions(folds=3)
+    copy = write_division(store, divide(store, options), options, tmp_path / "copy")
+    assert copy.sha256 != store.sha256
+    for kept in (Store.times, Store.spans):
+        before, after = kept(store, "text"), kept(copy, "text")
+        assert before is not None
+        assert after is not None
+        assert of_each(copy, after) == of_each(store, before)
+        assert kept(copy, "audio") is None
+    copy.verify()
+
+
+def test_an_npz_keeps_times_and_says_how_to_read_them(tmp_path: Path) -> None:
+    store = timed_in_splits(tmp_path / "store")
+    report = convert(store, tmp_path / "all.npz")
+    again = import_data(
+        tmp_path / "all.npz",
+        tmp_path / "again",
+        TableOptions(
+            features=tuple(re.findall(r"--feature ([^ `]+)", report.notes[0])),
+            task=TaskOptions(scale="mosi"),
+            split_column="split",
+            text_column="text",
+        ),
+    )
+    times, before = again.times("text"), store.times("text")
+    assert times is not None
+    assert before is not None
+    assert times.tolist() == before.tolist()
+    assert again.times("audio") is None
+
+
+def test_parquet_keeps_times_and_the_layout_of_mmsa_says_that_it_cannot(tmp_path: Path) -> None:
+    store = timed_in_splits(tmp_path / "store")
+    convert(store, tmp_path / "all.parquet")
+    table = pq.read_table(tmp_path / "all.parquet")
+    before = store.times("text")
+    assert before is not None
+    kept = dict(zip(table["id"].to_pylist(), table["text_times"].to_pylist(), strict=True))
+    assert {name: each or [] for name, each in kept.items()} == of_each(store, before)
+    assert kept["s03"] is None
+    assert "audio_times" not in table.column_names
+    report = convert(store, tmp_path / "all.pkl")
+    assert "the layout has no place for the times of text, which are left out" in report.notes
+    without = write(tmp_path / "without", None)
+    convert(without, tmp_path / "without.parquet")
+    assert "text_times" not in pq.read_table(tmp_path / "without.parquet").column_names
+
+
+def test_a_column_with_the_name_of_times_is_refused(tmp_path: Path) -> None:
+    with StoreWriter(
+        tmp_path / "store",
+        name="timed",
+        task=Task("regression", -3.0, 3.0, "mosi"),
+        modalities={"text": Modality(2)},
+        layout="test",
+    ) as writer:
+        writer.add("a", {"text": np.ones((1, 2))}, extra={"text_times": 1}, times={"text": np.zeros(1)})
+    for target in ("all.parquet", "all.npz"):
+        with pytest.raises(DataError, match="has a column `text_times`"):
+            convert(Store.open(tmp_path / "store"), tmp_path / target)
+        assert not (tmp_path / target).exists()

@@ -88,7 +88,8 @@ def table(
     source: Source,
     to: Target,
     feature: Annotated[
-        list[str] | None, typer.Option(help="NAME=FILE[:ARRAY][@OFFSETS][#IDS]; repeat (see docs/data.md).")
+        list[str] | None,
+        typer.Option(help="NAME=FILE[:ARRAY][@OFFSETS][@@TIMES][#IDS]; repeat (see docs/data.md)."),
     ] = None,
     id_column: Annotated[list[str] | None, typer.Option(help="Column of ids; repeated, joined by _.")] = None,
     label_column: Annotated[str, typer.Option(help="Column of labels.")] = "label",
@@ -99,7 +100,7 @@ def table(
     fold_column: Annotated[str | None, typer.Option(help="Column of official folds.")] = None,
     text_column: Annotated[str | None, typer.Option(help="Column of transcripts.")] = None,
     text_words: Annotated[
-        str | None, typer.Option(help="FILE.npz:WORDS@OFFSETS: words of transcripts.")
+        str | None, typer.Option(help="FILE.npz:WORDS@OFFSETS[@@TIMES]: words of transcripts.")
     ] = None,
     extra_column: Annotated[list[str] | None, typer.Option(help="Further column to keep; repeat.")] = None,
     missing: Annotated[str, typer.Option(help="Samples a feature lacks: refuse or absent.")] = "refuse",

@@ -83,6 +83,12 @@ class _Samples:
             )
         if others := [name for name in store.modalities if name not in _MODALITIES]:
             self.notes.append(f"the layout has no place for {', '.join(others)}, which is left out")
+        if timed := [
+            name for name in _MODALITIES if name in store.modalities and store.times(name) is not None
+        ]:
+            self.notes.append(
+                f"the layout has no place for the times of {', '.join(timed)}, which are left out"
+            )
         self.lengths: dict[str, np.ndarray] = {}
         self.longest: dict[str, int] = {}
         for name in _MODALITIES:

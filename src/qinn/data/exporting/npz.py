@@ -2,7 +2,8 @@
 
 The columns ``id``, ``split``, ``label`` (as text; empty = unlabelled), ``group``, ``fold``, ``text`` and the store's
 extra columns have one entry per sample; ``<modality>_features`` holds the steps of all samples after each
-other and ``<modality>_offsets`` where each begins. Nothing is compressed, so that the file can be mapped into memory.
+other, ``<modality>_offsets`` where each begins and, where the store knows it, ``<modality>_times`` when each step
+happens. Nothing is compressed, so that the file can be mapped into memory.
 """
 
 import zipfile
@@ -33,7 +34,9 @@ def write_npz(store: Store, target: Path, options: ConversionOptions) -> Convers
     """
     columns = {name: store.table.column(name).to_pylist() for name in store.table.column_names}
     columns["label"] = _labels(store)
-    if taken := {f"{name}_offsets" for name in store.modalities} & set(columns):
+    timed = {name: times for name in store.modalities if (times := store.times(name)) is not None}
+    beside = {f"{name}_offsets" for name in store.modalities} | {f"{name}_times" for name in timed}
+    if taken := beside & set(columns):
         raise DataError(
             f"The store `{store.name}` has a column `{min(taken)}`; import it under another name."
         )
@@ -50,6 +53,8 @@ def write_npz(store: Store, target: Path, options: ConversionOptions) -> Convers
             chunks = [values[start : start + _ROWS_AT_ONCE] for start in starts]
             _member(archive, key, chunks, values.shape)
             _member(archive, f"{name}_offsets", [np.asarray(store.offsets(name))])
+            if name in timed:
+                _member(archive, f"{name}_times", [np.asarray(timed[name])])
     sizes = {str(split): count for split, count in store.manifest["splits"].items()}
     shapes = {name: tuple(store.values(name).shape) for name in store.modalities}
     return ConversionReport(target, "npz", sizes, shapes, (_command(store, target),))
@@ -85,5 +90,9 @@ def _command(store: Store, target: Path) -> str:
         )
     options = [said, "--split-column split", "--group-column group", "--fold-column fold"]
     options += ["--text-column text"]
-    options += [f"--feature {name}={target}:{name}_features@{name}_offsets" for name in store.modalities]
+    options += [
+        f"--feature {name}={target}:{name}_features@{name}_offsets"
+        + ("" if store.times(name) is None else f"@@{name}_times")
+        for name in store.modalities
+    ]
     return f"read it again by `qinn data import table {target} --to STORE {' '.join(options)}`"

@@ -7,6 +7,7 @@ label                double, or int64 with the class's name in ``label_name``; n
 group, fold          text, empty where there is none
 text                 transcript
 <modality>_features  list of steps, each a list of ``dim`` floats; null where the sample lacks the modality
+<modality>_times     list of doubles, where the store knows them: seconds at which the steps happen; null likewise
 =================== ====================================================================================
 
 Extra columns of the store follow. The schema's metadata has a JSON document under ``qinn``: name, task, modalities
@@ -81,6 +82,12 @@ def _write(store: Store, rows: np.ndarray, stream: Any) -> None:
     extra = [name for name in columns.column_names if name not in ("id", "split", "group", "fold", "text")]
     classes = store.task.classes
     features = feature_columns(store)
+    times = {f"{name}_times": name for name in store.modalities if store.times(name) is not None}
+    if taken := set(times) & set(columns.column_names):
+        raise DataError(
+            f"The store `{store.name}` has a column `{min(taken)}` where the times of `{times[min(taken)]}` would "
+            "stand; import it under another name."
+        )
     fields = [
         ("id", pa.string()),
         ("split", pa.string()),
@@ -88,6 +95,7 @@ def _write(store: Store, rows: np.ndarray, stream: Any) -> None:
         *([("label_name", pa.string())] if classes else []),
         *((name, pa.string()) for name in ("group", "fold", "text")),
         *((key, pa.list_(pa.list_(pa.float32(), store.modalities[name]))) for key, name in features.items()),
+        *((key, pa.list_(pa.float64())) for key in times),
         *((name, columns.schema.field(name).type) for name in extra),
     ]
     about = {
@@ -103,6 +111,8 @@ def _write(store: Store, rows: np.ndarray, stream: Any) -> None:
             for name, kind in fields:
                 if name in features:
                     arrays[name] = _steps(store, features[name], chosen, kind)
+                elif name in times:
+                    arrays[name] = _times(store, times[name], chosen)
                 elif name == "label_name":
                     indices = store.labels[chosen]
                     arrays[name] = [classes[index] if index >= 0 else None for index in indices]
@@ -149,3 +159,10 @@ def _steps(store: Store, name: str, rows: np.ndarray, kind: pa.DataType) -> pa.A
     inner = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1), pa.float32()), dim)
     absent = pa.array([len(part) == 0 for part in parts])
     return pa.ListArray.from_arrays(pa.array(offsets), inner, type=kind, mask=absent)
+
+
+def _times(store: Store, name: str, rows: np.ndarray) -> list[np.ndarray | None]:
+    times, offsets = store.times(name), store.offsets(name)
+    assert times is not None
+    found = [np.asarray(times[offsets[row] : offsets[row + 1]]) for row in rows]
+    return [part if len(part) else None for part in found]

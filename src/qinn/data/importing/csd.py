@@ -2,7 +2,7 @@
 
 The source is the sequence of labels: each of its intervals is a sample, and the steps of other sequences that
 lie in it are the sample's. On request these are first put on the intervals of words: see
-`qinn.data.files.intervals`.
+`qinn.data.files.intervals`. A step happens in the middle of its interval, and no earlier or later than its segment.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,7 +24,9 @@ from qinn.data.importing.transcripts import (
     check_learned,
     encode_texts,
     learned,
+    spans_of_texts,
 )
+from qinn.data.importing.word_times import times_of_steps
 from qinn.data.stores.store import Modality, Store, StoreWriter
 from qinn.errors import ConfigError, DataError
 
@@ -183,21 +185,29 @@ def import_csd(
             for chunk in labels.chunks((len(segment.times) for segment in timed.values()), at_once=None):
                 video, segment = by_video[chunk.part]
                 names = [ids[chunk.first + row] for row in chunk.rows]
-                times = segment.times[chunk.rows]
-                features, words = cutter.cut(video, times, names)
+                limits = segment.times[chunk.rows]
+                features, times, said = cutter.cut(video, limits, names)
+                words, spans = [[str(word) for word in one] for one, _ in said], None
                 if encoder is not None:
-                    features[options.text.modality] = list(encode_texts(encoder, words, options.text))
+                    text = options.text.modality
+                    features[text] = list(encode_texts(encoder, words, options.text))
+                    spans = spans_of_texts(encoder, words, options.text)
+                    if spans is not None:
+                        each = zip(spans, words, said, strict=True)
+                        times[text] = [times_of_steps(span, one, moments) for span, one, (_, moments) in each]
                 intake.add(
                     names,
                     features,
                     splits=[splits.get(video, "")] * len(names),
                     labels=chunk.values,
                     groups=[video] * len(names),
-                    texts=[" ".join(said) for said in words],
+                    texts=[" ".join(one) for one in words],
                     extra={
-                        "start": times[:, 0].astype(float).tolist(),
-                        "end": times[:, 1].astype(float).tolist(),
+                        "start": limits[:, 0].astype(float).tolist(),
+                        "end": limits[:, 1].astype(float).tolist(),
                     },
+                    spans=None if spans is None else {options.text.modality: spans},
+                    times=times,
                 )
             intake.finish(cutter.notes())
     return Store.open(target)
@@ -217,29 +227,47 @@ class _Cutter:
         }
         self._gaps = dict.fromkeys(opened, 0)
         self._not_finite = dict.fromkeys(opened, 0)
+        self._out_of_order: dict[str, int] = {}
 
     def cut(
         self, video: str, segments: np.ndarray, names: list[str]
-    ) -> tuple[dict[str, list[np.ndarray | None]], list[list[str]]]:
-        """Return the features of each segment by modality, and its words."""
+    ) -> tuple[
+        dict[str, list[np.ndarray | None]],
+        dict[str, list[np.ndarray | None]],
+        list[tuple[np.ndarray, np.ndarray]],
+    ]:
+        """Return the features of each segment by modality, their times, and its words with theirs."""
         options = self._options
-        words = self._spoken.read(video) if self._spoken is not None and video in self._spoken else None
+        words = self._read(self._spoken, video, "words") if self._spoken is not None else None
         if words is not None:
             heard = [str(word).strip() not in options.pauses for word in words.values]
             words = words.only(np.array(heard, bool))
-        sequences = {name: file.read(video) if video in file else None for name, file in self._opened.items()}
+        sequences = {name: self._read(file, video, name) for name, file in self._opened.items()}
         if options.align_to:
             reference = words if options.align_to == "words" else sequences[options.align_to]
             sequences = {name: self._on(reference, sequence, name) for name, sequence in sequences.items()}
-        features = {
-            name: [
-                None if part is None else self._cleaners[name].clean(part, names[row])
+        features: dict[str, list[np.ndarray | None]] = {}
+        times: dict[str, list[np.ndarray | None]] = {}
+        for name, sequence in sequences.items():
+            cleaned = [
+                (None, None) if part is None else self._cleaners[name].clean_timed(*part, names[row])
                 for row, part in enumerate(self._parts(sequence, segments))
             ]
-            for name, sequence in sequences.items()
-        }
-        said = [[] if part is None else [str(word) for word in part] for part in self._parts(words, segments)]
-        return features, said
+            features[name], times[name] = [one for one, _ in cleaned], [moments for _, moments in cleaned]
+        nothing = (np.zeros(0, object), np.zeros(0))
+        return features, times, [nothing if part is None else part for part in self._parts(words, segments)]
+
+    def _read(self, file: SequenceFile, video: str, name: str) -> Timed | None:
+        """Read a sequence, in the order of the middles of its intervals."""
+        if video not in file:
+            return None
+        sequence = file.read(video)
+        middles = _middles(sequence.times)
+        if (middles[1:] >= middles[:-1]).all():
+            return sequence
+        self._out_of_order[name] = self._out_of_order.get(name, 0) + 1
+        order = np.argsort(middles, kind="stable")
+        return Timed(sequence.values[order], sequence.times[order], sequence.found[order])
 
     def _on(self, reference: Timed | None, sequence: Timed | None, name: str) -> Timed | None:
         """Put a sequence on the intervals of the reference."""
@@ -254,7 +282,10 @@ class _Cutter:
         kept = Timed(aligned, reference.times, found)
         return kept if self._options.gaps == "zero" else kept.only(found)
 
-    def _parts(self, sequence: Timed | None, segments: np.ndarray) -> Iterator[np.ndarray | None]:
+    def _parts(
+        self, sequence: Timed | None, segments: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, np.ndarray] | None]:
+        """Cut out the steps of each segment, with their times; None where there are none."""
         for segment in segments:
             if sequence is None:
                 yield None
@@ -265,7 +296,12 @@ class _Cutter:
                 else _midpoint_in(sequence.times, segment)
             )
             # Zeros that stand for nothing but gaps are no features: then the modality is absent.
-            yield sequence.values[inside] if sequence.found[inside].any() else None
+            if not sequence.found[inside].any():
+                yield None
+                continue
+            # A step that reaches beyond its segment happens within it.
+            middles = np.clip(_middles(sequence.times[inside]), *segment.astype(np.float64))
+            yield sequence.values[inside], np.maximum(middles - float(segment[0]), 0.0)
 
     def notes(self) -> list[str]:
         """Say what was done, for the manifest."""
@@ -281,8 +317,16 @@ class _Cutter:
                 for name, count in self._not_finite.items()
                 if count
             ),
+            *(
+                f"{count} videos had steps of `{name}` out of order, which were put in the order of time"
+                for name, count in self._out_of_order.items()
+            ),
             *(note for cleaner in self._cleaners.values() for note in cleaner.notes()),
         ]
+
+
+def _middles(times: np.ndarray) -> np.ndarray:
+    return times.astype(np.float64).mean(axis=1)
 
 
 def _midpoint_in(times: np.ndarray, segment: np.ndarray) -> np.ndarray:
@@ -318,7 +362,7 @@ def _scores(timed: Mapping[str, Timed], options: CsdOptions, source: Path) -> li
 
 def _notes(options: CsdOptions) -> list[str]:
     which = "whose midpoint it contains" if options.assign == "midpoint" else "that overlap with it"
-    notes = [f"a segment's steps are those {which}"]
+    notes = [f"a segment's steps are those {which}", "a step happens in the middle of its interval"]
     if options.align_to:
         how = {"mean": "mean", "weighted": "mean weighted by shared time", "max": "maximum"}[options.collapse]
         notes.insert(

@@ -39,6 +39,14 @@ class FeatureReader(ABC):
             rows: Rows of the table.
         """
 
+    def times(self, rows: Sequence[int]) -> list[np.ndarray | None] | None:
+        """Read when the steps of some samples happen, as many as `read` gives; None where no array says it.
+
+        Args:
+            rows: Rows of the table.
+        """
+        return None
+
     def notes(self) -> list[str]:
         """Say what was assumed."""
         return []
@@ -127,6 +135,7 @@ class _Rows(FeatureReader):
         self._trimmed = self._padded and spec.bounds is None
         num_rows = shapes[0][0]
         self._starts, self._stops = self._bounds(num_rows, shapes[0])
+        self._moments = None if spec.times is None else self._checked_moments(spec.times, shapes[0][:-1])
         self._index = self._match(ids, missing)
 
     def _bounds(self, num_rows: int, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -158,10 +167,19 @@ class _Rows(FeatureReader):
             )
         return bounds[:-1], bounds[1:]
 
+    def _checked_moments(self, key: str, shape: tuple[int, ...]) -> Any:
+        moments = self._file.array(key)
+        if moments.dtype.kind not in "iuf" or tuple(moments.shape) not in (shape, (*shape, 1)):
+            raise DataError(
+                f"`{self._spec.file}:{key}` must hold a number of seconds for each step of `{self._spec.where}`, of "
+                f"shape {shape}, but has type {moments.dtype} and shape {tuple(moments.shape)}."
+            )
+        return moments
+
     def _match(self, ids: Sequence[str], missing: str) -> np.ndarray:
         num_samples = len(self._starts)
         if not self._spec.ids:
-            used = {*(self._spec.keys or ("",)), *([self._spec.bounds] if self._spec.bounds else [])}
+            used = {*(self._spec.keys or ("",)), self._spec.bounds, self._spec.times} - {None}
             rows, self._order = rows_in_order(
                 self._file, used, ids, num_samples, where=self._spec.where, modality=self._spec.name
             )
@@ -193,6 +211,21 @@ class _Rows(FeatureReader):
         return self._side_by_side(
             [np.asarray(array[row, start:stop]) for array in self._arrays], stop - start
         )
+
+    def times(self, rows: Sequence[int]) -> list[np.ndarray | None] | None:
+        found = [int(self._index[row]) for row in rows]
+        moments = self._moments
+        return (
+            None if moments is None else [self._times_of(moments, row) if row >= 0 else None for row in found]
+        )
+
+    def _times_of(self, moments: Any, row: int) -> np.ndarray:
+        start, stop = int(self._starts[row]), int(self._stops[row])
+        if not self._padded:
+            return np.asarray(moments[start:stop]).reshape(-1)
+        if self._trimmed:
+            start, stop = nonzero_window(*[np.asarray(array[row]) for array in self._arrays])
+        return np.asarray(moments[row, start:stop]).reshape(-1)
 
     def _side_by_side(self, parts: list[np.ndarray], num_rows: int) -> np.ndarray:
         parts = [part.reshape(num_rows, -1) if num_rows else np.zeros((0, 1)) for part in parts]
@@ -236,6 +269,16 @@ class _PerSample(FeatureReader):
 
     @abstractmethod
     def _load(self, name: str) -> list[Any]: ...
+
+    @abstractmethod
+    def _load_times(self, name: str, key: str) -> np.ndarray: ...
+
+    def times(self, rows: Sequence[int]) -> list[np.ndarray | None] | None:
+        key = self._spec.times
+        if key is None:
+            return None
+        names = [self._ids[row] for row in rows]
+        return [self._load_times(name, key).reshape(-1) if self._exists(name) else None for name in names]
 
     def _read_one(self, name: str) -> np.ndarray:
         parts = [np.asarray(part) for part in self._load(name)]
@@ -284,6 +327,14 @@ class _ArrayPerSample(_PerSample):
     def _load(self, name: str) -> list[Any]:
         return [self._file.array(key.replace("{id}", name))[...] for key in self._keys]
 
+    def _load_times(self, name: str, key: str) -> np.ndarray:
+        if "{id}" not in key:
+            raise DataError(
+                f"`{self._spec.where}` has an array for each sample, so its times must too: write @@ and a name with "
+                f"{{id}} in it, not `{key}`."
+            )
+        return np.asarray(self._file.array(key.replace("{id}", name))[...])
+
     def sources(self) -> list[Source]:
         return [Source.of(self._spec.file)]
 
@@ -320,20 +371,32 @@ class _FilePerSample(_PerSample):
             parts = [np.array(arrays.array(key.replace("{id}", name))[...]) for key in keys]
             if self._spec.bounds is None:
                 return parts
-            mask = np.asarray(arrays.array(self._spec.bounds)[...])
-            steps = mask.reshape(-1)
-            if (
-                mask.size != len(mask)
-                or mask.dtype.kind not in "biuf"
-                or any(part.ndim != 2 or len(part) != len(steps) for part in parts)
-            ):
-                raise DataError(
-                    f"`{path}:{self._spec.bounds}` must have one number per step, 0 for those to leave out, but has "
-                    f"{mask.dtype} of shape {mask.shape} beside {' + '.join(str(part.shape) for part in parts)}."
-                )
-            kept = np.nan_to_num(steps) != 0
+            kept = self._kept(arrays, self._spec.bounds, parts)
             self._left_out[name] = int((~kept).sum())
             return [part[kept] for part in parts]
+
+    def _kept(self, arrays: ArrayFile, key: str, parts: Sequence[np.ndarray]) -> np.ndarray:
+        mask = np.asarray(arrays.array(key)[...])
+        steps = mask.reshape(-1)
+        if (
+            mask.size != len(mask)
+            or mask.dtype.kind not in "biuf"
+            or any(part.ndim not in (1, 2) or len(part) != len(steps) for part in parts)
+        ):
+            raise DataError(
+                f"`{arrays.path}:{key}` must have one number per step, 0 for those to leave out, but has "
+                f"{mask.dtype} of shape {mask.shape} beside {' + '.join(str(part.shape) for part in parts)}."
+            )
+        return np.nan_to_num(steps) != 0
+
+    def _load_times(self, name: str, key: str) -> np.ndarray:
+        with open_arrays(self._path(name)) as arrays:
+            moments = np.array(arrays.array(key.replace("{id}", name))[...]).reshape(-1)
+            return (
+                moments
+                if self._spec.bounds is None
+                else moments[self._kept(arrays, self._spec.bounds, [moments])]
+            )
 
     def notes(self) -> list[str]:
         count = sum(self._left_out.values())
@@ -369,6 +432,17 @@ class _SideBySide(FeatureReader):
     def read(self, rows: Sequence[int]) -> list[np.ndarray | None]:
         columns = [reader.read(rows) for reader in self._readers]
         return [self._joined(row, parts) for row, parts in zip(rows, zip(*columns, strict=True), strict=True)]
+
+    def times(self, rows: Sequence[int]) -> list[np.ndarray | None] | None:
+        known = [moments for reader in self._readers if (moments := reader.times(rows)) is not None]
+        for row, *several in zip(rows, *known, strict=True):
+            given = [one for one in several if one is not None]
+            if any(not np.array_equal(one, given[0]) for one in given[1:]):
+                raise DataError(
+                    f"Sample `{self._ids[row]}` has other times in one of the places of `{self._specs[0].name}` than "
+                    "in the others; give them names of their own."
+                )
+        return known[0] if known else None
 
     def _joined(self, row: int, parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
         present = [part for part in parts if part is not None]

@@ -12,6 +12,8 @@
 ``vision=f.h5:group`` or ``f.h5:{id}/frames``    one HDF5 dataset per sample, named by its id
 ``audio=folder/`` or ``folder/{id}.npz:mfcc``    one file per sample (``folder/``: of the kind that lies there)
 ``vision=folder/{id}.csv:AU*_r@success``         columns of a table per sample; rows where success is not 0
+``audio=f.npz:lld@offsets@@seconds``             the array ``seconds`` says when each step happens
+``vision=folder/{id}.csv:AU*_r@@timestamp``      the same, of a file per sample
 =============================================== =====================================================
 
 Several lines with one name are put side by side: sequences step by step, a vector repeated at every step.
@@ -29,7 +31,7 @@ __all__ = ["FeatureSpec"]
 
 _GRAMMAR = re.compile(
     r"(?P<name>[^=]*)=(?P<file>.+?\.(?:npz|npy|h5|hdf5|csv|tsv))"
-    r"(?::(?P<keys>[^@#]+))?(?:@(?P<bounds>[^#]+))?(?:#(?P<ids>.+))?",
+    r"(?::(?P<keys>[^@#]+))?(?:@(?P<bounds>(?!@)[^#]+?))?(?:@@(?P<times>[^#]+))?(?:#(?P<ids>.+))?",
     re.IGNORECASE,
 )
 _FOLDER = re.compile(r"(?P<name>[^=]*)=(?P<file>.*[/\\])")
@@ -49,6 +51,8 @@ class FeatureSpec:
         bounds: Array of offsets or lengths; None for one vector per sample. With a file per sample: an array
             that is 0 at the steps to leave out.
         ids: Arrays that, joined, name the rows; empty when rows are in the table's order.
+        times: Array that says at how many seconds from its sample's beginning each step happens, shaped as the steps
+            are; None where that is not known.
     """
 
     name: str
@@ -56,6 +60,7 @@ class FeatureSpec:
     keys: tuple[str, ...] = ()
     bounds: str | None = None
     ids: tuple[str, ...] = ()
+    times: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> "FeatureSpec":
@@ -66,7 +71,7 @@ class FeatureSpec:
 
         Example:
             >>> FeatureSpec.parse("audio=ravdess.npz:lld@offsets")
-            FeatureSpec(name='audio', file='ravdess.npz', keys=('lld',), bounds='offsets', ids=())
+            FeatureSpec(name='audio', file='ravdess.npz', keys=('lld',), bounds='offsets', ids=(), times=None)
         """
         if match := _GRAMMAR.fullmatch(text.strip()):
             keys, ids = match["keys"], match["ids"]
@@ -76,6 +81,7 @@ class FeatureSpec:
                 tuple(keys.split("+")) if keys else (),
                 match["bounds"],
                 tuple(ids.split("+")) if ids else (),
+                match["times"],
             )
         elif match := _FOLDER.fullmatch(text.strip()):
             spec = cls(match["name"].strip(), match["file"] + "{id}" + clip_suffix(match["file"]))

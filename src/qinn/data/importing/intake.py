@@ -57,6 +57,7 @@ class Intake:
         texts: Sequence[str] | None = None,
         extra: Mapping[str, Sequence[Any]] | None = None,
         spans: Mapping[str, Sequence[np.ndarray]] | None = None,
+        times: Mapping[str, Sequence[np.ndarray | None]] | None = None,
     ) -> None:
         """Add a chunk of samples.
 
@@ -70,6 +71,7 @@ class Intake:
             texts: One per sample.
             extra: Further columns.
             spans: Modality → the characters of its text that each step stands for, one array per sample.
+            times: Modality → the seconds at which its steps happen, one array per sample.
 
         Raises:
             DataError: If a sample lacks every modality and that is refused, or the writer refuses one.
@@ -99,6 +101,7 @@ class Intake:
                 texts=keep(texts),
                 extra={name: keep(values) for name, values in (extra or {}).items()},
                 spans={name: keep(values) for name, values in (spans or {}).items()},
+                times={name: keep(values) for name, values in (times or {}).items()},
             )
         self._dropped += filled.count(False)
         self._done += len(ids)

@@ -45,6 +45,21 @@ class StepCleaner:
         Raises:
             DataError: If the values are no numbers, or not finite and the policy is to refuse.
         """
+        return self.clean_timed(values, None, sample)[0]
+
+    def clean_timed(
+        self, values: Any, times: np.ndarray | None, sample: str
+    ) -> tuple[Float32[np.ndarray, "_ _"], np.ndarray | None]:
+        """Return the steps of a sample that are kept, and their times.
+
+        Args:
+            values: As for `clean`.
+            times: One for each step; None where they are not known.
+            sample: Its id, for messages.
+
+        Raises:
+            DataError: As for `clean`; also if there are more or fewer times than steps.
+        """
         array = np.asarray(values)
         if array.dtype.kind not in "biuf" or array.ndim not in (1, 2):
             raise DataError(
@@ -55,6 +70,11 @@ class StepCleaner:
             array = array[None]
         with np.errstate(over="ignore", invalid="ignore"):
             array = array.astype(np.float32)
+        if times is not None and times.shape != (len(array),):
+            raise DataError(
+                f"Sample `{sample}` has {len(array)} steps in `{self.source}`, but {times.size} times; give one per "
+                "step."
+            )
         bad = ~np.isfinite(array)
         if bad.any():
             if self.policy == "refuse":
@@ -71,11 +91,12 @@ class StepCleaner:
                 dropped = bad.any(axis=1)
                 self.counts["steps"] += int(dropped.sum())
                 array = array[~dropped]
+                times = None if times is None else times[~dropped]
                 self.counts["emptied"] += not len(array)
         if self.drop_zeros and len(array) and not array.any():
             self.counts["zeros"] += 1
-            array = array[:0]
-        return array
+            array, times = array[:0], None if times is None else times[:0]
+        return array, times
 
     def notes(self) -> list[str]:
         """Say what was done, for the manifest."""

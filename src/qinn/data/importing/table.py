@@ -25,6 +25,7 @@ from qinn.data.importing.transcripts import (
     learned,
     spans_of_texts,
 )
+from qinn.data.importing.word_times import times_of_steps
 from qinn.data.stores.store import Modality, Store, StoreWriter
 from qinn.errors import ConfigError, DataError
 
@@ -51,7 +52,8 @@ class TableOptions:
             the id.
         fold_column: Column of official cross-validation folds.
         text_column: Column of transcripts.
-        words: Instead of a column: ``FILE.npz:words@offsets`` (or ``…#id``), the words of each transcript.
+        words: Instead of a column: ``FILE.npz:words@offsets`` (or ``…#id``), the words of each transcript; with
+            ``…@@seconds`` also when each was said.
         text: How transcripts become features, when an encoder is given.
         features: Modalities, in order (after the text, if that is encoded); see
             `qinn.data.importing.feature_specs`.
@@ -157,9 +159,14 @@ def import_table(
         labels = _labels(table, ids, options)
         kept = list(labels.kept)
         columns = _sample_columns(table, ids, options)
-        transcripts = _transcripts(table, ids, options, found)
+        transcripts, seconds = _transcripts(table, ids, options, found)
     if encoder is not None and transcripts is None:
         raise ConfigError("An encoder needs transcripts: name the text column or the words.")
+    if encoder is None and seconds is not None:
+        raise ConfigError(
+            "Option `text_words` says when words were said, but no text is encoded; say it of the features, as in "
+            "text=FILE:ARRAY@OFFSETS@@SECONDS."
+        )
     modalities: dict[str, Modality] = {}
     ready: Encoder | None = None
     if encoder is not None and transcripts is not None:
@@ -199,16 +206,30 @@ def import_table(
             for start in range(0, len(kept), _CHUNK):
                 rows = kept[start : start + _CHUNK]
                 features: dict[str, list[np.ndarray | None]] = {}
+                times: dict[str, list[np.ndarray | None]] = {}
                 spans = None
                 if ready is not None and transcripts is not None:
                     texts: Any = [transcripts[row] for row in rows]
                     features[options.text.modality] = list(encode_texts(ready, texts, options.text))
                     spans = spans_of_texts(ready, texts, options.text)
+                    if seconds is not None and spans is not None:
+                        times[options.text.modality] = [
+                            times_of_steps(span, words, seconds[row])
+                            for span, words, row in zip(spans, texts, rows, strict=True)
+                        ]
                 for modality, reader in readers.items():
-                    features[modality] = [
-                        None if value is None else cleaners[modality].clean(value, ids[row])
-                        for row, value in zip(rows, reader.read(rows), strict=True)
+                    moments = reader.times(rows)
+                    cleaned = [
+                        (None, None)
+                        if value is None
+                        else cleaners[modality].clean_timed(value, moment, ids[row])
+                        for row, value, moment in zip(
+                            rows, reader.read(rows), moments or [None] * len(rows), strict=True
+                        )
                     ]
+                    features[modality] = [value for value, _ in cleaned]
+                    if moments is not None:
+                        times[modality] = [moment for _, moment in cleaned]
                 intake.add(
                     [ids[row] for row in rows],
                     features,
@@ -219,6 +240,7 @@ def import_table(
                     groups=[columns["group"][row] for row in rows],
                     folds=[columns["fold"][row] for row in rows],
                     spans=None if spans is None else {options.text.modality: spans},
+                    times=times,
                 )
             _add_sources(writer, source, readers, options)
             intake.finish(
@@ -300,17 +322,24 @@ def _sample_columns(table: Columns, ids: list[str], options: TableOptions) -> di
 
 def _transcripts(
     table: Columns, ids: list[str], options: TableOptions, notes: list[str]
-) -> list[str] | list[list[str]] | None:
+) -> tuple[list[str] | list[list[str]] | None, list[np.ndarray] | None]:
+    """Return each sample's text or words, and when its words were said, where that is known."""
     if options.text_column is not None:
-        return table.texts(options.text_column)
+        return table.texts(options.text_column), None
     if options.words is None:
-        return None
+        return None, None
     spec = FeatureSpec.parse(f"words={options.words}")
     if len(spec.keys) != 1 or spec.bounds is None:
         raise ConfigError(f"Option `text_words` must be FILE:WORDS@OFFSETS, but it is `{options.words}`.")
     with open_arrays(spec.file) as arrays:
         words = arrays.strings(spec.keys[0])
         offsets = np.asarray(arrays.array(spec.bounds)[...])
+        moments = None if spec.times is None else np.asarray(arrays.array(spec.times)[...])
+    if moments is not None and (moments.shape != (len(words),) or moments.dtype.kind not in "iuf"):
+        raise DataError(
+            f"`{spec.file}:{spec.times}` must hold a number of seconds for each of {len(words)} words, but has type "
+            f"{moments.dtype} and shape {moments.shape}."
+        )
     where = f"`{spec.file}:{spec.bounds}`"
     if offsets.ndim != 1 or offsets.dtype.kind not in "iu" or len(offsets) < 2:
         raise DataError(
@@ -323,26 +352,37 @@ def _transcripts(
             f"{len(words)}, the number of words."
         )
     sentences = [words[start:stop] for start, stop in pairwise(offsets)]
+    rows, order = _rows_of_sentences(spec, ids, len(sentences), options, where)
+    notes += order
+    seconds = None
+    if moments is not None:
+        said = [moments[start:stop].astype(np.float64) for start, stop in pairwise(offsets)]
+        seconds = [np.zeros(0) if row is None else said[row] for row in rows]
+    return [[] if row is None else sentences[row] for row in rows], seconds
+
+
+def _rows_of_sentences(
+    spec: FeatureSpec, ids: list[str], num_sentences: int, options: TableOptions, where: str
+) -> tuple[list[int | None], list[str]]:
+    """Return which sentence each sample says, None for none, and notes of what decided."""
     if spec.ids:
         with open_arrays(spec.file) as arrays:
-            row_of = rows_by_name(arrays, spec.ids, ids, len(sentences), where=spec.where)
+            row_of = rows_by_name(arrays, spec.ids, ids, num_sentences, where=spec.where)
         absent = [name for name in ids if name not in row_of]
         if absent and options.missing == "refuse":
             raise DataError(
                 f"`{spec.where}` has no words for sample `{absent[0]}`; add them, "
                 "or import with `--missing absent`."
             )
-        return [sentences[row_of[name]] if name in row_of else [] for name in ids]
-    if len(sentences) != len(ids):
+        return [row_of.get(name) for name in ids], []
+    if num_sentences != len(ids):
         raise DataError(
-            f"{where} divides the words into {len(sentences)} samples, but the table has {len(ids)}."
+            f"{where} divides the words into {num_sentences} samples, but the table has {len(ids)}."
         )
     with open_arrays(spec.file) as arrays:
-        rows, order = rows_in_order(
-            arrays, {spec.keys[0], spec.bounds}, ids, len(ids), where=spec.where, modality="words"
-        )
-    notes += order
-    return [sentences[row] for row in rows]
+        used = {spec.keys[0], spec.bounds or "", spec.times or ""}
+        rows, order = rows_in_order(arrays, used, ids, len(ids), where=spec.where, modality="words")
+    return [int(row) for row in rows], order
 
 
 def _joined(text: str | list[str]) -> str:

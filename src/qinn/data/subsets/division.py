@@ -1,6 +1,6 @@
 """Dividing a store anew: whole groups, the same labels everywhere, as near to the sizes asked for as groups allow."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -294,6 +294,8 @@ def write_division(
                 folds=columns["fold"],
                 texts=columns["text"],
                 extra={key: values for key, values in columns.items() if key not in _STANDARD},
+                spans=_beside(store.spans, store, rows),
+                times=_beside(store.times, store, rows),
             )
     return Store.open(target)
 
@@ -317,3 +319,15 @@ def _steps(store: Store, name: str, rows: np.ndarray) -> tuple[np.ndarray, np.nd
     offsets = np.asarray(store.offsets(name))
     lengths = np.diff(offsets)[rows]
     return gather_steps(store.values(name), offsets[:-1][rows], lengths), lengths
+
+
+def _beside(
+    kept: Callable[[str], np.ndarray | None], store: Store, rows: np.ndarray
+) -> dict[str, list[np.ndarray]]:
+    """Return what a store keeps beside the steps of its modalities, sample by sample."""
+    found = {}
+    for name in store.modalities:
+        if (values := kept(name)) is not None:
+            offsets = store.offsets(name)
+            found[name] = [np.asarray(values[offsets[row] : offsets[row + 1]]) for row in rows]
+    return found
