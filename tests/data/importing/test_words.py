@@ -21,7 +21,7 @@ from qinn.data.stores.manifest import modalities_of
 from qinn.data.stores.store import Modality, Store
 from qinn.errors import ArgumentError, ConfigError
 from qinn.experiment.text_encoders import load_encoder
-from qinn.features.words import WordLearner
+from qinn.features.words import WordEncoder, WordLearner
 
 ROWS = [
     ("a", "1", "train", "good FILM, good"),
@@ -158,11 +158,28 @@ def test_misa_files_have_training_words(
 
 
 def test_layouts_that_are_read_video_by_video_take_a_vocabulary_only(tmp_path: Path) -> None:
-    from qinn.data.importing.transcripts import check_learned
+    import h5py
+    import numpy as np
 
+    for name, values in (("labels", [[1.0]]), ("words", [[b"GOOD"], [b"sp"], [b"end"]])):
+        starts = np.arange(len(values), dtype=float)
+        with h5py.File(tmp_path / f"{name}.csd", "w") as file:
+            group = file.create_group(f"{name}/data/v")
+            group["features"] = np.array(values)
+            group["intervals"] = np.stack([starts, starts + (3 if name == "labels" else 1)], axis=1)
+    given = CsdOptions(words=tmp_path / "words.csd", text=TextOptions(unit="words"))
     with pytest.raises(ConfigError, match=r"`csd` is read video by video, .*words:STORE"):
-        check_learned(WordLearner(), "csd")
-    assert CsdOptions().words is None
+        import_data(tmp_path / "labels.csd", tmp_path / "store", given, encoder=WordLearner())
+    store = import_data(tmp_path / "labels.csd", tmp_path / "store", given, encoder=WordEncoder(["end"]))
+    assert ids(store) == [[0, 1]]
+    assert vocabulary(store) == ("end",)
+
+
+def test_unknown_words_are_not_taken_for_padding(store: Store) -> None:
+    from qinn.data.checking.plausibility import features
+
+    assert (store.values("text") == 0).mean() >= 0.5
+    assert not [finding for finding in features(store) if finding.kind.startswith("zero")]
 
 
 @pytest.mark.parametrize(

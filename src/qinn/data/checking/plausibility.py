@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from qinn.data.checking.findings import Finding, found_in
+from qinn.data.stores.manifest import num_words_of
 from qinn.data.stores.store import Store
 from qinn.data.subsets.subset import labelled_mask
 
@@ -103,6 +104,17 @@ class _Features:
         ids = self.store.strings("id")
         if not len(self.zero):
             return
+        # An unknown word that no lexicon has is a step of zeros.
+        yield from () if self.name in num_words_of(self.store.tiers) else self._zeros(ids)
+        yield from self._outliers(ids)
+        yield from self._shifts()
+        if self.is_half and self.has_fractions and len(self.zero) >= _ENOUGH:
+            text = (
+                f"All values of {self.name} are those of half precision: digits were lost before the import"
+            )
+            yield found_in("info", "half-precision", text, [])
+
+    def _zeros(self, ids: np.ndarray) -> Iterator[Finding]:
         zeros = np.bincount(self.owner, self.zero, len(self.lengths))
         empty = [str(name) for name in ids[(self.lengths > 0) & (zeros == self.lengths)]]
         if empty:
@@ -111,13 +123,6 @@ class _Features:
         if (share := self.zero.mean()) > _ZERO_STEPS:
             text = f"{share:.0%} of the steps of {self.name} are zeros throughout, as padding would be"
             yield found_in("warning", "zero-steps", text, [])
-        yield from self._outliers(ids)
-        yield from self._shifts()
-        if self.is_half and self.has_fractions and len(self.zero) >= _ENOUGH:
-            text = (
-                f"All values of {self.name} are those of half precision: digits were lost before the import"
-            )
-            yield found_in("info", "half-precision", text, [])
 
     def _outliers(self, ids: np.ndarray) -> Iterator[Finding]:
         count = self.count.sum(axis=0)
