@@ -22,6 +22,10 @@ from qinn.cli.output import (
 RunArgument = Annotated[Path, typer.Argument(help="Folder of a finished run.")]
 ConfigArgument = Annotated[Path, typer.Argument(help="YAML configuration (see configs/).")]
 SplitOption = Annotated[str | None, typer.Option(help="Only the samples of this split (train, valid, test).")]
+ExplainedSplitOption = Annotated[
+    str | None,
+    typer.Option(help="Only the samples of this split (default: test; all of another store without one)."),
+]
 MissingOption = Annotated[
     list[str] | None,
     typer.Option("--missing", metavar="MODALITY", help="Do without this modality (repeat for more)."),
@@ -169,7 +173,7 @@ def predict(
 def explain(
     run: RunArgument,
     store: StoreOption = None,
-    split: SplitOption = "test",
+    split: ExplainedSplitOption = None,
     fold: Annotated[
         str | None, typer.Option(help="Fold whose model explains (runs over several folds).")
     ] = None,
@@ -187,7 +191,7 @@ def explain(
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Explain each sample: entanglement of every cut, correlation of every pair, counterfactual scores."""
+    """Explain each sample: entanglement, correlation, counterfactual scores; along a stream what every step does."""
     from qinn.experiment.coupling import couple_run, parse_couplings
     from qinn.experiment.explanation import explain_run
     from qinn.report.coupling import coupling_rows, write_coupling_figure
@@ -226,7 +230,47 @@ def explain(
     if turned is not None:
         headings, rows = coupling_rows(turned)
         show_table(f"Along the coupling, {turned['samples']} samples", headings, rows)
-    note(f"wrote {folder / 'explanation.parquet'}, {folder / 'explanation.json'} and {len(figures)} figures")
+    written = ["explanation.parquet", "explanation.json"]
+    if "steps" in result:
+        _show_steps(result["steps"])
+        written.insert(1, result["steps"]["file"])
+    *first, last = [str(folder / name) for name in written]
+    note(f"wrote {', '.join(first)}, {last} and {len(figures)} figures")
+
+
+def _show_steps(steps: dict[str, Any]) -> None:
+    """Show the words that do most, and note what was left out."""
+    telling = []
+    for verdict in ("resets", "inverts", "turns", "intensifies", "weakens"):
+        words = [one for one in steps["words"] if one["verdict"] == verdict]
+        telling += sorted(words, key=lambda one: (-round(one["amount"] or 0, 2), -one["count"]))[:6]
+
+    def cell(value: float | None) -> str:
+        return "–" if value is None else f"{value:.2f}"
+
+    if telling:
+        header = ("word", "verdict", "count", "share", "λ", "s", "change", "effect")
+        rows = [
+            (
+                one["word"],
+                one["verdict"],
+                f"{one['count']:,}",
+                f"{100 * one['share']:.0f} %",
+                *(cell(one[name]) for name in ("keep", "write", "change", "effect")),
+            )
+            for one in telling
+        ]
+        show_table(f"Words that do most to the memory, of {steps['steps']:,} steps", header, rows)
+    if steps["skipped_samples"]:
+        note(
+            f"note: the steps of {steps['skipped_samples']} samples are left out: all would take some minutes"
+        )
+    if steps["steps_without_contraction"]:
+        note(
+            f"note: {steps['steps_without_contraction']} steps have no contraction and rotation, which take long"
+        )
+    if steps["axis"] is None:
+        note("note: the memory says the same whatever it has met, so there is no axis and no verdict")
 
 
 def compare(

@@ -7,15 +7,12 @@ from typing import Any
 import numpy as np
 from scipy.special import softmax
 
-from qinn.data.stores.unchanged import open_unchanged
-from qinn.data.subsets.absence import Absence
-from qinn.data.subsets.subset import Subset
 from qinn.destinations import Product, check_destinations, marked
 from qinn.digests import file_digest, sealed
 from qinn.errors import ArgumentError, CheckpointError
 from qinn.evaluation.metrics import metrics
 from qinn.evaluation.predict import predict
-from qinn.experiment.explanation import COMMAND, FIGURE_MARK, own_subset
+from qinn.experiment.explanation import COMMAND, FIGURE_MARK, chosen_samples
 from qinn.experiment.folder import RunFolder, check_document, read_json, write_json
 from qinn.experiment.predictor import Predictor
 from qinn.explain.activity import activity_of
@@ -56,7 +53,7 @@ def couple_run(
     *,
     couplings: Sequence[float],
     store: Path | str | None = None,
-    split: str | None = "test",
+    split: str | None = None,
     fold: str | None = None,
     missing: Sequence[str] = (),
     overwrite: bool = False,
@@ -68,7 +65,7 @@ def couple_run(
         target: Folder for the file, as of `explain_run`.
         couplings: Settings, rising; 1 is the run itself.
         store: Another store than the run's own.
-        split: Split to predict.
+        split: Split to predict; if None, the test samples, and all of another store that has none.
         fold: Fold whose model predicts; needed if the run has several.
         missing: Modalities to take away from the samples.
         overwrite: Replace files of the names that are written where another program made them.
@@ -91,12 +88,9 @@ def couple_run(
     predictor = Predictor.load(run_folder.path, fold=fold)
     model = predictor.model_of(fold)
     check_coupling(model)
-    subset: Subset = (
-        predictor.subset(open_unchanged(store), split, lacking=missing)
-        if store is not None
-        else own_subset(run_folder, predictor, split, fold)
+    subset, split = chosen_samples(
+        run_folder, predictor, store=store, split=split, fold=fold, missing=missing
     )
-    subset = Absence(tuple(missing)).apply(subset)
     unchanged = _scores(predict(model, subset).outputs)
     points = []
     for coupling in couplings:

@@ -10,20 +10,23 @@ from qinn.data.stores.unchanged import open_unchanged
 from qinn.data.subsets.absence import Absence
 from qinn.data.subsets.splits import Subset
 from qinn.destinations import Product, check_destinations, marked
-from qinn.errors import ConfigError
+from qinn.errors import ConfigError, QinnError
 from qinn.experiment.build import build_folds
 from qinn.experiment.folder import RunFolder, table_of, write_json, write_table
 from qinn.experiment.predictor import Predictor
+from qinn.experiment.steps import FILE as STEPS_FILE
+from qinn.experiment.steps import TOGETHER, ExplainedSteps, explained_steps, follows_stream, write_steps
 from qinn.records import Explanation
 
 COMMAND = "qinn explain"
 FORMAT = "qinn-explanation"
-FIGURES = ("entropy", "mutual_information", "negativity", "counterfactuals")
+FIGURES = ("entropy", "mutual_information", "negativity", "counterfactuals", "sentences", "bloch")
 """Figures that are drawn beside an explanation (see `qinn.report.explanation`)."""
 
 FIGURE_MARK = f"<!-- made by {COMMAND} -->"
 PRODUCTS: list[tuple[str, Product]] = [
     ("explanation.parquet", table_of(COMMAND)),
+    (STEPS_FILE, table_of(COMMAND)),
     ("explanation.json", marked(COMMAND, f'"format": "{FORMAT}"')),
     *((f"{name}.svg", marked(COMMAND, FIGURE_MARK)) for name in FIGURES),
 ]
@@ -35,18 +38,21 @@ def explain_run(
     target: Path | str,
     *,
     store: Path | str | None = None,
-    split: str | None = "test",
+    split: str | None = None,
     fold: str | None = None,
     missing: Sequence[str] = (),
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """Explain the samples of a split with the model of one fold and write ``explanation.parquet`` and ``.json``.
 
+    Of a model along the stream also every step of every sample, as ``steps.parquet``.
+
     Args:
         folder: A complete run.
-        target: Folder for the two files.
+        target: Folder for the files.
         store: Another store than the run's own.
-        split: Split to explain; on the run's own data that of the fold (``"test"`` or ``"valid"``).
+        split: Split to explain; on the run's own data that of the fold (``"test"`` or ``"valid"``). If None, the test
+            samples, and all of another store that has none.
         fold: Fold whose model explains; needed if the run has several.
         missing: Modalities to take away from the samples.
         overwrite: Replace files of the names that are written where another program made them.
@@ -65,21 +71,39 @@ def explain_run(
     )
     run_folder, target = RunFolder(Path(folder)), Path(target)
     predictor = Predictor.load(run_folder.path, fold=fold)
-    subset = (
-        predictor.subset(open_unchanged(store), split, lacking=missing)
-        if store is not None
-        else own_subset(run_folder, predictor, split, fold)
-    )
-    subset = Absence(tuple(missing)).apply(subset)
-    content = write_explanation(predictor.explain(subset, fold=fold), target)
-    return {**content, "remarks": predictor.remarks([subset])}
+    subset, _ = chosen_samples(run_folder, predictor, store=store, split=split, fold=fold, missing=missing)
+    explanation = predictor.explain(subset, fold=fold)
+    steps = _steps(run_folder, predictor, subset, fold)
+    content = write_explanation(explanation, target, steps=steps)
+    remarks = predictor.remarks([subset])
+    if steps is None:
+        remarks.append(
+            f"the model pools what it is given, so there are no steps to explain and no `{STEPS_FILE}`"
+        )
+    elif content["steps"]["together"]:
+        remarks.append(TOGETHER)
+    return {**content, "remarks": remarks}
 
 
-def write_explanation(explanation: Explanation, folder: Path) -> dict[str, Any]:
-    """Write an explanation as ``explanation.parquet`` and ``explanation.json`` and return the latter's content."""
+def write_explanation(
+    explanation: Explanation,
+    folder: Path,
+    *,
+    steps: ExplainedSteps | None = None,
+    with_words: bool = True,
+) -> dict[str, Any]:
+    """Write an explanation as ``explanation.parquet`` and ``explanation.json`` and return the latter's content.
+
+    Args:
+        explanation: The explanation.
+        folder: Where to.
+        steps: Of a model along the stream what each step does, written as ``steps.parquet``.
+        with_words: Whether the steps name their words.
+    """
     columns = explanation_columns(explanation)
     # Of an explanation that is replaced, so that an interruption leaves no table beside the means of another one.
     (folder / "explanation.json").unlink(missing_ok=True)
+    (folder / STEPS_FILE).unlink(missing_ok=True)
     write_table(folder / "explanation.parquet", columns, maker=COMMAND)
     maximum = explanation.entropy_maximum
     content = {
@@ -93,6 +117,8 @@ def write_explanation(explanation: Explanation, folder: Path) -> dict[str, Any]:
         "unit": "bits",
         "mean": column_means(columns),
     }
+    if steps is not None:
+        content["steps"] = write_steps(steps, folder, maker=COMMAND, with_words=with_words)
     write_json(folder / "explanation.json", content)
     return content
 
@@ -154,6 +180,54 @@ def explanation_columns(explanation: Explanation) -> dict[str, Any]:
     for name, output in explanation.counterfactuals.items():
         add(f"counterfactual:{name}", output)
     return columns
+
+
+def chosen_samples(
+    run_folder: RunFolder,
+    predictor: Predictor,
+    *,
+    store: Path | str | None,
+    split: str | None,
+    fold: str | None,
+    missing: Sequence[str],
+) -> tuple[Subset, str | None]:
+    """Return the samples that a command about a run is asked about, and their split.
+
+    Args:
+        run_folder: The run.
+        predictor: Its models.
+        store: Another store than the run's own.
+        split: The split; if None, the test samples, and all of another store that has none.
+        fold: The fold; None if there is one only.
+        missing: Modalities to take away.
+
+    Raises:
+        ConfigError: If the split or the fold does not exist.
+        ArgumentError: If a modality to take away does not exist.
+    """
+    if store is None:
+        split = "test" if split is None else split
+        subset = own_subset(run_folder, predictor, split, fold)
+    else:
+        other = open_unchanged(store)
+        if split is None and "test" in other.manifest["splits"]:
+            split = "test"
+        subset = predictor.subset(other, split, lacking=missing)
+    return Absence(tuple(missing)).apply(subset), split
+
+
+def _steps(
+    run_folder: RunFolder, predictor: Predictor, subset: Subset, fold: str | None
+) -> ExplainedSteps | None:
+    """Explain the steps along the axis that the run's own validation samples give, where they can be had."""
+    model = predictor.model_of(fold)
+    if not follows_stream(model):
+        return None
+    try:
+        reference = own_subset(run_folder, predictor, "valid", fold)
+    except QinnError:
+        reference = None  # the store has moved or changed: the explained samples have to do
+    return explained_steps(model, subset, reference)
 
 
 def own_subset(run_folder: RunFolder, predictor: Predictor, split: str | None, fold: str | None) -> Subset:

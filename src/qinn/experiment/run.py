@@ -47,6 +47,8 @@ from qinn.experiment.folder import (
 )
 from qinn.experiment.place import RunPlace
 from qinn.experiment.pretrained import load_transformers, write_architectures
+from qinn.experiment.steps import FILE as STEPS_FILE
+from qinn.experiment.steps import explained_steps
 from qinn.explain.activity import Activity, activity_of, activity_remarks, mean_activity
 from qinn.explain.attractor import certificate_of, mean_certificate
 from qinn.explain.explanation import explain
@@ -68,6 +70,7 @@ _FOLD_FILES = (
     "valid.parquet",
     "explanation.parquet",
     "explanation.json",
+    STEPS_FILE,
 )
 
 
@@ -341,7 +344,8 @@ def _run_fold(
     write_weights(folder / "weights.safetensors", model.state_dict(), {"data_sha256": store.sha256})
     write_table(folder / "test.parquet", prediction_columns(predict(model, fold.test), fold.name))
     if config.evaluation.explain and isinstance(model, QiNN):
-        write_explanation(explain(model, fold.test), folder)
+        steps = explained_steps(model.eval(), fold.test, fold.development.valid)
+        write_explanation(explain(model, fold.test), folder, steps=steps, with_words=False)
     activity = activity_of(model, fold.test)
     certificate = certificate_of(model, fold.test)
     record = {
@@ -464,6 +468,8 @@ def _pool_explanations(target: RunFolder, num_folds: int) -> None:
     columns = {name: pooled.column(name) for name in pooled.column_names}
     write_table(target.explanation_table, columns)
     content = read_json(target.fold(0) / "explanation.json")
+    # Every fold's memory has an axis of its own: what steps do stands with the folds.
+    content.pop("steps", None)
     write_json(
         target.explanation_file,
         {**content, "samples": pooled.num_rows, "mean": column_means(columns)},

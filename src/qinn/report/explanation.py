@@ -17,6 +17,7 @@ from qinn.report.figures import (
     entropy_distributions,
     mutual_information_distributions,
 )
+from qinn.report.stream import ball_figure, read_steps, sentence_figure
 
 
 @dataclass(frozen=True)
@@ -222,20 +223,22 @@ def write_explanation_figures(folder: Path) -> list[Path]:
         folder: Folder with ``explanation.parquet`` and ``explanation.json``.
 
     Returns:
-        The files written, among ``entropy.svg``, ``mutual_information.svg``, ``negativity.svg`` and
-        ``counterfactuals.svg``; what
-        the model has nothing of is left out.
+        The files written, among ``entropy.svg``, ``mutual_information.svg``, ``negativity.svg``,
+        ``counterfactuals.svg``, ``sentences.svg`` and ``bloch.svg``; what the model has nothing of is left out.
 
     Raises:
         CheckpointError: If the data are missing or damaged.
         QinnError: If the folder cannot be written.
     """
     table = read_explanation(Path(folder))
+    steps = read_steps(Path(folder), read_json(Path(folder) / "explanation.json"))
     figures = {
         "entropy": entropy_figure(table),
         "mutual_information": mutual_information_figure(table),
         "negativity": negativity_figure(table),
         "counterfactuals": counterfactual_figure(table),
+        "sentences": None if steps is None else sentence_figure(steps),
+        "bloch": None if steps is None else ball_figure(steps),
     }
     written = []
     for name, svg in figures.items():

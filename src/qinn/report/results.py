@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from qinn.errors import ArgumentError, CheckpointError, ConfigError
+from qinn.data.stores.store import Store
+from qinn.data.stores.unchanged import open_unchanged
+from qinn.errors import ArgumentError, CheckpointError, ConfigError, QinnError
 from qinn.experiment.comparison import COMPARISON_FILE, read_comparison, task_of
 from qinn.experiment.coupling import read_coupling
 from qinn.experiment.folder import RunFolder
@@ -18,6 +20,7 @@ from qinn.experiment.missing_sweep import read_own_sweep
 from qinn.experiment.predictions import read_metrics, read_predictions
 from qinn.experiment.yaml_files import yaml_of
 from qinn.report.explanation import ExplanationTable, read_explanation
+from qinn.report.stream import ShownSteps, read_run_steps
 from qinn.task import Task
 
 _NO_INTERVAL: Mapping[str, Any] = {"low": None, "high": None, "note": ""}
@@ -46,6 +49,7 @@ class RunResult:
         explanation: Explained test samples; None where the model has no quantum state or none was wanted.
         texts: Sample → its text, where it was asked for.
         coupling: Content of the ``coupling.json`` of `qinn explain --coupling` on the run's own data; None without.
+        steps: What its steps do, of the first fold of a model along the stream; None for other models.
     """
 
     path: Path
@@ -66,6 +70,7 @@ class RunResult:
     explanation: ExplanationTable | None
     texts: Mapping[str, str] = field(default_factory=dict)
     coupling: Mapping[str, Any] | None = None
+    steps: ShownSteps | None = None
 
     @property
     def title(self) -> str:
@@ -182,6 +187,11 @@ def read_run(path: Path, *, include_text: bool = False) -> RunResult:
             explanation=read_explanation(path) if folder.holds(folder.explanation_table) else None,
             texts=_texts(config, summary) if include_text else {},
             coupling=read_coupling(path / "explanation", folder),
+            steps=read_run_steps(
+                folder,
+                summary["folds"][0]["name"] if summary["folds"] else "",
+                _words(config, summary, predictions.ids) if include_text else {},
+            ),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
@@ -248,16 +258,31 @@ def _texts(config: Mapping[str, Any], summary: Mapping[str, Any]) -> Mapping[str
     Raises:
         DataError: If it was changed in place.
     """
-    from qinn.data.stores.store import Store
-    from qinn.data.stores.unchanged import open_unchanged
-    from qinn.errors import QinnError
+    store = _own_store(config, summary)
+    if store is None or "text" not in store.table.column_names:
+        return {}
+    pairs = zip(store.table.column("id").to_pylist(), store.table.column("text").to_pylist(), strict=True)
+    return {identifier: text for identifier, text in pairs if text}
 
+
+def _words(
+    config: Mapping[str, Any], summary: Mapping[str, Any], ids: Sequence[str]
+) -> dict[str, dict[str, list[str]]]:
+    """Look up what the steps of some samples stand for, likewise."""
+    store = _own_store(config, summary)
+    if store is None:
+        return {}
+    named = [name for name in summary["data"]["modalities"] if name in store.modalities]
+    named = [name for name in named if store.spans(name) is not None]
+    if not named:
+        return {}
+    rows = {identifier: row for row, identifier in enumerate(store.table.column("id").to_pylist())}
+    return {one: {name: store.words(rows[one], name) or [] for name in named} for one in ids if one in rows}
+
+
+def _own_store(config: Mapping[str, Any], summary: Mapping[str, Any]) -> Store | None:
     try:
         store = Store.open(config["data"]["store"])
     except QinnError:
-        return {}
-    if store.sha256 != summary["data"]["sha256"] or "text" not in store.table.column_names:
-        return {}
-    store = open_unchanged(store.path)
-    pairs = zip(store.table.column("id").to_pylist(), store.table.column("text").to_pylist(), strict=True)
-    return {identifier: text for identifier, text in pairs if text}
+        return None
+    return open_unchanged(store.path) if store.sha256 == summary["data"]["sha256"] else None

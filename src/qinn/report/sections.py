@@ -29,6 +29,8 @@ from qinn.report.illustrations import (
 from qinn.report.missing import missing_exhibits
 from qinn.report.results import ComparisonResult, RunResult
 from qinn.report.samples import choose_samples
+from qinn.report.step_tables import verdict_table, words_table
+from qinn.report.stream import ShownSteps, ball_figure, sentence_figure
 from qinn.report.tables import (
     comparison_table,
     folds_table,
@@ -154,6 +156,8 @@ def run_section(run: RunResult, anchor: str, numbering: Numbering) -> Section:
         parts += _explanation_parts(run, run.explanation, numbering)
     if run.coupling is not None:
         parts.append(_coupling_part(run, run.coupling, numbering))
+    if run.steps is not None:
+        parts.append(_steps_part(run, run.steps, numbering))
     return Section(anchor, f"Run: {run.title} ({summary['name']})", parts)
 
 
@@ -228,6 +232,43 @@ def _prediction_part(run: RunResult, numbering: Numbering) -> Part:
             "largest logit.",
         )
     return Part("Predictions", exhibits=exhibits)
+
+
+def _steps_part(run: RunResult, shown: ShownSteps, numbering: Numbering) -> Part:
+    of_fold = f" of fold {shown.fold}" if len(run.summary["folds"]) > 1 else ""
+    what = f"{counted(shown.content['steps'], 'step')} of {counted(shown.content['samples'], 'test sample')}{of_fold}"
+    sentences = numbering.figure(
+        {"Sentences in the colours of what their words do to the memory": sentence_figure(shown)},
+        f"Test samples{of_fold} of {run.title}, those whose words reset and invert most: each word on the colour of "
+        "what it does to the memory, the stronger the more it does; other modalities' steps as marks at their times; "
+        "beneath, the score that is read from the memory behind each step.",
+    )
+    ball = numbering.figure(
+        {"The Bloch ball under the maps of words": ball_figure(shown)},
+        "What becomes of all that the memory, a qubit, may hold: the Bloch ball seen from the side before a step "
+        "(circle) and behind it (ellipse), averaged over the occurrences of a word, or of what the steps in brackets "
+        "do. Upwards is the memory's axis, from what is read as a low score to what is read as a high one; triangles: "
+        "where its poles go.",
+    )
+    skipped = shown.content["skipped_samples"]
+    text = (
+        "Each step meets the memory once; its verdict says what it does to whatever the memory holds, not what the "
+        "word means."
+    )
+    if skipped:
+        text += f" {counted(skipped, 'sample')} were left out, since they would have taken too long."
+    if not sentences and shown.content["words"]:
+        text += " Sentences are drawn where the report may show texts (`--include-text`)."
+    return Part(
+        "Step by step",
+        text=text,
+        exhibits=[
+            *sentences,
+            *ball,
+            *numbering.table(words_table(shown, what)),
+            *numbering.table(verdict_table(shown)),
+        ],
+    )
 
 
 def _left_out(explanation: ExplanationTable) -> str:

@@ -1,21 +1,23 @@
 """Rows of a store that can reach nothing but themselves."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
 from qinn.data.stores.ragged import gather_padded, gather_steps
+from qinn.data.stores.spans import Spans, words_of
 from qinn.data.stores.store import Store
 from qinn.data.stores.strings import Strings
-from qinn.errors import ArgumentError
+from qinn.errors import ArgumentError, DataError
 from qinn.task import Task
 
 _VALUES_AT_ONCE = 2**18
 
 Gather = Callable[[np.ndarray], np.ndarray]
+SpansOf = Callable[[int], Spans]
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class _Column:
     padded: Gather
     steps: Gather
     times: Gather | None = None
+    spans: SpansOf | None = None
 
 
 class Subset:
@@ -155,6 +158,29 @@ class Subset:
             name: column.times(rows) for name, column in self._columns.items() if column.times is not None
         }
 
+    def words(self, index: int, modality: str) -> list[str] | None:
+        """Return what each step of one sample stands for, as `Store.words` does; None where the store does not say.
+
+        Args:
+            index: Position within this subset.
+            modality: A modality.
+
+        Raises:
+            ArgumentError: If the position is outside the subset or there is no such modality.
+            DataError: If the store's spans do not fit the transcript.
+        """
+        position = int(self._checked_positions([index])[0])
+        spans_of = self._columns[self._checked_modalities([modality])[0]].spans
+        if spans_of is None:
+            return None
+        text, spans = self.texts[index], spans_of(position)
+        if spans.size and not 0 <= spans.min() <= spans.max() <= len(text):
+            raise DataError(
+                f"The spans of `{modality}` point beyond the transcript of sample `{self.ids[index]}`; import the data "
+                "again."
+            )
+        return words_of(text, spans)
+
     def select(self, modalities: Sequence[str]) -> "Subset":
         """Return the same samples with some of the modalities, in the given order.
 
@@ -179,6 +205,7 @@ class Subset:
                 _narrowed(column.padded, rows),
                 _narrowed(column.steps, rows),
                 None if column.times is None else _narrowed(column.times, rows),
+                _narrowed_spans(column.spans, rows),
             )
             for name, column in self._columns.items()
         }
@@ -407,19 +434,31 @@ def _column(store: Store, name: str, rows: np.ndarray) -> _Column:
     def steps(positions: np.ndarray) -> np.ndarray:
         return gather_steps(values, offsets[rows[positions]], lengths[positions])
 
-    known = store.times(name)
-    if known is None:
-        return _Column(store.modalities[name], lengths, padded, steps)
-    moments = np.asarray(known).view(np.ndarray)[:, None]
+    column = _Column(store.modalities[name], lengths, padded, steps)
+    if (known := store.times(name)) is not None:
+        moments = np.asarray(known).view(np.ndarray)[:, None]
 
-    def times(positions: np.ndarray) -> np.ndarray:
-        return gather_padded(moments, offsets[rows[positions]], lengths[positions])[:, :, 0]
+        def times(positions: np.ndarray) -> np.ndarray:
+            return gather_padded(moments, offsets[rows[positions]], lengths[positions])[:, :, 0]
 
-    return _Column(store.modalities[name], lengths, padded, steps, times)
+        column = replace(column, times=times)
+    if (written := store.spans(name)) is not None:
+        places = np.asarray(written).view(np.ndarray)
+
+        def spans(position: int) -> Spans:
+            start = int(offsets[rows[position]])
+            return places[start : start + int(lengths[position])].copy()
+
+        column = replace(column, spans=spans)
+    return column
 
 
 def _narrowed(gather: Gather, rows: np.ndarray) -> Gather:
     return lambda positions: gather(rows[positions])
+
+
+def _narrowed_spans(spans: SpansOf | None, rows: np.ndarray) -> SpansOf | None:
+    return None if spans is None else lambda position: spans(int(rows[position]))
 
 
 def _pooled(column: _Column) -> _Column:
@@ -465,7 +504,9 @@ def _emptied(column: _Column, gone: np.ndarray) -> _Column:
         return column.steps(positions[~gone[positions]])
 
     times = None if column.times is None else emptied(column.times)
-    return _Column(column.dim, lengths, emptied(column.padded), steps, times)
+    whole = column.spans
+    spans = None if whole is None else lambda position: whole(position)[: lengths[position]]
+    return _Column(column.dim, lengths, emptied(column.padded), steps, times, spans)
 
 
 def _times_beside(column: _Column, other: _Column) -> Gather | None:
@@ -518,12 +559,20 @@ def _joined(name: str, first: _Column, second: _Column) -> _Column:
             ]
         )
 
+    before, after = first.spans, second.spans
+
+    def spans(position: int) -> Spans:
+        assert before is not None  # else this is not used
+        assert after is not None
+        return before(position) if position < size else after(position - size)
+
     return _Column(
         first.dim,
         lengths,
         joined(first.padded, second.padded),
         steps,
         joined(early_times, late_times) if early_times is not None and late_times is not None else None,
+        None if before is None or after is None else spans,
     )
 
 
