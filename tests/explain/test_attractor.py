@@ -27,6 +27,7 @@ from qinn.quantum import (
     trace_distance,
     von_neumann_entropy,
 )
+from qinn.records import Batch, Features
 from qinn.report.exhibits import Numbering
 from qinn.report.facts import activity_facts
 from qinn.report.results import read_run
@@ -145,7 +146,8 @@ def _apart(model, batch, dim):
             else:
                 relaxed = None if fusion.relaxation is None else fusion.relaxation()
                 times = [stream.times * fusion.time for stream in fusion.streams(states)]
-                until = None if relaxed is None else fusion.time
+                timed = any(features.times is not None for features in batch.features.values())
+                until = None if relaxed is None or timed else fusion.time
                 moved.append(
                     collisions.evolve_events(
                         start, interactions, ancillas, times, lindbladian=relaxed, until=until
@@ -156,6 +158,15 @@ def _apart(model, batch, dim):
     return torch.stack(ratios).amax(0).double()
 
 
+def timed(batch):
+    """The same steps at times of their own."""
+    features = {}
+    for offset, (name, one) in enumerate(batch.features.items()):
+        times = 0.7 * torch.arange(one.values.shape[1]).double() + 3e-4 * offset + 0.1
+        features[name] = Features(one.values, one.lengths, times.expand(len(batch), -1))
+    return Batch(batch.ids, features)
+
+
 @pytest.mark.parametrize(
     ("changes", "kind"),
     [
@@ -164,7 +175,7 @@ def _apart(model, batch, dim):
         ({"relaxation": True}, "bound"),
     ],
 )
-@pytest.mark.parametrize("batch", [BATCH, MISSING], ids=["complete", "missing"])
+@pytest.mark.parametrize("batch", [BATCH, MISSING, timed(BATCH)], ids=["complete", "missing", "timed"])
 def test_over_a_sentence_no_two_memories_stay_further_apart(changes, kind, batch):
     model = build(
         **{"dynamics": "collisions", "evolution": "exact", "memory_dim": 2, **changes}

@@ -22,22 +22,27 @@ def counterfactual_outputs(model: nn.Module, batch: Batch) -> dict[str, Float[Te
         batch: Samples.
     """
     outputs = {}
-    lindbladian = None
     if isinstance(model, QiNN) and isinstance(model.fusion, QuantumFusion):
-        lindbladian = model.fusion.generators()
-    if lindbladian is not None:
-        states = model.states(batch)
-        if lindbladian.num_jumps:
-            removed = model.fusion(states, lindbladian=lindbladian.without_jumps())
-            outputs["no jumps"] = model.readout(removed).output
-        removed = model.fusion(states, lindbladian=lindbladian.without_hamiltonian())
-        outputs["no hamiltonian"] = model.readout(removed).output
-        # The same evolution without generators, so that trajectories of absent modalities stay what they are.
-        still = lindbladian.without_jumps().without_hamiltonian()
-        removed = model.fusion(states, lindbladian=still)
-        outputs["no evolution"] = model.readout(removed).output
+        outputs |= _without_generators(model, model.fusion, batch)
     encoders = getattr(model, "encoders", {})
     if len(encoders) > 1:
         for name in encoders:
             outputs[f"without {name}"] = model(batch.without(name)).output
     return outputs
+
+
+def _without_generators(
+    model: QiNN, fusion: QuantumFusion, batch: Batch
+) -> dict[str, Float[Tensor, "batch output"]]:
+    lindbladian, states = fusion.generators(), model.states(batch)
+    if lindbladian is None:
+        return {}
+    removals = {
+        "no jumps": lindbladian.without_jumps(),
+        "no hamiltonian": lindbladian.without_hamiltonian(),
+        # The same evolution without generators, so that trajectories of absent modalities stay what they are.
+        "no evolution": lindbladian.without_jumps().without_hamiltonian(),
+    }
+    if lindbladian.num_jumps == 0:
+        del removals["no jumps"]
+    return {name: model.readout(fusion(states, lindbladian=left)).output for name, left in removals.items()}
