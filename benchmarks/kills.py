@@ -40,7 +40,18 @@ _MARK = "QINN_KILLS_TRIAL"
 _PATIENCE = 600
 # Keys in JSON that say when or with which checkout, and digests of documents that hold such keys.
 _NO_RESULT = frozenset(
-    {"seconds", "started", "created", "commit", "content_sha256", "run.json", "fold.json", "comparison.json"}
+    {
+        "seconds",
+        "cpu_seconds",
+        "started",
+        "created",
+        "commit",
+        "content_sha256",
+        "run.json",
+        "fold.json",
+        "comparison.json",
+        "table.md",
+    }
 )
 # Where the command was done before its moment came, it is killed earlier.
 _ATTEMPTS = 5
@@ -63,7 +74,7 @@ def _configuration(
         "data": {"store": "store"},
         "encoder": {"hidden_dim": hidden},
         "models": dict(models),
-        "training": {"batch_size": 12, "patience": 0, **training},
+        "training": {"batch_size": 12, "patience": 0, "checkpoint_seconds": 0, **training},
         "evaluation": {"num_resamples": 100},
         "seeds": list(seeds),
     }
@@ -346,7 +357,8 @@ def contents(folder: Path) -> dict[str, str]:
     """Return a hash of the content of every result file, by relative path.
 
     The bytes count of everything but: times and the state of the checkout in JSON (the keys ``seconds``,
-    ``started``, ``created`` and ``commit``) and the digests of documents that hold them, which are left out;
+    ``cpu_seconds``, ``started``, ``created`` and ``commit``), a table's column of CPU seconds, and the digests of
+    documents that hold them, which are left out;
     checkpoints, of which weights, optimiser, epoch
     and random state count, since they also hold the path of their folder; and TensorBoard's logs, which hold times
     throughout and are left out.
@@ -361,6 +373,11 @@ def contents(folder: Path) -> dict[str, str]:
 def _content(path: Path) -> bytes:
     if path.suffix == ".json":
         return json.dumps(_timeless(json.loads(path.read_text(encoding="utf-8")))).encode()
+    if path.suffix == ".md":
+        lines = path.read_text(encoding="utf-8").splitlines()
+        headings = lines[0].split("|") if lines else []
+        column = headings.index(" CPU s ") if " CPU s " in headings else None
+        return "\n".join(_without(line, column) for line in lines).encode()
     if path.suffix == ".ckpt":
         import torch
 
@@ -368,6 +385,12 @@ def _content(path: Path) -> bytes:
         names = ("epoch", "global_step", "state_dict", "optimizer_states", "lr_schedulers", "random_state")
         return repr({name: _plain(content[name]) for name in names}).encode()
     return path.read_bytes()
+
+
+def _without(line: str, column: int | None) -> str:
+    """Return a line without its cell in a column, where it is of a table."""
+    cells = line.split("|")
+    return "|".join(cells[:column] + cells[column + 1 :]) if column and line.startswith("|") else line
 
 
 def _plain(value: Any) -> Any:

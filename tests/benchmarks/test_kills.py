@@ -49,6 +49,9 @@ def test_contents_differ_in_results_and_not_in_times(tmp_path):
         (folder / "run.json").write_text(
             f'{{"value": {value}, "folds": [{{"seconds": {seconds}}}], "started": "{seconds}"}}'
         )
+        (folder / "table.md").write_text(
+            f"| model | CPU s | mae |\n|---|---|---|\n| a | {seconds} | {value} |\n\n- A note.\n"
+        )
         parts = ("epoch", "global_step", "optimizer_states", "lr_schedulers", "random_state")
         state = {"state_dict": {"weight": torch.tensor([weight])}}
         torch.save({**dict.fromkeys(parts), **state, "path": str(folder)}, folder / "last.ckpt")
@@ -56,7 +59,10 @@ def test_contents_differ_in_results_and_not_in_times(tmp_path):
 
     first = write(tmp_path / "first", 1.0, 3, 0.5)
     assert not differences(write(tmp_path / "later", 2.0, 3, 0.5), first)
-    assert differences(write(tmp_path / "value", 1.0, 4, 0.5), first) == ["`run.json` is another"]
+    assert differences(write(tmp_path / "value", 1.0, 4, 0.5), first) == [
+        "`run.json` is another",
+        "`table.md` is another",
+    ]
     assert differences(write(tmp_path / "weight", 1.0, 3, 0.6), first) == ["`last.ckpt` is another"]
     (tmp_path / "first" / "more").touch()
     assert differences(contents(tmp_path / "first"), first) == ["`more` is too much"]

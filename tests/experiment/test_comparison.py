@@ -1,5 +1,6 @@
 """Comparisons: every number follows from the predictions on disk."""
 
+import copy
 import shutil
 
 import numpy as np
@@ -107,10 +108,29 @@ def test_the_table_has_a_row_for_each_model(compared):
     text = (folder / "table.md").read_text()
     assert text == markdown_table(content)
     lines = text.splitlines()
-    assert lines[0].split(" | ")[:3] == ["| model", "parameters", "mae"]
+    assert lines[0].split(" | ")[:4] == ["| model", "parameters", "CPU s", "mae"]
     assert [line.split(" | ")[0] for line in lines[2:5]] == ["| Early fusion", "| late", "| constant"]
     assert "10 samples, 3 groups; mean ± sd over 2 seeds" in text
     assert "unclipped" in text
+
+
+def test_the_table_says_what_training_took_and_a_dash_where_a_run_does_not(compared):
+    folder, content = compared
+    runs = [RunFolder(folder / run).summary() for run in content["models"]["late"]["runs"]]
+    for summary in runs:
+        [fold] = summary["folds"]
+        assert summary["cpu_seconds"] == fold["cpu_seconds"] > 0
+    mean = sum(summary["cpu_seconds"] for summary in runs) / 2
+    assert content["models"]["late"]["cpu_seconds"] == pytest.approx(mean)
+
+    def shown(content):
+        [row] = [line for line in markdown_table(content).splitlines() if line.startswith("| late |")]
+        return row.split(" | ")[2]
+
+    assert shown(content) == f"{mean:.1f}"
+    before = copy.deepcopy(content)
+    del before["models"]["late"]["cpu_seconds"]
+    assert shown(before) == "–"
 
 
 def test_a_comparison_that_is_done_trains_nothing_again(compared, config, monkeypatch):

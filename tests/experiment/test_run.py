@@ -77,6 +77,7 @@ def test_the_summary_names_the_data_the_code_and_the_seed(tiny_run, tiny_store):
     assert (fold["num_train"], fold["num_valid"], fold["num_test"]) == (24, 10, 10)
     assert fold["data_sha256"] == store.sha256
     assert fold["monitor"] == "valid_loss"
+    assert summary["cpu_seconds"] == fold["cpu_seconds"] > 0
 
 
 def test_predictions_are_of_the_test_samples_and_the_metrics_follow_from_them(tiny_run, tiny_store):

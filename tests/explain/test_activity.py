@@ -215,14 +215,14 @@ def test_a_sleeping_model_is_in_no_table_without_its_warning(compared, capsys):
     table = (folder / "table.md").read_text()
     assert table == markdown_table(content)
     assert f"- **asleep**: {warned}" in table
-    assert "| model | parameters | jumps | ‖H‖T |" in table
+    assert "| model | parameters | CPU s | jumps | ‖H‖T |" in table
     [result], _ = read_results([folder])
     shown = comparison_table(result)
     assert [note for note in shown.notes if warned in note] == [
         f"asleep: {content['models']['asleep']['remarks'][0]}"
     ]
-    assert shown.header[2:4] == ("jumps", "‖H‖T")
-    assert [cell.text for cell in shown.rows[3][2:4]] == ["–", "–"]
+    assert shown.header[3:5] == ("jumps", "‖H‖T")
+    assert [cell.text for cell in shown.rows[3][3:5]] == ["–", "–"]
     _show_comparison(content, folder, as_json=False)
     printed = capsys.readouterr()
     assert warned in " ".join((printed.out + printed.err).split())
@@ -264,14 +264,14 @@ def test_a_sleeping_memory_is_in_no_table_without_its_warning(compared_along, ca
     warned = "next to never learns what is said"
     table = (folder / "table.md").read_text()
     assert "- **along, unitary**: The dynamics sleep: a step makes the memory forget less than 0.02" in table
-    assert "| model | parameters | jumps | ‖H‖T | contraction | rotation |" in table
+    assert "| model | parameters | CPU s | jumps | ‖H‖T | contraction | rotation |" in table
     [row] = [line for line in table.splitlines() if line.startswith("| along |")]
-    assert row.split(" | ")[2:4] == ["–", "–"]
+    assert row.split(" | ")[3:5] == ["–", "–"]
     [result], _ = read_results([folder])
     shown = comparison_table(result)
     assert any(warned in note for note in shown.notes)
-    assert shown.header[2:6] == ("jumps", "‖H‖T", "contraction", "rotation")
-    assert [cell.text for cell in shown.rows[1][4:6]] == ["–", "–"]
+    assert shown.header[3:7] == ("jumps", "‖H‖T", "contraction", "rotation")
+    assert [cell.text for cell in shown.rows[1][5:7]] == ["–", "–"]
     _show_comparison(content, folder, as_json=False)
     printed = capsys.readouterr()
     assert warned in " ".join((printed.out + printed.err).split())

@@ -58,18 +58,20 @@ def test_marks_in_the_table_follow_the_tests(make_comparison: Callable[..., Path
     )
     [result], _ = read_results([folder])
     table = comparison_table(result)
-    assert table.header[:4] == ("model", "parameters", "mae ↓", "corr ↑")
+    assert table.header[:5] == ("model", "parameters", "CPU s", "mae ↓", "corr ↑")
     rows = {row[0].text: row for row in table.rows}
-    assert rows["better"][2].strong
-    assert rows["better"][2].detail.endswith(" ▲")
+    # The runs are of an earlier version.
+    assert [row[2].text for row in table.rows] == ["–"] * 3
+    assert rows["better"][3].strong
+    assert rows["better"][3].detail.endswith(" ▲")
     assert not any(cell.strong or "▲" in cell.detail or "▼" in cell.detail for cell in rows["same"])
     reversed_folder = make_comparison(
         {"better": {"noise": 0.2, "explained": False}, "far worse": {"noise": 3.0, "explained": False}}
     )
     [result], _ = read_results([reversed_folder])
     rows = {row[0].text: row for row in comparison_table(result).rows}
-    assert rows["better"][2].strong
-    assert rows["far worse"][2].detail.endswith(" ▼")
+    assert rows["better"][3].strong
+    assert rows["far worse"][3].detail.endswith(" ▼")
     paired = paired_table(result)
     assert paired is not None
     assert [row[0].text for row in paired.rows] == ["far worse"]

@@ -22,7 +22,9 @@ from qinn.training.module import TrainingModule
 from qinn.training.options import FitOptions
 
 SCORE = Task("regression", -3.0, 3.0, "mosi")
-OPTIONS = FitOptions(max_epochs=4, batch_size=12, tensorboard=False, learning_rate=0.02)
+OPTIONS = FitOptions(
+    max_epochs=4, batch_size=12, tensorboard=False, learning_rate=0.02, checkpoint_seconds=0.0
+)
 SOURCE = Path(__file__).parents[2] / "src"
 
 

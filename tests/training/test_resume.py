@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -17,13 +18,16 @@ from qinn.errors import CheckpointError
 from qinn.experiment.folder import RunFolder, read_json, read_weights
 from qinn.experiment.run import run
 from qinn.task import Task
+from qinn.training.checkpoints import read_checkpoint
 from qinn.training.fit import fit
 from qinn.training.options import FitOptions
 
 from ..tiny import tiny_config
 
 SCORE = Task("regression", -3.0, 3.0, "mosi")
-OPTIONS = FitOptions(max_epochs=6, batch_size=12, tensorboard=False, learning_rate=0.02)
+OPTIONS = FitOptions(
+    max_epochs=6, batch_size=12, tensorboard=False, learning_rate=0.02, checkpoint_seconds=0.0
+)
 EARLY = dataclasses.replace(OPTIONS, max_epochs=30, schedule="constant", learning_rate=0.1, patience=4)
 
 
@@ -97,6 +101,71 @@ def test_a_cut_fit_along_the_stream_ends_with_the_same_weights(name, make_model,
     whole = trained(make, development, tmp_path / "whole", OPTIONS)
     trained(make, development, tmp_path / "cut", OPTIONS, 7)
     assert_same(trained(make, development, tmp_path / "cut", OPTIONS), whole)
+
+
+@pytest.fixture
+def clocks(monkeypatch):
+    """Clocks that only go on where a test says so, and how far each is."""
+    now = {"wall": 0.0, "cpu": 0.0}
+    monkeypatch.setattr(time, "monotonic", lambda: now["wall"])
+    monkeypatch.setattr(time, "process_time", lambda: now["cpu"])
+    return now
+
+
+def ticking(model, clocks, **seconds):
+    """Let the clocks go on at every training step."""
+
+    def tick(module, _):
+        if module.training:
+            for name, value in seconds.items():
+                clocks[name] += value
+
+    model.register_forward_pre_hook(tick)
+    return model
+
+
+@pytest.mark.parametrize("step", [3, 5, 6, 9, 11])
+@pytest.mark.parametrize("options", [OPTIONS, EARLY], ids=["all epochs", "early stopping"])
+def test_a_fit_with_few_checkpoints_ends_with_the_same_weights(
+    step, options, uninterrupted, make_model, development, tmp_path, clocks
+):
+    # An epoch takes 2 s: after the second, the fourth … there is a checkpoint.
+    some = dataclasses.replace(options, checkpoint_seconds=4.0)
+
+    def make():
+        return ticking(make_model(), clocks, wall=1.0)
+
+    trained(make, development, tmp_path, some, step)
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    assert last.exists() == (step >= 4)
+    if last.exists():
+        assert read_checkpoint(last)["epoch"] == 2 * (step // 4) - 1
+    assert_same(trained(make, development, tmp_path, some), uninterrupted[options])
+
+
+def test_the_last_epoch_has_a_checkpoint_however_short_it_was(make_model, development, tmp_path):
+    for name, options in (("all", OPTIONS), ("early", EARLY)):
+        folder = tmp_path / name
+        _, result = trained(
+            make_model, development, folder, dataclasses.replace(options, checkpoint_seconds=1e9)
+        )
+        assert read_checkpoint(folder / "checkpoints" / "last.ckpt")["epoch"] == result.epochs - 1
+        assert read_checkpoint(folder / "checkpoints" / "best.ckpt")["epoch"] == result.best_epoch
+
+
+@pytest.mark.parametrize("step", [7, 9])
+def test_a_resumed_fit_counts_the_seconds_of_the_part_that_it_goes_on_from(
+    step, make_model, development, tmp_path, clocks
+):
+    def make():
+        return ticking(make_model(), clocks, cpu=10.0)
+
+    trained(make, development, tmp_path, OPTIONS, step)
+    _, result = trained(make, development, tmp_path, OPTIONS)
+    # Six epochs of two steps; what the cut epoch had taken is lost with it.
+    assert result.cpu_seconds == 120
+    _, again = trained(make, development, tmp_path, OPTIONS)
+    assert again.cpu_seconds == 120
 
 
 def test_resuming_starts_with_the_epoch_that_was_cut(make_model, development, tmp_path):
@@ -183,7 +252,10 @@ run(read_config(sys.argv[1]), sys.argv[2])
 def test_a_killed_training_of_qinn_with_jumps_resumes_to_the_same_weights_bit_for_bit(tiny_store, tmp_path):
     from qinn.experiment.run import config_text
 
-    config = tiny_config(tiny_store, training={"max_epochs": 6, "batch_size": 12, "tensorboard": False})
+    config = tiny_config(
+        tiny_store,
+        training={"max_epochs": 6, "batch_size": 12, "tensorboard": False, "checkpoint_seconds": 0},
+    )
     (tmp_path / "config.yaml").write_text(config_text(config))
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     process = subprocess.Popen(

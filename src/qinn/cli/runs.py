@@ -466,8 +466,10 @@ def _show_run(finished: Any, as_json: bool) -> None:
 
 def _show_comparison(content: dict[str, Any], folder: Path, as_json: bool) -> None:
     from qinn.experiment.comparison import (
+        CPU_HEADING,
         activity_columns,
         format_cell,
+        format_cpu_seconds,
         remarks_by_model,
         shown_metrics,
         task_of,
@@ -483,9 +485,17 @@ def _show_comparison(content: dict[str, Any], folder: Path, as_json: bool) -> No
     for label, entry in content["models"].items():
         tests = content["paired"].get(label, {})
         cells = [format_cell(entry["metrics"][name], tests.get(name)) for name in names]
-        rows.append([label, f"{entry['num_parameters']:,}", *acting.cells[label], *cells])
+        rows.append(
+            [
+                label,
+                f"{entry['num_parameters']:,}",
+                format_cpu_seconds(entry),
+                *acting.cells[label],
+                *cells,
+            ]
+        )
     title = f"{content['name']}: test, mean ± sd over seeds [{content['level']:.0%} interval]"
-    show_table(title, ("model", "parameters", *acting.headings, *names), rows)
+    show_table(title, ("model", "parameters", CPU_HEADING, *acting.headings, *names), rows)
     show(f"* differs from {content['reference']} (paired permutation test, p < 0.05 after Holm's correction)")
     if acting.note:
         show(acting.note)

@@ -48,6 +48,13 @@ ACTIVITY_COLUMNS = {
 }
 """Heading and wording of what tables show beside the metrics of how much dynamics do (see `qinn.explain.activity`)."""
 
+CPU_HEADING = "CPU s"
+CPU_NOTE = (
+    "CPU s: processor seconds of training and validation, all threads and folds, mean over seeds; – in runs of an "
+    "earlier version, which did not record them"
+)
+"""Of the column beside the parameters, in which `format_cpu_seconds` stands."""
+
 _UNRECORDED = (
     "Whether the dynamics act was not recorded: the run was made by an earlier version, whose weight decay could stop "
     "them. Train it anew."
@@ -165,6 +172,7 @@ def summarize(config: ExperimentConfig, folder: Path) -> dict[str, Any]:
             "seeds": list(config.seeds),
             "runs": [str(one.path.relative_to(folder)) for one in runs],
             "seconds": float(np.mean([summary["seconds"] for summary in summaries])),
+            "cpu_seconds": _mean_cpu_seconds(summaries),
             "dynamics": _activity_of(summaries),
             "remarks": list(
                 dict.fromkeys(one for run in summaries for one in _remarks_of(run, config.models[label]))
@@ -223,6 +231,12 @@ def _activity_of(summaries: Sequence[Mapping[str, Any]]) -> dict[str, float | No
     known = [summary["dynamics"] for summary in summaries if summary.get("dynamics") is not None]
     mean = mean_activity(known) if len(known) == len(summaries) else None
     return None if mean is None else mean.to_dict()
+
+
+def _mean_cpu_seconds(summaries: Sequence[Mapping[str, Any]]) -> float | None:
+    """Mean over seeds; None where a run does not say."""
+    found = [summary.get("cpu_seconds") for summary in summaries]
+    return None if None in found else float(np.mean(found))
 
 
 def _remarks_of(summary: Mapping[str, Any], model: Any) -> list[str]:
@@ -292,10 +306,15 @@ def markdown_table(content: dict[str, Any]) -> str:
     """Return a comparison as a Markdown table: value ± sd over seeds [interval], * where it differs."""
     task = task_of(content)
     names, acting = shown_metrics(task), activity_columns(content)
-    header = ["model", "parameters", *acting.headings, *names]
+    header = ["model", "parameters", CPU_HEADING, *acting.headings, *names]
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     for label, entry in content["models"].items():
-        cells = [markdown_text(label), f"{entry['num_parameters']:,}", *acting.cells[label]]
+        cells = [
+            markdown_text(label),
+            f"{entry['num_parameters']:,}",
+            format_cpu_seconds(entry),
+            *acting.cells[label],
+        ]
         for name in names:
             value = entry["metrics"][name]
             test = content["paired"].get(label, {}).get(name)
@@ -311,6 +330,7 @@ def markdown_table(content: dict[str, Any]) -> str:
         "(paired permutation test, p < 0.05 after Holm's correction).",
         "",
         *(f"- {name}: {metrics_of(task)[name].label}" for name in names),
+        f"- {CPU_NOTE}",
         *([f"- {acting.note}"] if acting.note else []),
         *(
             f"- **{markdown_text(whom)}**: {markdown_text(remark)}"
@@ -318,6 +338,21 @@ def markdown_table(content: dict[str, Any]) -> str:
         ),
     ]
     return "\n".join(lines) + "\n"
+
+
+def format_cpu_seconds(entry: Mapping[str, Any]) -> str:
+    """Return the CPU seconds of a run or of a comparison's model, as tables show them; a dash where they are unknown.
+
+    Example:
+        >>> format_cpu_seconds({"cpu_seconds": 3214.81}), format_cpu_seconds({"cpu_seconds": 2.1})
+        ('3,215', '2.1')
+        >>> format_cpu_seconds({})
+        '–'
+    """
+    value = entry.get("cpu_seconds")
+    if value is None:
+        return "–"
+    return f"{value:.1f}" if value < 99.95 else f"{value:,.0f}"
 
 
 @dataclass(frozen=True)

@@ -207,6 +207,12 @@ class TrainingConfig(Strict):
     monitor: str = "loss"
     deterministic: bool = True
     tensorboard: bool = True
+    checkpoint_seconds: float = Field(
+        default=FitOptions.checkpoint_seconds,
+        ge=0,
+        le=86_400,
+        description="After how many seconds an epoch's end writes another checkpoint; 0: every epoch",
+    )
     refit: bool = Field(
         default=False,
         description="After the epochs are chosen, train anew on training and validation samples together",

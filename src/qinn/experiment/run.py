@@ -210,10 +210,17 @@ def run(
         "command": provenance.command(),
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(time.perf_counter() - clock, 3),
+        "cpu_seconds": _cpu_seconds(records),
         FILES: digests_of(target.path, _files(target, records)),
     }
     write_json(target.summary_file, sealed(content))
     return target
+
+
+def _cpu_seconds(records: list[dict[str, Any]]) -> float | None:
+    """What training took on all folds; None where an earlier version trained one and did not say."""
+    found = [record.get("cpu_seconds") for record in records]
+    return None if None in found else round(sum(found), 3)
 
 
 def _files(target: RunFolder, records: list[dict[str, Any]]) -> list[Path]:
@@ -328,9 +335,10 @@ def _run_fold(
     write_table(
         folder / "valid.parquet", prediction_columns(predict(model, fold.development.valid), fold.name)
     )
+    cpu_seconds = result.cpu_seconds
     if config.training.refit:
         model = _build(config, model_config, fold.development.train, store, seed, transformers)
-        refit(
+        cpu_seconds += refit(
             model,
             fold.development,
             task=store.task,
@@ -359,6 +367,7 @@ def _run_fold(
         "monitor": result.monitor,
         "best_value": result.best_value if np.isfinite(result.best_value) else None,
         "seconds": round(result.seconds, 3),
+        "cpu_seconds": round(cpu_seconds, 3),
         "dynamics": None if activity is None else activity.to_dict(),
         "attractor": None if certificate is None else certificate.to_dict(),
         "version": VERSION,

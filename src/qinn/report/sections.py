@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from qinn.experiment.comparison import format_cpu_seconds
 from qinn.experiment.missing_sweep import FOLDER
 from qinn.report.blocks import SampleBlock, sample_blocks
 from qinn.report.coupling import coupling_figure, coupling_table
@@ -136,6 +137,7 @@ def run_section(run: RunResult, anchor: str, numbering: Numbering) -> Section:
         *sample_facts(run),
         *activity_facts(summary),
         ("started", f"{summary['started']}, took {summary['seconds']:,.1f} s"),
+        ("training", f"{format_cpu_seconds(summary)} s on the processor (all threads and folds)"),
         *provenance_facts(summary),
     ]
     configured = {key: run.config[key] for key in _CONFIGURED if key in run.config}

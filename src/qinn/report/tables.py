@@ -10,7 +10,10 @@ from jaxtyping import Float
 from qinn.evaluation.conventions import Metric, metrics_of
 from qinn.evaluation.metrics import metrics
 from qinn.experiment.comparison import (
+    CPU_HEADING,
+    CPU_NOTE,
     activity_columns,
+    format_cpu_seconds,
     remarks_by_model,
     shown_metrics,
 )
@@ -83,6 +86,7 @@ def comparison_table(result: ComparisonResult) -> Table:
         cells = [
             Cell(label, "reference" if label == content["reference"] else ""),
             Cell(f"{entry['num_parameters']:,}"),
+            Cell(format_cpu_seconds(entry)),
             *map(Cell, acting.cells[label]),
         ]
         for name in names:
@@ -109,12 +113,14 @@ def comparison_table(result: ComparisonResult) -> Table:
         header=(
             "model",
             "parameters",
+            CPU_HEADING,
             *acting.headings,
             *headings(result.task, names),
         ),
         rows=tuple(rows),
         notes=(
             *_tested(content),
+            f"{CPU_NOTE}.",
             *((f"{acting.note}.",) if acting.note else ()),
             *(f"{whom}: {remark}" for whom, remark in remarks_by_model(content)),
         ),
@@ -182,6 +188,7 @@ def runs_table(result: ComparisonResult) -> Table:
                     Cell(span([fold["best_epoch"] for fold in folds if fold["best_epoch"] >= 0])),
                     Cell(number(_mean([fold["best_value"] for fold in folds]), digits=4)),
                     Cell(f"{summary['seconds']:,.1f}"),
+                    Cell(format_cpu_seconds(summary)),
                 )
             )
     monitor = result.reference.monitor
@@ -190,7 +197,7 @@ def runs_table(result: ComparisonResult) -> Table:
         caption="Training of every run. The epoch (numbered from 0) was selected on validation samples "
         "alone, by "
         f"{monitor}{', in each fold; ranges and the mean are over folds' if several else ''}.",
-        header=("model", "seed", "epochs", "selected epoch", monitor, "seconds"),
+        header=("model", "seed", "epochs", "selected epoch", monitor, "seconds", CPU_HEADING),
         rows=tuple(rows),
     )
 

@@ -2,11 +2,13 @@
 
 import io
 import pickle
+import time
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import lightning
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins import TorchCheckpointIO
@@ -22,7 +24,16 @@ class CompleteCheckpoints(TorchCheckpointIO):
 
     The one before stays until then. Lightning's own way goes through the folder of temporary files, from which a
     file can be copied but not renamed where that is another file system.
+
+    Args:
+        held: Name of a checkpoint that stays in memory until the next one of another name is written, and is then
+            written before it.
     """
+
+    def __init__(self, held: str = "") -> None:
+        super().__init__()
+        self.held = held
+        self._waiting: tuple[Path, io.BytesIO] | None = None
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
@@ -34,12 +45,43 @@ class CompleteCheckpoints(TorchCheckpointIO):
         """
         content = io.BytesIO()
         torch.save(checkpoint, content)
-        with complete_file(Path(path), overwrite=True) as stream:
-            stream.write(content.getbuffer())
+        if Path(path).name == self.held:
+            self._waiting = Path(path), content
+            return
+        if self._waiting is not None:
+            _write(*self._waiting)
+            self._waiting = None
+        _write(Path(path), content)
 
     def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
         """Read a checkpoint (see `read_checkpoint`)."""
         return read_checkpoint(Path(path))
+
+
+def _write(path: Path, content: io.BytesIO) -> None:
+    with complete_file(path, overwrite=True) as stream:
+        stream.write(content.getbuffer())
+
+
+class Rhythm:
+    """When a fit writes what it would go on from: at the end of its last epoch, and some seconds after the last time.
+
+    Args:
+        seconds: How many; 0 for every epoch.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._last = time.monotonic()
+
+    def is_due(self, trainer: lightning.Trainer) -> bool:
+        """Whether the epoch that ends is the last one, or the seconds are over."""
+        is_last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        return is_last or time.monotonic() - self._last >= self.seconds
+
+    def start_again(self) -> None:
+        """Count from now."""
+        self._last = time.monotonic()
 
 
 class PlacedCheckpoint(ModelCheckpoint):
@@ -54,6 +96,25 @@ class PlacedCheckpoint(ModelCheckpoint):
         rebased = {name: here(value) for name, value in state_dict.items() if name.endswith("_path")}
         best = {here(path): value for path, value in state_dict["best_k_models"].items()}
         super().load_state_dict({**state_dict, **rebased, "best_k_models": best, "dirpath": self.dirpath})
+
+
+class RhythmicCheckpoint(PlacedCheckpoint):
+    """The checkpoint to resume from, written at the ends of some epochs.
+
+    Args:
+        folder: Where it goes.
+        rhythm: Of which epochs.
+    """
+
+    def __init__(self, folder: Path, rhythm: Rhythm) -> None:
+        super().__init__(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
+        self.rhythm = rhythm
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Write it if it is time."""
+        if self.rhythm.is_due(trainer):
+            super().on_train_epoch_end(trainer, pl_module)
+            self.rhythm.start_again()
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -32,6 +32,8 @@ from qinn.task import Task
 from qinn.training.checkpoints import (
     CompleteCheckpoints,
     PlacedCheckpoint,
+    Rhythm,
+    RhythmicCheckpoint,
     check_owner,
     first_line,
     read_checkpoint,
@@ -51,6 +53,8 @@ class FitResult:
         monitor: Name of the validation value that selected them.
         best_value: That value.
         seconds: Wall-clock time of this call.
+        cpu_seconds: CPU time of the process, system and user, all threads: of this call, and up to its checkpoint of
+            the interrupted one that it went on from.
         history: One row per epoch: ``epoch``, ``train_loss``, ``valid_loss`` and the validation metrics.
     """
 
@@ -59,27 +63,48 @@ class FitResult:
     monitor: str
     best_value: float
     seconds: float
+    cpu_seconds: float
     history: list[dict[str, float]]
 
 
 class _History(Callback):
     """Keeps one row per epoch, in a file and in the checkpoint, so that a resumed run has the whole history."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, rhythm: Rhythm) -> None:
         self.path = path
+        self.rhythm = rhythm
         self.rows: list[dict[str, float]] = []
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         row = {"epoch": float(trainer.current_epoch)}
         row.update({name: float(value) for name, value in trainer.callback_metrics.items()})
         self.rows = [kept for kept in self.rows if kept["epoch"] < row["epoch"]] + [row]
-        _write_history(self.path, self.rows)
+        if self.rhythm.is_due(trainer):
+            _write_history(self.path, self.rows)
 
     def state_dict(self) -> dict[str, list[dict[str, float]]]:
         return {"rows": self.rows}
 
     def load_state_dict(self, state_dict: dict[str, list[dict[str, float]]]) -> None:
         self.rows = list(state_dict["rows"])
+
+
+class _CpuTime(Callback):
+    """Counts CPU seconds from its making, and those of the interrupted fit that this one goes on from."""
+
+    def __init__(self) -> None:
+        self.started = time.process_time()
+        self.before = 0.0
+
+    @property
+    def seconds(self) -> float:
+        return self.before + time.process_time() - self.started
+
+    def state_dict(self) -> dict[str, float]:
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        self.before = float(state_dict["seconds"])
 
 
 class _Stopping(EarlyStopping):
@@ -134,27 +159,32 @@ def fit(
         CheckpointError: If the checkpoint to resume from is damaged or belongs to another model.
         OutputError: If checkpoints or history cannot be written; those of before stay.
     """
-    started = time.perf_counter()
+    started, cpu_time = time.perf_counter(), _CpuTime()
     monitor, mode = options.selection(task)
     if not _take_statistics(model, development.train):
-        return FitResult(0, -1, monitor, float("nan"), time.perf_counter() - started, [])
+        return FitResult(
+            0, -1, monitor, float("nan"), time.perf_counter() - started, cpu_time.seconds, history=[]
+        )
 
     checkpoints = folder / "checkpoints"
     module = _training_module(model, development.train, task, options, seed, identity)
     valid_loader = BatchLoader(
         development.valid, max(256, options.batch_size), shuffle=False, seed=seed, bucket=options.bucket
     )
-    history = _History(folder / "history.csv")
+    rhythm = Rhythm(options.checkpoint_seconds)
+    history = _History(folder / "history.csv", rhythm)
     best = PlacedCheckpoint(
         checkpoints, filename="best", monitor=monitor, mode=mode, save_top_k=1, enable_version_counter=False
     )
-    callbacks: list[Callback] = [history] if options.monitor == "last" else [history, best]
+    callbacks: list[Callback] = [cpu_time, history, *([] if options.monitor == "last" else [best])]
     if options.patience:
         callbacks.append(_Stopping(monitor, mode=mode, patience=options.patience, check_finite=True))
     loggers: list[Logger] = []
     if options.tensorboard:
         loggers.append(TensorBoardLogger(folder / "logs", name="", version="tensorboard"))
-    _train(module, valid_loader, folder, callbacks, loggers, epochs=options.max_epochs, progress=progress)
+    _train(
+        module, valid_loader, folder, rhythm, callbacks, loggers, epochs=options.max_epochs, progress=progress
+    )
     best_epoch, best_value = _selected(module, history, None if options.monitor == "last" else best, monitor)
     model.cpu()
     _write_history(folder / "history.csv", history.rows)
@@ -164,6 +194,7 @@ def fit(
         monitor=monitor,
         best_value=best_value,
         seconds=time.perf_counter() - started,
+        cpu_seconds=cpu_time.seconds,
         history=history.rows,
     )
 
@@ -179,7 +210,7 @@ def refit(
     seed: int,
     identity: str = "",
     progress: bool = False,
-) -> None:
+) -> float:
     """Train a fresh model on training and validation samples together, for a number of epochs chosen before.
 
     The learning-rate schedule is that of `fit`, cut off where the chosen epoch ended. An interrupted refit
@@ -196,19 +227,23 @@ def refit(
         identity: As for `fit`.
         progress: Whether to show a progress bar.
 
+    Returns:
+        CPU seconds, as in `FitResult`.
+
     Raises:
         ArgumentError: If training diverges.
         CheckpointError: If the checkpoint to resume from is damaged or belongs to another model.
         OutputError: If checkpoints cannot be written; those of before stay.
     """
-    merged = development.merged
+    cpu_time, merged = _CpuTime(), development.merged
     if not _take_statistics(model, merged) or not epochs:
-        return
+        return cpu_time.seconds
     _train(
         _training_module(model, merged, task, options, seed, f"refit of {identity}"),
         None,
         folder,
-        [],
+        Rhythm(options.checkpoint_seconds),
+        [cpu_time],
         [],
         epochs=epochs,
         progress=progress,
@@ -216,6 +251,7 @@ def refit(
     model.cpu()
     if not all(bool(torch.isfinite(parameter).all()) for parameter in model.parameters()):
         raise _diverged("weights are not finite after the refit", options)
+    return cpu_time.seconds
 
 
 def _selected(
@@ -265,6 +301,7 @@ def _train(
     module: TrainingModule,
     valid_loader: BatchLoader | None,
     folder: Path,
+    rhythm: Rhythm,
     callbacks: list[Callback],
     loggers: list[Logger],
     *,
@@ -275,8 +312,8 @@ def _train(
     options = module.options
     folder.mkdir(parents=True, exist_ok=True)
     checkpoints = folder / "checkpoints"
-    # Written after all others, so that it knows of them: an interruption between the two repeats the epoch.
-    last = PlacedCheckpoint(checkpoints, filename="last", enable_version_counter=False)
+    # Written after all others, so that it knows of them: an interruption between the two repeats some epochs.
+    last = RhythmicCheckpoint(checkpoints, rhythm)
     shown: list[Callback] = [TQDMProgressBar(leave=False)] if progress else []
     resume = checkpoints / "last.ckpt"
     if resume.is_file():
@@ -296,7 +333,7 @@ def _train(
             max_epochs=epochs,
             gradient_clip_val=options.gradient_clip or None,
             callbacks=[*callbacks, last, _SignalsAsBefore(), *shown],
-            plugins=[CompleteCheckpoints()],
+            plugins=[CompleteCheckpoints(held="best.ckpt")],
             logger=loggers or False,
             enable_progress_bar=progress,
             enable_model_summary=False,

@@ -33,6 +33,8 @@ class FitOptions:
             to keep the last epoch's weights and select nothing (needs ``patience=0``).
         deterministic: Refuse operations without a deterministic implementation.
         tensorboard: Whether to write TensorBoard logs beside the CSV history.
+        checkpoint_seconds: After how many seconds another checkpoint is written, and the history on disk renewed, at
+            the end of an epoch: what a kill loses at most, beside the epoch that it interrupts. 0: every epoch.
         refit: Once the validation samples have chosen the number of epochs, train anew on training and
             validation samples together for that many epochs (see `qinn.training.fit.refit`).
         accelerator: Where to train: ``"cpu"``, ``"gpu"`` or ``"auto"``; the trained model comes back to the CPU.
@@ -53,6 +55,7 @@ class FitOptions:
     monitor: str = "loss"
     deterministic: bool = True
     tensorboard: bool = True
+    checkpoint_seconds: float = 5.0
     refit: bool = False
     accelerator: Literal["cpu", "gpu", "auto"] = "cpu"
 
