@@ -173,6 +173,24 @@ def test_dropout_may_differ_between_modalities():
 
 
 @pytest.mark.parametrize(
+    ("options", "evaluated_only"),
+    [
+        ({"evolution": "exact"}, False),
+        ({"evolution": "heisenberg"}, False),
+        ({"evolution": "hybrid"}, False),
+        ({"evolution": "jumps", "per_trajectory": False}, True),
+    ],
+    ids=str,
+)
+def test_evolutions_have_the_tolerance_of_the_configuration(options, evaluated_only):
+    for given in ({}, {"tolerance": 1e-3}):
+        fusion = build({"kind": "qinn", "state_dims": 2, **options, **given}).fusion
+        training, evaluation = fusion.evolution, fusion.evaluation_evolution
+        assert evaluation.tolerance == given.get("tolerance")
+        assert evaluated_only or training.tolerance == given.get("tolerance")
+
+
+@pytest.mark.parametrize(
     ("options", "bound"),
     [
         ({}, 2.0),

@@ -357,6 +357,33 @@ def test_a_bound_of_rates_that_is_none_is_refused(value):
         parse_config(tiny_content("store", models={"a": {"kind": "qinn", "max_rate": value}}), "c")
 
 
+@pytest.mark.parametrize("value", [0.0, 1e-9, 0.2, -1e-6, "small", True])
+def test_a_tolerance_out_of_reach_is_refused(value):
+    with pytest.raises(ConfigError, match="tolerance"):
+        parse_config(
+            tiny_content("store", models={"a": {"kind": "qinn", "evolution": "exact", "tolerance": value}}),
+            "c",
+        )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"evolution": "unitary"},
+        {"evolution": "none"},
+        {"evolution": "linear_map"},
+        {"evolution": "gumbel"},
+        {"dynamics": "collisions", "evolution": "exact"},
+    ],
+    ids=str,
+)
+def test_a_tolerance_where_no_series_is_cut_is_refused(options):
+    models = {"a": {"kind": "qinn", "tolerance": 1e-3, **options}}
+    with pytest.raises(ConfigError, match="`tolerance` is that of a series"):
+        parse_config(tiny_content("store", models=models), "c")
+
+
 def test_labels_in_any_script_are_legal_and_equal_folders_are_named():
     models = {label: {"kind": "constant"} for label in ("中文", "Ж", "…", "---", "🎵")}
     assert len({slug(label) for label in parse_config(tiny_content("store", models=models), "c").models}) == 5

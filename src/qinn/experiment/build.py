@@ -386,17 +386,23 @@ def _max_rate(config: QiNNConfig) -> float | None:
 
 def _evolutions(config: QiNNConfig) -> tuple[Evolution, Evolution]:
     """Return the evolutions of training and of evaluation mode."""
+    tolerance = config.tolerance
     if config.evolution == "jumps":
         if not config.per_trajectory:
-            return QuantumJumps(config.num_trajectories), Heisenberg()
+            return QuantumJumps(config.num_trajectories), Heisenberg(tolerance)
         return (
             QuantumJumps(config.num_trajectories),
             QuantumJumps(config.num_evaluation_trajectories, seed=_EVALUATION_SEED),
         )
     if config.evolution == "hybrid":
         return (
-            Hybrid(config.num_trajectories, config.sampled),
-            Hybrid(config.num_evaluation_trajectories, config.sampled, seed=_EVALUATION_SEED),
+            Hybrid(config.num_trajectories, config.sampled, tolerance=tolerance),
+            Hybrid(
+                config.num_evaluation_trajectories,
+                config.sampled,
+                tolerance=tolerance,
+                seed=_EVALUATION_SEED,
+            ),
         )
     if config.evolution == "gumbel":
         return (
@@ -404,8 +410,8 @@ def _evolutions(config: QiNNConfig) -> tuple[Evolution, Evolution]:
             QuantumJumps(config.num_evaluation_trajectories, seed=_EVALUATION_SEED),
         )
     simple: dict[str, Evolution] = {
-        "exact": ExactChannel(),
-        "heisenberg": Heisenberg(),
+        "exact": ExactChannel(tolerance),
+        "heisenberg": Heisenberg(tolerance),
         "unitary": Unitary(),
         "none": NoEvolution(),
     }

@@ -130,6 +130,11 @@ class QiNNConfig(ModelConfig):
         default=None,
         description="Bound of the total jump rate, whatever is learned (default: 2/`time`); unbounded: none",
     )
+    tolerance: Annotated[float, Field(ge=1e-8, le=0.1)] | None = Field(
+        default=None,
+        description="Largest error of exact, heisenberg and hybrid evolutions, relative to what is evolved (default: "
+        "1e-6 in single precision)",
+    )
     num_vectors: int = Field(default=16, ge=1, le=10**6, description="Number J of measurement vectors")
     head: HeadKind = "mlp"
     outcome_dropout: float = Field(
@@ -158,6 +163,18 @@ class QiNNConfig(ModelConfig):
                 f"`evolution` must be one of {', '.join(legal)} under `dynamics: {self.dynamics}`, but it is "
                 f"`{self.evolution}`{given}; set `evolution: {legal[0]}`"
                 f"{' for the collision model' if self.dynamics == 'collisions' else ''}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _tolerance_of_series(self) -> "QiNNConfig":
+        has_series = self.evolution in ("exact", "heisenberg", "hybrid") or (
+            self.evolution == "jumps" and not self.per_trajectory
+        )
+        if self.tolerance is not None and (self.dynamics == "collisions" or not has_series):
+            raise ValueError(
+                "`tolerance` is that of a series, which `exact`, `heisenberg` and `hybrid` evolutions of pooled states "
+                "have, and the evaluation of `jumps` with `per_trajectory: false`; remove the key"
             )
         return self
 
