@@ -2,6 +2,7 @@
 # make test       set up, then run every test
 # make laws       every physical law on ten thousand random systems (some twenty minutes)
 # make collisions every law of collision models on ten thousand random instances, and their time beside a GRU
+# make gpu        correctness and time of the quantum core on a GPU, where there is one (six minutes at most)
 # make layouts    generated files of every layout at official size, imported, trained and evaluated (13 GB of disk)
 # make check      the tests, plus formatting, types, import contracts and coverage bars (what CI runs)
 # make fuzz       66,000 mutated files, each read in a process with limits
@@ -20,7 +21,7 @@ DATA_PEERS ?= .venv-peers-data
 # One thread per worker: with two workers on two cores, more would only wait for each other.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-.PHONY: demo test laws collisions layouts check lint fuzz edits kills peers-data benchmark benchmark-data clean
+.PHONY: demo test laws collisions gpu layouts check lint fuzz edits kills peers-data benchmark benchmark-data clean
 .DEFAULT_GOAL := demo
 
 # torch first and pinned: resolved together with the rest it would bring its multi-gigabyte GPU build.
@@ -46,6 +47,10 @@ laws: $(BIN)/qinn
 
 collisions: $(BIN)/qinn
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/collisions.py --output benchmarks/results/collisions.json
+
+# Sets nothing up: the environment of `make demo` has torch for the CPU only. PYTHON names one that has a GPU's.
+gpu:
+	PYTHON=$(PYTHON) sh benchmarks/gpu.sh
 
 layouts: $(BIN)/qinn
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/layouts.py --output benchmarks/results/layouts.json --publish docs/data.md
