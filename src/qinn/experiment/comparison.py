@@ -236,7 +236,8 @@ def _activity_of(summaries: Sequence[Mapping[str, Any]]) -> dict[str, float | No
 def _mean_cpu_seconds(summaries: Sequence[Mapping[str, Any]]) -> float | None:
     """Mean over seeds; None where a run does not say."""
     found = [summary.get("cpu_seconds") for summary in summaries]
-    return None if None in found else float(np.mean(found))
+    known = [value for value in found if value is not None]
+    return float(np.mean(known)) if len(known) == len(found) else None
 
 
 def _remarks_of(summary: Mapping[str, Any], model: Any) -> list[str]:

@@ -220,7 +220,8 @@ def run(
 def _cpu_seconds(records: list[dict[str, Any]]) -> float | None:
     """What training took on all folds; None where an earlier version trained one and did not say."""
     found = [record.get("cpu_seconds") for record in records]
-    return None if None in found else round(sum(found), 3)
+    known = [value for value in found if value is not None]
+    return round(sum(known), 3) if len(known) == len(found) else None
 
 
 def _files(target: RunFolder, records: list[dict[str, Any]]) -> list[Path]:
