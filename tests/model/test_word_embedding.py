@@ -78,6 +78,11 @@ def test_a_word_has_its_vector_and_the_other_features_their_scale() -> None:
     assert not found[1, 1].any()
 
 
+def test_words_that_training_never_saw_say_next_to_nothing() -> None:
+    weight = WordEmbedding(1, num_words=500, embedding_dim=8).vectors.weight.detach()
+    assert 0.05 < float(weight.std()) < 0.15
+
+
 @pytest.mark.parametrize("wrong", [6.0, -1.0])
 def test_ids_beyond_the_vocabulary_are_refused(wrong: float) -> None:
     features = words((2, 1))

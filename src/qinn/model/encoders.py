@@ -17,6 +17,7 @@ from qinn.records import Batch, Features
 
 EncoderKind = Literal["statistics", "attention", "gru", "transformer", "embedding"]
 TokenPooling = Literal["attention", "statistics", "mean"]
+_FIRST_SCALE = 0.1
 _OWN = ("hidden_dim", "pooled", "seen_in_training", "sequences", "step_dim")
 
 
@@ -116,6 +117,8 @@ class WordEmbedding(nn.Module):
         super().__init__()
         self.standardizer = Standardizer(feature_dim)
         self.vectors = nn.Embedding(num_words + 1, embedding_dim)
+        # Small, so that a word which training hardly sees says next to nothing, not something random.
+        nn.init.normal_(self.vectors.weight, std=_FIRST_SCALE)
         self.output_dim = embedding_dim + feature_dim - 1
 
     def forward(self, features: Features) -> Float[Tensor, "batch time output"]:
