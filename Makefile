@@ -1,4 +1,4 @@
-# make demo       set up, then train, compare and explain QiNN-QJ on the embedded synthetic set
+# make demo       set up, then train, compare and explain QiNN-QJ on two embedded synthetic sets, pooled and along streams
 # make test       set up, then run every test
 # make laws       every physical law on ten thousand random systems (some twenty minutes)
 # make collisions every law of collision models on ten thousand random instances, and their time beside a GRU

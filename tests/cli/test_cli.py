@@ -251,9 +251,22 @@ def test_options_of_another_task_are_refused(qinn, tmp_path, arguments, message)
 
 def test_the_demo_prints_its_table_and_the_path_of_the_report(qinn, tmp_path, monkeypatch):
     from qinn.data.synthetic.known_answer_set import SyntheticSpec
-    from qinn.experiment import demo
+    from qinn.data.synthetic.shifters import ShiftersSpec
+    from qinn.experiment import demo, stream_demo
 
     monkeypatch.setattr(demo, "_SPEC", SyntheticSpec(num_train=20, num_valid=10, num_test=10))
+    short = ShiftersSpec(num_train=24, num_valid=8, num_test=10, max_length=4)
+    monkeypatch.setattr(stream_demo, "_SPEC", short)
+    monkeypatch.setattr(stream_demo, "_LENGTHS", (4, 9))
+    monkeypatch.setattr(stream_demo, "_NUM_LONG", 12)
+    cells = stream_demo.stream_config(tmp_path / "demo" / "streams" / "store")
+    quick = cells.training.model_copy(update={"max_epochs": 1})
+    one = {"LSTM": cells.models["LSTM"]}
+    monkeypatch.setattr(
+        stream_demo,
+        "stream_config",
+        lambda store: cells.model_copy(update={"models": one, "training": quick}),
+    )
     whole = demo.demo_config(tmp_path / "demo" / "store")
     few = {"QiNN-QJ": whole.models["text only"], "late fusion": whole.models["constant"]}
     training = whole.training.model_copy(update={"max_epochs": 1})
@@ -265,8 +278,15 @@ def test_the_demo_prints_its_table_and_the_path_of_the_report(qinn, tmp_path, mo
     assert "best possible (Bayes)" in out
     assert "above the best possible; late fusion" in " ".join(out.split())
     assert f"report: {tmp_path / 'demo' / 'report.html'}" in out
+    assert f"figure: {tmp_path / 'demo' / 'streams.svg'}" in out
+    assert "best without order" in out
+    assert (tmp_path / "demo" / "streams.svg").read_text().endswith("<!-- made by qinn demo -->\n")
+    page = (tmp_path / "demo" / "report.html").read_text()
+    assert "Comparison: demo" in page
+    assert "Comparison: streams" in page
     code, out, _ = qinn("demo", "--to", tmp_path / "demo", "--workers", "1", "--json")
     assert json.loads(out)["report"] == str(tmp_path / "demo" / "report.html")
+    assert set(json.loads(out)["streams"]["accuracy"]) == {"LSTM"}
 
 
 def test_an_interruption_says_how_to_go_on(qinn, config_file, tmp_path, monkeypatch):

@@ -510,10 +510,11 @@ def test_a_demo_takes_no_other_store_for_its_own(place, qinn):
     assert (place.folder / "demo" / "store" / "manifest.json").read_bytes() == before
 
 
-def test_a_demo_does_not_replace_a_page_of_another_program(place, qinn):
+@pytest.mark.parametrize("name", ["report.html", "streams.svg"])
+def test_a_demo_does_not_replace_a_page_of_another_program(name, place, qinn):
     (place.folder / "demo").mkdir()
-    (place.folder / "demo" / "report.html").write_text("mine")
+    (place.folder / "demo" / name).write_text("mine")
     code, _ = qinn("demo", "--to", place.folder / "demo")
     assert code == 2
-    assert (place.folder / "demo" / "report.html").read_text() == "mine"
-    assert [entry.name for entry in (place.folder / "demo").iterdir()] == ["report.html"]
+    assert (place.folder / "demo" / name).read_text() == "mine"
+    assert [entry.name for entry in (place.folder / "demo").iterdir()] == [name]

@@ -18,6 +18,7 @@ from qinn.experiment.demo import demo_config
 from qinn.experiment.description import describe
 from qinn.experiment.evaluation import evaluate_run, predict_store, write_predictions
 from qinn.experiment.explanation import explain_run
+from qinn.experiment.model_configs import parse_model
 from qinn.experiment.predictor import Predictor
 from qinn.experiment.run import run
 from qinn.task import Task
@@ -307,6 +308,59 @@ def test_the_demo_states_the_known_answer_beside_what_was_reached(tmp_path, monk
     assert set(content["reached"]) == {"constant"}
     again = demo.run_demo(tmp_path, workers=1)
     assert again["reached"] == content["reached"]
+
+
+def test_the_demo_tests_cells_on_longer_streams_with_the_prototypes_they_learned(tmp_path, monkeypatch):
+    from qinn.data.stores.store import Store
+    from qinn.data.synthetic.shifters import ShiftersSpec
+    from qinn.experiment import stream_demo
+
+    whole = stream_demo.stream_config(tmp_path / "store")
+    assert list(whole.models) == ["collisions", "unitary", "linear map", "LSTM"]
+    assert {(model.by_pass, model.form) for model in whole.models.values()} == {(False, "joint")}
+    monkeypatch.setattr(
+        stream_demo, "_SPEC", ShiftersSpec(num_train=24, num_valid=8, num_test=10, max_length=4)
+    )
+    monkeypatch.setattr(stream_demo, "_LENGTHS", (4, 9))
+    monkeypatch.setattr(stream_demo, "_NUM_LONG", 12)
+    few = {
+        "collisions": whole.models["collisions"],
+        "constant": parse_model("constant", {"kind": "constant"}),
+    }
+    training = whole.training.model_copy(update={"max_epochs": 1})
+    monkeypatch.setattr(
+        stream_demo,
+        "stream_config",
+        lambda store: whole.model_copy(
+            update={
+                "models": few,
+                "training": training,
+                "data": whole.data.model_copy(update={"store": store}),
+            }
+        ),
+    )
+    content = stream_demo.run_stream_demo(tmp_path, workers=1)
+    assert content["lengths"] == [4, 9]
+    once = Store.open(tmp_path / "longer" / "9-one")
+    assert once.tiers["text"] == Store.open(tmp_path / "store").tiers["text"]
+    assert set(np.diff(once.offsets("text")).tolist()) == {9}
+    shares = np.bincount(once.labels.astype(int), minlength=2) / 12
+    assert content["accuracy"]["constant"]["one SET at the first step"][1] in shares
+    bayes = content["known"]["best possible (Bayes)"]
+    assert bayes == {"as trained": 1.0, **{key: [1.0, 1.0] for key in stream_demo.KINDS.values()}}
+    order = content["known"]["best without order"]
+    assert order["one SET at the first step"] == pytest.approx([1.0, 1.0])
+    assert order["SETs recurring"][1] < 0.99
+    rows = stream_demo.rows_of(content)
+    assert rows[0] == (
+        "collisions",
+        *(f"{value:.3f}" for value in (content["accuracy"]["collisions"]["as trained"],)),
+        *(f"{content['accuracy']['collisions'][kind][1]:.3f}" for kind in stream_demo.KINDS.values()),
+    )
+    assert [row[0] for row in rows[2:]] == list(content["known"])
+    again = stream_demo.run_stream_demo(tmp_path, workers=1)
+    assert again["accuracy"] == content["accuracy"]
+    assert again["known"] == content["known"]
 
 
 def test_models_of_another_seed_are_other_models(tiny_run):

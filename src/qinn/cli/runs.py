@@ -414,25 +414,27 @@ def demo(
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train QiNN-QJ and baselines on the embedded synthetic set, compare, explain and report."""
+    """Train QiNN-QJ and baselines on two embedded synthetic sets, pooled and along streams, and report."""
     from qinn.destinations import check_destination
     from qinn.experiment.demo import run_demo
+    from qinn.experiment.stream_demo import run_stream_demo
+    from qinn.report.lengths import FIGURE, write_lengths_figure
     from qinn.report.page import page_of, write_report
 
-    page = to / "report.html"
+    page, figure = to / "report.html", to / "streams.svg"
     check_destination(page, page_of("report"), overwrite=overwrite)
+    check_destination(figure, FIGURE, overwrite=overwrite)
     with progress_bar("runs") as (bar, task):
-        content = run_demo(
-            to,
-            workers=workers,
-            overwrite=overwrite,
-            on_run=lambda done, total, label: bar.update(
-                task, completed=done, total=total, description=f"runs (last: {label})"
-            ),
-        )
-    write_report([to / "comparison"], page, overwrite=overwrite)
+
+        def show_run(done: int, total: int, label: str) -> None:
+            bar.update(task, completed=done, total=total, description=f"runs (last: {label})")
+
+        content = run_demo(to, workers=workers, overwrite=overwrite, on_run=show_run)
+        streams = run_stream_demo(to / "streams", workers=workers, overwrite=overwrite, on_run=show_run)
+    write_lengths_figure(figure, streams)
+    write_report([to / "comparison", to / "streams" / "comparison"], page, overwrite=overwrite)
     if as_json:
-        print_json({**content, "report": str(page)})
+        print_json({**content, "streams": streams, "report": str(page), "figure": str(figure)})
         return
     _show_comparison(content["comparison"], to / "comparison", as_json=False)
     known = [(name, f"{value:.4f}") for name, value in content["known"].items()]
@@ -442,7 +444,21 @@ def demo(
         f"QiNN-QJ reached {reached:.4f}, {reached / best - 1:.0%} above the best possible; "
         f"late fusion {content['reached']['late fusion']:.4f}."
     )
+    _show_streams(streams, to / "streams" / "comparison")
+    show(f"figure: {figure}")
     show(f"report: {page}")
+
+
+def _show_streams(content: dict[str, Any], folder: Path) -> None:
+    from qinn.experiment.comparison import remarks_by_model
+    from qinn.experiment.stream_demo import KINDS, rows_of
+
+    longest = content["lengths"][-1]
+    headings = ("predictor", "as trained", *(f"{longest} steps, {kind}" for kind in KINDS.values()))
+    show_table("Along streams of valence shifters (test accuracy)", headings, rows_of(content))
+    for whom, remark in remarks_by_model(content["comparison"]):
+        note(f"note ({whom}): {remark}")
+    show(f"comparison: {folder}")
 
 
 def _show_run(finished: Any, as_json: bool) -> None:

@@ -12,9 +12,9 @@ from qinn.data.synthetic.known_answer_set import (
     known_answer,
     write_synthetic_store,
 )
-from qinn.errors import OutputError
 from qinn.experiment.comparison import compare
 from qinn.experiment.config import ExperimentConfig, parse_config
+from qinn.experiment.stream_demo import is_drawn_from
 
 _SPEC = SyntheticSpec()
 
@@ -44,17 +44,6 @@ def demo_config(store: Path) -> ExperimentConfig:
     )
 
 
-def _is_ours(store: Path) -> bool:
-    """Tell whether a place holds the very set whose known answer is stated; False where nothing is."""
-    if not (store / "manifest.json").is_file():
-        return False
-    if drawn_from(_SPEC) in open_unchanged(store).manifest["notes"]:
-        return True
-    raise OutputError(
-        f"`{store}` is a store of other data than the demo's; choose another folder, or replace it with `--overwrite`."
-    )
-
-
 def run_demo(
     folder: Path,
     *,
@@ -79,7 +68,7 @@ def run_demo(
         CheckpointError: If the comparison's place holds something else.
     """
     store = folder / "store"
-    if overwrite or not _is_ours(store):
+    if overwrite or not is_drawn_from(store, drawn_from(_SPEC)):
         write_synthetic_store(store, _SPEC, overwrite=overwrite)
     open_unchanged(store)
     content = compare(

@@ -1,0 +1,133 @@
+"""Accuracy over the length of streams, as a figure."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from qinn.destinations import marked
+from qinn.experiment.folder import write_text
+from qinn.experiment.stream_demo import KINDS
+from qinn.report.canvas import GREY, PALETTE, STYLE, new_figure, require, to_svg
+from qinn.report.drawings import plain
+from qinn.report.figures import DASHES
+
+_MARK = "<!-- made by qinn demo -->"
+FIGURE = marked("qinn demo", _MARK)
+"""The figures that the demo makes."""
+
+_MARKERS = ("o", "s", "^", "D")
+# Height of a number beside a curve, in units of accuracy.
+_LETTER = 0.035
+
+
+def lengths_figure(
+    lengths: Sequence[int],
+    panels: Mapping[str, Mapping[str, Sequence[float]]],
+    *,
+    best: Sequence[float],
+    chance: float,
+) -> str:
+    """Accuracy of several models over the length of streams, a panel for each kind of stream.
+
+    Args:
+        lengths: Lengths, rising.
+        panels: Kind of stream → model → accuracy at each length.
+        best: The best possible accuracy, by panel.
+        chance: Accuracy of guessing.
+
+    Returns:
+        The figure as SVG text.
+
+    Raises:
+        ArgumentError: If there is no panel, or a model has not one value per length.
+
+    Example:
+        >>> lengths_figure([20, 200], {"recurring": {"qubit": [1.0, 0.98]}}, best=[1.0], chance=0.5)[:4]
+        '<svg'
+    """
+    require(len(panels) > 0, "Argument `panels` must hold at least one kind of stream, but it is empty.")
+    require(
+        len(best) == len(panels),
+        f"Argument `best` must have a value for each of {len(panels)} panels, but has {len(best)}.",
+    )
+    for curves in panels.values():
+        for name, values in curves.items():
+            require(
+                len(values) == len(lengths),
+                f"Argument `panels` must have one value for each of {len(lengths)} lengths, but `{name}` has "
+                f"{len(values)}.",
+            )
+    with mpl.rc_context(STYLE):
+        figure, drawn = new_figure(7.0, 3.2, panels=len(panels))
+        for axes, (kind, curves), bound in zip(drawn, panels.items(), best, strict=True):
+            axes.axhline(bound, color=GREY, linestyle=":", linewidth=1.0, label="best possible")
+            axes.axhline(chance, color=GREY, linestyle="-.", linewidth=0.8, label="chance")
+            heights = _apart([values[-1] for values in curves.values()])
+            for index, (name, values) in enumerate(curves.items()):
+                axes.plot(
+                    lengths,
+                    values,
+                    label=plain(name),
+                    color=PALETTE[index % len(PALETTE)],
+                    linestyle=DASHES[index % len(DASHES)],
+                    marker=_MARKERS[index % len(_MARKERS)],
+                    # The first stay visible where several are equal.
+                    markersize=4.0 + 1.5 * index,
+                    zorder=2.9 - 0.1 * index,
+                )
+                axes.annotate(
+                    f"{values[-1]:.2f}",
+                    (lengths[-1], heights[index]),
+                    xytext=(6, 0),
+                    textcoords="offset points",
+                    fontsize=7.5,
+                    va="center",
+                    color=PALETTE[index % len(PALETTE)],
+                )
+            axes.set(title=kind, xlabel="steps", xscale="log")
+            axes.xaxis.set_major_locator(FixedLocator(list(lengths)))
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.set_xticklabels([str(length) for length in lengths])
+            axes.set_ylim(min(0.4, chance - 0.05), 1.04)
+        drawn[0].set(ylabel="accuracy (higher is better)")
+        handles, names = drawn[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside right center")
+        return to_svg(
+            figure, f"Accuracy of {len(next(iter(panels.values())))} models over the length of streams"
+        )
+
+
+def write_lengths_figure(path: Path, content: Mapping[str, Any]) -> None:
+    """Draw what the demo's second half found.
+
+    Args:
+        path: The SVG file.
+        content: See `qinn.experiment.stream_demo.run_stream_demo`.
+
+    Raises:
+        QinnError: If it cannot be written.
+    """
+    panels = {
+        kind: {label: row[kind] for label, row in content["accuracy"].items()} for kind in KINDS.values()
+    }
+    bayes, constant = (content["known"][name] for name in ("best possible (Bayes)", "best constant"))
+    svg = lengths_figure(
+        content["lengths"],
+        panels,
+        best=[min(bayes[kind]) for kind in panels],
+        chance=constant["as trained"],
+    )
+    write_text(path, f"{svg.rstrip()}\n{_MARK}\n")
+
+
+def _apart(values: Sequence[float]) -> list[float]:
+    """Heights near some values at which numbers do not cover each other: the highest stays, the others give way."""
+    heights = list(values)
+    order = sorted(range(len(values)), key=lambda index: -values[index])
+    for above, below in pairwise(order):
+        heights[below] = min(heights[below], heights[above] - _LETTER)
+    return heights
