@@ -18,7 +18,7 @@ from qinn.explain import steps as steps_module
 from qinn.explain.memory_axis import MemoryAxis, memory_axis
 from qinn.explain.passage import outputs_of, passage_of
 from qinn.explain.steps import VERDICTS, StepExplanation, explain_steps, verdicts_of
-from qinn.quantum import ExactCollisions, collision_influence
+from qinn.quantum import ExactCollisions, ancilla_entropies, collision_influence, density_of
 from qinn.quantum.collisions.real_form import hermitian_coordinates
 from qinn.records import Features
 
@@ -100,7 +100,10 @@ def test_the_score_without_a_step_is_that_of_the_sample_without_it(evolution, fo
 @pytest.mark.parametrize("relaxation", [False, True])
 def test_the_memory_is_followed_as_the_model_does(relaxation, store):
     model = built(dim=3, relaxation=relaxation)
-    states = model.states(batch_of(subset_of(store, "test"), range(4)))
+    # The first has nothing: its memory only relaxes.
+    absent = np.zeros((4, 2), bool)
+    absent[0] = True
+    states = model.states(batch_of(subset_of(store, "test").lacking(absent), range(4)))
     passage, fusion = passage_of(model.fusion, states), model.fusion
     streams = fusion.streams(states)
     interactions, ancillas = zip(*fusion.meetings(states), strict=True)
@@ -120,8 +123,8 @@ def test_the_memory_is_followed_as_the_model_does(relaxation, store):
     assert torch.allclose(passage.after[happens], coordinates(truth.every)[happens], atol=1e-5)
     assert torch.allclose(passage.final, coordinates(truth.final), atol=1e-5)
     assert torch.allclose(passage.mean, coordinates(truth.mean), atol=1e-5)
-    moved = passage.applied(passage.before[0])[0].diagonal().mT
-    assert torch.allclose(moved, passage.after[0], atol=1e-5)
+    moved = passage.applied(passage.before[1])[1].diagonal().mT
+    assert torch.allclose(moved, passage.after[1], atol=1e-5)
 
 
 @pytest.mark.parametrize("evolution", EVOLUTIONS)
@@ -157,6 +160,9 @@ def test_steps_at_times_of_their_own_are_followed_in_their_order(tmp_path):
     for first, end in zip(np.r_[0, last[:-1] + 1], last + 1, strict=True):
         assert (np.diff(found.time[first:end]) > 0).all()
     assert found.time.max() > 1
+    states = model.states(batch_of(subset, range(len(subset))))
+    final = hermitian_coordinates(model.fusion(states).state.density()).flatten(-2)
+    assert torch.allclose(passage_of(model.fusion, states).final, final, atol=1e-5)
     assert {
         word != "" for word, modality in zip(found.word, found.modality, strict=True) if modality == "text"
     } == {True}
@@ -198,7 +204,15 @@ def test_entropies_lie_between_nothing_and_all_that_the_ancilla_can_hold(form, s
     assert (found.entropy <= most + 1e-5).all()
     assert found.entropy.max() > 0.05
     # The memory is pure before the first step, and so is the ancilla: they share at most log₂ D.
-    assert (found.entropy[found.position == 0] <= math.log2(3) + 1e-5).all()
+    first = found.position == 0
+    assert (found.entropy[first] <= math.log2(3) + 1e-5).all()
+    subset = subset_of(store, "test")
+    interaction, ancillas = model.fusion.meetings(model.states(batch_of(subset, range(4))))[0]
+    start = density_of(model.fusion.start).expand(4, ancillas.num_steps, 3, 3)
+    truth = dict(zip(subset.ids, ancilla_entropies(interaction, ancillas, start)[:, 0].tolist(), strict=True))
+    rows = [row for row in np.flatnonzero(first) if "text" in found.modality[row]]
+    assert rows
+    assert np.allclose(found.entropy[rows], [truth[found.ids[row]] for row in rows], atol=1e-4)
 
 
 def test_a_unitary_forgets_nothing_and_never_resets(store):
