@@ -67,7 +67,9 @@ Encoder = Annotated[
 ]
 NumWords = Annotated[
     int | None,
-    typer.Option(help="words: how many of the commonest training words have an id (default: 300)."),
+    typer.Option(
+        min=1, max=100_000, help="words: how many of the commonest training words have an id (default: 300)."
+    ),
 ]
 LexiconName = Annotated[
     str | None,

@@ -136,7 +136,9 @@ def predict(
     coupling: Annotated[
         float,
         typer.Option(
-            help="Factor of what couples the modalities (or memory and stream); 1 is what was learned."
+            min=0,
+            max=1e6,
+            help="Factor of what couples the modalities (or memory and stream); 1 is what was learned.",
         ),
     ] = 1.0,
     overwrite: OverwriteOption = False,

@@ -62,10 +62,10 @@ def synthesize(
         ),
     ] = None,
     min_length: Annotated[
-        int | None, typer.Option(min=1, help="Streams: fewest steps of a sample (default: 2).")
+        int | None, typer.Option(min=1, max=100_000, help="Streams: fewest steps of a sample (default: 2).")
     ] = None,
     max_length: Annotated[
-        int | None, typer.Option(min=1, help="Streams: most steps of a sample (default: 20).")
+        int | None, typer.Option(min=1, max=100_000, help="Streams: most steps of a sample (default: 20).")
     ] = None,
     missing_steps: Annotated[
         float | None,
@@ -79,7 +79,11 @@ def synthesize(
     ] = False,
     expiry: Annotated[
         float | None,
-        typer.Option(help="shifters, asynchronous: seconds of silence after which the sentiment expires."),
+        typer.Option(
+            min=1e-6,
+            max=1e6,
+            help="shifters, asynchronous: seconds of silence after which the sentiment expires.",
+        ),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a store that this command made.")

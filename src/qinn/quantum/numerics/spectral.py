@@ -3,12 +3,12 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from math import log
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from qinn.errors import ArgumentError
+from qinn.quantum.numerics.refusing import refusing
 
 
 class Spectral(ABC):
@@ -241,30 +241,12 @@ class _Slope(torch.autograd.Function):
         inner = (vectors.mH @ gradients[0] @ vectors) * ctx.function.divided(levels)
         found = vectors @ inner @ vectors.mH
         if torch.is_grad_enabled():
-            found = refused(found, matrices, "Functions of a spectrum have first and second derivatives only")
+            found = refusing(
+                found,
+                "Functions of a spectrum have first and second derivatives only; differentiate by finite differences.",
+                matrices,
+            )
         return found, None, None, None
-
-
-def refused(gradient: Tensor, other: Tensor, sentence: str) -> Tensor:
-    """Return a gradient that depends on another tensor, and refuses to be differentiated by it.
-
-    Args:
-        gradient: The gradient.
-        other: What it depends on.
-        sentence: What there is and what not, for the message.
-    """
-    return _Refused.apply(gradient, other, sentence)
-
-
-class _Refused(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, gradient: Tensor, other: Tensor, sentence: str) -> Tensor:
-        ctx.sentence = sentence
-        return gradient.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> NoReturn:
-        raise ArgumentError(f"{ctx.sentence}; differentiate by finite differences.")
 
 
 def positive_root(matrices: Tensor) -> Tensor:
@@ -304,8 +286,12 @@ class _PositiveRoot(torch.autograd.Function):
         if not torch.is_grad_enabled():
             return _sylvester(gradients[0], roots, vectors)
         if not bool((roots > 0).all()):
-            sentence = "Square roots of matrices with eigenvalues 0 (fidelity, concurrence) have first derivatives only"
-            return refused(_sylvester(gradients[0], roots, vectors), matrices, sentence)
+            return refusing(
+                _sylvester(gradients[0], roots, vectors),
+                "Square roots of matrices with eigenvalues 0 (fidelity, concurrence) have first derivatives only; "
+                "differentiate by finite differences.",
+                matrices,
+            )
         return _Sylvester.apply(root, gradients[0], roots, vectors)
 
 

@@ -1,6 +1,6 @@
 """Unbiased gradients through sampled trajectories."""
 
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from jaxtyping import Complex, Float
@@ -8,6 +8,12 @@ from torch import Tensor
 
 from qinn.errors import ArgumentError
 from qinn.quantum.arguments import check_count
+from qinn.quantum.numerics.refusing import refusing
+
+_ONE_ORDER = (
+    "Averages over sampled trajectories have first derivatives only: second ones through the score would be wrong; use "
+    "`ExactChannel` or `Heisenberg`, which have them."
+)
 
 
 def score_surrogate(
@@ -103,7 +109,13 @@ def mean_density(
     num_groups = num_trajectories if num_groups is None else num_groups
     check_groups(num_groups, num_trajectories)
     if num_groups < 2:
-        return _Refused.apply(mean, log_likelihood)
+        return refusing(
+            mean,
+            "An average over sampled trajectories must have two independent ones to have an unbiased gradient, but "
+            "here it has one (or all share one random draw); sample more trajectories, use `ExactChannel`, or pass "
+            "each trajectory's values and `log_likelihood` through `score_surrogate`.",
+            log_likelihood,
+        )
     fixed = kets.detach()
     score = _score_of(log_likelihood)
     # Σ_m s_m (ρ_m − b_m) with b = (G ρ̄ − ρ̄_g)/(G − 1): what falls on a ket's own group joins its weight.
@@ -150,35 +162,8 @@ class _Once(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         # Only where second derivatives are to come is there a graph to hold the refusal.
-        return _NoSecond.apply(gradients[0], *ctx.saved_tensors) if torch.is_grad_enabled() else gradients[0]
-
-
-class _NoSecond(torch.autograd.Function):
-    """A gradient that depends on the score, and refuses to be differentiated by it."""
-
-    @staticmethod
-    def forward(ctx: Any, gradient: Tensor, score: Tensor) -> Tensor:
-        return gradient.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> NoReturn:
-        raise ArgumentError(
-            "Averages over sampled trajectories have first derivatives only: second ones through the score would be "
-            "wrong; use `ExactChannel` or `Heisenberg`, which have them."
-        )
-
-
-class _Refused(torch.autograd.Function):
-    """A mean over trajectories whose gradient would lack the score: it is a value only."""
-
-    @staticmethod
-    def forward(ctx: Any, mean: Tensor, log_likelihood: Tensor) -> Tensor:
-        return mean.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> NoReturn:
-        raise ArgumentError(
-            "An average over sampled trajectories must have two independent ones to have an unbiased gradient, but "
-            "here it has one (or all share one random draw); sample more trajectories, use `ExactChannel`, or pass "
-            "each trajectory's values and `log_likelihood` through `score_surrogate`."
+        return (
+            refusing(gradients[0], _ONE_ORDER, *ctx.saved_tensors)
+            if torch.is_grad_enabled()
+            else gradients[0]
         )

@@ -1,13 +1,14 @@
 """The slowest mode of a generator, its differentiable rate, and the refusals that all methods share."""
 
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from qinn.errors import ArgumentError
 from qinn.quantum.generators.lindbladian import Lindbladian
+from qinn.quantum.numerics.refusing import refusing
 
 # Modes whose rates differ by less than this many times their errors leave the gap without a gradient.
 _TWINS = 1e4
@@ -91,26 +92,16 @@ class _Rate(torch.autograd.Function):
             found = torch.autograd.grad(quotient, inputs)
         if torch.is_grad_enabled():
             first, second = (
-                _Once.apply(gradients[0] * gradient, tensor)
+                refusing(
+                    gradients[0] * gradient,
+                    "The gradient of `spectral_gap` must be taken once, but its second derivative was asked for; "
+                    "differentiate its gradient by finite differences.",
+                    tensor,
+                )
                 for gradient, tensor in zip(found, ctx.saved_tensors, strict=True)
             )
             return first, second, None
         return gradients[0] * found[0], gradients[0] * found[1], None
-
-
-class _Once(torch.autograd.Function):
-    """A first derivative that has none itself."""
-
-    @staticmethod
-    def forward(ctx: Any, gradient: Tensor, tensor: Tensor) -> Tensor:
-        return gradient.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> NoReturn:
-        raise ArgumentError(
-            "The gradient of `spectral_gap` must be taken once, but its second derivative was asked for; "
-            "differentiate its gradient by finite differences."
-        )
 
 
 def value_only(density: Tensor, lindbladian: Lindbladian, where: str) -> Tensor:
@@ -121,21 +112,13 @@ def value_only(density: Tensor, lindbladian: Lindbladian, where: str) -> Tensor:
         lindbladian: The dynamics that it depends on.
         where: For which dynamics there is no gradient.
     """
-    return _ValueOnly.apply(density, lindbladian.hamiltonian, lindbladian.jump_operators, where)
-
-
-class _ValueOnly(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, density: Tensor, hamiltonian: Tensor, jumps: Tensor, where: str) -> Tensor:
-        ctx.where = where
-        return density.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> NoReturn:
-        raise ArgumentError(
-            f"The gradient of a steady state must be asked for where it is known, but for {ctx.where} there is none; "
-            "differentiate `ExactChannel` of a long time, or use the value only (`detach()`)."
-        )
+    return refusing(
+        density,
+        f"The gradient of a steady state must be asked for where it is known, but for {where} there is none; "
+        "differentiate `ExactChannel` of a long time, or use the value only (`detach()`).",
+        lindbladian.hamiltonian,
+        lindbladian.jump_operators,
+    )
 
 
 def check_one_steady_state(
