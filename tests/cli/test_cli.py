@@ -12,7 +12,7 @@ import yaml
 
 from qinn import __version__, cli
 
-from ..tiny import tiny_content
+from ..tiny import tiny_config, tiny_content
 
 COMMANDS = [
     [],
@@ -356,9 +356,20 @@ def test_predictions_name_what_was_absent(tiny_run, tiny_store, qinn):
 def test_an_explanation_says_how_many_samples_lack_a_modality(tiny_run, tmp_path, qinn):
     code, _, err = qinn("explain", tiny_run, "--missing", "audio", "--to", tmp_path / "explained")
     assert code == 0
-    assert "10 of 10 samples lack `audio`" in err
+    assert "10 of 10 samples lack `audio`; their states are mixed" in " ".join(err.split())
     assert not (tmp_path / "explained" / "entropy.svg").exists()
     assert (tmp_path / "explained" / "negativity.svg").is_file()
+
+
+def test_what_a_stream_lacks_is_not_said_to_be_left_out_of_entropies(tiny_store, tmp_path, qinn):
+    from qinn.experiment.run import run
+
+    cell = {"kind": "qinn", "dynamics": "collisions", "evolution": "exact", "memory_dim": 2, "head": "linear"}
+    run(tiny_config(tiny_store, models={"cell": cell}), tmp_path / "run")
+    code, _, err = qinn("explain", tmp_path / "run", "--missing", "audio")
+    assert code == 0
+    assert "10 of 10 samples lack `audio`" in err
+    assert "entropies" not in err
 
 
 def test_a_sweep_over_missing_rates_writes_data_table_and_figures(tiny_run, tmp_path, qinn):

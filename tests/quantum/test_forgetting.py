@@ -169,6 +169,13 @@ def test_what_is_no_dynamics_is_refused():
         channel_contraction(torch.eye(5))
     with pytest.raises(ArgumentError, match="finite"):
         channel_contraction(torch.full((4, 4), torch.nan))
+    # A bound "proved" of these would be wrong: differences double, and ρ ↦ ρᵀ is no channel.
+    with pytest.raises(ArgumentError, match="keep the trace, but changes it by up to 1"):
+        channel_contraction(2 * torch.eye(9))
+    transposition = torch.eye(9).reshape(3, 3, 9).transpose(0, 1).reshape(9, 9)
+    with pytest.raises(ArgumentError, match="completely positive, but a Choi matrix has the eigenvalue -1"):
+        channel_contraction(torch.stack([torch.eye(9), transposition]))
+    assert channel_contraction(2 * torch.eye(9), validate=False).upper == 1
     broken = Lindbladian(torch.zeros(2, 2), [torch.full((2, 2), torch.nan)], validate=False)
     with pytest.raises(ArgumentError, match="finite"):
         contraction_bounds(broken, 1.0)

@@ -222,11 +222,14 @@ def explain(
         return
     means = [(name, "–" if value is None else f"{value:.4f}") for name, value in result["mean"].items()]
     show_table(f"Means over {result['samples']} samples", ("quantity", "mean"), means)
+    left_out = (
+        "; their states are mixed, and the entropy of a part of a mixed state is not entanglement, so they are left "
+        "out of the entropies"
+        if any(name.startswith("entropy:") for name in result["mean"])
+        else ""
+    )
     for name, count in result["absent"].items():
-        note(
-            f"note: {count} of {result['samples']} samples lack `{name}`; their states are mixed, and the entropy of a "
-            "part of a mixed state is not entanglement, so they are left out of the entropies"
-        )
+        note(f"note: {count} of {result['samples']} samples lack `{name}`{left_out}")
     for remark in result["remarks"]:
         note(f"note: {remark}")
     if turned is not None:

@@ -30,6 +30,8 @@ _STARTS, _ROUNDS = 8, 30
 _FEW_STARTS, _FEW_ROUNDS = 2, 5
 # Share of 𝟙/D in the weight of the weighted bound, so that no eigenvalue of it is 0.
 _SHARE = 1e-3
+# Maps that are further from being channels are none; rounding in single precision stays far below.
+_LEEWAY = 1e-3
 # Relative precision of a mixing time, and how many times the lower bound is tried before there is no upper one.
 _PRECISION, _MOST_TIMES = 1e-3, 64
 
@@ -94,7 +96,8 @@ def contraction_bounds(lindbladian: Any, time: Any) -> ContractionBounds:
     double = _double(lindbladian, "`contraction_bounds`")
     duration = float(as_time(time))
     if double.dim <= LARGEST_BOUNDED_DIM:
-        return channel_contraction(_channel(superoperator_on_real_coordinates(double), duration))
+        maps = _channel(superoperator_on_real_coordinates(double), duration)
+        return channel_contraction(maps, validate=False)
     pairs = _starting_kets(double.hamiltonian, double.dim)[:_FEW_STARTS]
 
     def forwards(matrices: Tensor) -> Tensor:
@@ -107,7 +110,9 @@ def contraction_bounds(lindbladian: Any, time: Any) -> ContractionBounds:
     return ContractionBounds(lower, torch.full_like(lower, torch.nan), exact=False)
 
 
-def channel_contraction(maps: Float[Tensor, "*batch squared squared"]) -> ContractionBounds:
+def channel_contraction(
+    maps: Float[Tensor, "*batch squared squared"], *, validate: bool = True
+) -> ContractionBounds:
     """Bound how much channels can leave of the trace distance of two states.
 
     With s the largest singular value on traceless Hermitian matrices, η ≤ s √(2⌊D²/4⌋/D), which is s for D = 2, where
@@ -116,6 +121,8 @@ def channel_contraction(maps: Float[Tensor, "*batch squared squared"]) -> Contra
 
     Args:
         maps: Real matrices of channels on Re ρ + Im ρ, as `collision_maps` gives them, D ≤ 16.
+        validate: Pass False to skip the check that they are channels (to a thousandth) where that holds by
+            construction: of other maps the bounds say nothing.
 
     Returns:
         The bounds of each.
@@ -140,6 +147,8 @@ def channel_contraction(maps: Float[Tensor, "*batch squared squared"]) -> Contra
     double = maps.detach().double()
     if not bool(torch.isfinite(double).all()):
         raise ArgumentError("Argument `maps` must be finite, but holds NaN or infinity.")
+    if validate:
+        _check_channels(double, dim)
     if dim == 1:
         nothing = double.new_zeros(double.shape[:-2])
         return ContractionBounds(nothing, nothing, exact=True)
@@ -279,14 +288,44 @@ def _quick_upper(maps: Tensor, dim: int) -> Tensor:
 def _upper(maps: Tensor, traceless: Tensor, spread: Tensor, dim: int) -> Tensor:
     weight = _weight(maps, dim)
     found = torch.minimum(spread * _plain_factor(dim), _weighted(traceless, weight, dim))
-    # Images of |a⟩⟨b| from those of the coordinates: E_ab = ½(1 + i)|a⟩⟨b| + ½(1 − i)|b⟩⟨a| the other way round.
-    images = _matrices(maps, dim).reshape(*maps.shape[:-2], dim, dim, dim, dim)
-    units = (0.5 - 0.5j) * images + (0.5 + 0.5j) * images.transpose(-4, -3)
     root = _power(weight, -0.5)
-    inside = torch.einsum("...ic,...abcd,...dj->...iajb", root, units, root)
-    choi = inside.reshape(*maps.shape[:-2], dim**2, dim**2)
-    share = torch.linalg.eigvalsh(0.5 * (choi + choi.mH))[..., 0]
+    inside = torch.einsum("...ic,...abcd,...dj->...iajb", root, _units(maps, dim), root)
+    share = _least_level(inside, dim)
     return torch.minimum(found, 1 - share.clamp(0, 1)).clamp(max=1)
+
+
+def _units(maps: Tensor, dim: int) -> Tensor:
+    """Images of |a⟩⟨b|, (…, a, b, D, D), from those of the coordinates.
+
+    E_ab = ½(1 + i)|a⟩⟨b| + ½(1 − i)|b⟩⟨a|, the other way round.
+    """
+    images = _matrices(maps, dim).reshape(*maps.shape[:-2], dim, dim, dim, dim)
+    return (0.5 - 0.5j) * images + (0.5 + 0.5j) * images.transpose(-4, -3)
+
+
+def _least_level(choi: Tensor, dim: int) -> Tensor:
+    """Least eigenvalue of Choi matrices (…, i, a, j, b)."""
+    matrices = choi.reshape(*choi.shape[:-4], dim**2, dim**2)
+    return torch.linalg.eigvalsh(_hermitian(matrices))[..., 0]
+
+
+def _check_channels(maps: Tensor, dim: int) -> None:
+    """Refuse maps that do not keep the trace, or are not completely positive."""
+    if maps.numel() == 0:
+        return
+    identity = _identity(maps, dim)
+    trace = float((identity @ maps - identity).abs().max())
+    if trace > _LEEWAY:
+        raise ArgumentError(
+            f"Argument `maps` must keep the trace, but changes it by up to {trace:.2g}; pass matrices of channels on "
+            "Re ρ + Im ρ, which act on columns, as `collision_maps` gives them."
+        )
+    least = float(_least_level(torch.einsum("...abij->...iajb", _units(maps, dim)), dim).min())
+    if least < -_LEEWAY:
+        raise ArgumentError(
+            f"Argument `maps` must be completely positive, but a Choi matrix has the eigenvalue {least:.2g}; pass "
+            "matrices of channels on Re ρ + Im ρ, as `collision_maps` gives them."
+        )
 
 
 def _starting_kets(like: Tensor, dim: int) -> Tensor:
