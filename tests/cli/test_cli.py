@@ -283,7 +283,7 @@ def test_the_demo_prints_its_table_and_the_path_of_the_report(qinn, tmp_path, mo
     assert (tmp_path / "demo" / "streams.svg").read_text().endswith("<!-- made by qinn demo -->\n")
     page = (tmp_path / "demo" / "report.html").read_text()
     assert "Comparison: demo" in page
-    assert "Comparison: streams" in page
+    assert page.index("Comparison: streams") < page.index("On longer streams") < page.index("Run: ")
     code, out, _ = qinn("demo", "--to", tmp_path / "demo", "--workers", "1", "--json")
     assert json.loads(out)["report"] == str(tmp_path / "demo" / "report.html")
     assert set(json.loads(out)["streams"]["accuracy"]) == {"LSTM"}

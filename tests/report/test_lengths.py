@@ -9,7 +9,8 @@ import pytest
 from qinn.destinations import check_destination
 from qinn.errors import ArgumentError, OutputError
 from qinn.experiment.stream_demo import KINDS
-from qinn.report.lengths import FIGURE, _apart, lengths_figure, write_lengths_figure
+from qinn.report.exhibits import FigureExhibit, Numbering, TableExhibit
+from qinn.report.lengths import FIGURE, _apart, lengths_figure, lengths_section, write_lengths_figure
 
 PANELS = {"recurring": {"qubit": [1.0, 0.98], "unitary": [0.5, 0.51]}, "one": {"qubit": [1.0, 1.0]}}
 
@@ -58,3 +59,24 @@ def test_the_figure_of_a_demo_is_known_again_and_another_file_is_not(tmp_path) -
     place.write_text("<svg></svg>")
     with pytest.raises(OutputError, match="not made by `qinn demo`"):
         check_destination(place, FIGURE)
+
+
+def test_the_section_has_the_figure_and_every_number() -> None:
+    recurring, single = KINDS.values()
+    qubit = {"as trained": 0.991, recurring: [0.981, 0.971], single: [0.961, 0.951]}
+    bayes = {"as trained": 1.0, recurring: [1.0, 0.999], single: [1.0, 0.998]}
+    known = {"best possible (Bayes)": bayes, "best constant": {**bayes, "as trained": 0.5}}
+    content = {"lengths": [20, 200], "accuracy": {"qubit": qubit}, "known": known}
+    (part,) = lengths_section(content, Numbering()).parts
+    figure, *tables = part.exhibits
+    assert isinstance(figure, FigureExhibit)
+    assert "1 model on streams of up to 200 steps" in figure.caption
+    assert len(figure.panels) == 1
+    shown = []
+    for exhibit in tables:
+        assert isinstance(exhibit, TableExhibit)
+        assert exhibit.table.header == ("predictor", "as trained", "20", "200")
+        assert [row[0].text for row in exhibit.table.rows] == ["qubit", *known]
+        shown.append([cell.text for cell in exhibit.table.rows[0][1:]])
+    assert shown == [["0.991", "0.981", "0.971"], ["0.991", "0.961", "0.951"]]
+    assert [exhibit.number for exhibit in part.exhibits] == [1, 1, 2]

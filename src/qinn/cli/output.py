@@ -162,20 +162,33 @@ class StoreProgress:
         self._said = (store, now)
 
 
-def show_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def show_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str | tuple[str, ...]]]) -> None:
     """Print a table on standard output: the first column at the left, the others at the right.
 
     Args:
         title: What it shows.
         headings: One per column; empty for two columns of names and values.
-        rows: The cells.
+        rows: The cells; a tuple is a cell of several lines.
     """
     table = Table(title=Text(visible(title)), show_header=bool(headings))
     for index, heading in enumerate(headings):
         table.add_column(Text(visible(heading)), justify="right" if index else "left")
     for row in rows:
-        table.add_row(*(Text(visible(cell)) for cell in row))
+        cells = [(cell,) if isinstance(cell, str) else cell for cell in row]
+        table.add_row(*(Text("\n".join(map(visible, lines))) for lines in cells))
     console.print(table)
+
+
+def fits(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Tell whether a table fits into the terminal with every cell on one line.
+
+    Args:
+        headings: One per column.
+        rows: The cells.
+    """
+    columns = zip(headings, *rows, strict=True)
+    between = 3 * len(headings) + 1
+    return between + sum(max(len(visible(cell)) for cell in cells) for cells in columns) <= console.width
 
 
 def show_metrics(title: str, metrics: dict[str, dict[str, Any]], labels: dict[str, str]) -> None:

@@ -10,6 +10,7 @@ from qinn.cli.output import (
     OverwriteOption,
     console,
     echo,
+    fits,
     note,
     print_json,
     print_rows,
@@ -423,7 +424,7 @@ def demo(
     from qinn.destinations import check_destination
     from qinn.experiment.demo import run_demo
     from qinn.experiment.stream_demo import run_stream_demo
-    from qinn.report.lengths import FIGURE, write_lengths_figure
+    from qinn.report.lengths import FIGURE, lengths_section, write_lengths_figure
     from qinn.report.page import page_of, write_report
 
     page, figure = to / "report.html", to / "streams.svg"
@@ -437,7 +438,12 @@ def demo(
         content = run_demo(to, workers=workers, overwrite=overwrite, on_run=show_run)
         streams = run_stream_demo(to / "streams", workers=workers, overwrite=overwrite, on_run=show_run)
     write_lengths_figure(figure, streams)
-    write_report([to / "comparison", to / "streams" / "comparison"], page, overwrite=overwrite)
+    write_report(
+        [to / "comparison", to / "streams" / "comparison"],
+        page,
+        overwrite=overwrite,
+        further=lambda numbering: [lengths_section(streams, numbering)],
+    )
     if as_json:
         print_json({**content, "streams": streams, "report": str(page), "figure": str(figure)})
         return
@@ -500,8 +506,10 @@ def _show_comparison(content: dict[str, Any], folder: Path, as_json: bool) -> No
         print_json(content)
         return
     # Narrow terminals get fewer metrics, rather than cells broken in pieces; table.md has them all.
-    names = shown_metrics(task_of(content))[: 4 if console.width >= 140 else 2]
     acting = activity_columns(content)
+    many = 4 if console.width >= 140 else 1 if acting.headings and console.width < 100 else 2
+    names = shown_metrics(task_of(content))[:many]
+    headings = ("model", "parameters", CPU_HEADING, *acting.headings, *names)
     rows = []
     for label, entry in content["models"].items():
         tests = content["paired"].get(label, {})
@@ -516,7 +524,16 @@ def _show_comparison(content: dict[str, Any], folder: Path, as_json: bool) -> No
             ]
         )
     title = f"{content['name']}: test, mean ± sd over seeds [{content['level']:.0%} interval]"
-    show_table(title, ("model", "parameters", CPU_HEADING, *acting.headings, *names), rows)
+    if not fits(headings, rows):
+        # An interval is broken before it rather than within.
+        rows = [
+            [
+                *row[: -len(names)],
+                *(tuple(cell.replace(" [", "\n[").splitlines()) for cell in row[-len(names) :]),
+            ]
+            for row in rows
+        ]
+    show_table(title, headings, rows)
     show(f"* differs from {content['reference']} (paired permutation test, p < 0.05 after Holm's correction)")
     if acting.note:
         show(acting.note)

@@ -24,6 +24,7 @@ def write_report(
     include_text: bool = False,
     overwrite: bool = False,
     on_remark: Callable[[str], None] | None = None,
+    further: Callable[[Numbering], Sequence[Section]] | None = None,
 ) -> Path:
     """Write one HTML page about runs and comparisons; it needs no other file and no network.
 
@@ -37,6 +38,7 @@ def write_report(
             default: transcripts may often not be passed on.
         overwrite: Replace a file that is no such page.
         on_remark: Called with each sentence that a user should know about the folders.
+        further: Makes sections that are in none of the folders, to stand behind the comparisons.
 
     Returns:
         The file written.
@@ -58,6 +60,7 @@ def write_report(
         comparison_section(result, f"comparison-{index}", numbering)
         for index, result in enumerate(comparisons, start=1)
     ]
+    sections += further(numbering) if further is not None else []
     sections += [run_section(run, f"run-{index}", numbering) for index, run in enumerate(runs, start=1)]
     names = dict.fromkeys(
         [
