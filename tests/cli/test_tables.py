@@ -15,12 +15,12 @@ def content(dynamics: dict | None) -> dict:
     names = ("mae", "corr", "acc2_has0", "f1_has0")
     entry = {"num_parameters": 6837, "cpu_seconds": 0.2, "remarks": [], "dynamics": dynamics}
     entry["metrics"] = dict.fromkeys(names, MEASURED)
-    models = {"unitary cell": entry, "concatenation": entry}
+    models = {"unitary cell": entry, "linear map": entry}
     stated = {"name": "along", "level": 0.95, "reference": "unitary cell", "data": {"task": TASK}}
     return {
         **stated,
         "models": models,
-        "paired": {"concatenation": {name: {"p_value_holm": 0.01} for name in names}},
+        "paired": {"linear map": {name: {"p_value_holm": 0.01} for name in names}},
     }
 
 

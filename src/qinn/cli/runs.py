@@ -525,14 +525,7 @@ def _show_comparison(content: dict[str, Any], folder: Path, as_json: bool) -> No
         )
     title = f"{content['name']}: test, mean ± sd over seeds [{content['level']:.0%} interval]"
     if not fits(headings, rows):
-        # An interval is broken before it rather than within.
-        rows = [
-            [
-                *row[: -len(names)],
-                *(tuple(cell.replace(" [", "\n[").splitlines()) for cell in row[-len(names) :]),
-            ]
-            for row in rows
-        ]
+        rows = [[*row[: -len(names)], *map(_on_two_lines, row[-len(names) :])] for row in rows]
     show_table(title, headings, rows)
     show(f"* differs from {content['reference']} (paired permutation test, p < 0.05 after Holm's correction)")
     if acting.note:
@@ -540,3 +533,10 @@ def _show_comparison(content: dict[str, Any], folder: Path, as_json: bool) -> No
     for whom, remark in remarks_by_model(content):
         note(f"note ({whom}): {remark}")
     show(f"comparison: {folder}")
+
+
+def _on_two_lines(cell: str) -> tuple[str, ...]:
+    """A value with its interval beneath, rather than broken within; the star stays beside the value."""
+    value, bracket, interval = cell.removesuffix(" *").partition(" [")
+    star = " *" if cell.endswith(" *") else ""
+    return (value + star, f"[{interval}") if bracket else (cell,)
