@@ -408,8 +408,17 @@ def info(
     show_table(
         str(path) if path else "This installation",
         (),
-        [(name, value if isinstance(value, str) else str(value)) for name, value in content.items()],
+        [(name, _in_words(value)) for name, value in content.items()],
     )
+
+
+def _in_words(value: Any) -> str:
+    """Mappings and lists without brackets, and without what is not known."""
+    if isinstance(value, dict):
+        return "; ".join(f"{name}: {_in_words(one)}" for name, one in value.items() if one not in (None, ""))
+    if isinstance(value, list):
+        return ", ".join(f"({_in_words(one)})" if isinstance(one, dict) else _in_words(one) for one in value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def demo(

@@ -114,8 +114,28 @@ def synthesize(
         print_json(answer)
         return
     note(f"wrote {to}")
+    for line in _in_words(answer):
+        echo(line)
+
+
+def _in_words(answer: dict[str, Any]) -> list[str]:
+    """One line for each number; what is not known has none."""
+    errors = answer.get("standard_errors", {})
+    lines = []
     for name, value in answer.items():
-        echo(f"{name}: {value}")
+        if name == "standard_errors":
+            continue
+        numbers = (
+            {f"{name} ({key})": number for key, number in value.items()}
+            if isinstance(value, dict)
+            else {name: value}
+        )
+        for key, number in numbers.items():
+            if number is not None:
+                shown = f"{number:.6g}" if isinstance(number, float) else str(number)
+                error = f" ± {errors[name]:.1g}" if isinstance(errors.get(name), float) else ""
+                lines.append(f"{key.replace('_', ' ')}: {shown}{error}")
+    return lines
 
 
 def _refuse_options_of_others(task: str, chosen: dict[str, Any]) -> None:
