@@ -82,7 +82,7 @@ def prepared(folder, tiny_store, tiny_run):
     (folder / "run").symlink_to(tiny_run)
     models = {"one": {"kind": "concatenation"}, "two": {"kind": "late_fusion"}}
     content = tiny_content("store", models=models)
-    content["training"] = {**content["training"], "max_epochs": 3, "refit": True}
+    content["training"] = {**content["training"], "max_epochs": 3, "refit": True, "checkpoint_seconds": 0}
     (folder / "config.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     rows = [f"{row},{row % 5 - 2},{('train', 'valid', 'test')[row % 3]}" for row in range(30)]
     (folder / "table.csv").write_text("\n".join(["id,label,split", *rows]) + "\n")

@@ -225,7 +225,7 @@ def killed_after(left):
                 os.kill(os.getpid(), signal.SIGKILL)
             return function(*arguments, **keywords)
         return call
-    for name in ("flush", "flush_folder", "put_in_place", "locked_folder", "_array_header", "remove_stale"):
+    for name in ("flush", "flush_folder", "put_in_place", "locked_folder", "array_header", "remove_stale"):
         setattr(writing, name, counted(getattr(writing, name)))
     for name in ("_spool_rows", "_write_table", "_manifest", "_check_place", "_discard"):
         setattr(StoreWriter, name, counted(getattr(StoreWriter, name)))

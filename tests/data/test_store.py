@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 import qinn
 from qinn import placement
 from qinn.data.stores import writing
+from qinn.data.stores.step_arrays import array_header
 from qinn.data.stores.store import Modality, Source, Store, StoreWriter
 from qinn.errors import ArgumentError, DataError, OutputError, QinnError
 from qinn.task import Task
@@ -526,7 +527,7 @@ def test_a_failure_at_the_start_leaves_nothing(tmp_path: Path, monkeypatch: pyte
     def refuse(*_: object) -> bytes:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(writing, "_array_header", refuse)
+    monkeypatch.setattr(writing, "array_header", refuse)
     with pytest.raises(OutputError, match="No space left"):
         write_small(tmp_path / "store")
     assert list(tmp_path.iterdir()) == []
@@ -783,7 +784,7 @@ def test_opening_takes_no_longer_for_a_large_store(tmp_path: Path) -> None:
         writer.add("a", {"text": np.ones((1, 100))})
     num_steps = 20_000_000
     with (tmp_path / "store" / "text.values.npy").open("r+b") as stream:
-        stream.write(writing._array_header("<f4", num_steps, 100))
+        stream.write(array_header("<f4", num_steps, 100))
         stream.truncate(128 + num_steps * 400)
     np.save(tmp_path / "store" / "text.offsets.npy", np.array([0, num_steps]))
     _edit(lambda manifest: manifest["modalities"]["text"].update(num_steps=num_steps))(tmp_path / "store")

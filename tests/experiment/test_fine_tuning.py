@@ -48,7 +48,7 @@ def content(
             "transformer": {"model": f"folder:{transformer}", "learning_rate": 1e-3, **(options or {})},
         },
         "models": {"QiNN-QJ": QINN},
-        "training": TRAINING,
+        "training": {**TRAINING, "checkpoint_seconds": 0},
         "evaluation": {"num_resamples": 100},
         **changes,
     }

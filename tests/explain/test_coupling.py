@@ -194,4 +194,4 @@ def test_the_commands_turn_the_knob(turned, tiny_store, tmp_path, capsys, monkey
     plain = predict_store(folder, tiny_store, split="test")
     assert rows != plain
     assert main(["predict", str(folder), str(tiny_store), "--coupling", "-1"]) == 2
-    assert "finite and ≥ 0" in " ".join(capsys.readouterr().err.split())
+    assert "greater than or equal to 0" in " ".join(capsys.readouterr().err.split())

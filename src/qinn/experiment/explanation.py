@@ -76,11 +76,7 @@ def explain_run(
     steps = _steps(run_folder, predictor, subset, fold)
     content = write_explanation(explanation, target, steps=steps)
     remarks = predictor.remarks([subset])
-    if steps is None:
-        remarks.append(
-            f"the model pools what it is given, so there are no steps to explain and no `{STEPS_FILE}`"
-        )
-    elif content["steps"]["together"]:
+    if steps is not None and content["steps"]["together"]:
         remarks.append(TOGETHER)
     return {**content, "remarks": remarks}
 
