@@ -59,6 +59,11 @@ class StreamFusion(nn.Module, ABC):
         self.memory_dim = memory_dim
         self.form: StreamForm = form
         self.free_start = nn.Parameter(torch.randn(2, memory_dim))
+        self._add_operators()
+
+    @abstractmethod
+    def _add_operators(self) -> None:
+        """Add what acts on the memory, one operator for each of `operand_dims`."""
 
     @property
     def operand_dims(self) -> dict[str, tuple[int, ...]]:
@@ -136,14 +141,16 @@ class CollisionFusion(StreamFusion):
                 "Argument `relaxation` must be None where `form` is `joint` or no `time` passes: it acts between steps "
                 "at times of their own."
             )
-        self.interactions = _interactions(memory_dim, self.operand_dims)
-        self.coupling = 1.0
         priors = form == "joint" and missing == "prior"
         self.priors = (
             nn.ModuleDict({name: LearnableMixture(dim) for name, dim in dims.items()}) if priors else None
         )
         self.relaxation = relaxation
         self.time = time
+
+    def _add_operators(self) -> None:
+        self.interactions = _interactions(self.memory_dim, self.operand_dims)
+        self.coupling = 1.0
 
     def meetings(self, states: ModalityStates) -> list[tuple[Interaction, Ancillas]]:
         """Return who meets the memory: each interaction with its ancillas."""
@@ -193,16 +200,8 @@ class UnitaryStreamFusion(StreamFusion):
     Source: unitary cells as a class: docs/theory.md, "Along the stream".
     """
 
-    def __init__(
-        self,
-        dims: Mapping[str, int],
-        *,
-        sequences: Mapping[str, bool],
-        memory_dim: int = 4,
-        form: StreamForm = "factorised",
-    ) -> None:
-        super().__init__(dims, sequences=sequences, memory_dim=memory_dim, form=form)
-        self.interactions = _interactions(memory_dim, self.operand_dims)
+    def _add_operators(self) -> None:
+        self.interactions = _interactions(self.memory_dim, self.operand_dims)
         self.coupling = 1.0
 
     def turns(self, stream: Stream) -> Complex[Tensor, "batch time memory memory"]:
@@ -247,20 +246,12 @@ class LinearMapStreamFusion(StreamFusion):
 
     _SCALE = 0.3
 
-    def __init__(
-        self,
-        dims: Mapping[str, int],
-        *,
-        sequences: Mapping[str, bool],
-        memory_dim: int = 4,
-        form: StreamForm = "factorised",
-    ) -> None:
-        super().__init__(dims, sequences=sequences, memory_dim=memory_dim, form=form)
+    def _add_operators(self) -> None:
         # Σ_a χ_a W_a has a spectral norm of about the scale for any ket χ, as the interactions have.
-        spread = self._SCALE / (8 * memory_dim) ** 0.5
+        spread, dim = self._SCALE / (8 * self.memory_dim) ** 0.5, self.memory_dim
         self.weights = nn.ParameterDict(
             {
-                name: nn.Parameter(torch.randn(2, memory_dim, memory_dim, prod(each)) * spread)
+                name: nn.Parameter(torch.randn(2, dim, dim, prod(each)) * spread)
                 for name, each in self.operand_dims.items()
             }
         )
