@@ -221,7 +221,7 @@ def explain(
     if as_json:
         print_json(result if turned is None else {**result, "coupling": turned["points"]})
         return
-    means = [(name, "–" if value is None else f"{value:.4f}") for name, value in result["mean"].items()]
+    means = [(name, "–" if value is None else f"{value:z.4f}") for name, value in result["mean"].items()]
     show_table(f"Means over {result['samples']} samples", ("quantity", "mean"), means)
     left_out = (
         "; their states are mixed, and the entropy of a part of a mixed state is not entanglement, so they are left "
@@ -252,7 +252,7 @@ def _show_steps(steps: dict[str, Any]) -> None:
         telling += sorted(words, key=lambda one: (-round(one["amount"] or 0, 2), -one["count"]))[:6]
 
     def cell(value: float | None) -> str:
-        return "–" if value is None else f"{value:.2f}"
+        return "–" if value is None else f"{value:z.2f}"
 
     if telling:
         header = ("word", "verdict", "count", "share", "λ", "s", "change", "effect")

@@ -44,7 +44,7 @@ def coupling_rows(content: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tup
     rows = [
         (
             f"{point['coupling']:g}",
-            *("–" if np.isnan(values[index]) else f"{values[index]:.4f}" for values in columns.values()),
+            *("–" if np.isnan(values[index]) else f"{values[index]:z.4f}" for values in columns.values()),
         )
         for index, point in enumerate(content["points"])
     ]
