@@ -33,7 +33,7 @@ $(BIN)/qinn: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(BIN)/qinn
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[text,test,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[text,lexicon,test,dev]'
 	touch $@
 
 demo: $(BIN)/qinn

@@ -182,10 +182,10 @@ def failures(results: Sequence[Result], design: Mapping[str, Any]) -> dict[str, 
                 )
                 for trial in dict.fromkeys(one["trial"] for one in own)
             )
-        shares: dict[str, dict[str, float]] = {}
+        shares: dict[str, dict[str, list[bool]]] = {}
         for one in own:
             failed = one["failed"] is not None or one["valid"]["accuracy"] < bound
-            shares.setdefault(one["cell"], {}).setdefault(one["trial"], []).append(failed)  # type: ignore[union-attr]
+            shares.setdefault(one["cell"], {}).setdefault(one["trial"], []).append(failed)
         high = section.get("high", design.get("high", []))
         found[variant] = {
             "bound": bound,

@@ -17,6 +17,7 @@ from qinn.model.network import QiNN
 from qinn.quantum import (
     Ancillas,
     Interaction,
+    PureEnsemble,
     SampledCollisions,
     ancilla_entropies,
     collision_influence,
@@ -372,10 +373,11 @@ class _Part:
         else:
             times = [stream.times for stream in passage.streams]
             found = sampled.evolve_events(fusion.start, interactions, ancillas, times)
-        assert found.every is not None  # both are asked for
+        # Both are asked for, and trajectories are pure.
+        assert isinstance(found.every, PureEnsemble)
         assert found.outcomes is not None
         # (batch, event, record, S); the joint form has one step at least, as `Order` has.
-        memories = ket_coordinates(found.every.kets).flatten(-2)[:, : shape[1]]  # pyright: ignore[reportAttributeAccessIssue]
+        memories = ket_coordinates(found.every.kets).flatten(-2)[:, : shape[1]]
         numbers = torch.arange(1, memories.shape[1] + 1, device=memories.device)[:, None, None]
         scores = self._score(self._read(memories, memories.cumsum(1) / numbers))
         start = passage.start.expand(*scores[:, :1].shape, -1)

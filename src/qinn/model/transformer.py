@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -135,7 +135,8 @@ class PretrainedTransformer(nn.Module):
 
     def _embeddings(self) -> list[nn.Module]:
         """Return what lies below every layer: the embeddings, and relative positions that all layers share (MPNet)."""
-        tokens = getattr(self.transformer, "embeddings", None) or self.transformer.get_input_embeddings()  # pyright: ignore
+        transformer: Any = self.transformer
+        tokens = getattr(transformer, "embeddings", None) or transformer.get_input_embeddings()
         inside = {id(module) for layer in self._layers() for module in layer.modules()}
         positions = [
             module
