@@ -8,7 +8,7 @@ import numpy as np
 
 from qinn.data.synthetic.answers import KnownAccuracy, is_sure, mean_of, num_to_draw, num_to_reorder
 from qinn.data.synthetic.automata import beliefs_of, character_after_last, confusion, filtered, states_after
-from qinn.data.synthetic.events import MODALITIES, EventSequences, Kind, Process, draw_events, features_of
+from qinn.data.synthetic.events import MODALITIES, EventSequences, Kind, draw_events, features_of
 from qinn.data.synthetic.streams import StreamSpec
 from qinn.task import Task
 
@@ -41,16 +41,7 @@ class ModuloSpec(StreamSpec):
     """
 
     name: ClassVar[str] = "modulo"
-
-    @property
-    def process(self) -> Process:
-        """Kinds of events and how they are drawn."""
-        return Process(
-            _KINDS,
-            min_length=self.min_length,
-            max_length=self.max_length,
-            missing_steps=self.missing_steps,
-        )
+    kinds: ClassVar[tuple[Kind, ...]] = _KINDS
 
     @property
     def task(self) -> Task:

@@ -14,6 +14,7 @@ from qinn.data.stores.writing import check_store_place
 from qinn.data.synthetic.events import (
     MODALITIES,
     EventSequences,
+    Kind,
     Process,
     draw_events,
     features_of,
@@ -68,6 +69,7 @@ class StreamSpec(ABC):
     noise: float = 0.3
 
     name: ClassVar[str]
+    kinds: ClassVar[tuple[Kind, ...]] = ()
 
     def __post_init__(self) -> None:
         least = {
@@ -99,9 +101,14 @@ class StreamSpec(ABC):
             )
 
     @property
-    @abstractmethod
     def process(self) -> Process:
         """Kinds of events and how they are drawn."""
+        return Process(
+            self.kinds,
+            min_length=self.min_length,
+            max_length=self.max_length,
+            missing_steps=self.missing_steps,
+        )
 
     @property
     @abstractmethod

@@ -11,7 +11,6 @@ from qinn.data.synthetic.events import (
     MODALITIES,
     EventSequences,
     Kind,
-    Process,
     draw_events,
     modality_of,
     redrawn,
@@ -57,16 +56,7 @@ class ValenceSpec(StreamSpec):
     """
 
     name: ClassVar[str] = "valence"
-
-    @property
-    def process(self) -> Process:
-        """Kinds of events and how they are drawn."""
-        return Process(
-            _KINDS,
-            min_length=self.min_length,
-            max_length=self.max_length,
-            missing_steps=self.missing_steps,
-        )
+    kinds: ClassVar[tuple[Kind, ...]] = _KINDS
 
     @property
     def task(self) -> Task:
