@@ -25,7 +25,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", help="S1 to S6")
+    parser.add_argument("part", help="S1 to S8")
     parser.add_argument("--work", type=Path, default=Path("study"), help="folder of stores and fits")
     parser.add_argument("--workers", type=int, default=1, help="fits at the same time")
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
