@@ -39,7 +39,7 @@ from qinn.quantum import (
     random_kets,
 )
 from qinn.quantum.checking import laws
-from qinn.quantum.collisions.exact import _cheaper
+from qinn.quantum.collisions.exact_collisions import _cheaper
 from qinn.quantum.collisions.meetings import schedule_steps
 
 SINGLE = torch.complex64

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from qinn.data.files.arrays import ArrayFile
+from qinn.data.files.array_file import ArrayFile
 from qinn.data.files.text_lines import text_lines
 from qinn.errors import DataError
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from qinn.data.files.arrays import name_of, open_arrays
+from qinn.data.files.array_file import name_of
+from qinn.data.files.arrays import open_arrays
 from qinn.data.files.parquet import ParquetTooLargeError, read_parquet
 from qinn.data.files.text_lines import text_lines
 from qinn.errors import ConfigError, DataError

@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from qinn.data.files.arrays import ArrayFile, open_arrays, rows_of
+from qinn.data.files.array_file import ArrayFile
+from qinn.data.files.arrays import open_arrays, rows_of
 from qinn.data.importing.feature_specs import FeatureSpec
 from qinn.data.importing.row_names import rows_by_name, rows_in_order
 from qinn.data.importing.steps import nonzero_window

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from qinn.data.files.arrays import ArrayFile, open_arrays
+from qinn.data.files.array_file import ArrayFile
+from qinn.data.files.arrays import open_arrays
 from qinn.data.importing.intake import Intake, Progress, naming
 from qinn.data.importing.labels import TaskOptions, read_labels
 from qinn.data.importing.steps import Padding, StepCleaner, nonzero_window

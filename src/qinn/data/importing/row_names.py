@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from qinn.data.files.arrays import ArrayFile
+from qinn.data.files.array_file import ArrayFile
 from qinn.errors import DataError
 
 __all__ = ["naming_arrays", "rows_by_name", "rows_in_order"]

@@ -1,7 +1,7 @@
 """Collision models: at every step a fresh ancilla meets a small memory, interacts with it and is thrown away."""
 
 from qinn.quantum.collisions.ancillas import Ancillas
-from qinn.quantum.collisions.exact import ExactCollisions
+from qinn.quantum.collisions.exact_collisions import ExactCollisions
 from qinn.quantum.collisions.influence import (
     CollisionInfluence,
     ancilla_entropies,

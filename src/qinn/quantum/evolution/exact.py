@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from qinn.quantum.arguments import check_tolerance
-from qinn.quantum.evolution.interface import Evolution
+from qinn.quantum.evolution.evolution import Evolution
 from qinn.quantum.evolution.matrix_free import matrix_free_work, propagate_without_jumps
 from qinn.quantum.generators.driven import DrivenLindbladian, driven_work, propagate_driven_densities
 from qinn.quantum.generators.interface import Generator, MatrixFreeGenerator, check_kind

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
 from qinn.quantum.arguments import check_between, check_tolerance
-from qinn.quantum.evolution.interface import Evolution
+from qinn.quantum.evolution.evolution import Evolution
 from qinn.quantum.evolution.jumps import QuantumJumps
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.generators.propagation import propagation_work

@@ -11,8 +11,8 @@ from qinn.errors import ArgumentError
 from qinn.quantum.arguments import check_count, check_seed
 from qinn.quantum.evolution import rates
 from qinn.quantum.evolution.dense import DenseFlow
+from qinn.quantum.evolution.evolution import Evolution
 from qinn.quantum.evolution.flows import Flow
-from qinn.quantum.evolution.interface import Evolution
 from qinn.quantum.evolution.matrix_free import MatrixFreeFlow, matrix_free_work
 from qinn.quantum.evolution.rates import check_expected_jumps, largest_rate
 from qinn.quantum.generators.interface import Generator, MatrixFreeGenerator, check_kind
