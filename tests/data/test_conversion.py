@@ -217,7 +217,7 @@ def test_an_array_in_pieces_is_the_array_and_too_few_pieces_are_an_error() -> No
 def test_parquet_has_one_row_per_sample_with_its_steps(
     task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qinn.data.exporting.parquet._VALUES_AT_ONCE", 50)
+    monkeypatch.setattr("qinn.data.stores.cutting.VALUES", 6)
     store = write(tmp_path / "a", task, score=7)
     report = convert(store, tmp_path / "a.parquet")
     table = pq.read_table(report.path)

@@ -31,7 +31,7 @@ def test_the_synthetic_set_has_no_findings_but_absent_modalities(synthetic_store
 
 def test_statistics_are_those_of_the_values(make_store, monkeypatch: pytest.MonkeyPatch) -> None:
     store = make_store(50)
-    monkeypatch.setattr("qinn.data.checking.inspection._VALUES_AT_ONCE", 16)
+    monkeypatch.setattr("qinn.data.stores.cutting.VALUES", 16)
     found = inspect(store).modalities["audio"]
     values, lengths = np.asarray(store.values("audio"), np.float64), np.diff(store.offsets("audio"))
     assert found.mean == pytest.approx(values.mean(), rel=1e-9)

@@ -119,7 +119,7 @@ def test_offsets_that_fall_are_found_before_a_sample_is_read(tmp_path: Path, off
 def test_a_fall_between_two_looks_at_the_offsets_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qinn.data.stores.store._OFFSETS_AT_ONCE", 2)
+    monkeypatch.setattr("qinn.data.stores.cutting.VALUES", 2)
     store = write(tmp_path / "s")
     good = np.load(tmp_path / "s" / "text.offsets.npy")
     for row in range(1, 23):

@@ -26,7 +26,7 @@ def test_a_clean_store_has_no_finding(task: Task, tmp_path: Path) -> None:
 def test_a_planted_fault_is_found_alone_with_its_place(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qinn.data.checking.plausibility._VALUES_AT_ONCE", 1000)
+    monkeypatch.setattr("qinn.data.stores.cutting.VALUES", 1000)
     fault = FAULTS[name]
     content = clean(CLASSES if name in OF_CLASSES else SCORES)
     fault.plant(content)

@@ -299,7 +299,7 @@ def test_statistics_are_those_of_the_valid_steps_of_the_subset(make_store, monke
     store = make_store(30)
     subset = subset_of(store).take(np.arange(3, 25, 2))
     for chunk in (1, 7, 10_000):
-        monkeypatch.setattr("qinn.data.subsets.subset._VALUES_AT_ONCE", chunk)
+        monkeypatch.setattr("qinn.data.stores.cutting.VALUES", chunk)
         for name, found in subset.statistics().items():
             steps = np.concatenate([store.sample(row, name) for row in range(3, 25, 2)]).astype(np.float64)
             np.testing.assert_allclose(found.mean, steps.mean(axis=0), rtol=1e-12, atol=1e-12)

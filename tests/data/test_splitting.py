@@ -93,7 +93,7 @@ def test_the_same_seed_divides_alike_and_another_otherwise(tmp_path: Path) -> No
 def test_the_new_store_stands_by_itself_and_says_how_it_was_divided(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qinn.data.subsets.division._VALUES_AT_ONCE", 40)
+    monkeypatch.setattr("qinn.data.stores.cutting.VALUES", 3)
     store = write(tmp_path / "a", [4] * 12)
     options = SplitOptions(seed=3)
     division = divide(store, options)

@@ -10,6 +10,7 @@ import numpy as np
 
 from qinn.data.checking.findings import Finding, Severity, found_in
 from qinn.data.checking.plausibility import OFFICIAL_SPLITS, PLAUSIBILITY_CHECKS
+from qinn.data.stores.cutting import even_pieces
 from qinn.data.stores.manifest import SPLITS
 from qinn.data.stores.store import Store
 from qinn.data.subsets.splits import shared_groups
@@ -19,7 +20,6 @@ from qinn.escaping import visible
 _SMALL_SPLIT = 50
 _RARE_CLASS = 0.02
 _BINS = 12
-_VALUES_AT_ONCE = 2**18
 
 
 @dataclass(frozen=True)
@@ -179,17 +179,15 @@ def _inspect_modality(store: Store, name: str) -> tuple[ModalitySummary, list[Fi
         np.where(np.isfinite(values[0]), values[0], 0).astype(np.float64) if len(values) else np.zeros(dim)
     )
     broken = {"NaN": np.zeros(len(values), bool), "infinite": np.zeros(len(values), bool)}
-    at_once = max(1, _VALUES_AT_ONCE // dim)
-    for start in range(0, len(values), at_once):
-        chunk = np.asarray(values[start : start + at_once])
+    for piece in even_pieces(len(values), dim):
+        chunk = np.asarray(values[piece])
         finite = np.isfinite(chunk)
         centred = chunk - shift
         if finite.all():
             low, high = np.minimum(low, chunk.min(axis=0)), np.maximum(high, chunk.max(axis=0))
         else:
-            rows = slice(start, start + len(chunk))
-            broken["NaN"][rows] = np.isnan(chunk).any(axis=1)
-            broken["infinite"][rows] = np.isinf(chunk).any(axis=1)
+            broken["NaN"][piece] = np.isnan(chunk).any(axis=1)
+            broken["infinite"][piece] = np.isinf(chunk).any(axis=1)
             low = np.minimum(low, np.where(finite, chunk, np.inf).min(axis=0))
             high = np.maximum(high, np.where(finite, chunk, -np.inf).max(axis=0))
             centred = np.where(finite, centred, 0)

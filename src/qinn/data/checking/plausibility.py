@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from qinn.data.checking.findings import Finding, found_in
+from qinn.data.stores.cutting import even_pieces
 from qinn.data.stores.manifest import num_words_of
 from qinn.data.stores.store import Store
 from qinn.data.subsets.subset import labelled_mask
@@ -24,7 +25,6 @@ OFFICIAL_SPLITS = {
 """Numbers of training, validation and test samples of the official splits."""
 
 
-_VALUES_AT_ONCE = 2**18
 _NEAR_OFFICIAL = 0.02
 _COVERAGE_SHIFT = 0.1
 _SURE = 4.0
@@ -69,11 +69,8 @@ class _Features:
         if len(values):
             first = np.asarray(values[0], np.float64)
             self.shift = np.where(np.isfinite(first), first, 0.0)
-        at_once = max(1, _VALUES_AT_ONCE // dim)
-        for start in range(0, len(values), at_once):
-            self._take(
-                np.asarray(values[start : start + at_once]), start, split_of[owner[start : start + at_once]]
-            )
+        for piece in even_pieces(len(values), dim):
+            self._take(np.asarray(values[piece]), piece.start, split_of[owner[piece]])
         self.owner = owner
 
     def _take(self, chunk: np.ndarray, start: int, parts: np.ndarray) -> None:
@@ -182,11 +179,7 @@ def copies(store: Store) -> Iterator[Finding]:
 
 def _same_values(store: Store, first: str, second: str) -> bool:
     one, other = store.values(first), store.values(second)
-    at_once = max(1, _VALUES_AT_ONCE // one.shape[1])
-    return all(
-        np.array_equal(one[start : start + at_once], other[start : start + at_once], equal_nan=True)
-        for start in range(0, len(one), at_once)
-    )
+    return all(np.array_equal(one[piece], other[piece], equal_nan=True) for piece in even_pieces(*one.shape))
 
 
 def lengths(store: Store) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from qinn.data.exporting.options import ConversionOptions, ConversionReport
 from qinn.data.exporting.pickle_stream import PickleStream
+from qinn.data.stores.cutting import ROWS, even_pieces
 from qinn.data.stores.ragged import gather_padded
 from qinn.data.stores.store import Store
 from qinn.data.subsets.subset import labelled_mask
@@ -22,7 +23,6 @@ from qinn.placement import complete_file
 _SPLITS = ("train", "valid", "test")
 _MODALITIES = ("text", "audio", "vision")
 _TOKEN_TIER = "mmsa:text_bert ids"
-_VALUES_AT_ONCE = 2**20
 
 
 def write_mmsa(store: Store, target: Path, options: ConversionOptions) -> ConversionReport:
@@ -168,9 +168,8 @@ class _Samples:
     def padded(self, name: str, rows: np.ndarray) -> Iterator[np.ndarray]:
         """Yield a modality's samples, padded to its length in the file, some at a time."""
         longest, dim = self.longest[name], self.store.modalities.get(name, 1)
-        at_once = max(1, _VALUES_AT_ONCE // (longest * dim))
-        for start in range(0, len(rows), at_once):
-            chosen = rows[start : start + at_once]
+        for piece in even_pieces(len(rows), longest * dim):
+            chosen = rows[piece]
             values = np.zeros((len(chosen), longest, dim), np.float32)
             if name in self.store.modalities:
                 starts = np.asarray(self.store.offsets(name)[:-1])[chosen]
@@ -182,8 +181,8 @@ class _Samples:
         """Yield token ids (zeros where there are none), mask and segments of some samples at a time."""
         lengths = getattr(self, "together", self.lengths["text"])
         longest = self.longest["text"]
-        for start in range(0, len(rows), 4096):
-            chosen = rows[start : start + 4096]
+        for piece in even_pieces(len(rows), most=ROWS):
+            chosen = rows[piece]
             values = np.zeros((len(chosen), 3, longest), np.float32)
             values[:, 1] = np.arange(longest) < lengths[chosen][:, None]
             if self.store.tiers.get("text") == _TOKEN_TIER:

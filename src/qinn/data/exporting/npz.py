@@ -14,11 +14,10 @@ import numpy as np
 
 from qinn.data.exporting.options import ConversionOptions, ConversionReport
 from qinn.data.exporting.parquet import feature_columns
+from qinn.data.stores.cutting import even_pieces
 from qinn.data.stores.store import Store
 from qinn.errors import DataError
 from qinn.placement import complete_file
-
-_ROWS_AT_ONCE = 65536
 
 
 def write_npz(store: Store, target: Path, options: ConversionOptions) -> ConversionReport:
@@ -49,8 +48,7 @@ def write_npz(store: Store, target: Path, options: ConversionOptions) -> Convers
             _member(archive, name, [np.array(["" if value is None else value for value in values])])
         for key, name in features.items():
             values = store.values(name)
-            starts = range(0, max(len(values), 1), _ROWS_AT_ONCE)
-            chunks = [values[start : start + _ROWS_AT_ONCE] for start in starts]
+            chunks = [values[piece] for piece in even_pieces(len(values), values.shape[1])] or [values]
             _member(archive, key, chunks, values.shape)
             _member(archive, f"{name}_offsets", [np.asarray(store.offsets(name))])
             if name in timed:

@@ -16,7 +16,6 @@ with their tiers, and the content hash of the store.
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +24,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qinn.data.exporting.options import ConversionOptions, ConversionReport
+from qinn.data.stores.cutting import ROWS, pieces
 from qinn.data.stores.store import Store
 from qinn.errors import DataError, OutputError
 from qinn.placement import complete_file, flush_folder, locked_folder, put_in_place, remove_stale, unlock
-
-_VALUES_AT_ONCE = 2**21
 
 
 def write_parquet(store: Store, target: Path, options: ConversionOptions) -> ConversionReport:
@@ -106,7 +104,8 @@ def _write(store: Store, rows: np.ndarray, stream: Any) -> None:
     }
     schema = pa.schema(fields, metadata={"qinn": json.dumps(about, ensure_ascii=False)})
     with pq.ParquetWriter(stream, schema) as writer:
-        for chosen in _chunks(store, rows):
+        for piece in pieces(store.num_values()[rows], times=8, most=8 * ROWS):
+            chosen = rows[piece]
             arrays: dict[str, Any] = {}
             for name, kind in fields:
                 if name in features:
@@ -134,21 +133,6 @@ def feature_columns(store: Store) -> dict[str, str]:
             f"`{found[min(taken)]}` would stand; import it under another name."
         )
     return found
-
-
-def _chunks(store: Store, rows: np.ndarray) -> Iterator[np.ndarray]:
-    """Cut rows so that the features of each piece are few enough to be in memory at once."""
-    values = np.zeros(len(store), dtype=np.int64)
-    for name, dim in store.modalities.items():
-        values += np.diff(store.offsets(name)) * dim
-    ends = np.cumsum(values[rows])
-    start = 0
-    while start < len(rows):
-        before = int(ends[start - 1]) if start else 0
-        stop = max(start + 1, int(np.searchsorted(ends, before + _VALUES_AT_ONCE, side="right")))
-        stop = min(stop, start + 65536)
-        yield rows[start:stop]
-        start = stop
 
 
 def _steps(store: Store, name: str, rows: np.ndarray, kind: pa.DataType) -> pa.Array:

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Int64
 
+from qinn.data.stores.cutting import ROWS
 from qinn.errors import ArgumentError, DataError
 from qinn.opening import open_regular, read_small_text
 from qinn.placement import PARTIAL_SUFFIX
@@ -30,7 +31,6 @@ TOKEN_IDS = "/ids"
 WORD_IDS = re.compile(r"words-(\d+)(?:\+\w+)?@[0-9a-f]{12}")
 """Tier of a modality whose first feature is the id of a word, 0 for words that are not in the vocabulary."""
 
-_ROWS_AT_ONCE = 4096
 _MODALITY_NAME = re.compile(r"(?:[A-Za-z]|[^\x00-\x7f])(?:[A-Za-z0-9_-]|[^\x00-\x7f])*")
 _REQUIRED: dict[str, type | tuple[type, ...]] = {
     "name": str,
@@ -311,7 +311,7 @@ class ContentDigest:
         if self._names is None:
             self._names = table.column_names
             self._feed([[column.name, str(column.type)] for column in table.schema])
-        for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):
+        for batch in table.to_batches(max_chunksize=ROWS):
             lines = [self._encode(row) for row in batch.to_pylist()]
             self._digest.update("\n".join([*lines, ""]).encode())
 

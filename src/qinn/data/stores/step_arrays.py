@@ -2,36 +2,23 @@
 
 import hashlib
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Shaped
 
+from qinn.data.stores.cutting import even_pieces
 from qinn.placement import flush
 
-__all__ = ["StepArrayWriter", "array_header", "parts_of", "step_array_digest"]
-
-_AT_ONCE = 65536
-
-
-def parts_of(rows: Shaped[np.ndarray, "step ..."]) -> Iterator[Shaped[np.ndarray, "part ..."]]:
-    """Go through an array that may be larger than memory, a part at a time.
-
-    Example:
-        >>> [len(part) for part in parts_of(np.zeros(100_000))]
-        [65536, 34464]
-    """
-    for start in range(0, len(rows), _AT_ONCE):
-        yield rows[start : start + _AT_ONCE]
+__all__ = ["StepArrayWriter", "array_header", "step_array_digest"]
 
 
 def step_array_digest(rows: Shaped[np.ndarray, "step ..."]) -> str:
     """Return the SHA-256 of the little-endian values, read a part at a time."""
     digest = hashlib.sha256()
-    for part in parts_of(rows):
-        digest.update(np.ascontiguousarray(part, dtype=rows.dtype.newbyteorder("<")).tobytes())
+    for piece in even_pieces(len(rows), rows[:1].size):
+        digest.update(np.ascontiguousarray(rows[piece], dtype=rows.dtype.newbyteorder("<")).tobytes())
     return digest.hexdigest()
 
 

@@ -23,6 +23,7 @@ from jaxtyping import Float32, Int64
 
 from qinn.data.files.npy import read_npy_header
 from qinn.data.files.parquet import open_parquet, read_in_parts, read_parquet
+from qinn.data.stores.cutting import ROWS, even_pieces
 from qinn.data.stores.manifest import (
     FILES,
     MANIFEST_FILE,
@@ -45,10 +46,6 @@ from qinn.opening import open_regular
 from qinn.task import Task
 
 __all__ = ["Modality", "Source", "Store", "StoreWriter"]
-
-_OFFSETS_AT_ONCE = 2**20
-_VALUES_AT_ONCE = 2**20
-_ROWS_AT_ONCE = 2**15
 
 
 class Store:
@@ -225,12 +222,17 @@ class Store:
         """
         offsets = self._offsets[modality]
         if modality not in self._checked:
-            for start in range(0, len(offsets), _OFFSETS_AT_ONCE):
-                part = offsets[start : start + _OFFSETS_AT_ONCE + 1]
+            for piece in even_pieces(len(self)):
+                part = offsets[piece.start : piece.stop + 1]
                 if np.any(part[1:] < part[:-1]):
                     raise _falling(self.path, modality, int(offsets[-1]))
             self._checked.add(modality)
         return offsets
+
+    def num_values(self) -> Int64[np.ndarray, "sample"]:
+        """Numbers of every sample, over all its modalities and steps."""
+        sizes = (np.diff(self.offsets(name)) * dim for name, dim in self.modalities.items())
+        return sum(sizes, start=np.zeros(len(self), np.int64))
 
     def values(self, modality: str) -> Float32[np.ndarray, "step feature"]:
         """All steps of one modality, memory-mapped and read-only."""
@@ -255,8 +257,8 @@ class Store:
             content.add_rows(part)
         for name, modality in modalities_of(self.manifest).items():
             digest, values = hashlib.sha256(), self._values[name].view(np.ndarray)
-            for start in range(0, len(values), at_once := max(1, _VALUES_AT_ONCE // modality.dim)):
-                part = values[start : start + at_once]
+            for piece in even_pieces(len(values), modality.dim):
+                part = values[piece]
                 digest.update(part)  # pyright: ignore[reportArgumentType]
                 look(name, part)
             times = step_array_digest(self._times[name]) if name in self._times else None
@@ -389,7 +391,7 @@ class Store:
         path = self.path / TABLE_FILE
         try:
             with open_parquet(path) as parquet:
-                for batch in parquet.iter_batches(_ROWS_AT_ONCE):
+                for batch in parquet.iter_batches(ROWS):
                     yield pa.table(batch)
         except (OSError, pa.ArrowException) as error:
             raise _damaged_table(path, error) from None

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Int32, Int64, Shaped
 
-_AT_ONCE = 4096
+from qinn.data.stores.cutting import ROWS, even_pieces
+
 _NOTHING = pa.array([], pa.large_string()).dictionary_encode()
 
 
@@ -69,8 +70,8 @@ class Strings(Sequence[str]):
         return self.pick(np.array([range(self._size)[index]]))[0]
 
     def __iter__(self) -> Iterator[str]:
-        for start in range(0, self._size, _AT_ONCE):
-            yield from self[start : start + _AT_ONCE]
+        for piece in even_pieces(self._size, most=ROWS):
+            yield from self[piece]
 
     def __contains__(self, value: object) -> bool:
         return (

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from qinn.data.stores.step_arrays import parts_of
+from qinn.data.stores.cutting import even_pieces
 from qinn.errors import DataError
 
 __all__ = ["Times", "checked_times", "faults_of_times"]
@@ -76,16 +76,16 @@ def faults_of_times(times: Times, offsets: Int64[np.ndarray, "bound"]) -> list[s
         ['a time of 0.5 behind 1.0']
     """
     wrong, falls, before = None, None, np.inf
-    position = 0
-    for part in parts_of(times):
+    for piece in even_pieces(len(times)):
+        part = times[piece]
         outside = ~(np.isfinite(part) & (part >= 0))
         if wrong is None and outside.any():
             wrong = f"a time of {part[np.argmax(outside)]}"
         earlier = np.concatenate([[before], part[:-1]])
         lower = np.flatnonzero(part < earlier)
         # Where a sample begins, time begins anew.
-        lower = lower[~np.isin(lower + position, offsets)]
+        lower = lower[~np.isin(lower + piece.start, offsets)]
         if falls is None and len(lower):
             falls = f"a time of {part[lower[0]]} behind {earlier[lower[0]]}"
-        position, before = position + len(part), part[-1]
+        before = part[-1]
     return [fault for fault in (wrong, falls) if fault is not None]

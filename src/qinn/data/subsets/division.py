@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from qinn.data.stores.cutting import ROWS, pieces
 from qinn.data.stores.manifest import Modality, Source, modalities_of
 from qinn.data.stores.ragged import gather_steps
 from qinn.data.stores.store import Store, StoreWriter
@@ -19,8 +20,6 @@ from qinn.escaping import visible
 __all__ = ["Division", "SplitOptions", "divide", "write_division"]
 
 _STANDARD = ("id", "split", "label", "group", "fold", "text")
-_VALUES_AT_ONCE = 2**22
-_ROWS_AT_ONCE = 8192
 _FEW_GROUPS = 10
 _SMALL = 50
 _REPLACED = ("split sizes", "divided by qinn data split", DIVIDED)
@@ -280,7 +279,8 @@ def write_division(
         notes=[*kept, options.describe(), f"{DIVIDED}{store.sha256}"],
         overwrite=overwrite,
     ) as writer:
-        for rows in _chunks(store):
+        for piece in pieces(store.num_values(), times=16, most=ROWS):
+            rows = np.arange(len(store))[piece]
             columns = {
                 key: store.table.column(key).take(rows).to_pylist() for key in store.table.column_names
             }
@@ -298,21 +298,6 @@ def write_division(
                 times=_beside(store.times, store, rows),
             )
     return Store.open(target)
-
-
-def _chunks(store: Store) -> Iterator[np.ndarray]:
-    """Cut the samples so that the features of each piece are few enough to be in memory at once."""
-    values = np.zeros(len(store), dtype=np.int64)
-    for name, dim in store.modalities.items():
-        values += np.diff(store.offsets(name)) * dim
-    ends = np.cumsum(values)
-    start = 0
-    while start < len(store):
-        before = int(ends[start - 1]) if start else 0
-        stop = max(start + 1, int(np.searchsorted(ends, before + _VALUES_AT_ONCE, side="right")))
-        stop = min(stop, start + _ROWS_AT_ONCE)
-        yield np.arange(start, stop)
-        start = stop
 
 
 def _steps(store: Store, name: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,14 +7,13 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
+from qinn.data.stores.cutting import pieces
 from qinn.data.stores.ragged import gather_padded, gather_steps
 from qinn.data.stores.spans import Spans, words_of
 from qinn.data.stores.store import Store
 from qinn.data.stores.strings import Strings
 from qinn.errors import ArgumentError, DataError
 from qinn.task import Task
-
-_VALUES_AT_ONCE = 2**18
 
 Gather = Callable[[np.ndarray], np.ndarray]
 SpansOf = Callable[[int], Spans]
@@ -577,11 +576,6 @@ def _joined(name: str, first: _Column, second: _Column) -> _Column:
 
 
 def _chunks(column: _Column) -> Iterator[Float32[np.ndarray, "step feature"]]:
-    ends, most = np.cumsum(column.lengths), max(1, _VALUES_AT_ONCE // column.dim)
-    start = 0
-    while start < len(ends):
-        before = ends[start - 1] if start else 0
-        stop = max(start + 1, int(np.searchsorted(ends, before + most, side="right")))
-        if ends[stop - 1] > before:
-            yield column.steps(np.arange(start, stop))
-        start = stop
+    for piece in pieces(column.lengths * column.dim):
+        if column.lengths[piece].any():
+            yield column.steps(np.arange(piece.start, piece.stop))
