@@ -33,7 +33,7 @@ from qinn.quantum import (
     random_kets,
     trace_distance,
 )
-from qinn.quantum.collisions import exact
+from qinn.quantum.collisions import exact_collisions
 
 METHODS = ("kraus", "real")
 SIZES = [(2, (2,)), (2, (4, 3)), (3, (2, 2)), (4, (5,)), (1, (3,)), (3, (1,))]
@@ -233,7 +233,7 @@ def test_pieces_of_time_give_the_same_states_and_gradients(method, monkeypatch):
 
     value, gradients = run()
     for size in (1, 500):
-        monkeypatch.setattr(exact, "LARGEST_PIECE", size)
+        monkeypatch.setattr(exact_collisions, "LARGEST_PIECE", size)
         cut, others = run()
         assert farthest(cut, value) < 1e-12
         assert max(map(farthest, gradients, others)) < 1e-12
@@ -248,7 +248,7 @@ def test_the_implementation_is_chosen_by_size():
     ):
         stream = Ancillas([basis_ket(0, each).expand(1, 2, each) for each in dims])
         interaction = Interaction(torch.zeros(1, 1).expand(dim * stream.dim, dim * stream.dim), dim, dims)
-        assert exact._cheaper(exact.schedule_steps(interaction, stream)) == method
+        assert exact_collisions._cheaper(exact_collisions.schedule_steps(interaction, stream)) == method
 
 
 def test_interactions_start_with_the_given_spectral_norm():
