@@ -29,11 +29,11 @@ $(BIN)/qinn: pyproject.toml constraints.txt
 	@echo "Setting up $(VENV); the first time this takes some minutes."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[data,train,report]'
 	touch $@
 
 $(VENV)/.dev: $(BIN)/qinn
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[text,lexicon,test,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,test,dev]'
 	touch $@
 
 demo: $(BIN)/qinn
@@ -80,7 +80,7 @@ check: lint
 $(PEERS)/.ready: benchmarks/requirements.txt pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --constraint constraints.txt torch
-	$(PEERS)/bin/python -m pip install --quiet --constraint constraints.txt --editable . -r benchmarks/requirements.txt
+	$(PEERS)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[report]' -r benchmarks/requirements.txt
 	touch $@
 
 benchmark: $(PEERS)/.ready
@@ -94,7 +94,7 @@ benchmark-data: $(BIN)/qinn
 $(DATA_PEERS)/.ready: benchmarks/requirements-data.txt pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(DATA_PEERS)
 	$(DATA_PEERS)/bin/python -m pip install --quiet --constraint constraints.txt torch
-	$(DATA_PEERS)/bin/python -m pip install --quiet --constraint constraints.txt --editable .
+	$(DATA_PEERS)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[data,train,report]'
 	$(DATA_PEERS)/bin/python -m pip install --quiet -r benchmarks/requirements-data.txt
 	$(DATA_PEERS)/bin/python -m pip install --quiet --no-deps MMSA==2.2.1
 	touch $@

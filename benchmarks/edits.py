@@ -294,7 +294,7 @@ class Trials:
     @staticmethod
     def _import_everything() -> None:
         """What the commands import, so that a fork of this process starts at once."""
-        for name in ("torchmetrics", *(f"qinn.{part}" for part in _PARTS)):
+        for name in ("scipy.stats", *(f"qinn.{part}" for part in _PARTS)):
             importlib.import_module(name)
         from qinn.data.stores import unchanged
 

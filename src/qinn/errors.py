@@ -14,10 +14,10 @@ class QinnError(Exception):
         '`f` is damaged: it has no end.'
     """
 
-    def __init__(self, *args: object) -> None:
+    def __init__(self, *args: object, **fields: object) -> None:
         if args and isinstance(args[0], str):
             args = (_with_one_stop(args[0]), *args[1:])
-        super().__init__(*args)
+        super().__init__(*args, **fields)
 
 
 def _with_one_stop(message: str) -> str:
@@ -39,6 +39,15 @@ class ConfigError(QinnError):
 
 class CheckpointError(QinnError):
     """A checkpoint or run folder is missing, damaged or belongs to another model or data set."""
+
+
+class MissingPackageError(QinnError, ModuleNotFoundError):
+    """An optional package is not installed; the message has the line that installs it.
+
+    Example:
+        >>> issubclass(MissingPackageError, ImportError)
+        True
+    """
 
 
 class OutputError(QinnError):

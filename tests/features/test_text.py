@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("transformers", reason="the optional extra qinn[text] is not installed")
 
 from qinn.data.importing.transcripts import TextOptions
-from qinn.errors import ConfigError
+from qinn.errors import ConfigError, MissingPackageError
 from qinn.features import text as module
 from qinn.features.text import TextEncoder, load_text_encoder
 
@@ -161,7 +161,7 @@ def test_a_missing_library_is_named_with_the_command_that_installs_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ConfigError, match=r"pip install 'qinn\[text\]'"):
+    with pytest.raises(MissingPackageError, match=r"pip install 'qinn\[text\]'"):
         load_text_encoder(f"folder:{folder}")
 
 

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("transformers", reason="the optional extra qinn[text] is not installed")
 
 from qinn.data.importing.transcripts import TextOptions, Tokenizer, encode_texts, spans_of_texts
-from qinn.errors import ConfigError
+from qinn.errors import ConfigError, MissingPackageError
 from qinn.features.architecture import architecture_of, build_architecture
 from qinn.features.text import TransformerEncoder, load_text_encoder
 
@@ -142,5 +142,5 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ConfigError, match=r"pip install 'qinn\[text\]'"):
+    with pytest.raises(MissingPackageError, match=r"pip install 'qinn\[text\]'"):
         build_architecture({"model_type": "bert"})

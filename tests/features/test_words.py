@@ -10,7 +10,7 @@ import pytest
 
 from qinn.data.importing.transcripts import Encoder, Learner, TextOptions, spans_of_texts
 from qinn.data.stores.manifest import Modality
-from qinn.errors import ConfigError
+from qinn.errors import ConfigError, MissingPackageError
 from qinn.features.lexicons import Lexicon, load_lexicon
 from qinn.features.words import MOST_WORDS, WordEncoder, WordLearner
 
@@ -121,7 +121,7 @@ def test_a_missing_or_changed_package_is_said(
         load_lexicon("vader")
     monkeypatch.setitem(sys.modules, "vaderSentiment", None)
     monkeypatch.setitem(sys.modules, "vaderSentiment.vaderSentiment", None)
-    with pytest.raises(ConfigError, match=r"pip install 'qinn\[lexicon\]'"):
+    with pytest.raises(MissingPackageError, match=r"pip install 'qinn\[lexicon\]'"):
         load_lexicon("vader")
 
 

@@ -430,6 +430,9 @@ def demo(
     as_json: JsonOption = False,
 ) -> None:
     """Train QiNN-QJ and baselines on two embedded synthetic sets, pooled and along streams, and report."""
+    from qinn.extras import require
+
+    require("report", "train", what="`qinn demo`")
     from qinn.destinations import check_destination
     from qinn.experiment.demo import run_demo
     from qinn.experiment.stream_demo import run_stream_demo

@@ -11,7 +11,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Int, Real
-from scipy.special import logsumexp
 
 from qinn.errors import ArgumentError
 from qinn.evaluation.conventions import (
@@ -34,6 +33,7 @@ from qinn.evaluation.weighted import (
     ranking_area,
     resample_counts,
 )
+from qinn.extras import needs
 from qinn.task import Task
 
 Numbers: TypeAlias = Any
@@ -107,6 +107,9 @@ def _plain_terms(y: np.ndarray, p: np.ndarray, midpoint: float | None) -> dict[s
 
 
 def _classification_terms(labels: np.ndarray, logits: np.ndarray) -> dict[str, WeightedMetric]:
+    with needs("evaluate", "The area under the curve"):
+        from scipy.special import logsumexp
+
     num_classes = logits.shape[1]
     predicted = logits.argmax(axis=1)
     # The log-odds rank like the softmax probability but never saturate into ties; rounding far below single

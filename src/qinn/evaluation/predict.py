@@ -70,6 +70,17 @@ def predict(
     )
 
 
+def probabilities_of(logits: Float[np.ndarray, "*sample outcome"]) -> Float[np.ndarray, "*sample outcome"]:
+    """Return the probabilities that logits stand for, exp(x_c) / Σ_k exp(x_k), without overflow.
+
+    Example:
+        >>> probabilities_of(np.array([[1000.0, 1000.0]])).tolist()
+        [[0.5, 0.5]]
+    """
+    shares = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return shares / shares.sum(axis=-1, keepdims=True)
+
+
 def check_finite(ids: Sequence[str], outputs: Float[Tensor, "sample output"]) -> None:
     """Refuse outputs that are not finite.
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
-from scipy import stats
 
 from qinn.errors import ArgumentError
 from qinn.evaluation.weighted import Weights, resample_counts
+from qinn.extras import needs
 
 CHUNK_ENTRIES = 1_000_000
 """Weights evaluated at once: enough to be vectorised, few enough to stay in the cache."""
@@ -124,6 +124,8 @@ def percentile_interval(
     resampled = resampled[~np.isnan(resampled)]
     if num_units < 2 or not len(resampled):
         return None, None
+    with needs("evaluate", "A bootstrap interval"):
+        from scipy import stats
     quantile = float(stats.t.ppf(0.5 + 0.5 * level, num_units - 1))
     tail = float(stats.norm.cdf(-np.sqrt(num_units / (num_units - 1)) * quantile))
     low, high = np.quantile(resampled, [tail, 1.0 - tail])

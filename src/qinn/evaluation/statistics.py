@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Shaped
-from scipy import stats
 
 from qinn.errors import ArgumentError
 from qinn.evaluation.metrics import Numbers, PreparedMetrics, numbers_of, prepare_metrics
@@ -26,6 +25,7 @@ from qinn.evaluation.resampling import (
     swap_patterns,
 )
 from qinn.evaluation.weighted import Weights
+from qinn.extras import needs
 from qinn.task import Task
 
 
@@ -255,6 +255,8 @@ def mcnemar_p_value(right_a: Bool[np.ndarray, "sample"], right_b: Bool[np.ndarra
         >>> mcnemar_p_value(np.array([True] * 6), np.array([False] * 5 + [True]))
         0.0625
     """
+    with needs("evaluate", "A p-value"):
+        from scipy import stats
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
     return 1.0 if only_a + only_b == 0 else float(stats.binomtest(only_a, only_a + only_b).pvalue)
 

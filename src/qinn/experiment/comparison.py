@@ -34,6 +34,7 @@ from qinn.experiment.predictions import check_samples, read_metrics, read_predic
 from qinn.experiment.run import config_text, run
 from qinn.experiment.workers import run_in_workers
 from qinn.explain.activity import mean_activity
+from qinn.extras import require
 from qinn.placement import is_partial
 from qinn.task import Task
 
@@ -89,8 +90,10 @@ def compare(
 
     Raises:
         CheckpointError: If the folder holds something else.
+        MissingPackageError: If what the extra `train` brings is not installed.
         QinnError: If a run fails, or its process is killed.
     """
+    require("train", what="Training")
     folder = Path(folder)
     _check_place(folder, config)
     jobs = [(label, seed) for seed in config.seeds for label in config.models]

@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax
 
 from qinn.destinations import Product, check_destinations, marked
 from qinn.digests import file_digest, sealed
 from qinn.errors import ArgumentError, CheckpointError
 from qinn.evaluation.metrics import metrics
-from qinn.evaluation.predict import predict
+from qinn.evaluation.predict import predict, probabilities_of
 from qinn.experiment.explanation import COMMAND, FIGURE_MARK, chosen_samples
 from qinn.experiment.folder import RunFolder, check_document, read_json, write_json
 from qinn.experiment.predictor import Predictor
@@ -153,4 +152,4 @@ def _scores(
     if outputs.shape[1] == 1:
         return outputs[:, 0], np.zeros(len(outputs), dtype=int)
     chosen = outputs.argmax(1) if like is None else like[1]
-    return softmax(outputs, axis=1)[np.arange(len(outputs)), chosen], chosen
+    return probabilities_of(outputs)[np.arange(len(outputs)), chosen], chosen

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax
 
 from qinn.data.stores.unchanged import open_unchanged
 from qinn.data.subsets.absence import Absence, present_modalities
@@ -14,7 +13,7 @@ from qinn.destinations import Destination, Product, check_destination, is_witnes
 from qinn.errors import ArgumentError, ConfigError
 from qinn.escaping import active_in_spreadsheets, csv_line
 from qinn.evaluation.conventions import metrics_of
-from qinn.evaluation.predict import PredictionTable, predict
+from qinn.evaluation.predict import PredictionTable, predict, probabilities_of
 from qinn.evaluation.statistics import bootstrap_intervals
 from qinn.experiment import provenance
 from qinn.experiment.build import build_folds
@@ -22,6 +21,7 @@ from qinn.experiment.config import ExperimentConfig
 from qinn.experiment.folder import RunFolder, table_of, write_table, write_text
 from qinn.experiment.predictions import StoredPredictions, check_samples, read_predictions
 from qinn.experiment.predictor import Predictor
+from qinn.extras import require
 from qinn.task import Task
 
 _COMMAND = "qinn predict"
@@ -62,6 +62,7 @@ def evaluate_run(
         ArgumentError: If samples have no labels, or a modality to take away does not exist.
         CheckpointError: If the stored predictions are of other samples or labels than the data.
     """
+    require("evaluate", what="Evaluating a run")
     target = RunFolder(Path(folder))
     predictor = Predictor.load(target.path)
     config = target.config()
@@ -109,7 +110,7 @@ def agreement_of(
     if task.kind == "regression":
         difference = float(np.abs(before - after).max()) / (task.high - task.low)
     else:
-        difference = float(np.abs(softmax(before, axis=1) - softmax(after, axis=1)).max())
+        difference = float(np.abs(probabilities_of(before) - probabilities_of(after)).max())
     here = provenance.device()
     # Earlier versions wrote the machine alone; they predicted on the processor, as this one does.
     stated = summary.get("device") or summary.get("machine")
@@ -276,7 +277,7 @@ def predict_store(
 def prediction_rows(table: PredictionTable, task: Task) -> list[dict[str, Any]]:
     """Return predictions as one readable row per sample (see `predict_store`)."""
     rows = []
-    probabilities = softmax(table.outputs, axis=1)
+    probabilities = probabilities_of(table.outputs)
     for index, identifier in enumerate(table.ids):
         row: dict[str, Any] = {"id": identifier}
         if task.kind == "regression":

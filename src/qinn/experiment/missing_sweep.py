@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Shaped
-from scipy.special import softmax
 
 from qinn.data.files.numerals import number_of
 from qinn.data.subsets.absence import Absence, present_modalities
@@ -19,6 +18,7 @@ from qinn.errors import ArgumentError, CheckpointError, DataError
 from qinn.escaping import markdown_code, markdown_text
 from qinn.evaluation.conventions import metrics_of
 from qinn.evaluation.metrics import metrics
+from qinn.evaluation.predict import probabilities_of
 from qinn.evaluation.statistics import bootstrap_intervals, holm_correction, paired_test, summarize_seeds
 from qinn.experiment import provenance
 from qinn.experiment.comparison import (
@@ -440,7 +440,7 @@ def _prior(samples: _Samples, results: Sequence[_Swept]) -> dict[str, Any]:
     }
     if task.kind == "classification":
         size = len(task.classes)
-        said = [softmax(result.empty, axis=1).mean(axis=0) for result in results]
+        said = [probabilities_of(result.empty).mean(axis=0) for result in results]
         trained = [
             np.mean(
                 [np.bincount(part, minlength=size) / len(part) for part in result.training_labels], axis=0

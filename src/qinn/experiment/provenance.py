@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -11,13 +12,15 @@ import torch
 
 import qinn
 
-_PACKAGES = ("torch", "lightning", "numpy", "scipy", "torchmetrics", "safetensors", "pyarrow")
+_PACKAGES = ("torch", "lightning", "numpy", "scipy", "safetensors", "pyarrow")
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of qinn, Python and the packages that numbers depend on."""
+    """Return the versions of qinn, Python and the packages that numbers depend on, of those that are installed."""
     found = {"qinn": qinn.__version__, "python": platform.python_version()}
-    found.update({name: metadata.version(name) for name in _PACKAGES})
+    for name in _PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
     return found
 
 

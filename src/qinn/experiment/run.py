@@ -52,6 +52,7 @@ from qinn.experiment.steps import explained_steps
 from qinn.explain.activity import Activity, activity_of, activity_remarks, mean_activity
 from qinn.explain.attractor import certificate_of, mean_certificate
 from qinn.explain.explanation import explain
+from qinn.extras import require
 from qinn.model.baselines import count_parameters
 from qinn.model.network import QiNN
 from qinn.task import Task
@@ -99,6 +100,7 @@ def run(
         ConfigError: If the configuration has several models or seeds.
         CheckpointError: If the folder holds a run of another configuration or of other data, or a file of it, or of a
             finished fold, is not what was written.
+        MissingPackageError: If what the extra `train` brings is not installed.
         OutputError: If the folder lies inside a store or another run, or cannot be written.
     """
     if len(config.models) != 1 or len(config.seeds) != 1:
@@ -112,6 +114,7 @@ def run(
     place = RunPlace.check(target, config, store, overwrite=overwrite)
     if target.is_complete and not place.replaces:
         return target
+    require("train", what="Training")
     check_machine(config)
     torch.set_flush_denormal(True)
     torch.set_num_threads(config.threads)

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from qinn.errors import ConfigError
+from qinn.extras import needs
 
 __all__ = ["architecture_of", "build_architecture"]
 
@@ -29,7 +30,8 @@ def build_architecture(architecture: dict[str, Any]) -> Any:
         A model of the transformers library, in evaluation mode.
 
     Raises:
-        ConfigError: If the library is missing or has no such architecture.
+        ConfigError: If the library has no such architecture.
+        MissingPackageError: If the library is not installed.
 
     Example:
         >>> build_architecture({"model_type": "typewriter"})
@@ -38,14 +40,9 @@ def build_architecture(architecture: dict[str, Any]) -> Any:
         qinn.errors.ConfigError: ...`typewriter`...
     """
     kind = architecture.get("model_type")
-    try:
+    with needs("text", f"A model with a transformer of kind `{kind}`"):
         from huggingface_hub.errors import StrictDataclassError
         from transformers import AutoConfig, AutoModel
-    except ImportError as error:
-        raise ConfigError(
-            f"A model with a transformer of kind `{kind}` needs the transformers library: install it with "
-            "`pip install 'qinn[text]'`."
-        ) from error
     stated = {name: value for name, value in architecture.items() if name not in ("auto_map", "model_type")}
     try:
         config = AutoConfig.for_model(str(kind), **stated)

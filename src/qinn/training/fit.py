@@ -15,16 +15,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import nn
 
 from qinn.data.subsets.batching import BatchLoader
 from qinn.data.subsets.splits import Development, Subset
 from qinn.errors import ArgumentError
+from qinn.extras import needs
 from qinn.model.standardization import set_training_statistics
 from qinn.placement import complete_file
 from qinn.resources import resource_error
@@ -41,6 +38,12 @@ from qinn.training.checkpoints import (
 )
 from qinn.training.module import TrainingModule
 from qinn.training.options import FitOptions
+
+with needs("train", "Training"):
+    import lightning
+    from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
+    from lightning.pytorch.loggers import Logger, TensorBoardLogger
+    from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import lightning
 import numpy as np
 import torch
 from torch import nn
@@ -11,12 +10,16 @@ from qinn.data.subsets.batching import BatchLoader
 from qinn.evaluation.conventions import metrics_of
 from qinn.evaluation.metrics import metrics
 from qinn.explain.activity import activity_of_batches
+from qinn.extras import needs
 from qinn.records import Batch, Prediction
 from qinn.task import Task
 from qinn.training.modality_dropout import drop_modalities
 from qinn.training.objective import loss_per_sample, training_loss
 from qinn.training.options import FitOptions
 from qinn.training.parameter_groups import parameter_groups
+
+with needs("train", "Training"):
+    import lightning
 
 # Validation samples on which the activity of the dynamics is measured every epoch.
 _WATCHED = 64

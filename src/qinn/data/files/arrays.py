@@ -9,9 +9,8 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 
 from qinn.data.files.array_file import ArrayFile
@@ -20,7 +19,11 @@ from qinn.data.files.hdf5_checks import KNOWN_FILTERS, check_chunks, check_heaps
 from qinn.data.files.npy import read_npy_header
 from qinn.data.files.object_arrays import read_objects
 from qinn.errors import DataError
+from qinn.extras import needs
 from qinn.opening import check_regular
+
+if TYPE_CHECKING:
+    import h5py
 
 __all__ = ["ARRAY_SUFFIXES", "Hdf5File", "open_arrays"]
 
@@ -224,6 +227,9 @@ class Hdf5File(ArrayFile):
         _check_file(path)
         with path.open("rb"):
             pass
+        with needs("data", f"`{path}` is an HDF5 file, and reading it"):
+            import h5py
+        self._library = h5py
         try:
             self._file = h5py.File(path, "r")
         except _HDF5_ERRORS as error:
@@ -241,7 +247,7 @@ class Hdf5File(ArrayFile):
         names: list[str] = []
         with _naming_damage(self.path):
             self._file.visititems(
-                lambda name, node: names.append(name) if isinstance(node, h5py.Dataset) else None
+                lambda name, node: names.append(name) if isinstance(node, self._library.Dataset) else None
             )
         return names
 
@@ -251,14 +257,14 @@ class Hdf5File(ArrayFile):
             node = self._file[group] if group else self._file
         except _HDF5_ERRORS:
             return None
-        if not isinstance(node, h5py.Group):
+        if not isinstance(node, self._library.Group):
             return None
         with _naming_damage(self.path, group):
             return list(node)
 
     def __contains__(self, key: str) -> bool:
         try:
-            return isinstance(self._file.get(key), h5py.Dataset)
+            return isinstance(self._file.get(key), self._library.Dataset)
         except _HDF5_ERRORS:
             return False
 
@@ -290,7 +296,7 @@ class Hdf5File(ArrayFile):
                 )
             if node.shape is None:
                 raise DataError(f"`{self.path}:{key}` is empty: it has no shape.")
-            text = h5py.check_string_dtype(node.dtype)
+            text = self._library.check_string_dtype(node.dtype)
             if (node.dtype.hasobject and not text) or node.dtype.fields:
                 raise DataError(f"`{self.path}:{key}` holds neither numbers nor text ({node.dtype}).")
             if unknown := [number for number in filters_of(node) if number not in KNOWN_FILTERS]:
@@ -330,7 +336,7 @@ class Hdf5File(ArrayFile):
 class _Dataset:
     """A dataset of numbers that is read when it is sliced."""
 
-    def __init__(self, path: Path, key: str, node: h5py.Dataset) -> None:
+    def __init__(self, path: Path, key: str, node: "h5py.Dataset") -> None:
         self._path = path
         self._key = key
         self._node = node

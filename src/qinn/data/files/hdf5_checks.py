@@ -12,8 +12,10 @@ import mmap
 import os
 import zlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import h5py
+if TYPE_CHECKING:
+    import h5py
 
 _SIGNATURE = b"GCOL\x01"
 _LENGTH_AT = 8
@@ -21,12 +23,9 @@ _OBJECT_SIZE_AT = 8
 _LZF = 32000
 """Number of h5py's own filter."""
 _CHECKSUM_BYTES = 4
-KNOWN_FILTERS = {
-    h5py.h5z.FILTER_DEFLATE: "gzip",
-    h5py.h5z.FILTER_SHUFFLE: "shuffle",
-    h5py.h5z.FILTER_FLETCHER32: "fletcher32",
-    _LZF: "lzf",
-}
+# Numbers of the format, so that it takes no HDF5 library to know them.
+_DEFLATE, _SHUFFLE, _FLETCHER32 = 1, 2, 3
+KNOWN_FILTERS = {_DEFLATE: "gzip", _SHUFFLE: "shuffle", _FLETCHER32: "fletcher32", _LZF: "lzf"}
 """What chunks may have passed, and its name."""
 
 
@@ -75,13 +74,13 @@ def _check_heap(content: mmap.mmap, begin: int, length_bytes: int) -> None:
         place += taken
 
 
-def filters_of(dataset: h5py.Dataset) -> list[int]:
+def filters_of(dataset: "h5py.Dataset") -> list[int]:
     """Return the numbers of the filters that a dataset's chunks have passed, in that order."""
     properties = dataset.id.get_create_plist()
     return [properties.get_filter(index)[0] for index in range(properties.get_nfilters())]
 
 
-def check_chunks(dataset: h5py.Dataset, item_bytes: int, most_bytes: int) -> None:
+def check_chunks(dataset: "h5py.Dataset", item_bytes: int, most_bytes: int) -> None:
     """Check that every chunk of a dataset unpacks to as many bytes as its shape needs.
 
     Compressed chunks are unpacked for that, one at a time, at the pace of zlib.
@@ -117,13 +116,13 @@ def _unpacked_size(raw: bytes, filters: list[int], expected: int) -> int:
     """Return the size of what a chunk unpacks to; where it is more than expected, any larger one."""
     size: int | None = None
     for number in reversed(filters):
-        if number == h5py.h5z.FILTER_SHUFFLE:
+        if number == _SHUFFLE:
             continue
         if size is not None:
             raise ValueError("a chunk is packed twice; save it with one compression")
-        if number == h5py.h5z.FILTER_FLETCHER32:
+        if number == _FLETCHER32:
             raw = raw[:-_CHECKSUM_BYTES]
-        elif number == h5py.h5z.FILTER_DEFLATE:
+        elif number == _DEFLATE:
             try:
                 size = len(zlib.decompressobj().decompress(raw, expected + 1))
             except zlib.error as error:

@@ -5,10 +5,10 @@ from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
-from scipy.special import gammaln
 
 from qinn.data.stores.ragged import Ragged
 from qinn.data.synthetic.events import MODALITIES, EventSequences, Process, modality_of, rates_of
+from qinn.extras import needs
 
 __all__ = ["beliefs_of", "character_after_last", "confusion", "filtered", "states_after"]
 
@@ -195,5 +195,7 @@ def _characters(total: int, marked: int, drawn: np.ndarray, angle: float) -> np.
 
 
 def _log_choose(total: np.ndarray, part: np.ndarray | int) -> np.ndarray:
+    with needs("data", "The best score on streams"):
+        from scipy.special import gammaln
     part = np.asarray(part)
     return np.asarray(gammaln(total + 1) - gammaln(part + 1) - gammaln(total - part + 1))

@@ -6,7 +6,6 @@ from math import pi
 from typing import ClassVar
 
 import numpy as np
-from scipy.special import gammaincc
 
 from qinn.data.synthetic.answers import (
     KnownAccuracy,
@@ -26,6 +25,7 @@ from qinn.data.synthetic.automata import (
 from qinn.data.synthetic.events import EventSequences, Kind, Process, draw_events, features_of
 from qinn.data.synthetic.streams import StreamSpec
 from qinn.errors import ArgumentError
+from qinn.extras import needs
 from qinn.task import Task
 
 __all__ = ["ShiftersSpec"]
@@ -242,6 +242,8 @@ def _states_with_expiry(events: EventSequences, expiry: float) -> np.ndarray:
 
 def _mean_without_times(events: EventSequences, expiry: float) -> np.ndarray:
     """Mean of the label, as ±1, given the order of all events."""
+    with needs("data", "The best score on streams without times"):
+        from scipy.special import gammaincc
     touches = np.array([True, True, True, False, True, False, False])
     longest = events.kinds.shape[1]
     # Probability that n gaps, exponential with two events a second, take longer.
