@@ -9,7 +9,7 @@ from simulators.contender import Mode
 
 # Largest error of the probabilities for a setting to count.
 LARGEST_ERROR = 1e-6
-_BY_HAND = "on observables"
+BY_HAND = "on observables"
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def rivals(row: dict[str, Any], package: str, precision: str | None = None) -> l
         if result["package"] == package
         and precision in (None, result["precision"])
         and _accurate(result)
-        and _BY_HAND not in result["setting"]
+        and BY_HAND not in result["setting"]
     ]
 
 
