@@ -1,13 +1,20 @@
 """Shared set-up: shape annotations are checked by beartype, denormals are flushed, real data is found once."""
 
 import os
+import pkgutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from jaxtyping import install_import_hook
 
-hook = install_import_hook("qinn", "beartype.beartype")
+import qinn
+
+# Users' mistakes of type are answered in words by `face`, which a check before it would answer first.
+hook = install_import_hook(
+    [f"qinn.{module.name}" for module in pkgutil.iter_modules(qinn.__path__) if module.name != "face"],
+    "beartype.beartype",
+)
 
 import torch  # noqa: E402
 

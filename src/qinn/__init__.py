@@ -1,3 +1,34 @@
 """QiNN-QJ: a quantum-inspired neural network with quantum jumps for multimodal sentiment analysis."""
 
+from importlib import import_module
+from typing import Any
+
 __version__ = "0.1.0"
+
+# What each name is and where it lies. `import qinn` loads none of it: torch, for one, takes a second. Type checkers
+# read the same names in `__init__.pyi`.
+_HOMES = {
+    "Estimator": "qinn.face.estimator",
+    "Predictor": "qinn.experiment.predictor",
+    "Samples": "qinn.face.samples",
+    "Store": "qinn.data.stores.store",
+    "Task": "qinn.task",
+    "load": "qinn.face.loading",
+}
+_PACKAGES = ("quantum", "testing")
+
+__all__ = ["Estimator", "Predictor", "Samples", "Store", "Task", "__version__", "load", "quantum", "testing"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return import_module(f"qinn.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'qinn' has no attribute {name!r}; it has {', '.join(__all__)}")
+    found = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

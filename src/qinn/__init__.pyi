@@ -1,0 +1,11 @@
+from qinn import quantum as quantum
+from qinn import testing as testing
+from qinn.data.stores.store import Store as Store
+from qinn.experiment.predictor import Predictor as Predictor
+from qinn.face.estimator import Estimator as Estimator
+from qinn.face.loading import load as load
+from qinn.face.samples import Samples as Samples
+from qinn.task import Task as Task
+
+__version__: str
+__all__ = ["Estimator", "Predictor", "Samples", "Store", "Task", "__version__", "load", "quantum", "testing"]

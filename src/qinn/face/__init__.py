@@ -1,0 +1,1 @@
+"""What Python users and the command line share: estimators, samples in memory, and the verbs."""

@@ -1,0 +1,470 @@
+"""Any model of the package as an estimator, trained on arrays in memory."""
+
+import contextlib
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from qinn.errors import ArgumentError, CheckpointError, QinnError
+from qinn.evaluation.predict import probabilities_of
+from qinn.experiment.config import LARGEST_SEED
+from qinn.experiment.model_configs import DynamicsKind, EvolutionKind
+from qinn.face.arrays import is_mapping
+from qinn.face.explained import ExplainedSamples, explained_samples
+from qinn.face.fitting import Fitted, Validation, divided, outputs_of, restored, trained
+from qinn.face.labels import Labels, Scale, classes_of, groups_of, scores_of
+from qinn.face.options import chosen
+from qinn.face.samples import PLAIN, Samples, is_frame_of_modalities
+from qinn.face.saving import read_estimator, write_estimator
+from qinn.face.scikit import HAS_SCIKIT, Base, NotFittedError, check_like_scikit, tagged
+from qinn.model.encoders import EncoderKind
+from qinn.model.fusion import MissingKind
+from qinn.model.readout import HeadKind
+from qinn.model.streams import StreamForm
+from qinn.training.objective import LossKind
+
+Floats = npt.NDArray[np.float64]
+
+
+class Estimator(Base):
+    """A model of sentiment, or of anything else, from several modalities or one: fitted on arrays in memory.
+
+    It has scikit-learn's interface and works where that is not installed. Every parameter is the key of the same name
+    in a configuration, where it is described, but for those described here.
+
+    Args:
+        kind: ``"qinn"``, or a baseline: ``"concatenation"``, ``"late_fusion"``, ``"tensor_fusion"``,
+            ``"low_rank_fusion"``, ``"gru_stream"``, ``"lstm_stream"``, ``"unimodal"``, ``"constant"``.
+        task: ``"regression"`` (scores) or ``"classification"``.
+        random_state: Seed of everything that is drawn: weights, validation samples, their order, trajectories. None
+            draws one from numpy's global generator; a generator of numpy's is drawn from.
+        device: Where to train: ``"auto"`` takes a GPU where there is one, ``"cpu"`` and ``"gpu"`` (or ``"cuda"``)
+            choose. A fitted model predicts on the CPU.
+        threads: Threads of torch while it fits and predicts; results are the same for the same number.
+        verbose: Whether to show a bar of the progress.
+        scale: Which conventions the metrics of a regression follow: ``"mosi"`` for scores in [-3, 3], ``"sims"`` for
+            those in [-1, 1], ``"plain"`` otherwise.
+        label_range: Lowest and highest possible score; if None those of the scale, or that occur.
+        encoder: Kind of the encoders of sequences: ``"statistics"`` (mean and deviation over the steps),
+            ``"attention"``, ``"gru"``; or modality → kind.
+        memory_dim: If None, 4 for ``"qinn"`` and 16 for recurrent models.
+        modality: The modality that ``"unimodal"`` sees.
+        state_dims, num_vectors, evolution, ...: Of the model.
+        hidden_dim, step_dim, dropout, head_dropout: Of its encoders.
+        max_epochs, batch_size, learning_rate, patience, refit, ...: Of the training.
+
+    Attributes:
+        classes_: Classes in the order of `predict_proba`'s columns (classification).
+        n_features_in_: Number of features of all modalities together.
+        feature_names_in_: Names of the columns of the data frame, where it was one.
+        modalities_: Modality → number of features.
+        model_: The trained network.
+        history_: One row per epoch: losses and validation metrics.
+        best_epoch_: Epoch (from 0) whose weights were kept.
+        seed_: The seed that was used.
+
+    Example:
+        >>> generator = np.random.default_rng(0)
+        >>> X = {"text": generator.normal(size=(40, 3)), "audio": [generator.normal(size=(4, 2)) for _ in range(40)]}
+        >>> estimator = Estimator(state_dims=2, max_epochs=2, random_state=0).fit(X, X["text"][:, 0])
+        >>> estimator.predict(X).shape
+        (40,)
+    """
+
+    feature_names_in_: npt.NDArray[Any]
+    classes_: npt.NDArray[Any]
+
+    def __init__(
+        self,
+        kind: str = "qinn",
+        task: Literal["regression", "classification"] = "regression",
+        *,
+        random_state: Any = None,
+        device: Literal["auto", "cpu", "gpu", "cuda"] = "auto",
+        threads: int = 1,
+        verbose: bool = False,
+        scale: Scale = "plain",
+        label_range: Sequence[float] | None = None,
+        # the model
+        state_dims: int | Mapping[str, int] = 4,
+        evolution: EvolutionKind = "jumps",
+        dynamics: DynamicsKind = "pooled",
+        num_jumps: int = 2,
+        num_vectors: int = 16,
+        head: HeadKind = "mlp",
+        time: float = 1.0,
+        steps: int = 16,
+        sampled: float = 0.5,
+        num_trajectories: int = 4,
+        num_evaluation_trajectories: int = 32,
+        per_trajectory: bool = True,
+        missing: MissingKind = "mixed",
+        memory_dim: int | None = None,
+        form: StreamForm = "factorised",
+        relaxation: bool = False,
+        by_pass: bool = True,
+        hamiltonian_scale: float = 1.0,
+        jump_scale: float = 0.5,
+        max_rate: float | Literal["unbounded"] | None = None,
+        tolerance: float | None = None,
+        outcome_dropout: float = 0.0,
+        lean: float = 2.0,
+        factor_dim: int = 8,
+        rank: int = 4,
+        modality: str | None = None,
+        parameter_budget: int | None = None,
+        # its encoders
+        encoder: EncoderKind | Mapping[str, EncoderKind] = "statistics",
+        hidden_dim: int = 32,
+        step_dim: int = 10,
+        dropout: float | Mapping[str, float] = 0.2,
+        head_dropout: float | None = None,
+        # the training
+        max_epochs: int = 40,
+        batch_size: int = 64,
+        bucket: int = 0,
+        learning_rate: float = 2e-3,
+        weight_decay: float = 1e-2,
+        schedule: Literal["one_cycle", "constant"] = "one_cycle",
+        patience: int = 10,
+        gradient_clip: float = 1.0,
+        loss: LossKind | None = None,
+        label_smoothing: float = 0.0,
+        modality_missing: float | Mapping[str, float] = 0.0,
+        modality_missing_all: bool = False,
+        monitor: str = "loss",
+        deterministic: bool = True,
+        refit: bool = False,
+    ) -> None:
+        self.kind = kind
+        self.task = task
+        self.random_state = random_state
+        self.device = device
+        self.threads = threads
+        self.verbose = verbose
+        self.scale = scale
+        self.label_range = label_range
+        self.state_dims = state_dims
+        self.evolution = evolution
+        self.dynamics = dynamics
+        self.num_jumps = num_jumps
+        self.num_vectors = num_vectors
+        self.head = head
+        self.time = time
+        self.steps = steps
+        self.sampled = sampled
+        self.num_trajectories = num_trajectories
+        self.num_evaluation_trajectories = num_evaluation_trajectories
+        self.per_trajectory = per_trajectory
+        self.missing = missing
+        self.memory_dim = memory_dim
+        self.form = form
+        self.relaxation = relaxation
+        self.by_pass = by_pass
+        self.hamiltonian_scale = hamiltonian_scale
+        self.jump_scale = jump_scale
+        self.max_rate = max_rate
+        self.tolerance = tolerance
+        self.outcome_dropout = outcome_dropout
+        self.lean = lean
+        self.factor_dim = factor_dim
+        self.rank = rank
+        self.modality = modality
+        self.parameter_budget = parameter_budget
+        self.encoder = encoder
+        self.hidden_dim = hidden_dim
+        self.step_dim = step_dim
+        self.dropout = dropout
+        self.head_dropout = head_dropout
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.bucket = bucket
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.schedule = schedule
+        self.patience = patience
+        self.gradient_clip = gradient_clip
+        self.loss = loss
+        self.label_smoothing = label_smoothing
+        self.modality_missing = modality_missing
+        self.modality_missing_all = modality_missing_all
+        self.monitor = monitor
+        self.deterministic = deterministic
+        self.refit = refit
+
+    def fit(self, X: object, y: object, groups: object = None, validation: object = 0.15) -> "Estimator":
+        """Train on some samples, keeping the weights of the epoch that does best on a part that is held out.
+
+        Args:
+            X: `Samples`; a mapping from modalities to their features (see `Samples`); a data frame with a column per
+                modality; or a plain array (n, d), which is one modality.
+            y: One score or class per sample.
+            groups: One group (speaker, video …) per sample: none is on both sides of the validation split.
+            validation: The part to hold out, above 0 and below 1; or ``(X, y)`` of validation samples; or None, which
+                holds nothing out and keeps the last epoch's weights.
+
+        Returns:
+            The estimator.
+
+        Raises:
+            ArgumentError: If samples, labels or parameters are impossible, or training diverges.
+        """
+        samples = self._samples(X, first=True)
+        labels = self._labels(y)
+        _check_sizes(samples, labels)
+        seed = seed_of(self.random_state)
+        choice = chosen(self.get_params(deep=False), _defaults(), seed=seed)
+        parts = divided(
+            samples, labels, groups_of(groups, len(samples)), self._given_validation(validation, labels), seed
+        )
+        fitted = trained(
+            choice, parts, dims=samples.dims, kinds=samples.kinds, task=labels.task, progress=self.verbose
+        )
+        self._take(fitted, labels.classes, seed)
+        return self
+
+    def predict(self, X: object) -> npt.NDArray[Any]:
+        """Return one score, or the most probable class, for each sample.
+
+        Args:
+            X: Samples with the modalities of the fit, as `fit` takes them; None in place of one that is absent.
+
+        Raises:
+            NotFittedError: If the estimator was not fitted.
+            ArgumentError: If the modalities are others than those of the fit.
+        """
+        outputs = self._outputs(X)
+        if self.task == "regression":
+            return outputs[:, 0]
+        return self.classes_[outputs.argmax(axis=1)]
+
+    @property
+    def predict_proba(self) -> Callable[[object], Floats]:
+        """Return the probability of each class for each sample, (n, classes), in the order of ``classes_``.
+
+        Only where the task is ``"classification"``; takes what `predict` takes.
+        """
+        if self.task != "classification":
+            raise AttributeError(
+                f"An estimator of task `{self.task}` has no `predict_proba`; choose the task `classification`."
+            )
+        return self._probabilities
+
+    def score(self, X: object, y: object) -> float:
+        """Return the coefficient of determination R² of the predictions, or the accuracy of the classes.
+
+        Args:
+            X: Samples.
+            y: Their labels.
+        """
+        found, given = self.predict(X), np.asarray(cast("Any", y)).reshape(-1)
+        if len(found) != len(given):
+            raise ArgumentError(f"Argument `y` must have {len(found)} labels, but has {len(given)}.")
+        if self.task == "classification":
+            return float(np.mean(np.asarray(found == given)))
+        given = given.astype(np.float64)
+        residual = float(np.sum((given - found) ** 2))
+        total = float(np.sum((given - given.mean()) ** 2))
+        # As scikit-learn: of constant labels a perfect prediction has 1, any other 0.
+        return 1.0 - residual / total if total > 0 else float(residual == 0)
+
+    def explain(self, X: object) -> ExplainedSamples:
+        """Say why the model predicts what it does, sample by sample.
+
+        Entanglement and correlation between modalities, the output after each removal, and of models along the stream
+        what every step does.
+
+        Args:
+            X: Samples, as for `predict`.
+
+        Raises:
+            NotFittedError: If the estimator was not fitted.
+            ArgumentError: If the modalities are others than those of the fit.
+        """
+        fitted, samples = self._fitted(), self._samples(X)
+        return explained_samples(fitted, self._aligned(samples).subset(fitted.task), threads=self.threads)
+
+    def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
+        """Write the fitted estimator as a folder, which appears complete or not at all.
+
+        It holds ``estimator.json`` and ``weights.safetensors``; nothing in it is a pickle.
+
+        Args:
+            path: The folder to be.
+            overwrite: Replace an estimator that was saved there before.
+
+        Returns:
+            The folder.
+
+        Raises:
+            NotFittedError: If the estimator was not fitted.
+            OutputError: If the place is taken or cannot be written.
+        """
+        fitted = self._fitted()
+        parameters = {**self.get_params(deep=False), "random_state": self.seed_}
+        return write_estimator(
+            Path(path),
+            fitted,
+            parameters=parameters,
+            classes=getattr(self, "classes_", None),
+            feature_names=getattr(self, "feature_names_in_", None),
+            overwrite=overwrite,
+        )
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Estimator":
+        """Return the estimator that was saved in a folder; it predicts what it predicted then.
+
+        Args:
+            path: The folder.
+
+        Raises:
+            CheckpointError: If there is none, or a file is damaged or of another version.
+        """
+        saved = read_estimator(Path(path))
+        try:
+            estimator = cls(**saved.parameters)
+            seed = seed_of(saved.parameters["random_state"])
+            choice = chosen(estimator.get_params(deep=False), _defaults(), seed=seed)
+            model = restored(choice, saved.weights, dims=saved.dims, kinds=saved.kinds, task=saved.task)
+        except (QinnError, TypeError, KeyError, RuntimeError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".:")
+            raise CheckpointError(
+                f"`{path}` does not fit this version of qinn ({reason}); save the estimator again."
+            ) from error
+        fitted = Fitted(
+            model, saved.task, saved.dims, saved.kinds, saved.history, saved.best_epoch, saved.axis
+        )
+        estimator._take(fitted, saved.classes, seed)
+        if saved.feature_names is not None:
+            estimator.feature_names_in_ = saved.feature_names
+        return estimator
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_state")
+
+    if HAS_SCIKIT:
+
+        def __sklearn_tags__(self) -> Any:
+            return tagged(
+                cast("Any", super()).__sklearn_tags__(), is_classifier=self.task == "classification"
+            )
+
+    def _take(self, fitted: Fitted, classes: npt.NDArray[Any] | None, seed: int) -> None:
+        """Keep what came of a fit."""
+        self._state = fitted
+        self.model_ = fitted.model
+        self.modalities_ = dict(fitted.dims)
+        self.n_features_in_ = sum(fitted.dims.values())
+        self.history_ = list(fitted.history)
+        self.best_epoch_ = fitted.best_epoch
+        self.seed_ = seed
+        if classes is not None:
+            self.classes_ = classes
+        elif hasattr(self, "classes_"):
+            del self.classes_
+
+    def _fitted(self) -> Fitted:
+        if not hasattr(self, "_state"):
+            raise NotFittedError(
+                "This Estimator is not fitted yet; call `fit` with samples and labels before it is asked."
+            )
+        return self._state
+
+    def _samples(self, X: object, *, first: bool = False) -> Samples:
+        samples = Samples.of(X)
+        if not len(samples):
+            raise ArgumentError(
+                f"Found array with 0 sample(s) (shape={samples.shape}) while a minimum of 1 is required by Estimator."
+            )
+        is_plain = not isinstance(X, Samples) and not is_mapping(X) and not is_frame_of_modalities(X)
+        if first and hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
+        if is_plain and samples.kinds[PLAIN] == "vector" and (first or PLAIN in self._fitted().dims):
+            check_like_scikit(self, X, first=first)
+        return samples
+
+    def _aligned(self, samples: Samples) -> Samples:
+        fitted = self._fitted()
+        return samples.like(fitted.dims, fitted.kinds)
+
+    def _labels(self, y: object, known: npt.NDArray[Any] | None = None) -> Labels:
+        if self.task == "classification":
+            return classes_of(y, known)
+        if self.task != "regression":
+            raise ArgumentError(
+                f"Argument `task` must be `regression` or `classification`, but it is `{self.task}`."
+            )
+        return scores_of(y, scale=self.scale, label_range=self.label_range)
+
+    def _given_validation(self, validation: object, labels: Labels) -> Validation:
+        """Return what is to be held out: a part, given samples, or nothing."""
+        if validation is None:
+            return None
+        if isinstance(validation, tuple) and len(cast("tuple[object, ...]", validation)) == 2:
+            X, y = cast("tuple[object, object]", validation)
+            samples = self._samples(X)
+            given = self._labels(y, labels.classes)
+            _check_sizes(samples, given)
+            return samples, given
+        with contextlib.suppress(TypeError):
+            if 0 < cast("Any", validation) < 1:
+                return float(cast("Any", validation))
+        raise ArgumentError(
+            f"Argument `validation` must be above 0 and below 1, a pair (X, y) or None, but it is {validation!r}."
+        )
+
+    def _outputs(self, X: object) -> Floats:
+        fitted, samples = self._fitted(), self._samples(X)
+        return outputs_of(fitted, self._aligned(samples).subset(fitted.task), threads=self.threads)
+
+    def _probabilities(self, X: object) -> Floats:
+        """Return the probability of each class for each sample, in the order of ``classes_``."""
+        return probabilities_of(self._outputs(X))
+
+
+def _defaults() -> dict[str, Any]:
+    """Return every parameter as it is where a user says nothing."""
+    return Estimator().get_params(deep=False)
+
+
+def _check_sizes(samples: Samples, labels: Labels) -> None:
+    if len(samples) != len(labels.values):
+        raise ArgumentError(
+            f"Arguments `X` and `y` must have the same number of samples, but have {len(samples)} and "
+            f"{len(labels.values)}."
+        )
+
+
+def seed_of(random_state: Any) -> int:
+    """Return the seed that a parameter `random_state` means.
+
+    Args:
+        random_state: A seed; a generator of numpy's, which is drawn from; or None for numpy's global one.
+
+    Raises:
+        ArgumentError: If it is something else.
+
+    Example:
+        >>> seed_of(3), seed_of(np.random.RandomState(0)) == seed_of(np.random.RandomState(0))
+        (3, True)
+    """
+    if random_state is None:
+        # What `np.random.seed` seeds, as in scikit-learn.
+        return int(np.random.randint(LARGEST_SEED, dtype=np.int64))
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(LARGEST_SEED, dtype=np.int64))
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(LARGEST_SEED))
+    with contextlib.suppress(TypeError):
+        seed = operator.index(random_state)
+        if 0 <= seed <= LARGEST_SEED and not isinstance(random_state, bool):
+            return seed
+    raise ArgumentError(
+        f"Argument `random_state` must be a seed from 0 to {LARGEST_SEED}, a generator of numpy's or None, but it is "
+        f"{random_state!r}."
+    )

@@ -1,0 +1,85 @@
+"""Why a model says what it says about samples in memory."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from qinn.data.subsets.splits import Subset
+from qinn.experiment.explanation import absent_counts, column_means, explanation_columns
+from qinn.experiment.steps import TOGETHER, ExplainedSteps, always_together, step_columns
+from qinn.explain.explanation import explain
+from qinn.explain.steps import explain_steps
+from qinn.face.fitting import Fitted, apart
+from qinn.face.frames import frame_of, table_html
+from qinn.records import Explanation
+
+_SHOWN_ROWS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class ExplainedSamples:
+    """Explanations of some samples: what `qinn explain` writes, in memory.
+
+    Attributes:
+        explanation: Entropies, correlations and counterfactual outputs of every sample.
+        steps: Of a model along the stream, what every step does; None for others.
+        remarks: What a user should know about them.
+    """
+
+    explanation: Explanation
+    steps: ExplainedSteps | None
+    remarks: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.explanation.ids)
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """One column per quantity and one entry per sample, named as in ``explanation.parquet``."""
+        return explanation_columns(self.explanation)
+
+    @property
+    def means(self) -> dict[str, float | None]:
+        """Mean of every numeric column over the samples that have it; None where none has."""
+        return column_means(self.columns)
+
+    def to_frame(self) -> Any:
+        """Return the columns as a pandas data frame.
+
+        Raises:
+            ArgumentError: If pandas is not installed.
+        """
+        return frame_of(self.columns)
+
+    def steps_frame(self) -> Any:
+        """Return what every step does as a pandas data frame, with the columns of ``steps.parquet``.
+
+        Raises:
+            ArgumentError: If the model does not follow the stream, or pandas is not installed.
+        """
+        return frame_of(step_columns(self.steps.steps) if self.steps is not None else {})
+
+    def _repr_html_(self) -> str:
+        rows = [(name, value) for name, value in self.means.items()]
+        return table_html(f"Means over {len(self)} samples", ("quantity", "mean"), rows, notes=self.remarks)
+
+
+def explained_samples(fitted: Fitted, subset: Subset, *, threads: int) -> ExplainedSamples:
+    """Explain samples with a fitted model.
+
+    Args:
+        fitted: The model.
+        subset: Samples.
+        threads: Threads of torch.
+    """
+    remarks: list[str] = []
+    with apart(threads):
+        explanation = explain(fitted.model, subset)
+        steps = explain_steps(fitted.model, subset, fitted.axis)
+    for name, count in absent_counts(explanation).items():
+        remarks.append(f"{count} of {len(subset)} samples lack `{name}`.")
+    if steps is None:
+        return ExplainedSamples(explanation, None, tuple(remarks))
+    if always_together(steps):
+        remarks.append(TOGETHER)
+    along = ExplainedSteps(steps, fitted.axis, "the validation samples of the fit")
+    return ExplainedSamples(explanation, along, tuple(remarks))

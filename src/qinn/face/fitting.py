@@ -1,0 +1,263 @@
+"""Fitting a model to samples in memory, and asking it again."""
+
+import contextlib
+import tempfile
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from qinn.data.subsets.splits import Development, Subset, hold_out
+from qinn.errors import ArgumentError, ConfigError, DataError
+from qinn.evaluation.predict import predict
+from qinn.experiment.build import build_model
+from qinn.experiment.estimate import check_feasible, check_steps
+from qinn.experiment.steps import follows_stream
+from qinn.explain.memory_axis import MemoryAxis, memory_axis
+from qinn.extras import require
+from qinn.face.arrays import Kind
+from qinn.face.labels import Labels
+from qinn.face.options import Chosen
+from qinn.face.samples import Samples
+from qinn.task import Task
+
+Validation = float | tuple[Samples, Labels] | None
+"""A part to hold out, samples that are held out already, or nothing."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """What came of a fit.
+
+    Attributes:
+        model: The trained network, in evaluation mode.
+        task: What it predicts.
+        dims: Modality → number of features.
+        kinds: Modality → whether its samples are vectors or sequences.
+        history: One row per epoch.
+        best_epoch: Epoch (from 0) whose weights it has.
+        axis: Of a model along the stream, the axis of its memory on the validation samples.
+    """
+
+    model: nn.Module
+    task: Task
+    dims: Mapping[str, int]
+    kinds: Mapping[str, Kind]
+    history: tuple[Mapping[str, float], ...]
+    best_epoch: int
+    axis: MemoryAxis | None
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """Who learns from what.
+
+    Attributes:
+        development: Training and validation samples.
+        selects: Whether the validation samples choose the epoch; if not, they are trained on as well.
+    """
+
+    development: Development
+    selects: bool
+
+
+def divided(
+    samples: Samples,
+    labels: Labels,
+    groups: npt.NDArray[Any] | None,
+    validation: Validation,
+    seed: int,
+) -> Parts:
+    """Divide samples into those that are trained on and those that choose the epoch.
+
+    Args:
+        samples: The samples.
+        labels: Their labels.
+        groups: Their groups; none is on both sides.
+        validation: What validates.
+        seed: Of the division.
+
+    Raises:
+        ArgumentError: If there are too few samples or groups, or a modality that no sample has.
+    """
+    for name, dim in samples.dims.items():
+        if not dim or not samples.lengths(name).any():
+            raise ArgumentError(
+                f"No sample has modality `{name}`, so nothing can be learned about it; leave it out."
+            )
+    # Rows may come twice, from a bootstrap: here each has a name of its own.
+    if isinstance(validation, tuple):
+        given, known = validation
+        train = _named(samples, "train").subset(labels.task, labels.values)
+        valid = _named(given.like(samples.dims, samples.kinds), "valid").subset(labels.task, known.values)
+        return Parts(Development(train, valid), selects=True)
+    if len(samples) < 2:
+        raise ArgumentError(
+            "Found array with 1 sample(s) (n_samples=1) while a minimum of 2 is required by Estimator: one validates."
+        )
+    names = np.full(len(samples), "", dtype=object) if groups is None or validation is None else groups
+    try:
+        held = hold_out(labels.values, names, 0.5 if validation is None else validation, seed)
+    except DataError as error:
+        raise ArgumentError(f"Argument `groups`: {error}") from None
+    whole = _named(samples, "").subset(labels.task, labels.values, groups)
+    development = Development(whole.take(np.flatnonzero(~held)), whole.take(np.flatnonzero(held)))
+    return Parts(development, selects=validation is not None)
+
+
+def _named(samples: Samples, prefix: str) -> Samples:
+    return samples.renamed([f"{prefix}{row}" for row in range(len(samples))])
+
+
+def trained(
+    choice: Chosen,
+    parts: Parts,
+    *,
+    dims: Mapping[str, int],
+    kinds: Mapping[str, Kind],
+    task: Task,
+    progress: bool = False,
+) -> Fitted:
+    """Train a model.
+
+    Args:
+        choice: Which one, and how.
+        parts: Who learns from what.
+        dims: Modality → number of features.
+        kinds: Modality → kind.
+        task: What is predicted.
+        progress: Whether to show a bar.
+
+    Raises:
+        ArgumentError: If options do not fit the samples or the task, or training diverges.
+    """
+    require("train", what="`Estimator.fit`")
+    from qinn.training.fit import fit, refit  # takes a second to import, and a fitted model needs it not
+
+    config, seed = choice.config, choice.config.seeds[0]
+    options, development = config.training.options(), parts.development
+    options.selection(task)
+    _check(choice, development, dims=dims, kinds=kinds, task=task)
+    history: list[dict[str, float]] = []
+    with apart(config.threads), tempfile.TemporaryDirectory(prefix="qinn-fit-") as name:
+        folder = Path(name)
+        model = _built(choice, dims=dims, kinds=kinds, task=task)
+        epochs = config.training.max_epochs
+        if parts.selects:
+            result = fit(
+                model, development, task=task, options=options, folder=folder, seed=seed, progress=progress
+            )
+            history, epochs = result.history, result.best_epoch + 1
+        if config.training.refit or not parts.selects:
+            model = _built(choice, dims=dims, kinds=kinds, task=task)
+            refit(
+                model,
+                development,
+                task=task,
+                options=options,
+                epochs=epochs,
+                folder=folder / "refit",
+                seed=seed,
+                progress=progress,
+            )
+        model.eval()
+        axis = memory_axis(model, development.valid) if follows_stream(model) else None
+    return Fitted(model, task, dict(dims), dict(kinds), tuple(history), epochs - 1, axis)
+
+
+def restored(
+    choice: Chosen,
+    weights: Mapping[str, torch.Tensor],
+    *,
+    dims: Mapping[str, int],
+    kinds: Mapping[str, Kind],
+    task: Task,
+) -> nn.Module:
+    """Build a model that was trained before, in evaluation mode.
+
+    Args:
+        choice: Which one.
+        weights: Its weights.
+        dims: Modality → number of features.
+        kinds: Modality → kind.
+        task: What is predicted.
+
+    Raises:
+        RuntimeError: If the weights are of another model.
+    """
+    with apart(choice.config.threads):
+        model = _built(choice, dims=dims, kinds=kinds, task=task)
+    model.load_state_dict(dict(weights))
+    return model.eval()
+
+
+def outputs_of(fitted: Fitted, subset: Subset, *, threads: int) -> npt.NDArray[np.float64]:
+    """Return scores (one column) or logits.
+
+    Args:
+        fitted: The model.
+        subset: Samples.
+        threads: Threads of torch.
+    """
+    with apart(threads):
+        return predict(fitted.model, subset).outputs
+
+
+@contextlib.contextmanager
+def apart(threads: int) -> Generator[None]:
+    """Leave torch's random numbers and number of threads as the caller had them.
+
+    Args:
+        threads: Threads inside the block.
+    """
+    before = torch.get_num_threads()
+    with cast("Any", torch).random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.set_num_threads(threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+
+def _built(choice: Chosen, *, dims: Mapping[str, int], kinds: Mapping[str, Kind], task: Task) -> nn.Module:
+    return build_model(
+        choice.model,
+        choice.config.encoder,
+        feature_dims=dims,
+        sequences=_sequences(kinds),
+        num_outputs=task.num_outputs,
+        seed=choice.config.seeds[0],
+    )
+
+
+def _sequences(kinds: Mapping[str, Kind]) -> dict[str, bool]:
+    return {name: kind == "sequence" for name, kind in kinds.items()}
+
+
+def _check(
+    choice: Chosen,
+    development: Development,
+    *,
+    dims: Mapping[str, int],
+    kinds: Mapping[str, Kind],
+    task: Task,
+) -> None:
+    """Refuse what cannot be built or computed here before anything is."""
+    subsets = [development.train, development.valid]
+    try:
+        check_feasible(
+            choice.config,
+            feature_dims=dims,
+            sequences=_sequences(kinds),
+            num_outputs=task.num_outputs,
+            num_samples=sum(len(subset) for subset in subsets),
+            longest={name: max(int(subset.lengths(name).max()) for subset in subsets) for name in dims},
+        )
+        check_steps(choice.config, subsets, sequences=_sequences(kinds))
+    except ConfigError as error:
+        raise ArgumentError(str(error)) from error

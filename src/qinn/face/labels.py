@@ -1,0 +1,182 @@
+"""What an estimator is told to predict: checked, and as training takes it."""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any, Literal, cast, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from qinn.errors import ArgumentError
+from qinn.face.scikit import ColumnWarning
+from qinn.task import Task
+
+Scale = Literal["plain", "mosi", "sims"]
+_RANGES = {"mosi": (-3.0, 3.0), "sims": (-1.0, 1.0)}
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """Labels of some samples.
+
+    Attributes:
+        values: float64 scores, or int64 positions among the classes, (n,).
+        task: What is predicted.
+        classes: The classes in the order of their positions; None for scores.
+    """
+
+    values: npt.NDArray[Any]
+    task: Task
+    classes: npt.NDArray[Any] | None
+
+
+def scores_of(y: object, *, scale: str, label_range: Any) -> Labels:
+    """Return labels as scores.
+
+    Args:
+        y: One number per sample.
+        scale: Which conventions the metrics follow.
+        label_range: Lowest and highest possible score; those of the scale, or that occur, if None.
+
+    Raises:
+        ArgumentError: If they are no finite numbers in one row, or lie outside the range.
+
+    Example:
+        >>> scores_of([1, 2.5], scale="plain", label_range=None).task.high
+        2.5
+    """
+    if scale not in get_args(Scale):
+        raise ArgumentError(f"Argument `scale` must be one of {list(get_args(Scale))}, but it is `{scale}`.")
+    given = _one_row(y)
+    try:
+        values = given.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(
+            f"Argument `y` must hold numbers where the task is `regression`, but {error}; choose the task "
+            "`classification` for classes."
+        ) from None
+    _check_finite(values)
+    found = (float(values.min()), float(values.max()))
+    if label_range is None:
+        low, high = _RANGES.get(scale, found if found[0] < found[1] else (found[0] - 0.5, found[1] + 0.5))
+    else:
+        try:
+            low, high = (float(bound) for bound in label_range)
+        except (TypeError, ValueError):
+            raise ArgumentError(
+                f"Argument `label_range` must be the lowest and the highest possible label, but it is {label_range!r}."
+            ) from None
+    task = Task("regression", low, high, cast("Scale", scale))
+    if found[0] < low or found[1] > high:
+        raise ArgumentError(
+            f"Argument `y` must lie in [{low:g}, {high:g}], but reaches from {found[0]:g} to {found[1]:g}; state the "
+            "true `label_range`, or another `scale`."
+        )
+    return Labels(values, task, None)
+
+
+def classes_of(y: object, known: npt.NDArray[Any] | None = None) -> Labels:
+    """Return labels as positions among their classes.
+
+    Args:
+        y: One class per sample: numbers, truth values or strings.
+        known: The classes, in order; all that occur, sorted, if None.
+
+    Raises:
+        ArgumentError: If there are fewer than two classes, one is not known, or labels are no classes.
+
+    Example:
+        >>> classes_of(["sad", "glad", "sad"]).values.tolist()
+        [1, 0, 1]
+    """
+    given = _one_row(y)
+    if given.dtype.kind in "fc":
+        _check_finite(given)
+        if (given != np.round(given)).any():
+            raise ArgumentError(
+                "Unknown label type: continuous. Argument `y` must hold classes where the task is `classification`, "
+                f"but has {given[given != np.round(given)][0]}; choose the task `regression` for scores."
+            )
+    try:
+        found, positions = np.unique(given, return_inverse=True)
+    except TypeError as error:
+        raise ArgumentError(
+            f"Argument `y` must hold classes of one kind, but {error}; make them all strings."
+        ) from None
+    if known is None:
+        if len(found) < 2:
+            raise ArgumentError(
+                f"Argument `y` must have two classes at least, but has 1 class, {found.tolist()[0]!r}; a classifier "
+                "learns to tell classes apart."
+            )
+        known = found
+    else:
+        if len(strange := np.setdiff1d(found, known)):
+            raise ArgumentError(
+                f"Argument `y` must have the classes {known.tolist()}, but has {strange.tolist()[0]!r}."
+            )
+        positions = np.searchsorted(known, given)
+    task = Task("classification", classes=tuple(str(name) for name in known.tolist()))
+    return Labels(positions.reshape(-1).astype(np.int64), task, known)
+
+
+def groups_of(groups: object, number: int) -> npt.NDArray[Any] | None:
+    """Return the groups of samples as names; None where there are none.
+
+    Args:
+        groups: One group per sample, of anything that can be told apart as text.
+        number: How many samples.
+
+    Raises:
+        ArgumentError: If there is not one for each sample.
+    """
+    if groups is None:
+        return None
+    given = np.asarray(groups)
+    if given.shape != (number,):
+        raise ArgumentError(
+            f"Argument `groups` must have one group for each of {number} samples, but has the shape {given.shape}."
+        )
+    return np.array([f"group {name}" for name in given.tolist()], dtype=object)
+
+
+def _one_row(y: object) -> npt.NDArray[Any]:
+    if y is None:
+        raise ArgumentError(
+            "This estimator requires y to be passed, but the target y is None; give one label per sample."
+        )
+    try:
+        given = np.asarray(cast("Any", y))
+    except ValueError:
+        raise ArgumentError(
+            "Argument `y` must have one label per sample, but its rows differ in length."
+        ) from None
+    if given.ndim == 2 and given.shape[1] == 1:
+        warnings.warn(
+            "A column-vector y was passed when a 1d array was expected; pass `y.ravel()`.",
+            ColumnWarning,
+            stacklevel=4,
+        )
+        given = given[:, 0]
+    if given.ndim != 1:
+        raise ArgumentError(
+            f"Argument `y` must have one label per sample, but has the shape {given.shape}; fit one estimator per "
+            "target."
+        )
+    if given.dtype.kind == "c":
+        raise ArgumentError("Complex data not supported: argument `y` must hold real numbers or classes.")
+    if given.dtype == object and any(one is None or one != one for one in given.tolist()):
+        raise ArgumentError(
+            "Argument `y` must have a label for every sample, but one is missing; leave it out."
+        )
+    return given
+
+
+def _check_finite(values: npt.NDArray[Any]) -> None:
+    if not np.isfinite(values).all():
+        raise ArgumentError(
+            "Input y contains NaN, or infinity or a value too large for dtype('float64'): argument `y` must hold "
+            "finite numbers; leave samples without a label out."
+        )
+    if values.size and np.abs(values).max() > np.finfo(np.float32).max:
+        raise ArgumentError("Argument `y` must hold numbers of single precision (up to 3.4e38); rescale it.")
