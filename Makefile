@@ -4,6 +4,7 @@
 # make collisions every law of collision models on ten thousand random instances, and their time beside a GRU
 # make gpu        correctness and time of the quantum core on a GPU, where there is one (six minutes at most)
 # make layouts    generated files of every layout at official size, imported, trained and evaluated (13 GB of disk)
+# make docs       the documentation as a site in site/, links checked, without a request to any other host
 # make check      the tests, plus formatting, types, import contracts and coverage bars (what CI runs)
 # make fuzz       66,000 mutated files, each read in a process with limits
 # make kills      120 random kills of real commands, each repeated (some twenty minutes)
@@ -21,7 +22,7 @@ DATA_PEERS ?= .venv-peers-data
 # One thread per worker: with two workers on two cores, more would only wait for each other.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-.PHONY: demo test laws collisions gpu layouts check lint fuzz edits kills peers-data benchmark benchmark-data clean
+.PHONY: demo test docs laws collisions gpu layouts check lint fuzz edits kills peers-data benchmark benchmark-data clean
 .DEFAULT_GOAL := demo
 
 # torch first and pinned: resolved together with the rest it would bring its multi-gigabyte GPU build.
@@ -70,7 +71,15 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-check: lint
+$(VENV)/.docs: $(BIN)/qinn
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --clean
+	@echo "site/index.html"
+
+check: lint docs
 	$(PYTEST) --cov --cov-report=
 	for part in quantum data evaluation; do \
 	  $(BIN)/coverage report --include="*/qinn/$$part/*" --fail-under=95 --skip-covered || exit 1; done

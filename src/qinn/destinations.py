@@ -58,7 +58,7 @@ def marked(command: str, mark: str) -> Product:
         command: The command, for messages.
         mark: The words.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> page = Path(tempfile.mkdtemp()) / "a.html"
         >>> _ = page.write_text("<!-- made by qinn explain -->")
@@ -127,7 +127,7 @@ def check_destination(
         OutputError: If something is there that must not, or not without asking, be replaced, or the place cannot
             be written.
 
-    Example:
+    Examples:
         >>> check_destination(__file__, marked("qinn report", "no such words" * 2))  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         qinn.errors.OutputError: `...` exists already and was not made by `qinn report`; choose another place, or ...

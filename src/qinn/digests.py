@@ -21,7 +21,7 @@ OWN_DIGEST = "content_sha256"
 def bytes_digest(content: bytes) -> str:
     """Return the SHA-256 of some bytes in hexadecimal digits.
 
-    Example:
+    Examples:
         >>> bytes_digest(b"")[:8]
         'e3b0c442'
     """
@@ -49,7 +49,7 @@ def file_digest(path: Path, read: Callable[[int], None] = lambda count: None) ->
 def document_digest(content: Mapping[str, Any]) -> str:
     """Return the SHA-256 of a JSON document without its own digest; the order of keys and the kinds of numbers count.
 
-    Example:
+    Examples:
         >>> document_digest({"a": 1}) == document_digest({"a": 1, OWN_DIGEST: "anything"})
         True
         >>> document_digest({"a": 1}) == document_digest({"a": 1.0})
@@ -62,7 +62,7 @@ def document_digest(content: Mapping[str, Any]) -> str:
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return a JSON document with its own digest as its last key.
 
-    Example:
+    Examples:
         >>> document = sealed({"a": 1})
         >>> is_intact(document), is_intact({**document, "a": 2}), is_intact({"a": 1})
         (True, False, False)

@@ -9,7 +9,7 @@ class QinnError(Exception):
 
     A message that ends with a sentence of its own, quoted from another error, keeps one full stop.
 
-    Example:
+    Examples:
         >>> str(DataError("`f` is damaged: it has no end.."))
         '`f` is damaged: it has no end.'
     """
@@ -44,7 +44,7 @@ class CheckpointError(QinnError):
 class MissingPackageError(QinnError, ModuleNotFoundError):
     """An optional package is not installed; the message has the line that installs it.
 
-    Example:
+    Examples:
         >>> issubclass(MissingPackageError, ImportError)
         True
     """

@@ -36,7 +36,7 @@ def visible(text: str, *, lines: bool = False) -> str:
         text: Any text.
         lines: Whether line ends may stay.
 
-    Example:
+    Examples:
         >>> visible("\x1b[31mred\u202e\n"), visible("no change: Ж, 中文, 🎵")
         ('\\x1b[31mred\\u202e\\n', 'no change: Ж, 中文, 🎵')
     """
@@ -54,7 +54,7 @@ def visible(text: str, *, lines: bool = False) -> str:
 def tsv_cell(value: object) -> str:
     r"""Return a cell of a tab-separated line: tabs, line ends and backslashes are escaped, so that it can be undone.
 
-    Example:
+    Examples:
         >>> tsv_cell("a\tb\\"), tsv_cell(0.5)
         ('a\\tb\\\\', '0.500000')
     """
@@ -64,7 +64,7 @@ def tsv_cell(value: object) -> str:
 def active_in_spreadsheets(value: object) -> bool:
     """Tell whether `csv_line` puts an apostrophe before a value.
 
-    Example:
+    Examples:
         >>> active_in_spreadsheets("=1+1"), active_in_spreadsheets(-1.0)
         (True, False)
     """
@@ -77,7 +77,7 @@ def csv_line(cells: Iterable[object]) -> str:
     A text that begins with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return gets an apostrophe before it, as
     OWASP advises, and so does one that begins with an apostrophe: taking one away gives the text back.
 
-    Example:
+    Examples:
         >>> csv_line(["=1+1", "'a", "a,b", -1.0])
         '\'=1+1,\'\'a,"a,b",-1.0\n'
     """
@@ -91,7 +91,7 @@ def csv_line(cells: Iterable[object]) -> str:
 def markdown_text(text: str) -> str:
     r"""Return a text that Markdown shows as it stands, in a table too: no mark-up, no HTML, no link.
 
-    Example:
+    Examples:
         >>> markdown_text("a|b `c` <i>"), markdown_text("QiNN-QJ (jumps), text_only")
         ('a\\|b \\`c\\` &lt;i&gt;', 'QiNN-QJ (jumps), text_only')
         >>> markdown_text("https://x.org")
@@ -105,7 +105,7 @@ def markdown_text(text: str) -> str:
 def markdown_code(text: str) -> str:
     r"""Return a text as code in Markdown, whatever backticks it has.
 
-    Example:
+    Examples:
         >>> markdown_code("QiNN-QJ"), markdown_code("a`b")
         ('`QiNN-QJ`', '`` a`b ``')
     """
@@ -125,7 +125,7 @@ def json_text(content: object, *, ascii_only: bool = False) -> str:
     Raises:
         ValueError: If it holds a number that is not finite.
 
-    Example:
+    Examples:
         >>> json_text({"id": "Ж\x9b"})
         '{\n  "id": "Ж\\u009b"\n}'
     """

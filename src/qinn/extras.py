@@ -33,7 +33,7 @@ def require(*extras: str, what: str) -> None:
     Raises:
         MissingPackageError: Naming what is missing and the line that installs it.
 
-    Example:
+    Examples:
         >>> require("train", what="`qinn train`")
     """
     missing = [name for name in dict.fromkeys(_packages(extras)) if not _is_installed(name)]
@@ -51,7 +51,7 @@ def needs(extra: str, what: str) -> "_Imports":
     Raises:
         MissingPackageError: In place of the import error.
 
-    Example:
+    Examples:
         >>> with needs("evaluate", "A p-value"):
         ...     from scipy import stats
     """

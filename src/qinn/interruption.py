@@ -44,7 +44,7 @@ class EndedBySignal(SystemExit):
 def word_of(number: int) -> str:
     """Return what a signal does to a process, in a word.
 
-    Example:
+    Examples:
         >>> word_of(signal.SIGTERM)
         'terminated'
     """

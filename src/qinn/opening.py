@@ -47,7 +47,7 @@ def check_regular(path: Path | str) -> os.stat_result:
         UnsuitableFileError: If it is a folder, a named pipe, a device or a socket, or the path can name no file.
         OSError: If it does not exist or may not be looked at.
 
-    Example:
+    Examples:
         >>> check_regular("/dev/null")
         Traceback (most recent call last):
         qinn.opening.UnsuitableFileError: it is a device, not a regular file
@@ -102,7 +102,7 @@ def read_small(path: Path | str, most_bytes: int = SMALL_BYTES) -> bytes:
         UnsuitableFileError: If it has more.
         OSError: See `check_regular`.
 
-    Example:
+    Examples:
         >>> read_small(__file__, 10)
         Traceback (most recent call last):
         qinn.opening.UnsuitableFileError: it has more than the 10 bytes that are read of such a file

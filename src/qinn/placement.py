@@ -30,7 +30,7 @@ _OLD_SUFFIX = f"-old{PARTIAL_SUFFIX}"
 def cache_folder() -> Path:
     """Return the user's folder for what can be made again: ``$XDG_CACHE_HOME/qinn``, or else ``~/.cache/qinn``.
 
-    Example:
+    Examples:
         >>> cache_folder().name
         'qinn'
     """
@@ -59,7 +59,7 @@ def complete_file(target: Path, *, overwrite: bool) -> Iterator[io.BufferedRando
     Raises:
         OutputError: If the place is taken or cannot be written.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> target = Path(tempfile.mkdtemp()) / "a.txt"
         >>> with complete_file(target, overwrite=False) as stream:

@@ -29,7 +29,7 @@ def available_memory() -> int:
 
     Memory that others use is not taken off: what is larger than this can never fit.
 
-    Example:
+    Examples:
         >>> available_memory() > 2**26
         True
     """
@@ -52,7 +52,7 @@ def available_memory() -> int:
 def shown_size(size: int | float) -> str:
     """Return a number of bytes as one says it.
 
-    Example:
+    Examples:
         >>> shown_size(3 * 2**30), shown_size(5 * 2**20), shown_size(2.0**80)
         ('3.0 GiB', '5.0 MiB', '1099511627776.0 TiB')
     """
@@ -68,7 +68,7 @@ def resource_error(error: BaseException) -> str | None:
     Args:
         error: What was raised.
 
-    Example:
+    Examples:
         >>> resource_error(RuntimeError("DefaultCPUAllocator: can't allocate memory"))  # doctest: +ELLIPSIS
         "There is not enough memory (DefaultCPUAllocator: can't allocate memory); choose ..."
         >>> resource_error(RuntimeError("a mistake of ours")) is None

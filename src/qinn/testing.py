@@ -48,7 +48,7 @@ def example_batch(
         timed: Whether the steps of sequences happen at random times.
         seed: Seed.
 
-    Example:
+    Examples:
         >>> example_batch({"text": 2}).features["text"].lengths
         tensor([1, 2, 3, 1])
     """
@@ -93,7 +93,7 @@ def check_model(
     Raises:
         AssertionError: Naming the first law that the model breaks.
 
-    Example:
+    Examples:
         >>> from qinn.model.baselines import Constant
         >>> check_model(lambda: Constant(1), example_batch({"text": 2}), num_outputs=1)
     """
@@ -132,7 +132,7 @@ def check_evolution(
     Raises:
         AssertionError: Naming the first law that the evolution breaks.
 
-    Example:
+    Examples:
         >>> from qinn.quantum import Unitary
         >>> check_evolution(Unitary())
     """

@@ -21,7 +21,7 @@ class Metric:
         undefined_when: When the value is None.
         format: Format specification for tables.
 
-    Example:
+    Examples:
         >>> METRICS["mae"].render(0.71234), METRICS["corr"].render(None)
         ('0.712', '–')
         >>> METRICS["mae"].is_better(0.7, 0.8)
@@ -161,7 +161,7 @@ def metrics_of(task: Task) -> dict[str, Metric]:
     Returns:
         Metric name → its description in this task's convention.
 
-    Example:
+    Examples:
         >>> list(metrics_of(Task("regression", -1.0, 1.0, "sims")))
         ['mae', 'corr', 'acc2', 'acc3', 'acc5', 'f1']
     """

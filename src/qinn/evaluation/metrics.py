@@ -137,7 +137,7 @@ class PreparedMetrics:
         num_samples: Number of samples n.
         terms: Metric name → function from weights to values.
 
-    Example:
+    Examples:
         >>> task = Task("regression", -3.0, 3.0, "mosi")
         >>> prepared = prepare_metrics(task, np.array([1.0, -2.0]), np.array([[2.0], [0.0]]))
         >>> prepared(np.array([[1.0, 1.0], [2.0, 0.0]]))["mae"]
@@ -176,7 +176,7 @@ def numbers_of(values: Numbers, name: str) -> Real[np.ndarray, "..."]:
     Raises:
         ArgumentError: If they are no numbers, complex, or ragged.
 
-    Example:
+    Examples:
         >>> numbers_of([1, 2.5], "labels")
         array([1. , 2.5])
     """
@@ -269,7 +269,7 @@ def prepare_metrics(task: Task, labels: Numbers, outputs: Numbers) -> PreparedMe
     Raises:
         ArgumentError: If shapes do not fit, there is no sample, or a value is NaN or infinite.
 
-    Example:
+    Examples:
         >>> task = Task("classification", classes=("sad", "happy"))
         >>> prepare_metrics(task, np.array([0, 1]), np.array([[1.0, 0.0], [0.0, 2.0]])).values()["accuracy"]
         1.0
@@ -297,7 +297,7 @@ def metrics(task: Task, labels: Numbers, outputs: Numbers) -> dict[str, float | 
     Raises:
         ArgumentError: If shapes do not fit, there is no sample, or a value is NaN or infinite.
 
-    Example:
+    Examples:
         >>> task = Task("regression", 0.0, 10.0, "plain")
         >>> metrics(task, np.array([2.0, 8.0]), np.array([[3.0], [7.0]]))["auc_midpoint"]
         1.0
@@ -331,7 +331,7 @@ def regression_metrics(
     Source:
         The conventions of CMU-MOSI and CH-SIMS as the MMSA code computes them.
 
-    Example:
+    Examples:
         >>> result = regression_metrics(np.array([-1.0, 0.0, 2.5]), np.array([-0.4, 0.2, 2.6]), "mosi")
         >>> result["acc2_has0"], result["acc2_non0"], result["acc7"]
         (1.0, 1.0, 0.3333333333333333)
@@ -360,7 +360,7 @@ def classification_metrics(
         ArgumentError: If shapes do not fit, there is no sample, a value is not finite, a label is no class
             index, or a probability is negative.
 
-    Example:
+    Examples:
         >>> outputs = np.array([[0.9, 0.1], [0.6, 0.4]])
         >>> classification_metrics(np.array([0, 1]), outputs, probabilities=True)["auc"]
         1.0
@@ -400,7 +400,7 @@ def resampled_metrics(
     Raises:
         ArgumentError: If `metrics` would refuse the samples, or an index names no sample.
 
-    Example:
+    Examples:
         >>> task = Task("regression", -3.0, 3.0, "mosi")
         >>> labels, outputs = np.array([1.0, 2.0]), np.array([[1.0], [3.0]])
         >>> resampled_metrics(task, labels, outputs, np.array([[0, 0], [1, 1]]))["mae"]
@@ -428,7 +428,7 @@ def confusion_matrix(labels: Numbers, outputs: Numbers) -> Int[np.ndarray, "true
     Raises:
         ArgumentError: If a label is no class index or an output is not finite.
 
-    Example:
+    Examples:
         >>> confusion_matrix(np.array([0, 1, 1]), np.array([[2.0, 0.0], [1.0, 0.0], [0.0, 1.0]])).tolist()
         [[1, 0], [1, 1]]
     """

@@ -73,7 +73,7 @@ def predict(
 def probabilities_of(logits: Float[np.ndarray, "*sample outcome"]) -> Float[np.ndarray, "*sample outcome"]:
     """Return the probabilities that logits stand for, exp(x_c) / Σ_k exp(x_k), without overflow.
 
-    Example:
+    Examples:
         >>> probabilities_of(np.array([[1000.0, 1000.0]])).tolist()
         [[0.5, 0.5]]
     """

@@ -116,7 +116,7 @@ def percentile_interval(
     Source:
         Hesterberg (2015), What teachers should know about the bootstrap.
 
-    Example:
+    Examples:
         >>> low, high = percentile_interval(np.linspace(0.0, 1.0, 1001), 1000, 0.95)
         >>> round(low, 3), round(high, 3)
         (0.025, 0.975)

@@ -180,7 +180,7 @@ def bootstrap_intervals(
     Raises:
         ArgumentError: If shapes do not fit, a value is not finite, or an option is out of its range.
 
-    Example:
+    Examples:
         >>> labels = np.linspace(-3.0, 3.0, 60)
         >>> outputs = (labels + np.tile([0.5, -0.5, 1.0], 20))[:, None]
         >>> interval = bootstrap_intervals(Task("regression", -3.0, 3.0, "mosi"), labels, outputs)["mae"]
@@ -251,7 +251,7 @@ def mcnemar_p_value(right_a: Bool[np.ndarray, "sample"], right_b: Bool[np.ndarra
     Returns:
         The p-value; 1 if the two never differ.
 
-    Example:
+    Examples:
         >>> mcnemar_p_value(np.array([True] * 6), np.array([False] * 5 + [True]))
         0.0625
     """
@@ -338,7 +338,7 @@ def paired_test(
         ArgumentError: If the samples differ between the runs, shapes or numbers of seeds do not fit, a value
             is not finite, or an option is out of its range.
 
-    Example:
+    Examples:
         >>> labels = np.linspace(-3.0, 3.0, 40)
         >>> good, bad = (labels + 0.1)[:, None], (labels + np.tile([1.0, -1.0], 20))[:, None]
         >>> result = paired_test(Task("regression", -3.0, 3.0, "mosi"), labels, good, bad)["mae"]
@@ -396,7 +396,7 @@ def summarize_seeds(runs: Sequence[Mapping[str, float | None]]) -> dict[str, See
     Raises:
         ArgumentError: If there is no run, or the runs have different metrics.
 
-    Example:
+    Examples:
         >>> summarize_seeds([{"mae": 0.7}, {"mae": 0.9}])["mae"]
         SeedSummary(mean=0.8, sd=0.14142135623730953, n=2, num_undefined=0)
     """
@@ -434,7 +434,7 @@ def holm_correction(p_values: Mapping[str, float | None]) -> dict[str, float | N
     Source:
         Holm (1979), A simple sequentially rejective multiple test procedure.
 
-    Example:
+    Examples:
         >>> holm_correction({"tfn": 0.01, "lmf": 0.04, "text": 0.03})
         {'tfn': 0.03, 'lmf': 0.06, 'text': 0.06}
     """

@@ -41,7 +41,7 @@ class WeightedMean:
         values: Value v_i of each sample; true and false count as one and zero.
         among: Samples that count (a_i); all of them if None.
 
-    Example:
+    Examples:
         >>> mean = WeightedMean(np.array([1.0, 4.0]))
         >>> mean(np.array([[1.0, 1.0], [2.0, 1.0]]))
         array([2.5, 2. ])
@@ -66,7 +66,7 @@ def is_constant(values: Float[np.ndarray, "sample"]) -> bool:
     Returns:
         True if max − min ≤ 10⁻⁶ max|v|.
 
-    Example:
+    Examples:
         >>> is_constant(np.array([0.1, 0.1 + 1e-9])), is_constant(np.array([0.1, 0.2]))
         (True, False)
     """
@@ -98,7 +98,7 @@ def correlation(
     Returns:
         A function from weights to values in [-1, 1].
 
-    Example:
+    Examples:
         >>> float(correlation(np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0, 6.0]))(np.ones((1, 3)))[0])
         1.0
     """
@@ -128,7 +128,7 @@ def determination(
     Returns:
         A function from weights to values in (−∞, 1].
 
-    Example:
+    Examples:
         >>> float(determination(np.array([0.0, 2.0]), np.array([1.0, 1.0]))(np.ones((1, 2)))[0])
         0.0
     """
@@ -167,7 +167,7 @@ def f_score(
     Returns:
         A function from weights to values in [0, 1].
 
-    Example:
+    Examples:
         >>> f1 = f_score(np.array([0, 0, 1]), np.array([0, 1, 1]), 2, average="weighted")
         >>> round(float(f1(np.ones((1, 3)))[0]), 4)
         0.6667
@@ -201,7 +201,7 @@ def ranking_area(positive: Bool[np.ndarray, "sample"], scores: Float[np.ndarray,
     Returns:
         A function from weights to values in [0, 1].
 
-    Example:
+    Examples:
         >>> area = ranking_area(np.array([False, True, True]), np.array([0.0, 0.0, 1.0]))
         >>> float(area(np.ones((1, 3)))[0])
         0.75
@@ -233,7 +233,7 @@ def mean_of_defined(parts: Sequence[WeightedMetric]) -> WeightedMetric:
     Returns:
         A function from weights to the mean value.
 
-    Example:
+    Examples:
         >>> both = mean_of_defined([WeightedMean(np.array([1.0])), WeightedMean(np.array([3.0]))])
         >>> both(np.ones((1, 1)))
         array([2.])
@@ -257,7 +257,7 @@ def resample_counts(indices: Int[np.ndarray, "resample draw"], num_samples: int)
     Returns:
         Counts as floating point weights.
 
-    Example:
+    Examples:
         >>> resample_counts(np.array([[0, 0, 2]]), 3)
         array([[2., 0., 1.]])
     """

@@ -347,7 +347,7 @@ def markdown_table(content: dict[str, Any]) -> str:
 def format_cpu_seconds(entry: Mapping[str, Any]) -> str:
     """Return the CPU seconds of a run or of a comparison's model, as tables show them; a dash where they are unknown.
 
-    Example:
+    Examples:
         >>> format_cpu_seconds({"cpu_seconds": 3214.81}), format_cpu_seconds({"cpu_seconds": 2.1})
         ('3,215', '2.1')
         >>> format_cpu_seconds({})
@@ -380,7 +380,7 @@ def activity_columns(content: Mapping[str, Any]) -> ActivityColumns:
     Args:
         content: Content of ``comparison.json``.
 
-    Example:
+    Examples:
         >>> models = {"a": {"dynamics": {"jumps": 0.5, "turning": 0.81}}, "b": {"dynamics": None}}
         >>> columns = activity_columns({"models": models})
         >>> columns.headings, columns.cells
@@ -410,7 +410,7 @@ def remarks_by_model(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     Returns:
         Pairs of the models that a remark is about, and the remark.
 
-    Example:
+    Examples:
         >>> remarks_by_model({"models": {"a": {"remarks": ["Old."]}, "b": {"remarks": ["Old."]}, "c": {"remarks": []}}})
         [('a, b', 'Old.')]
     """

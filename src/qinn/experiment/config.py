@@ -356,7 +356,7 @@ def slug(label: str) -> str:
     A label with letters of another script than ASCII's, without any letter or digit, or too long for a folder gets a
     mark of its own at the end, made from the whole label.
 
-    Example:
+    Examples:
         >>> slug("QiNN-QJ (jumps)"), slug("模型 1"), slug("…")
         ('qinn-qj-jumps', '1-3fac0fb3', 'model-b4935894')
     """

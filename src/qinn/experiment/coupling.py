@@ -33,7 +33,7 @@ def parse_couplings(text: str) -> tuple[float, ...]:
     Raises:
         ArgumentError: If a part is no number ≥ 0, or they do not rise.
 
-    Example:
+    Examples:
         >>> parse_couplings("0, 0.5, 1")
         (0.0, 0.5, 1.0)
     """

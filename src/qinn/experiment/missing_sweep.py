@@ -204,7 +204,7 @@ def parse_rates(text: str) -> tuple[float, ...]:
     Raises:
         ArgumentError: If a part is no number.
 
-    Example:
+    Examples:
         >>> parse_rates("0, 0.5")
         (0.0, 0.5)
     """

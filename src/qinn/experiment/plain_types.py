@@ -26,7 +26,7 @@ def plain(value: Any, annotation: Any) -> Any:
     Raises:
         PydanticCustomError: Saying what must be there and what is.
 
-    Example:
+    Examples:
         >>> plain("1e-3", float), plain([1, 2], tuple[int, ...]), plain("all", int | Literal["all"])
         (0.001, [1, 2], 'all')
         >>> plain(True, int)
@@ -81,7 +81,7 @@ def _mistaken(wanted: str, value: Any) -> PydanticCustomError:
 def shortened(value: object) -> str:
     """Return a value as a message shows it: as YAML writes truth values, and cut where it is long.
 
-    Example:
+    Examples:
         >>> shortened(True), shortened("a" * 100)[-4:]
         ('true', 'aaa…')
     """

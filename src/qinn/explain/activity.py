@@ -163,7 +163,7 @@ def mean_activity(parts: Sequence[Mapping[str, float | None]]) -> Activity | Non
     Returns:
         The mean; None of nothing.
 
-    Example:
+    Examples:
         >>> mean_activity([{"jumps": 1.0, "turning": 2.0, "gap": None}, {"jumps": 2.0, "turning": 4.0, "gap": 1.0}])
         Activity(jumps=1.5, turning=3.0, gap=None, entanglement=None, contraction=None, rotation=None)
     """
@@ -187,7 +187,7 @@ def activity_remarks(parts: Sequence[Activity]) -> list[str]:
     Returns:
         Sentences; none where all is well.
 
-    Example:
+    Examples:
         >>> activity_remarks([Activity(jumps=0.4, turning=0.8)])
         []
     """

@@ -147,7 +147,7 @@ def mean_certificate(parts: Sequence[Mapping[str, Any]]) -> Certificate | None:
     Returns:
         The mean; None of nothing.
 
-    Example:
+    Examples:
         >>> parts = [{"kind": "exact", "left_high": 0.25}, {"kind": "none", "left_high": None}]
         >>> found = mean_certificate(parts)
         >>> found.kind, found.left_high
@@ -175,7 +175,7 @@ def certificate_words(values: Mapping[str, Any]) -> str:
     Returns:
         The wording.
 
-    Example:
+    Examples:
         >>> certificate_words({"kind": "exact", "left_low": 0.25, "left_high": 0.25, "left_least": 0.1, "gap": 1.4})
         'of a trace distance at most 0.25 is left (exact), at least 0.1 of any; spectral gap × T = 1.4'
     """

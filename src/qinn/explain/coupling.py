@@ -26,7 +26,7 @@ def coupled(model: nn.Module, factor: float) -> Iterator[None]:
     Raises:
         ArgumentError: If the factor is none, or the model has nothing to scale.
 
-    Example:
+    Examples:
         >>> with coupled(nn.Linear(1, 1), 1.0):
         ...     pass
     """

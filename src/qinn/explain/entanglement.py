@@ -26,7 +26,7 @@ _UNRAVELLING_SEED = 20251027
 def cut_names(modalities: tuple[str, ...]) -> tuple[str, ...]:
     """Name every bipartition of the modalities, for example ``"text | audio+vision"``.
 
-    Example:
+    Examples:
         >>> cut_names(("text", "audio"))
         ('text | audio',)
     """
@@ -40,7 +40,7 @@ def cut_names(modalities: tuple[str, ...]) -> tuple[str, ...]:
 def pair_names(modalities: tuple[str, ...]) -> tuple[str, ...]:
     """Name every pair of modalities, for example ``"text : audio"``.
 
-    Example:
+    Examples:
         >>> pair_names(("text", "audio", "vision"))
         ('text : audio', 'text : vision', 'audio : vision')
     """

@@ -144,7 +144,7 @@ def verdicts_of(
     Returns:
         Verdicts, empty where λ is NaN, and amounts.
 
-    Example:
+    Examples:
         >>> ones = np.ones(4)
         >>> verdicts_of(np.array([0, -0.9, 0, 1]), np.array([0, 0.9, 1, 1]), 0.5 * ones, ones)[0]
         ['resets', 'inverts', 'turns', 'intensifies']

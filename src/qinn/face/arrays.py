@@ -72,7 +72,7 @@ def steps_of(name: str, given: object, lengths: object = None) -> Steps:
     Raises:
         ArgumentError: If it has another form, or holds what is no finite number.
 
-    Example:
+    Examples:
         >>> steps_of("audio", [np.ones((3, 2)), None]).lengths.tolist()
         [3, 0]
     """

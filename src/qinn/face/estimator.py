@@ -67,7 +67,7 @@ class Estimator(Base):
         best_epoch_: Epoch (from 0) whose weights were kept.
         seed_: The seed that was used.
 
-    Example:
+    Examples:
         >>> generator = np.random.default_rng(0)
         >>> X = {"text": generator.normal(size=(40, 3)), "audio": [generator.normal(size=(4, 2)) for _ in range(40)]}
         >>> estimator = Estimator(state_dims=2, max_epochs=2, random_state=0).fit(X, X["text"][:, 0])
@@ -449,7 +449,7 @@ def seed_of(random_state: Any) -> int:
     Raises:
         ArgumentError: If it is something else.
 
-    Example:
+    Examples:
         >>> seed_of(3), seed_of(np.random.RandomState(0)) == seed_of(np.random.RandomState(0))
         (3, True)
     """

@@ -41,7 +41,7 @@ def scores_of(y: object, *, scale: str, label_range: Any) -> Labels:
     Raises:
         ArgumentError: If they are no finite numbers in one row, or lie outside the range.
 
-    Example:
+    Examples:
         >>> scores_of([1, 2.5], scale="plain", label_range=None).task.high
         2.5
     """
@@ -85,7 +85,7 @@ def classes_of(y: object, known: npt.NDArray[Any] | None = None) -> Labels:
     Raises:
         ArgumentError: If there are fewer than two classes, one is not known, or labels are no classes.
 
-    Example:
+    Examples:
         >>> classes_of(["sad", "glad", "sad"]).values.tolist()
         [1, 0, 1]
     """

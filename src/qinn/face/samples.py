@@ -35,7 +35,7 @@ class Samples:
     Raises:
         ArgumentError: If a modality has another form, numbers that are not finite, or another number of samples.
 
-    Example:
+    Examples:
         >>> samples = Samples({"text": np.ones((3, 2)), "audio": [np.ones((5, 4)), None, np.ones((1, 4))]})
         >>> samples[1:], len(samples[[0, 2]])
         (Samples(2 samples: text (2), audio (4 along time, 1 absent)), 2)

@@ -33,7 +33,7 @@ def build_architecture(architecture: dict[str, Any]) -> Any:
         ConfigError: If the library has no such architecture.
         MissingPackageError: If the library is not installed.
 
-    Example:
+    Examples:
         >>> build_architecture({"model_type": "typewriter"})
         Traceback (most recent call last):
         ...

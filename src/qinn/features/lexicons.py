@@ -41,7 +41,7 @@ class Lexicon:
             written: The word in lower case, with what stands at its ends: `:)` is a word of many lexicons.
             bare: The same without punctuation at its ends.
 
-        Example:
+        Examples:
             >>> lexicon = Lexicon("mine", {"good": 1.9}, frozenset({"not"}), {"very": 1.0})
             >>> lexicon.columns("good!", "good"), lexicon.columns("didn't", "didn't"), lexicon.columns("very", "very")
             ((1.9, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
@@ -67,7 +67,7 @@ def load_lexicon(name: str) -> Lexicon:
         ConfigError: If it is unknown, or its package holds something else.
         MissingPackageError: If its package is not installed.
 
-    Example:
+    Examples:
         >>> load_lexicon("thesaurus")
         Traceback (most recent call last):
         ...

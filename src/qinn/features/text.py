@@ -250,7 +250,7 @@ def load_text_encoder(name: str) -> TransformerEncoder:
         MissingPackageError: If transformers is not installed.
         OutputError: If the user's cache folder cannot hold the files of ``"mpnet"``.
 
-    Example:
+    Examples:
         >>> load_text_encoder("word2vec")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         ...

@@ -72,7 +72,7 @@ class WheelModel:
     def identity(self) -> str:
         """Name of the model and beginning of its weights' SHA-256.
 
-        Example:
+        Examples:
             >>> MPNET.identity
             'all-mpnet-base-v2@78c0197b6159'
         """

@@ -33,7 +33,7 @@ class WordEncoder:
         words: The vocabulary.
         lexicon: None for none.
 
-    Example:
+    Examples:
         >>> encoder = WordEncoder(["good", "not"])
         >>> encoder.encode(["Not GOOD, folks!"])[0][:, 0].tolist()
         [2.0, 1.0, 0.0]
@@ -100,7 +100,7 @@ class WordLearner:
     Raises:
         ConfigError: If the number is below 1 or beyond `MOST_WORDS`.
 
-    Example:
+    Examples:
         >>> WordLearner(2).learn([["a", "good", "film"], ["A", "film,"], ["bad"]]).vocabulary
         ('a', 'film')
     """

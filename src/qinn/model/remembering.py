@@ -17,7 +17,7 @@ class Remembered(Generic[_Value]):
     The numbers themselves are compared, since there are ways to write to a tensor that nothing else shows. Where
     gradients are recorded the value is made anew: it has to belong to their graph.
 
-    Example:
+    Examples:
         >>> weight, doubled = torch.ones(1), Remembered()
         >>> with torch.no_grad():
         ...     first = doubled([weight], lambda: weight * 2)

@@ -77,7 +77,7 @@ def streams_of(
         ArgumentError: If modalities are to step together, but their lengths or times differ, or if some sequences have
             times and others have none.
 
-    Example:
+    Examples:
         >>> words, face = torch.zeros(1, 3, 2), torch.ones(1, 1, 2)
         >>> given = (["face", "words"], [face, words], [torch.ones(1, 1).bool(), torch.ones(1, 3).bool()])
         >>> kinds = {"face": False, "words": True}
@@ -193,7 +193,7 @@ def order_of(streams: Sequence[Stream]) -> Order:
     Args:
         streams: One or several.
 
-    Example:
+    Examples:
         >>> two, one = torch.ones(1, 2, 1), torch.ones(1, 1, 1)
         >>> streams = [Stream("a", (two,), two[..., 0].bool()), Stream("b", (one,), one[..., 0].bool())]
         >>> order_of(streams).places

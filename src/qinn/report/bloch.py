@@ -55,7 +55,7 @@ def bloch_figure(maps: Sequence[BlochMap], axis: Float[np.ndarray, "3"]) -> str:
     Raises:
         ArgumentError: If there is no map.
 
-    Example:
+    Examples:
         >>> still = BlochMap("the", "12 times", "keeps", np.eye(3), np.zeros(3))
         >>> bloch_figure([still], np.array([0.0, 0.0, 1.0]))[:4]
         '<svg'

@@ -35,7 +35,7 @@ def coupling_rows(content: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tup
     Args:
         content: Content of ``coupling.json``.
 
-    Example:
+    Examples:
         >>> point = {"coupling": 0.5, "entanglement": 0.25, "shift": 0.1, "metrics": {"mae": 0.4}}
         >>> coupling_rows({"points": [point]})
         (('coupling', 'entanglement (bits)', 'shift', 'mae'), [('0.5', '0.2500', '0.1000', '0.4000')])

@@ -34,7 +34,7 @@ def label_shares(names: Sequence[str], counts: Mapping[str, Int[np.ndarray, "bin
     Raises:
         ArgumentError: If there is no split or the numbers do not fit the names.
 
-    Example:
+    Examples:
         >>> label_shares(["sad", "glad"], {"train": np.array([3, 1])}, label="class")[:4]
         '<svg'
     """
@@ -77,7 +77,7 @@ def length_histogram(name: str, lengths: Mapping[str, Int[np.ndarray, "_"]]) -> 
     Raises:
         ArgumentError: If no sample has the modality.
 
-    Example:
+    Examples:
         >>> length_histogram("audio", {"train": np.array([3, 0, 5])})[:4]
         '<svg'
     """
@@ -121,7 +121,7 @@ def presence_patterns(
     Raises:
         ArgumentError: If counts and names do not fit.
 
-    Example:
+    Examples:
         >>> presence_patterns(["text, audio", "text"], np.array([[5], [1]]), ["train"])[:4]
         '<svg'
     """
@@ -172,7 +172,7 @@ def feature_ranges(
     Raises:
         ArgumentError: If there is no feature or the two do not fit.
 
-    Example:
+    Examples:
         >>> feature_ranges("audio", np.array([0.0, 100.0]), np.array([1.0, 30.0]))[:4]
         '<svg'
     """
@@ -208,7 +208,7 @@ def group_sizes(sizes: Int[np.ndarray, "group"], *, noun: str = "group") -> str:
     Raises:
         ArgumentError: If there is no group.
 
-    Example:
+    Examples:
         >>> group_sizes(np.array([3, 4, 4]))[:4]
         '<svg'
     """

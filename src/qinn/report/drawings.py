@@ -16,7 +16,7 @@ def plain(name: str, longest: int = 36) -> str:
     Returns:
         The text to draw.
 
-    Example:
+    Examples:
         >>> plain("$5 or $x^2$") == r"\$5 or \$x^2\$"
         True
         >>> plain("a name that is far too long", longest=13)

@@ -59,7 +59,7 @@ class ExplanationTable:
     def relative_entanglement(self) -> Float[np.ndarray, "sample"] | None:
         """Return S / S_max per sample, averaged over the cuts; None without entropies.
 
-        Example:
+        Examples:
             >>> half = {"a | b": np.array([0.5])}
             >>> table = ExplanationTable(("x",), np.zeros((1, 1)), half, half, {"a | b": 1.0}, {}, {})
             >>> table.relative_entanglement()
@@ -78,7 +78,7 @@ class ExplanationTable:
         Regression: score after the removal minus score before. Classification: change of the softmax
         probability of the class that the intact model predicts.
 
-        Example:
+        Examples:
             >>> after = {"no jumps": np.array([[0.75]])}
             >>> ExplanationTable(("x",), np.array([[1.0]]), {}, {}, {}, {}, after).shifts()
             {'no jumps': array([-0.25])}

@@ -23,7 +23,7 @@ def metric_legend(task: Task, names: Sequence[str]) -> list[Fact]:
     Returns:
         Metric name → wording.
 
-    Example:
+    Examples:
         >>> metric_legend(Task("regression", -3.0, 3.0, "mosi"), ["mae"])
         [('mae', 'mean absolute error, unclipped; lower is better.')]
     """
@@ -124,7 +124,7 @@ def activity_facts(summary: Mapping[str, Any]) -> list[Fact]:
     Returns:
         Term → wording.
 
-    Example:
+    Examples:
         >>> activity_facts({"dynamics": {"jumps": 0.5, "turning": 0.8, "gap": None, "entanglement": 0.25}})
         [('dynamics', '0.5 jumps of a trajectory, ‖H‖T = 0.8 rad, 0.25 bits of entanglement (means)')]
     """

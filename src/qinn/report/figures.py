@@ -98,7 +98,7 @@ def activity_curves(curves: Sequence[ActivityCurve]) -> str:
     Raises:
         ArgumentError: If there is no training.
 
-    Example:
+    Examples:
         >>> activity_curves([ActivityCurve("fold 1", np.arange(3), {"jumps": np.array([0.5, 0.4, 0.4])})])[:4]
         '<svg'
     """
@@ -141,7 +141,7 @@ def learning_curves(curves: Sequence[LearningCurve], *, loss: str = "loss") -> s
     Raises:
         ArgumentError: If there is no training.
 
-    Example:
+    Examples:
         >>> losses = np.array([1.0, 0.6, 0.5])
         >>> learning_curves([LearningCurve("seed 0", np.arange(3), losses, losses + 0.1, 2)])[:4]
         '<svg'
@@ -192,7 +192,7 @@ def predicted_against_true(
     Raises:
         ArgumentError: If there is no sample.
 
-    Example:
+    Examples:
         >>> predicted_against_true(np.array([-1.0, 2.0]), np.array([-0.5, 1.0]), low=-3.0, high=3.0)[:4]
         '<svg'
     """
@@ -233,7 +233,7 @@ def confusion_figure(counts: Int[np.ndarray, "true predicted"], classes: Sequenc
     Raises:
         ArgumentError: If counts and names do not fit.
 
-    Example:
+    Examples:
         >>> confusion_figure(np.array([[3, 1], [0, 2]]), ["calm", "happy"])[:4]
         '<svg'
     """
@@ -292,7 +292,7 @@ def forest_plot(
     Raises:
         ArgumentError: If the lists differ in length or are empty, or the reference is not among the names.
 
-    Example:
+    Examples:
         >>> rows = [("qinn", 0.7, (0.65, 0.75)), ("text", 0.8, (0.74, 0.86))]
         >>> names, values, intervals = zip(*rows)
         >>> forest_plot(names, values, intervals, metric="MAE (score)", better="lower", reference="text")[:4]
@@ -347,7 +347,7 @@ def entropy_distributions(
     Raises:
         ArgumentError: If arrays and names do not fit.
 
-    Example:
+    Examples:
         >>> entropy_distributions(["text | audio"], np.array([[0.2], [0.5]]), np.array([1.0]))[:4]
         '<svg'
     """
@@ -391,7 +391,7 @@ def counterfactual_shifts(
     Raises:
         ArgumentError: If array and names do not fit.
 
-    Example:
+    Examples:
         >>> counterfactual_shifts(["no jumps"], np.array([[0.2], [-0.1]]))[:4]
         '<svg'
     """
@@ -423,7 +423,7 @@ def mutual_information_distributions(
     Raises:
         ArgumentError: If array and names do not fit.
 
-    Example:
+    Examples:
         >>> mutual_information_distributions(["text : audio"], np.array([[0.2], [0.4]]))[:4]
         '<svg'
     """
@@ -461,7 +461,7 @@ def spread_calibration(
     Raises:
         ArgumentError: If no sample has a spread.
 
-    Example:
+    Examples:
         >>> generator = np.random.default_rng(0)
         >>> spread = generator.uniform(0.1, 1.0, 100)
         >>> spread_calibration(spread, spread * generator.normal(size=100))[:4]

@@ -29,7 +29,7 @@ def inline_svg(svg: str, *, prefix: str, label: str) -> Markup:
     Returns:
         The ``<svg>`` element.
 
-    Example:
+    Examples:
         >>> svg = '<svg version="1.1"><g id="a"/><use href="#a"/></svg>'
         >>> print(inline_svg(svg, prefix="f1", label="a < b"))
         <svg role="img" aria-label="a &lt; b"><g id="f1-a"/><use href="#f1-a"/></svg>

@@ -49,7 +49,7 @@ def lengths_figure(
     Raises:
         ArgumentError: If there is no panel, or a model has not one value per length.
 
-    Example:
+    Examples:
         >>> lengths_figure([20, 200], {"recurring": {"qubit": [1.0, 0.98]}}, best=[1.0], chance=0.5)[:4]
         '<svg'
     """

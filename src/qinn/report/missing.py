@@ -57,7 +57,7 @@ def missing_rate_figure(
     Raises:
         ArgumentError: If there is no model, or a curve has not one value per rate.
 
-    Example:
+    Examples:
         >>> curve = RateCurve("qinn", np.array([0.5, 0.7]), np.array([0.1, 0.1]))
         >>> missing_rate_figure([0.0, 0.5], [curve], metric="MAE (score)", better="lower")[:4]
         '<svg'

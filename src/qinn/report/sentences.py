@@ -114,7 +114,7 @@ def sentences_figure(sentences: Sequence[Sentence], *, unit: str = "score") -> s
     Raises:
         ArgumentError: If there is no sentence, or one without words.
 
-    Example:
+    Examples:
         >>> words = [Mark("good", "resets", 0.9, 0.5, 0, 1.0), Mark("not", "inverts", 0.8, 1.0, 1, -1.0)]
         >>> sentences_figure([Sentence("a", words)])[:4]
         '<svg'

@@ -6,7 +6,7 @@ import math
 def number(value: float | None, *, digits: int = 3, signed: bool = False) -> str:
     """Return a number as text, with a real minus sign; a dash where there is none.
 
-    Example:
+    Examples:
         >>> number(-0.12345), number(0.5, signed=True), number(None)
         ('−0.123', '+0.500', '–')
     """
@@ -21,7 +21,7 @@ def number(value: float | None, *, digits: int = 3, signed: bool = False) -> str
 def brief(value: float) -> str:
     """Return a number with as few digits as it has, with a real minus sign.
 
-    Example:
+    Examples:
         >>> brief(-3.0), brief(0.5)
         ('−3', '0.5')
     """
@@ -31,7 +31,7 @@ def brief(value: float) -> str:
 def interval(low: float | None, high: float | None, *, signed: bool = False) -> str:
     """Return ``[low, high]``; nothing where there is no interval.
 
-    Example:
+    Examples:
         >>> interval(0.5, 0.75), interval(None, None)
         ('[0.500, 0.750]', '')
     """
@@ -43,7 +43,7 @@ def interval(low: float | None, high: float | None, *, signed: bool = False) -> 
 def p_value(value: float | None) -> str:
     """Return a p-value as text, never rounded to zero.
 
-    Example:
+    Examples:
         >>> p_value(0.0312), p_value(0.0002), p_value(None)
         ('0.031', '< 0.001', '–')
     """
@@ -55,7 +55,7 @@ def p_value(value: float | None) -> str:
 def percent(level: float) -> str:
     """Return a level as a percentage.
 
-    Example:
+    Examples:
         >>> percent(0.95)
         '95 %'
     """
@@ -65,7 +65,7 @@ def percent(level: float) -> str:
 def counted(count: int, noun: str) -> str:
     """Return a count with its noun, in the plural where that is due.
 
-    Example:
+    Examples:
         >>> counted(1, "seed"), counted(2000, "resample")
         ('1 seed', '2,000 resamples')
     """
@@ -75,7 +75,7 @@ def counted(count: int, noun: str) -> str:
 def span(values: list[int]) -> str:
     """Return the range of some counts as text.
 
-    Example:
+    Examples:
         >>> span([3, 12]), span([3, 3]), span([])
         ('3–12', '3', '–')
     """

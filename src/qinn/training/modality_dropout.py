@@ -28,7 +28,7 @@ def drop_modalities(
 
     Source: own; the idea is that of dropout, N. Neverova et al., "ModDrop", TPAMI 38 (2016) 1692.
 
-    Example:
+    Examples:
         >>> from qinn.testing import example_batch
         >>> dropped = drop_modalities(
         ...     example_batch({"text": 2, "audio": 2}), {"text": 0.9, "audio": 0.9}, seed=[0]

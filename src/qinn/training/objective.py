@@ -26,7 +26,7 @@ def loss_per_sample(
         kind: ``"l1"``, ``"mse"``, ``"huber"`` (δ = 1) or ``"cross_entropy"`` (natural logarithm).
         label_smoothing: Probability mass spread over all classes (cross-entropy only).
 
-    Example:
+    Examples:
         >>> loss_per_sample(torch.tensor([[2.0]]), torch.tensor([0.5]), "l1")
         tensor([1.5000])
     """

@@ -65,7 +65,7 @@ class FitOptions:
         Raises:
             ArgumentError: If a rate is not in [0, 1), or names a modality that the data lack.
 
-        Example:
+        Examples:
             >>> FitOptions(modality_missing={"audio": 0.5}).missing_rates(["text", "audio"])
             {'text': 0.0, 'audio': 0.5}
         """
@@ -96,7 +96,7 @@ class FitOptions:
         Raises:
             ArgumentError: If the loss or the monitor belongs to another task, or nothing can stop early.
 
-        Example:
+        Examples:
             >>> FitOptions(monitor="corr").selection(Task("regression", -3.0, 3.0, "mosi"))
             ('valid_corr', 'max')
         """

@@ -37,7 +37,7 @@ def parameter_groups(model: nn.Module, options: FitOptions) -> list[dict[str, An
     Returns:
         Groups with the keys ``params``, ``lr`` and ``weight_decay``; the rest of the model comes first.
 
-    Example:
+    Examples:
         >>> [len(group["params"]) for group in parameter_groups(nn.Linear(2, 1), FitOptions())]
         [1, 1]
     """

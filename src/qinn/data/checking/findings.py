@@ -38,7 +38,7 @@ def found_in(severity: Severity, kind: str, message: str, examples: list[str]) -
         message: One sentence without its full stop.
         examples: All that are concerned, by name.
 
-    Example:
+    Examples:
         >>> found_in("warning", "odd", "2 samples are odd", ["a", "b"]).message
         '2 samples are odd: `a`, `b`.'
     """

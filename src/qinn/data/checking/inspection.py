@@ -139,7 +139,7 @@ def inspect(store: Store) -> Inspection:
         samples, groups shared between splits or folds, small splits, rare classes, official split sizes, and
         what `qinn.data.checking.plausibility` looks for.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from qinn.data.synthetic.known_answer_set import SyntheticSpec, write_synthetic_store
         >>> spec = SyntheticSpec(num_train=40, num_valid=10, num_test=20)

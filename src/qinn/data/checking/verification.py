@@ -99,7 +99,7 @@ def verify(store: Store, sources: Sequence[Path | str] = ()) -> Verification:
     Raises:
         DataError: If a place to look for sources does not exist.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from qinn.data.synthetic.known_answer_set import SyntheticSpec, write_synthetic_store
         >>> spec = SyntheticSpec(num_train=40, num_valid=10, num_test=20)

@@ -27,7 +27,7 @@ def convert(store: Store, target: Path | str, options: ConversionOptions | None 
         DataError: If the store lacks what the format needs.
         OutputError: If the place is taken, belongs to a store or a run, or cannot be written.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> import pyarrow.parquet as pq
         >>> from qinn.data.synthetic.known_answer_set import SyntheticSpec, write_synthetic_store

@@ -27,7 +27,7 @@ class ConversionOptions:
     Raises:
         ConfigError: If the format is unknown or a length below 1.
 
-    Example:
+    Examples:
         >>> ConversionOptions(format="mmsa", max_lengths={"audio": 500}).aligned
         False
     """
@@ -73,7 +73,7 @@ def parse_lengths(items: Sequence[str]) -> dict[str, int]:
     Raises:
         ConfigError: If a piece is no such pair.
 
-    Example:
+    Examples:
         >>> parse_lengths(["audio=500"])
         {'audio': 500}
     """

@@ -26,7 +26,7 @@ class PickleStream:
     Args:
         stream: Where it goes.
 
-    Example:
+    Examples:
         >>> stream = io.BytesIO()
         >>> with PickleStream(stream) as target:
         ...     target.begin("train")

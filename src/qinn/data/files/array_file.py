@@ -73,7 +73,7 @@ class ArrayFile(ABC):
 def name_of(value: Any) -> str:
     """Return what one value says as a name: text as it is, a whole number without a decimal point, nothing for NaN.
 
-    Example:
+    Examples:
         >>> name_of(b"a"), name_of(7.0), name_of(None), name_of(float("nan"))
         ('a', '7', '', '')
     """

@@ -64,7 +64,7 @@ def open_arrays(path: Path | str) -> ArrayFile:
     Raises:
         DataError: If it is missing, a folder, of another kind, or damaged.
 
-    Example:
+    Examples:
         >>> file = Path(tempfile.mkdtemp()) / "a.npz"
         >>> np.savez(file, x=np.zeros((2, 3)))
         >>> with open_arrays(file) as arrays:

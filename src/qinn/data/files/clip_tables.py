@@ -30,7 +30,7 @@ class ClipTable(ArrayFile):
     Raises:
         DataError: If it has no header or is no text.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> file = Path(tempfile.mkdtemp()) / "clip.csv"
         >>> _ = file.write_text("frame, success, AU01_r, AU02_r\\n1, 1, 0.5, 0.25\\n2, 0, 0, 0\\n")

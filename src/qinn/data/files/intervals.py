@@ -61,7 +61,7 @@ def overlapping(
         times: Start and end of each step, in seconds.
         interval: Start and end, in seconds.
 
-    Example:
+    Examples:
         >>> times = np.array([[0.0, 1.0], [1.0, 2.0], [2.0, 3.0]])
         >>> overlapping(times, np.array([0.5, 2.0])).tolist()
         [True, True, False]
@@ -85,7 +85,7 @@ def collapsed(
     Source:
         ``mmdataset.align`` and ``impute`` of the CMU-MultimodalSDK, for ``"mean"``.
 
-    Example:
+    Examples:
         >>> steps = Timed(np.array([[1.0], [3.0], [9.0]]), np.array([[0, 1], [1, 2], [7, 8]]), np.ones(3, bool))
         >>> values, found = collapsed(steps, np.array([[0.0, 2.0], [3.0, 4.0]]), "mean")
         >>> values.tolist(), found.tolist()

@@ -23,7 +23,7 @@ def read_npy_header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
     Raises:
         ValueError: If it is no such header, or declares a negative, fractional or impossibly large shape.
 
-    Example:
+    Examples:
         >>> import io
         >>> file = io.BytesIO()
         >>> np.save(file, np.zeros((2, 3)))

@@ -20,7 +20,7 @@ def number_of(text: str) -> float:
     Raises:
         ValueError: If it is no number.
 
-    Example:
+    Examples:
         >>> number_of(" -1.5e1 "), number_of("nan")
         (-15.0, nan)
         >>> number_of("1_5")

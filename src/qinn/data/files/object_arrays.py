@@ -28,7 +28,7 @@ def read_objects(stream: Any, shape: tuple[int, ...], size: int, *, where: str) 
     Raises:
         DataError: If there are other objects in it, or it is damaged or too large.
 
-    Example:
+    Examples:
         >>> import io, pickle
         >>> stream = io.BytesIO(pickle.dumps(np.array(["first", "second"], dtype=object), 2))
         >>> read_objects(stream, (2,), len(stream.getvalue()), where="f.npz:id").tolist()

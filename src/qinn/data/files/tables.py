@@ -63,7 +63,7 @@ class Columns:
     def joined(self, names: Iterable[str]) -> list[str]:
         """Join several columns by underscores, row by row.
 
-        Example:
+        Examples:
             >>> Columns(Path("t.csv"), {"who": [1, 2], "turn": ["a", "b"]}).joined(["who", "turn"])
             ['1_a', '2_b']
         """

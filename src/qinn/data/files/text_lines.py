@@ -25,7 +25,7 @@ def text_lines(path: Path) -> Iterator[str]:
         DataError: If it is no text in UTF-8, a line is too long, or it is larger than memory.
         OSError: If it can't be opened or is no regular file.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> file = Path(tempfile.mkdtemp()) / "t.csv"
         >>> _ = file.write_bytes(b"\\xef\\xbb\\xbfid,label\\r\\na,1")

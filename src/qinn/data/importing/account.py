@@ -28,7 +28,7 @@ def describe_import(store: Store) -> list[str]:
     Returns:
         Lines of text, the manifest's notes last.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from pathlib import Path
         >>> from qinn.data.synthetic.known_answer_set import SyntheticSpec, write_synthetic_store

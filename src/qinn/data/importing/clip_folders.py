@@ -93,7 +93,7 @@ def table_in(folder: Path) -> Path:
 def feature_folders(folder: Path) -> list[str]:
     """Return a folder's subfolders as features: text, audio and vision first, then by name.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())
         >>> for name in ("vision", "text", ".hidden"):

@@ -69,7 +69,7 @@ class FeatureSpec:
         Raises:
             ConfigError: If it does not follow the grammar.
 
-        Example:
+        Examples:
             >>> FeatureSpec.parse("audio=ravdess.npz:lld@offsets")
             FeatureSpec(name='audio', file='ravdess.npz', keys=('lld',), bounds='offsets', ids=(), times=None)
         """

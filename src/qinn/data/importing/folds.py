@@ -61,7 +61,7 @@ def read_folds(source: str | Path) -> dict[str, str]:
     Raises:
         DataError: If it is none of these or names no video, or a video is in two splits.
 
-    Example:
+    Examples:
         >>> folds = read_folds("mosi")
         >>> len(folds), folds["03bSnISJMiM"]
         (93, 'train')

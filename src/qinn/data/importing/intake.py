@@ -122,7 +122,7 @@ def split_name(value: Any, place: str) -> str:
     Raises:
         DataError: If the name is none that is known.
 
-    Example:
+    Examples:
         >>> split_name("Dev", "line 3")
         'valid'
     """
@@ -149,7 +149,7 @@ def groups_of(ids: Sequence[str], pattern: str) -> list[str]:
         ConfigError: If the pattern is no regular expression or has no parenthesis.
         DataError: If it does not match an id.
 
-    Example:
+    Examples:
         >>> groups_of(["video_1_07", "video_2_11"], r"(video_\\d+)_")
         ['video_1', 'video_2']
     """
@@ -175,7 +175,7 @@ def groups_of(ids: Sequence[str], pattern: str) -> list[str]:
 def video_of(name: str) -> str:
     """Return the video in a segment's name, as the field's files write it; empty if it names none.
 
-    Example:
+    Examples:
         >>> video_of("03bSnISJMiM$_$11"), video_of("03bSnISJMiM[11]"), video_of("sample 7")
         ('03bSnISJMiM', '03bSnISJMiM', '')
     """

@@ -37,7 +37,7 @@ class TaskOptions:
     Raises:
         ConfigError: If the options contradict each other.
 
-    Example:
+    Examples:
         >>> TaskOptions("classification", classes=("negative", "positive"), drop_labels=("9",)).kind
         'classification'
     """
@@ -104,7 +104,7 @@ class Labels:
             sizes: Rows of each part.
             at_once: Rows of a part that are looked at together; None for all.
 
-        Example:
+        Examples:
             >>> labels = Labels(Task("regression", -3.0, 3.0, "mosi"), (1.0, 2.0, 3.0), (0, 2, 3))
             >>> [(chunk.part, chunk.rows, chunk.values) for chunk in labels.chunks([3, 1])]
             [(0, [0, 2], [1.0, 2.0]), (1, [0], [3.0])]
@@ -161,7 +161,7 @@ def read_labels(
         DataError: If a label is not a finite number within the range, or not one of the classes.
         ConfigError: If the options don't say enough.
 
-    Example:
+    Examples:
         >>> options = TaskOptions("classification", label_map={"1": "sad", "2": "glad"}, drop_labels=("9",))
         >>> read_labels([2, 9, 1], 3, options, place=str, what="mood").values
         (1, 0)
@@ -213,7 +213,7 @@ def parse_pairs(items: Sequence[str], option: str) -> dict[str, str]:
     Raises:
         ConfigError: If a piece is no pair or a key occurs twice.
 
-    Example:
+    Examples:
         >>> parse_pairs(["-1=negative,0=neutral", "1=positive"], "label_map")
         {'-1': 'negative', '0': 'neutral', '1': 'positive'}
     """

@@ -44,7 +44,7 @@ def detect_layout(source: Path | str) -> str:
     Raises:
         DataError: If it is missing, of no known layout, or of more than one.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> file = Path(tempfile.mkdtemp()) / "mine.csv"
         >>> _ = file.write_text("id,label\\n")

@@ -20,7 +20,7 @@ class StepCleaner:
         policy: ``"refuse"``, ``"zero"`` (the single values) or ``"drop-step"`` (every step that has one).
         drop_zeros: Treat a sample that is zero throughout as absent.
 
-    Example:
+    Examples:
         >>> cleaner = StepCleaner("audio", "a.npz:x", "drop-step")
         >>> cleaner.clean(np.array([[1.0], [np.nan]]), "first").tolist(), cleaner.notes()
         ([[1.0]], ['1 steps of `audio` with NaN or infinite values were dropped'])
@@ -117,7 +117,7 @@ class Padding:
         longest: Number of steps that samples are padded to.
         rule: What says which steps are padding, for notes.
 
-    Example:
+    Examples:
         >>> padding = Padding("audio", 3, "steps of zeros")
         >>> padding.cut(np.array([[0.0], [1.0], [0.0]]), 1, 2).tolist()
         [[1.0]]
@@ -170,7 +170,7 @@ def nonzero_window(*arrays: np.ndarray) -> tuple[int, int]:
     Returns:
         First step and the step after the last at which any of them is not zero; (0, 0) if none is.
 
-    Example:
+    Examples:
         >>> nonzero_window(np.array([[0.0], [1.0], [0.0], [2.0], [0.0]]))
         (1, 4)
     """

@@ -136,7 +136,7 @@ def import_table(
         DataError: If the files are damaged or contradict each other; no store is left behind then.
         ConfigError: If the options do not fit the files.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())
         >>> _ = (folder / "t.csv").write_text("id,label\\na,1.5\\nb,-3\\n")

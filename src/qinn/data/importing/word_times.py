@@ -23,7 +23,7 @@ def times_of_steps(
         words: What was said.
         seconds: When each word was said, never falling.
 
-    Example:
+    Examples:
         >>> spans = np.array([[0, 0], [0, 2], [3, 5], [5, 7], [0, 0]], np.int32)
         >>> times_of_steps(spans, ["so", "good"], np.array([0.5, 0.9])).tolist()
         [0.5, 0.5, 0.9, 0.9, 0.9]

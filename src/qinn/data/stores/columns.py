@@ -19,7 +19,7 @@ def one_per_sample(ids: Sequence[str], name: str, values: Column | None) -> list
     Raises:
         DataError: If their number is not that of the samples.
 
-    Example:
+    Examples:
         >>> one_per_sample(["a", "b"], "length", np.array([3, 4]))
         [3, 4]
     """
@@ -68,7 +68,7 @@ def checked_labels(ids: Sequence[str], labels: Column | None, task: Task) -> lis
     Raises:
         DataError: If one is not a finite number, out of the range or no class index.
 
-    Example:
+    Examples:
         >>> checked_labels(["a", "b"], [2, None], Task("regression", -3.0, 3.0, "mosi"))
         [2.0, None]
     """
@@ -85,7 +85,7 @@ def checked_texts(ids: Sequence[str], name: str, values: Sequence[Any]) -> None:
     Raises:
         DataError: Naming the sample.
 
-    Example:
+    Examples:
         >>> checked_texts(["a", "b"], "text", ["fine", "\\ud800"])
         Traceback (most recent call last):
         qinn.errors.DataError: Sample `b` has characters in `text` that are no Unicode; correct the source.

@@ -22,7 +22,7 @@ def even_pieces(num_rows: int, width: int = 1, *, most: int | None = None) -> It
         width: Numbers in each.
         most: Rows of a piece at most; by default as many as have `VALUES` numbers.
 
-    Example:
+    Examples:
         >>> [(piece.start, piece.stop) for piece in even_pieces(300_000)]
         [(0, 262144), (262144, 300000)]
     """
@@ -39,7 +39,7 @@ def pieces(sizes: Int[np.ndarray, "row"], *, times: int = 1, most: int | None = 
         times: How often `VALUES` numbers a piece may have.
         most: Rows of a piece at most.
 
-    Example:
+    Examples:
         >>> [(piece.start, piece.stop) for piece in pieces(np.array([200_000, 60_000, 60_000, 900_000, 1]))]
         [(0, 2), (2, 3), (3, 4), (4, 5)]
     """

@@ -15,7 +15,7 @@ class SeenIdentifiers(Container[str]):
     Args:
         confirm: Whether an id is among the earlier ones.
 
-    Example:
+    Examples:
         >>> seen = SeenIdentifiers(lambda identifier: True)
         >>> seen.update(["a", "b"])
         >>> "a" in seen, "c" in seen, len(seen)

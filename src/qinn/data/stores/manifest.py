@@ -60,7 +60,7 @@ class Modality:
     Raises:
         ArgumentError: If the dimension is below 1, the kind unknown, or the vocabulary not that of the tier.
 
-    Example:
+    Examples:
         >>> Modality(74, "sequence", "covarep").dim
         74
     """
@@ -74,7 +74,7 @@ class Modality:
     def num_words(self) -> int | None:
         """Number of words in the vocabulary whose ids are the first feature; None if this modality has no word ids.
 
-        Example:
+        Examples:
             >>> Modality(4, "sequence", "words-300+vader@1a2b3c4d5e6f").num_words
             300
         """
@@ -85,7 +85,7 @@ class Modality:
     def tokenizer(self) -> str | None:
         """Tier of the model whose token ids this modality holds; None if it holds features.
 
-        Example:
+        Examples:
             >>> Modality(1, "sequence", "minilm-l6-v2@1a2b/ids/lower").tokenizer
             'minilm-l6-v2@1a2b'
         """
@@ -115,7 +115,7 @@ class Source:
         sha256: Hexadecimal SHA-256 of its bytes.
         bytes: Size in bytes.
 
-    Example:
+    Examples:
         >>> Source("somewhere/features.npz", "0" * 64, 12).file
         'features.npz'
     """
@@ -152,7 +152,7 @@ def is_modality_name(name: str) -> bool:
     Letters are those of ASCII and whatever can be printed of other scripts, so that the name can be part of a file's
     name and of a column's.
 
-    Example:
+    Examples:
         >>> is_modality_name("eye_gaze"), is_modality_name("音频"), is_modality_name("a/b"), is_modality_name("2d")
         (True, True, False, False)
     """
@@ -272,7 +272,7 @@ def num_words_of(tiers: Mapping[str, str]) -> dict[str, int]:
     Args:
         tiers: Modality → tier.
 
-    Example:
+    Examples:
         >>> num_words_of({"text": "words-300@1a2b3c4d5e6f", "audio": "covarep"})
         {'text': 300}
     """
@@ -290,7 +290,7 @@ class ContentDigest:
     Args:
         task: What is predicted.
 
-    Example:
+    Examples:
         >>> digest = ContentDigest(Task("regression", -3.0, 3.0, "mosi"))
         >>> digest.add_rows(pa.table({"id": ["a"]}))
         >>> digest.hexdigest()[:8]

@@ -15,7 +15,7 @@ _watcher: ContextVar[Progress | None] = ContextVar("watcher", default=None)
 def watched(progress: Progress) -> Iterator[None]:
     """Have every store that is read through within the block report how far it is.
 
-    Example:
+    Examples:
         >>> with watched(lambda store, done, total: print(store.name, done, total)):
         ...     report(Path("store"), 1, 2)
         store 1 2

@@ -95,7 +95,7 @@ def gather_steps(
     Returns:
         A copy in memory.
 
-    Example:
+    Examples:
         >>> values = np.arange(10, dtype=np.float32)[:, None]
         >>> gather_steps(values, np.array([7, 0]), np.array([2, 3]))[:, 0].tolist()
         [7.0, 8.0, 0.0, 1.0, 2.0]
@@ -117,7 +117,7 @@ def gather_padded(
         starts: First step of each chosen sample, within the values.
         lengths: Number of its steps.
 
-    Example:
+    Examples:
         >>> values = np.arange(1, 9, dtype=np.float32)[:, None]
         >>> gather_padded(values, np.array([5, 0]), np.array([1, 3]))[:, :, 0].tolist()
         [[6.0, 0.0, 0.0], [1.0, 2.0, 3.0]]

@@ -38,7 +38,7 @@ def checked_spans(
     Raises:
         DataError: If a span lies outside its transcript, or a sample has more or fewer spans than steps.
 
-    Example:
+    Examples:
         >>> checked_spans(["a"], "text", [np.array([[0, 4], [5, 9]])], np.array([2]), ["good film"]).tolist()
         [[0, 4], [5, 9]]
     """
@@ -62,7 +62,7 @@ def checked_spans(
 def words_of(text: str, spans: Spans) -> list[str]:
     """Return what each step stands for.
 
-    Example:
+    Examples:
         >>> words_of("so good", np.array([[0, 0], [0, 2], [3, 7]], np.int32))
         ['', 'so', 'good']
     """

@@ -83,7 +83,7 @@ class Store:
         Raises:
             DataError: If there is no store, or it is foreign, newer, truncated or contradicts itself.
 
-        Example:
+        Examples:
             >>> Store.open("no/such/folder")  # doctest: +ELLIPSIS
             Traceback (most recent call last):
             qinn.errors.DataError: No store at `no/such/folder`: it does not exist; ...

@@ -22,7 +22,7 @@ class Strings(Sequence[str]):
     Args:
         values: The strings; an Arrow array is kept as it is, with null as the empty string.
 
-    Example:
+    Examples:
         >>> names = Strings(["a", "b", "c"])
         >>> names[1], names[:2], names.pick(np.array([2, 0])), "c" in names
         ('b', ('a', 'b'), ('c', 'a'), True)
@@ -43,7 +43,7 @@ class Strings(Sequence[str]):
             rows: Which of them.
             strings: Returns the column.
 
-        Example:
+        Examples:
             >>> list(Strings.chosen(np.array([1]), lambda: Strings(["a", "b"])))
             ['b']
         """
@@ -114,7 +114,7 @@ class Strings(Sequence[str]):
     def shared_with(self, other: "Strings") -> list[str]:
         """Return those strings that both have, in the order of the longer of the two.
 
-        Example:
+        Examples:
             >>> Strings(["a", "b"]).shared_with(Strings(["b", "c"]))
             ['b']
         """
@@ -139,7 +139,7 @@ class Categories:
     def of(cls, values: pa.Array | pa.ChunkedArray | Shaped[np.ndarray, "n"]) -> "Categories":
         """Find the different strings of a column.
 
-        Example:
+        Examples:
             >>> Categories.of(np.array(["b", "a", "b"])).codes.tolist()
             [0, 1, 0]
         """
@@ -156,7 +156,7 @@ class Categories:
     def rows(self, *names: str) -> Int64[np.ndarray, "some"]:
         """Return which samples have one of some strings.
 
-        Example:
+        Examples:
             >>> Categories.of(np.array(["b", "a", "b"])).rows("b").tolist()
             [0, 2]
         """

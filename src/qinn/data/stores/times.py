@@ -36,7 +36,7 @@ def checked_times(
     Raises:
         DataError: If a sample has more or fewer times than steps, or they are no finite numbers, negative or falling.
 
-    Example:
+    Examples:
         >>> checked_times(["a", "b"], "audio", [np.array([0.0, 0.5]), None], np.array([2, 0])).tolist()
         [0.0, 0.5]
     """
@@ -69,7 +69,7 @@ def faults_of_times(times: Times, offsets: Int64[np.ndarray, "bound"]) -> list[s
         times: Of all samples after each other.
         offsets: First step of every sample, and the end of the last.
 
-    Example:
+    Examples:
         >>> faults_of_times(np.array([0.0, 1.0, 1.0, 0.5]), np.array([0, 3, 4]))
         []
         >>> faults_of_times(np.array([0.0, 1.0, 1.0, 0.5]), np.array([0, 4]))

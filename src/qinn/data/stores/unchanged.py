@@ -34,7 +34,7 @@ def open_unchanged(path: Path | str, *, cache: Path | None = None) -> Store:
     Raises:
         DataError: If there is no store, or a file is not what was written: the message names it.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from qinn.data.synthetic.known_answer_set import SyntheticSpec, write_synthetic_store
         >>> spec = SyntheticSpec(num_train=40, num_valid=10, num_test=20)

@@ -86,7 +86,7 @@ class StoreWriter:
         OutputError: If the place is taken, is no store or another command's (with `overwrite`), or cannot be
             written.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from qinn.data.stores.store import Store
         >>> folder = Path(tempfile.mkdtemp()) / "tiny"

@@ -29,7 +29,7 @@ class Absence:
     Raises:
         ArgumentError: If the rate is not in [0, 1], the seed is negative or a modality is named twice.
 
-    Example:
+    Examples:
         >>> Absence(rate=0.5, seed=1).mask(["a", "b"], ["text", "audio"])
         array([[False,  True],
                [False, False]])

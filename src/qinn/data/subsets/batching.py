@@ -55,7 +55,7 @@ def batches(
     Raises:
         ArgumentError: If the size is below 1, or seed, epoch or bucket below 0.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from qinn.data.synthetic.known_answer_set import SyntheticSpec, write_synthetic_store
         >>> spec = SyntheticSpec(num_train=40, num_valid=10, num_test=20)
@@ -97,7 +97,7 @@ class BatchLoader:
     Raises:
         ArgumentError: If the size is below 1, or the seed or the bucket below 0.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from qinn.data.synthetic.known_answer_set import SyntheticSpec, write_synthetic_store
         >>> spec = SyntheticSpec(num_train=40, num_valid=10, num_test=20)

@@ -37,7 +37,7 @@ def bucketed_batches(
 
     Source: own; grouping by one length is common.
 
-    Example:
+    Examples:
         >>> lengths = {"audio": np.array([9, 1, 8, 2, 5])}
         >>> found = bucketed_batches(np.arange(5), lengths, {"audio": 3}, size=2, bucket=2)
         >>> [batch.tolist() for batch in found]
@@ -87,7 +87,7 @@ def padding_share(
         lengths: Modality → number of steps of the sample at each position.
         widths: Modality → features of a step.
 
-    Example:
+    Examples:
         >>> lengths = {"audio": np.array([1, 3])}
         >>> round(padding_share([np.array([0, 1])], lengths, {"audio": 8}), 4)
         0.3333

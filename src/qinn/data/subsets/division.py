@@ -42,7 +42,7 @@ class SplitOptions:
     Raises:
         ConfigError: If the fractions do not add up, or there are fewer than two folds.
 
-    Example:
+    Examples:
         >>> SplitOptions(folds=5).num_parts
         5
     """
@@ -134,7 +134,7 @@ def divide(store: Store, options: SplitOptions) -> Division:
     Raises:
         DataError: If there are fewer groups (or samples) than parts.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from qinn.data.synthetic.known_answer_set import SyntheticSpec, write_synthetic_store
         >>> spec = SyntheticSpec(num_train=120, num_valid=40, num_test=40)

@@ -27,7 +27,7 @@ def subset_of_arrays(
         labels: float64 scores or int64 class indices, (n,); None where there are none.
         groups: Group names, (n,), all different from the empty string; None where there are none.
 
-    Example:
+    Examples:
         >>> steps = np.ones((3, 2), dtype=np.float32)
         >>> subset = subset_of_arrays(
         ...     Task("regression", 0.0, 1.0), {"audio": (steps, np.array([2, 1]))}, ids=["a", "b"])

@@ -113,7 +113,7 @@ def fixed_fold(
     Raises:
         DataError: If a split is missing, a training sample has no label, or splits share a group.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from qinn.data.synthetic.known_answer_set import SyntheticSpec, write_synthetic_store
         >>> spec = SyntheticSpec(num_train=40, num_valid=10, num_test=20)
@@ -173,7 +173,7 @@ def cross_validation(
         DataError: If there are fewer than two folds, a sample has none, a group is in two folds, a sample has
             no label, or too few groups remain to validate on.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from qinn.data.synthetic.known_answer_set import SyntheticSpec, write_synthetic_store
         >>> spec = SyntheticSpec(num_train=40, num_valid=10, num_test=20)
@@ -237,7 +237,7 @@ def hold_out(
 
     Source: own.
 
-    Example:
+    Examples:
         >>> hold_out(None, np.array(["a", "a", "b", "b"], dtype=object), 0.5, seed=0).sum()
         np.int64(2)
     """
@@ -274,7 +274,7 @@ def shared_groups(parts: np.ndarray, groups: np.ndarray) -> dict[str, tuple[str,
 
     Samples without a group or without a part are not counted.
 
-    Example:
+    Examples:
         >>> shared_groups(np.array(["train", "test", "test"]), np.array(["a", "a", "b"]))
         {'a': ('test', 'train')}
     """

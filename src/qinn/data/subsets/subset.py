@@ -37,7 +37,7 @@ class FeatureStatistics:
     def scale(self) -> Float64[np.ndarray, "feature"]:
         """What to divide by when standardising: `sd`, and 1 where a feature is constant up to rounding.
 
-        Example:
+        Examples:
             >>> FeatureStatistics(np.array([3.0, 1.0]), np.array([2.0, 0.0]), 5).scale.tolist()
             [2.0, 1.0]
         """
@@ -357,7 +357,7 @@ def subset_of(store: Store, split: str | None = None, *, modalities: Sequence[st
     Raises:
         ArgumentError: If the split has no sample or a modality is unknown.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from qinn.data.synthetic.known_answer_set import SyntheticSpec, write_synthetic_store
         >>> spec = SyntheticSpec(num_train=40, num_valid=10, num_test=20)

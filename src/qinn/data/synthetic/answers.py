@@ -97,7 +97,7 @@ def num_to_reorder(process: Process) -> int:
 def mean_of(samples: np.ndarray) -> tuple[float, float]:
     """Return the mean and its standard error.
 
-    Example:
+    Examples:
         >>> mean_of(np.array([1.0, 3.0]))
         (2.0, 1.0)
     """

@@ -25,7 +25,7 @@ def states_after(events: EventSequences, table: Table, start: int = 0) -> Int64[
         table: State after an event of each kind, from each state.
         start: The state before the first event.
 
-    Example:
+    Examples:
         >>> turn, keep = [1, 0], [0, 1]
         >>> some = EventSequences(np.array([[0, 1, 0], [0, 1, -1]], np.int8), np.ones((2, 3), bool))
         >>> states_after(some, np.array([turn, keep])).tolist()
@@ -120,7 +120,7 @@ def filtered(
         table: State after an event of each kind, from each state.
         start: The state before the first event.
 
-    Example:
+    Examples:
         >>> half = np.full((1, 1, 2), 0.5)
         >>> filtered(half, np.ones((1, 1), bool), np.array([[1, 0], [0, 1]])).tolist()
         [[0.5, 0.5]]
@@ -156,7 +156,7 @@ def character_after_last(
         aligned: Whether there is a second sequence.
         angles: Angle of a mark of each sequence.
 
-    Example:
+    Examples:
         >>> from math import pi
         >>> abs(character_after_last(1, 4, True, (3, 0), False, (pi, pi)) + 1) < 1e-12
         True

@@ -107,7 +107,7 @@ def modality_of(kinds: Sequence[Kind]) -> Int64[np.ndarray, "kind"]:
 def rates_of(kinds: Sequence[Kind], modality: str) -> Float64[np.ndarray, "kind"]:
     """Return the rates of all kinds, 0 for those of the other modality.
 
-    Example:
+    Examples:
         >>> rates_of([Kind("flip", "text", 0.25), Kind("filler", "audio", 1.0)], "text").tolist()
         [0.25, 0.0]
     """
@@ -175,7 +175,7 @@ def reordered(process: Process, events: EventSequences, generator: np.random.Gen
         events: The events.
         generator: Source of randomness.
 
-    Example:
+    Examples:
         >>> process = Process((Kind("a", "text", 0.5), Kind("b", "text", 0.5)))
         >>> some = EventSequences(np.array([[0, 1, 1, -1]], np.int8), np.ones((1, 4), bool))
         >>> sorted(reordered(process, some, np.random.default_rng(0)).kinds[0, :3].tolist())
@@ -302,7 +302,7 @@ def told(events: EventSequences, kinds: Sequence[Kind], modality: str | None) ->
         modality: The modality, of which those that are not seen are told as missing, or left out where they are no
             step; or None: every event, with its modality, and a question mark where it is not seen.
 
-    Example:
+    Examples:
         >>> kinds = [Kind("flip", "text", 1.0), Kind("filler", "audio", 1.0)]
         >>> some = EventSequences(np.array([[0, 1]], np.int8), np.array([[True, False]]))
         >>> told(some, kinds, "audio"), told(some, kinds, None)

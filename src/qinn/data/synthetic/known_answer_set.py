@@ -197,7 +197,7 @@ def known_answer(spec: SyntheticSpec) -> KnownAnswer:
 
     Source: own.
 
-    Example:
+    Examples:
         >>> answer = known_answer(SyntheticSpec())
         >>> round(answer.bayes, 3), round(answer.additive, 3), round(answer.constant, 3)
         (0.35, 0.573, 0.63)
@@ -222,7 +222,7 @@ def known_answer(spec: SyntheticSpec) -> KnownAnswer:
 def ceiling(spec: SyntheticSpec, modalities: Collection[str]) -> float:
     """Return the best score of any model that sees the given modalities (see `known_answer`).
 
-    Example:
+    Examples:
         >>> round(ceiling(SyntheticSpec(), ("text", "audio")), 3)
         0.445
     """
@@ -368,7 +368,7 @@ def write_synthetic_store(
     Raises:
         DataError: If the place is taken or cannot be written.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> store = write_synthetic_store(tempfile.mkdtemp(), SyntheticSpec(num_train=40))
         >>> store.manifest["splits"]

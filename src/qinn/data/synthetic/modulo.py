@@ -35,7 +35,7 @@ class ModuloSpec(StreamSpec):
     adds 2, after the text of its step. The label is the counter at the end: a cycle, which a group can follow, with
     resets, which it cannot.
 
-    Example:
+    Examples:
         >>> ModuloSpec(max_length=4).known_answer().bayes
         1.0
     """

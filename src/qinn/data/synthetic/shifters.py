@@ -61,7 +61,7 @@ class ShiftersSpec(StreamSpec):
     Raises:
         ArgumentError: If a field is out of its range, or the best accuracy is not known for their combination.
 
-    Example:
+    Examples:
         >>> answer = ShiftersSpec(single_set=True).known_answer()
         >>> answer.bayes, round(answer.without_order, 9), answer.constant
         (1.0, 1.0, 0.5)

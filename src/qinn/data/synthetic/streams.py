@@ -219,7 +219,7 @@ def write_stream_store(path: Path | str, spec: StreamSpec, *, overwrite: bool = 
     Raises:
         OutputError: If the place is taken or cannot be written.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from qinn.data.synthetic.shifters import ShiftersSpec
         >>> spec = ShiftersSpec(num_train=4, num_valid=2, num_test=3)

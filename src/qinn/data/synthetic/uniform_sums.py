@@ -29,7 +29,7 @@ def mean_absolute(widths: Sequence[float]) -> float:
     Args:
         widths: The a_i ≥ 0; zeros are ignored.
 
-    Example:
+    Examples:
         >>> mean_absolute([1.0])
         0.5
         >>> round(mean_absolute([1.0, 1.0]), 6)
@@ -43,7 +43,7 @@ def mean_absolute(widths: Sequence[float]) -> float:
 def density(widths: Sequence[float], x: Float64[np.ndarray, "..."]) -> Float64[np.ndarray, "..."]:
     """Return the density of X at x; at least one width must be positive.
 
-    Example:
+    Examples:
         >>> density([2.0], np.array([0.0, 3.0])).tolist()
         [0.25, 0.0]
     """
@@ -53,7 +53,7 @@ def density(widths: Sequence[float], x: Float64[np.ndarray, "..."]) -> Float64[n
 def distribution(widths: Sequence[float], x: Float64[np.ndarray, "..."]) -> Float64[np.ndarray, "..."]:
     """Return P(X ≤ x); at least one width must be positive.
 
-    Example:
+    Examples:
         >>> distribution([1.0, 1.0], np.array([-2.0, 0.0, 2.0])).tolist()
         [0.0, 0.5, 1.0]
     """
@@ -70,7 +70,7 @@ def same_sign(known: Sequence[float], unknown: Sequence[float]) -> float:
         known: Widths of K; without one K is 0 and the sign is a guess.
         unknown: Widths of R.
 
-    Example:
+    Examples:
         >>> round(same_sign([1.0], [1.0]), 9)
         0.75
     """

@@ -49,7 +49,7 @@ class ValenceSpec(StreamSpec):
     and f = 1; fillers do nothing. A sarcastic tone turns the sign of s, after the text of its step. The label is
     2.5 tanh(s/2) + 0.5 ε, ε uniform on [−1, 1], which lies within [−3, 3].
 
-    Example:
+    Examples:
         >>> answer = ValenceSpec().known_answer()
         >>> answer.bayes_mae, answer.unimodal["audio"], answer.without_order < answer.bayes
         (0.25, 0.0, True)

@@ -21,7 +21,7 @@ def state_tolerance(dtype: torch.dtype) -> float:
     Args:
         dtype: Complex dtype of the state.
 
-    Example:
+    Examples:
         >>> state_tolerance(torch.complex64)
         0.0001
     """
@@ -40,7 +40,7 @@ def check_same_kind(name: str, tensor: Tensor, other_name: str, other: Tensor) -
     Raises:
         ArgumentError: If dtype or device differ.
 
-    Example:
+    Examples:
         >>> check_same_kind("vectors", torch.eye(2) + 0j, "kets", torch.eye(2) + 0j)
     """
     check_one("have one complex dtype", "have", name, tensor.dtype, other_name, other.dtype)
@@ -61,7 +61,7 @@ def check_one(rule: str, verb: str, name: str, given: Any, other_name: str, othe
     Raises:
         ArgumentError: If they differ.
 
-    Example:
+    Examples:
         >>> check_one("device", "are on", "vectors", "cpu", "kets", "cpu")
     """
     if given != other:
@@ -81,7 +81,7 @@ def check_vectors(name: str, vectors: Tensor) -> None:
     Raises:
         ArgumentError: If the shape is another.
 
-    Example:
+    Examples:
         >>> check_vectors("ket", torch.ones(3, 2) + 0j)
     """
     if vectors.ndim < 1 or vectors.shape[-1] < 1:
@@ -100,7 +100,7 @@ def check_square(name: str, matrices: Tensor) -> None:
     Raises:
         ArgumentError: If the shape is another.
 
-    Example:
+    Examples:
         >>> check_square("density", torch.eye(2) + 0j)
     """
     shape = matrices.shape
@@ -118,7 +118,7 @@ def check_finite(name: str, tensor: Tensor) -> None:
     Raises:
         ArgumentError: If an entry is not finite.
 
-    Example:
+    Examples:
         >>> check_finite("observables", torch.eye(2) + 0j)
     """
     if not bool(torch.isfinite(torch.view_as_real(tensor.detach().resolve_conj())).all()):
@@ -135,7 +135,7 @@ def are_hermitian(name: str, matrices: Tensor) -> bool:
     Raises:
         ArgumentError: If an entry is not finite.
 
-    Example:
+    Examples:
         >>> are_hermitian("observables", torch.tensor([[[0, 1j], [0, 0]]]))
         False
     """
@@ -158,7 +158,7 @@ def as_hermitian(name: str, matrices: Tensor) -> Tensor:
     Raises:
         ArgumentError: If one differs by more than 100 ε times its own largest entry, or an entry is not finite.
 
-    Example:
+    Examples:
         >>> as_hermitian("hamiltonian", torch.tensor([[0, 1j], [0, 8e6]]))[0, 1]
         tensor(0.+0.5000j)
     """
@@ -199,7 +199,7 @@ def check_kets(
     Raises:
         ArgumentError: If one deviates by more, or an entry is not finite.
 
-    Example:
+    Examples:
         >>> check_kets("kets", torch.tensor([0.6 + 0j, 0.8j]))
     """
     if kets.numel() == 0:
@@ -222,7 +222,7 @@ def check_norms(
     Raises:
         ArgumentError: If one deviates by more, or is not finite.
 
-    Example:
+    Examples:
         >>> check_norms("kets", torch.ones(3))
     """
     if norms.numel() == 0:
@@ -252,7 +252,7 @@ def check_densities(name: str, densities: Tensor, tolerance: float | None = None
     Raises:
         ArgumentError: Naming the law that is violated, and by how much.
 
-    Example:
+    Examples:
         >>> check_densities("density_matrix", 0.5 * torch.eye(2) + 0j)
     """
     if densities.numel() == 0:
@@ -295,7 +295,7 @@ def check_count(name: str, count: Any) -> None:
     Raises:
         ArgumentError: If it is anything else.
 
-    Example:
+    Examples:
         >>> check_count("steps", 3)
     """
     check_whole(name, count)
@@ -313,7 +313,7 @@ def check_whole(name: str, number: Any) -> None:
     Raises:
         ArgumentError: If it is anything else.
 
-    Example:
+    Examples:
         >>> check_whole("index", 0)
     """
     try:
@@ -331,7 +331,7 @@ def check_seed(seed: Any) -> None:
     Raises:
         ArgumentError: If it is anything else.
 
-    Example:
+    Examples:
         >>> check_seed(None)
     """
     try:
@@ -360,7 +360,7 @@ def check_between(
     Raises:
         ArgumentError: If it is anything else.
 
-    Example:
+    Examples:
         >>> check_between("epsilon", 0.5, 0.0, 1.0)
     """
     try:
@@ -383,7 +383,7 @@ def check_tolerance(tolerance: Any) -> None:
     Raises:
         ArgumentError: If it is not between 0 and 1.
 
-    Example:
+    Examples:
         >>> check_tolerance(1e-6)
     """
     if tolerance is not None:

@@ -50,7 +50,7 @@ def as_complex(name: str, value: Any, like: Tensor | None = None) -> Tensor:
     Raises:
         ArgumentError: If the value is of another kind or precision, ragged, or of mixed precision.
 
-    Example:
+    Examples:
         >>> as_complex("hamiltonian", [[0, 1], [1, 0]])
         tensor([[0.+0.j, 1.+0.j],
                 [1.+0.j, 0.+0.j]])
@@ -75,7 +75,7 @@ def as_complex_together(values: dict[str, Any]) -> list[Tensor]:
     Raises:
         ArgumentError: If a value is of another kind, or two differ in precision or device.
 
-    Example:
+    Examples:
         >>> H, L = as_complex_together({"hamiltonian": torch.eye(2).double(), "jump_operators": [[[0, 1], [0, 0]]]})
         >>> H.dtype, L.dtype
         (torch.complex128, torch.complex128)
@@ -109,7 +109,7 @@ def as_real(name: str, value: Any, like: Tensor, like_name: str) -> Tensor:
     Raises:
         ArgumentError: If a number is not real, or precision or device do not fit.
 
-    Example:
+    Examples:
         >>> as_real("weights", [0.25, 0.75], torch.eye(2) + 0j, "kets")
         tensor([0.2500, 0.7500])
     """
@@ -196,7 +196,7 @@ def as_matrices(
     Raises:
         ArgumentError: If shape, precision or device do not fit.
 
-    Example:
+    Examples:
         >>> as_matrices("observables", [[[1, 0], [0, -1]]], 2, torch.eye(2) + 0j, "ket", ndim=3).shape
         torch.Size([1, 2, 2])
     """
@@ -228,7 +228,7 @@ def as_rows(name: str, value: Any, dim: int, like: Tensor, like_name: str) -> Te
     Raises:
         ArgumentError: If shape, precision or device do not fit.
 
-    Example:
+    Examples:
         >>> as_rows("vectors", [[1, 0]], 2, torch.eye(2) + 0j, "ket")
         tensor([[1.+0.j, 0.+0.j]])
     """
@@ -260,7 +260,7 @@ def as_density(name: str, value: Any, *, physical: bool = True) -> Tensor:
         ArgumentError: If they are not square, not finite, or not Hermitian: ‖ρ − ρ†‖ above `state_tolerance` times
             ‖ρ‖ (Frobenius) of one of them; or, if physical, not of trace 1 and positive to ten times that.
 
-    Example:
+    Examples:
         >>> as_density("density", [[0.5, 0], [0, 0.5]]).dtype
         torch.complex64
     """
@@ -298,7 +298,7 @@ def as_spectrum(name: str, value: Any) -> Tensor:
     Raises:
         ArgumentError: If one is below 0, or a sum differs from 1, by more than ten times `state_tolerance`.
 
-    Example:
+    Examples:
         >>> as_spectrum("spectrum", torch.tensor([0.5, 0.5]))
         tensor([0.5000, 0.5000])
     """
@@ -332,7 +332,7 @@ def as_time(time: Any) -> Any:
     Raises:
         ArgumentError: If it is anything else.
 
-    Example:
+    Examples:
         >>> as_time(2)
         2.0
     """

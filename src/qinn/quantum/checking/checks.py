@@ -23,7 +23,7 @@ def check_ket(ket: Any, *, tolerance: float = 1e-5) -> None:
     Raises:
         ArgumentError: If a norm deviates or is NaN.
 
-    Example:
+    Examples:
         >>> check_ket(torch.tensor([0.6 + 0j, 0.8j]))
     """
     arguments.check_kets("ket", as_complex("ket", ket), tolerance)
@@ -39,7 +39,7 @@ def check_density(density: Any, *, tolerance: float = 1e-5) -> None:
     Raises:
         ArgumentError: Naming the property that is violated, and by how much.
 
-    Example:
+    Examples:
         >>> check_density(0.5 * torch.eye(2) + 0j)
     """
     matrices = as_complex("density", density)
@@ -68,7 +68,7 @@ def choi_matrix(
 
     Source: M.-D. Choi, Linear Algebra Appl. 10 (1975) 285.
 
-    Example:
+    Examples:
         The channel of a Lindbladian:
 
         >>> from qinn.quantum import LearnableLindbladian, propagate_densities
@@ -102,7 +102,7 @@ def check_channel(
     Raises:
         ArgumentError: Naming the property that is violated, and by how much.
 
-    Example:
+    Examples:
         >>> check_channel(lambda matrix: matrix, 3)
     """
     choi = choi_matrix(channel, dim, dtype=dtype, device=device).detach()

@@ -23,7 +23,7 @@ def norm_deviation(ket: Complex[Tensor, "*batch dim"]) -> Float[Tensor, "*batch"
     Returns:
         The deviations.
 
-    Example:
+    Examples:
         >>> norm_deviation(torch.tensor([0.6 + 0j, 0.8j]))
         tensor(0.)
     """
@@ -39,7 +39,7 @@ def asymmetry(matrix: Complex[Tensor, "*batch dim dim"]) -> Float[Tensor, "*batc
     Returns:
         The deviations.
 
-    Example:
+    Examples:
         >>> asymmetry(torch.tensor([[0.5, 0.1], [0, 0.5]]) + 0j)
         tensor(0.1000)
     """
@@ -55,7 +55,7 @@ def trace_deviation(density: Complex[Tensor, "*batch dim dim"]) -> Float[Tensor,
     Returns:
         The deviations.
 
-    Example:
+    Examples:
         >>> trace_deviation(torch.eye(2) + 0j)
         tensor(1.)
     """
@@ -72,7 +72,7 @@ def negative_part(matrix: Complex[Tensor, "*batch dim dim"]) -> Float[Tensor, "*
     Returns:
         The deviations.
 
-    Example:
+    Examples:
         >>> negative_part(torch.diag(torch.tensor([1.5, -0.5])) + 0j)
         tensor(0.5000)
     """
@@ -88,7 +88,7 @@ def trace_leak(choi: Complex[Tensor, "squared squared"]) -> Float[Tensor, ""]:
     Returns:
         The deviation.
 
-    Example:
+    Examples:
         >>> trace_leak(0.5 * torch.eye(4) + 0j)
         tensor(0.)
     """
@@ -110,7 +110,7 @@ def entangled_part(ket: Complex[Tensor, "*batch dim"], dims: Sequence[int]) -> F
     Raises:
         ArgumentError: If ``dims`` do not fit.
 
-    Example:
+    Examples:
         >>> entangled_part(torch.tensor([0.8 + 0j, 0, 0, 0.6]), (2, 2))
         tensor(0.6000)
     """
@@ -136,7 +136,7 @@ def entropy_difference(ket: Complex[Tensor, "*batch dim"], dims: Sequence[int]) 
     Raises:
         ArgumentError: If ``dims`` do not fit.
 
-    Example:
+    Examples:
         >>> entropy_difference(torch.tensor([0.8 + 0j, 0, 0, 0.6]), (2, 2)) < 1e-6
         tensor(True)
     """
@@ -167,7 +167,7 @@ def information_gain(
     Raises:
         ArgumentError: If ``dims`` do not fit.
 
-    Example:
+    Examples:
         >>> from qinn.quantum.states.densities import density_of, maximally_mixed
         >>> from qinn.quantum.states.kets import bell_state
         >>> information_gain(maximally_mixed(4), density_of(bell_state()), (2, 2)).round(decimals=4)
@@ -196,7 +196,7 @@ def distance_gain(
     Returns:
         The growth; 0 if it fell.
 
-    Example:
+    Examples:
         >>> same, apart = torch.eye(2).expand(2, 2, 2) / 2 + 0j, torch.diag_embed(torch.eye(2)) + 0j
         >>> distance_gain(same, apart), distance_gain(apart, same)
         (tensor(1.), tensor(0.))

@@ -32,7 +32,7 @@ class Ancillas:
     Raises:
         ArgumentError: If the shapes or the precisions do not fit, or a ket that is there is not of unit norm.
 
-    Example:
+    Examples:
         >>> text, audio = torch.eye(2)[None] + 0j, torch.eye(3)[None, :2] + 0j
         >>> ancillas = Ancillas([text, audio], present=[[[True, True], [True, False]]])
         >>> ancillas.dims, ancillas.num_steps, ancillas.batch
@@ -83,7 +83,7 @@ class Ancillas:
         Raises:
             ArgumentError: As for kets.
 
-        Example:
+        Examples:
             >>> Ancillas.of_densities([torch.eye(2).expand(5, 2, 2) / 2]).num_steps
             5
         """

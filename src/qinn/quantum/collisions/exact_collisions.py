@@ -45,7 +45,7 @@ class ExactCollisions:
 
     Source: O; collision models: F. Ciccarello, S. Lorenzo, V. Giovannetti, G. M. Palma, Phys. Rep. 954 (2022) 1.
 
-    Example:
+    Examples:
         >>> from qinn.quantum import Ancillas, Interaction
         >>> swap = torch.eye(4)[[0, 2, 1, 3]]
         >>> swapping = Interaction(torch.pi / 2 * (torch.eye(4) - swap), 2, (2,))
@@ -81,7 +81,7 @@ class ExactCollisions:
         Raises:
             ArgumentError: If the arguments do not fit each other.
 
-        Example:
+        Examples:
             >>> from qinn.quantum import Ancillas, Interaction
             >>> still = Interaction(torch.zeros(4, 4), 2, (2,))
             >>> ExactCollisions(mean=False).evolve([0, 1], still, Ancillas([[[1, 0]]])).final.density().real
@@ -121,7 +121,7 @@ class ExactCollisions:
         Raises:
             ArgumentError: If the arguments do not fit each other.
 
-        Example:
+        Examples:
             >>> from qinn.quantum import Ancillas, Interaction
             >>> still = Interaction(torch.zeros(4, 4), 2, (2,))
             >>> decay = Lindbladian(torch.zeros(2, 2), [[[0, 1], [0, 0]]])

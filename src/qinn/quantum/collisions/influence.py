@@ -60,7 +60,7 @@ def collision_maps(
 
     Source: own.
 
-    Example:
+    Examples:
         >>> still = Interaction(torch.zeros(4, 4), 2, (2,))
         >>> collision_maps(still, Ancillas([[[1, 0]]]))[0].diagonal()
         tensor([1., 1., 1., 1.])
@@ -101,7 +101,7 @@ def bloch_maps(
 
     Source: M. B. Ruskai, S. Szarek, E. Werner, Linear Algebra Appl. 347 (2002) 159.
 
-    Example:
+    Examples:
         >>> swap = torch.eye(4)[[0, 2, 1, 3]]
         >>> swapping = Interaction(torch.pi / 2 * (torch.eye(4) - swap), 2, (2,))
         >>> kept, written = bloch_maps(swapping, Ancillas([[[0, 1]]]))
@@ -140,7 +140,7 @@ def collision_influence(
 
     Source: O.
 
-    Example:
+    Examples:
         >>> swap = torch.eye(4)[[0, 2, 1, 3]]
         >>> swapping = Interaction(torch.pi / 2 * (torch.eye(4) - swap), 2, (2,))
         >>> influence = collision_influence(swapping, Ancillas([[[0, 1]]]), axis=(0, 0, 1))
@@ -210,7 +210,7 @@ def ancilla_entropies(
 
     Source: O.
 
-    Example:
+    Examples:
         A swap hands the memory's entropy, 1 bit, to the ancilla:
 
         >>> swap = torch.eye(4)[[0, 2, 1, 3]]

@@ -55,7 +55,7 @@ class Interaction:
 
     Source: collision models: F. Ciccarello, S. Lorenzo, V. Giovannetti, G. M. Palma, Phys. Rep. 954 (2022) 1.
 
-    Example:
+    Examples:
         >>> swap = torch.eye(4)[[0, 2, 1, 3]]
         >>> interaction = Interaction(torch.pi / 2 * (torch.eye(4) - swap), 2, (2,))
         >>> interaction.unitary.real.round(decimals=5).abs()
@@ -146,7 +146,7 @@ class LearnableInteraction(nn.Module):
 
     Source: O.
 
-    Example:
+    Examples:
         >>> interaction = LearnableInteraction(4, (4, 2), seed=0)()
         >>> torch.linalg.matrix_norm(interaction.coupling, 2).round(decimals=5)
         tensor(0.3000, grad_fn=<RoundBackward1>)

@@ -24,7 +24,7 @@ def kraus_operators(
 
     Source: K. Kraus, States, Effects, and Operations (Springer, 1983).
 
-    Example:
+    Examples:
         >>> import torch
         >>> still = Interaction(torch.zeros(4, 4), 2, (2,))
         >>> kraus_operators(still, torch.tensor([1, 0j]))[0].real

@@ -20,7 +20,7 @@ def check_store(number: int, what: str) -> None:
     Raises:
         ArgumentError: If there are too many.
 
-    Example:
+    Examples:
         >>> check_store(1000, "all states")
     """
     if number > LARGEST_STORE:

@@ -13,7 +13,7 @@ def hermitian_coordinates(matrices: Complex[Tensor, "*batch dim dim"]) -> Float[
     Returns:
         The coordinates, of the same Hilbert–Schmidt norm.
 
-    Example:
+    Examples:
         >>> import torch
         >>> hermitian_coordinates(torch.tensor([[1, 3 - 1j], [3 + 1j, 3]]))
         tensor([[1., 2.],
@@ -31,7 +31,7 @@ def ket_coordinates(kets: Complex[Tensor, "*batch dim"]) -> Float[Tensor, "*batc
     Returns:
         A_ab = x_a (x_b − y_b) + y_a (x_b + y_b).
 
-    Example:
+    Examples:
         >>> import torch
         >>> ket_coordinates(torch.tensor([0.6, 0.8j]))
         tensor([[ 0.3600, -0.4800],
@@ -55,7 +55,7 @@ def transfer_matrices(
 
     Source: own.
 
-    Example:
+    Examples:
         With U = 1 the memory stays, whatever the ancilla is:
 
         >>> import torch

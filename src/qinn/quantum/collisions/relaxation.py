@@ -42,7 +42,7 @@ def relaxation_maps(
 
     Source: own.
 
-    Example:
+    Examples:
         >>> decay = Lindbladian(torch.zeros(2, 2), [[[0, 1], [0, 0]]])
         >>> relaxation_maps(decay, torch.tensor([0.0, 0.6931472]))[:, 3, 3].round(decimals=5)
         tensor([1.0000, 0.5000])

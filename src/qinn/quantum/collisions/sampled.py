@@ -48,7 +48,7 @@ class SampledCollisions:
 
     Source: O; measured ancillas: S. Gammelmark, K. Mølmer, Phys. Rev. A 81 (2010) 032120.
 
-    Example:
+    Examples:
         >>> from qinn.quantum import Ancillas, Interaction
         >>> swap = torch.eye(4)[[0, 2, 1, 3]]
         >>> swapping = Interaction(torch.pi / 2 * (torch.eye(4) - swap), 2, (2,))
@@ -83,7 +83,7 @@ class SampledCollisions:
         Raises:
             ArgumentError: If the arguments do not fit each other.
 
-        Example:
+        Examples:
             >>> from qinn.quantum import Ancillas, Interaction
             >>> still = Interaction(torch.zeros(4, 4), 2, (2,))
             >>> SampledCollisions(2, seed=0).evolve([0, 1], still, Ancillas([[[1, 0]]])).final.kets
@@ -113,7 +113,7 @@ class SampledCollisions:
         Raises:
             ArgumentError: If the arguments do not fit each other.
 
-        Example:
+        Examples:
             >>> from qinn.quantum import Ancillas, Interaction
             >>> still = Interaction(torch.zeros(4, 4), 2, (2,))
             >>> words, sounds = Ancillas([[[1, 0], [1, 0]]]), Ancillas([[[0, 1]]])

@@ -25,7 +25,7 @@ def scan_maps(
 
     Source: own.
 
-    Example:
+    Examples:
         >>> scan_maps(2 * torch.eye(2).expand(3, 1, 2, 2), torch.ones(1, 2))[:, 0, 0]
         tensor([2., 4., 8.])
     """

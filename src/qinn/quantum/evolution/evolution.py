@@ -47,7 +47,7 @@ class Evolution(ABC):
         Raises:
             ArgumentError: If an argument does not fit.
 
-        Example:
+        Examples:
             >>> from qinn.quantum import ExactChannel
             >>> decay = Lindbladian([[0, 0], [0, 0]], [[[0, 1], [0, 0]]])
             >>> ExactChannel().evolve([0, 1], decay, time=0.6931472).density().diagonal().real.round(decimals=5)
@@ -92,7 +92,7 @@ class Evolution(ABC):
         Raises:
             ArgumentError: If an argument does not fit.
 
-        Example:
+        Examples:
             >>> from qinn.quantum import QuantumJumps
             >>> decay = Lindbladian([[0, 0], [0, 0]], [[[0, 1], [0, 0]]])
             >>> QuantumJumps(8).estimate(decay, time=3.0).jumps

@@ -29,7 +29,7 @@ class NoEvolution(Evolution):
 
     Source: own.
 
-    Example:
+    Examples:
         >>> NoEvolution()
         NoEvolution()
     """
@@ -55,7 +55,7 @@ class Unitary(Evolution):
 
     Source: P (the baseline that the paper criticises).
 
-    Example:
+    Examples:
         >>> import torch
         >>> from qinn.quantum.numerics.operators import pauli
         >>> flip = Lindbladian(pauli("X"), torch.zeros(0, 2, 2) + 0j)
@@ -110,7 +110,7 @@ class ExactChannel(Evolution):
 
     Source: P (dissipative dynamics); O (Chebyshev action of the generator, matrix exponential for D ≤ 8).
 
-    Example:
+    Examples:
         >>> import torch
         >>> decay = Lindbladian(torch.zeros(2, 2) + 0j, torch.tensor([[[0, 1], [0, 0]]]) + 0j)
         >>> excited = PureEnsemble(torch.tensor([[0j, 1]]))
@@ -160,7 +160,7 @@ class Heisenberg(Evolution):
 
     Source: O (Heisenberg picture).
 
-    Example:
+    Examples:
         >>> import torch
         >>> decay = Lindbladian(torch.zeros(2, 2) + 0j, torch.tensor([[[0, 1], [0, 0]]]) + 0j)
         >>> state = Heisenberg().evolve(PureEnsemble(torch.tensor([[0j, 1]])), decay, time=0.6931472)

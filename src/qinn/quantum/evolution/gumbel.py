@@ -42,7 +42,7 @@ class GumbelJumps(Evolution):
 
     Source: E. Jang, S. Gu, B. Poole, ICLR 2017; own application.
 
-    Example:
+    Examples:
         >>> GumbelJumps(num_trajectories=2, temperature=0.5)
         GumbelJumps(BIASED relaxed gradient, num_trajectories=2, temperature=0.5, seed=None)
     """

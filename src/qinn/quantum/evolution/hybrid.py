@@ -35,7 +35,7 @@ class Hybrid(Evolution):
 
     Source: O (hybrid of both pictures).
 
-    Example:
+    Examples:
         >>> import torch
         >>> decay = Lindbladian(torch.zeros(2, 2) + 0j, torch.tensor([[[0, 1], [0, 0]]]) + 0j)
         >>> initial = PureEnsemble(torch.tensor([[0j, 1]]))

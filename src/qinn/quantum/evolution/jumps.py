@@ -69,7 +69,7 @@ class QuantumJumps(Evolution):
     Source: P (differentiable quantum jumps); O (waiting times, estimator); K. Mølmer, Y. Castin, J.
         Dalibard, J. Opt. Soc. Am. B 10 (1993) 524.
 
-    Example:
+    Examples:
         >>> decay = Lindbladian(torch.zeros(2, 2) + 0j, torch.tensor([[[0, 1], [0, 0]]]) + 0j)
         >>> jumps = QuantumJumps(num_trajectories=4, seed=0, record=True)
         >>> state = jumps.evolve(PureEnsemble(torch.tensor([[0j, 1]])), decay, time=50.0)
@@ -204,7 +204,7 @@ class UniformSource:
         stratified: Whether each column of numbers, over each half of a sample's trajectories, has one number in
             each of M/2 equal intervals.
 
-    Example:
+    Examples:
         >>> UniformSource(2, seed=0).draw(torch.tensor([0, 2]), 1).diff(dim=0).item()
         0.0
     """

@@ -34,7 +34,7 @@ def largest_rate(lindbladian: Lindbladian) -> float:
     Returns:
         The rate; 0 without jump operators.
 
-    Example:
+    Examples:
         >>> decay = Lindbladian(torch.zeros(2, 2) + 0j, 3 * torch.tensor([[[0, 1], [0, 0]]]) + 0j)
         >>> round(largest_rate(decay), 5)
         9.0
@@ -68,7 +68,7 @@ def expected_jumps(initial: Any, lindbladian: Any, *, time: Any) -> Float[Tensor
 
     Source: own.
 
-    Example:
+    Examples:
         >>> decay = Lindbladian([[0, 0], [0, 0]], [[[0, 1], [0, 0]]])
         >>> expected_jumps([0, 1], decay, time=100.0).round(decimals=5)
         tensor(1.)

@@ -36,7 +36,7 @@ def find_root(
     Returns:
         The arguments, (row,), inside their brackets.
 
-    Example:
+    Examples:
         >>> two = torch.tensor([2.0])
         >>> find_root(lambda x: (9 - x**3, -3 * x**2), torch.ones(1), 0 * two, 3 * two, two, error=1e-6)
         tensor([2.])

@@ -47,7 +47,7 @@ class SteppedJumps(Evolution):
     Source: own (e^{𝓙τ/2} e^{Φτ} e^{𝓙τ/2}, the symmetric splitting into no-jump flow 𝓙 and jumps Φ; G. Strang,
         SIAM J. Numer. Anal. 5 (1968) 506).
 
-    Example:
+    Examples:
         >>> decay = Lindbladian(torch.zeros(2, 2) + 0j, torch.tensor([[[0, 1], [0, 0]]]) + 0j)
         >>> stepped = SteppedJumps(num_trajectories=100, order=2, seed=0)
         >>> state = stepped.evolve(PureEnsemble(torch.tensor([[0j, 1]])), decay, time=50.0, steps=100)

@@ -57,7 +57,7 @@ def march_work(bound: float, time: float, dtype: torch.dtype, num_pieces: int = 
     Returns:
         The number of applications.
 
-    Example:
+    Examples:
         >>> march_work(1.0, 1.0, torch.complex64), march_work(1.0, 1000.0, torch.complex64) // 100
         (11, 64)
     """
@@ -85,7 +85,7 @@ def chunks_of(num_rows: int, dim: int) -> Iterator[slice]:
     Yields:
         Slices in order.
 
-    Example:
+    Examples:
         >>> list(chunks_of(3, 2**17))
         [slice(0, 2, None), slice(2, 3, None)]
     """

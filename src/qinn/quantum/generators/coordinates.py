@@ -15,7 +15,7 @@ def real_coordinates(matrices: Complex[Tensor, "*batch dim dim"]) -> Complex[Ten
     Returns:
         The coordinates, of zero imaginary part for Hermitian matrices.
 
-    Example:
+    Examples:
         >>> import torch
         >>> real_coordinates(torch.tensor([[1, 3 - 1j], [3 + 1j, 3]])).real
         tensor([[1., 2.],
@@ -45,7 +45,7 @@ def superoperator_on_real_coordinates(lindbladian: Lindbladian) -> Float[Tensor,
 
     Source: own.
 
-    Example:
+    Examples:
         >>> import torch
         >>> decay = Lindbladian(torch.zeros(2, 2) + 0j, torch.tensor([[[0, 1], [0, 0]]]) + 0j)
         >>> superoperator_on_real_coordinates(decay).diagonal()

@@ -61,7 +61,7 @@ class DrivenLindbladian(MatrixFreeGenerator):
 
     Source: O (input-dependent generators).
 
-    Example:
+    Examples:
         >>> from qinn.quantum import PureEnsemble, Unitary, pauli
         >>> still = Lindbladian(torch.zeros(2, 2) + 0j, torch.zeros(0, 2, 2) + 0j)
         >>> turns = torch.tensor([0.0, 0.7853982, 1.5707963])[:, None, None]
@@ -246,7 +246,7 @@ def propagate_driven_densities(
 
     Source: P (dissipative dynamics); O (Chebyshev action).
 
-    Example:
+    Examples:
         >>> from qinn.quantum import pauli
         >>> still = Lindbladian(torch.zeros(2, 2) + 0j, torch.zeros(0, 2, 2) + 0j)
         >>> flip = DrivenLindbladian(still, pauli("X")[None], torch.tensor([[0.7853982], [0.7853982]]))

@@ -125,7 +125,7 @@ def with_fixed_time(generator: _Dynamics, time: float | Tensor) -> tuple[_Dynami
 
     Source: own.
 
-    Example:
+    Examples:
         >>> from qinn.quantum.generators.lindbladian import Lindbladian
         >>> still = Lindbladian(torch.zeros(2, 2) + 0j, torch.zeros(0, 2, 2) + 0j)
         >>> with_fixed_time(still, torch.tensor(0.5))[1]
@@ -159,7 +159,7 @@ def check_kind(generator: Any, kinds: Sequence[type[_Kind]], user: str) -> _Kind
     Raises:
         ArgumentError: If the dynamics are of none of the kinds.
 
-    Example:
+    Examples:
         >>> from qinn.quantum.generators.lindbladian import Lindbladian
         >>> still = Lindbladian(torch.zeros(2, 2) + 0j, torch.zeros(0, 2, 2) + 0j)
         >>> check_kind(still, (Lindbladian,), "this") is still

@@ -39,7 +39,7 @@ class LearnableStructuredLindbladian(nn.Module):
 
     Source: P (learned H and L_k); O (parametrisation and scale).
 
-    Example:
+    Examples:
         >>> dynamics = LearnableStructuredLindbladian((4, 4, 4), 2, rank=1, seed=0)
         >>> dynamics().dim, dynamics().num_jumps, len(dynamics().hamiltonian.products)
         (64, 2, 3)

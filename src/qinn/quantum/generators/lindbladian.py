@@ -26,7 +26,7 @@ def hermitian_from(free: Float[Tensor, "*batch dim dim"]) -> Complex[Tensor, "*b
 
     Source: own.
 
-    Example:
+    Examples:
         >>> hermitian_from(torch.tensor([[1.0, 2.0], [4.0, 3.0]]))
         tensor([[1.+0.j, 3.-1.j],
                 [3.+1.j, 3.+0.j]])
@@ -43,7 +43,7 @@ def jump_operators_from(free: Float[Tensor, "jump 2 dim dim"]) -> Complex[Tensor
     Returns:
         Complex matrices.
 
-    Example:
+    Examples:
         >>> jump_operators_from(torch.zeros(0, 2, 3, 3)).shape
         torch.Size([0, 3, 3])
     """
@@ -70,7 +70,7 @@ class Lindbladian(Generator):
 
     Source: P (Hamiltonian and Lindblad operators); G. Lindblad, Commun. Math. Phys. 48 (1976) 119.
 
-    Example:
+    Examples:
         >>> decay = Lindbladian(torch.zeros(2, 2), [[[0, 1], [0, 0]]])
         >>> decay.dim, decay.num_jumps, decay.dtype
         (2, 1, torch.complex64)
@@ -178,7 +178,7 @@ class Lindbladian(Generator):
         Returns:
             −i[H, ρ] + Σ_k (L_k ρ L_k† − ½{L_k†L_k, ρ}).
 
-        Example:
+        Examples:
             >>> decay = Lindbladian(torch.zeros(2, 2) + 0j, torch.tensor([[[0, 1], [0, 0]]]) + 0j)
             >>> decay.apply(torch.diag(torch.tensor([0j, 1]))).diagonal().real
             tensor([ 1., -1.])
@@ -196,7 +196,7 @@ class Lindbladian(Generator):
         Returns:
             i[H, X] + Σ_k (L_k† X L_k − ½{L_k†L_k, X}); zero for the identity.
 
-        Example:
+        Examples:
             >>> decay = Lindbladian(torch.zeros(2, 2) + 0j, torch.tensor([[[0, 1], [0, 0]]]) + 0j)
             >>> bool((decay.adjoint(torch.eye(2) + 0j) == 0).all())
             True
@@ -211,7 +211,7 @@ class Lindbladian(Generator):
         Returns:
             J ⊗ 𝟙 + 𝟙 ⊗ J* + Σ_k L_k ⊗ L_k*, so that ``(S @ rho.flatten()).reshape(D, D)`` is 𝓛ρ.
 
-        Example:
+        Examples:
             >>> Lindbladian(torch.zeros(2, 2) + 0j, torch.zeros(0, 2, 2) + 0j).superoperator().shape
             torch.Size([4, 4])
         """
@@ -250,7 +250,7 @@ class LearnableLindbladian(nn.Module):
 
     Source: P (learned H and L_k); O (parametrisation and scale).
 
-    Example:
+    Examples:
         >>> dynamics = LearnableLindbladian(4, 2, hamiltonian_scale=1.0, jump_scale=1.0, seed=0)
         >>> dynamics().jump_operators.shape
         torch.Size([2, 4, 4])

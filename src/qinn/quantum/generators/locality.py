@@ -35,7 +35,7 @@ def local_terms(
 
     Source: O.
 
-    Example:
+    Examples:
         >>> from qinn.quantum import pauli
         >>> field = embed(pauli("Z"), (2, 2), (1,))
         >>> exchange = torch.kron(pauli("X"), pauli("X"))
@@ -71,7 +71,7 @@ def check_factor(factor: Any, name: str = "factor") -> float:
     Raises:
         ArgumentError: If g is not a finite number ≥ 0.
 
-    Example:
+    Examples:
         >>> check_factor(0.5)
         0.5
     """
@@ -104,7 +104,7 @@ def scale_operator(
 
     Source: O.
 
-    Example:
+    Examples:
         >>> from qinn.quantum import pauli
         >>> exchange = torch.kron(pauli("X"), pauli("X"))
         >>> bool((scale_operator(exchange, (2, 2), 0.5) == 0.5 * exchange).all())
@@ -145,7 +145,7 @@ def scale_coupling(lindbladian: Any, dims: Sequence[int], factor: Any) -> Lindbl
 
     Source: P (controllable entanglement); O (the form).
 
-    Example:
+    Examples:
         >>> from qinn.quantum import LearnableLindbladian
         >>> dynamics = LearnableLindbladian(4, 1, seed=0)()
         >>> scale_coupling(dynamics, (2, 2), 1) is dynamics, scale_coupling(dynamics, (2, 2), 0.5).num_jumps

@@ -74,7 +74,7 @@ def field_of_values(lindbladian: Lindbladian) -> tuple[FieldOfValues, FieldOfVal
 
     Source: own; the bounds are L. Collatz's for positive maps (Math. Z. 48 (1942) 221).
 
-    Example:
+    Examples:
         >>> field_of_values(Lindbladian(torch.diag(torch.tensor([1.0, 3.0])) + 0j, torch.zeros(0, 2, 2) + 0j))[0]
         FieldOfValues(real_low=-0.0, real_high=0.0, imaginary=2.0)
     """
@@ -122,7 +122,7 @@ def are_shifted(lindbladian: Lindbladian) -> bool:
     Args:
         lindbladian: The dynamics.
 
-    Example:
+    Examples:
         >>> are_shifted(Lindbladian(torch.zeros(2, 2) + 0j, 3 * torch.eye(2)[None] + 0j))
         True
     """
@@ -141,7 +141,7 @@ def without_energy_offset(lindbladian: Lindbladian) -> Lindbladian:
     Returns:
         Dynamics of the same value on matrices, and of the same derivatives.
 
-    Example:
+    Examples:
         >>> without_energy_offset(Lindbladian([[1e7, 0], [0, 1e7 + 1]])).hamiltonian.diagonal().real
         tensor([-0.5000,  0.5000])
     """
@@ -246,7 +246,7 @@ def propagation_work(
     Raises:
         ArgumentError: If an operator is not finite.
 
-    Example:
+    Examples:
         >>> decay = Lindbladian(torch.zeros(2, 2) + 0j, torch.tensor([[[0, 1], [0, 0]]]) + 0j)
         >>> propagation_work(decay, 1, 1.0) <= propagation_work(decay, 1, 1e6) < 50
         True
@@ -364,7 +364,7 @@ def propagate_densities(
 
     Source: P (dissipative dynamics); O (Chebyshev action).
 
-    Example:
+    Examples:
         >>> decay = Lindbladian(torch.zeros(2, 2) + 0j, torch.tensor([[[0, 1], [0, 0]]]) + 0j)
         >>> excited = torch.diag(torch.tensor([0j, 1]))
         >>> propagate_densities(decay, excited, 0.6931472)[0, 0].real.round(decimals=5)
@@ -399,7 +399,7 @@ def propagate_observables(
 
     Source: O (Heisenberg picture).
 
-    Example:
+    Examples:
         >>> decay = Lindbladian(torch.zeros(2, 2) + 0j, torch.tensor([[[0, 1], [0, 0]]]) + 0j)
         >>> propagate_observables(decay, torch.eye(2) + 0j, 3.0).diagonal().real.round(decimals=5)
         tensor([1., 1.])
@@ -427,7 +427,7 @@ def propagate_unitarily(
 
     Source: P (criticised baseline).
 
-    Example:
+    Examples:
         >>> from qinn.quantum.numerics.operators import pauli
         >>> propagate_unitarily(pauli("X"), torch.tensor([1 + 0j, 0j]), 1.5707963)[1].imag.round(decimals=5)
         tensor(-1.)
@@ -494,7 +494,7 @@ def unitary_work(hamiltonian: Complex[Tensor, "dim dim"], time: float) -> int:
     Returns:
         The number of products; 2 where the eigenvectors are used (they cost about ten more).
 
-    Example:
+    Examples:
         >>> unitary_work(torch.diag(torch.tensor([1.0, -1.0])) + 0j, 1e6)
         2
     """

@@ -37,7 +37,7 @@ class StructuredOperator:
 
     Source: O (structured parametrisation).
 
-    Example:
+    Examples:
         >>> from qinn.quantum.numerics.operators import pauli
         >>> ising = StructuredOperator((2, 2), {0: pauli("X")}, {(0, 1): (pauli("Z")[None], pauli("Z")[None])})
         >>> ising.apply(torch.tensor([[1, 0, 0, 0]]) + 0j).real
@@ -229,7 +229,7 @@ class StructuredLindbladian(MatrixFreeGenerator):
 
     Source: P (Hamiltonian and Lindblad operators); O (structured parametrisation).
 
-    Example:
+    Examples:
         >>> from qinn.quantum.numerics.operators import pauli
         >>> H = StructuredOperator((2, 2), products={(0, 1): (pauli("Z")[None], pauli("Z")[None])})
         >>> decay = StructuredOperator((2, 2), {1: torch.tensor([[0, 1], [0, 0]]) + 0j})

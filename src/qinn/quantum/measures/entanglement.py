@@ -52,7 +52,7 @@ def entanglement_entropy(
 
     Source: P (entanglement entropy).
 
-    Example:
+    Examples:
         >>> from qinn.quantum.states.kets import bell_state
         >>> entanglement_entropy(bell_state(), (2, 2), [0]).round(decimals=5)
         tensor(1.)
@@ -73,7 +73,7 @@ def cuts(num_factors: int) -> tuple[tuple[int, ...], ...]:
     Raises:
         ArgumentError: If there is no factor.
 
-    Example:
+    Examples:
         >>> cuts(3)
         ((0,), (1,), (2,))
         >>> len(cuts(4)), cuts(1)
@@ -104,7 +104,7 @@ def entanglement_entropies(
     Raises:
         ArgumentError: If ``dims`` do not fit, or a ket is not of unit norm.
 
-    Example:
+    Examples:
         >>> from qinn.quantum.states.kets import ghz_state
         >>> entanglement_entropies(ghz_state(3), (2, 2, 2)).round(decimals=5)
         tensor([1., 1., 1.])
@@ -137,7 +137,7 @@ def maximum_entropies(dims: Sequence[int]) -> tuple[float, ...]:
     Raises:
         ArgumentError: If there is no factor or a dimension is below 1.
 
-    Example:
+    Examples:
         >>> maximum_entropies((2, 4, 8))
         (1.0, 2.0, 3.0)
     """
@@ -162,7 +162,7 @@ def partial_transpose(
     Raises:
         ArgumentError: If ``dims`` or ``part`` do not fit.
 
-    Example:
+    Examples:
         >>> partial_transpose(torch.arange(4).reshape(2, 2) + 0j, (2, 1), [0]).real
         tensor([[0., 2.],
                 [1., 3.]])
@@ -200,7 +200,7 @@ def negativity(
 
     Source: G. Vidal and R. F. Werner, Phys. Rev. A 65 (2002) 032314.
 
-    Example:
+    Examples:
         >>> from qinn.quantum.states.densities import density_of
         >>> from qinn.quantum.states.kets import bell_state
         >>> negativity(density_of(bell_state()), (2, 2), [0]).round(decimals=5)
@@ -227,7 +227,7 @@ def log_negativity(
     Raises:
         ArgumentError: If ``dims`` or ``part`` do not fit, or a matrix is no density.
 
-    Example:
+    Examples:
         >>> from qinn.quantum.states.densities import density_of
         >>> from qinn.quantum.states.kets import bell_state
         >>> log_negativity(density_of(bell_state()), (2, 2), [0]).round(decimals=5)
@@ -257,7 +257,7 @@ def concurrence(density: Any, *, validate: bool = True) -> Float[Tensor, "*batch
 
     Source: W. K. Wootters, Phys. Rev. Lett. 80 (1998) 2245.
 
-    Example:
+    Examples:
         >>> from qinn.quantum.states.densities import density_of
         >>> from qinn.quantum.states.kets import bell_state
         >>> concurrence(density_of(bell_state())).round(decimals=5)
@@ -287,7 +287,7 @@ def ket_concurrence(ket: Any, *, validate: bool = True) -> Float[Tensor, "*batch
 
     Source: S. Hill and W. K. Wootters, Phys. Rev. Lett. 78 (1997) 5022.
 
-    Example:
+    Examples:
         >>> ket_concurrence(torch.tensor([0.8 + 0j, 0, 0, 0.6j]))
         tensor(0.9600)
     """

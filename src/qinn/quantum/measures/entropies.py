@@ -29,7 +29,7 @@ def entropy_of_spectrum(spectrum: Any, *, validate: bool = True) -> Float[Tensor
         ArgumentError: If an eigenvalue is negative, or their sum is not 1, beyond round-off (1e-3 in single and 1e-5 in
             double precision).
 
-    Example:
+    Examples:
         >>> import torch
         >>> entropy_of_spectrum(torch.tensor([0.5, 0.5, 0.0]))
         tensor(1.)
@@ -52,7 +52,7 @@ def von_neumann_entropy(density: Any, *, validate: bool = True) -> Float[Tensor,
 
     Source: P (von Neumann entropy).
 
-    Example:
+    Examples:
         >>> import torch
         >>> von_neumann_entropy(0.25 * torch.eye(4) + 0j)
         tensor(2.)
@@ -77,7 +77,7 @@ def renyi_entropy(density: Any, *, validate: bool = True) -> Float[Tensor, "*bat
 
     Source: A. Rényi, Proc. 4th Berkeley Symp. (1961) 547.
 
-    Example:
+    Examples:
         >>> import torch
         >>> renyi_entropy(0.25 * torch.eye(4) + 0j)
         tensor(2.)
@@ -108,7 +108,7 @@ def mutual_information(
     Raises:
         ArgumentError: If the parts overlap or do not fit, or a matrix is no density.
 
-    Example:
+    Examples:
         >>> from qinn.quantum.states.densities import density_of
         >>> from qinn.quantum.states.kets import bell_state
         >>> mutual_information(density_of(bell_state()), (2, 2), [0], [1]).round(decimals=5)
@@ -155,7 +155,7 @@ def tripartite_information(
 
     Source: N. J. Cerf and C. Adami, Physica D 120 (1998) 62.
 
-    Example:
+    Examples:
         >>> from qinn.quantum.states.densities import density_of
         >>> from qinn.quantum.states.kets import ghz_state
         >>> state = density_of(ghz_state(4))

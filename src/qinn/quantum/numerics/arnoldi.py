@@ -61,7 +61,7 @@ def leading_eigenpairs(
 
     Source: W. E. Arnoldi, Quart. Appl. Math. 9 (1951) 17.
 
-    Example:
+    Examples:
         >>> scale = torch.tensor([3.0, 2.0, 1.0], dtype=torch.float64)
         >>> pairs = leading_eigenpairs(lambda v: scale * v, torch.ones(3).double(), count=2, num_vectors=9)
         >>> pairs.values.real.round(decimals=9)

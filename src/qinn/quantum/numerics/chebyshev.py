@@ -20,7 +20,7 @@ class FieldOfValues:
         real_high: Upper bound of the real parts.
         imaginary: Bound of the magnitude of the imaginary parts.
 
-    Example:
+    Examples:
         >>> FieldOfValues(-1.0, 0.0, 2.0).scaled(0.5)
         FieldOfValues(real_low=-0.5, real_high=0.0, imaginary=1.0)
     """
@@ -138,7 +138,7 @@ def plan_exponential(
 
     Source: M. Crouzeix and C. Palencia, SIAM J. Matrix Anal. Appl. 38 (2017) 649; own search.
 
-    Example:
+    Examples:
         >>> plan_exponential(FieldOfValues(-2.0, 0.0, 6.0), 1e-6).num_applications
         20
     """
@@ -391,7 +391,7 @@ def exponential_action(
 
     Source: own (Chebyshev recurrence).
 
-    Example:
+    Examples:
         >>> A = torch.tensor([[0.0, 1.0], [-1.0, 0.0]], dtype=torch.float64)
         >>> plan = plan_exponential(FieldOfValues(0.0, 0.0, 3.2), 1e-12)
         >>> action = lambda scale, shift: lambda v: scale * (A @ v) - shift * v
@@ -429,7 +429,7 @@ def default_tolerance(dtype: torch.dtype) -> float:
     Returns:
         The tolerance.
 
-    Example:
+    Examples:
         >>> default_tolerance(torch.complex64)
         1e-06
     """

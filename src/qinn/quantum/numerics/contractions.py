@@ -36,7 +36,7 @@ def groups_of(dims: Sequence[int]) -> tuple[tuple[int, int], ...]:
 
     Source: own.
 
-    Example:
+    Examples:
         >>> groups_of((2, 2, 2, 2, 2, 2)), groups_of((16, 16, 3))
         (((0, 2), (2, 6)), ((0, 1), (1, 3)))
     """
@@ -71,7 +71,7 @@ def contract(matrix: Tensor, kets: Tensor, site: Site, total: Tensor | None = No
     Returns:
         The new rows.
 
-    Example:
+    Examples:
         >>> flip = torch.tensor([[0, 1], [1, 0]]) + 0j
         >>> contract(flip, torch.arange(4)[None] + 0j, Site(1, 2, 2)).real
         tensor([[2., 3., 0., 1.]])
@@ -225,7 +225,7 @@ def sum_of_products(
     Returns:
         The matrix on both factors.
 
-    Example:
+    Examples:
         >>> sum_of_products(torch.ones(2, 1, 1) + 0j, torch.eye(2).expand(2, 2, 2) + 0j).real
         tensor([[2., 0.],
                 [0., 2.]])

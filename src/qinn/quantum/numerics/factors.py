@@ -19,7 +19,7 @@ def check_dims(dims: Sequence[int], total: int) -> None:
     Raises:
         ArgumentError: If there is no factor, a dimension is below 1, or Π dims ≠ total.
 
-    Example:
+    Examples:
         >>> check_dims((2, 3), 6)
     """
     if len(dims) == 0 or min(dims) < 1 or prod(dims) != total:
@@ -43,7 +43,7 @@ def check_positions(positions: Sequence[int], num_factors: int, name: str = "pos
     Raises:
         ArgumentError: If a position repeats or does not exist.
 
-    Example:
+    Examples:
         >>> check_positions([2, 0], 3)
         (2, 0)
     """
@@ -66,7 +66,7 @@ def complement(positions: Sequence[int], num_factors: int) -> tuple[int, ...]:
     Returns:
         All other positions.
 
-    Example:
+    Examples:
         >>> complement((1,), 3)
         (0, 2)
     """
@@ -98,7 +98,7 @@ def permute_ket(
     Raises:
         ArgumentError: If ``dims`` or ``order`` do not fit.
 
-    Example:
+    Examples:
         >>> from qinn.quantum.states.kets import basis_ket, product
         >>> up, down = basis_ket(0, 2), basis_ket(2, 3)
         >>> bool((permute_ket(product([up, down]), (2, 3), (1, 0)) == product([down, up])).all())
@@ -127,7 +127,7 @@ def permute_operator(
     Raises:
         ArgumentError: If ``dims`` or ``order`` do not fit.
 
-    Example:
+    Examples:
         >>> from qinn.quantum.numerics.operators import embed, pauli
         >>> first = embed(pauli("X"), (2, 3), (0,))
         >>> bool((permute_operator(first, (2, 3), (1, 0)) == embed(pauli("X"), (3, 2), (1,))).all())

@@ -32,7 +32,7 @@ def guarded(quick: Run, careful: Run, *tensors: Tensor, part_axes: tuple[int, ..
 
     Source: own.
 
-    Example:
+    Examples:
         >>> fails, works = lambda given, sizes: None, lambda given, sizes: 2 * given[0]
         >>> guarded(fails, works, torch.ones(1) + 0j)
         tensor([2.+0.j])

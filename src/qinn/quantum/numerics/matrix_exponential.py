@@ -51,7 +51,7 @@ def plan_squarings(norm: float, tolerance: float) -> tuple[int, int]:
     Returns:
         Degree 8 or 16, and the squarings.
 
-    Example:
+    Examples:
         >>> plan_squarings(3.0, 1e-6), plan_squarings(3e6, 1e-12)
         ((8, 3), (16, 22))
     """
@@ -100,7 +100,7 @@ def matrix_exponential(matrix: Tensor, tolerance: float, conserved: Tensor | Non
     Source: P. Bader, S. Blanes, F. Casas, Mathematics 7 (2019) 1174, eq. 10; M. S. Paterson, L. J. Stockmeyer, SIAM
         J. Comput. 2 (1973) 60.
 
-    Example:
+    Examples:
         >>> matrix_exponential(torch.tensor([[0.0, 1.0], [0.0, 0.0]]).double(), 1e-12)
         tensor([[1., 1.],
                 [0., 1.]], dtype=torch.float64)

@@ -29,7 +29,7 @@ def pauli(
     Raises:
         ArgumentError: If the name is unknown.
 
-    Example:
+    Examples:
         >>> pauli("Z").diagonal().real
         tensor([ 1., -1.])
     """
@@ -54,7 +54,7 @@ def embed(
     Raises:
         ArgumentError: If the positions or dimensions do not fit.
 
-    Example:
+    Examples:
         >>> embed(pauli("Z"), (2, 2), (1,)).diagonal().real
         tensor([ 1., -1.,  1., -1.])
     """

@@ -16,7 +16,7 @@ def refusing(value: Tensor, message: str, *depends_on: Tensor) -> Tensor:
         message: What there is, what not, and what to do instead.
         *depends_on: What it depends on, so that a derivative by them comes here and is not taken for zero.
 
-    Example:
+    Examples:
         >>> slope = refusing(torch.tensor(2.0), "There is no second derivative.", torch.ones((), requires_grad=True))
         >>> slope.backward()
         Traceback (most recent call last):

@@ -152,7 +152,7 @@ def spectral_sum(matrices: Tensor, function: Spectral) -> Tensor:
 
     Source: Yu. L. Daleckii and S. G. Krein, AMS Transl. 47 (1965) 1.
 
-    Example:
+    Examples:
         >>> spectral_sum(0.5 * torch.eye(2) + 0j, Entropy())
         tensor(1.)
     """
@@ -171,7 +171,7 @@ def singular_sum(matrices: Tensor, function: Spectral) -> Tensor:
     Returns:
         The sums (…). Third derivatives are refused.
 
-    Example:
+    Examples:
         >>> singular_sum(0.5**0.5 * torch.eye(2) + 0j, Entropy()).round(decimals=5)
         tensor(1.)
     """
@@ -258,7 +258,7 @@ def positive_root(matrices: Tensor) -> Tensor:
     Returns:
         The roots. Where an eigenvalue is 0 the first derivative is that on the support, and second ones are refused.
 
-    Example:
+    Examples:
         >>> positive_root(torch.diag(torch.tensor([4.0, 1.0])) + 0j).diagonal().real
         tensor([2., 1.])
     """

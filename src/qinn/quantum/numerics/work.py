@@ -20,7 +20,7 @@ class Work:
         jumps: Bound λ_max T of the number of jumps that a trajectory is expected to have, λ_max being the largest
             eigenvalue of Σ L_k†L_k; 0 without trajectories.
 
-    Example:
+    Examples:
         >>> Work(20) + Work(3, jumps=1.5)
         Work(applications=23, jumps=1.5)
     """
@@ -42,7 +42,7 @@ def check_applications(number: int, size: float) -> None:
     Raises:
         ArgumentError: If there are too many.
 
-    Example:
+    Examples:
         >>> check_applications(100, 30.0)
     """
     if not number <= MAX_APPLICATIONS:
@@ -64,7 +64,7 @@ def check_pieces(name: str, pieces: int, number: int) -> None:
     Raises:
         ArgumentError: If there are too many.
 
-    Example:
+    Examples:
         >>> check_pieces("steps", 10, 40)
     """
     if number > MAX_APPLICATIONS:
@@ -86,7 +86,7 @@ def check_numbers(num_trajectories: int, batch: int, dim: int) -> None:
     Raises:
         ArgumentError: If their kets hold more than `MAX_NUMBERS` numbers.
 
-    Example:
+    Examples:
         >>> check_numbers(100, 10, 4)
     """
     number = num_trajectories * batch * dim

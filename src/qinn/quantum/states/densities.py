@@ -33,7 +33,7 @@ def density_of(ket: Any) -> Complex[Tensor, "*batch dim dim"]:
     Returns:
         Density matrices.
 
-    Example:
+    Examples:
         >>> density_of(torch.tensor([0j, 1j]))
         tensor([[0.+0.j, 0.+0.j],
                 [0.+0.j, 1.+0.j]])
@@ -56,7 +56,7 @@ def maximally_mixed(
     Returns:
         The density matrix.
 
-    Example:
+    Examples:
         >>> maximally_mixed(2).diagonal()
         tensor([0.5000+0.j, 0.5000+0.j])
     """
@@ -76,7 +76,7 @@ def product_density(densities: Sequence[Tensor]) -> Complex[Tensor, "*batch tota
     Raises:
         ArgumentError: If there is no factor.
 
-    Example:
+    Examples:
         >>> product_density([maximally_mixed(2), maximally_mixed(3)]).shape
         torch.Size([6, 6])
     """
@@ -105,7 +105,7 @@ def partial_trace(
     Raises:
         ArgumentError: If ``dims`` or ``keep`` do not fit, or what is given is no square matrix.
 
-    Example:
+    Examples:
         >>> from qinn.quantum.states.kets import bell_state
         >>> partial_trace(density_of(bell_state()), (2, 2), [0]).real
         tensor([[0.5000, 0.0000],
@@ -138,7 +138,7 @@ def ket_as_matrix(
     Raises:
         ArgumentError: If ``dims`` or ``part`` do not fit.
 
-    Example:
+    Examples:
         >>> ket_as_matrix(torch.arange(6) + 0j, (2, 3), [1]).real
         tensor([[0., 3.],
                 [1., 4.],
@@ -171,7 +171,7 @@ def reduced_density_of_ket(
     Raises:
         ArgumentError: If ``dims`` or ``keep`` do not fit.
 
-    Example:
+    Examples:
         >>> from qinn.quantum.states.kets import bell_state
         >>> reduced_density_of_ket(bell_state(), (2, 2), [1]).real.trace().round(decimals=6)
         tensor(1.)
@@ -193,7 +193,7 @@ def purity(density: Any, *, validate: bool = True) -> Float[Tensor, "*batch"]:
     Raises:
         ArgumentError: If a matrix is no density: not Hermitian, not of trace 1, or with negative eigenvalues.
 
-    Example:
+    Examples:
         >>> purity(maximally_mixed(4))
         tensor(0.2500)
     """
@@ -216,7 +216,7 @@ def trace_distance(first: Any, second: Any, *, validate: bool = True) -> Float[T
     Raises:
         ArgumentError: If a matrix is no density, or dimensions or precisions differ.
 
-    Example:
+    Examples:
         >>> from qinn.quantum.states.kets import basis_ket
         >>> trace_distance(density_of(basis_ket(0, 2)), density_of(basis_ket(1, 2)))
         tensor(1.)
@@ -240,7 +240,7 @@ def square_root(matrix: Any) -> Complex[Tensor, "*batch dim dim"]:
 
     Source: Yu. L. Daleckii and S. G. Krein, AMS Transl. 47 (1965) 1.
 
-    Example:
+    Examples:
         >>> square_root(torch.diag(torch.tensor([4.0, 0.0])) + 0j).real
         tensor([[2., 0.],
                 [0., 0.]])
@@ -267,7 +267,7 @@ def fidelity(first: Any, second: Any, *, validate: bool = True) -> Float[Tensor,
 
     Source: A. Uhlmann, Rep. Math. Phys. 9 (1976) 273; R. Jozsa, J. Mod. Opt. 41 (1994) 2315.
 
-    Example:
+    Examples:
         >>> fidelity(maximally_mixed(2), maximally_mixed(2)).round(decimals=6)
         tensor(1.)
     """
@@ -291,7 +291,7 @@ def ket_fidelity(first: Any, second: Any, *, validate: bool = True) -> Float[Ten
     Raises:
         ArgumentError: If a ket is not of unit norm, or dimensions or precisions differ.
 
-    Example:
+    Examples:
         >>> ket_fidelity(torch.tensor([1 + 0j, 0j]), torch.tensor([0.6 + 0j, 0.8j]))
         tensor(0.3600)
     """

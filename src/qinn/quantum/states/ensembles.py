@@ -45,7 +45,7 @@ class JumpRecord:
         channels: Index k of each jump operator; −1 behind the last jump.
         times: Time of each jump since the start of the evolution; NaN behind the last jump.
 
-    Example:
+    Examples:
         >>> times = torch.tensor([[0.5, float("nan")], [0.1, 0.2]])
         >>> record = JumpRecord(torch.tensor([[0, -1], [1, 1]]), times)
         >>> record.num_jumps
@@ -172,7 +172,7 @@ class PureEnsemble(State):
         ArgumentError: If the shapes or the precision do not fit, or a ket is not of unit norm (to 1e-4 in single and
             1e-6 in double precision), or is a column.
 
-    Example:
+    Examples:
         >>> state = PureEnsemble([[0.6, 0.8j]])
         >>> state.probabilities(torch.eye(2))
         tensor([[0.3600, 0.6400]])
@@ -310,7 +310,7 @@ class MixedState(State):
         ArgumentError: If the shape or the precision does not fit, or a matrix is not Hermitian, positive and of trace 1
             (to 1e-4 in single and 1e-6 in double precision).
 
-    Example:
+    Examples:
         >>> MixedState([[0.5, 0], [0, 0.5]]).probabilities(torch.eye(2))
         tensor([[0.5000, 0.5000]])
     """
@@ -377,7 +377,7 @@ class HeisenbergState(State):
     Raises:
         ArgumentError: If the dynamics do not fit the state, or the time or the tolerance is impossible.
 
-    Example:
+    Examples:
         >>> decay = Lindbladian(torch.zeros(2, 2), [[[0, 1], [0, 0]]])
         >>> state = HeisenbergState(PureEnsemble([[0, 1]]), decay, 0.6931472)
         >>> state.probabilities(torch.eye(2)).round(decimals=5)
@@ -457,7 +457,7 @@ def check_fit(initial: State, lindbladian: Generator) -> None:
     Raises:
         ArgumentError: If they do not fit.
 
-    Example:
+    Examples:
         >>> check_fit(PureEnsemble([[1, 0]]), Lindbladian(torch.eye(2)))
     """
     if initial.dim != lindbladian.dim:

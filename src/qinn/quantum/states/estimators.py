@@ -46,7 +46,7 @@ def score_surrogate(
     Source: R. J. Williams, Machine Learning 8 (1992) 229; leave-one-out baseline: W. Kool et al., ICLR
         workshop 2019.
 
-    Example:
+    Examples:
         >>> import torch
         >>> theta = torch.zeros(2, requires_grad=True)
         >>> surrogate = score_surrogate(torch.tensor([1.0, 3.0]), theta - theta.detach())
@@ -95,7 +95,7 @@ def mean_density(
 
     Source: as for `score_surrogate`.
 
-    Example:
+    Examples:
         >>> theta = torch.zeros(2, requires_grad=True)
         >>> mean = mean_density(torch.eye(2) + 0j, theta - theta.detach())
         >>> mean[0, 0].real.backward()

@@ -17,7 +17,7 @@ _known: WeakKeyDictionary[Lindbladian, tuple[tuple[object, ...], list[Tensor], T
 def same_numbers(given: Sequence[Tensor], known: Sequence[Tensor]) -> bool:
     """Return whether tensors are equal in number, shape, precision, device and every value.
 
-    Example:
+    Examples:
         >>> same_numbers([torch.ones(2)], [torch.ones(2)]), same_numbers([torch.ones(2)], [torch.ones(2).double()])
         (True, False)
     """
@@ -41,7 +41,7 @@ def evolved_projectors(
     Returns:
         Matrices (outcome, D, D); the same bits, whether remembered or not.
 
-    Example:
+    Examples:
         >>> evolved_projectors(Lindbladian(torch.zeros(2, 2)), torch.eye(2) + 0j, 1.0, None).shape
         torch.Size([2, 2, 2])
     """

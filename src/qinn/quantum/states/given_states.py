@@ -29,7 +29,7 @@ def state_of(name: str, value: Any, dynamics: Generator) -> State:
     Raises:
         ArgumentError: If shape or precision do not fit, or the values are no kets and no density.
 
-    Example:
+    Examples:
         >>> from qinn.quantum import Lindbladian
         >>> still = Lindbladian(torch.zeros(2, 2))
         >>> state_of("initial", [0.6, 0.8j], still).kets.shape
@@ -57,7 +57,7 @@ def state_of_dim(name: str, value: Any, dim: int, like: Tensor, like_name: str) 
     Raises:
         ArgumentError: As for `state_of`.
 
-    Example:
+    Examples:
         >>> state_of_dim("initial", [0.6, 0.8], 2, torch.empty(0) + 0j, "memory").kets.shape
         torch.Size([1, 2])
     """

@@ -20,7 +20,7 @@ def squared_magnitude(values: Complex[Tensor, "*shape"]) -> Float[Tensor, "*shap
     Returns:
         The squared magnitudes; their gradient at zero is zero.
 
-    Example:
+    Examples:
         >>> squared_magnitude(torch.tensor([3 + 4j]))
         tensor([25.])
     """
@@ -37,7 +37,7 @@ def squared_norm(ket: Complex[Tensor, "*batch dim"]) -> Float[Tensor, "*batch"]:
     Returns:
         The squared norms.
 
-    Example:
+    Examples:
         >>> squared_norm(torch.tensor([3 + 4j, 0j]))
         tensor(25.)
     """
@@ -67,7 +67,7 @@ def normalize(ket: Complex[Tensor, "*batch dim"]) -> Complex[Tensor, "*batch dim
 
     Source: own.
 
-    Example:
+    Examples:
         >>> normalize(torch.tensor([[3j, 4j], [0j, 0j]]))
         tensor([[0.0000+0.6000j, 0.0000+0.8000j],
                 [0.7071+0.0000j, 0.7071+0.0000j]])
@@ -92,7 +92,7 @@ def amplitude_phase(
 
     Source: O, encoding (docs/theory.md).
 
-    Example:
+    Examples:
         >>> amplitude_phase(torch.tensor([0.0, -2.0]), torch.zeros(2)).real
         tensor([ 0., -1.])
     """
@@ -115,7 +115,7 @@ def product(kets: Sequence[Tensor]) -> Complex[Tensor, "*batch total"]:
 
     Source: P (separable joint state).
 
-    Example:
+    Examples:
         >>> product([basis_ket(1, 2), basis_ket(0, 3)]).nonzero().item()
         3
     """
@@ -144,7 +144,7 @@ def basis_ket(
     Raises:
         ArgumentError: If the index is outside the space.
 
-    Example:
+    Examples:
         >>> basis_ket(1, 2)
         tensor([0.+0.j, 1.+0.j])
     """
@@ -170,7 +170,7 @@ def random_kets(
     Returns:
         Kets of the given shape, on the CPU.
 
-    Example:
+    Examples:
         >>> random_kets(5, 3, generator=torch.Generator().manual_seed(0)).shape
         torch.Size([5, 3])
     """
@@ -192,7 +192,7 @@ def bell_state(
     Raises:
         ArgumentError: If the kind is unknown.
 
-    Example:
+    Examples:
         >>> bell_state("psi-")
         tensor([ 0.0000+0.j,  0.7071+0.j, -0.7071+0.j,  0.0000+0.j])
     """
@@ -218,7 +218,7 @@ def ghz_state(
     Raises:
         ArgumentError: If either number is below 1.
 
-    Example:
+    Examples:
         >>> ghz_state(2).tolist() == bell_state("phi+").tolist()
         True
     """

@@ -32,7 +32,7 @@ def measurement_vectors_from(
 
     Source: P (trainable measurement vectors); O (parametrisation).
 
-    Example:
+    Examples:
         >>> measurement_vectors_from(torch.tensor([[[0.0, 3.0], [0.0, 4.0]]]))
         tensor([[0.0000+0.0000j, 0.6000+0.8000j]])
     """
@@ -45,7 +45,7 @@ def projectors(vectors: Complex[Tensor, "outcome dim"]) -> Complex[Tensor, "outc
     Args:
         vectors: Rows m_j.
 
-    Example:
+    Examples:
         >>> projectors(torch.tensor([[0j, 1]])).real
         tensor([[[0., 0.],
                  [0., 1.]]])
@@ -69,7 +69,7 @@ def probabilities(ket: Any, vectors: Any, *, validate: bool = True) -> Float[Ten
 
     Source: P.
 
-    Example:
+    Examples:
         >>> probabilities([0.6, 0.8j], torch.eye(2))
         tensor([0.3600, 0.6400])
     """
@@ -100,7 +100,7 @@ def probabilities_of_density(
 
     Source: P.
 
-    Example:
+    Examples:
         >>> probabilities_of_density([[0.5, 0], [0, 0.5]], torch.eye(2))
         tensor([0.5000, 0.5000])
     """
@@ -132,7 +132,7 @@ def expectations(
     Raises:
         ArgumentError: If shapes or precisions do not fit, a ket is not of unit norm, or an observable not finite.
 
-    Example:
+    Examples:
         >>> expectations([0.6, 0.8j], [[[1, 0], [0, -1]]])
         tensor([-0.2800])
         >>> expectations([0.6, 0.8j], [[[0, 1], [0, 0]]])
@@ -164,7 +164,7 @@ def expectations_of_density(
     Raises:
         ArgumentError: If shapes or precisions do not fit, a matrix is no density, or an observable is not finite.
 
-    Example:
+    Examples:
         >>> expectations_of_density([[0.5, 0], [0, 0.5]], [[[1, 0], [0, 3]]])
         tensor([2.])
     """

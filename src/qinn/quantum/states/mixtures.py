@@ -29,7 +29,7 @@ class Mixture:
         ArgumentError: If the shapes or the precisions do not fit, a ket is not of unit norm, or the weights are no
             probabilities.
 
-    Example:
+    Examples:
         >>> Mixture(torch.eye(2), [0.25, 0.75]).density().diagonal().real
         tensor([0.2500, 0.7500])
     """
@@ -69,7 +69,7 @@ class Mixture:
         Returns:
             The smallest k with w_0 + … + w_k above the number: a member of weight 0 is never drawn.
 
-        Example:
+        Examples:
             >>> mixture = Mixture(torch.eye(3) + 0j, torch.tensor([0.0, 0.5, 0.5]))
             >>> mixture.members(torch.tensor([1e-9, 0.4, 0.6]))
             tensor([1, 1, 2])
@@ -104,7 +104,7 @@ def uniform_mixture(
     Returns:
         The mixture.
 
-    Example:
+    Examples:
         >>> uniform_mixture(4).weights
         tensor([0.2500, 0.2500, 0.2500, 0.2500])
     """
@@ -130,7 +130,7 @@ class LearnableMixture(nn.Module):
 
     Source: own (ensembles of one density: L. P. Hughston, R. Jozsa, W. K. Wootters, Phys. Lett. A 183 (1993) 14).
 
-    Example:
+    Examples:
         >>> LearnableMixture(2)().density().real
         tensor([[0.5000, 0.0000],
                 [0.0000, 0.5000]], grad_fn=<SelectBackward0>)

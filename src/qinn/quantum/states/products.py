@@ -43,7 +43,7 @@ class ProductState(State):
 
     Source: own.
 
-    Example:
+    Examples:
         >>> from qinn.quantum.states.mixtures import uniform_mixture
         >>> kets = (torch.tensor([[1, 0j]]), torch.tensor([[1, 0j]]))
         >>> mixtures = (uniform_mixture(2), uniform_mixture(2))
@@ -160,7 +160,7 @@ class ProductState(State):
         Returns:
             Unit kets.
 
-        Example:
+        Examples:
             >>> from qinn.quantum.states.mixtures import uniform_mixture
             >>> nothing = ProductState(
             ...     (torch.zeros(1, 4) + 0j,), torch.tensor([[False]]), (uniform_mixture(4),)

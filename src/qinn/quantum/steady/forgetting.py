@@ -87,7 +87,7 @@ def contraction_bounds(lindbladian: Any, time: Any) -> ContractionBounds:
 
     Source: O.
 
-    Example:
+    Examples:
         >>> decay = Lindbladian(torch.zeros(2, 2), [[[0, 1], [0, 0]]])
         >>> found = contraction_bounds(decay, 2 * 0.6931472)
         >>> found.exact, found.upper.round(decimals=5)
@@ -132,7 +132,7 @@ def channel_contraction(
 
     Source: O; for qubits M. B. Ruskai, Rev. Math. Phys. 6 (1994) 1147; Doeblin's minorisation.
 
-    Example:
+    Examples:
         >>> still, mixed = torch.eye(9), torch.eye(3).flatten()
         >>> reset = torch.outer(mixed, mixed) / 3
         >>> [float(channel_contraction(each).upper.round(decimals=5)) for each in (still, reset)]
@@ -188,7 +188,7 @@ def mixing_bounds(lindbladian: Any, *, fraction: float = 0.01) -> MixingBounds:
 
     Source: O.
 
-    Example:
+    Examples:
         A qubit that decays at rate 1 keeps e^{−t/2} of its coherences:
 
         >>> decay = Lindbladian(torch.zeros(2, 2), [[[0, 1], [0, 0]]])

@@ -101,7 +101,7 @@ def find_attractor(
 
     Source: O (attractor certificate).
 
-    Example:
+    Examples:
         >>> decay = Lindbladian(torch.zeros(2, 2) + 0j, torch.tensor([[[0, 1], [0, 0]]]) + 0j)
         >>> attractor = find_attractor(decay)
         >>> attractor.density.diagonal().real, attractor.spectral_gap
@@ -200,7 +200,7 @@ def contraction(lindbladian: Generator, first: Any, second: Any, time: Any) -> F
 
     Source: data-processing inequality; M. B. Ruskai, Rev. Math. Phys. 6 (1994) 1147.
 
-    Example:
+    Examples:
         >>> decay = Lindbladian(torch.zeros(2, 2) + 0j, torch.tensor([[[0, 1], [0, 0]]]) + 0j)
         >>> up, down = torch.diag(torch.tensor([0j, 1])), torch.diag(torch.tensor([1, 0j]))
         >>> contraction(decay, up, down, 0.6931472).round(decimals=5)

@@ -58,7 +58,7 @@ def open_pickle(path: str | Path, *, sketch: bool = False) -> PickleFile:
         DataError: If the file is missing, is no pickle, is cut short, or asks for anything else than arrays
             and plain containers; the message names the file and what was asked for.
 
-    Example:
+    Examples:
         >>> import pickle, tempfile
         >>> import numpy as np
         >>> file = Path(tempfile.mkdtemp()) / "scores.pkl"
@@ -99,7 +99,7 @@ def load_pickle(path: str | Path) -> Any:
         DataError: If the file is missing, is no pickle, is cut short, or asks for anything else than arrays
             and plain containers; the message names the file and what was asked for.
 
-    Example:
+    Examples:
         >>> import pickle, tempfile
         >>> import numpy as np
         >>> file = Path(tempfile.mkdtemp()) / "scores.pkl"
