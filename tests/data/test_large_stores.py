@@ -1,6 +1,5 @@
 """A store of many samples is written in parts, opened without reading it, and never half there."""
 
-import json
 import os
 import subprocess
 import sys
@@ -155,16 +154,6 @@ def test_a_table_with_a_damaged_column_is_refused_when_that_is_read(
         with pytest.raises(DataError, match=r"samples\.parquet` is damaged") as caught:
             use(Store.open(store.path))
         assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(("version", "remedy"), [(2, "update qinn"), (0, "import the data again")])
-def test_a_store_of_another_version_says_what_to_do(tmp_path: Path, version: int, remedy: str) -> None:
-    path = write(tmp_path / "s").path / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": version}))
-    with pytest.raises(
-        DataError, match=f"store of version {version}, but this qinn reads version 1; {remedy}"
-    ):
-        Store.open(path.parent)
 
 
 def test_bounds_given_as_integers_make_the_same_store(tmp_path: Path, unchecked_types: None) -> None:

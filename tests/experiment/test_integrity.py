@@ -519,7 +519,7 @@ def test_a_fold_that_an_earlier_version_finished_is_taken_with_a_note(killed):
     [
         ("comparison.json", change_text('"num_test": 10', '"num_test": 11'), "is not what was written"),
         ("comparison.json", change_text('"version": 2', '"version": 1'), "is not what was written"),
-        ("comparison.json", change_text('"version": 2', '"version": 3'), "has format version 3"),
+        ("comparison.json", change_text('"version": 2', '"version": 3'), "with format version 3"),
         ("late/seed-1/run.json", of_the_other_seed, None),
         ("late/seed-1/run.json", change_text('"seconds": ', '"seconds": 1'), "made from other runs"),
         ("late/seed-1/run.json", Path.unlink, "made from other runs"),

@@ -25,6 +25,7 @@ from qinn.experiment.folder import (
     RunFolder,
     check_document,
     check_files,
+    check_version,
     digests_of,
     read_json,
     write_json,
@@ -268,11 +269,7 @@ def read_comparison(folder: Path | str) -> dict[str, Any]:
     content = read_json(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"`{path}` does not describe a comparison; check the path.")
-    if type(content.get("version")) is not int or not 1 <= content["version"] <= VERSION:
-        raise CheckpointError(
-            f"`{path}` has format version {content.get('version')}, but this qinn reads versions 1 to {VERSION}; use "
-            "the qinn version that wrote it."
-        )
+    check_version(path, content, VERSION, remedy="repeat the comparison: finished runs are kept")
     check_document(path, content, remedy="repeat the comparison: finished runs are kept")
     try:
         check_files(path, {name: digest for name, digest in content.get(FILES, {}).items() if "/" in name})

@@ -6,19 +6,21 @@ from typing import Any
 
 import numpy as np
 
+import qinn
 from qinn.destinations import Product, check_destinations, marked
 from qinn.digests import file_digest, sealed
 from qinn.errors import ArgumentError, CheckpointError
 from qinn.evaluation.metrics import metrics
 from qinn.evaluation.predict import predict, probabilities_of
 from qinn.experiment.explanation import COMMAND, FIGURE_MARK, chosen_samples
-from qinn.experiment.folder import RunFolder, check_document, read_json, write_json
+from qinn.experiment.folder import RunFolder, check_document, check_version, read_json, write_json
 from qinn.experiment.predictor import Predictor
 from qinn.explain.activity import activity_of
 from qinn.explain.coupling import check_coupling, coupled
 from qinn.quantum.generators.locality import check_factor
 
 FORMAT = "qinn-coupling"
+VERSION = 2
 FILE, FIGURE = "coupling.json", "coupling.svg"
 PRODUCTS: list[tuple[str, Product]] = [
     (FILE, marked(COMMAND, f'"format": "{FORMAT}"')),
@@ -109,7 +111,8 @@ def couple_run(
     content = sealed(
         {
             "format": FORMAT,
-            "version": 2,
+            "version": VERSION,
+            "qinn_version": qinn.__version__,
             "run_sha256": file_digest(run_folder.summary_file),
             "samples": len(subset),
             "split": split,
@@ -139,6 +142,7 @@ def read_coupling(folder: Path, run: RunFolder) -> dict[str, Any] | None:
     content = read_json(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"`{path}` does not hold what `{COMMAND} --coupling` writes; remove it.")
+    check_version(path, content, VERSION, remedy=f"repeat `{COMMAND} --coupling`")
     check_document(path, content, remedy=f"repeat `{COMMAND} --coupling`")
     if content["run_sha256"] != file_digest(run.summary_file):
         raise CheckpointError(f"`{path}` is of another run than `{run.path}`; repeat `{COMMAND} --coupling`.")

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
+import qinn
 from qinn.data.stores.unchanged import open_unchanged
 from qinn.data.subsets.absence import Absence
 from qinn.data.subsets.splits import Subset
 from qinn.destinations import Product, check_destinations, marked
 from qinn.errors import ConfigError, QinnError
 from qinn.experiment.build import build_folds
-from qinn.experiment.folder import RunFolder, table_of, write_json, write_table
+from qinn.experiment.folder import RunFolder, check_version, table_of, write_json, write_table
 from qinn.experiment.predictor import Predictor
 from qinn.experiment.steps import FILE as STEPS_FILE
 from qinn.experiment.steps import TOGETHER, ExplainedSteps, explained_steps, follows_stream, write_steps
@@ -20,6 +21,7 @@ from qinn.records import Explanation
 
 COMMAND = "qinn explain"
 FORMAT = "qinn-explanation"
+VERSION = 1
 FIGURES = ("entropy", "mutual_information", "negativity", "counterfactuals", "sentences", "bloch")
 """Figures that are drawn beside an explanation (see `qinn.report.explanation`)."""
 
@@ -104,6 +106,8 @@ def write_explanation(
     maximum = explanation.entropy_maximum
     content = {
         "format": FORMAT,
+        "version": VERSION,
+        "qinn_version": qinn.__version__,
         "samples": len(explanation.ids),
         "absent": absent_counts(explanation),
         "cuts": list(explanation.cuts),
@@ -117,6 +121,16 @@ def write_explanation(
         content["steps"] = write_steps(steps, folder, maker=COMMAND, with_words=with_words)
     write_json(folder / "explanation.json", content)
     return content
+
+
+def check_explanation(path: Path, content: Any) -> None:
+    """Make sure that the content of ``explanation.json`` has a format that is read; those of before have no version.
+
+    Raises:
+        CheckpointError: Naming the qinn that reads it.
+    """
+    if isinstance(content, dict):
+        check_version(path, {"version": VERSION, **content}, VERSION, remedy=f"repeat `{COMMAND}`")
 
 
 def absent_counts(explanation: Explanation) -> dict[str, int]:

@@ -16,6 +16,7 @@ from qinn.digests import OWN_DIGEST, bytes_digest, file_digest, is_intact
 from qinn.errors import CheckpointError
 from qinn.escaping import json_text
 from qinn.experiment.config import ExperimentConfig, run_config_of
+from qinn.formats import check_format
 from qinn.opening import SMALL_BYTES, check_regular, read_small
 from qinn.placement import complete_path
 
@@ -168,11 +169,7 @@ class RunFolder:
         content = read_json(self.summary_file)
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise CheckpointError(f"`{self.summary_file}` does not describe a qinn run; check the path.")
-        if type(content.get("version")) is not int or content["version"] not in (1, VERSION):
-            raise CheckpointError(
-                f"`{self.summary_file}` has format version {content.get('version')}, but this qinn reads versions 1 "
-                f"to {VERSION}; use the qinn version that wrote it ({_writer(content)})."
-            )
+        check_version(self.summary_file, content, VERSION, remedy="repeat the run")
         for key in _REQUIRED:
             if key not in content:
                 raise CheckpointError(
@@ -281,9 +278,13 @@ class RunFolder:
         return digests[self._name(path)]
 
 
-def _writer(content: Mapping[str, Any]) -> Any:
-    versions = content.get("versions")
-    return versions.get("qinn") if isinstance(versions, dict) else None
+def check_version(path: Path, content: Mapping[str, Any], newest: int, *, remedy: str) -> None:
+    """Make sure that a document of a run or a comparison has a format version from 1 to the newest that is known.
+
+    Raises:
+        CheckpointError: Naming the qinn that reads it.
+    """
+    check_format(path, content, range(1, newest + 1), remedy=remedy, error=CheckpointError)
 
 
 def check_document(path: Path, content: Mapping[str, Any], *, remedy: str) -> None:

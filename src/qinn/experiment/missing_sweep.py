@@ -33,6 +33,7 @@ from qinn.experiment.folder import (
     FILES,
     RunFolder,
     check_document,
+    check_version,
     digests_of,
     read_json,
     write_json,
@@ -226,9 +227,9 @@ def read_sweep(folder: Path | str) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"`{folder}` holds no finished sweep; run `qinn sweep-missing` first.")
     content = read_json(path)
-    version = content.get("version") if isinstance(content, dict) else None
-    if not isinstance(content, dict) or content.get("format") != FORMAT or version not in (1, VERSION):
-        raise CheckpointError(f"`{path}` does not describe a sweep that this version reads; run it again.")
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise CheckpointError(f"`{path}` does not describe a sweep; check the path.")
+    check_version(path, content, VERSION, remedy="run `qinn sweep-missing` again")
     check_document(path, content, remedy="run `qinn sweep-missing` again")
     return content
 

@@ -16,6 +16,7 @@ import torch
 import yaml
 from torch import nn
 
+import qinn
 from qinn.data.stores.manifest import num_words_of
 from qinn.data.stores.store import Modality, Store
 from qinn.data.stores.unchanged import open_unchanged
@@ -37,6 +38,7 @@ from qinn.experiment.folder import (
     RunFolder,
     check_document,
     check_files,
+    check_version,
     digests_of,
     read_json,
     read_table,
@@ -63,7 +65,7 @@ UNCHECKED_FOLD = (
     "A fold of this run was finished by an earlier version, without hashes of its files: "
     "they were taken as they lay."
 )
-_OF_THE_FOLDER = (FILES, OWN_DIGEST, "config_sha256", "version")
+_OF_THE_FOLDER = (FILES, OWN_DIGEST, "config_sha256", "version", "qinn_version")
 _FOLD_FILES = (
     "history.csv",
     "weights.safetensors",
@@ -252,6 +254,7 @@ def _finished_fold(target: RunFolder, index: int, fold: Fold, store: Store) -> d
     remedy = f"restore it, or delete `{folder}` to have the fold trained again"
     if not isinstance(record, dict):
         raise CheckpointError(f"`{record_file}` does not describe a fold; {remedy}.")
+    check_version(record_file, {"version": 1, **record}, VERSION, remedy=remedy)
     # Folds that an earlier version finished have no digests; those of the others name their configuration.
     if FILES in record or OWN_DIGEST in record:
         check_document(record_file, record, remedy=remedy)
@@ -375,6 +378,7 @@ def _run_fold(
         "dynamics": None if activity is None else activity.to_dict(),
         "attractor": None if certificate is None else certificate.to_dict(),
         "version": VERSION,
+        "qinn_version": qinn.__version__,
         "config_sha256": file_digest(folder.parents[1] / "config.yaml"),
         FILES: digests_of(folder, [folder / name for name in _FOLD_FILES]),
     }

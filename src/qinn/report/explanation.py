@@ -9,7 +9,7 @@ from jaxtyping import Float
 from scipy.special import softmax
 
 from qinn.errors import CheckpointError
-from qinn.experiment.explanation import FIGURE_MARK
+from qinn.experiment.explanation import FIGURE_MARK, check_explanation
 from qinn.experiment.folder import RunFolder, read_json, read_table, write_text
 from qinn.report.drawings import drawn, plain
 from qinn.report.figures import (
@@ -114,6 +114,7 @@ def read_explanation(folder: Path) -> ExplanationTable:
         table, content = run.table(run.explanation_table), run.json(run.explanation_file)
     else:
         table, content = read_table(run.explanation_table), read_json(run.explanation_file)
+    check_explanation(run.explanation_file, content)
 
     def column(name: str) -> Float[np.ndarray, "sample"]:
         return table.column(name).to_numpy(zero_copy_only=False).astype(np.float64)

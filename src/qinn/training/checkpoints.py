@@ -13,6 +13,7 @@ from torch import nn
 
 from qinn.errors import CheckpointError
 from qinn.extras import needs
+from qinn.formats import check_format
 from qinn.opening import check_regular
 from qinn.placement import complete_file
 
@@ -20,6 +21,11 @@ with needs("train", "Training"):
     import lightning
     from lightning.pytorch.callbacks import ModelCheckpoint
     from lightning.pytorch.plugins import TorchCheckpointIO
+
+VERSION = 1
+"""Of the format, with the version of qinn under ``qinn`` in a checkpoint; those made before that have neither."""
+
+_AFRESH = "delete its folder to train from the start"
 
 
 class CompleteCheckpoints(TorchCheckpointIO):
@@ -124,7 +130,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint of ours, with its checksums compared and without running anything in it.
 
     Raises:
-        CheckpointError: If it is missing or damaged.
+        CheckpointError: If it is missing or damaged, or its format is another than is read.
     """
     try:
         check_regular(path)
@@ -135,6 +141,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
         raise unusable(path, reason) from error
+    if isinstance(content, dict) and isinstance(stated := content.get("qinn"), dict):
+        check_format(path, stated, range(1, VERSION + 1), remedy=_AFRESH, error=CheckpointError)
     if not isinstance(content, dict) or not {"state_dict", "epoch", "callbacks", "loops"} <= content.keys():
         raise unusable(path, "it holds no state of a training")
     return content
@@ -159,9 +167,7 @@ def check_owner(path: Path, content: Mapping[str, Any], model: nn.Module, identi
 
 def unusable(path: Path, reason: str) -> CheckpointError:
     """Return the error that says why a checkpoint cannot be gone on from, and what to do."""
-    return CheckpointError(
-        f"Cannot resume from `{path}`: {reason.rstrip('.')}; delete its folder to train from the start."
-    )
+    return CheckpointError(f"Cannot resume from `{path}`: {reason.rstrip('.')}; {_AFRESH}.")
 
 
 def first_line(error: BaseException) -> str:

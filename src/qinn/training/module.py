@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+import qinn
 from qinn.data.subsets.batching import BatchLoader
 from qinn.evaluation.conventions import metrics_of
 from qinn.evaluation.metrics import metrics
@@ -13,6 +14,7 @@ from qinn.explain.activity import activity_of_batches
 from qinn.extras import needs
 from qinn.records import Batch, Prediction
 from qinn.task import Task
+from qinn.training.checkpoints import VERSION
 from qinn.training.modality_dropout import drop_modalities
 from qinn.training.objective import loss_per_sample, training_loss
 from qinn.training.options import FitOptions
@@ -133,7 +135,8 @@ class TrainingModule(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the random state: dropout and trajectories of the next epoch follow from it."""
+        """Keep the random state, from which dropout and trajectories of the next epoch follow, and whose this is."""
+        checkpoint["qinn"] = {"version": VERSION, "qinn_version": qinn.__version__}
         checkpoint["random_state"] = torch.get_rng_state()
         checkpoint["identity"] = self.identity
 

@@ -15,6 +15,7 @@ from jaxtyping import Int64
 
 from qinn.data.stores.cutting import ROWS
 from qinn.errors import ArgumentError, DataError
+from qinn.formats import check_format
 from qinn.opening import open_regular, read_small_text
 from qinn.placement import PARTIAL_SUFFIX
 from qinn.task import Task
@@ -231,12 +232,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise DataError(f"`{path}` is damaged: it is not JSON; import the data again.") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise DataError(f"`{folder}` is not a store: its manifest does not say format `{FORMAT}`.")
-    version = manifest.get("version")
-    if version != VERSION:
-        remedy = "update qinn" if isinstance(version, int) and version > VERSION else "import the data again"
-        raise DataError(
-            f"`{folder}` is a store of version {version!r}, but this qinn reads version {VERSION}; {remedy}."
-        )
+    check_format(path, manifest, range(VERSION, VERSION + 1), remedy="import the data again", error=DataError)
     for key, kind in _REQUIRED.items():
         if not isinstance(manifest.get(key), kind) or isinstance(manifest[key], bool):
             raise DataError(
