@@ -36,12 +36,9 @@ RECIPES = {
         "tests/evaluation/test_metrics.py",
         "CHANGELOG.md",
     ],
-    "A data reader": [
+    "A data layout": [
         "src/qinn/data/importing/jsonl.py",
-        *["src/qinn/data/importing/layouts.py"] * 5,
-        *["src/qinn/data/importing/__init__.py"] * 2,
-        "src/qinn/data/importing/account.py",
-        "src/qinn/cli/imports.py",
+        *["src/qinn/data/importing/layouts.py"] * 2,
         "tests/data/importing/test_jsonl.py",
         "CHANGELOG.md",
     ],
@@ -102,8 +99,10 @@ def extended(tmp_path_factory) -> Path:
     shutil.copytree(ROOT / "src", copy / "src", ignore=ignored)
     for folder in ("contracts", "evaluation", "data"):
         shutil.copytree(ROOT / "tests" / folder, copy / "tests" / folder, ignore=ignored)
-    for name in ("tests/conftest.py", "tests/tiny.py", "pyproject.toml", "CHANGELOG.md"):
+    files = ("tests/conftest.py", "tests/tiny.py", "pyproject.toml", "CHANGELOG.md", "docs/data.md")
+    for name in (*files, "benchmarks/option_tables.py"):
         if (ROOT / name).is_file():
+            (copy / name).parent.mkdir(exist_ok=True)
             shutil.copy(ROOT / name, copy / name)
     for recipe in RECIPES:
         for step in steps(recipe):
@@ -142,10 +141,29 @@ def test_all_pieces_are_trained_and_compared(extended):
 
 
 @pytest.mark.slow
-def test_the_new_reader_is_found_by_its_command(extended):
+def test_the_new_layout_is_found_has_a_command_and_a_section(extended):
     line = '{"id": "a", "label": 1, "features": {"audio": [[1]]}}'
     (extended / "s.jsonl").write_text(line + "\n")
     call = "import sys; from qinn.cli import main; sys.argv = ['qinn', *sys.argv[1:]]; main()"
     python(extended, "-c", call, "data", "import", "s.jsonl", "--to", "lines", "--scale", "mosi")
     python(extended, "-c", call, "data", "import", "jsonl", "s.jsonl", "--to", "more", "--scale", "mosi")
+    python(
+        extended,
+        "-c",
+        call,
+        "data",
+        "import",
+        "jsonl",
+        "s.jsonl",
+        "--to",
+        "none",
+        "--label-key",
+        "else",
+        "--scale",
+        "mosi",
+    )
     assert (extended / "lines" / "manifest.json").is_file()
+    python(extended, "benchmarks/option_tables.py")
+    page = (extended / "docs" / "data.md").read_text(encoding="utf-8")
+    assert "## `jsonl`" in page
+    assert "| `--label-key KEY` | Key of the label; `label` by default |" in page

@@ -318,7 +318,7 @@ def test_bad_sequences_are_refused_by_name(name: str, csd: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"collapse": "sum"}, "`collapse` must be mean or weighted or max"),
+        ({"collapse": "sum"}, "`collapse` must be mean, weighted or max"),
         ({"gaps": "hold"}, "`gaps`"),
         ({"assign": "start"}, "`assign`"),
         ({"unlisted": "keep"}, "`unlisted`"),

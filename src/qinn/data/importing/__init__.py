@@ -3,13 +3,16 @@
 from qinn.data.files.pickles.reading import load_pickle
 from qinn.data.importing.account import describe_import
 from qinn.data.importing.csd import CsdOptions
+from qinn.data.importing.driver import import_data
 from qinn.data.importing.feature_specs import FeatureSpec
-from qinn.data.importing.labels import TaskOptions, parse_pairs
-from qinn.data.importing.layouts import LAYOUTS, Options, detect_layout, import_data
+from qinn.data.importing.labels import TaskOptions
+from qinn.data.importing.layouts import LAYOUTS, detect_layout
 from qinn.data.importing.mfn import MfnOptions
 from qinn.data.importing.misa import MisaOptions
 from qinn.data.importing.mmsa import MmsaOptions
 from qinn.data.importing.mult import MultOptions
+from qinn.data.importing.option import parse_pairs
+from qinn.data.importing.reader import ImportOptions
 from qinn.data.importing.table import TableOptions
 from qinn.data.importing.transcripts import TextOptions
 
@@ -17,11 +20,11 @@ __all__ = [
     "LAYOUTS",
     "CsdOptions",
     "FeatureSpec",
+    "ImportOptions",
     "MfnOptions",
     "MisaOptions",
     "MmsaOptions",
     "MultOptions",
-    "Options",
     "TableOptions",
     "TaskOptions",
     "TextOptions",

@@ -4,19 +4,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from qinn.data.importing import mmsa, mult
+from qinn.data.importing.layouts import LAYOUTS
 from qinn.data.stores.store import Store
 
-__all__ = ["LAYOUT_NAMES", "describe_import"]
-
-LAYOUT_NAMES = {
-    "table": "a table of samples with features of your own",
-    "mmsa": "a pickle of the MMSA framework",
-    "mult": "a pickle of the MulT code",
-    "misa": "word-aligned pickles of the MISA code",
-    "mfn": "one HDF5 file per modality and split, as of the MFN code",
-    "csd": "computational sequences of the CMU-MultimodalSDK",
-}
+__all__ = ["describe_import"]
 
 
 def describe_import(store: Store) -> list[str]:
@@ -44,7 +35,7 @@ def describe_import(store: Store) -> list[str]:
     splits = ", ".join(f"{count} {split or 'in no split'}" for split, count in manifest["splits"].items())
     lines = [
         f"layout: {layout}"
-        + (f", {LAYOUT_NAMES[layout]}" if layout in LAYOUT_NAMES else "")
+        + (f", {LAYOUTS[layout].title}" if layout in LAYOUTS else "")
         + (f": {files}{more}" if files else ""),
         f"splits: {splits}{_official(manifest['splits'], layout)}",
         f"labels: {_labels(store)}",
@@ -69,12 +60,10 @@ def describe_import(store: Store) -> list[str]:
 
 def _official(splits: Mapping[str, int], layout: str) -> str:
     sizes = (splits.get("train", 0), splits.get("valid", 0), splits.get("test", 0))
-    known = {**mmsa.OFFICIAL_SPLITS, **mult.OFFICIAL_SPLITS}
+    known = {counts: name for one in LAYOUTS.values() for counts, name in one.official.items()}
     if sizes in known:
         return f"; the official sizes of {known[sizes]}"
-    return (
-        "" if layout not in LAYOUT_NAMES or layout == "table" else "; not the sizes of a known official split"
-    )
+    return "" if layout not in LAYOUTS or layout == "table" else "; not the sizes of a known official split"
 
 
 def _labels(store: Store) -> str:

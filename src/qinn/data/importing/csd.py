@@ -5,9 +5,9 @@ lie in it are the sample's. On request these are first put on the intervals of w
 `qinn.data.files.intervals`. A step happens in the middle of its interval, and no earlier or later than its segment.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,77 +15,84 @@ import numpy as np
 from qinn.data.files.intervals import COLLAPSES, Timed, collapsed, overlapping
 from qinn.data.files.sequence_files import SequenceFile
 from qinn.data.importing.folds import read_folds
-from qinn.data.importing.intake import Intake, Progress, naming
-from qinn.data.importing.labels import TaskOptions, read_labels
-from qinn.data.importing.steps import StepCleaner
-from qinn.data.importing.transcripts import (
-    EncoderOrLearner,
-    TextOptions,
-    check_learned,
-    encode_texts,
-    learned,
-    spans_of_texts,
-)
-from qinn.data.importing.word_times import times_of_steps
-from qinn.data.stores.store import Modality, Store, StoreWriter
+from qinn.data.importing.labels import TaskOptions
+from qinn.data.importing.option import nested, option
+from qinn.data.importing.reader import Feature, ImportOptions, Layout, Reader, Samples, Steps
+from qinn.data.importing.transcripts import EncoderOrLearner, TextOptions
+from qinn.data.stores.manifest import Modality
 from qinn.errors import ConfigError, DataError
 
-__all__ = ["CsdOptions", "import_csd"]
+__all__ = ["CSD", "CsdOptions"]
 
 
-@dataclass(frozen=True)
-class CsdOptions:
+@dataclass(frozen=True, kw_only=True)
+class CsdOptions(ImportOptions):
     """How computational sequences are to be read.
-
-    Attributes:
-        features: Modality → .csd file of its features.
-        task: What the labels mean.
-        label_column: Which column of the labels to take, from 0.
-        splits: Which video is in which split; see `qinn.data.importing.folds.read_folds`. None if there is no
-            official split.
-        unlisted: Videos that the splits do not name: ``"refuse"`` or ``"drop"``.
-        words: .csd file of timed words, which become the transcripts.
-        pauses: What the words' file writes for silence; it is no word.
-        align_to: ``"words"`` or a modality: put all modalities on its intervals, one step each. Empty: every
-            modality keeps its own steps.
-        collapse: What becomes of several steps in one interval: their ``"mean"``, their mean ``"weighted"`` by
-            the time that they share with it, or their ``"max"``.
-        gaps: Intervals without a step of a modality: ``"zero"`` (as the SDK's impute does) or ``"absent"``
-            (the modality has fewer steps then).
-        assign: Which steps belong to a segment: those whose ``"midpoint"`` it contains, or, as in the SDK,
-            those that ``"overlap"`` with it, so that a step on a border belongs to two.
-        text: How words become features, when an encoder is given.
-        nan: What to do about NaN and infinite values; with ``"drop-step"`` they go before steps are collapsed.
-        empty: What to do about samples without a step in any modality: ``"refuse"`` or ``"drop"``.
 
     Raises:
         ConfigError: If the options contradict each other.
     """
 
-    features: Mapping[str, str | Path] = field(default_factory=dict)
-    task: TaskOptions = field(default_factory=lambda: TaskOptions(scale="mosi"))
-    label_column: int = 0
-    splits: str | Path | None = None
-    unlisted: str = "refuse"
-    words: str | Path | None = None
-    pauses: tuple[str, ...] = ("sp",)
-    align_to: str = ""
-    collapse: str = "mean"
-    gaps: str = "zero"
-    assign: str = "midpoint"
-    text: TextOptions = field(default_factory=lambda: TextOptions(unit="words"))
-    nan: str = "refuse"
-    empty: str = "refuse"
+    features: Mapping[str, str | Path] = option(
+        {}, "A modality and its file; repeat", name="feature", metavar="NAME=FILE.csd"
+    )
+    words: str | Path | None = option(
+        None,
+        "Timed words: the transcripts, and what `--encode-text` encodes (one vector per word)",
+        metavar="FILE.csd",
+    )
+    pauses: tuple[str, ...] = option(
+        ("sp",),
+        "What stands for silence among the words; repeat; `sp` by default",
+        name="pause",
+        metavar="WORD",
+    )
+    align_to: str = option(
+        "",
+        "Put everything on the intervals of the words or of a modality, one step each; by default every modality keeps "
+        "its own steps",
+        metavar="words|NAME",
+    )
+    collapse: str = option(
+        "mean",
+        "Of several steps in one interval: their mean (as in the SDK's examples), their mean weighted by the time they "
+        "share with it, or the maximum",
+        choices=tuple(COLLAPSES),
+    )
+    gaps: str = option(
+        "zero",
+        "Intervals without a step of a modality: zeros (the SDK's `impute`), or no step; a modality without any step "
+        "in a segment is absent there",
+        choices=("zero", "absent"),
+    )
+    assign: str = option(
+        "midpoint",
+        "A segment's steps: those whose midpoint it contains, or those that overlap with it (the SDK's rule, by which "
+        "a word on a border belongs to two segments)",
+        choices=("midpoint", "overlap"),
+    )
+    splits: str | Path | None = option(
+        None,
+        "The standard folds of MOSI (52, 10 and 31 videos); a table with the columns `video` and `split`; a `.json` of "
+        '`{"train": [video, …], …}`; or a `.py` of lists, which is read and never run',
+        metavar="mosi|FILE",
+    )
+    unlisted: str = option(
+        "refuse",
+        "Videos that the splits do not name: refuse the file, or leave them out",
+        choices=("refuse", "drop"),
+    )
+    label_column: int = option(
+        0,
+        "Which column of the labels, from 0: sentiment is the first of MOSEI's seven",
+        bounds=(0, 2**20),
+        metavar="K",
+    )
+    text: TextOptions = nested(lambda: TextOptions(unit="words"), without=("unit",))
+    task: TaskOptions = nested(lambda: TaskOptions(scale="mosi"))
 
     def __post_init__(self) -> None:
-        for name, value, known in (
-            ("unlisted", self.unlisted, ("refuse", "drop")),
-            ("collapse", self.collapse, tuple(COLLAPSES)),
-            ("gaps", self.gaps, ("zero", "absent")),
-            ("assign", self.assign, ("midpoint", "overlap")),
-        ):
-            if value not in known:
-                raise ConfigError(f"Option `{name}` must be {' or '.join(known)}, but it is `{value}`.")
+        super().__post_init__()
         if self.align_to not in ("", "words", *self.features):
             raise ConfigError(
                 f"Option `align_to` must be words or one of the features ({', '.join(self.features) or 'none'}), "
@@ -97,120 +104,75 @@ class CsdOptions:
             )
 
 
-def import_csd(
-    source: Path | str,
-    target: Path | str,
-    options: CsdOptions,
-    *,
-    encoder: EncoderOrLearner | None = None,
-    progress: Progress | None = None,
-    name: str | None = None,
-    overwrite: bool = False,
-) -> Store:
-    """Import labels and features of computational sequences into a store, video by video.
+class _Reader(Reader):
+    """Segments of videos, called ``video[0]``, ``video[1]`` … and grouped by video."""
 
-    Samples are called ``video[0]``, ``video[1]`` … and grouped by video.
+    at_once = None
 
-    Args:
-        source: The .csd file of the labels.
-        target: Folder of the store to be.
-        options: Where the features are; see `CsdOptions`.
-        encoder: Makes the modality ``text`` of the words.
-        progress: Told how many samples are done.
-        name: Name of the data set; by default the target's.
-        overwrite: Replace an existing store.
-
-    Raises:
-        DataError: If files are damaged or don't fit each other; also if no feature falls into a segment.
-        ConfigError: If no feature is named, or there are no words to encode.
-    """
-    source, target = Path(source), Path(target)
-    if not options.features and encoder is None:
-        raise ConfigError(
-            "Labels alone make no store: name at least one feature file, as in audio=COVAREP.csd."
+    def __init__(self, source: Path, options: CsdOptions, encoder: EncoderOrLearner | None) -> None:
+        if not options.features and encoder is None:
+            raise ConfigError(
+                "Labels alone make no store: name at least one feature file, as in audio=COVAREP.csd."
+            )
+        if encoder is not None and (options.words is None or options.text.modality in options.features):
+            raise ConfigError(
+                "A text encoder needs the timed words (option `words`) and no other feature called "
+                f"`{options.text.modality}`."
+            )
+        self.source, self.task = source, options.task
+        self.text = None if encoder is None else options.text
+        splits = {} if options.splits is None else read_folds(options.splits)
+        with ExitStack() as files:
+            segments = files.enter_context(SequenceFile(source))
+            opened = {
+                key: files.enter_context(SequenceFile(Path(path))) for key, path in options.features.items()
+            }
+            spoken = (
+                None
+                if options.words is None
+                else files.enter_context(SequenceFile(Path(options.words), words=True))
+            )
+            videos, left_out = _listed(segments, splits, options, source)
+            timed = {video: segments.read(video) for video in videos}
+            ids = [id for video in videos for id in segments.names(video)]
+            self._opened = files.pop_all()
+        self._timed = list(timed.items())
+        self._files = [source, *(file.path for file in opened.values()), *([spoken.path] if spoken else [])]
+        self._cutter = _Cutter(opened, spoken, options)
+        self.sizes = [len(segment.times) for segment in timed.values()]
+        of = [video for video, segment in self._timed for _ in range(len(segment.times))]
+        limits = np.concatenate([np.zeros((0, 2)), *(segment.times for segment in timed.values())])
+        self.samples = Samples(
+            ids,
+            [splits.get(video, "") for video in of],
+            _scores(timed, options, source),
+            lambda row: f"`{source}` sample `{ids[row]}`",
+            "`features`",
+            groups=of,
+            extra={"start": limits[:, 0].tolist(), "end": limits[:, 1].tolist()},
         )
-    if encoder is not None and (options.words is None or options.text.modality in options.features):
-        raise ConfigError(
-            "A text encoder needs the timed words (option `words`) and no other feature called "
-            f"`{options.text.modality}`."
-        )
-    splits = {} if options.splits is None else read_folds(options.splits)
-    with ExitStack() as files:
-        segments = files.enter_context(SequenceFile(source))
-        opened = {
-            key: files.enter_context(SequenceFile(Path(path))) for key, path in options.features.items()
+        encoded = {} if encoder is None else {options.text.modality: None}
+        self.features = {
+            **encoded,
+            **{
+                key: Feature(Modality(file.dim, "sequence", file.path.name), str(options.features[key]))
+                for key, file in opened.items()
+            },
         }
-        spoken = (
-            None
-            if options.words is None
-            else files.enter_context(SequenceFile(Path(options.words), words=True))
-        )
-        videos, left_out = _listed(segments, splits, options, source)
-        timed = {video: segments.read(video) for video in videos}
-        ids = [id for video in videos for id in segments.names(video)]
-        scores = _scores(timed, options, source)
-        labels = read_labels(
-            scores,
-            len(ids),
-            options.task,
-            place=lambda row: f"`{source}` sample `{ids[row]}`",
-            what="`features`",
-        )
-        modalities = {key: Modality(file.dim, "sequence", file.path.name) for key, file in opened.items()}
-        encoder = check_learned(encoder, "csd")
-        if encoder is not None:
-            encoder, text, _ = learned(encoder, [], [], options.text)
-            options = replace(options, text=text)
-            modalities = {options.text.modality: options.text.described(encoder), **modalities}
-        cutter = _Cutter(opened, spoken, options)
-        with (
-            naming(source),
-            StoreWriter(
-                target,
-                name=name or target.name,
-                task=labels.task,
-                modalities=modalities,
-                layout="csd",
-                sources=[
-                    source,
-                    *(file.path for file in opened.values()),
-                    *([spoken.path] if spoken else []),
-                ],
-                notes=[*_notes(options), *left_out, *labels.notes],
-                overwrite=overwrite,
-            ) as writer,
-        ):
-            intake = Intake(writer, total=len(labels.kept), empty=options.empty, progress=progress)
-            by_video = list(timed.items())
-            for chunk in labels.chunks((len(segment.times) for segment in timed.values()), at_once=None):
-                video, segment = by_video[chunk.part]
-                names = [ids[chunk.first + row] for row in chunk.rows]
-                limits = segment.times[chunk.rows]
-                features, times, said = cutter.cut(video, limits, names)
-                words, spans = [[str(word) for word in one] for one, _ in said], None
-                if encoder is not None:
-                    text = options.text.modality
-                    features[text] = list(encode_texts(encoder, words, options.text))
-                    spans = spans_of_texts(encoder, words, options.text)
-                    if spans is not None:
-                        each = zip(spans, words, said, strict=True)
-                        times[text] = [times_of_steps(span, one, moments) for span, one, (_, moments) in each]
-                intake.add(
-                    names,
-                    features,
-                    splits=[splits.get(video, "")] * len(names),
-                    labels=chunk.values,
-                    groups=[video] * len(names),
-                    texts=[" ".join(one) for one in words],
-                    extra={
-                        "start": limits[:, 0].astype(float).tolist(),
-                        "end": limits[:, 1].astype(float).tolist(),
-                    },
-                    spans=None if spans is None else {options.text.modality: spans},
-                    times=times,
-                )
-            intake.finish(cutter.notes())
-    return Store.open(target)
+        self.notes = [*_notes(options), *left_out]
+
+    def read(self, part: int, rows: Sequence[int]) -> Steps:
+        video, segment = self._timed[part]
+        return self._cutter.cut(video, segment.times[rows])
+
+    def sources(self) -> list[Path]:
+        return self._files
+
+    def closing_notes(self) -> list[str]:
+        return self._cutter.notes()
+
+    def close(self) -> None:
+        self._opened.close()
 
 
 class _Cutter:
@@ -222,20 +184,11 @@ class _Cutter:
         self._opened = opened
         self._spoken = spoken
         self._options = options
-        self._cleaners = {
-            name: StepCleaner(name, str(options.features[name]), options.nan) for name in opened
-        }
         self._gaps = dict.fromkeys(opened, 0)
         self._not_finite = dict.fromkeys(opened, 0)
         self._out_of_order: dict[str, int] = {}
 
-    def cut(
-        self, video: str, segments: np.ndarray, names: list[str]
-    ) -> tuple[
-        dict[str, list[np.ndarray | None]],
-        dict[str, list[np.ndarray | None]],
-        list[tuple[np.ndarray, np.ndarray]],
-    ]:
+    def cut(self, video: str, segments: np.ndarray) -> Steps:
         """Return the features of each segment by modality, their times, and its words with theirs."""
         options = self._options
         words = self._read(self._spoken, video, "words") if self._spoken is not None else None
@@ -246,16 +199,18 @@ class _Cutter:
         if options.align_to:
             reference = words if options.align_to == "words" else sequences[options.align_to]
             sequences = {name: self._on(reference, sequence, name) for name, sequence in sequences.items()}
-        features: dict[str, list[np.ndarray | None]] = {}
-        times: dict[str, list[np.ndarray | None]] = {}
-        for name, sequence in sequences.items():
-            cleaned = [
-                (None, None) if part is None else self._cleaners[name].clean_timed(*part, names[row])
-                for row, part in enumerate(self._parts(sequence, segments))
-            ]
-            features[name], times[name] = [one for one, _ in cleaned], [moments for _, moments in cleaned]
+        cut = {
+            name: [(None, None) if part is None else part for part in self._parts(sequence, segments)]
+            for name, sequence in sequences.items()
+        }
         nothing = (np.zeros(0, object), np.zeros(0))
-        return features, times, [nothing if part is None else part for part in self._parts(words, segments)]
+        said = [nothing if part is None else part for part in self._parts(words, segments)]
+        return Steps(
+            {name: [values for values, _ in parts] for name, parts in cut.items()},
+            {name: [moments for _, moments in parts] for name, parts in cut.items()},
+            texts=[[str(word) for word in one] for one, _ in said],
+            spoken=[moments for _, moments in said],
+        )
 
     def _read(self, file: SequenceFile, video: str, name: str) -> Timed | None:
         """Read a sequence, in the order of the middles of its intervals."""
@@ -321,7 +276,6 @@ class _Cutter:
                 f"{count} videos had steps of `{name}` out of order, which were put in the order of time"
                 for name, count in self._out_of_order.items()
             ),
-            *(note for cleaner in self._cleaners.values() for note in cleaner.notes()),
         ]
 
 
@@ -369,3 +323,13 @@ def _notes(options: CsdOptions) -> list[str]:
             0, f"modalities are aligned to `{options.align_to}`: of several steps in one interval, the {how}"
         )
     return notes
+
+
+CSD = Layout(
+    "csd",
+    "computational sequences of the CMU-MultimodalSDK",
+    "Computational sequences of the CMU-MultimodalSDK: labels, and features put together by time.",
+    CsdOptions,
+    _Reader,
+    lambda candidate: candidate.suffix == ".csd",
+)

@@ -1,17 +1,14 @@
-"""What every reader does with its samples: splits, groups, and chunks on their way into the store."""
+"""What readers make of the names in their sources: splits, groups, videos, and the source itself in messages."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from qinn.data.stores.store import StoreWriter
 from qinn.errors import ConfigError, DataError
 
-__all__ = ["Intake", "Progress", "groups_of", "naming", "split_name", "video_of"]
+__all__ = ["groups_of", "naming", "split_name", "video_of"]
 
 
 _SPLITS = {
@@ -19,101 +16,6 @@ _SPLITS = {
     "valid": ("valid", "validation", "val", "dev", "development"),
     "test": ("test", "testing", "tst"),
 }
-
-
-Progress = Callable[[int, int], None]
-"""Told how many samples are done, and how many there are."""
-
-
-class Intake:
-    """Hands chunks of samples to a store's writer and leaves out, if asked to, those without any step.
-
-    Args:
-        writer: The open writer.
-        total: Number of samples that will come.
-        empty: What to do about samples that lack every modality: ``"refuse"`` or ``"drop"``.
-        progress: Told how many samples are done.
-    """
-
-    def __init__(self, writer: StoreWriter, *, total: int, empty: str, progress: Progress | None) -> None:
-        if empty not in ("refuse", "drop"):
-            raise ConfigError(f"Option `empty` must be refuse or drop, but it is `{empty}`.")
-        self._writer = writer
-        self._total = total
-        self._empty = empty
-        self._progress = progress
-        self._done = 0
-        self._dropped = 0
-
-    def add(
-        self,
-        ids: Sequence[str],
-        features: Mapping[str, Sequence[np.ndarray | None]],
-        *,
-        splits: Sequence[str],
-        labels: Sequence[float | int | None],
-        groups: Sequence[str] | None = None,
-        folds: Sequence[str] | None = None,
-        texts: Sequence[str] | None = None,
-        extra: Mapping[str, Sequence[Any]] | None = None,
-        spans: Mapping[str, Sequence[np.ndarray]] | None = None,
-        times: Mapping[str, Sequence[np.ndarray | None]] | None = None,
-    ) -> None:
-        """Add a chunk of samples.
-
-        Args:
-            ids: Their ids.
-            features: Modality → one array (steps, features) per sample, or None.
-            splits: One per sample.
-            labels: One per sample; None = unlabelled.
-            groups: One per sample.
-            folds: One per sample.
-            texts: One per sample.
-            extra: Further columns.
-            spans: Modality → the characters of its text that each step stands for, one array per sample.
-            times: Modality → the seconds at which its steps happen, one array per sample.
-
-        Raises:
-            DataError: If a sample lacks every modality and that is refused, or the writer refuses one.
-        """
-        filled = [
-            any((value := values[row]) is not None and value.size > 0 for values in features.values())
-            for row in range(len(ids))
-        ]
-        if not all(filled) and self._empty == "refuse":
-            raise DataError(
-                f"Sample `{ids[filled.index(False)]}` has no step in any modality; complete it, "
-                "or import with `--empty drop`."
-            )
-
-        def keep(values: Sequence[Any] | None) -> list[Any]:
-            values = [""] * len(ids) if values is None else values
-            return [value for value, stays in zip(values, filled, strict=True) if stays]
-
-        if any(filled):
-            self._writer.add_many(
-                keep(ids),
-                {name: keep(values) for name, values in features.items()},
-                splits=keep(splits),
-                labels=keep(labels),
-                groups=keep(groups),
-                folds=keep(folds),
-                texts=keep(texts),
-                extra={name: keep(values) for name, values in (extra or {}).items()},
-                spans={name: keep(values) for name, values in (spans or {}).items()},
-                times={name: keep(values) for name, values in (times or {}).items()},
-            )
-        self._dropped += filled.count(False)
-        self._done += len(ids)
-        if self._progress is not None:
-            self._progress(self._done, self._total)
-
-    def finish(self, notes: Iterable[str]) -> None:
-        """Note what was done to the samples."""
-        for note in notes:
-            self._writer.note(note)
-        if self._dropped:
-            self._writer.note(f"{self._dropped} samples without a step in any modality were left out")
 
 
 def split_name(value: Any, place: str) -> str:

@@ -1,16 +1,17 @@
 """From the label column of a source to a task and its labels."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 import numpy as np
 
 from qinn.data.files.numerals import number_of
+from qinn.data.importing.option import check_options, option
 from qinn.errors import ArgumentError, ConfigError, DataError
 from qinn.task import Task
 
-__all__ = ["Labels", "TaskOptions", "parse_pairs", "read_labels"]
+__all__ = ["DROP", "TAKE_OUT", "Labels", "TaskOptions", "read_labels"]
 
 TAKE_OUT = "or take the sample out of the file if it is unlabelled"
 DROP = "or leave such samples out with `--drop-label {label}`"
@@ -23,17 +24,6 @@ _RANGES = {"mosi": (-3.0, 3.0), "sims": (-1.0, 1.0)}
 class TaskOptions:
     """What the labels mean.
 
-    Attributes:
-        kind: ``"regression"`` or ``"classification"``.
-        scale: ``"mosi"`` (labels in [-3, 3]), ``"sims"`` ([-1, 1]) or ``"plain"`` (state `low` and `high`);
-            None where the reader can tell by itself.
-        low: Lowest possible score on a plain scale.
-        high: Highest possible score on a plain scale.
-        classes: Names of the classes in the order of their indices; by default in the order in which
-            `label_map` names them, or else all that occur, sorted.
-        label_map: What the file says → the name of a class, or the score that it stands for.
-        drop_labels: Samples whose label is one of these are left out.
-
     Raises:
         ConfigError: If the options contradict each other.
 
@@ -42,19 +32,40 @@ class TaskOptions:
         'classification'
     """
 
-    kind: str = "regression"
-    scale: str | None = None
-    low: float | int | None = None
+    kind: str = option(
+        "regression",
+        "What is predicted: a score or a class",
+        name="task",
+        choices=("regression", "classification"),
+    )
+    scale: str | None = option(
+        None,
+        "Labels in [-3, 3], in [-1, 1], or in a `--range`; it decides which metrics are computed",
+        choices=("mosi", "sims", "plain"),
+    )
+    low: float | int | None = option(
+        None,
+        "Lowest and highest possible score, on the scale plain",
+        name="range",
+        form="range",
+        metavar="LOW HIGH",
+    )
     high: float | int | None = None
-    classes: tuple[str, ...] = ()
-    label_map: Mapping[str, str | float | int] = field(default_factory=dict)
-    drop_labels: tuple[str, ...] = ()
+    classes: tuple[str, ...] = option(
+        (),
+        "Names of the classes, in order; by default the order of the label map, or all that occur, sorted",
+        form="listed",
+        metavar="A,B,C",
+    )
+    label_map: Mapping[str, str | float | int] = option(
+        {}, "What a label in the file stands for: a class or a score", metavar="RAW=MEANING,…"
+    )
+    drop_labels: tuple[str, ...] = option(
+        (), "Leave out the samples with this label; repeat for more", name="drop_label", metavar="RAW"
+    )
 
     def __post_init__(self) -> None:
-        if self.kind not in ("regression", "classification"):
-            raise ConfigError(f"Option `task` must be regression or classification, but it is `{self.kind}`.")
-        if self.scale not in (None, "mosi", "sims", "plain"):
-            raise ConfigError(f"Option `scale` must be mosi, sims or plain, but it is `{self.scale}`.")
+        check_options(self)
         if self.kind == "classification" and (self.scale is not None or self.low is not None):
             raise ConfigError(
                 "A classification task has no scale or range; leave them out, or ask for regression."
@@ -63,6 +74,15 @@ class TaskOptions:
             raise ConfigError("A regression task has no classes; leave them out, or ask for classification.")
         if (self.low is None) != (self.high is None):
             raise ConfigError("Option `range` needs both ends, the lowest and the highest possible score.")
+
+    def changed(self, **stated: Any) -> "TaskOptions":
+        """Return these options with others in their place; a scale gives way to classes, or to a range.
+
+        Examples:
+            >>> TaskOptions(scale="mosi").changed(low=1, high=5).scale
+        """
+        gives_way = stated.get("kind") == "classification" or "low" in stated
+        return replace(TaskOptions() if gives_way else self, **stated)
 
     def regression_task(self, labels: Sequence[float], what: str) -> Task:
         """Return the regression task, or say which range the labels at hand have if none is stated."""
@@ -201,33 +221,6 @@ def read_labels(
                 f"[{task.low:g}, {task.high:g}]; correct it or state the true scale."
             )
     return Labels(task, tuple(scores), tuple(kept), tuple(notes))
-
-
-def parse_pairs(items: Sequence[str], option: str) -> dict[str, str]:
-    """Read ``key=value`` pairs as one types them, several separated by commas.
-
-    Args:
-        items: What was typed.
-        option: The option's name, for messages.
-
-    Raises:
-        ConfigError: If a piece is no pair or a key occurs twice.
-
-    Examples:
-        >>> parse_pairs(["-1=negative,0=neutral", "1=positive"], "label_map")
-        {'-1': 'negative', '0': 'neutral', '1': 'positive'}
-    """
-    pairs: dict[str, str] = {}
-    for piece in (piece.strip() for item in items for piece in item.split(",")):
-        key, equals, value = (part.strip() for part in piece.partition("="))
-        if not (key and equals and value):
-            raise ConfigError(
-                f"Option `{option}` must be KEY=VALUE pairs, separated by commas, but has `{piece}`."
-            )
-        if key in pairs:
-            raise ConfigError(f"Option `{option}` names `{key}` twice.")
-        pairs[key] = value
-    return pairs
 
 
 def _classification(

@@ -1,35 +1,47 @@
-"""One door to all readers: what layout is this, and bring it into a store."""
+"""The layouts that can be imported, and which of them a file or folder has."""
 
 from pathlib import Path
 
-from qinn.data.files.pickles.reading import open_pickle
 from qinn.data.files.tables import TABLE_SUFFIXES
-from qinn.data.importing.clip_folders import tables_in
-from qinn.data.importing.csd import CsdOptions, import_csd
-from qinn.data.importing.intake import Progress
-from qinn.data.importing.mfn import MfnOptions, import_mfn, is_mfn
-from qinn.data.importing.misa import MisaOptions, import_misa, is_misa
-from qinn.data.importing.mmsa import MmsaOptions, import_mmsa, is_mmsa
-from qinn.data.importing.mult import MultOptions, import_mult, is_mult
-from qinn.data.importing.table import TableOptions, import_table
-from qinn.data.importing.transcripts import EncoderOrLearner
-from qinn.data.stores.store import Store
-from qinn.data.stores.writing import check_store_place
+from qinn.data.importing.csd import CSD
+from qinn.data.importing.mfn import MFN
+from qinn.data.importing.misa import MISA
+from qinn.data.importing.mmsa import MMSA
+from qinn.data.importing.mult import MULT
+from qinn.data.importing.reader import Candidate, ImportOptions, Layout
+from qinn.data.importing.table import TABLE
 from qinn.errors import ConfigError, DataError
 from qinn.opening import check_regular
 
-__all__ = ["LAYOUTS", "Options", "detect_layout", "import_data"]
+__all__ = ["LAYOUTS", "detect_layout", "layout_of"]
 
-Options = TableOptions | MmsaOptions | MultOptions | MisaOptions | MfnOptions | CsdOptions
-
-LAYOUTS: dict[str, type] = {
-    "table": TableOptions,
-    "mmsa": MmsaOptions,
-    "mult": MultOptions,
-    "misa": MisaOptions,
-    "mfn": MfnOptions,
-    "csd": CsdOptions,
+LAYOUTS: dict[str, Layout] = {
+    layout.name: layout
+    for layout in (
+        TABLE,
+        MMSA,
+        MULT,
+        MISA,
+        MFN,
+        CSD,
+    )
 }
+"""Every layout by its name."""
+
+
+def layout_of(options: ImportOptions) -> Layout:
+    """Return the layout that some options belong to.
+
+    Raises:
+        ConfigError: If they are those of no layout.
+    """
+    for layout in LAYOUTS.values():
+        if type(options) is layout.options:
+            return layout
+    known = ", ".join(layout.options.__name__ for layout in LAYOUTS.values())
+    raise ConfigError(
+        f"Argument `options` must be the options of a layout ({known}), but it is {type(options).__name__}."
+    )
 
 
 def detect_layout(source: Path | str) -> str:
@@ -54,43 +66,33 @@ def detect_layout(source: Path | str) -> str:
     source = Path(source)
     if not source.exists():
         raise DataError(f"`{source}` does not exist.")
-    if source.is_dir():
-        found = ["mfn"] * is_mfn(source) + ["misa"] * any(
-            (source / f"{name}.pkl").exists() for name in ("train", "dev")
+    candidate = Candidate(source)
+    if not candidate.is_folder:
+        try:
+            check_regular(source)
+        except OSError as error:
+            raise DataError(
+                f"`{source}` can't be read: {error.strerror}; name a file or folder of data."
+            ) from error
+    found = [layout.name for layout in LAYOUTS.values() if layout.fits(candidate)]
+    # Tables lie beside files of other layouts too.
+    found = [name for name in found if name != TABLE.name] or found
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise DataError(
+            f"`{source}` has files of the layouts {' and '.join(sorted(found))}; say which is meant."
         )
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise DataError(f"`{source}` has files of the layouts {' and '.join(found)}; say which is meant.")
-        if tables_in(source):
-            return "table"
+    if candidate.is_folder:
         raise DataError(
             f"`{source}` is a folder of no known layout: neither y_train.h5 …, train.pkl … nor a table is in it."
         )
-    try:
-        check_regular(source)
-    except OSError as error:
-        raise DataError(
-            f"`{source}` can't be read: {error.strerror}; name a file or folder of data."
-        ) from error
-    suffix = source.suffix.lower()
-    if suffix in TABLE_SUFFIXES:
-        return "table"
-    if suffix == ".csd":
-        return "csd"
-    if suffix in (".pkl", ".pickle"):
-        content = open_pickle(source, sketch=True).content
-        if is_mult(content):
-            return "mult"
-        if is_mmsa(content):
-            return "mmsa"
-        if is_misa(content):
-            return "misa"
+    if candidate.is_pickle:
         raise DataError(
             f"`{source}` is a pickle of neither the MMSA layout nor the MulT layout ({{train, valid, test}}, each "
             "with vision, text, audio) nor the MISA layout (a list of tuples)."
         )
-    if suffix in (".h5", ".hdf5", ".npy"):
+    if candidate.suffix in (".h5", ".hdf5", ".npy"):
         raise DataError(
             f"`{source}` holds features without samples: import a table and name it "
             "as a feature, or the folder it lies in."
@@ -99,48 +101,3 @@ def detect_layout(source: Path | str) -> str:
         f"`{source}` is of no known layout; known are {', '.join(LAYOUTS)}, and "
         f"tables are {', '.join(TABLE_SUFFIXES)}."
     )
-
-
-def import_data(
-    source: Path | str,
-    target: Path | str,
-    options: Options,
-    *,
-    encoder: EncoderOrLearner | None = None,
-    progress: Progress | None = None,
-    name: str | None = None,
-    overwrite: bool = False,
-) -> Store:
-    """Import a source of any layout into a store; the kind of the options says which.
-
-    Args:
-        source: File or folder.
-        target: Folder of the store to be; it appears complete or not at all.
-        options: What to take and how to read it.
-        encoder: Makes features of transcripts, where the layout has them.
-        progress: Told how many samples are done.
-        name: Name of the data set; by default the target's.
-        overwrite: Replace an existing store.
-
-    Returns:
-        The new store, opened.
-
-    Raises:
-        DataError: If the source is damaged, unsafe or contradicts itself.
-        ConfigError: If the options don't fit it.
-        OutputError: If the place is taken or another's, or cannot be written.
-    """
-    check_store_place(target, "qinn data import", overwrite=overwrite, inputs=[source])
-    if isinstance(options, MfnOptions | MultOptions):
-        if encoder is not None:
-            raise ConfigError("This layout has no transcripts to encode; leave the text encoder out.")
-        run = import_mfn if isinstance(options, MfnOptions) else import_mult
-        return run(source, target, options, progress=progress, name=name, overwrite=overwrite)  # pyright: ignore[reportArgumentType]
-    keywords = {"encoder": encoder, "progress": progress, "name": name, "overwrite": overwrite}
-    if isinstance(options, MmsaOptions):
-        return import_mmsa(source, target, options, **keywords)
-    if isinstance(options, MisaOptions):
-        return import_misa(source, target, options, **keywords)
-    if isinstance(options, CsdOptions):
-        return import_csd(source, target, options, **keywords)
-    return import_table(source, target, options, **keywords)

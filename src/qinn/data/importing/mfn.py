@@ -6,7 +6,9 @@ whose file is missing for a split is absent there.
 """
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,33 +16,25 @@ import numpy as np
 
 from qinn.data.files.array_file import ArrayFile
 from qinn.data.files.arrays import open_arrays
-from qinn.data.importing.intake import Intake, Progress, naming
-from qinn.data.importing.labels import TaskOptions, read_labels
-from qinn.data.importing.steps import Padding, StepCleaner, nonzero_window
-from qinn.data.stores.store import Modality, Store, StoreWriter
+from qinn.data.importing.option import option
+from qinn.data.importing.reader import Feature, ImportOptions, Layout, Reader, Samples, Steps
+from qinn.data.importing.steps import Padding, nonzero_window
+from qinn.data.stores.manifest import Modality
 from qinn.errors import ConfigError, DataError
 
-__all__ = ["MfnOptions", "import_mfn", "is_mfn"]
+__all__ = ["MFN", "MfnOptions", "is_mfn"]
 
 _FILE = re.compile(r"(?P<modality>[a-zA-Z]+)_(?P<split>train|valid|test)(?:_emb)?\.h5")
 _NAMES = {"video": "vision", "visual": "vision", "acoustic": "audio"}
 
 
-@dataclass(frozen=True)
-class MfnOptions:
-    """How a folder of the MFN layout is to be read.
+@dataclass(frozen=True, kw_only=True)
+class MfnOptions(ImportOptions):
+    """How a folder of the MFN layout is to be read."""
 
-    Attributes:
-        task: What the scores mean.
-        modalities: Which to take, in order (``text``, ``audio``, ``vision``); None takes all that are there.
-        nan: What to do about NaN and infinite values.
-        empty: What to do about samples without a step in any modality: ``"refuse"`` or ``"drop"``.
-    """
-
-    task: TaskOptions = field(default_factory=TaskOptions)
-    modalities: tuple[str, ...] | None = None
-    nan: str = "refuse"
-    empty: str = "refuse"
+    modalities: tuple[str, ...] | None = option(
+        None, "Modality to take; repeat; all that are there by default", name="modality", metavar="NAME"
+    )
 
 
 def is_mfn(folder: Path) -> bool:
@@ -48,115 +42,92 @@ def is_mfn(folder: Path) -> bool:
     return folder.is_dir() and any(folder.glob("y_*.h5"))
 
 
-def import_mfn(
-    source: Path | str,
-    target: Path | str,
-    options: MfnOptions | None = None,
-    *,
-    progress: Progress | None = None,
-    name: str | None = None,
-    overwrite: bool = False,
-) -> Store:
-    """Import a folder of per-split HDF5 files into a store, a piece at a time.
+class _Reader(Reader):
+    """A folder of HDF5 files per modality and split.
 
     The files name no samples, so these are called ``train-0000``, ``train-0001`` …, and no
     videos, so the groups are not known.
-
-    Args:
-        source: The folder.
-        target: Folder of the store to be.
-        options: What to take; see `MfnOptions`.
-        progress: Told how many samples are done.
-        name: Name of the data set; by default the target's.
-        overwrite: Replace an existing store.
-
-    Raises:
-        DataError: If files are missing, damaged or don't fit each other.
-        ConfigError: If a modality is asked for that no file holds.
     """
-    source, target, options = Path(source), Path(target), options or MfnOptions()
-    files = _files(source)
-    splits = [split for split in ("train", "valid", "test") if ("y", split) in files]
-    known = {modality for modality, split in files if split in splits} - {"y"}
-    modalities = options.modalities or tuple(
-        sorted(known, key=lambda name: (["text", "audio", "vision", name].index(name), name))
-    )
-    if unknown := [name for name in modalities if name not in known]:
-        raise ConfigError(
-            f"`{source}` has no files for the modality `{unknown[0]}`; it has {', '.join(sorted(known))}."
+
+    def __init__(self, source: Path, options: MfnOptions, encoder: object) -> None:
+        self.source, self.task = source, options.task
+        files = _files(source)
+        splits = self._splits = [split for split in ("train", "valid", "test") if ("y", split) in files]
+        known = {modality for modality, split in files if split in splits} - {"y"}
+        modalities = options.modalities or tuple(
+            sorted(known, key=lambda name: (["text", "audio", "vision", name].index(name), name))
         )
-    opened: dict[tuple[str, str], ArrayFile] = {}
-    try:
-        arrays = {}
-        for key, path in files.items():
-            if key[0] == "y" or (key[0] in modalities and key[1] in splits):
-                opened[key] = open_arrays(path)
-                arrays[key] = _only_array(opened[key])
-        sizes = {split: _check(split, modalities, files, arrays) for split in splits}
-        dims = _dims(modalities, splits, files, arrays)
-        ids = [f"{split}-{row:04d}" for split in splits for row in range(sizes[split])]
-        scores = [score for split in splits for score in np.asarray(arrays["y", split][...]).reshape(-1)]
-        labels = read_labels(
+        if unknown := [name for name in modalities if name not in known]:
+            raise ConfigError(
+                f"`{source}` has no files for the modality `{unknown[0]}`; it has {', '.join(sorted(known))}."
+            )
+        with ExitStack() as opened:
+            arrays = self._arrays = {
+                (name, split): _only_array(opened.enter_context(open_arrays(path)))
+                for (name, split), path in files.items()
+                if name == "y" or (name in modalities and split in splits)
+            }
+            self.sizes = [_check(split, modalities, files, arrays) for split in splits]
+            dims = _dims(modalities, splits, files, arrays)
+            scores = [score for split in splits for score in np.asarray(arrays["y", split][...]).reshape(-1)]
+            self._opened = opened.pop_all()
+        self._files = [files[key] for key in arrays]
+        named = list(zip(splits, self.sizes, strict=True))
+        ids = [f"{split}-{row:04d}" for split, size in named for row in range(size)]
+        self.samples = Samples(
+            ids,
+            [split for split, size in named for _ in range(size)],
             scores,
-            len(ids),
-            options.task,
-            place=lambda row: f"`{source}` sample `{ids[row]}`",
-            what="the y files",
+            lambda row: f"`{source}` sample `{ids[row]}`",
+            "the y files",
         )
-        cleaners = {
-            name: StepCleaner(name, f"{source}:{name}", options.nan, drop_zeros=True) for name in modalities
+        self.features = {
+            name: Feature(
+                Modality(dims[name], "sequence", f"mfn:{name}"), f"{source}:{name}", drop_zeros=True
+            )
+            for name in modalities
         }
-        paddings = {
+        self._paddings = {
             name: Padding(name, max(steps), "steps of zeros in all modalities")
             for name in modalities
             if (steps := [arrays[name, split].shape[1] for split in splits if (name, split) in arrays])
         }
-        absent = [
-            f"`{name}` is absent in {split}"
-            for name in modalities
-            for split in splits
-            if (name, split) not in files
+        self.notes = [
+            "modalities are aligned step by step",
+            *(
+                f"`{name}` is absent in {split}"
+                for name in modalities
+                for split in splits
+                if (name, split) not in files
+            ),
         ]
-        with (
-            naming(source),
-            StoreWriter(
-                target,
-                name=name or target.name,
-                task=labels.task,
-                modalities={name: Modality(dims[name], "sequence", f"mfn:{name}") for name in modalities},
-                layout="mfn",
-                sources=[files[key] for key in arrays],
-                notes=[
-                    "modalities are aligned step by step",
-                    *absent,
-                    *labels.notes,
-                ],
-                overwrite=overwrite,
-            ) as writer,
-        ):
-            intake = Intake(writer, total=len(labels.kept), empty=options.empty, progress=progress)
-            for chunk in labels.chunks(sizes[split] for split in splits):
-                split, rows = splits[chunk.part], chunk.rows
-                block = {
-                    name: np.asarray(arrays[name, split][rows[0] : rows[-1] + 1])
-                    for name in modalities
-                    if (name, split) in arrays
-                }
-                names = [ids[chunk.first + row] for row in rows]
-                features: dict[str, list[np.ndarray | None]] = {name: [] for name in block}
-                for row, sample in zip(rows, names, strict=True):
-                    window = nonzero_window(*(values[row - rows[0]] for values in block.values()))
-                    for name, values in block.items():
-                        steps = paddings[name].cut(values[row - rows[0]], *window)
-                        features[name].append(cleaners[name].clean(steps, sample))
-                intake.add(names, features, splits=[split] * len(rows), labels=chunk.values)
-            intake.finish(
-                note for counter in (*paddings.values(), *cleaners.values()) for note in counter.notes()
-            )
-    finally:
-        for file in opened.values():
-            file.close()
-    return Store.open(target)
+
+    def read(self, part: int, rows: Sequence[int]) -> Steps:
+        split = self._splits[part]
+        block = {
+            name: np.asarray(self._arrays[name, split][rows[0] : rows[-1] + 1])
+            for name in self.features
+            if (name, split) in self._arrays
+        }
+        windows = [nonzero_window(*(values[row - rows[0]] for values in block.values())) for row in rows]
+        return Steps(
+            {
+                name: [
+                    self._paddings[name].cut(values[row - rows[0]], *window)
+                    for row, window in zip(rows, windows, strict=True)
+                ]
+                for name, values in block.items()
+            }
+        )
+
+    def sources(self) -> list[Path]:
+        return self._files
+
+    def closing_notes(self) -> list[str]:
+        return [note for padding in self._paddings.values() for note in padding.notes()]
+
+    def close(self) -> None:
+        self._opened.close()
 
 
 def _files(source: Path) -> dict[tuple[str, str], Path]:
@@ -241,3 +212,13 @@ def _dims(
                         f"`{files[name, split]}` has {dim} features, but an earlier split has {dims[name]}."
                     )
     return dims
+
+
+MFN = Layout(
+    "mfn",
+    "one HDF5 file per modality and split, as of the MFN code",
+    "One HDF5 file per modality and split: audio_train.h5 … y_test.h5.",
+    MfnOptions,
+    _Reader,
+    lambda candidate: is_mfn(candidate.path),
+)

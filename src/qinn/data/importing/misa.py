@@ -4,59 +4,44 @@ Each file is a list of ``((word_ids, vision, audio[, words]), label, segment)``;
 word, the label is (1, 1) or (1, 7) with the sentiment first, and the segment is like ``video[3]``.
 """
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from qinn.data.files.pickles.reading import PickleFile, open_pickle
-from qinn.data.importing.intake import Intake, Progress, groups_of, naming, split_name
-from qinn.data.importing.labels import TaskOptions, read_labels
-from qinn.data.importing.steps import StepCleaner
-from qinn.data.importing.transcripts import (
-    EncoderOrLearner,
-    TextOptions,
-    encode_texts,
-    learned,
-    spans_of_texts,
-)
-from qinn.data.stores.store import Modality, Store, StoreWriter
+from qinn.data.importing.intake import groups_of, split_name
+from qinn.data.importing.labels import TaskOptions
+from qinn.data.importing.option import nested, option
+from qinn.data.importing.reader import Candidate, Feature, ImportOptions, Layout, Reader, Samples, Steps
+from qinn.data.importing.transcripts import EncoderOrLearner, TextOptions
+from qinn.data.stores.manifest import Modality
 from qinn.errors import ConfigError, DataError
 
-__all__ = ["MisaOptions", "import_misa", "is_misa"]
+__all__ = ["MISA", "MisaOptions", "is_misa"]
 
+_VIDEO = r"(.+?)(?:\[.*\])?$"
 _FILES = ("train.pkl", "dev.pkl", "test.pkl")
-_CHUNK = 256
 
 
-@dataclass(frozen=True)
-class MisaOptions:
-    """How MISA pickles are to be read.
+@dataclass(frozen=True, kw_only=True)
+class MisaOptions(ImportOptions):
+    """How MISA pickles are to be read; words stay aligned with sound and vision."""
 
-    Attributes:
-        modalities: Which to take, in order; ``text`` needs an encoder.
-        task: What the labels mean.
-        text: How words become features; words stay aligned with sound and vision.
-        split: The split of a single file; empty for none. A folder's files name their splits.
-        group_pattern: Finds the video in a segment's name.
-        nan: What to do about NaN and infinite values.
-        empty: What to do about samples without a step in any modality: ``"refuse"`` or ``"drop"``.
-    """
-
-    modalities: tuple[str, ...] = ("text", "audio", "vision")
-    task: TaskOptions = field(default_factory=lambda: TaskOptions(scale="mosi"))
-    text: TextOptions = field(default_factory=lambda: TextOptions(unit="words"))
-    split: str = ""
-    group_pattern: str = r"(.+?)(?:\[.*\])?$"
-    nan: str = "refuse"
-    empty: str = "refuse"
-
-    def __post_init__(self) -> None:
-        if not self.modalities or not set(self.modalities) <= {"text", "audio", "vision"}:
-            raise ConfigError(
-                f"Option `modalities` must be some of text, audio, vision, but it is {self.modalities}."
-            )
+    modalities: tuple[str, ...] = option(
+        ("text", "audio", "vision"),
+        "Modality to take; repeat; all by default; text needs `--encode-text`",
+        name="modality",
+        choices=("text", "audio", "vision"),
+    )
+    split: str = option("", "Split of a single file; a folder's files name theirs", metavar="SPLIT")
+    group_pattern: str | None = option(
+        None, "Finds the video in other ids, by its first parenthesis", metavar="REGEX"
+    )
+    text: TextOptions = nested(lambda: TextOptions(unit="words"), without=("unit",))
+    task: TaskOptions = nested(lambda: TaskOptions(scale="mosi"))
 
 
 def is_misa(content: Any) -> bool:
@@ -71,128 +56,83 @@ def is_misa(content: Any) -> bool:
     )
 
 
-def import_misa(
-    source: Path | str,
-    target: Path | str,
-    options: MisaOptions | None = None,
-    *,
-    encoder: EncoderOrLearner | None = None,
-    progress: Progress | None = None,
-    name: str | None = None,
-    overwrite: bool = False,
-) -> Store:
-    """Import a MISA pickle, or a folder with ``train.pkl``, ``dev.pkl`` and ``test.pkl``, into a store.
+class _Reader(Reader):
+    """One file, or a folder with ``train.pkl``, ``dev.pkl`` and ``test.pkl``."""
 
-    Args:
-        source: File or folder.
-        target: Folder of the store to be.
-        options: What to take; see `MisaOptions`.
-        encoder: Makes the modality ``text`` of the words.
-        progress: Told how many samples are done.
-        name: Name of the data set; by default the target's.
-        overwrite: Replace an existing store.
-
-    Raises:
-        DataError: If a file is unsafe, damaged, of another layout or contradicts itself.
-        ConfigError: If text is asked for without an encoder.
-    """
-    source, target, options = Path(source), Path(target), options or MisaOptions()
-    if ("text" in options.modalities) != (encoder is not None):
-        raise ConfigError(
-            "The modality `text` of this layout needs a text encoder, and an encoder the modality."
-        )
-    if source.is_dir():
-        files = [
-            (source / file, split_name(Path(file).stem, file)) for file in _FILES if (source / file).exists()
-        ]
-        if not files:
-            raise DataError(f"`{source}` has none of {', '.join(_FILES)}.")
-    else:
-        files = [(source, split_name(options.split, "Option `split`"))]
-    opened = [_open(file) for file, _ in files]
-    samples = [
-        (file, split, row, _checked(file, row, item))
-        for (file, split), pickled in zip(files, opened, strict=True)
-        for row, item in enumerate(pickled.content)
-    ]
-    labels = read_labels(
-        [sample.label for _, _, _, sample in samples],
-        len(samples),
-        options.task,
-        place=lambda row: f"`{samples[row][0]}` sample `{samples[row][3].segment}`",
-        what="the labels",
-    )
-    wordless = next((sample for *_, sample in samples if sample.words is None), None)
-    if encoder is not None and wordless is not None:
-        raise DataError(
-            f"`{source}` sample `{wordless.segment}` has no words to encode; leave the modality `text` out."
-        )
-    remarks: list[str] = []
-    if encoder is not None:
-        chosen = [samples[row] for row in labels.kept]
-        words = [sample.words or [] for *_, sample in chosen]
-        encoder, text, remarks = learned(encoder, words, [split for _, split, *_ in chosen], options.text)
-        options = replace(options, text=text)
-    dims = {name: samples[0][3].arrays[name].shape[1] for name in ("audio", "vision")}
-    for file, _, _, sample in samples:
-        for modality, dim in dims.items():
-            if sample.arrays[modality].shape[1] != dim:
-                raise DataError(
-                    f"`{file}` sample `{sample.segment}` has {sample.arrays[modality].shape[1]} features in "
-                    f"`{modality}`, but the first sample has {dim}."
-                )
-    modalities = {
-        modality: options.text.described(encoder)
-        if encoder is not None and modality == "text"
-        else Modality(dims[modality], "sequence", f"misa:{modality}")
-        for modality in options.modalities
-    }
-    cleaners = {
-        modality: StepCleaner(modality, f"{source}:{modality}", options.nan, drop_zeros=True)
-        for modality in options.modalities
-        if modality != "text"
-    }
-    with (
-        naming(source),
-        StoreWriter(
-            target,
-            name=name or target.name,
-            task=labels.task,
-            modalities=modalities,
-            layout="misa",
-            sources=[file for file, _ in files],
-            notes=["modalities are aligned word by word", *remarks, *labels.notes],
-            overwrite=overwrite,
-        ) as writer,
-    ):
-        intake = Intake(writer, total=len(labels.kept), empty=options.empty, progress=progress)
-        for start in range(0, len(labels.kept), _CHUNK):
-            chosen = [samples[row] for row in labels.kept[start : start + _CHUNK]]
-            features: dict[str, list[np.ndarray | None]] = {
-                modality: [
-                    cleaner.clean(sample.arrays[modality], sample.segment) for _, _, _, sample in chosen
-                ]
-                for modality, cleaner in cleaners.items()
-            }
-            spans = None
-            if encoder is not None:
-                words = [sample.words or [] for _, _, _, sample in chosen]
-                features["text"] = list(encode_texts(encoder, words, options.text))
-                spans = spans_of_texts(encoder, words, options.text)
-            ids = [sample.segment for _, _, _, sample in chosen]
-            intake.add(
-                ids,
-                features,
-                splits=[split for _, split, _, _ in chosen],
-                labels=list(labels.values[start : start + _CHUNK]),
-                groups=groups_of(ids, options.group_pattern),
-                texts=[" ".join(sample.words or []) for _, _, _, sample in chosen],
-                spans=None if spans is None else {"text": spans},
+    def __init__(self, source: Path, options: MisaOptions, encoder: EncoderOrLearner | None) -> None:
+        if ("text" in options.modalities) != (encoder is not None):
+            raise ConfigError(
+                "The modality `text` of this layout needs a text encoder, and an encoder the modality."
             )
-            for pickled in opened:
-                pickled.release()
-        intake.finish(note for cleaner in cleaners.values() for note in cleaner.notes())
-    return Store.open(target)
+        self.source, self.task = source, options.task
+        self.text = None if encoder is None else options.text
+        self.notes = ["modalities are aligned word by word"]
+        if source.is_dir():
+            files = [
+                (source / file, split_name(Path(file).stem, file))
+                for file in _FILES
+                if (source / file).exists()
+            ]
+            if not files:
+                raise DataError(f"`{source}` has none of {', '.join(_FILES)}.")
+        else:
+            files = [(source, split_name(options.split, "Option `split`"))]
+        self._files = [file for file, _ in files]
+        self._opened = [_open(file) for file in self._files]
+        found = [
+            (file, split, _checked(file, row, item))
+            for (file, split), pickled in zip(files, self._opened, strict=True)
+            for row, item in enumerate(pickled.content)
+        ]
+        self._samples = [sample for *_, sample in found]
+        wordless = next((sample for sample in self._samples if sample.words is None), None)
+        if encoder is not None and wordless is not None:
+            raise DataError(
+                f"`{source}` sample `{wordless.segment}` has no words to encode; leave the modality `text` out."
+            )
+        dims = {name: self._samples[0].arrays[name].shape[1] for name in ("audio", "vision")}
+        for file, _, sample in found:
+            for modality, dim in dims.items():
+                if sample.arrays[modality].shape[1] != dim:
+                    raise DataError(
+                        f"`{file}` sample `{sample.segment}` has {sample.arrays[modality].shape[1]} features in "
+                        f"`{modality}`, but the first sample has {dim}."
+                    )
+        ids = [sample.segment for sample in self._samples]
+        self.samples = Samples(
+            ids,
+            [split for _, split, _ in found],
+            [sample.label for sample in self._samples],
+            lambda row: f"`{found[row][0]}` sample `{ids[row]}`",
+            "the labels",
+            groups=groups_of(ids, options.group_pattern or _VIDEO),
+            texts=[sample.words or [] for sample in self._samples],
+        )
+        self.sizes = [len(ids)]
+        self.features = {
+            name: None
+            if name == "text"
+            else Feature(
+                Modality(dims[name], "sequence", f"misa:{name}"), f"{source}:{name}", drop_zeros=True
+            )
+            for name in options.modalities
+        }
+
+    def read(self, part: int, rows: Sequence[int]) -> Steps:
+        return Steps(
+            {
+                name: [self._samples[row].arrays[name] for row in rows]
+                for name, feature in self.features.items()
+                if feature is not None
+            }
+        )
+
+    def sources(self) -> list[Path]:
+        return self._files
+
+    def release(self) -> None:
+        for pickled in self._opened:
+            pickled.release()
 
 
 @dataclass(frozen=True)
@@ -244,3 +184,19 @@ def _checked(file: Path, row: int, item: Any) -> _Sample:
         )
     texts = [word.decode("utf-8", "replace") if isinstance(word, bytes) else str(word) for word in words]
     return _Sample(texts if rest else None, arrays, label.reshape(-1)[0], segment)
+
+
+def _fits(candidate: Candidate) -> bool:
+    if candidate.is_folder:
+        return any((candidate.path / name).exists() for name in ("train.pkl", "dev.pkl"))
+    return is_misa(candidate.content)
+
+
+MISA = Layout(
+    "misa",
+    "word-aligned pickles of the MISA code",
+    "Word-aligned pickles of the MISA code: train.pkl, dev.pkl, test.pkl, or one of them.",
+    MisaOptions,
+    _Reader,
+    _fits,
+)

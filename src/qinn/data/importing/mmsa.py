@@ -8,30 +8,27 @@ Sizes differ between releases, so they are read from the file and checked agains
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from qinn.data.files.pickles.reading import open_pickle
-from qinn.data.importing.intake import Intake, Progress, groups_of, naming, split_name, video_of
-from qinn.data.importing.labels import DROP, Labels, TaskOptions, read_labels
-from qinn.data.importing.steps import Padding, StepCleaner, nonzero_window
+from qinn.data.importing.intake import groups_of, naming, split_name, video_of
+from qinn.data.importing.labels import DROP, TaskOptions
+from qinn.data.importing.mult import is_mult
+from qinn.data.importing.option import nested, option
+from qinn.data.importing.parts import check_parts, joined_columns, notes_of_parts
+from qinn.data.importing.reader import Feature, ImportOptions, Layout, Reader, Samples, Steps
+from qinn.data.importing.steps import Padding, nonzero_window
 from qinn.data.importing.tokens import TokenAligner
-from qinn.data.importing.transcripts import (
-    EncoderOrLearner,
-    TextOptions,
-    check_learned,
-    encode_texts,
-    learned,
-    spans_of_texts,
-)
-from qinn.data.stores.store import Modality, Source, Store, StoreWriter
+from qinn.data.importing.transcripts import EncoderOrLearner, TextOptions, check_learned
+from qinn.data.stores.manifest import Modality, Source
 from qinn.errors import ConfigError, DataError
 
-__all__ = ["MmsaOptions", "import_mmsa", "is_mmsa"]
+__all__ = ["MMSA", "MmsaOptions", "is_mmsa"]
 
 OFFICIAL_FILES = {
     "78e0f8b5ef8ff71558e7307848fc1fa929ecb078203f565ab22b9daab2e02524": "MOSI unaligned_50",
@@ -48,48 +45,27 @@ OFFICIAL_SPLITS = {
 }
 
 
-@dataclass(frozen=True)
-class MmsaOptions:
-    """How an MMSA pickle is to be read.
+@dataclass(frozen=True, kw_only=True)
+class MmsaOptions(ImportOptions):
+    """How an MMSA pickle is to be read."""
 
-    Attributes:
-        modalities: Which to take, in order.
-        text_source: ``"vectors"`` takes ``text``; ``"encode"`` encodes ``raw_text`` by the encoder given;
-            ``"ids"`` keeps the token ids of ``text_bert`` as a sequence of one feature. With an encoder, the
-            ids are known to be those of its tokenizer, and networks can run it on them.
-        text: How transcripts become features, when they are encoded.
-        task: What the labels mean; without a scale, ``sims`` where the file has per-modality labels and
-            ``mosi`` where labels beyond ±1 occur.
-        label_key: Which labels to take; by default ``regression_labels`` or, for classification,
-            ``classification_labels``.
-        group_pattern: Finds the video in an id; by default what precedes ``$_$`` or ``[``.
-        nan: What to do about NaN and infinite values.
-        empty: What to do about samples without a step in any modality: ``"refuse"`` or ``"drop"``.
-
-    Raises:
-        ConfigError: If the options contradict each other.
-    """
-
-    modalities: tuple[str, ...] = ("text", "audio", "vision")
-    text_source: str = "vectors"
-    text: TextOptions = field(default_factory=TextOptions)
-    task: TaskOptions = field(default_factory=TaskOptions)
-    label_key: str | None = None
-    group_pattern: str | None = None
-    nan: str = "refuse"
-    empty: str = "refuse"
-
-    def __post_init__(self) -> None:
-        if not self.modalities or not set(self.modalities) <= {"text", "audio", "vision"}:
-            raise ConfigError(
-                f"Option `modalities` must be some of text, audio, vision, but it is {self.modalities}."
-            )
-        if self.text_source not in ("vectors", "encode", "ids"):
-            raise ConfigError(
-                f"Option `text_source` must be vectors, encode or ids, but it is `{self.text_source}`."
-            )
-        if self.nan not in ("refuse", "zero", "drop-step"):
-            raise ConfigError(f"Option `nan` must be refuse, zero or drop-step, but it is `{self.nan}`.")
+    modalities: tuple[str, ...] = option(
+        ("text", "audio", "vision"),
+        "Modality to take; repeat; all by default",
+        name="modality",
+        choices=("text", "audio", "vision"),
+    )
+    text_source: str = option(
+        "vectors",
+        "The file's vectors; its raw text through `--encode-text`; or the token ids of `text_bert`, as a sequence of "
+        "one feature, whose tokenizer `--encode-text` may name",
+        choices=("vectors", "encode", "ids"),
+    )
+    label_key: str | None = option(None, "Other labels, say `regression_labels_A`", metavar="KEY")
+    group_pattern: str | None = option(
+        None, "Finds the video in other ids, by its first parenthesis", metavar="REGEX"
+    )
+    text: TextOptions = nested(TextOptions)
 
 
 def is_mmsa(content: Any) -> bool:
@@ -104,118 +80,84 @@ def is_mmsa(content: Any) -> bool:
     )
 
 
-def import_mmsa(
-    source: Path | str,
-    target: Path | str,
-    options: MmsaOptions | None = None,
-    *,
-    encoder: EncoderOrLearner | None = None,
-    progress: Progress | None = None,
-    name: str | None = None,
-    overwrite: bool = False,
-) -> Store:
-    """Import an MMSA pickle into a store, a piece at a time: the file may be larger than memory.
+class _Reader(Reader):
+    """Samples without padding; the file may be larger than memory."""
 
-    Args:
-        source: The .pkl file.
-        target: Folder of the store to be.
-        options: What to take; see `MmsaOptions`.
-        encoder: Encodes ``raw_text`` when ``text_source`` is ``"encode"``; names the tokenizer of
-            ``text_bert`` when it is ``"ids"``.
-        progress: Told how many samples are done.
-        name: Name of the data set; by default the target's.
-        overwrite: Replace an existing store.
+    def __init__(self, source: Path, options: MmsaOptions, encoder: EncoderOrLearner | None) -> None:
+        encodes = options.text_source == "encode" and "text" in options.modalities
+        names_ids = options.text_source == "ids" and "text" in options.modalities
+        if encodes != (encoder is not None) and not names_ids:
+            raise ConfigError(
+                "Option `text_source` must be encode (or ids, to name their tokenizer) exactly when a text encoder is "
+                "given."
+            )
+        self.source = source
+        self._file = open_pickle(source)
+        if not is_mmsa(self._file.content):
+            raise DataError(
+                f"`{source}` does not have the MMSA layout: "
+                f"{{train, valid, test}}, each with audio, vision, text …."
+            )
+        with naming(source):
+            parts = [_Part(source, str(key), part, options) for key, part in self._file.content.items()]
+            check_parts(source, parts)
+            self._official = Source.of(source)
+            self.notes = notes_of_parts(parts, OFFICIAL_SPLITS)
+            digest = self._official.sha256
+            self.notes.insert(
+                1,
+                f"the file is the official {OFFICIAL_FILES[digest]} (same SHA-256)"
+                if digest in OFFICIAL_FILES
+                else f"the file is none of the official ones that are known by their SHA-256 ({digest[:12]}…)",
+            )
+            self.samples, self.task = _samples(source, parts, options)
+            self._aligner = None
+            ids = check_learned(encoder, MMSA.name) if names_ids else None
+            if ids is not None:
+                self._aligner = TokenAligner(ids, lowercase=options.text.lowercase)
+                for part in parts:
+                    self._aligner.check(part.where, part.texts, part.text_ids())
+                self.notes.append(self._aligner.note())
+        self._parts = parts
+        self._encodes = encodes
+        self.text = options.text if encodes else None
+        self.sizes = [len(part) for part in parts]
+        self.features = {
+            name: None
+            if name == "text" and encodes
+            else Feature(
+                replace(options.text, unit="ids").described(ids)
+                if name == "text" and ids is not None
+                else Modality(parts[0].dims[name], "sequence", _tier(name, options)),
+                f"{source.name}:{name}",
+                drop_zeros=name != "text",
+            )
+            for name in options.modalities
+        }
+        self._padding = _paddings(parts, options, encodes)
 
-    Raises:
-        DataError: If the file is unsafe, damaged, of another layout or contradicts itself.
-        ConfigError: If the options do not fit the file.
-    """
-    source, target, options = Path(source), Path(target), options or MmsaOptions()
-    encodes = options.text_source == "encode" and "text" in options.modalities
-    names_ids = options.text_source == "ids" and "text" in options.modalities
-    if encodes != (encoder is not None) and not names_ids:
-        raise ConfigError(
-            "Option `text_source` must be encode (or ids, to name their tokenizer) exactly when a text encoder is "
-            "given."
-        )
-    file = open_pickle(source)
-    if not is_mmsa(file.content):
-        raise DataError(
-            f"`{source}` does not have the MMSA layout: "
-            f"{{train, valid, test}}, each with audio, vision, text …."
-        )
-    with naming(source):
-        parts = [_Part(source, str(key), part, options) for key, part in file.content.items()]
-        _check_sizes(source, parts)
-        official = Source.of(source)
-        notes = _notes(parts, official)
-        labels = _labels(source, parts, options)
-        aligner = None
-        if encoder is not None and encodes:
-            texts, splits = _kept_texts(parts, labels)
-            encoder, text, remarks = learned(encoder, texts, splits, options.text)
-            options = replace(options, text=text)
-            notes = [*notes, *remarks]
-        encoder = check_learned(encoder, "mmsa")
-        if names_ids and encoder is not None:
-            options = replace(options, text=replace(options.text, unit="ids"))
-            aligner = TokenAligner(encoder, lowercase=options.text.lowercase)
-            for part in parts:
-                aligner.check(part.where, part.texts, part.text_ids())
-            notes = [*notes, aligner.note()]
-        modalities = {
-            modality: options.text.described(encoder)
-            if encoder is not None and modality == "text"
-            else Modality(parts[0].dims[modality], "sequence", _tier(modality, options))
-            for modality in options.modalities
+    def read(self, part: int, rows: Sequence[int]) -> Steps:
+        chosen = self._parts[part]
+        found = [chosen.features(row, self._encodes, self._padding) for row in rows]
+        values = {
+            name: [one[name] for one in found]
+            for name, feature in self.features.items()
+            if feature is not None
         }
-        cleaners = {
-            modality: StepCleaner(
-                modality, f"{source.name}:{modality}", options.nan, drop_zeros=modality != "text"
-            )
-            for modality in options.modalities
-        }
-        padding = _paddings(parts, options, encodes)
-        with StoreWriter(
-            target,
-            name=name or target.name,
-            task=labels.task,
-            modalities=modalities,
-            layout="mmsa",
-            sources=[official],
-            notes=[*notes, *labels.notes],
-            overwrite=overwrite,
-        ) as writer:
-            intake = Intake(writer, total=len(labels.kept), empty=options.empty, progress=progress)
-            for chunk in labels.chunks(map(len, parts)):
-                part, rows = parts[chunk.part], chunk.rows
-                features: dict[str, list[np.ndarray | None]] = {name: [] for name in options.modalities}
-                for row in rows:
-                    for modality, values in part.features(row, encodes, padding).items():
-                        features[modality].append(cleaners[modality].clean(values, part.ids[row]))
-                texts = [part.texts[row] for row in rows]
-                spans = None
-                if encoder is not None and encodes:
-                    features["text"] = list(encode_texts(encoder, texts, options.text))
-                    spans = spans_of_texts(encoder, texts, options.text)
-                elif aligner is not None:
-                    ids = [values[:, 0] for values in features["text"] if values is not None]
-                    spans = aligner.spans(texts, ids)
-                intake.add(
-                    [part.ids[row] for row in rows],
-                    features,
-                    splits=[part.split] * len(rows),
-                    labels=chunk.values,
-                    groups=[part.groups[row] for row in rows],
-                    texts=texts,
-                    extra={key: [column[row] for row in rows] for key, column in part.extra.items()},
-                    spans=None if spans is None else {"text": spans},
-                )
-                file.release()
-            intake.finish(
-                note for counter in (*padding.values(), *cleaners.values()) for note in counter.notes()
-            )
-    return Store.open(target)
+        spans = None
+        if self._aligner is not None:
+            ids = [one[:, 0] for one in values["text"]]
+            spans = self._aligner.spans([chosen.texts[row] for row in rows], ids)
+        return Steps(values, spans=spans)
+
+    def sources(self) -> list[Source]:
+        return [self._official]
+
+    def closing_notes(self) -> list[str]:
+        return [note for counter in self._padding.values() for note in counter.notes()]
+
+    def release(self) -> None:
+        self._file.release()
 
 
 class _Part:
@@ -402,13 +344,6 @@ class _Part:
         return nonzero_window(self.arrays["text"][row])
 
 
-def _kept_texts(parts: list[_Part], labels: Labels) -> tuple[list[str], list[str]]:
-    """Return transcript and split of every sample that is kept."""
-    chunks = list(labels.chunks(map(len, parts)))
-    texts = [parts[chunk.part].texts[row] for chunk in chunks for row in chunk.rows]
-    return texts, [parts[chunk.part].split for chunk in chunks for _ in chunk.rows]
-
-
 def _paddings(parts: list[_Part], options: MmsaOptions, encodes: bool) -> dict[str, Padding]:
     mask = "the mask in `text_bert`" if parts[0].tokens is not None else "steps of zeros"
     paddings = {}
@@ -425,56 +360,20 @@ def _paddings(parts: list[_Part], options: MmsaOptions, encodes: bool) -> dict[s
     return paddings
 
 
-def _check_sizes(source: Path, parts: list[_Part]) -> None:
-    splits = [part.split for part in parts]
-    if len(set(splits)) != len(splits):
-        raise DataError(f"`{source}` has two parts for one split: {', '.join(part.key for part in parts)}.")
-    for part in parts[1:]:
-        for name, dim in part.dims.items():
-            if dim != parts[0].dims.get(name):
-                raise DataError(
-                    f"{part.where} has {dim} features in `{name}`, but "
-                    f"{parts[0].where} has {parts[0].dims.get(name)}."
-                )
-        if part.aligned != parts[0].aligned:
-            raise DataError(
-                f"{part.where} and {parts[0].where} differ in whether their modalities are aligned."
-            )
-
-
-def _notes(parts: list[_Part], source: Source) -> list[str]:
-    sizes = {part.split: len(part) for part in parts}
-    counts = (sizes.get("train", 0), sizes.get("valid", 0), sizes.get("test", 0))
-    notes = ["modalities are aligned step by step" if parts[0].aligned else "modalities are not aligned"]
-    if source.sha256 in OFFICIAL_FILES:
-        notes.append(f"the file is the official {OFFICIAL_FILES[source.sha256]} (same SHA-256)")
-    else:
-        notes.append(
-            f"the file is none of the official ones that are known by their SHA-256 ({source.sha256[:12]}…)"
-        )
-    if counts in OFFICIAL_SPLITS:
-        notes.append(
-            f"split sizes {' / '.join(map(str, counts))} are the official ones of {OFFICIAL_SPLITS[counts]}"
-        )
-    else:
-        notes.append(f"split sizes {' / '.join(map(str, counts))} are not those of a known official split")
-    return notes
-
-
-def _labels(source: Path, parts: list[_Part], options: MmsaOptions) -> Labels:
+def _samples(source: Path, parts: list[_Part], options: MmsaOptions) -> tuple[Samples, TaskOptions]:
     task = options.task
     key = options.label_key or ("regression_labels" if task.kind == "regression" else "classification_labels")
     values = [value for part in parts for value in part._vector(key)]
     places = [f"{part.where} sample `{name}`" for part in parts for name in part.ids]
     if task.kind == "regression" and task.scale is None and task.low is None:
-        task = TaskOptions(
-            scale=_scale(source, parts, values, drops=bool(task.drop_labels)),
-            label_map=task.label_map,
-            drop_labels=task.drop_labels,
-        )
-    return read_labels(
-        values, len(values), task, place=lambda row: places[row], what=f"`{key}`", unlabelled=DROP
-    )
+        task = replace(task, scale=_scale(source, parts, values, drops=bool(task.drop_labels)))
+    return Samples(
+        **joined_columns(parts, ("ids", "groups", "texts")),
+        labels=values,
+        place=lambda row: places[row],
+        what=f"`{key}`",
+        unlabelled=DROP,
+    ), task
 
 
 def _scale(source: Path, parts: list[_Part], labels: list[Any], *, drops: bool) -> str:
@@ -490,3 +389,14 @@ def _scale(source: Path, parts: list[_Part], labels: list[Any], *, drops: bool) 
 
 def _tier(modality: str, options: MmsaOptions) -> str:
     return "mmsa:text_bert ids" if modality == "text" and options.text_source == "ids" else f"mmsa:{modality}"
+
+
+MMSA = Layout(
+    "mmsa",
+    "a pickle of the MMSA framework",
+    "A pickle of the MMSA framework: MOSI, MOSEI, CH-SIMS; aligned or unaligned.",
+    MmsaOptions,
+    _Reader,
+    lambda candidate: is_mmsa(candidate.content) and not is_mult(candidate.content),
+    OFFICIAL_SPLITS,
+)

@@ -7,22 +7,25 @@ around a sequence are padding. The files of the LMF code call the same ``facet``
 ``label``, and hold one vector per sample for sound and vision.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from qinn.data.files.pickles.reading import open_pickle
-from qinn.data.importing.intake import Intake, Progress, groups_of, naming, split_name, video_of
-from qinn.data.importing.labels import DROP, Labels, TaskOptions, read_labels
-from qinn.data.importing.steps import Padding, StepCleaner, nonzero_window
-from qinn.data.stores.store import Modality, Source, Store, StoreWriter
+from qinn.data.importing.intake import groups_of, naming, split_name, video_of
+from qinn.data.importing.labels import DROP, TaskOptions
+from qinn.data.importing.option import nested, option
+from qinn.data.importing.parts import check_parts, joined_columns, notes_of_parts
+from qinn.data.importing.reader import Feature, ImportOptions, Layout, Reader, Samples, Steps
+from qinn.data.importing.steps import Padding, nonzero_window
+from qinn.data.stores.manifest import Modality
 from qinn.errors import ConfigError, DataError
 
-__all__ = ["MultOptions", "import_mult", "is_mult"]
+__all__ = ["MULT", "MultOptions", "is_mult"]
 
 _KEYS = {
     "text": ("text", "glove"),
@@ -38,40 +41,27 @@ OFFICIAL_SPLITS = {
 }
 
 
-@dataclass(frozen=True)
-class MultOptions:
-    """How a pickle of the MulT layout is to be read.
+@dataclass(frozen=True, kw_only=True)
+class MultOptions(ImportOptions):
+    """How a pickle of the MulT layout is to be read."""
 
-    Attributes:
-        modalities: Which to take, in order; None takes all that are there.
-        task: What the labels mean.
-        label_index: Which label to take where there are several, from 0: one of IEMOCAP's four emotions, one
-            of POM's traits.
-        group_pattern: Finds the video in an id; by default the first of three parts, or what precedes ``[``
-            or ``$_$``.
-        nan: What to do about NaN and infinite values (the sound of the MOSEI files holds −inf).
-        empty: What to do about samples without a step in any modality: ``"refuse"`` or ``"drop"``.
-
-    Raises:
-        ConfigError: If the options contradict each other.
-    """
-
-    modalities: tuple[str, ...] | None = None
-    task: TaskOptions = field(default_factory=lambda: TaskOptions(scale="mosi"))
-    label_index: int | None = None
-    group_pattern: str | None = None
-    nan: str = "refuse"
-    empty: str = "refuse"
-
-    def __post_init__(self) -> None:
-        if self.modalities is not None and (
-            not self.modalities or not set(self.modalities) <= {"text", "audio", "vision"}
-        ):
-            raise ConfigError(
-                f"Option `modalities` must be some of text, audio, vision, but it is {self.modalities}."
-            )
-        if self.label_index is not None and self.label_index < 0:
-            raise ConfigError(f"Option `label_index` must be 0 or more, but it is {self.label_index}.")
+    modalities: tuple[str, ...] | None = option(
+        None,
+        "Modality to take; repeat; all that are there by default",
+        name="modality",
+        choices=("text", "audio", "vision"),
+    )
+    label_index: int | None = option(
+        None,
+        "Which label, from 0, where there are several: one of IEMOCAP's four emotions (with `--task classification`), "
+        "one of POM's traits",
+        bounds=(0, 2**20),
+        metavar="K",
+    )
+    group_pattern: str | None = option(
+        None, "Finds the video in other ids, by its first parenthesis", metavar="REGEX"
+    )
+    task: TaskOptions = nested(lambda: TaskOptions(scale="mosi"))
 
 
 def is_mult(content: Any) -> bool:
@@ -89,94 +79,66 @@ def is_mult(content: Any) -> bool:
     )
 
 
-def import_mult(
-    source: Path | str,
-    target: Path | str,
-    options: MultOptions | None = None,
-    *,
-    progress: Progress | None = None,
-    name: str | None = None,
-    overwrite: bool = False,
-) -> Store:
-    """Import a pickle of the MulT layout into a store, a piece at a time.
+class _Reader(Reader):
+    """Samples without padding; the file may be larger than memory.
 
     Where all modalities have the same number of steps, they are taken as aligned, and a step is padding when it
     is zero in all of them; otherwise each has its own padding. Samples without names, or whose names are not
     unique, are called ``train-0000``, ``train-0001`` ….
-
-    Args:
-        source: The .pkl file.
-        target: Folder of the store to be.
-        options: What to take; see `MultOptions`.
-        progress: Told how many samples are done.
-        name: Name of the data set; by default the target's.
-        overwrite: Replace an existing store.
-
-    Raises:
-        DataError: If the file is unsafe, damaged, of another layout or contradicts itself.
-        ConfigError: If the options do not fit the file.
     """
-    source, target, options = Path(source), Path(target), options or MultOptions()
-    file = open_pickle(source)
-    if not is_mult(file.content):
-        raise DataError(
-            f"`{source}` does not have the MulT layout: {{train, valid, test}}, each with vision, text, audio "
-            "and labels."
+
+    def __init__(self, source: Path, options: MultOptions, encoder: object) -> None:
+        self.source = source
+        self.task = options.task
+        self._file = open_pickle(source)
+        if not is_mult(self._file.content):
+            raise DataError(
+                f"`{source}` does not have the MulT layout: {{train, valid, test}}, each with vision, text, audio "
+                "and labels."
+            )
+        with naming(source):
+            parts = [_Part(source, str(key), part, options) for key, part in self._file.content.items()]
+            check_parts(source, parts)
+            self.notes = [*_number_twins(parts), *notes_of_parts(parts, OFFICIAL_SPLITS)]
+            if not any(part.groups[0] for part in parts if part.groups):
+                self.notes.append("the file does not name videos, so the groups are not known")
+        places = [f"{part.where} sample `{name}`" for part in parts for name in part.ids]
+        self.samples = Samples(
+            **joined_columns(parts, ("ids", "groups")),
+            labels=[value for part in parts for value in part.labels],
+            place=lambda row: places[row],
+            what="`labels`",
+            unlabelled=DROP,
         )
-    with naming(source):
-        parts = [_Part(source, str(key), part, options) for key, part in file.content.items()]
-        _check_parts(source, parts)
-        notes = [*_number_twins(parts), *_notes(parts)]
-        labels = _labels(parts, options)
-        modalities = list(parts[0].arrays)
-        paddings = {
-            modality: Padding(
-                modality,
-                parts[0].arrays[modality].shape[1],
-                "steps of zeros in all modalities" if parts[0].aligned else "steps of zeros",
+        self.sizes = [len(part) for part in parts]
+        self.features = {
+            name: Feature(
+                Modality(array.shape[2], "sequence" if array.shape[1] > 1 else "vector", f"mult:{name}"),
+                f"{source.name}:{name}",
+                drop_zeros=True,
             )
-            for modality in modalities
-            if parts[0].arrays[modality].shape[1] > 1
+            for name, array in parts[0].arrays.items()
         }
-        cleaners = {
-            modality: StepCleaner(modality, f"{source.name}:{modality}", options.nan, drop_zeros=True)
-            for modality in modalities
+        rule = "steps of zeros in all modalities" if parts[0].aligned else "steps of zeros"
+        self._paddings = {
+            name: Padding(name, array.shape[1], rule)
+            for name, array in parts[0].arrays.items()
+            if array.shape[1] > 1
         }
-        with StoreWriter(
-            target,
-            name=name or target.name,
-            task=labels.task,
-            modalities={
-                modality: Modality(
-                    array.shape[2], "sequence" if array.shape[1] > 1 else "vector", f"mult:{modality}"
-                )
-                for modality, array in parts[0].arrays.items()
-            },
-            layout="mult",
-            sources=[Source.of(source)],
-            notes=[*notes, *labels.notes],
-            overwrite=overwrite,
-        ) as writer:
-            intake = Intake(writer, total=len(labels.kept), empty=options.empty, progress=progress)
-            for chunk in labels.chunks(map(len, parts)):
-                part, rows = parts[chunk.part], chunk.rows
-                features: dict[str, list[np.ndarray | None]] = {modality: [] for modality in modalities}
-                for row in rows:
-                    for modality, values in part.features(row, paddings).items():
-                        features[modality].append(cleaners[modality].clean(values, part.ids[row]))
-                intake.add(
-                    [part.ids[row] for row in rows],
-                    features,
-                    splits=[part.split] * len(rows),
-                    labels=chunk.values,
-                    groups=[part.groups[row] for row in rows],
-                    extra={key: [column[row] for row in rows] for key, column in part.extra.items()},
-                )
-                file.release()
-            intake.finish(
-                note for counter in (*paddings.values(), *cleaners.values()) for note in counter.notes()
-            )
-    return Store.open(target)
+        self._parts = parts
+
+    def read(self, part: int, rows: Sequence[int]) -> Steps:
+        found = [self._parts[part].features(row, self._paddings) for row in rows]
+        return Steps({name: [one[name] for one in found] for name in self.features})
+
+    def sources(self) -> list[Path]:
+        return [self.source]
+
+    def closing_notes(self) -> list[str]:
+        return [note for padding in self._paddings.values() for note in padding.notes()]
+
+    def release(self) -> None:
+        self._file.release()
 
 
 class _Part:
@@ -200,6 +162,10 @@ class _Part:
 
     def __len__(self) -> int:
         return self._num_samples
+
+    @property
+    def dims(self) -> dict[str, int]:
+        return {name: array.shape[2] for name, array in self.arrays.items()}
 
     def _key(self, name: str) -> str | None:
         return next((key for key in _KEYS[name] if key in self._part), None)
@@ -313,25 +279,6 @@ def _one_label(labels: np.ndarray, options: MultOptions, where: str) -> list[Any
     return list(chosen.argmax(axis=1))
 
 
-def _check_parts(source: Path, parts: list[_Part]) -> None:
-    splits = [part.split for part in parts]
-    if len(set(splits)) != len(splits):
-        raise DataError(f"`{source}` has two parts for one split: {', '.join(part.key for part in parts)}.")
-    for part in parts[1:]:
-        for name, array in parts[0].arrays.items():
-            if name not in part.arrays:
-                raise DataError(f"{part.where} lacks `{name}`, which {parts[0].where} has; leave it out.")
-            if part.arrays[name].shape[2] != array.shape[2]:
-                raise DataError(
-                    f"{part.where} has {part.arrays[name].shape[2]} features in `{name}`, but "
-                    f"{parts[0].where} has {array.shape[2]}."
-                )
-        if part.aligned != parts[0].aligned:
-            raise DataError(
-                f"{part.where} and {parts[0].where} differ in whether their modalities are aligned."
-            )
-
-
 def _number_twins(parts: list[_Part]) -> list[str]:
     """Give numbers to samples whose names are not unique, as in files that name the video alone."""
     ids = [name for part in parts for name in part.ids]
@@ -345,27 +292,12 @@ def _number_twins(parts: list[_Part]) -> list[str]:
     ]
 
 
-def _notes(parts: list[_Part]) -> list[str]:
-    sizes = {part.split: len(part) for part in parts}
-    counts = (sizes.get("train", 0), sizes.get("valid", 0), sizes.get("test", 0))
-    shown = " / ".join(map(str, counts))
-    known = (
-        f"are the official ones of {OFFICIAL_SPLITS[counts]}"
-        if counts in OFFICIAL_SPLITS
-        else "are not those of a known official split"
-    )
-    notes = [
-        "modalities are aligned step by step" if parts[0].aligned else "modalities are not aligned",
-        f"split sizes {shown} {known}",
-    ]
-    if not any(part.groups[0] for part in parts if part.groups):
-        notes.append("the file does not name videos, so the groups are not known")
-    return notes
-
-
-def _labels(parts: list[_Part], options: MultOptions) -> Labels:
-    places = [f"{part.where} sample `{name}`" for part in parts for name in part.ids]
-    values = [value for part in parts for value in part.labels]
-    return read_labels(
-        values, len(values), options.task, place=lambda row: places[row], what="`labels`", unlabelled=DROP
-    )
+MULT = Layout(
+    "mult",
+    "a pickle of the MulT code",
+    "A pickle of the MulT, MultiBench or LMF code: mosi_data.pkl, mosei_senti_data_noalign.pkl ….",
+    MultOptions,
+    _Reader,
+    lambda candidate: is_mult(candidate.content),
+    OFFICIAL_SPLITS,
+)

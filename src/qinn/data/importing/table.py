@@ -1,7 +1,9 @@
 """Your own data: a table of samples and any number of features per sample."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -9,90 +11,86 @@ from typing import Any
 import numpy as np
 
 from qinn.data.files.arrays import open_arrays
-from qinn.data.files.tables import Columns, read_columns
-from qinn.data.importing.clip_folders import feature_folders, table_in
+from qinn.data.files.tables import TABLE_SUFFIXES, Columns, read_columns
+from qinn.data.importing.clip_folders import feature_folders, table_in, tables_in
 from qinn.data.importing.feature_files import FeatureReader, open_features
 from qinn.data.importing.feature_specs import FeatureSpec
-from qinn.data.importing.intake import Intake, Progress, groups_of, naming, split_name
-from qinn.data.importing.labels import Labels, TaskOptions, read_labels
+from qinn.data.importing.intake import groups_of, naming, split_name
+from qinn.data.importing.option import nested, option
+from qinn.data.importing.reader import Candidate, Feature, ImportOptions, Layout, Reader, Samples, Steps
 from qinn.data.importing.row_names import rows_by_name, rows_in_order
-from qinn.data.importing.steps import StepCleaner
-from qinn.data.importing.transcripts import (
-    Encoder,
-    EncoderOrLearner,
-    TextOptions,
-    encode_texts,
-    learned,
-    spans_of_texts,
-)
-from qinn.data.importing.word_times import times_of_steps
-from qinn.data.stores.store import Modality, Store, StoreWriter
+from qinn.data.importing.transcripts import EncoderOrLearner, TextOptions
+from qinn.data.stores.manifest import Modality, Source
 from qinn.errors import ConfigError, DataError
 
-__all__ = ["TableOptions", "import_table"]
+__all__ = ["TABLE", "TableOptions"]
 
-_CHUNK = 256
 _UNLABELLED = {
     ".parquet": "or make it null if the sample is unlabelled",
     ".npz": "or make the column text, empty where a sample is unlabelled",
 }
 
 
-@dataclass(frozen=True)
-class TableOptions:
+@dataclass(frozen=True, kw_only=True)
+class TableOptions(ImportOptions):
     """How a table and its features are to be read.
-
-    Attributes:
-        id_columns: Columns that, joined by underscores, name the samples.
-        label_column: Column of the labels; None for unlabelled samples.
-        task: What the labels mean.
-        split_column: Column that says train, valid or test; None if there is no official split.
-        group_column: Column of speakers, videos … that training and test must not share.
-        group_pattern: Instead of a column: a regular expression whose first parenthesis finds the group in
-            the id.
-        fold_column: Column of official cross-validation folds.
-        text_column: Column of transcripts.
-        words: Instead of a column: ``FILE.npz:words@offsets`` (or ``…#id``), the words of each transcript; with
-            ``…@@seconds`` also when each was said.
-        text: How transcripts become features, when an encoder is given.
-        features: Modalities, in order (after the text, if that is encoded); see
-            `qinn.data.importing.feature_specs`.
-        extra_columns: Further columns to keep.
-        nan: What to do about NaN and infinite values: ``"refuse"``, ``"zero"`` or ``"drop-step"``.
-        missing: What to do about samples without features: ``"refuse"`` or ``"absent"``.
-        empty: What to do about samples without a step in any modality: ``"refuse"`` or ``"drop"``.
 
     Raises:
         ConfigError: If the options contradict each other.
     """
 
-    id_columns: tuple[str, ...] = ("id",)
-    label_column: str | None = "label"
-    task: TaskOptions = field(default_factory=TaskOptions)
-    split_column: str | None = None
-    group_column: str | None = None
-    group_pattern: str | None = None
-    fold_column: str | None = None
-    text_column: str | None = None
-    words: str | None = None
-    text: TextOptions = field(default_factory=TextOptions)
-    features: tuple[str | FeatureSpec, ...] = ()
-    extra_columns: tuple[str, ...] = ()
-    nan: str = "refuse"
-    missing: str = "refuse"
-    empty: str = "refuse"
+    features: tuple[str | FeatureSpec, ...] = option(
+        (),
+        "A modality; repeat for more; their order is the order of the modalities, after encoded text; a name given "
+        "twice puts two places side by side, a vector repeated at every step of a sequence",
+        name="feature",
+        metavar="NAME=FILE[:ARRAY][@OFFSETS][@@TIMES][#IDS]",
+    )
+    id_columns: tuple[str, ...] = option(
+        ("id",),
+        "Column with the sample's id, `id` by default; repeated, the columns are joined by `_`",
+        name="id_column",
+        metavar="NAME",
+    )
+    label_column: str | None = option(
+        "label", "Column of labels", metavar="NAME", off=("no_labels", "The samples are unlabelled")
+    )
+    split_column: str | None = option(
+        None, "Column that says train, valid (val, dev) or test; empty for none", metavar="NAME"
+    )
+    group_column: str | None = option(
+        None, "Column of what training and test must not share: speaker, video …", metavar="NAME"
+    )
+    group_pattern: str | None = option(
+        None, "In place of a column: its first parenthesis finds the group in the id", metavar="REGEX"
+    )
+    fold_column: str | None = option(None, "Column of official cross-validation folds", metavar="NAME")
+    text_column: str | None = option(None, "Column of transcripts", metavar="NAME")
+    words: str | None = option(
+        None,
+        "In place of a column: the words of the transcripts; with `@@SECONDS`, an array that says when each was said, "
+        "which becomes the times of the encoded text's steps",
+        name="text_words",
+        metavar="FILE.npz:WORDS@OFFSETS[@@SECONDS]",
+    )
+    extra_columns: tuple[str, ...] = option(
+        (), "A further column to keep; repeat", name="extra_column", metavar="NAME"
+    )
+    missing: str = option(
+        "refuse",
+        "Samples for which a feature has no row or file: refuse them, or take the feature as absent there",
+        choices=("refuse", "absent"),
+    )
+    text: TextOptions = nested(TextOptions)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.id_columns:
             raise ConfigError("Option `id_column` must name at least one column.")
         if self.group_column and self.group_pattern:
             raise ConfigError("Options `group_column` and `group_pattern` exclude each other; give one.")
         if self.text_column and self.words:
             raise ConfigError("Options `text_column` and `text_words` exclude each other; give one.")
-        if self.nan not in ("refuse", "zero", "drop-step"):
-            raise ConfigError(f"Option `nan` must be refuse, zero or drop-step, but it is `{self.nan}`.")
-        if self.missing not in ("refuse", "absent"):
-            raise ConfigError(f"Option `missing` must be refuse or absent, but it is `{self.missing}`.")
 
     def specs(self) -> dict[str, list[FeatureSpec]]:
         """Return the places of each modality's features, parsed, in the order of their first mention.
@@ -109,165 +107,92 @@ class TableOptions:
         return places
 
 
-def import_table(
-    source: Path | str,
-    target: Path | str,
-    options: TableOptions,
-    *,
-    encoder: EncoderOrLearner | None = None,
-    progress: Progress | None = None,
-    name: str | None = None,
-    overwrite: bool = False,
-) -> Store:
-    """Import a table and its features into a store; features are streamed, never loaded as a whole.
+class _Reader(Reader):
+    """A table, or a folder with one of them, whose subfolders are the features if none are named.
 
-    Args:
-        source: .csv, .tsv or .parquet, or an .npz whose equally long one-dimensional arrays are the columns; or a
-            folder with one of them, whose subfolders are the features if none are named.
-        target: Folder of the store to be.
-        options: Which columns and files mean what.
-        encoder: Makes the modality ``text`` of the transcripts, or learns to from those of the split ``train``; None if
-            they are only to be kept.
-        progress: Told how many samples are done.
-        name: Name of the data set; by default the target's.
-        overwrite: Replace an existing store.
-
-    Raises:
-        DataError: If the files are damaged or contradict each other; no store is left behind then.
-        ConfigError: If the options do not fit the files.
-
-    Examples:
-        >>> import tempfile
-        >>> folder = Path(tempfile.mkdtemp())
-        >>> _ = (folder / "t.csv").write_text("id,label\\na,1.5\\nb,-3\\n")
-        >>> np.save(folder / "sound.npy", np.ones((2, 4)))
-        >>> options = TableOptions(task=TaskOptions(scale="mosi"), features=(f"audio={folder}/sound.npy",))
-        >>> import_table(folder / "t.csv", folder / "store", options).modalities
-        {'audio': 4}
+    Features are streamed, never loaded as a whole.
     """
-    source, target = Path(source), Path(target)
-    found: list[str] = []
-    if source.is_dir():
-        if not options.features:
-            options = replace(options, features=tuple(feature_folders(source)))
-            found = [f"features are the folders {', '.join(options.specs())}"] if options.features else []
-        source = table_in(source)
-    specs = options.specs()
-    table = read_columns(source)
-    with naming(source):
-        ids = _ids(table, options)
-        labels = _labels(table, ids, options)
-        kept = list(labels.kept)
-        columns = _sample_columns(table, ids, options)
-        transcripts, seconds = _transcripts(table, ids, options, found)
-    if encoder is not None and transcripts is None:
-        raise ConfigError("An encoder needs transcripts: name the text column or the words.")
-    if encoder is None and seconds is not None:
-        raise ConfigError(
-            "Option `text_words` says when words were said, but no text is encoded; say it of the features, as in "
-            "text=FILE:ARRAY@OFFSETS@@SECONDS."
-        )
-    modalities: dict[str, Modality] = {}
-    ready: Encoder | None = None
-    if encoder is not None and transcripts is not None:
-        texts = [transcripts[row] for row in kept]
-        splits = [columns["split"][row] for row in kept]
-        ready, text, remarks = learned(encoder, texts, splits, options.text)
-        options = replace(options, text=text)
-        found += remarks
-        modalities[options.text.modality] = options.text.described(ready)
-    if not specs and encoder is None:
-        raise ConfigError("A store needs at least one modality: name a feature, or encode the text.")
-    readers: dict[str, FeatureReader] = {}
-    try:
-        cleaners: dict[str, StepCleaner] = {}
-        for modality, places in specs.items():
-            if modality in modalities:
-                raise ConfigError(f"The feature `{modality}` has the name of the encoded text; rename one.")
-            reader = readers[modality] = open_features(places, ids, missing=options.missing)
-            tier = " + ".join(place.tier for place in places)
-            modalities[modality] = Modality(reader.dim, reader.kind, tier)
-            where = "` and `".join(place.where for place in places)
-            cleaners[modality] = StepCleaner(modality, where, options.nan)
-        with (
-            naming(source),
-            StoreWriter(
-                target,
-                name=name or target.name,
-                task=labels.task,
-                modalities=modalities,
-                layout="table",
-                sources=[source],
-                notes=[*found, *labels.notes],
-                overwrite=overwrite,
-            ) as writer,
-        ):
-            intake = Intake(writer, total=len(kept), empty=options.empty, progress=progress)
-            for start in range(0, len(kept), _CHUNK):
-                rows = kept[start : start + _CHUNK]
-                features: dict[str, list[np.ndarray | None]] = {}
-                times: dict[str, list[np.ndarray | None]] = {}
-                spans = None
-                if ready is not None and transcripts is not None:
-                    texts: Any = [transcripts[row] for row in rows]
-                    features[options.text.modality] = list(encode_texts(ready, texts, options.text))
-                    spans = spans_of_texts(ready, texts, options.text)
-                    if seconds is not None and spans is not None:
-                        times[options.text.modality] = [
-                            times_of_steps(span, words, seconds[row])
-                            for span, words, row in zip(spans, texts, rows, strict=True)
-                        ]
-                for modality, reader in readers.items():
-                    moments = reader.times(rows)
-                    cleaned = [
-                        (None, None)
-                        if value is None
-                        else cleaners[modality].clean_timed(value, moment, ids[row])
-                        for row, value, moment in zip(
-                            rows, reader.read(rows), moments or [None] * len(rows), strict=True
-                        )
-                    ]
-                    features[modality] = [value for value, _ in cleaned]
-                    if moments is not None:
-                        times[modality] = [moment for _, moment in cleaned]
-                intake.add(
-                    [ids[row] for row in rows],
-                    features,
-                    labels=list(labels.values[start : start + _CHUNK]),
-                    texts=None if transcripts is None else [_joined(transcripts[row]) for row in rows],
-                    extra={key: [columns[key][row] for row in rows] for key in options.extra_columns},
-                    splits=[columns["split"][row] for row in rows],
-                    groups=[columns["group"][row] for row in rows],
-                    folds=[columns["fold"][row] for row in rows],
-                    spans=None if spans is None else {options.text.modality: spans},
-                    times=times,
+
+    def __init__(self, source: Path, options: TableOptions, encoder: EncoderOrLearner | None) -> None:
+        notes: list[str] = []
+        if source.is_dir():
+            if not options.features:
+                options = replace(options, features=tuple(feature_folders(source)))
+                notes += (
+                    [f"features are the folders {', '.join(options.specs())}"] if options.features else []
                 )
-            _add_sources(writer, source, readers, options)
-            intake.finish(
-                [
-                    *(note for reader in readers.values() for note in reader.notes()),
-                    *(note for cleaner in cleaners.values() for note in cleaner.notes()),
-                ]
+            source = table_in(source)
+        self.source, self.task, self.notes = source, options.task, notes
+        self.text = None if encoder is None else options.text
+        self._options, self._specs = options, options.specs()
+        table = read_columns(source)
+        with naming(source):
+            ids = _ids(table, options)
+            extra = _extra(table, options)
+            texts, self._seconds = _transcripts(table, ids, options, notes)
+            self.samples = Samples(
+                ids,
+                _splits(table, options),
+                None if options.label_column is None else table.column(options.label_column),
+                lambda row: f"{table.place(row)} (sample `{ids[row]}`)",
+                f"column `{options.label_column}` of `{source.name}`",
+                _UNLABELLED.get(source.suffix.lower(), "or leave the cell empty if the sample is unlabelled"),
+                groups=_groups(table, ids, options),
+                folds=table.texts(options.fold_column) if options.fold_column else None,
+                texts=texts,
+                extra=extra,
             )
-    finally:
-        for reader in readers.values():
-            reader.close()
-    return Store.open(target)
+        if encoder is not None and texts is None:
+            raise ConfigError("An encoder needs transcripts: name the text column or the words.")
+        if encoder is None and self._seconds is not None:
+            raise ConfigError(
+                "Option `text_words` says when words were said, but no text is encoded; say it of the features, as in "
+                "text=FILE:ARRAY@OFFSETS@@SECONDS."
+            )
+        if not self._specs and encoder is None:
+            raise ConfigError("A store needs at least one modality: name a feature, or encode the text.")
+        self.sizes = [len(ids)]
+        self._readers: dict[str, FeatureReader] = {}
+        self._opened = ExitStack()
 
+    @cached_property
+    def features(self) -> dict[str, Feature | None]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """What the features are; their files are opened when this is first asked for, once the labels are read."""
+        features: dict[str, Feature | None] = {} if self.text is None else {self.text.modality: None}
+        for name, places in self._specs.items():
+            if name in features:
+                raise ConfigError(f"The feature `{name}` has the name of the encoded text; rename one.")
+            reader = open_features(places, self.samples.ids, missing=self._options.missing)
+            self._opened.callback(reader.close)
+            self._readers[name] = reader
+            tier = " + ".join(place.tier for place in places)
+            where = "` and `".join(place.where for place in places)
+            features[name] = Feature(Modality(reader.dim, reader.kind, tier), where)
+        return features
 
-def _add_sources(
-    writer: StoreWriter, source: Path, readers: dict[str, FeatureReader], options: TableOptions
-) -> None:
-    seen = {str(source)}
-    for modality, places in options.specs().items():
-        for place, found in zip(places, readers[modality].sources(), strict=True):
-            if place.file not in seen:
-                seen.add(place.file)
-                writer.add_source(found)
-    if options.words is not None:
-        file = FeatureSpec.parse(f"words={options.words}").file
-        if file not in seen:
-            writer.add_source(file)
+    def read(self, part: int, rows: Sequence[int]) -> Steps:
+        times = {name: reader.times(rows) for name, reader in self._readers.items()}
+        return Steps(
+            {name: reader.read(rows) for name, reader in self._readers.items()},
+            {name: moments for name, moments in times.items() if moments is not None},
+            spoken=None if self._seconds is None else [self._seconds[row] for row in rows],
+        )
+
+    def sources(self) -> list[Source | Path]:
+        found: dict[str, Source | Path] = {str(self.source): self.source}
+        for name, places in self._specs.items():
+            for place, read in zip(places, self._readers[name].sources(), strict=True):
+                found.setdefault(place.file, read)
+        if self._options.words is not None:
+            file = FeatureSpec.parse(f"words={self._options.words}").file
+            found.setdefault(file, Path(file))
+        return list(found.values())
+
+    def closing_notes(self) -> list[str]:
+        return [note for reader in self._readers.values() for note in reader.notes()]
+
+    def close(self) -> None:
+        self._opened.close()
 
 
 def _ids(table: Columns, options: TableOptions) -> list[str]:
@@ -285,39 +210,26 @@ def _ids(table: Columns, options: TableOptions) -> list[str]:
     return ids
 
 
-def _labels(table: Columns, ids: list[str], options: TableOptions) -> Labels:
-    column = options.label_column
-    return read_labels(
-        None if column is None else table.column(column),
-        len(table),
-        options.task,
-        place=lambda row: f"{table.place(row)} (sample `{ids[row]}`)",
-        what=f"column `{column}` of `{table.path.name}`",
-        unlabelled=_UNLABELLED.get(
-            table.path.suffix.lower(), "or leave the cell empty if the sample is unlabelled"
-        ),
-    )
-
-
-def _sample_columns(table: Columns, ids: list[str], options: TableOptions) -> dict[str, Sequence[Any]]:
-    empty = [""] * len(table)
-    columns: dict[str, Sequence[Any]] = {key: table.column(key) for key in options.extra_columns}
-    reserved = {"id", "split", "label", "group", "fold", "text"} & set(columns)
-    if reserved:
+def _extra(table: Columns, options: TableOptions) -> dict[str, Any]:
+    columns = {key: table.column(key) for key in options.extra_columns}
+    if reserved := {"id", "split", "label", "group", "fold", "text"} & set(columns):
         raise ConfigError(
             f"Extra column `{min(reserved)}` has a name that a store keeps for itself; rename it."
         )
-    if options.split_column is None:
-        columns["split"] = empty
-    else:
-        columns["split"] = [
-            split_name(value, table.place(row)) for row, value in enumerate(table.texts(options.split_column))
-        ]
-    columns["group"] = table.texts(options.group_column) if options.group_column else empty
-    if options.group_pattern:
-        columns["group"] = groups_of(ids, options.group_pattern)
-    columns["fold"] = table.texts(options.fold_column) if options.fold_column else empty
     return columns
+
+
+def _splits(table: Columns, options: TableOptions) -> list[str]:
+    if options.split_column is None:
+        return [""] * len(table)
+    named = table.texts(options.split_column)
+    return [split_name(value, table.place(row)) for row, value in enumerate(named)]
+
+
+def _groups(table: Columns, ids: list[str], options: TableOptions) -> list[str] | None:
+    if options.group_pattern:
+        return groups_of(ids, options.group_pattern)
+    return table.texts(options.group_column) if options.group_column else None
 
 
 def _transcripts(
@@ -385,5 +297,17 @@ def _rows_of_sentences(
     return [int(row) for row in rows], order
 
 
-def _joined(text: str | list[str]) -> str:
-    return text if isinstance(text, str) else " ".join(text)
+def _fits(candidate: Candidate) -> bool:
+    if candidate.is_folder:
+        return bool(tables_in(candidate.path))
+    return candidate.suffix in TABLE_SUFFIXES
+
+
+TABLE = Layout(
+    "table",
+    "a table of samples with features of your own",
+    "Your own data: a table (csv, tsv, parquet, npz) and one or more features per sample.",
+    TableOptions,
+    _Reader,
+    _fits,
+)

@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Float64
 
+from qinn.data.importing.option import check_options, option
 from qinn.data.stores.manifest import TOKEN_IDS
 from qinn.data.stores.spans import Spans
 from qinn.data.stores.store import Modality
@@ -14,6 +16,7 @@ from qinn.errors import ConfigError
 
 __all__ = [
     "Encoder",
+    "EncoderOptions",
     "EncoderOrLearner",
     "Learner",
     "TextOptions",
@@ -23,6 +26,7 @@ __all__ = [
     "encode_texts",
     "learned",
     "spans_of_texts",
+    "times_of_steps",
 ]
 
 _EMBEDDINGS = "/embeddings"
@@ -86,24 +90,22 @@ EncoderOrLearner = Encoder | Learner
 class TextOptions:
     """How transcripts become features.
 
-    Attributes:
-        unit: ``"tokens"`` (the encoder's own), ``"words"`` (divided at spaces, or as the source divides
-            them: then the text stays aligned with word-aligned sound and vision), or ``"ids"``: no features,
-            but the ids of the tokens, special ones included, for networks that run the encoder themselves.
-        lowercase: Encode in lower case (the store keeps the transcript as it is).
-        modality: Name of the modality that the encoder makes.
-
     Raises:
         ConfigError: If the unit is unknown.
     """
 
-    unit: str = "tokens"
-    lowercase: bool = False
+    unit: str = option(
+        "tokens",
+        "One vector per token of the encoder or per word, divided as the source divides them, so that the text stays "
+        "aligned with word-aligned sound and vision; or no vectors but the tokens' ids, for fine-tuning",
+        name="text_unit",
+        choices=("tokens", "words", "ids"),
+    )
+    lowercase: bool = option(False, "Encode in lower case; the store keeps the transcript as it is")
     modality: str = "text"
 
     def __post_init__(self) -> None:
-        if self.unit not in ("tokens", "words", "ids"):
-            raise ConfigError(f"Option `text_unit` must be tokens, words or ids, but it is `{self.unit}`.")
+        check_options(self)
 
     def described(self, encoder: Encoder) -> Modality:
         """Return what the encoder makes, with its tier."""
@@ -117,6 +119,27 @@ class TextOptions:
         unit = {"tokens": "", "words": "/words", "ids": TOKEN_IDS}[self.unit]
         tier = encoder.tier + unit + ("/lower" if self.lowercase else "")
         return Modality(1 if self.unit == "ids" else encoder.dim, "sequence", tier)
+
+
+@dataclass(frozen=True)
+class EncoderOptions:
+    """Which encoder makes features of transcripts; `qinn.experiment.text_encoders.load_encoder` loads it."""
+
+    encode_text: str | None = option(
+        None,
+        "Encode transcripts: `minilm`, `mpnet`, `hub:NAME` or `folder:PATH`, with `/embeddings` behind it for vectors "
+        "without context; `words`, or `words:STORE` for its vocabulary",
+        metavar="ENCODER",
+    )
+    num_words: int | None = option(
+        None,
+        "With words: how many of the commonest training words have an id, 300 by default",
+        bounds=(1, 100_000),
+        metavar="N",
+    )
+    lexicon: str | None = option(
+        None, "With words: what a lexicon says of each word, beside its id: `vader`", metavar="NAME"
+    )
 
 
 def learned(
@@ -222,6 +245,31 @@ def spans_of_texts(
         found = _in_original_case(found, text) if options.lowercase else found
         spans.append(np.where(special[:, None], 0, found).astype(np.int32))
     return spans
+
+
+def times_of_steps(
+    spans: Spans, words: Sequence[str], seconds: Float64[np.ndarray, "word"]
+) -> Float64[np.ndarray, "step"]:
+    """Return the time of each step: that of the word in which it begins.
+
+    Special tokens, which stand for no character, take the time of the step before, at the beginning that of the first
+    word.
+
+    Args:
+        spans: Characters of the words, joined by spaces, that each step stands for.
+        words: What was said.
+        seconds: When each word was said, never falling.
+
+    Examples:
+        >>> spans = np.array([[0, 0], [0, 2], [3, 5], [5, 7], [0, 0]], np.int32)
+        >>> times_of_steps(spans, ["so", "good"], np.array([0.5, 0.9])).tolist()
+        [0.5, 0.5, 0.9, 0.9, 0.9]
+    """
+    if not len(words):
+        return np.zeros(len(spans))
+    starts = np.cumsum([0, *(len(word) + 1 for word in words[:-1])])
+    places = np.searchsorted(starts, spans[:, 0], side="right") - 1
+    return seconds[np.maximum.accumulate(places)]
 
 
 def _divided(text: str | Sequence[str]) -> list[str]:

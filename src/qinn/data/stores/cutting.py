@@ -42,11 +42,14 @@ def pieces(sizes: Int[np.ndarray, "row"], *, times: int = 1, most: int | None = 
     Examples:
         >>> [(piece.start, piece.stop) for piece in pieces(np.array([200_000, 60_000, 60_000, 900_000, 1]))]
         [(0, 2), (2, 3), (3, 4), (4, 5)]
+        >>> [(piece.start, piece.stop) for piece in pieces(np.ones(5, int), most=2)]
+        [(0, 2), (2, 4), (4, 5)]
     """
     ends = np.cumsum(sizes)
     start = 0
     while start < len(ends):
         before = int(ends[start - 1]) if start else 0
         stop = max(start + 1, int(np.searchsorted(ends, before + times * VALUES, side="right")))
-        yield slice(start, stop if most is None else min(stop, start + most))
-        start = stop if most is None else min(stop, start + most)
+        stop = stop if most is None else min(stop, start + most)
+        yield slice(start, stop)
+        start = stop

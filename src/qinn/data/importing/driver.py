@@ -1,0 +1,231 @@
+"""The way into a store, the same for every layout: read, check, clean, encode, write, and say what was done."""
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from qinn.data.importing.intake import naming
+from qinn.data.importing.labels import Labels, read_labels
+from qinn.data.importing.layouts import layout_of
+from qinn.data.importing.reader import ImportOptions, Reader, Steps
+from qinn.data.importing.steps import StepCleaner
+from qinn.data.importing.transcripts import (
+    Encoder,
+    EncoderOrLearner,
+    TextOptions,
+    check_learned,
+    encode_texts,
+    learned,
+    spans_of_texts,
+    times_of_steps,
+)
+from qinn.data.stores.store import Store, StoreWriter
+from qinn.data.stores.writing import check_store_place
+from qinn.errors import ConfigError, DataError
+
+__all__ = ["Progress", "import_data"]
+
+Progress = Callable[[int, int], None]
+"""Told how many samples are done, and how many there are."""
+
+_T = TypeVar("_T")
+
+
+def import_data(
+    source: Path | str,
+    target: Path | str,
+    options: ImportOptions,
+    *,
+    encoder: EncoderOrLearner | None = None,
+    progress: Progress | None = None,
+    name: str | None = None,
+    overwrite: bool = False,
+) -> Store:
+    """Import a source of any layout into a store, a piece at a time; the kind of the options says which layout.
+
+    Args:
+        source: File or folder.
+        target: Folder of the store to be; it appears complete or not at all.
+        options: What to take and how to read it.
+        encoder: Makes features of transcripts, or learns to from those of the split ``train``, where the layout has
+            them; None if they are only to be kept.
+        progress: Told how many samples are done.
+        name: Name of the data set; by default the target's.
+        overwrite: Replace an existing store.
+
+    Returns:
+        The new store, opened.
+
+    Raises:
+        DataError: If the source is damaged, unsafe or contradicts itself; no store is left behind then.
+        ConfigError: If the options don't fit it.
+        OutputError: If the place is taken or another's, or cannot be written.
+
+    Examples:
+        >>> import tempfile
+        >>> from qinn.data.importing import TableOptions, TaskOptions
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> _ = (folder / "t.csv").write_text("id,label\\na,1.5\\nb,-3\\n")
+        >>> np.save(folder / "sound.npy", np.ones((2, 4)))
+        >>> options = TableOptions(task=TaskOptions(scale="mosi"), features=(f"audio={folder}/sound.npy",))
+        >>> import_data(folder / "t.csv", folder / "store", options).modalities
+        {'audio': 4}
+    """
+    source, target = Path(source), Path(target)
+    check_store_place(target, "qinn data import", overwrite=overwrite, inputs=[source])
+    layout = layout_of(options)
+    if encoder is not None and not layout.has_text:
+        raise ConfigError("This layout has no transcripts to encode; leave the text encoder out.")
+    with closing(layout.open(source, options, encoder)) as reader, naming(reader.source):
+        samples = reader.samples
+        labels = read_labels(
+            samples.labels,
+            len(samples.ids),
+            reader.task,
+            place=samples.place,
+            what=samples.what,
+            unlabelled=samples.unlabelled,
+        )
+        encoding = None
+        if encoder is not None and reader.text is not None:
+            encoding = _Encoding(encoder, reader, reader.text, labels, layout.name)
+        described = {
+            key: encoding if feature is None else feature for key, feature in reader.features.items()
+        }
+        with StoreWriter(
+            target,
+            name=name or target.name,
+            task=labels.task,
+            modalities={key: one.modality for key, one in described.items() if one is not None},
+            layout=layout.name,
+            notes=[*reader.notes, *(encoding.remarks if encoding else ()), *labels.notes],
+            overwrite=overwrite,
+        ) as writer:
+            _fill(writer, reader, labels, options, encoding, progress)
+    return Store.open(target)
+
+
+def _fill(
+    writer: StoreWriter,
+    reader: Reader,
+    labels: Labels,
+    options: ImportOptions,
+    encoding: "_Encoding | None",
+    progress: Progress | None,
+) -> None:
+    samples = reader.samples
+    cleaners = {
+        key: StepCleaner(key, feature.where, options.nan, drop_zeros=feature.drop_zeros)
+        for key, feature in reader.features.items()
+        if feature is not None
+    }
+    done = dropped = 0
+    for chunk in labels.chunks(reader.sizes, reader.at_once):
+        rows = [chunk.first + row for row in chunk.rows]
+        ids = _picked(samples.ids, rows)
+        steps = reader.read(chunk.part, chunk.rows)
+        texts = steps.texts if samples.texts is None else _picked(samples.texts, rows)
+        features: dict[str, list[np.ndarray | None]] = {}
+        times: dict[str, list[np.ndarray | None]] = {}
+        for key, values in steps.values.items():
+            cleaned = _cleaned(cleaners[key], values, steps.times.get(key), ids)
+            features[key] = [value for value, _ in cleaned]
+            if key in steps.times:
+                times[key] = [moment for _, moment in cleaned]
+        spans = {} if steps.spans is None else {"text": steps.spans}
+        if encoding is not None and texts is not None:
+            spans = encoding.add(texts, steps, features, times)
+        filled = [place for place in range(len(ids)) if _is_filled(features, place)]
+        if len(filled) < len(ids) and options.empty == "refuse":
+            lacking = next(name for place, name in enumerate(ids) if place not in filled)
+            raise DataError(
+                f"Sample `{lacking}` has no step in any modality; complete it, or import with `--empty drop`."
+            )
+        if filled:
+            kept = [rows[place] for place in filled]
+            writer.add_many(
+                _picked(samples.ids, kept),
+                {key: _picked(values, filled) for key, values in features.items()},
+                splits=_picked(samples.splits, kept),
+                labels=_picked(chunk.values, filled),
+                groups=samples.groups and _picked(samples.groups, kept),
+                folds=samples.folds and _picked(samples.folds, kept),
+                texts=texts and [_joined(text) for text in _picked(texts, filled)],
+                extra={key: _picked(column, kept) for key, column in samples.extra.items()},
+                spans={key: _picked(values, filled) for key, values in spans.items()},
+                times={key: _picked(values, filled) for key, values in times.items()},
+            )
+        done, dropped = done + len(ids), dropped + len(ids) - len(filled)
+        if progress is not None:
+            progress(done, len(labels.kept))
+        reader.release()
+    for file in reader.sources():
+        writer.add_source(file)
+    for note in (
+        *reader.closing_notes(),
+        *(note for cleaner in cleaners.values() for note in cleaner.notes()),
+    ):
+        writer.note(note)
+    if dropped:
+        writer.note(f"{dropped} samples without a step in any modality were left out")
+
+
+def _is_filled(features: dict[str, list[np.ndarray | None]], place: int) -> bool:
+    return any((values := column[place]) is not None and values.size > 0 for column in features.values())
+
+
+class _Encoding:
+    """Makes a modality of the transcripts, once an encoder that learns has seen those that it may see."""
+
+    def __init__(
+        self, encoder: EncoderOrLearner, reader: Reader, text: TextOptions, labels: Labels, layout: str
+    ) -> None:
+        samples = reader.samples
+        if samples.texts is None:
+            check_learned(encoder, layout)
+        texts: Any = [] if samples.texts is None else [samples.texts[row] for row in labels.kept]
+        splits = [] if samples.texts is None else [samples.splits[row] for row in labels.kept]
+        self._encoder: Encoder
+        self._encoder, self._text, self.remarks = learned(encoder, texts, splits, text)
+        self.modality = self._text.described(self._encoder)
+
+    def add(
+        self,
+        texts: Any,
+        steps: Steps,
+        features: dict[str, list[np.ndarray | None]],
+        times: dict[str, list[np.ndarray | None]],
+    ) -> dict[str, Any]:
+        """Encode the transcripts of some samples, and return which characters each step stands for."""
+        name = self._text.modality
+        features[name] = list(encode_texts(self._encoder, texts, self._text))
+        spans = spans_of_texts(self._encoder, texts, self._text)
+        if spans is not None and steps.spoken is not None:
+            times[name] = [
+                times_of_steps(span, words, moments)
+                for span, words, moments in zip(spans, texts, steps.spoken, strict=True)
+            ]
+        return {} if spans is None else {name: spans}
+
+
+def _cleaned(
+    cleaner: StepCleaner,
+    values: Sequence[np.ndarray | None],
+    times: Sequence[np.ndarray | None] | None,
+    ids: Sequence[str],
+) -> list[tuple[np.ndarray | None, np.ndarray | None]]:
+    return [
+        (None, None) if value is None else cleaner.clean_timed(value, moments, sample)
+        for value, moments, sample in zip(values, times or [None] * len(ids), ids, strict=True)
+    ]
+
+
+def _picked(column: Sequence[_T], places: Sequence[int]) -> list[_T]:
+    return [column[place] for place in places]
+
+
+def _joined(text: str | Sequence[str]) -> str:
+    return text if isinstance(text, str) else " ".join(text)
