@@ -23,7 +23,7 @@ def check_format(
     Raises:
         QinnError: Of the class `error`, saying which qinn wrote it, which this is, and what to do.
 
-    Example:
+    Examples:
         >>> newer = {"version": 3, "qinn_version": "0.9.0"}
         >>> check_format(Path("run.json"), newer, range(1, 3), remedy="repeat the run", error=QinnError)
         Traceback (most recent call last):
@@ -52,7 +52,7 @@ which reads versions 1 to 2; install qinn 0.9.0 or newer.
 def writer_of(content: Mapping[str, Any]) -> str | None:
     """Return the version of the qinn that wrote a document; None where it does not say.
 
-    Example:
+    Examples:
         >>> writer_of({"versions": {"qinn": "0.1.0", "python": "3.11.7"}})
         '0.1.0'
     """

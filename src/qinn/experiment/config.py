@@ -238,16 +238,23 @@ class ExperimentConfig(Strict):
     """One experiment: data, models by label, training, evaluation, seeds."""
 
     name: str = Field(default="experiment", description="Names the folder of the runs")
-    data: DataConfig
-    encoder: EncoderConfig = EncoderConfig()
-    models: dict[str, Any] = Field(min_length=1, description="Label → model")
+    data: DataConfig = Field(description="Which samples, and how they are divided")
+    encoder: EncoderConfig = Field(
+        default=EncoderConfig(), description="How the features of a modality become one vector"
+    )
+    models: dict[str, Any] = Field(
+        min_length=1,
+        description="Each under a label of your own, which names its folder and its row in tables",
+    )
     reference: str | None = Field(
         default=None, description="Label of the model that the others are tested against (default: the first)"
     )
-    training: TrainingConfig = TrainingConfig()
-    evaluation: EvaluationConfig = EvaluationConfig()
+    training: TrainingConfig = Field(
+        default=TrainingConfig(), description="How models are trained that do not say otherwise"
+    )
+    evaluation: EvaluationConfig = Field(default=EvaluationConfig(), description="How results are stated")
     seeds: tuple[Annotated[int, Field(ge=0, le=LARGEST_SEED)], ...] = Field(
-        default=(0,), min_length=1, max_length=10_000
+        default=(0,), min_length=1, max_length=10_000, description="Each model is trained once with each"
     )
     threads: int = Field(
         default=1, ge=1, le=1024, description="Threads of one run; part of what makes it exact"

@@ -16,6 +16,7 @@ from pydantic import (
 
 from qinn.experiment.key_errors import explain, nearest
 from qinn.experiment.plain_types import plain
+from qinn.experiment.stated_options import stated_options
 from qinn.model.baselines import BASELINES
 from qinn.model.fusion import MissingKind
 from qinn.model.readout import HeadKind
@@ -107,12 +108,12 @@ class QiNNConfig(ModelConfig):
     evolution: EvolutionKind = Field(
         default="jumps",
         description="jumps: sampled trajectories; exact: densities; heisenberg: exact probabilities; unitary; "
-        "none: product state; linear_map: the criticised unitary-like map; gumbel: biased relaxation; "
+        "none: product state; linear_map: the unitary-like map that the paper criticises; gumbel: biased relaxation; "
         "hybrid: sampled at first, then exact probabilities. With collisions: exact: the channel; unitary: the memory "
         "turns, nothing is thrown away; linear_map: a free map and the norm at every step",
     )
     sampled: float = Field(default=0.5, ge=0, le=1, description="Part of the time that `hybrid` samples")
-    num_jumps: int = Field(default=2, ge=0, le=4096, description="Number K of jump operators")
+    num_jumps: int = Field(default=2, ge=0, le=4096, description="Number K of learned jump operators")
     time: float = Field(default=1.0, ge=0, le=1e6, description="Evolution time T (ħ = 1)")
     steps: int = Field(default=16, ge=1, le=10**5, description="Number of steps N")
     num_trajectories: int = Field(
@@ -124,8 +125,15 @@ class QiNNConfig(ModelConfig):
         le=10**6,
         description="Trajectories per sample in evaluation (the same draws for every sample)",
     )
-    hamiltonian_scale: float = Field(default=1.0, ge=0, le=1e6)
-    jump_scale: float = Field(default=0.5, ge=0, le=1e6)
+    hamiltonian_scale: float = Field(
+        default=1.0,
+        ge=0,
+        le=1e6,
+        description="Size of the Hamiltonian before training, as an angle per unit of time",
+    )
+    jump_scale: float = Field(
+        default=0.5, ge=0, le=1e6, description="Jumps expected per unit of time before training"
+    )
     max_rate: Annotated[float, Field(gt=0, le=1e12)] | Literal["unbounded"] | None = Field(
         default=None,
         description="Bound of the total jump rate, whatever is learned (default: 2/`time`); unbounded: none",
@@ -136,7 +144,10 @@ class QiNNConfig(ModelConfig):
         "1e-6 in single precision)",
     )
     num_vectors: int = Field(default=16, ge=1, le=10**6, description="Number J of measurement vectors")
-    head: HeadKind = "mlp"
+    head: HeadKind = Field(
+        default="mlp",
+        description="From the measured probabilities to the prediction: linear, or mlp with one hidden layer",
+    )
     outcome_dropout: float = Field(
         default=0.0, ge=0, lt=1, description="Dropout of the measured probabilities before the head"
     )
@@ -144,10 +155,11 @@ class QiNNConfig(ModelConfig):
         default=2.0,
         ge=-1e3,
         le=1e3,
-        description="Weight of |0⟩ in the modality states before training (see `AmplitudePhase`)",
+        description="How far the state of every modality leans towards its first basis state before training",
     )
     per_trajectory: bool = Field(
-        default=True, description="Head and loss act on each trajectory instead of the averaged probabilities"
+        default=True,
+        description="Head and loss see each trajectory; false: the probabilities averaged over them",
     )
     missing: MissingKind = Field(
         default="mixed",
@@ -216,17 +228,22 @@ class UnimodalConfig(ModelConfig):
     """One modality alone."""
 
     kind: Literal["unimodal"] = "unimodal"
-    modality: str
+    modality: str = Field(description="Which modality")
+
+
+# The classes do not know where their arguments come from.
+_FOUND = {"timed": "Whether the data say when steps happen; it is set from them, whatever stands here"}
 
 
 def _baseline_config(kind: str, model: type) -> type[ModelConfig]:
     """Derive a baseline's configuration from its constructor, so that its options are stated once."""
     fields: dict[str, Any] = {"kind": (Literal[kind], kind)}
+    stated = {**stated_options(model), **_FOUND}
     for name, parameter in inspect.signature(model).parameters.items():
         if name not in ("encoders", "num_outputs", "dropout"):
             counted = parameter.annotation is int
             annotation = Annotated[int, Field(ge=1, le=MOST_WIDE)] if counted else parameter.annotation
-            fields[name] = (annotation, parameter.default)
+            fields[name] = (annotation, Field(default=parameter.default, description=stated[name]))
     return create_model(f"{model.__name__}Config", __base__=ModelConfig, __doc__=model.__doc__, **fields)
 
 
