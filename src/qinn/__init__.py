@@ -13,11 +13,24 @@ _HOMES = {
     "Samples": "qinn.face.samples",
     "Store": "qinn.data.stores.store",
     "Task": "qinn.task",
+    "import_data": "qinn.face.importing",
     "load": "qinn.face.loading",
 }
 _PACKAGES = ("quantum", "testing")
 
-__all__ = ["Estimator", "Predictor", "Samples", "Store", "Task", "__version__", "load", "quantum", "testing"]
+# pyright: reportUnsupportedDunderAll=false
+__all__ = [
+    "Estimator",
+    "Predictor",
+    "Samples",
+    "Store",
+    "Task",
+    "__version__",
+    "import_data",
+    "load",
+    "quantum",
+    "testing",
+]
 
 
 def __getattr__(name: str) -> Any:

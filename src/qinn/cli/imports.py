@@ -142,29 +142,19 @@ def _options(layout: "Layout") -> "Iterator[Option]":
 def _import(
     layout: "Layout", source: Path, to: Path, name: str | None, overwrite: bool, as_json: bool, **typed: Any
 ) -> None:
-    from qinn.data.importing import describe_import, import_data
-    from qinn.data.importing.option import made
-    from qinn.data.importing.transcripts import EncoderOptions
-    from qinn.data.stores.writing import check_store_place
+    from qinn.data.importing import describe_import
+    from qinn.face.importing import import_data
 
-    options = made(layout.options, typed)
-    check_store_place(to, "qinn data import", overwrite=overwrite, inputs=[source])
-    encoding, encoder = made(EncoderOptions, typed), None
-    if encoding != EncoderOptions():
-        from qinn.experiment.text_encoders import load_encoder
-
-        encoder = load_encoder(
-            encoding.encode_text or "", num_words=encoding.num_words, lexicon=encoding.lexicon
-        )
+    given = {option: value for option, value in typed.items() if value not in (None, False, [])}
     with progress_bar("samples") as (bar, task):
         store = import_data(
             source,
             to,
-            options,
-            encoder=encoder,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            layout.name,
             name=name,
             overwrite=overwrite,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            **given,
         )
     if as_json:
         print_json(store.manifest)

@@ -17,7 +17,7 @@ from qinn.face.arrays import is_mapping
 from qinn.face.explained import ExplainedSamples, explained_samples
 from qinn.face.fitting import Fitted, Validation, divided, outputs_of, restored, trained
 from qinn.face.labels import Labels, Scale, classes_of, groups_of, scores_of
-from qinn.face.options import chosen
+from qinn.face.options import Chosen, chosen
 from qinn.face.samples import PLAIN, Samples, is_frame_of_modalities
 from qinn.face.saving import read_estimator, write_estimator
 from qinn.face.scikit import HAS_SCIKIT, Base, NotFittedError, check_like_scikit, tagged
@@ -217,7 +217,7 @@ class Estimator(Base):
         labels = self._labels(y)
         _check_sizes(samples, labels)
         seed = seed_of(self.random_state)
-        choice = chosen(self.get_params(deep=False), _defaults(), seed=seed)
+        choice = self.configuration(seed)
         parts = divided(
             samples, labels, groups_of(groups, len(samples)), self._given_validation(validation, labels), seed
         )
@@ -329,7 +329,7 @@ class Estimator(Base):
         try:
             estimator = cls(**saved.parameters)
             seed = seed_of(saved.parameters["random_state"])
-            choice = chosen(estimator.get_params(deep=False), _defaults(), seed=seed)
+            choice = estimator.configuration(seed)
             model = restored(choice, saved.weights, dims=saved.dims, kinds=saved.kinds, task=saved.task)
         except (QinnError, TypeError, KeyError, RuntimeError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".:")
@@ -343,6 +343,17 @@ class Estimator(Base):
         if saved.feature_names is not None:
             estimator.feature_names_in_ = saved.feature_names
         return estimator
+
+    def configuration(self, seed: int = 0) -> Chosen:
+        """Return the configuration that the parameters mean.
+
+        Args:
+            seed: Seed.
+
+        Raises:
+            ArgumentError: If one is impossible.
+        """
+        return chosen(self.get_params(deep=False), _defaults(), seed=seed)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_state")

@@ -137,7 +137,13 @@ def groups_of(groups: object, number: int) -> npt.NDArray[Any] | None:
         raise ArgumentError(
             f"Argument `groups` must have one group for each of {number} samples, but has the shape {given.shape}."
         )
-    return np.array([f"group {name}" for name in given.tolist()], dtype=object)
+    names = [str(name) for name in given.tolist()]
+    if "" in names:
+        raise ArgumentError(
+            f"Argument `groups` must name the group of every sample, but row {names.index('')} has an empty name; give "
+            "each sample without a group one of its own."
+        )
+    return np.array(names, dtype=object)
 
 
 def _one_row(y: object) -> npt.NDArray[Any]:
