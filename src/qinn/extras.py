@@ -19,6 +19,7 @@ EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
     "text": ("tokenizers", "transformers"),
     "lexicon": ("vaderSentiment",),
     "sklearn": ("sklearn",),
+    "frames": ("pandas",),
 }
 """Extra → what it makes importable; `pyproject.toml` has the same under the packages' own names."""
 

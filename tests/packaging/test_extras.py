@@ -11,6 +11,7 @@ import pytest
 
 from qinn.errors import MissingPackageError, QinnError
 from qinn.extras import EXTRAS, needs, require
+from qinn.face.frames import frame_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "qinn"
@@ -65,6 +66,7 @@ def imports(tree: ast.AST, extra: str | None = None) -> Iterator[tuple[str, int,
         yield from imports(node, inner)
 
 
+@pytest.mark.slow
 def test_every_import_of_an_optional_package_stands_under_its_extra():
     wrong, seen = [], set()
     for path in sorted(SOURCE.rglob("*.py")):
@@ -80,7 +82,7 @@ def test_every_import_of_an_optional_package_stands_under_its_extra():
     # What nothing imports should go, but for what others of its extra use and what is imported by name.
     assert seen >= BASE
     optional = {module for modules in EXTRAS.values() for module in modules}
-    assert optional - seen <= {"tokenizers", "tensorboard", "sklearn", "vaderSentiment"}
+    assert optional - seen <= {"tokenizers", "tensorboard", "sklearn", "vaderSentiment", "pandas"}
 
 
 def test_whole_packages_ask_for_their_extra_when_they_are_imported():
@@ -113,6 +115,15 @@ def test_a_missing_import_is_named_with_the_line_that_installs_it(monkeypatch):
         needs("data", "Reading it"),
     ):
         import h5py  # noqa: F401
+
+
+def test_a_data_frame_names_its_extra(monkeypatch):
+    assert list(frame_of({"a": [1, 2]})["a"]) == [1, 2]
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(
+        MissingPackageError, match=r"^A data frame needs the package `pandas`, .*'qinn\[frames\]'"
+    ):
+        frame_of({"a": [1, 2]})
 
 
 def test_a_package_that_is_there_but_broken_is_told_apart():

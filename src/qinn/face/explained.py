@@ -44,7 +44,7 @@ class ExplainedSamples:
         """Return the columns as a pandas data frame.
 
         Raises:
-            ArgumentError: If pandas is not installed.
+            MissingPackageError: If pandas is not installed.
         """
         return frame_of(self.columns)
 
@@ -52,7 +52,8 @@ class ExplainedSamples:
         """Return what every step does as a pandas data frame, with the columns of ``steps.parquet``.
 
         Raises:
-            ArgumentError: If the model does not follow the stream, or pandas is not installed.
+            ArgumentError: If the model does not follow the stream.
+            MissingPackageError: If pandas is not installed.
         """
         return frame_of(step_columns(self.steps.steps) if self.steps is not None else {})
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
-from qinn.errors import ArgumentError
+from qinn.extras import needs
 
 
 def frame_of(columns: Mapping[str, Any]) -> Any:
@@ -15,14 +15,10 @@ def frame_of(columns: Mapping[str, Any]) -> Any:
         columns: Name → values.
 
     Raises:
-        ArgumentError: If pandas is not installed.
+        MissingPackageError: If pandas is not installed.
     """
-    try:
+    with needs("frames", "A data frame"):
         pandas: Any = import_module("pandas")
-    except ImportError:
-        raise ArgumentError(
-            "A data frame needs pandas, which is not installed; install it, or take the columns as they are."
-        ) from None
     return pandas.DataFrame({name: list(values) for name, values in columns.items()})
 
 
