@@ -1,5 +1,6 @@
 """The configuration: every key checked, unknown ones named with the nearest known one."""
 
+import dataclasses
 import inspect
 import re
 
@@ -479,3 +480,28 @@ def test_a_name_too_long_for_a_folder_is_refused():
     with pytest.raises(ConfigError, match=r"`name` must have at most 200 bytes, .* but it has 300; .*aaa…\)"):
         parse_config(changed("name", "a" * 300), "file.yaml")
     assert parse_config(changed("name", "a" * 200), "file.yaml").name == "a" * 200
+
+
+def test_every_key_of_the_training_is_said_once_at_its_option():
+    for option in dataclasses.fields(FitOptions):
+        key = TrainingConfig.model_fields[option.name]
+        assert (key.default, key.description) == (option.default, option.metadata["description"])
+    assert list(TrainingConfig.model_fields) == [option.name for option in dataclasses.fields(FitOptions)]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("max_epochs", 0),
+        ("learning_rate", 0),
+        ("label_smoothing", 1),
+        ("modality_missing", 1.0),
+        ("modality_missing", {"text": -0.1}),
+        ("checkpoint_seconds", 86_401),
+        ("schedule", "two_cycle"),
+        ("accelerator", "tpu"),
+    ],
+)
+def test_a_key_of_the_training_outside_its_bounds_is_refused(key, value):
+    with pytest.raises(ConfigError, match=f"training.{key}"):
+        parse_config(changed("training", {key: value}), "file.yaml")

@@ -14,12 +14,14 @@ Example of a file::
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     Field,
     ValidationError,
+    create_model,
     field_validator,
     model_validator,
 )
@@ -35,9 +37,6 @@ from qinn.training.options import FitOptions
 _LONGEST_SLUG = 120
 _LONGEST_NAME = 200
 _DROPOUT = 0.2
-MOST_COUNTED = 2**31 - 1
-"""Most epochs, samples of a batch and the like: numbers that cost nothing by being large."""
-
 LARGEST_SEED = 2**32 - 1
 """What every generator of random numbers takes."""
 
@@ -179,49 +178,33 @@ class EncoderConfig(Strict):
         return self
 
 
-class TrainingConfig(Strict):
-    """How to train every model that does not say otherwise (see `qinn.training.options.FitOptions`)."""
-
-    max_epochs: int = Field(default=FitOptions.max_epochs, ge=1, le=MOST_COUNTED)
-    batch_size: int = Field(default=FitOptions.batch_size, ge=1, le=MOST_COUNTED)
-    bucket: int = Field(
-        default=FitOptions.bucket,
-        ge=0,
-        le=10**6,
-        description="Above 1: samples of this many batches are grouped by length, so that less is padding",
-    )
-    learning_rate: float = Field(default=FitOptions.learning_rate, gt=0, le=1e3)
-    weight_decay: float = Field(default=FitOptions.weight_decay, ge=0, le=1e6)
-    schedule: Literal["one_cycle", "constant"] = FitOptions.schedule
-    patience: int = Field(default=FitOptions.patience, ge=0, le=MOST_COUNTED)
-    gradient_clip: float = Field(default=FitOptions.gradient_clip, ge=0, le=1e12)
-    loss: Literal["l1", "mse", "huber", "cross_entropy"] | None = None
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    modality_missing: MissingRate | dict[str, MissingRate] = Field(
-        default=0.0,
-        description="Probability with which training removes a modality from a sample, one for all or by modality",
-    )
-    modality_missing_all: bool = Field(
-        default=False, description="Whether training may remove every modality of a sample"
-    )
-    monitor: str = "loss"
-    deterministic: bool = True
-    tensorboard: bool = True
-    checkpoint_seconds: float = Field(
-        default=FitOptions.checkpoint_seconds,
-        ge=0,
-        le=86_400,
-        description="After how many seconds an epoch's end writes another checkpoint; 0: every epoch",
-    )
-    refit: bool = Field(
-        default=False,
-        description="After the epochs are chosen, train anew on training and validation samples together",
-    )
-    accelerator: Literal["cpu", "gpu", "auto"] = "cpu"
+class _Training(Strict):
+    """How to train every model that does not say otherwise: the fields of `qinn.training.options.FitOptions`."""
 
     def options(self) -> FitOptions:
         """Return the options for `qinn.training.fit.fit`."""
         return FitOptions(**self.model_dump())
+
+
+_FINER: dict[str, Any] = {"modality_missing": MissingRate | dict[str, MissingRate]}
+"""Types that bounds inside of them make finer in a configuration."""
+
+if TYPE_CHECKING:
+
+    class TrainingConfig(_Training, FitOptions):  # pyright: ignore[reportGeneralTypeIssues]
+        """What a type checker is to see."""
+
+else:
+    TrainingConfig = create_model(
+        "TrainingConfig",
+        __base__=_Training,
+        __module__=__name__,
+        __doc__=_Training.__doc__,
+        **{
+            one.name: (_FINER.get(one.name, one.type), Field(one.default, **one.metadata))
+            for one in fields(FitOptions)
+        },
+    )
 
 
 class EvaluationConfig(Strict):

@@ -1,8 +1,8 @@
 """How to train: every choice, with its default."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from qinn.errors import ArgumentError
 from qinn.evaluation.conventions import metrics_of
@@ -10,54 +10,78 @@ from qinn.task import Task
 from qinn.training.objective import LossKind, check_loss
 
 
+def setting(default: Any, description: str, **bounds: float | int) -> Any:
+    """Return a field of `FitOptions`; the key of a configuration takes default, description and bounds from it.
+
+    Args:
+        default: What it is where nothing is said.
+        description: What it means.
+        bounds: `ge`, `gt`, `le` or `lt` → what it can be in a configuration.
+    """
+    return field(default=default, metadata={"description": description, **bounds})
+
+
+MOST_COUNTED = 2**31 - 1
+"""Most epochs, samples of a batch and the like: numbers that cost nothing by being large."""
+
+
 @dataclass(frozen=True)
 class FitOptions:
-    """Options of `fit`.
+    """Options of `fit`; the keys of the section `training` of a configuration are made of its fields."""
 
-    Attributes:
-        max_epochs: Largest number of epochs.
-        batch_size: Samples per step.
-        bucket: Above 1: samples of this many batches are grouped by length, so that less is padding (see
-            `qinn.data.subsets.batching.batches`); 0 for batches drawn at random.
-        learning_rate: Peak learning rate of AdamW.
-        weight_decay: Decoupled weight decay (matrices only).
-        schedule: ``"one_cycle"`` (warm up for 15 % of the steps, then cosine to zero) or ``"constant"``.
-        patience: Stop after this many epochs without a better validation value; 0 never stops early.
-        gradient_clip: Largest gradient norm; 0 for no clipping.
-        loss: Loss to minimise; None takes L1 for regression and cross-entropy for classification.
-        label_smoothing: Label smoothing of the cross-entropy.
-        modality_missing: Probability with which a training step removes a modality from a sample, one for all
-            modalities or by modality (see `qinn.training.modality_dropout`). Validation is never touched.
-        modality_missing_all: Whether that may leave a sample with nothing.
-        monitor: What selects the epoch on the validation split: ``"loss"`` or a metric's name; or ``"last"``
-            to keep the last epoch's weights and select nothing (needs ``patience=0``).
-        deterministic: Refuse operations without a deterministic implementation.
-        tensorboard: Whether to write TensorBoard logs beside the CSV history.
-        checkpoint_seconds: After how many seconds another checkpoint is written, and the history on disk renewed, at
-            the end of an epoch: what a kill loses at most, beside the epoch that it interrupts. 0: every epoch.
-        refit: Once the validation samples have chosen the number of epochs, train anew on training and
-            validation samples together for that many epochs (see `qinn.training.fit.refit`).
-        accelerator: Where to train: ``"cpu"``, ``"gpu"`` or ``"auto"``; the trained model comes back to the CPU.
-    """
-
-    max_epochs: int = 40
-    batch_size: int = 64
-    bucket: int = 0
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-2
-    schedule: Literal["one_cycle", "constant"] = "one_cycle"
-    patience: int = 10
-    gradient_clip: float = 1.0
-    loss: LossKind | None = None
-    label_smoothing: float = 0.0
-    modality_missing: float | Mapping[str, float] = 0.0
-    modality_missing_all: bool = False
-    monitor: str = "loss"
-    deterministic: bool = True
-    tensorboard: bool = True
-    checkpoint_seconds: float = 5.0
-    refit: bool = False
-    accelerator: Literal["cpu", "gpu", "auto"] = "cpu"
+    max_epochs: int = setting(40, "Largest number of epochs", ge=1, le=MOST_COUNTED)
+    batch_size: int = setting(64, "Samples per step", ge=1, le=MOST_COUNTED)
+    bucket: int = setting(
+        0,
+        "Above 1: samples of this many batches are grouped by length, so that less is padding; 0 for batches drawn at "
+        "random",
+        ge=0,
+        le=10**6,
+    )
+    learning_rate: float = setting(2e-3, "Peak learning rate of AdamW", gt=0, le=1e3)
+    weight_decay: float = setting(1e-2, "Decoupled weight decay (matrices only)", ge=0, le=1e6)
+    schedule: Literal["one_cycle", "constant"] = setting(
+        "one_cycle", "`one_cycle` (warm up for 15 % of the steps, then cosine to zero) or `constant`"
+    )
+    patience: int = setting(
+        10,
+        "Stop after this many epochs without a better validation value; 0 never stops early",
+        ge=0,
+        le=MOST_COUNTED,
+    )
+    gradient_clip: float = setting(1.0, "Largest gradient norm; 0 for no clipping", ge=0, le=1e12)
+    loss: LossKind | None = setting(
+        None, "Loss to minimise (default: L1 for regression, cross-entropy for classification)"
+    )
+    label_smoothing: float = setting(0.0, "Label smoothing of the cross-entropy", ge=0, lt=1)
+    modality_missing: float | Mapping[str, float] = setting(
+        0.0,
+        "Probability with which a training step removes a modality from a sample, one for all or by modality; "
+        "validation is never touched",
+    )
+    modality_missing_all: bool = setting(False, "Whether training may remove every modality of a sample")
+    monitor: str = setting(
+        "loss",
+        "What selects the epoch on the validation split: `loss` or a metric's name; or `last` to keep the last epoch's "
+        "weights and select nothing (needs `patience: 0`)",
+    )
+    deterministic: bool = setting(True, "Refuse operations without a deterministic implementation")
+    tensorboard: bool = setting(True, "Whether to write TensorBoard logs beside the CSV history")
+    checkpoint_seconds: float = setting(
+        5.0,
+        "After how many seconds an epoch's end writes another checkpoint and renews the history on disk: what a kill "
+        "loses at most, beside the epoch that it interrupts; 0: every epoch",
+        ge=0,
+        le=86_400,
+    )
+    refit: bool = setting(
+        False,
+        "Once the validation samples have chosen the number of epochs, train anew on training and validation samples "
+        "together for that many",
+    )
+    accelerator: Literal["cpu", "gpu", "auto"] = setting(
+        "cpu", "Where to train; the trained model comes back to the CPU"
+    )
 
     def missing_rates(self, modalities: Collection[str]) -> dict[str, float]:
         """Return the probability with which training removes each modality.
