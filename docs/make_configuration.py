@@ -2,7 +2,8 @@
 
 python docs/make_configuration.py
 
-The key's types, bounds and descriptions stand in `qinn.experiment.config` and `.model_configs`.
+The key's types, bounds and descriptions stand in `qinn.experiment.config` and `.model_configs`, those of
+the training in `qinn.training.options`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,8 +25,6 @@ from qinn.experiment.config import (
     TransformerConfig,
 )
 from qinn.experiment.model_configs import MODEL_CONFIGS, ModelConfig
-from qinn.experiment.stated_options import stated_options
-from qinn.training.options import FitOptions
 
 PAGE = Path(__file__).resolve().parent / "configuration.md"
 HEAD = """# Every key of a configuration
@@ -104,13 +103,12 @@ def sections() -> Iterator[tuple[str, list[Key]]]:
 
 def keys_of(model: type[BaseModel], prefix: str) -> list[Key]:
     """Return the keys of a model of pydantic."""
-    elsewhere = stated_options(FitOptions) if model is TrainingConfig else {}
     return [
         Key(
             prefix + name,
             takes(field),
             default_of(field),
-            (field.description or elsewhere.get(name, "")).strip(),
+            (field.description or "").strip(),
         )
         for name, field in model.model_fields.items()
     ]
