@@ -13,6 +13,7 @@ _HOMES = {
     "Samples": "qinn.face.samples",
     "Store": "qinn.data.stores.store",
     "Task": "qinn.task",
+    "compare": "qinn.face.comparing",
     "import_data": "qinn.face.importing",
     "load": "qinn.face.loading",
 }
@@ -26,6 +27,7 @@ __all__ = [
     "Store",
     "Task",
     "__version__",
+    "compare",
     "import_data",
     "load",
     "quantum",

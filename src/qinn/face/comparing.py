@@ -1,0 +1,277 @@
+"""Several models on the same samples, with objects in place of a YAML file."""
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Generator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from qinn.data.stores.manifest import Modality
+from qinn.data.stores.store import Store
+from qinn.data.stores.unchanged import open_unchanged
+from qinn.data.stores.writing import StoreWriter
+from qinn.data.subsets.splits import hold_out
+from qinn.errors import ArgumentError, DataError, OutputError
+from qinn.experiment.comparison import compare as compare_models
+from qinn.experiment.config import EncoderConfig, TrainingConfig, parse_config
+from qinn.face.estimator import Estimator
+from qinn.face.labels import Labels, Scale, classes_of, groups_of, scores_of
+from qinn.face.samples import Samples
+
+_SPLITS = ("train", "valid", "test")
+
+
+def compare(
+    models: Mapping[str, Any],
+    data: object,
+    y: object = None,
+    *,
+    groups: object = None,
+    splits: object = None,
+    test: float = 0.2,
+    validation: float = 0.15,
+    seeds: Sequence[int] = (0,),
+    to: Path | str | None = None,
+    name: str = "comparison",
+    task: Literal["regression", "classification"] | None = None,
+    scale: Scale | None = None,
+    label_range: Sequence[float] | None = None,
+    split: Literal["fixed", "fold", "group"] = "fixed",
+    encoder: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | None = None,
+    evaluation: Mapping[str, Any] | None = None,
+    reference: str | None = None,
+    workers: int = 1,
+    threads: int = 1,
+    overwrite: bool = False,
+    on_run: Callable[[int, int, str], None] | None = None,
+) -> Any:
+    """Train several models with several seeds on the same samples and test them against each other.
+
+    What `qinn compare` does with a YAML file: mean and deviation over seeds, bootstrap intervals and paired tests, on
+    test samples that neither training nor the choice of the epoch sees.
+
+    Args:
+        models: Label → a model: an `Estimator`, whose fit plays no part; its kind; or a mapping as in a configuration.
+            The first is the one that the others are tested against, unless `reference` names another.
+        data: The folder of a store, a `Store`, or samples as `Estimator.fit` takes them.
+        y: One score or class per sample, where `data` are samples.
+        groups: One group (speaker, video …) per sample: none is in two splits, and intervals count groups.
+        splits: ``"train"``, ``"valid"`` or ``"test"`` per sample; if None, they are divided by `test` and `validation`
+            with the first seed.
+        test: Part of the samples that is tested on.
+        validation: Part of the others that chooses the epoch; of a store without validation samples too.
+        seeds: One run of each model for each.
+        to: Folder for the runs, where a killed comparison goes on, and the store of the samples. If None, only the
+            result is kept.
+        name: What the comparison is called.
+        task: What is predicted, where `data` are samples; if None that of the estimators, or ``"regression"``.
+        scale: As of `Estimator`; likewise.
+        label_range: As of `Estimator`; likewise.
+        split: Of a store: its splits, its folds in turn, or each group in turn.
+        encoder: The section `encoder` of a configuration; that of the estimators if None.
+        training: The section `training`.
+        evaluation: The section `evaluation`.
+        reference: Label of the model that the others are tested against.
+        workers: Runs at the same time, each in a process of its own.
+        threads: Threads of a run.
+        overwrite: Replace runs of other models, and the store of other samples.
+        on_run: Called with (runs done, runs in all, label of the last) after each run.
+
+    Returns:
+        The result, as `qinn.experiment.comparison.compare` gives it.
+
+    Raises:
+        ArgumentError: If samples, labels or estimators do not go together.
+        ConfigError: If a model or a section has an unknown key or an impossible value.
+        CheckpointError: If the folder holds another comparison.
+    """
+    given = _Models(models, encoder=encoder, training=training)
+    with _folder(to) as folder:
+        if isinstance(data, (str, Path, Store)):
+            if y is not None or groups is not None or splits is not None:
+                raise ArgumentError(
+                    "Arguments `y`, `groups` and `splits` are those of samples, but `data` is a store, which has "
+                    "its own."
+                )
+            store, place = (data.path if isinstance(data, Store) else Path(data)), folder
+        else:
+            samples = Samples.of(data)
+            chosen_task = task or given.shared("task") or "regression"
+            labels = (
+                classes_of(y)
+                if chosen_task == "classification"
+                else scores_of(
+                    y,
+                    scale=scale or given.shared("scale") or "plain",
+                    label_range=label_range if label_range is not None else given.shared("label_range"),
+                )
+            )
+            named = groups_of(groups, len(samples))
+            parts = _split(samples, labels, named, splits, test=test, validation=validation, seed=seeds[0])
+            store, place = folder / "store", folder / "comparison"
+            _write(store, samples, labels, named, parts, name=name, overwrite=overwrite)
+        config = parse_config(
+            {
+                "name": name,
+                "data": {"store": store, "split": split, "valid_fraction": validation},
+                "encoder": given.encoder,
+                "models": given.models,
+                "training": given.training,
+                "evaluation": dict(evaluation or {}),
+                "reference": reference,
+                "seeds": tuple(int(seed) for seed in seeds),
+                "threads": threads,
+            },
+            "qinn.compare",
+        )
+        return compare_models(config, place, workers=workers, overwrite=overwrite, on_run=on_run)
+
+
+class _Models:
+    """Models of a comparison as a configuration has them, and what estimators among them say of the rest."""
+
+    def __init__(
+        self,
+        models: Mapping[str, Any],
+        *,
+        encoder: Mapping[str, Any] | None,
+        training: Mapping[str, Any] | None,
+    ) -> None:
+        self.estimators = {label: one for label, one in models.items() if isinstance(one, Estimator)}
+        chosen = {label: one.configuration() for label, one in self.estimators.items()}
+        self.encoder: Any = dict(encoder or {})
+        # What one folder needs and a table of results does not.
+        self.training: Any = {"tensorboard": False, **(training or {})}
+        self.models: dict[str, Any] = {}
+        encoders: dict[str, EncoderConfig] = {label: one.config.encoder for label, one in chosen.items()}
+        if encoders:
+            first, shared = next(iter(encoders.items()))
+            if encoder is not None:
+                raise ArgumentError(
+                    f"Argument `encoder` cannot be given beside estimators, but `{first}` is one, which has encoders "
+                    "of its own; leave it out."
+                )
+            for label, one in encoders.items():
+                if one != shared:
+                    raise ArgumentError(
+                        f"All models of a comparison share their encoders, but those of `{first}` and `{label}` "
+                        "differ; give both the same `encoder`, `hidden_dim`, `step_dim`, `dropout` and `head_dropout`."
+                    )
+            self.encoder = shared
+        for label, one in models.items():
+            if label in chosen:
+                own = _differing(chosen[label].config.training, self.training)
+                model = chosen[label].model
+                self.models[label] = (
+                    model.model_copy(update={"training": own}) if hasattr(model, "training") else model
+                )
+            else:
+                self.models[label] = {"kind": one} if isinstance(one, str) else one
+
+    def shared(self, parameter: str) -> Any:
+        """Return a parameter that all estimators have alike; None where there are none."""
+        values = {label: getattr(one, parameter) for label, one in self.estimators.items()}
+        if len({repr(value) for value in values.values()}) > 1:
+            raise ArgumentError(
+                f"All models of a comparison have the same `{parameter}`, but the estimators have {values}; give them "
+                "the same, or pass it to `compare`."
+            )
+        return next(iter(values.values()), None)
+
+
+def _differing(own: TrainingConfig, shared: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the training options of an estimator that differ from what the comparison says."""
+    common = TrainingConfig.model_validate(dict(shared))
+    of_the_folder = {"tensorboard", "checkpoint_seconds"}
+    return {
+        key: getattr(own, key)
+        for key in TrainingConfig.model_fields
+        if key not in of_the_folder and getattr(own, key) != getattr(common, key)
+    }
+
+
+@contextlib.contextmanager
+def _folder(to: Path | str | None) -> Generator[Path]:
+    if to is not None:
+        yield Path(to)
+        return
+    with tempfile.TemporaryDirectory(prefix="qinn-compare-") as name:
+        yield Path(name)
+
+
+def _split(
+    samples: Samples,
+    labels: Labels,
+    groups: npt.NDArray[Any] | None,
+    splits: object,
+    *,
+    test: float,
+    validation: float,
+    seed: int,
+) -> list[str]:
+    """Return each sample's split."""
+    number = len(samples)
+    if number != len(labels.values):
+        raise ArgumentError(
+            f"Arguments `data` and `y` must have the same number of samples, but have {number} and "
+            f"{len(labels.values)}."
+        )
+    if splits is not None:
+        given = [str(one) for one in np.asarray(cast("Any", splits)).reshape(-1).tolist()]
+        if len(given) != number or not set(given) <= set(_SPLITS):
+            raise ArgumentError(
+                f"Argument `splits` must say {', '.join(_SPLITS)} for each of {number} samples, but has {len(given)} "
+                f"and {sorted(set(given))}."
+            )
+        return given
+    names = np.full(number, "", dtype=object) if groups is None else groups
+    found = np.full(number, "train", dtype=object)
+    for stream, (part, fraction) in enumerate((("test", test), ("valid", validation))):
+        rest = np.flatnonzero(found == "train")
+        try:
+            held = hold_out(labels.values[rest], names[rest], fraction, seed, stream=stream)
+        except DataError as error:
+            raise ArgumentError(f"Argument `groups`: {error}") from None
+        found[rest[held]] = part
+    return [str(one) for one in found]
+
+
+def _write(
+    path: Path,
+    samples: Samples,
+    labels: Labels,
+    groups: npt.NDArray[Any] | None,
+    splits: list[str],
+    *,
+    name: str,
+    overwrite: bool,
+) -> None:
+    """Write samples as a store; one that holds the same already stays."""
+    modalities = {one: Modality(dim, samples.kinds[one]) for one, dim in samples.dims.items() if dim}
+    with tempfile.TemporaryDirectory(prefix="qinn-store-") as beside:
+        exists = (path / "manifest.json").is_file()
+        target = Path(beside) / "store" if exists else path
+
+        def write(place: Path, *, replace: bool) -> None:
+            with StoreWriter(
+                place, name=name, task=labels.task, modalities=modalities, layout="memory", overwrite=replace
+            ) as writer:
+                writer.add_many(
+                    list(samples.ids),
+                    {one: (samples.steps(one).values, samples.steps(one).lengths) for one in modalities},
+                    splits=splits,
+                    labels=labels.values.tolist(),
+                    groups=None if groups is None else groups.tolist(),
+                )
+
+        write(target, replace=False)
+        if exists and open_unchanged(path).sha256 != Store.open(target).sha256:
+            if not overwrite:
+                raise OutputError(
+                    f"`{path}` holds other samples, labels or splits; choose another folder, or pass `overwrite=True`."
+                )
+            write(path, replace=True)
