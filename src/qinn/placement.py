@@ -108,6 +108,41 @@ def complete_path(target: Path, *, overwrite: bool) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def complete_folder(target: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Give a hidden folder beside the target to fill; it takes the target's name when the block ends without an error.
+
+    What a killed process has left of an earlier attempt is removed; that of a running one stays. The files in it must
+    lie on the disk (see `flush`).
+
+    Args:
+        target: The folder to be.
+        overwrite: Replace an existing folder, which the caller has looked at.
+
+    Raises:
+        OSError: If the target is not empty and `overwrite` is not set, or the system refuses.
+
+    Examples:
+        >>> import tempfile
+        >>> target = Path(tempfile.mkdtemp()) / "a"
+        >>> with complete_folder(target, overwrite=False) as folder:
+        ...     _ = (folder / "b.txt").write_text("all of it"), target.exists()
+        >>> [path.name for path in target.parent.iterdir()], (target / "b.txt").read_text()
+        (['a'], 'all of it')
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    remove_stale(target)
+    folder, lock = locked_folder(target)
+    try:
+        yield folder
+        flush_folder(folder)
+        put_in_place(folder, target, overwrite=overwrite)
+        flush_folder(target.parent)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        unlock(lock)
+
+
 def _followed(target: Path) -> Path:
     """Return where a path leads: a link stays, and what it points to is written."""
     try:

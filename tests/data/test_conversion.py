@@ -368,7 +368,7 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyP
         with pytest.raises(OutputError, match="No space left on device; free space"):
             convert(store, tmp_path / target, ConversionOptions(format=None if "." in target else "parquet"))
     monkeypatch.undo()
-    monkeypatch.setattr("qinn.data.exporting.parquet.put_in_place", full)
+    monkeypatch.setattr("qinn.placement.put_in_place", full)
     with pytest.raises(OutputError, match="No space left"):
         convert(store, tmp_path / "folder", ConversionOptions(format="parquet"))
     assert [path.name for path in tmp_path.iterdir()] == ["s"]

@@ -183,9 +183,9 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 sys.path[:0] = [sys.argv[1], sys.argv[3]]
-from qinn.features import wheels
+import qinn.placement
 from tests.features.test_wheels import pinned
-wheels.flush_folder = lambda folder: os.kill(os.getpid(), signal.SIGKILL)
+qinn.placement.flush_folder = lambda folder: os.kill(os.getpid(), signal.SIGKILL)
 pinned().folder(Path(sys.argv[2]))
 """
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from qinn.explain.memory_axis import MemoryAxis
 from qinn.face.arrays import Kind
 from qinn.face.fitting import Fitted
 from qinn.opening import check_regular, read_small
-from qinn.placement import flush, flush_folder, locked_folder, put_in_place, remove_stale, unlock
+from qinn.placement import complete_folder, flush
 from qinn.task import Task
 
 FORMAT = "qinn-estimator"
@@ -123,19 +122,11 @@ def write_estimator(
     }
     text = json_text(sealed(document)) + "\n"
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        remove_stale(target)
-        folder, lock = locked_folder(target)
-        try:
+        with complete_folder(target, overwrite=overwrite) as folder:
             for name, content in ((WEIGHTS, weights), (DOCUMENT, text.encode())):
                 with (folder / name).open("xb") as stream:
                     stream.write(content)
                     flush(stream)
-            put_in_place(folder, target, overwrite=overwrite)
-            flush_folder(target.parent)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            unlock(lock)
     except OSError as error:
         raise OutputError(
             f"Cannot write `{target}`: {error.strerror or error}; free space or choose a folder that can be written."

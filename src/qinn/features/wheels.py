@@ -7,7 +7,6 @@ made of is pinned by its SHA-256, which is checked at every load, whatever packa
 import hashlib
 import io
 import os
-import shutil
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,15 +18,7 @@ from pathlib import Path
 from qinn.digests import file_digest
 from qinn.errors import ConfigError, OutputError
 from qinn.opening import open_regular
-from qinn.placement import (
-    cache_folder,
-    flush,
-    flush_folder,
-    locked_folder,
-    put_in_place,
-    remove_stale,
-    unlock,
-)
+from qinn.placement import cache_folder, complete_folder, flush
 
 __all__ = ["MPNET", "PinnedFile", "WheelModel"]
 
@@ -101,19 +92,9 @@ class WheelModel:
             return target
         parts = self._parts()
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            remove_stale(target)
-            folder, lock = locked_folder(target)
-            try:
+            # Another process may be faster; what it puts there is as good, once it is checked.
+            with complete_folder(target, overwrite=target.exists()) as folder:
                 self._put_together(parts, folder)
-                flush_folder(folder)
-                # Another process may have been faster; what it put there is as good, once it is checked.
-                if not self._is_complete(target):
-                    put_in_place(folder, target, overwrite=target.exists())
-                    flush_folder(target.parent)
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
-                unlock(lock)
         except OSError as error:
             if self._is_complete(target):
                 return target

@@ -15,7 +15,6 @@ with their tiers, and the content hash of the store.
 """
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from qinn.data.exporting.options import ConversionOptions, ConversionReport
 from qinn.data.stores.cutting import ROWS, pieces
 from qinn.data.stores.store import Store
 from qinn.errors import DataError, OutputError
-from qinn.placement import complete_file, flush_folder, locked_folder, put_in_place, remove_stale, unlock
+from qinn.placement import complete_file, complete_folder
 
 
 def write_parquet(store: Store, target: Path, options: ConversionOptions) -> ConversionReport:
@@ -56,18 +55,10 @@ def _write_folder(store: Store, splits: np.ndarray, target: Path) -> None:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise OutputError(f"`{target}` exists already; choose another place.")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        remove_stale(target)
-        folder, lock = locked_folder(target)
-        try:
+        with complete_folder(target, overwrite=False) as folder:
             for split in dict.fromkeys(splits):
                 with complete_file(folder / f"{split or 'rest'}.parquet", overwrite=False) as stream:
                     _write(store, np.flatnonzero(splits == split), stream)
-            flush_folder(folder)
-            put_in_place(folder, target, overwrite=False)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            unlock(lock)
     except OSError as error:
         raise OutputError(
             f"Cannot write `{target}`: {error.strerror or error}; "
