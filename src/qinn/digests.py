@@ -8,7 +8,6 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from qinn.opening import open_regular
 
@@ -46,7 +45,7 @@ def file_digest(path: Path, read: Callable[[int], None] = lambda count: None) ->
     return digest.hexdigest()
 
 
-def document_digest(content: Mapping[str, Any]) -> str:
+def document_digest(content: Mapping[str, object]) -> str:
     """Return the SHA-256 of a JSON document without its own digest; the order of keys and the kinds of numbers count.
 
     Examples:
@@ -59,7 +58,7 @@ def document_digest(content: Mapping[str, Any]) -> str:
     return bytes_digest(json.dumps(rest, separators=(",", ":")).encode())
 
 
-def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+def sealed(content: Mapping[str, object]) -> dict[str, object]:
     """Return a JSON document with its own digest as its last key.
 
     Examples:
@@ -72,6 +71,6 @@ def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
     return {**rest, OWN_DIGEST: document_digest(rest)}
 
 
-def is_intact(content: Mapping[str, Any]) -> bool:
+def is_intact(content: Mapping[str, object]) -> bool:
     """Whether a JSON document has its own digest, and is what it was when that was taken."""
     return OWN_DIGEST in content and content[OWN_DIGEST] == document_digest(content)

@@ -25,8 +25,8 @@ from qinn.experiment.estimate import check_feasible
 from qinn.experiment.model_configs import MODEL_CONFIGS
 from qinn.experiment.predictor import Predictor
 from qinn.experiment.run import run
-from qinn.report.results import read_run
 from qinn.resources import available_memory
+from qinn.results.run import read_run
 
 from ..tiny import QINN, TRAINING, made_before, tiny_config, tiny_content
 

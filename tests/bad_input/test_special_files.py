@@ -26,17 +26,19 @@ from qinn.data.importing.folds import read_folds
 from qinn.data.stores.manifest import Source
 from qinn.data.stores.store import Store
 from qinn.errors import QinnError
-from qinn.experiment.comparison import read_comparison
 from qinn.experiment.config import read_config
 from qinn.experiment.description import describe
 from qinn.experiment.evaluation import evaluate_run
 from qinn.experiment.explanation import explain_run
-from qinn.experiment.folder import RunFolder, read_bytes, read_json, read_table, read_weights
-from qinn.experiment.missing_sweep import read_sweep
 from qinn.experiment.predictor import Predictor
 from qinn.features.text import load_text_encoder
-from qinn.report.explanation import read_explanation
-from qinn.report.results import read_run
+from qinn.results.comparison import read_comparison
+from qinn.results.explanation import read_explanation
+from qinn.results.files import read_bytes, read_json, read_table
+from qinn.results.folder import RunFolder
+from qinn.results.run import read_run
+from qinn.results.sweep import read_sweep
+from qinn.results.weights import read_weights
 
 SECONDS = 20
 

@@ -6,34 +6,54 @@ import pytest
 
 from qinn.cli import runs
 from qinn.cli.output import console
+from qinn.explain.activity import Activity
+from qinn.results.comparison import ComparisonResult, ModelResult
+from qinn.results.metrics import PairedDifference, SeedMetric
+from qinn.results.summary import DataRecord
+from qinn.task import Task
 
-MEASURED = {"mean": 0.543, "sd": 0.011, "low": -0.416, "high": 0.670}
-TASK = {"kind": "regression", "low": -3.0, "high": 3.0, "scale": "mosi", "classes": []}
+MEASURED = SeedMetric(mean=0.543, sd=0.011, n=3, low=-0.416, high=0.670)
+TASK = Task("regression", -3.0, 3.0, "mosi")
 
 
-def content(dynamics: dict | None) -> dict:
+def compared(dynamics: Activity | None) -> ComparisonResult:
     names = ("mae", "corr", "acc2_has0", "f1_has0")
-    entry = {"num_parameters": 6837, "cpu_seconds": 0.2, "remarks": [], "dynamics": dynamics}
-    entry["metrics"] = dict.fromkeys(names, MEASURED)
-    models = {"unitary cell": entry, "linear map": entry}
-    stated = {"name": "along", "level": 0.95, "reference": "unitary cell", "data": {"task": TASK}}
-    return {
-        **stated,
-        "models": models,
-        "paired": {"linear map": {name: {"p_value_holm": 0.01} for name in names}},
-    }
+    entry = ModelResult(
+        model="qinn",
+        num_parameters=6837,
+        seeds=(0, 1, 2),
+        runs=("a", "b", "c"),
+        seconds=1.0,
+        cpu_seconds=0.2,
+        dynamics=dynamics,
+        metrics=dict.fromkeys(names, MEASURED),
+    )
+    test = PairedDifference(0.1, 0.0, 0.2, 0.01, None, 0.95, 40, p_value_holm=0.01)
+    return ComparisonResult(
+        name="along",
+        reference="unitary cell",
+        data=DataRecord("d", "a" * 64, TASK, {}, "fixed"),
+        num_test=40,
+        num_groups=None,
+        models={"unitary cell": entry, "linear map": entry},
+        paired={"linear map": dict.fromkeys(names, test)},
+        versions={},
+        commit=None,
+        machine={},
+        command="",
+    )
 
 
 @pytest.mark.parametrize(
-    "dynamics", [None, {"contraction": 0.0057, "rotation": 0.14}], ids=["pooled", "stream"]
+    "dynamics", [None, Activity(contraction=0.0057, rotation=0.14)], ids=["pooled", "stream"]
 )
 @pytest.mark.parametrize("width", [80, 100, 120, 160])
 def test_no_interval_and_no_heading_is_broken(capsys, monkeypatch, tmp_path, dynamics, width):
     monkeypatch.setattr(console, "width", width)
-    runs._show_comparison(content(dynamics), tmp_path, as_json=False)
+    runs._show_comparison(compared(dynamics), as_json=False)
     out = capsys.readouterr().out
     shown = 4 if width >= 140 else 1 if dynamics and width < 100 else 2
-    assert len(re.findall(r"\[-0\.416, 0\.670\]", out)) == 2 * shown
+    assert len(re.findall(r"\[−0\.416, 0\.670\]", out)) == 2 * shown
     assert "parameters" in out
     assert ("contraction ┃" in out) == (dynamics is not None)
-    assert "…" not in out.split("* differs")[0]
+    assert "…" not in out.split("▲ better")[0]

@@ -61,9 +61,9 @@ Path("config.yaml").write_text(
     "  repeated: {kind: qinn, evolution: repeated, state_dims: 2, steps: 2}\\n"
 )
 content = compare(read_config("config.yaml"), "runs")
-assert content["models"]["gated"]["model"] == "gated_fusion"
-assert content["models"]["gated"]["num_parameters"] > 0
-assert content["paired"]["repeated"]["acc3"]["difference"] is not None
+assert content.models["gated"].model == "gated_fusion"
+assert content.models["gated"].num_parameters > 0
+assert content.paired["repeated"]["acc3"].difference is not None
 print("added, trained and compared")
 """
 

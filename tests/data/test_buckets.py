@@ -124,7 +124,7 @@ def test_a_fit_with_buckets_learns_and_resumes_as_one_without(tmp_path) -> None:
         },
         "test",
     )
-    losses = [run(config, tmp_path / name).summary()["folds"][0]["best_value"] for name in ("one", "two")]
+    losses = [run(config, tmp_path / name).summary().folds[0].best_value for name in ("one", "two")]
     assert losses[0] == losses[1]
     assert np.isfinite(losses[0])
     fold = fixed_fold(store)

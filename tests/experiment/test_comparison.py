@@ -1,7 +1,8 @@
 """Comparisons: every number follows from the predictions on disk."""
 
-import copy
+import json
 import shutil
+from dataclasses import asdict, replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -10,16 +11,12 @@ import pytest
 from qinn.data.stores.store import Store
 from qinn.errors import CheckpointError
 from qinn.evaluation.statistics import bootstrap_intervals, holm_correction, paired_test
-from qinn.experiment.comparison import (
-    compare,
-    format_cell,
-    markdown_table,
-    read_comparison,
-    shown_metrics,
-    summarize,
-    task_of,
-)
-from qinn.experiment.folder import RunFolder, write_json
+from qinn.experiment.comparison import compare, summarize
+from qinn.results.comparison import read_comparison
+from qinn.results.files import write_json
+from qinn.results.folder import RunFolder
+from qinn.results.metrics import shown_metrics
+from qinn.results.records import document
 from qinn.task import Task
 
 from ..tiny import TRAINING, tiny_config, trusted
@@ -66,14 +63,14 @@ def test_the_numbers_are_those_recomputed_from_the_predictions(compared):
     labels, groups = np.asarray(table["label"]), np.array(table["group"].to_pylist())
     task = Store.open(task_store(folder)).task
     options = {"groups": groups, "num_resamples": 100, "level": 0.95, "seed": 0}
-    for label, entry in content["models"].items():
+    for label, entry in content.models.items():
         errors = [float(np.abs(values[:, 0] - labels).mean()) for values in both[label]]
-        stated = entry["metrics"]["mae"]
-        assert stated["mean"] == pytest.approx(np.mean(errors))
-        assert stated["sd"] == pytest.approx(np.std(errors, ddof=1))
-        assert stated["n"] == 2
+        stated = entry.metrics["mae"]
+        assert stated.mean == pytest.approx(np.mean(errors))
+        assert stated.sd == pytest.approx(np.std(errors, ddof=1))
+        assert stated.n == 2
         interval = bootstrap_intervals(task, labels, both[label], **options)["mae"]
-        assert (stated["low"], stated["high"]) == (interval.low, interval.high)
+        assert (stated.low, stated.high) == (interval.low, interval.high)
     tests = {
         label: paired_test(task, labels, both[label], both["constant"], **options)
         for label in ("Early fusion", "late")
@@ -81,8 +78,8 @@ def test_the_numbers_are_those_recomputed_from_the_predictions(compared):
     for name in ("mae", "acc7"):
         holm = holm_correction({label: results[name].p_value for label, results in tests.items()})
         for label, results in tests.items():
-            found = content["paired"][label][name]
-            assert found == {**results[name].to_dict(), "p_value_holm": holm[label]}
+            found = content.paired[label][name]
+            assert asdict(found) == {**results[name].to_dict(), "p_value_holm": holm[label]}
 
 
 def task_store(folder):
@@ -94,49 +91,53 @@ def task_store(folder):
 def test_the_comparison_says_what_was_compared(compared, config):
     folder, content = compared
     assert content == read_comparison(folder)
-    assert content["reference"] == "constant"
-    assert set(content["paired"]) == {"Early fusion", "late"}
-    assert content["models"]["Early fusion"]["runs"] == ["early-fusion/seed-0", "early-fusion/seed-7"]
-    assert content["models"]["constant"]["num_parameters"] == 0
-    assert content["num_test"] == 10
-    assert content["num_groups"] == 3
-    assert task_of(content).scale == "mosi"
+    assert json.loads((folder / "comparison.json").read_text()).items() >= document(content).items()
+    assert content.reference == "constant"
+    assert set(content.paired) == {"Early fusion", "late"}
+    assert content.models["Early fusion"].runs == ("early-fusion/seed-0", "early-fusion/seed-7")
+    assert content.models["constant"].num_parameters == 0
+    assert content.num_test == 10
+    assert content.num_groups == 3
+    assert content.task.scale == "mosi"
 
 
 def test_the_table_has_a_row_for_each_model(compared):
     folder, content = compared
     text = (folder / "table.md").read_text()
-    assert text == markdown_table(content)
+    assert text == content.table(shown_metrics(content.task)).to_markdown()
     lines = text.splitlines()
-    assert lines[0].split(" | ")[:4] == ["| model", "parameters", "CPU s", "mae"]
-    assert [line.split(" | ")[0] for line in lines[2:5]] == ["| Early fusion", "| late", "| constant"]
-    assert "10 samples, 3 groups; mean ± sd over 2 seeds" in text
+    assert lines[0].split(" | ")[:4] == ["| model", "parameters", "CPU s", "mae ↓"]
+    assert [line.split(" | ")[0] for line in lines[2:5]] == [
+        "| Early fusion",
+        "| late",
+        "| constant (reference)",
+    ]
+    assert "(10 samples in 3 groups): mean ± standard deviation over 2 seeds" in text
     assert "unclipped" in text
 
 
 def test_the_table_says_what_training_took_and_a_dash_where_a_run_does_not(compared):
     folder, content = compared
-    runs = [RunFolder(folder / run).summary() for run in content["models"]["late"]["runs"]]
+    runs = [RunFolder(folder / run).summary() for run in content.models["late"].runs]
     for summary in runs:
-        [fold] = summary["folds"]
-        assert summary["cpu_seconds"] == fold["cpu_seconds"] > 0
-    mean = sum(summary["cpu_seconds"] for summary in runs) / 2
-    assert content["models"]["late"]["cpu_seconds"] == pytest.approx(mean)
+        [fold] = summary.folds
+        assert summary.cpu_seconds == fold.cpu_seconds > 0
+    mean = sum(summary.cpu_seconds for summary in runs) / 2
+    assert content.models["late"].cpu_seconds == pytest.approx(mean)
 
     def shown(content):
-        [row] = [line for line in markdown_table(content).splitlines() if line.startswith("| late |")]
+        [row] = [line for line in content.table().to_markdown().splitlines() if line.startswith("| late |")]
         return row.split(" | ")[2]
 
     assert shown(content) == f"{mean:.1f}"
-    before = copy.deepcopy(content)
-    del before["models"]["late"]["cpu_seconds"]
-    assert shown(before) == "–"
+    unknown = replace(content.models["late"], cpu_seconds=None)
+    assert shown(replace(content, models={**content.models, "late": unknown})) == "–"
 
 
 def test_a_comparison_that_is_done_trains_nothing_again(compared, config, monkeypatch):
     folder, content = compared
     monkeypatch.setattr("qinn.training.fit.fit", None)
-    assert compare(config, folder)["models"] == content["models"]
+    assert compare(config, folder).models == content.models
 
 
 @pytest.mark.slow
@@ -171,7 +172,7 @@ def test_a_comparison_killed_before_its_last_file_is_finished(compared, config, 
     folder = tmp_path / "copy"
     shutil.copytree(compared[0], folder)
     (folder / "comparison.json").unlink()
-    assert compare(config, folder)["models"].keys() == config.models.keys()
+    assert compare(config, folder).models.keys() == config.models.keys()
 
 
 def test_a_comparison_killed_while_it_wrote_a_file_is_finished(compared, config, tmp_path):
@@ -211,14 +212,6 @@ def test_what_is_no_comparison_is_refused(content, tmp_path):
         write_json(tmp_path / "comparison.json", content)
     with pytest.raises(CheckpointError, match=r"no finished comparison|does not describe a comparison"):
         read_comparison(tmp_path)
-
-
-def test_cells_say_what_is_undefined_and_what_differs():
-    value = {"mean": 0.5, "sd": 0.1, "low": 0.4, "high": 0.6}
-    assert format_cell(value, {"p_value_holm": 0.01}) == "0.500 ± 0.100 [0.400, 0.600] *"
-    assert format_cell(value, {"p_value_holm": 0.2}) == "0.500 ± 0.100 [0.400, 0.600]"
-    assert format_cell({**value, "sd": None, "low": None}, None) == "0.500"
-    assert format_cell({**value, "mean": None}, None) == "undefined"
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,11 @@ from qinn.experiment.comparison import compare
 from qinn.experiment.config import ExperimentConfig, parse_config
 from qinn.experiment.evaluation import evaluate_run, predict_store
 from qinn.experiment.explanation import explain_run
-from qinn.experiment.folder import RunFolder, read_weights
 from qinn.experiment.predictor import Predictor
 from qinn.experiment.pretrained import load_transformers
 from qinn.experiment.run import run
+from qinn.results.folder import RunFolder
+from qinn.results.weights import read_weights
 
 from ..tiny import QINN, TRAINING
 from ..tiny_transformer import write_tiny_transformer, write_token_store
@@ -93,7 +94,7 @@ def test_a_model_can_keep_the_whole_transformer_frozen(places: tuple[Path, Path]
     before = pretrained(places)
     after = inside(tmp_path / "both" / "frozen" / "seed-0")
     assert all(torch.equal(value, before[name]) for name, value in after.items())
-    counts = [RunFolder(tmp_path / "both" / name / "seed-0").summary()["num_parameters"] for name in models]
+    counts = [RunFolder(tmp_path / "both" / name / "seed-0").summary().num_parameters for name in models]
     trained = sum(value.numel() for name, value in after.items() if name.startswith("encoder"))
     assert counts[0] - counts[1] == trained
 
@@ -104,7 +105,7 @@ def test_a_model_can_keep_the_whole_transformer_frozen(places: tuple[Path, Path]
 )
 def test_other_models_train_and_evaluate_too(places: tuple[Path, Path], tmp_path: Path, model: Any) -> None:
     path = run(config_of(places, models={"m": model}), tmp_path / "run").path
-    assert evaluate_run(path)["largest_difference"] < 1e-6
+    assert evaluate_run(path).largest_difference < 1e-6
 
 
 def test_a_model_without_text_needs_no_transformer(
@@ -117,7 +118,7 @@ def test_a_model_without_text_needs_no_transformer(
         config_of(places, models={"m": {"kind": "unimodal", "modality": "audio"}}), tmp_path / "run"
     ).path
     assert json.loads((path / "transformers.json").read_text()) == {}
-    assert evaluate_run(path)["largest_difference"] < 1e-6
+    assert evaluate_run(path).largest_difference < 1e-6
 
 
 @pytest.fixture
@@ -133,7 +134,7 @@ def alone(tuned: Path, places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatc
 def test_a_run_predicts_evaluates_and_explains_without_the_pretrained_weights(
     alone: Path, places: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    assert evaluate_run(alone)["largest_difference"] < 1e-6
+    assert evaluate_run(alone).largest_difference < 1e-6
     rows = predict_store(alone, places[1], split="test")
     assert all(np.isfinite(row["score"]) for row in rows)
     found = explain_run(alone, tmp_path / "explanation")

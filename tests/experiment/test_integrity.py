@@ -17,17 +17,19 @@ from qinn.digests import document_digest, is_intact, sealed
 from qinn.errors import CheckpointError
 from qinn.evaluation.predict import check_finite
 from qinn.experiment import provenance
-from qinn.experiment.comparison import compare, notes_of, read_comparison
+from qinn.experiment.comparison import compare
 from qinn.experiment.description import describe
 from qinn.experiment.evaluation import evaluate_run, predict_store
 from qinn.experiment.explanation import explain_run
-from qinn.experiment.folder import UNCHECKED, RunFolder
-from qinn.experiment.missing_sweep import read_sweep, sweep_missing
-from qinn.experiment.predictions import checked_predictions
+from qinn.experiment.missing_sweep import sweep_missing
 from qinn.experiment.predictor import Predictor
 from qinn.experiment.run import run
-from qinn.report.page import write_report
-from qinn.report.results import read_results, read_run
+from qinn.report.page import read_results, write_report
+from qinn.results.comparison import read_comparison
+from qinn.results.predictions import checked_predictions
+from qinn.results.run import read_run
+from qinn.results.summary import UNCHECKED
+from qinn.results.sweep import read_sweep
 from qinn.task import Task
 
 from ..tiny import QINN, TRAINING, made_before, rewritten, tiny_config, trusted, write_tiny_store
@@ -115,7 +117,7 @@ def commands(comparison, store, config, tmp_path):
             [comparison], tmp_path / "sweep", rates=(0.5,), mask_seeds=(0,), num_resamples=100
         ),
         "info": lambda: describe(chosen),
-        "train": lambda: RunFolder(chosen).json(run(config.only("qinn", 0), chosen).metrics_file),
+        "train": lambda: run(config.only("qinn", 0), chosen).metrics(),
     }
 
 
@@ -216,10 +218,10 @@ def test_an_old_run_is_read_everywhere_with_one_note(old, compared, tiny_store, 
     assert predict_store(old, tiny_store, on_remark=remarks.append) == predict_store(new, tiny_store)
     assert remarks == [UNCHECKED]
     result = evaluate_run(old)
-    assert result["remarks"] == [UNCHECKED]
-    assert result["agreement"]["agrees"]
-    assert result["agreement"]["same_device"]
-    assert explain_run(old, tmp_path / "explained")["remarks"] == [UNCHECKED]
+    assert result.remarks == (UNCHECKED,)
+    assert result.agreement.agrees
+    assert result.agreement.same_device
+    assert explain_run(old, tmp_path / "explained").remarks == (UNCHECKED,)
     assert describe(old)["integrity"] == UNCHECKED
     assert read_run(old).outputs.tolist() == read_run(new).outputs.tolist()
     for command in (
@@ -241,13 +243,13 @@ def test_an_old_comparison_is_read_with_a_note_and_a_new_one_is_made_of_its_runs
     )
     for folder in (copy / "qinn" / "seed-0", copy / "late" / "seed-1"):
         made_before(folder)
-    assert notes_of(read_comparison(copy)) == notes_of(read_sweep(copy / "missing")) != []
+    assert read_comparison(copy).notes == read_sweep(copy / "missing").notes != []
     notes = []
     write_report([copy], tmp_path / "report.html", on_remark=notes.append)
     assert len(notes) == len(set(notes)) == 2
     content = compare(config, copy)
-    assert content["models"]["qinn"]["remarks"] == [UNCHECKED]
-    assert notes_of(read_comparison(copy)) == []
+    assert content.models["qinn"].remarks == (UNCHECKED,)
+    assert read_comparison(copy).notes == []
     change_column(copy / "qinn/seed-0/predictions.parquet", "spread_0", lambda values: values * 2)
     with pytest.raises(CheckpointError, match="made from other runs than lie in it now"):
         read_comparison(copy)
@@ -255,8 +257,8 @@ def test_an_old_comparison_is_read_with_a_note_and_a_new_one_is_made_of_its_runs
 
 def test_weights_of_another_seed_in_an_old_run_are_noticed_by_what_they_say(old, compared, qinn):
     shutil.copyfile(compared / "qinn/seed-1" / WEIGHTS, old / WEIGHTS)
-    agreement = evaluate_run(old)["agreement"]
-    assert agreement["difference"] > agreement["tolerance"] == 1e-4
+    agreement = evaluate_run(old).agreement
+    assert agreement.difference > agreement.tolerance == 1e-4
     code, _, err = qinn("evaluate", old)
     assert code == 1
     assert "error: the weights give other outputs than the run stored" in err
@@ -363,14 +365,14 @@ def test_metrics_that_do_not_follow_from_the_predictions_are_refused(
 
 def test_every_number_of_a_comparison_is_made_from_the_predictions(copy, config):
     """Means, intervals and tests move together when predictions, metrics and digests are all changed."""
-    before = compare(config, copy)["models"]["qinn"]["metrics"]["mae"]
+    before = compare(config, copy).models["qinn"].metrics["mae"]
     one = copy / "qinn" / "seed-0"
     change_column(one / "predictions.parquet", "output_0", lambda values: values + 1.0)
     (one / "metrics.json").write_text('{"test": {}, "valid": {}, "selection": {}}')
     trusted(one)
-    after = compare(config, copy)["models"]["qinn"]["metrics"]["mae"]
-    assert after["mean"] != before["mean"]
-    assert after["low"] <= after["mean"] <= after["high"]
+    after = compare(config, copy).models["qinn"].metrics["mae"]
+    assert after.mean != before.mean
+    assert after.low <= after.mean <= after.high
 
 
 def test_other_data_in_the_place_of_the_store_are_refused(compared, tmp_path, tiny_store):
@@ -508,7 +510,7 @@ def test_folds_of_another_run_and_folds_in_another_place_are_refused(killed, tmp
 def test_a_fold_that_an_earlier_version_finished_is_taken_with_a_note(killed):
     folder, repeat = killed
     made_before(folder / "folds" / "000", "fold.json")
-    assert any("finished by an earlier version" in remark for remark in repeat().summary()["remarks"])
+    assert any("finished by an earlier version" in remark for remark in repeat().summary().remarks)
 
 
 # Comparisons and sweeps

@@ -22,10 +22,12 @@ from qinn.experiment.comparison import compare
 from qinn.experiment.config import EncoderConfig, parse_config
 from qinn.experiment.evaluation import evaluate_run, predict_store
 from qinn.experiment.explanation import explain_run
-from qinn.experiment.missing_sweep import parse_rates, read_sweep, sweep_missing
+from qinn.experiment.missing_sweep import parse_rates, sweep_missing
 from qinn.experiment.model_configs import MODEL_CONFIGS
 from qinn.experiment.predictor import Predictor
 from qinn.experiment.run import run
+from qinn.results.records import document
+from qinn.results.sweep import Shares, read_sweep
 from qinn.task import Task
 from qinn.training.fit import fit
 from qinn.training.options import FitOptions
@@ -82,26 +84,26 @@ def expected_outputs(folder, store, absence):
 def test_an_evaluation_without_a_modality_stands_beside_the_complete_one(tiny_run, tiny_store):
     absence = Absence(("audio",), 0.3, 2)
     complete, result = evaluate_run(tiny_run), evaluate_run(tiny_run, absence=absence)
-    assert result["complete"] == complete["metrics"]
-    assert result["largest_difference"] == complete["largest_difference"] <= 1e-5
+    assert result.complete == complete.metrics
+    assert result.largest_difference == complete.largest_difference <= 1e-5
     labels, outputs, _ = expected_outputs(tiny_run, tiny_store, absence)
     expected = metrics(Task("regression", -3.0, 3.0, "mosi"), labels, outputs)
     for name, value in expected.items():
-        found = result["metrics"][name]["value"]
+        found = result.metrics[name].value
         assert found == (None if value is None else pytest.approx(value, abs=1e-6))
-    assert result["metrics"] != result["complete"]
-    said = result["missing"]
-    assert said["absent"]["audio"] == 1.0
-    assert 0 < said["absent"]["text"] < 1
-    assert (said["modalities"], said["rate"], said["seed"]) == (["audio"], 0.3, 2)
-    assert "missing" not in complete
-    json.dumps(result, allow_nan=False)
+    assert result.metrics != result.complete
+    said = result.missing
+    assert said.absent["audio"] == 1.0
+    assert 0 < said.absent["text"] < 1
+    assert (said.modalities, said.rate, said.seed) == (("audio",), 0.3, 2)
+    assert complete.missing is None
+    json.dumps(document(result), allow_nan=False)
 
 
 def test_every_model_and_every_split_into_folds_loses_the_same(compared, tiny_run):
     absence = Absence(rate=0.5, seed=1)
     found = [
-        evaluate_run(folder, absence=absence)["missing"]
+        evaluate_run(folder, absence=absence).missing
         for folder in (compared / "qinn-qj" / "seed-0", compared / "late" / "seed-1", tiny_run)
     ]
     assert found[0] == found[1] == found[2]
@@ -138,9 +140,9 @@ def test_a_store_without_a_modality_is_predicted_if_that_is_said(tiny_run, tmp_p
     whole = write_part(tmp_path / "whole", {"text": 4, "audio": 3, "vision": 3}, name="whole")
     assert {row["absent"] for row in predict_store(tiny_run, whole, missing=["audio"])} == {"audio"}
     result = evaluate_run(tiny_run, split=None, store=whole, absence=Absence(("audio",)))
-    assert result["complete"]["mae"]["value"] != result["metrics"]["mae"]["value"]
+    assert result.complete["mae"].value != result.metrics["mae"].value
     result = evaluate_run(tiny_run, split=None, store=path, absence=Absence(("audio",)))
-    assert result["missing"]["absent"] == {"text": 0.0, "audio": 1.0, "vision": 0.0}
+    assert result.missing.absent == {"text": 0.0, "audio": 1.0, "vision": 0.0}
     with pytest.raises(CheckpointError, match="none of the modalities of run"):
         predict_store(tiny_run, write_part(tmp_path / "other", {"voice": 2}), missing=list(DIMS))
 
@@ -152,7 +154,7 @@ def test_doing_without_a_modality_is_not_having_it(tiny_run, tiny_store, tmp_pat
     assert scores == pytest.approx(outputs[:, 0].tolist(), abs=1e-5)
     assert all("text" in row["absent"].split("+") for row in rows)
     explained = explain_run(tiny_run, tmp_path / "explained", missing=["text"])
-    assert explained["absent"]["text"] == len(labels)
+    assert explained.absent["text"] == len(labels)
     table = pq.read_table(tmp_path / "explained" / "explanation.parquet")
     found = dict(zip(table["id"].to_pylist(), table["output_0"].to_pylist(), strict=True))
     assert [found[row["id"]] for row in rows] == pytest.approx([row["score"] for row in rows], abs=1e-5)
@@ -176,8 +178,8 @@ def test_rows_name_what_each_sample_lacked(tiny_run, tiny_store):
 
 def test_a_sweep_states_the_metrics_of_the_masked_samples(swept, compared, tiny_store):
     task = Task("regression", -3.0, 3.0, "mosi")
-    assert swept["rates"] == list(RATES)
-    assert swept["reference"] == "late"
+    assert swept.rates == RATES
+    assert swept.reference == "late"
     options = {"num_resamples": 100, "level": 0.95, "seed": 0}
     for index, rate in enumerate(RATES):
         outputs = {}
@@ -194,71 +196,72 @@ def test_a_sweep_states_the_metrics_of_the_masked_samples(swept, compared, tiny_
             values = np.array(
                 [[metrics(task, labels, one[1])["mae"] for one in by_mask] for by_mask in found]
             )
-            entry = swept["models"][label]["rates"][index]["mae"]
-            assert entry["mean"] == pytest.approx(values.mean(), abs=1e-6)
-            assert entry["sd"] == pytest.approx(values.mean(1).std(ddof=1), abs=1e-6)
-            assert entry["sd_masks"] == pytest.approx(values.mean(0).std(ddof=1), abs=1e-6)
+            entry = swept.models[label].rates[index]["mae"]
+            assert entry.mean == pytest.approx(values.mean(), abs=1e-6)
+            assert entry.sd == pytest.approx(values.mean(1).std(ddof=1), abs=1e-6)
+            assert entry.sd_masks == pytest.approx(values.mean(0).std(ddof=1), abs=1e-6)
             interval = bootstrap_intervals(task, labels, outputs[label], groups=groups, **options)["mae"]
-            assert (entry["low"], entry["high"]) == pytest.approx((interval.low, interval.high), abs=1e-6)
+            assert (entry.low, entry.high) == pytest.approx((interval.low, interval.high), abs=1e-6)
         test = paired_test(
             task, labels, outputs["QiNN-QJ"], outputs["late"], groups=groups, num_permutations=100, **options
         )["mae"]
-        stated = swept["paired"]["QiNN-QJ"][index]["mae"]
-        assert stated["difference"] == pytest.approx(test.difference, abs=1e-6)
-        assert stated["p_value"] == pytest.approx(test.p_value)
+        stated = swept.paired["QiNN-QJ"][index]["mae"]
+        assert stated.difference == pytest.approx(test.difference, abs=1e-6)
+        assert stated.p_value == pytest.approx(test.p_value)
 
 
 def test_p_values_are_corrected_over_the_models_rate_by_rate(swept):
-    assert set(swept["paired"]) == {"QiNN-QJ", "constant"}
+    assert set(swept.paired) == {"QiNN-QJ", "constant"}
     for index in range(len(RATES)):
-        tests = {label: by_rate[index]["mae"] for label, by_rate in swept["paired"].items()}
-        corrected = holm_correction({label: test["p_value"] for label, test in tests.items()})
+        tests = {label: by_rate[index]["mae"] for label, by_rate in swept.paired.items()}
+        corrected = holm_correction({label: test.p_value for label, test in tests.items()})
         for label, test in tests.items():
-            assert test["p_value_holm"] == corrected[label]
-            assert test["p_value_holm"] >= test["p_value"]
+            assert test.p_value_holm == corrected[label]
+            assert test.p_value_holm >= test.p_value
 
 
 def test_nothing_missing_is_what_the_runs_measured(swept, compared):
     for label, entry in json.loads((compared / "comparison.json").read_text())["models"].items():
-        for name, value in entry["metrics"].items():
-            found = swept["models"][label]["rates"][0][name]
+        for name, value in entry.metrics.items():
+            found = swept.models[label].rates[0][name]
             expected = value["mean"]
-            assert found["mean"] == (None if expected is None else pytest.approx(expected, abs=1e-6))
-            assert found["sd_masks"] in (None, pytest.approx(0.0))
+            assert found.mean == (None if expected is None else pytest.approx(expected, abs=1e-6))
+            assert found.sd_masks in (None, pytest.approx(0.0))
 
 
 def test_samples_that_have_nothing_left_stay_and_get_the_prior(swept, tiny_store):
     train = fixed_fold(Store.open(tiny_store)).development.train
-    for label, entry in swept["models"].items():
-        empty = entry["empty"]
-        assert empty["finite"]
-        assert empty["training_mean"] == pytest.approx(train.labels.mean())
-        assert empty["training_median"] == pytest.approx(np.median(train.labels))
-        assert empty["in_range"] == (-3 <= empty["prediction"] <= 3)
-        assert entry["rates"][2]["mae"]["mean"] == pytest.approx(empty["metrics"]["mae"]["mean"], abs=1e-6)
+    for label, entry in swept.models.items():
+        empty = entry.empty
+        assert empty.finite
+        assert empty.training_mean == pytest.approx(train.labels.mean())
+        assert empty.training_median == pytest.approx(np.median(train.labels))
+        assert empty.in_range == (-3 <= empty.prediction <= 3)
+        assert entry.rates[2]["mae"].mean == pytest.approx(empty.metrics["mae"].mean, abs=1e-6)
         if label == "constant":
-            assert empty["distance"] < 1e-6
-    assert swept["absent"][2] == {"modalities": 1.0, "empty": 1.0}
-    assert swept["absent"][0]["empty"] == 0.0
+            assert empty.distance < 1e-6
+    assert swept.absent[2] == Shares(1.0, 1.0)
+    assert swept.absent[0].empty == 0.0
 
 
 def test_a_sweep_is_written_with_a_table_and_read_again(swept, compared):
     folder = compared / "missing"
-    assert read_sweep(folder) == json.loads(json.dumps(swept))
+    assert read_sweep(folder) == swept
+    assert json.loads((folder / "sweep.json").read_text()).items() >= document(swept).items()
     table = (folder / "table.md").read_text()
     assert "| late |" in table
-    assert "**Nothing left**" in table
+    assert "nothing left" in table
     assert "| model | 0 | 0.4 | 1 |" in table
 
 
 def test_single_runs_of_a_classification_are_swept(class_run, tmp_path):
     content = sweep_missing([class_run], tmp_path / "sweep", rates=(0.5,), mask_seeds=(0,))
-    empty = content["models"]["QiNN-QJ"]["empty"]
-    assert sum(empty["prediction"].values()) == pytest.approx(1.0)
-    assert sum(empty["training"].values()) == pytest.approx(1.0)
-    expected = 0.5 * sum(abs(empty["prediction"][one] - empty["training"][one]) for one in empty["training"])
-    assert empty["distance"] == pytest.approx(expected)
-    assert content["paired"] == {}
+    empty = content.models["QiNN-QJ"].empty
+    assert sum(empty.prediction.values()) == pytest.approx(1.0)
+    assert sum(empty.training.values()) == pytest.approx(1.0)
+    expected = 0.5 * sum(abs(empty.prediction[one] - empty.training[one]) for one in empty.training)
+    assert empty.distance == pytest.approx(expected)
+    assert content.paired == {}
     assert "total variation" in (tmp_path / "sweep" / "table.md").read_text()
 
 
@@ -334,30 +337,30 @@ def test_a_modality_that_exists_only_in_the_test_is_taken_for_absent_with_a_rema
 ):
     config = tiny_config(textless_store, models={"m": model})
     done = run(config, tmp_path / "run")
-    assert any("No training sample has `text`" in remark for remark in done.summary()["remarks"])
+    assert any("No training sample has `text`" in remark for remark in done.summary().remarks)
     result = evaluate_run(done.path)
-    assert result["largest_difference"] <= 1e-6
-    assert any("taken for absent in the 10 samples" in remark for remark in result["remarks"])
+    assert result.largest_difference <= 1e-6
+    assert any("taken for absent in the 10 samples" in remark for remark in result.remarks)
     without = evaluate_run(done.path, absence=Absence(("text",)))
-    assert without["metrics"] == without["complete"]
+    assert without.metrics == without.complete
     remarks = []
     rows = predict_store(done.path, textless_store, split="test", on_remark=remarks.append)
     assert len(remarks) == 1
     assert {row["absent"] for row in rows} == {"text"}
     if model is QINN:
         explained = explain_run(done.path, tmp_path / "explained")
-        assert explained["absent"] == {"text": 10}
-        assert explained["remarks"]
+        assert explained.absent == {"text": 10}
+        assert explained.remarks
 
 
 def test_a_prior_that_no_absence_trains_is_remarked(tmp_path):
     store = write_synthetic_store(tmp_path / "store", SyntheticSpec(**{**SIZES, "missing_rate": 0.0}))
     models = {"m": {**QINN, "missing": "prior"}}
     done = run(tiny_config(store.path, models=models), tmp_path / "run")
-    assert any("stay maximally mixed" in remark for remark in done.summary()["remarks"])
+    assert any("stay maximally mixed" in remark for remark in done.summary().remarks)
     training = {**TRAINING, "modality_missing": 0.5}
     done = run(tiny_config(store.path, models=models, training=training), tmp_path / "other")
-    assert done.summary()["remarks"] == []
+    assert done.summary().remarks == ()
     priors = Predictor.load(done.path).models["fixed"].fusion.priors
     assert any(
         (prior.free - torch.eye(2)[:, None] * torch.tensor([[1.0], [0.0]])).abs().max() > 1e-3
@@ -435,12 +438,12 @@ def test_a_model_that_learned_to_do_without_says_the_training_mean_for_nothing(m
 
 
 def test_a_killed_sweep_leaves_nothing_that_looks_complete(tiny_run, tmp_path, monkeypatch):
-    import qinn.experiment.missing_sweep as module
+    from qinn.results import documents
 
     def full(path, content):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module, "write_json", full)
+    monkeypatch.setattr(documents, "write_json", full)
     with pytest.raises(OSError, match="No space"):
         sweep_missing([tiny_run], tmp_path / "sweep", rates=(0.0,), mask_seeds=(0,))
     with pytest.raises(CheckpointError, match="holds no finished sweep"):
@@ -450,7 +453,7 @@ def test_a_killed_sweep_leaves_nothing_that_looks_complete(tiny_run, tmp_path, m
 def test_a_run_folder_that_moved_is_swept_where_it_lies(tiny_run, tmp_path):
     shutil.copytree(tiny_run, tmp_path / "moved")
     first, second = (
-        sweep_missing([folder], tmp_path / name, rates=(0.5,), mask_seeds=(0,))["models"]
+        sweep_missing([folder], tmp_path / name, rates=(0.5,), mask_seeds=(0,)).models
         for folder, name in ((tiny_run, "a"), (tmp_path / "moved", "b"))
     )
     assert first == second

@@ -21,6 +21,8 @@ from qinn.experiment.explanation import explain_run
 from qinn.experiment.model_configs import parse_model
 from qinn.experiment.predictor import Predictor
 from qinn.experiment.run import run
+from qinn.results.records import document
+from qinn.results.streams import LengthsRow
 from qinn.task import Task
 
 from ..tiny import QINN, TRAINING, rewritten, tiny_config
@@ -85,25 +87,25 @@ def test_predicting_leaves_a_training_model_in_training_mode(tiny_run, tiny_stor
 def test_evaluating_again_reproduces_the_run(split, tiny_run):
     result = evaluate_run(tiny_run, split=split)
     stated = json.loads((tiny_run / "metrics.json").read_text())[split]
-    for name, value in result["metrics"].items():
+    for name, value in result.metrics.items():
         expected = stated[name]["value"]
-        assert value["value"] == (None if expected is None else pytest.approx(expected, abs=1e-6))
-    assert result["samples"] == 10
+        assert value.value == (None if expected is None else pytest.approx(expected, abs=1e-6))
+    assert result.samples == 10
     if split == "test":
-        assert result["largest_difference"] <= 1e-5
+        assert result.largest_difference <= 1e-5
 
 
 def test_every_fold_is_evaluated_with_its_own_model(fold_run):
     result = evaluate_run(fold_run)
-    assert result["samples"] == 12
-    assert result["largest_difference"] <= 1e-6
+    assert result.samples == 12
+    assert result.largest_difference <= 1e-6
 
 
 def test_evaluating_another_store_uses_all_its_samples(tiny_run, tmp_path):
     write_store(tmp_path / "new", np.random.default_rng(1))
     result = evaluate_run(tiny_run, split=None, store=tmp_path / "new")
-    assert result["samples"] == 12
-    assert result["largest_difference"] is None
+    assert result.samples == 12
+    assert result.largest_difference is None
 
 
 def test_unlabelled_samples_are_predicted_but_not_evaluated(tiny_run, tmp_path):
@@ -220,7 +222,8 @@ def test_predictions_in_another_format_are_refused(tmp_path):
 def test_explaining_again_gives_what_the_run_wrote(tiny_run, tmp_path):
     content = explain_run(tiny_run, tmp_path / "explained")
     written = json.loads((tmp_path / "explained" / "explanation.json").read_text())
-    assert content == {**written, "remarks": []}
+    assert document(content) == written
+    assert content.remarks == ()
     first, again = (
         pq.read_table(where / "explanation.parquet") for where in (tiny_run, tmp_path / "explained")
     )
@@ -229,10 +232,10 @@ def test_explaining_again_gives_what_the_run_wrote(tiny_run, tmp_path):
     for name in first.column_names[1:]:
         if "per_trajectory" not in name:
             assert np.asarray(first[name]) == pytest.approx(np.asarray(again[name]), abs=1e-5, nan_ok=True)
-    assert content["cuts"] == ["text | audio+vision", "audio | text+vision", "vision | text+audio"]
-    assert content["entropy_maximum"] == [1.0, 1.0, 1.0]
-    assert content["pairs"] == ["text : audio", "text : vision", "audio : vision"]
-    assert content["counterfactuals"] == [
+    assert list(content.cuts) == ["text | audio+vision", "audio | text+vision", "vision | text+audio"]
+    assert list(content.entropy_maximum) == [1.0, 1.0, 1.0]
+    assert list(content.pairs) == ["text : audio", "text : vision", "audio : vision"]
+    assert list(content.counterfactuals) == [
         "no jumps",
         "no hamiltonian",
         "no evolution",
@@ -244,10 +247,10 @@ def test_explaining_again_gives_what_the_run_wrote(tiny_run, tmp_path):
 
 
 def test_explaining_the_validation_split_and_another_store(tiny_run, tmp_path):
-    assert explain_run(tiny_run, tmp_path / "a", split="valid")["samples"] == 10
+    assert explain_run(tiny_run, tmp_path / "a", split="valid").samples == 10
     write_store(tmp_path / "new", np.random.default_rng(1), size=4)
     found = explain_run(tiny_run, tmp_path / "b", store=tmp_path / "new", split=None)
-    assert found["samples"] == 4
+    assert found.samples == 4
 
 
 def test_a_fold_must_be_named_where_there_are_several(fold_run, tmp_path):
@@ -258,7 +261,7 @@ def test_a_fold_must_be_named_where_there_are_several(fold_run, tmp_path):
     with pytest.raises(ConfigError, match="name one with `--fold`"):
         explain_run(fold_run, tmp_path / "no", store=tmp_path / "new", split=None)
     assert not (tmp_path / "no").exists()
-    assert explain_run(fold_run, tmp_path / "yes", fold="1")["samples"] == 6
+    assert explain_run(fold_run, tmp_path / "yes", fold="1").samples == 6
 
 
 def test_the_folders_of_a_run_can_be_moved(tiny_run, tiny_store, tmp_path):
@@ -304,10 +307,10 @@ def test_the_demo_states_the_known_answer_beside_what_was_reached(tmp_path, monk
     )
     monkeypatch.setattr(demo, "demo_config", lambda store: few)
     content = demo.run_demo(tmp_path, workers=1)
-    assert content["known"]["best possible (Bayes)"] == pytest.approx(0.35)
-    assert set(content["reached"]) == {"constant"}
+    assert content.known["best possible (Bayes)"] == pytest.approx(0.35)
+    assert set(content.reached) == {"constant"}
     again = demo.run_demo(tmp_path, workers=1)
-    assert again["reached"] == content["reached"]
+    assert again.reached == content.reached
 
 
 def test_the_demo_tests_cells_on_longer_streams_with_the_prototypes_they_learned(tmp_path, monkeypatch):
@@ -340,27 +343,27 @@ def test_the_demo_tests_cells_on_longer_streams_with_the_prototypes_they_learned
         ),
     )
     content = stream_demo.run_stream_demo(tmp_path, workers=1)
-    assert content["lengths"] == [4, 9]
+    assert content.lengths == (4, 9)
     once = Store.open(tmp_path / "longer" / "9-one")
     assert once.tiers["text"] == Store.open(tmp_path / "store").tiers["text"]
     assert set(np.diff(once.offsets("text")).tolist()) == {9}
     shares = np.bincount(once.labels.astype(int), minlength=2) / 12
-    assert content["accuracy"]["constant"]["one SET at the first step"][1] in shares
-    bayes = content["known"]["best possible (Bayes)"]
-    assert bayes == {"as trained": 1.0, **{key: [1.0, 1.0] for key in stream_demo.KINDS.values()}}
-    order = content["known"]["best without order"]
-    assert order["one SET at the first step"] == pytest.approx([1.0, 1.0])
-    assert order["SETs recurring"][1] < 0.99
+    assert content.accuracy["constant"].single[1] in shares
+    bayes = content.known["best possible (Bayes)"]
+    assert bayes == LengthsRow(1.0, (1.0, 1.0), (1.0, 1.0))
+    order = content.known["best without order"]
+    assert order.single == pytest.approx([1.0, 1.0])
+    assert order.recurring[1] < 0.99
     rows = stream_demo.rows_of(content)
     assert rows[0] == (
         "collisions",
-        *(f"{value:.3f}" for value in (content["accuracy"]["collisions"]["as trained"],)),
-        *(f"{content['accuracy']['collisions'][kind][1]:.3f}" for kind in stream_demo.KINDS.values()),
+        *(f"{value:.3f}" for value in (content.accuracy["collisions"]["as trained"],)),
+        *(f"{content.accuracy['collisions'][kind][1]:.3f}" for kind in stream_demo.KINDS.values()),
     )
-    assert [row[0] for row in rows[2:]] == list(content["known"])
+    assert [row[0] for row in rows[2:]] == list(content.known)
     again = stream_demo.run_stream_demo(tmp_path, workers=1)
-    assert again["accuracy"] == content["accuracy"]
-    assert again["known"] == content["known"]
+    assert again.accuracy == content.accuracy
+    assert again.known == content.known
 
 
 def test_models_of_another_seed_are_other_models(tiny_run):

@@ -17,8 +17,9 @@ from qinn.evaluation.metrics import metrics
 from qinn.evaluation.statistics import bootstrap_intervals
 from qinn.experiment import provenance
 from qinn.experiment.evaluation import evaluate_run, predict_store
-from qinn.experiment.folder import RunFolder, read_json
 from qinn.experiment.run import config_text, run
+from qinn.results.files import read_json
+from qinn.results.folder import RunFolder
 from qinn.task import Task
 from qinn.training import fit as fitting
 
@@ -63,21 +64,21 @@ def test_a_run_folder_holds_everything_that_its_numbers_come_from(tiny_run):
 def test_the_summary_names_the_data_the_code_and_the_seed(tiny_run, tiny_store):
     summary = RunFolder(tiny_run).summary()
     store = Store.open(tiny_store)
-    assert summary["format"] == "qinn-run"
-    assert summary["version"] == 2
-    assert summary["device"]["kind"] == "cpu"
-    assert summary["status"] == "complete"
-    assert (summary["name"], summary["label"], summary["model"]) == ("tiny", "QiNN-QJ", "qinn")
-    assert summary["seed"] == 0
-    assert summary["data"]["sha256"] == store.sha256
-    assert summary["data"]["task"]["scale"] == "mosi"
-    assert summary["data"]["modalities"]["audio"] == {"dim": 3, "tier": "synthetic-1", "sequence": True}
-    assert {"qinn", "torch", "python"} <= set(summary["versions"])
-    (fold,) = summary["folds"]
-    assert (fold["num_train"], fold["num_valid"], fold["num_test"]) == (24, 10, 10)
-    assert fold["data_sha256"] == store.sha256
-    assert fold["monitor"] == "valid_loss"
-    assert summary["cpu_seconds"] == fold["cpu_seconds"] > 0
+    assert summary.format == "qinn-run"
+    assert summary.version == 2
+    assert summary.device["kind"] == "cpu"
+    assert summary.status == "complete"
+    assert (summary.name, summary.label, summary.model) == ("tiny", "QiNN-QJ", "qinn")
+    assert summary.seed == 0
+    assert summary.data.sha256 == store.sha256
+    assert summary.data.task.scale == "mosi"
+    assert summary.data.modalities["audio"] == {"dim": 3, "tier": "synthetic-1", "sequence": True}
+    assert {"qinn", "torch", "python"} <= set(summary.versions)
+    (fold,) = summary.folds
+    assert (fold.num_train, fold.num_valid, fold.num_test) == (24, 10, 10)
+    assert fold.data_sha256 == store.sha256
+    assert fold.monitor == "valid_loss"
+    assert summary.cpu_seconds == fold.cpu_seconds > 0
 
 
 def test_predictions_are_of_the_test_samples_and_the_metrics_follow_from_them(tiny_run, tiny_store):
@@ -119,7 +120,7 @@ def test_provenance_names_no_path_and_no_host_of_this_machine(tiny_run, monkeypa
     summary = read_json(tiny_run / "run.json")
     for key in ("versions", "machine", "commit", "data", "folds"):
         assert not re.search(r"(^|[\s\"'])/\w", json.dumps(summary[key])), key
-    assert set(summary["machine"]) == {"system", "architecture", "cores"}
+    assert set(summary.machine) == {"system", "architecture", "cores"}
     monkeypatch.setattr("sys.argv", ["/opt/venv/bin/qinn", "train", "config.yaml"])
     assert provenance.command() == "qinn train config.yaml"
 
@@ -183,7 +184,7 @@ def test_a_resumed_run_skips_the_folds_that_are_done(tiny_store, tmp_path, monke
     assert fitted == ["000", "001", "002", "002", "003", "004"]
     assert progress == [(number, 5) for number in range(1, 6)]
     summary = done.summary()
-    assert [fold["name"] for fold in summary["folds"]] == ["0", "1", "2", "3", "4"]
+    assert [fold.name for fold in summary.folds] == ["0", "1", "2", "3", "4"]
     table = pq.read_table(done.predictions_file)
     assert sorted(table["id"].to_pylist()) == sorted(Store.open(tiny_store).strings("id"))
     store = Store.open(tiny_store)
@@ -326,7 +327,7 @@ def test_a_refit_changes_the_weights_after_the_validation_samples_were_predicted
     weights = [(one.fold(0) / "weights.safetensors").read_bytes() for one in (plain, again)]
     assert valid[0] == valid[1]
     assert weights[0] != weights[1]
-    assert evaluate_run(again.path)["largest_difference"] == 0.0
+    assert evaluate_run(again.path).largest_difference == 0.0
     with pytest.raises(ConfigError, match="fitted to its validation samples"):
         evaluate_run(again.path, split="valid")
 
@@ -335,10 +336,10 @@ def test_pooled_sequences_are_pooled_wherever_the_run_is_used(tiny_store, tmp_pa
     store = Store.open(tiny_store)
     data = {"store": str(tiny_store), "pool": ["audio"]}
     done = run(tiny_config(tiny_store, data=data), tmp_path / "run")
-    assert done.summary()["data"]["modalities"]["audio"] == {"dim": 6, "sequence": False} | {
+    assert done.summary().data.modalities["audio"] == {"dim": 6, "sequence": False} | {
         "tier": store.tiers["audio"]
     }
-    assert evaluate_run(done.path)["largest_difference"] == 0.0
+    assert evaluate_run(done.path).largest_difference == 0.0
     scores = [row["score"] for row in predict_store(done.path, tiny_store, split="test")]
     stored = pq.read_table(done.predictions_file)["output_0"].to_pylist()
     assert scores == pytest.approx(stored, abs=1e-6)

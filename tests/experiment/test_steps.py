@@ -12,10 +12,12 @@ from qinn.errors import OutputError
 from qinn.experiment.explanation import explain_run
 from qinn.experiment.predictor import Predictor
 from qinn.experiment.run import run
-from qinn.experiment.steps import FILE, always_together, explained_steps, steps_content
+from qinn.experiment.steps import always_together, explained_steps, steps_content
 from qinn.explain.steps import VERDICTS
 from qinn.report.explanation import write_explanation_figures
 from qinn.report.page import write_report
+from qinn.results.records import document
+from qinn.results.steps import FILE
 
 from ..explain.shifters import write_shifters
 from ..tiny import tiny_config, trusted
@@ -83,24 +85,24 @@ def test_runs_keep_what_steps_do_but_no_transcripts(place):
 def test_another_store_is_explained_along_the_runs_own_axis(place, tmp_path):
     own = write_shifters(tmp_path / "own", seed=1, sizes={}, sentences=(("great", "not", "so"),))
     result = explain_run(place / "run", tmp_path / "explained", store=own.path)
-    assert result["steps"]["axis"] == content_of(place / "explained")["axis"]
+    assert document(result.steps.axis) == content_of(place / "explained")["axis"]
     assert pq.read_table(tmp_path / "explained" / FILE).column("word").to_pylist() == ["great", "not", "so"]
-    assert result["steps"]["fewest"] == 1
+    assert result.steps.fewest == 1
     # Where the run's store is gone the explained samples have to do.
     moved = shutil.copytree(place / "run", tmp_path / "run")
     text = (moved / "config.yaml").read_text().replace(str(place / "store"), str(tmp_path / "gone"))
     (moved / "config.yaml").write_text(text)
     trusted(moved)
     result = explain_run(moved, tmp_path / "explained", store=own.path)
-    assert result["steps"]["axis"]["from"] == "the explained samples"
+    assert result.steps.axis.source == "the explained samples"
 
 
 def test_pooled_models_have_no_steps(tiny_run, place, tmp_path):
     target = shutil.copytree(place / "explained", tmp_path / "explained")
     result = explain_run(tiny_run, target)
-    assert "steps" not in result
+    assert result.steps is None
     assert not (target / FILE).exists()
-    assert result["remarks"] == []
+    assert result.remarks == ()
     assert not any(path.name == FILE for path in tiny_run.rglob("*"))
     write_explanation_figures(target)
 
@@ -119,7 +121,7 @@ def test_that_modalities_always_step_together_is_said(place, tmp_path):
     assert 0 < len(heard) < len(subset)
     found = explained_steps(predictor.models["fixed"], subset.take(heard), None)
     assert always_together(found.steps)
-    assert steps_content(found)["together"]
+    assert steps_content(found).together
     assert not content_of(place / "explained")["together"]
 
 

@@ -68,7 +68,7 @@ def test_a_run_with_times_predicts_by_them_and_refuses_samples_without(tmp_path,
     assert predictor.timed == ("text", "audio")
     entries = predictor.modalities
     assert [entries[key].get("times") for key in entries] == [True, True, None]
-    assert evaluate_run(folder)["agreement"]["agrees"]
+    assert evaluate_run(folder).agreement.agrees
     same = predictor.predict(predictor.subset(store)).outputs
     later = predictor.predict(predictor.subset(write(tmp_path / "slow", scale=9.0))).outputs
     assert np.abs(later - same).max() > 1e-4

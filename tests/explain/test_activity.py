@@ -7,14 +7,15 @@ from functools import partial
 import pytest
 import torch
 
-from qinn.experiment.comparison import compare, markdown_table
-from qinn.experiment.folder import RunFolder
+from qinn.experiment.comparison import compare
 from qinn.explain.activity import Activity, activity_of_batches, activity_remarks, mean_activity
 from qinn.quantum import LearnableInteraction, QuantumJumps, collision_influence, find_attractor
 from qinn.report.exhibits import Numbering
-from qinn.report.results import read_results, read_run
+from qinn.report.page import read_results
 from qinn.report.sections import run_section
-from qinn.report.tables import comparison_table
+from qinn.results.folder import RunFolder
+from qinn.results.metrics import shown_metrics
+from qinn.results.run import read_run
 from qinn.testing import example_batch
 
 from ..tiny import QINN, TRAINING, rewritten, tiny_config
@@ -171,18 +172,16 @@ def test_what_is_warned_of(activity, words):
 
 
 def test_a_mean_says_nothing_where_a_part_is_silent():
-    parts = [Activity(1.0, 2.0, 0.5, None).to_dict(), Activity(3.0, 4.0, None, 0.25).to_dict()]
+    parts = [Activity(1.0, 2.0, 0.5, None), Activity(3.0, 4.0, None, 0.25)]
     assert mean_activity(parts) == Activity(2.0, 3.0, None, None)
     along = [
-        Activity(contraction=0.1, rotation=0.5).to_dict(),
-        Activity(contraction=0.3, rotation=0.7).to_dict(),
+        Activity(contraction=0.1, rotation=0.5),
+        Activity(contraction=0.3, rotation=0.7),
     ]
     assert mean_activity(along).contraction == pytest.approx(0.2)
     assert mean_activity(along).jumps is None
     # What was recorded before streams had any.
-    assert mean_activity([{"jumps": 1.0, "turning": 2.0, "gap": None, "entanglement": None}]) == Activity(
-        1.0, 2.0
-    )
+    assert mean_activity([Activity(jumps=1.0, turning=2.0)]) == Activity(1.0, 2.0)
     assert mean_activity([]) is None
 
 
@@ -209,21 +208,21 @@ def test_a_sleeping_model_is_in_no_table_without_its_warning(compared, capsys):
     from qinn.cli.runs import _show_comparison
 
     folder, _, content = compared
-    assert content["models"]["asleep"]["dynamics"]["jumps"] < 0.05
-    assert content["models"]["late"]["dynamics"] is content["models"]["none"]["dynamics"] is None
+    assert content.models["asleep"].dynamics.jumps < 0.05
+    assert content.models["late"].dynamics is content.models["none"].dynamics is None
     warned = "The dynamics sleep"
     table = (folder / "table.md").read_text()
-    assert table == markdown_table(content)
+    assert table == content.table(shown_metrics(content.task)).to_markdown()
     assert f"- **asleep**: {warned}" in table
     assert "| model | parameters | CPU s | jumps | ‖H‖T |" in table
     [result], _ = read_results([folder])
-    shown = comparison_table(result)
-    assert [note for note in shown.notes if warned in note] == [
-        f"asleep: {content['models']['asleep']['remarks'][0]}"
+    shown = result.table()
+    assert [one for one in shown.remarks if warned in one[1]] == [
+        ("asleep", content.models["asleep"].remarks[0])
     ]
     assert shown.header[3:5] == ("jumps", "‖H‖T")
     assert [cell.text for cell in shown.rows[3][3:5]] == ["–", "–"]
-    _show_comparison(content, folder, as_json=False)
+    _show_comparison(content, as_json=False)
     printed = capsys.readouterr()
     assert warned in " ".join((printed.out + printed.err).split())
 
@@ -256,11 +255,11 @@ def test_a_sleeping_memory_is_in_no_table_without_its_warning(compared_along, ca
     from qinn.cli.runs import _show_comparison
 
     folder, content = compared_along
-    stated = content["models"]["along"]["dynamics"]
-    assert stated["contraction"] < 0.02
-    assert stated["rotation"] < 0.02
-    assert stated["jumps"] is None
-    assert content["models"]["map"]["dynamics"] is content["models"]["gru"]["dynamics"] is None
+    stated = content.models["along"].dynamics
+    assert stated.contraction < 0.02
+    assert stated.rotation < 0.02
+    assert stated.jumps is None
+    assert content.models["map"].dynamics is content.models["gru"].dynamics is None
     warned = "next to never learns what is said"
     table = (folder / "table.md").read_text()
     assert "- **along, unitary**: The dynamics sleep: a step makes the memory forget less than 0.02" in table
@@ -268,11 +267,11 @@ def test_a_sleeping_memory_is_in_no_table_without_its_warning(compared_along, ca
     [row] = [line for line in table.splitlines() if line.startswith("| along |")]
     assert row.split(" | ")[3:5] == ["–", "–"]
     [result], _ = read_results([folder])
-    shown = comparison_table(result)
-    assert any(warned in note for note in shown.notes)
+    shown = result.table()
+    assert any(warned in remark for _, remark in shown.remarks)
     assert shown.header[3:7] == ("jumps", "‖H‖T", "contraction", "rotation")
     assert [cell.text for cell in shown.rows[1][5:7]] == ["–", "–"]
-    _show_comparison(content, folder, as_json=False)
+    _show_comparison(content, as_json=False)
     printed = capsys.readouterr()
     assert warned in " ".join((printed.out + printed.err).split())
 
@@ -293,9 +292,9 @@ def test_a_run_along_the_stream_records_its_steps_every_epoch(compared_along):
 def test_a_run_records_what_its_dynamics_did_every_epoch(compared):
     folder, _, content = compared
     run = RunFolder(folder / "awake" / "seed-0")
-    stated = run.summary()["dynamics"]
-    assert stated == json.loads((run.fold(0) / "fold.json").read_text())["dynamics"]
-    assert stated == content["models"]["awake"]["dynamics"]
+    stated = run.summary().dynamics
+    assert stated.to_dict() == json.loads((run.fold(0) / "fold.json").read_text())["dynamics"]
+    assert stated == content.models["awake"].dynamics
     result = read_run(run.path)
     [rows] = result.histories.values()
     assert len(rows) == 2
@@ -305,7 +304,7 @@ def test_a_run_records_what_its_dynamics_did_every_epoch(compared):
         assert math.isfinite(row["dynamics_entanglement"] + row["dynamics_gap"])
     section = run_section(result, "run", Numbering())
     facts = dict(section.parts[0].facts)
-    assert facts["dynamics"].startswith(f"{stated['jumps']:.2g} jumps of a trajectory")
+    assert facts["dynamics"].startswith(f"{stated.jumps:.2g} jumps of a trajectory")
     captions = [getattr(exhibit, "caption", "") for part in section.parts for exhibit in part.exhibits]
     assert any("jumps of a trajectory" in caption for caption in captions)
 
@@ -320,8 +319,8 @@ def test_runs_made_before_are_said_to_be_unrecorded(compared, tmp_path):
     shutil.copytree(folder, copy)
     rewritten(copy / "awake" / "seed-0" / "run.json", lambda content: content.pop("dynamics"))
     content = summarize(config, copy)
-    assert content["models"]["awake"]["dynamics"] is None
-    assert "not recorded" in content["models"]["awake"]["remarks"][0]
+    assert content.models["awake"].dynamics is None
+    assert "not recorded" in content.models["awake"].remarks[0]
     assert not any(
-        "not recorded" in one for label in ("none", "late") for one in content["models"][label]["remarks"]
+        "not recorded" in one for label in ("none", "late") for one in content.models[label].remarks
     )

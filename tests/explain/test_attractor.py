@@ -3,12 +3,12 @@
 import json
 import math
 import shutil
+from dataclasses import asdict
 
 import pytest
 import torch
 
 from qinn.experiment.description import describe
-from qinn.experiment.folder import RunFolder
 from qinn.explain.attractor import (
     Certificate,
     certificate_of_batches,
@@ -30,8 +30,9 @@ from qinn.quantum import (
 from qinn.records import Batch, Features
 from qinn.report.exhibits import Numbering
 from qinn.report.facts import activity_facts
-from qinn.report.results import read_run
 from qinn.report.sections import run_section
+from qinn.results.folder import RunFolder
+from qinn.results.run import read_run
 from qinn.testing import example_batch
 
 from ..tiny import rewritten
@@ -84,7 +85,7 @@ def test_a_single_qubit_has_its_certificate_exactly():
     assert found.left_low == found.left_high
     assert found.mixing_low == found.mixing_high
     assert found.entanglement is None
-    assert "(exact)" in certificate_words(found.to_dict())
+    assert "(exact)" in certificate_words(found)
 
 
 def test_nothing_is_stated_that_is_not_proved():
@@ -92,7 +93,7 @@ def test_nothing_is_stated_that_is_not_proved():
     assert short.kind == "none"
     assert short.left_high is None
     assert short.left_low > 0.99
-    assert "certificate: none" in certificate_words(short.to_dict())
+    assert "certificate: none" in certificate_words(short)
     large = build(TWO, evolution="exact", state_dims={"text": 6, "audio": 6})
     found = certificate_of_batches(large, [example_batch(TWO)])
     assert found.kind == "none"
@@ -193,7 +194,7 @@ def test_over_a_sentence_no_two_memories_stay_further_apart(changes, kind, batch
         assert found.left_low == found.left_high
     assert found.left_high <= found.step_high + 1e-6
     assert found.gap is found.left_least is None
-    assert "over a sentence" in certificate_words(found.to_dict())
+    assert "over a sentence" in certificate_words(found)
 
 
 def test_a_sentence_without_steps_or_too_large_for_memory_is_left_out(monkeypatch):
@@ -206,8 +207,8 @@ def test_a_sentence_without_steps_or_too_large_for_memory_is_left_out(monkeypatc
 
 def test_means_take_the_weakest_kind_and_say_nothing_where_a_part_is_silent():
     parts = [
-        Certificate("exact", left_low=0.2, left_high=0.2, gap=1.0).to_dict(),
-        Certificate("bound", left_low=0.3, left_high=0.4, gap=None, left_out="something").to_dict(),
+        Certificate("exact", left_low=0.2, left_high=0.2, gap=1.0),
+        Certificate("bound", left_low=0.3, left_high=0.4, gap=None, left_out="something"),
     ]
     expected = Certificate("bound", left_low=0.25, left_high=(0.2 + 0.4) / 2, left_out="something")
     assert mean_certificate(parts) == expected
@@ -219,10 +220,10 @@ def test_a_run_records_its_long_run_and_old_runs_are_read(tiny_run, tmp_path):
     shutil.copytree(tiny_run, copy)
     folder = RunFolder(copy)
     summary = folder.summary()
-    stated = summary["attractor"]
-    assert stated == json.loads((folder.fold(0) / "fold.json").read_text())["attractor"]
-    assert stated["gap"] == pytest.approx(summary["dynamics"]["gap"], rel=1e-4)
-    assert describe(copy)["attractor"] == stated
+    stated = summary.attractor
+    assert asdict(stated) == json.loads((folder.fold(0) / "fold.json").read_text())["attractor"]
+    assert stated.gap == pytest.approx(summary.dynamics.gap, rel=1e-4)
+    assert describe(copy)["attractor"] == asdict(stated)
     section = run_section(read_run(copy), "run", Numbering())
     assert dict(section.parts[0].facts)["in the long run"] == certificate_words(stated)
     rewritten(copy / "run.json", lambda content: content.pop("attractor"))

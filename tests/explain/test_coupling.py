@@ -9,18 +9,21 @@ import torch
 
 from qinn import cli
 from qinn.errors import ArgumentError, CheckpointError
-from qinn.experiment.coupling import couple_run, parse_couplings, read_coupling
+from qinn.experiment.coupling import couple_run, parse_couplings
 from qinn.experiment.evaluation import predict_store
-from qinn.experiment.folder import RunFolder, read_table
 from qinn.explain.activity import activity_of_batches
 from qinn.explain.coupling import coupled
 from qinn.explain.explanation import explain_batch
 from qinn.quantum import QuantumJumps, scale_coupling
 from qinn.records import Batch, Features
-from qinn.report.coupling import coupling_figure, coupling_rows
+from qinn.report.coupling import coupling_figure
 from qinn.report.exhibits import Numbering
-from qinn.report.results import read_run
 from qinn.report.sections import run_section
+from qinn.results.coupling import read_coupling
+from qinn.results.files import read_table
+from qinn.results.folder import RunFolder
+from qinn.results.records import document
+from qinn.results.run import read_run
 
 from ..tiny import rewritten
 from .test_explain import BATCH, MISSING, build
@@ -134,21 +137,19 @@ def turned(tiny_run, tmp_path_factory):
 def test_along_the_knob_stand_entanglement_scores_and_metrics(turned):
     folder, content = turned
     run = RunFolder(folder)
-    points = {point["coupling"]: point for point in content["points"]}
+    points = {point.coupling: point for point in content.points}
     assert list(points) == [0.0, 0.5, 1.0, 1.5]
-    assert points[0.0]["entanglement"] < 1e-4 < points[1.0]["entanglement"]
-    assert points[1.0]["shift"] == 0
-    assert points[0.0]["shift"] > 0
-    assert points[1.0]["metrics"]["mae"] == pytest.approx(
-        run.json(run.metrics_file)["test"]["mae"]["value"], rel=1e-6
-    )
-    assert points[1.0]["jumps"] == pytest.approx(run.summary()["dynamics"]["jumps"], rel=1e-6)
+    assert points[0.0].entanglement < 1e-4 < points[1.0].entanglement
+    assert points[1.0].shift == 0
+    assert points[0.0].shift > 0
+    assert points[1.0].metrics["mae"] == pytest.approx(run.metrics().test["mae"].value, rel=1e-6)
+    assert points[1.0].jumps == pytest.approx(run.summary().dynamics.jumps, rel=1e-6)
     predictions = read_table(run.predictions_file)
     scores = predictions.column("output_0").to_numpy()
-    assert points[1.0]["output"] == pytest.approx(float(np.mean(scores)), rel=1e-6)
-    headings, rows = coupling_rows(content)
-    assert headings[:2] == ("coupling", "entanglement (bits)")
-    assert [row[0] for row in rows] == ["0", "0.5", "1", "1.5"]
+    assert points[1.0].output == pytest.approx(float(np.mean(scores)), rel=1e-6)
+    table = content.table("a run")
+    assert table.header[:2] == ("coupling", "entanglement (bits)")
+    assert [row[0].text for row in table.rows] == ["0", "0.5", "1", "1.5"]
     assert coupling_figure(content).startswith("<svg")
 
 
@@ -182,15 +183,13 @@ def test_the_commands_turn_the_knob(turned, tiny_store, tmp_path, capsys, monkey
     assert main(["explain", str(folder), "--to", str(tmp_path), "--coupling", "0,1", "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert [point["coupling"] for point in printed["coupling"]] == [0.0, 1.0]
-    assert printed["coupling"][0] == content["points"][0]
+    assert printed["coupling"][0] == document(content.points[0])
     assert {"coupling.json", "coupling.svg", "explanation.json"} <= {path.name for path in tmp_path.iterdir()}
     assert (
         main(["predict", str(folder), str(tiny_store), "--split", "test", "--coupling", "0", "--json"]) == 0
     )
     rows = json.loads(capsys.readouterr().out)
-    assert float(np.mean([row["score"] for row in rows])) == pytest.approx(
-        content["points"][0]["output"], rel=1e-6
-    )
+    assert float(np.mean([row["score"] for row in rows])) == pytest.approx(content.points[0].output, rel=1e-6)
     plain = predict_store(folder, tiny_store, split="test")
     assert rows != plain
     assert main(["predict", str(folder), str(tiny_store), "--coupling", "-1"]) == 2

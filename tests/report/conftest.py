@@ -15,8 +15,9 @@ from qinn.data.stores.store import Store
 from qinn.data.stores.writing import Modality, StoreWriter
 from qinn.evaluation.metrics import metrics
 from qinn.evaluation.statistics import bootstrap_intervals, holm_correction, paired_test, summarize_seeds
-from qinn.experiment.comparison import COMPARISON_FILE
-from qinn.experiment.folder import RunFolder, write_json, write_table, write_text
+from qinn.results.comparison import COMPARISON_FILE
+from qinn.results.files import write_json, write_table, write_text
+from qinn.results.folder import RunFolder
 from qinn.task import Task
 
 MOSI = Task("regression", -3.0, 3.0, "mosi")

@@ -11,15 +11,14 @@ import pytest
 
 from qinn.errors import CheckpointError, QinnError
 from qinn.report.explanation import (
-    ExplanationTable,
     counterfactual_figure,
     entropy_figure,
     mutual_information_figure,
-    read_explanation,
     write_explanation_figures,
 )
-from qinn.report.results import read_run
-from qinn.report.samples import choose_samples, errors_of
+from qinn.results.explanation import ExplanationTable, read_explanation
+from qinn.results.run import read_run
+from qinn.results.samples import choose_samples, errors_of
 from qinn.task import Task
 
 NOTHING = ExplanationTable((), np.zeros((0, 1)), {}, {}, {}, {}, {})

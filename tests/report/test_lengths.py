@@ -3,16 +3,37 @@
 import itertools
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import pytest
 
 from qinn.destinations import check_destination
 from qinn.errors import ArgumentError, OutputError
-from qinn.experiment.stream_demo import KINDS
 from qinn.report.exhibits import FigureExhibit, Numbering, TableExhibit
 from qinn.report.lengths import FIGURE, _apart, lengths_figure, lengths_section, write_lengths_figure
+from qinn.results.comparison import ComparisonResult
+from qinn.results.streams import BAYES, CONSTANT, LengthsRow, StreamsResult
+from qinn.results.summary import DataRecord
+from qinn.task import Task
 
 PANELS = {"recurring": {"qubit": [1.0, 0.98], "unitary": [0.5, 0.51]}, "one": {"qubit": [1.0, 1.0]}}
+
+
+def streams(qubit: LengthsRow, known: dict[str, LengthsRow]) -> StreamsResult:
+    compared = ComparisonResult(
+        name="c",
+        reference="qubit",
+        data=DataRecord("d", "a" * 64, Task("regression", -3.0, 3.0, "mosi"), {}, "fixed"),
+        num_test=9,
+        num_groups=None,
+        models={},
+        paired={},
+        versions={},
+        commit=None,
+        machine={},
+        command="",
+    )
+    return StreamsResult(compared, (20, 200), {"qubit": qubit}, known)
 
 
 def paths(svg: str) -> int:
@@ -51,10 +72,9 @@ def test_what_does_not_fit_is_refused(panels: dict, best: list, message: str) ->
 
 
 def test_the_figure_of_a_demo_is_known_again_and_another_file_is_not(tmp_path) -> None:
-    kinds = {key: [1.0, 1.0] for key in KINDS.values()}
-    known = {"best possible (Bayes)": kinds, "best constant": {"as trained": 0.5}}
+    row = LengthsRow(1.0, (1.0, 1.0), (1.0, 1.0))
     place = tmp_path / "streams.svg"
-    write_lengths_figure(place, {"lengths": [20, 200], "accuracy": {"qubit": kinds}, "known": known})
+    write_lengths_figure(place, streams(row, {BAYES: row, CONSTANT: replace(row, as_trained=0.5)}))
     assert check_destination(place, FIGURE).replaces
     place.write_text("<svg></svg>")
     with pytest.raises(OutputError, match="not made by `qinn demo`"):
@@ -62,12 +82,10 @@ def test_the_figure_of_a_demo_is_known_again_and_another_file_is_not(tmp_path) -
 
 
 def test_the_section_has_the_figure_and_every_number() -> None:
-    recurring, single = KINDS.values()
-    qubit = {"as trained": 0.991, recurring: [0.981, 0.971], single: [0.961, 0.951]}
-    bayes = {"as trained": 1.0, recurring: [1.0, 0.999], single: [1.0, 0.998]}
-    known = {"best possible (Bayes)": bayes, "best constant": {**bayes, "as trained": 0.5}}
-    content = {"lengths": [20, 200], "accuracy": {"qubit": qubit}, "known": known}
-    (part,) = lengths_section(content, Numbering()).parts
+    bayes = LengthsRow(1.0, (1.0, 0.999), (1.0, 0.998))
+    known = {BAYES: bayes, CONSTANT: replace(bayes, as_trained=0.5)}
+    found = streams(LengthsRow(0.991, (0.981, 0.971), (0.961, 0.951)), known)
+    (part,) = lengths_section(found, Numbering()).parts
     figure, *tables = part.exhibits
     assert isinstance(figure, FigureExhibit)
     assert "1 model on streams of up to 200 steps" in figure.caption

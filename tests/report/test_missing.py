@@ -9,11 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from qinn.errors import ArgumentError, CheckpointError
-from qinn.experiment.folder import write_json
-from qinn.experiment.missing_sweep import FOLDER, SWEEP_FILE
-from qinn.report.explanation import entropy_figure, negativity_figure, read_explanation
+from qinn.report.explanation import entropy_figure, negativity_figure
 from qinn.report.missing import RateCurve, missing_rate_figure, sweep_figures, write_sweep_figures
 from qinn.report.page import write_report
+from qinn.results.explanation import read_explanation
+from qinn.results.files import write_json
+from qinn.results.sweep import FOLDER, SWEEP_FILE, read_sweep
 
 from .conftest import MOSI, PROVENANCE, Shape, data_of
 
@@ -38,7 +39,8 @@ def sweep(labels=("QiNN-QJ", "late fusion", "constant"), p_value=0.01):
         "distance_from_median": 0.11,
         "metrics": {name: {"mean": 1.37, "sd": None, "n": 2, "num_undefined": 0} for name in ("mae", "corr")},
     }
-    test = {"p_value": p_value, "p_value_holm": p_value, "difference": 0.1}
+    test = {"difference": 0.1, "low": 0.0, "high": 0.2, "p_value": p_value, "mcnemar_p_value": None}
+    test |= {"level": 0.95, "num_units": 40, "note": "", "p_value_holm": p_value}
     models = {
         label: {
             "seeds": [0, 1],
@@ -87,10 +89,10 @@ def test_a_figure_without_models_or_with_another_number_of_rates_is_refused():
         missing_rate_figure(RATES, [three], metric="mae", better="lower")
 
 
-def test_a_metric_that_no_model_has_is_not_drawn():
-    content = sweep(labels=("constant",))
-    assert list(sweep_figures(content)) == ["mae"]
-    assert list(sweep_figures(sweep())) == ["mae", "corr"]
+def test_a_metric_that_no_model_has_is_not_drawn(tmp_path):
+    for content, drawn in ((sweep(labels=("constant",)), ["mae"]), (sweep(), ["mae", "corr"])):
+        write_json(tmp_path / SWEEP_FILE, content)
+        assert list(sweep_figures(read_sweep(tmp_path))) == drawn
 
 
 def test_figures_are_written_beside_the_data(tmp_path):
@@ -101,7 +103,7 @@ def test_figures_are_written_beside_the_data(tmp_path):
     broken = sweep()
     del broken["models"]["constant"]["rates"][0]["mae"]["mean"]
     write_json(tmp_path / SWEEP_FILE, broken)
-    with pytest.raises(CheckpointError, match="lacks something"):
+    with pytest.raises(CheckpointError, match="lacks or contradicts something"):
         write_sweep_figures(tmp_path)
 
 
@@ -120,7 +122,7 @@ def test_the_report_of_a_comparison_shows_its_sweep(page_of):
     page = page_of(sweep())
     assert "Missing modalities" in page
     assert "mae over the missing rate" in page
-    assert "0.900 *" in page
+    assert "0.900 ▼" in page
     assert "has the mean 0.250" not in page
     assert "The training labels have the mean 0.250, the median 0.200" in page
     assert "0.310" in page
@@ -128,7 +130,7 @@ def test_the_report_of_a_comparison_shows_its_sweep(page_of):
 
 def test_only_significant_differences_are_marked(page_of):
     page = page_of(sweep(p_value=0.5))
-    assert "0.900 *" not in page
+    assert "0.900 ▼" not in page
     assert "0.900" in page
 
 
@@ -139,8 +141,7 @@ def test_a_comparison_without_a_sweep_has_no_such_part(page_of):
 def test_a_classification_shows_distances_of_distributions(page_of):
     content = sweep()
     for entry in content["models"].values():
-        for key in ("training_mean", "training_median", "training_sd"):
-            del entry["empty"][key]
+        entry["empty"] |= {"prediction": {"calm": 0.5}, "training": {"calm": 0.4}}
     page = page_of(content)
     assert "total variation between the predicted class probabilities" in page
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from qinn.errors import ArgumentError, CheckpointError, QinnError
-from qinn.experiment.comparison import COMPARISON_FILE
-from qinn.report.page import write_report
-from qinn.report.results import read_results, read_run
-from qinn.report.wording import interval, number
+from qinn.report.page import read_results, write_report
+from qinn.results.comparison import COMPARISON_FILE
+from qinn.results.run import read_run
+from qinn.results.wording import interval, number
 from qinn.task import Task
 
 HOSTILE = "<script>alert(1)</script>\"'&amp;<img src=http://evil.example/x onerror=alert(2)>"
@@ -195,7 +195,7 @@ def test_page_is_the_same_for_the_same_folders(
 def test_named_runs_are_shown_in_the_order_of_their_names(comparison: Path) -> None:
     named = [comparison / "model-2" / "seed-1", comparison, comparison / "model-1" / "seed-0"]
     comparisons, runs = read_results(named)
-    assert [result.content["name"] for result in comparisons] == ["demo comparison"]
+    assert [result.name for result in comparisons] == ["demo comparison"]
     assert [run.title for run in runs] == ["constant, seed 1", "QiNN-QJ, seed 0", "late fusion, seed 0"]
 
 
@@ -314,7 +314,7 @@ def test_report_about_nothing_is_refused(tmp_path: Path) -> None:
         (lambda run: (run / "config.yaml").write_text("name: x"), "lacks or contradicts something"),
         (lambda run: (run / "folds/000/history.csv").unlink(), r"history\.csv` is missing"),
         (lambda run: (run / "folds/000/history.csv").write_text("epoch\nx\n"), "cannot be read"),
-        (lambda run: (run / "explanation.json").write_text("{}"), "do not fit together"),
+        (lambda run: (run / "explanation.json").write_text("{}"), "lacks or contradicts something"),
     ],
 )
 def test_damaged_run_is_named_and_leaves_no_page(

@@ -8,31 +8,30 @@ import pytest
 from qinn.errors import ArgumentError
 from qinn.report.bloch import BlochMap, bloch_figure
 from qinn.report.sentences import COLOURS, MARKS, MEANINGS, Mark, Sentence, sentences_figure
-from qinn.report.step_tables import words_table
-from qinn.report.stream import (
-    MOST_SENTENCES,
-    ShownSteps,
-    ball_figure,
-    chosen_sentences,
-    sentence_figure,
-)
+from qinn.report.stream import MOST_SENTENCES, ball_figure, chosen_sentences, sentence_figure
+from qinn.results.steps import AxisRecord, ShownSteps, Step, StepsSummary, Thresholds
 
 
 def row(word, verdict="keeps", *, position=0, modality="text", score=0.0):
-    return {
-        "modality": modality,
-        "step": position,
-        "position": position,
-        "time": (position + 1) / 10,
-        "word": word,
-        "verdict": verdict,
-        "amount": 0.8,
-        "score": score,
-    }
+    return Step(modality, position, position, (position + 1) / 10, word, verdict, 0.8, score)
 
 
-def content(**changes):
-    return {"axis": {"contrast": [1.0], "bloch": [0, 0, 1], "states": 3, "from": "x"}, "words": [], **changes}
+def summary():
+    return StepsSummary(
+        file="steps.parquet",
+        steps=1,
+        samples=1,
+        skipped_samples=0,
+        steps_without_contraction=0,
+        axis=AxisRecord("x", 3, (0.0, 0.0, 1.0), (1.0,)),
+        together=False,
+        thresholds=Thresholds(0.5, 0.1),
+        verdicts={},
+        fewest=1,
+        words=(),
+        maps=(),
+        outcomes=(),
+    )
 
 
 def test_every_verdict_has_a_colour_a_marker_and_a_meaning():
@@ -63,7 +62,7 @@ def test_hostile_words_are_drawn_as_they_stand():
     ]
     rows = [row("$x^2$"), row("<script>", position=1), row("\x1b[31m", position=2)]
     assert "<script>" not in sentences_figure([Sentence("<b>", [*words[1:2], words[3]])])
-    svg = sentence_figure(ShownSteps(content(), {"<b>": rows}))
+    svg = sentence_figure(ShownSteps(summary(), {"<b>": rows}))
     assert "<script>" not in svg
     assert "\x1b" not in svg
 
@@ -73,10 +72,10 @@ def test_nothing_is_drawn_of_nothing():
         sentences_figure([Sentence("a", [])])
     with pytest.raises(ArgumentError, match="maps"):
         bloch_figure([], np.array([0.0, 0.0, 1.0]))
-    shown = ShownSteps(content(maps=[]), {"a": [row("")]})
+    shown = ShownSteps(summary(), {"a": [row("")]})
     assert sentence_figure(shown) is None
     assert ball_figure(shown) is None
-    assert words_table(shown, "of nothing") is None
+    assert shown.summary.words_table("of nothing") is None
 
 
 def test_few_samples_are_all_drawn_and_of_many_the_most_telling():

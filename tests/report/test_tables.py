@@ -2,29 +2,54 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from qinn.evaluation.metrics import metrics
 from qinn.report.inlining import inline_svg
-from qinn.report.results import read_results, read_run
-from qinn.report.tables import comparison_table, folds_table, paired_table, removal_table, supported_best
+from qinn.report.page import read_results
+from qinn.results.comparison import ComparisonResult, ModelResult
+from qinn.results.metrics import PairedDifference, SeedMetric
+from qinn.results.run import read_run
+from qinn.results.summary import DataRecord
 from qinn.task import Task
 
 MOSI = Task("regression", -3.0, 3.0, "mosi")
 
 
-def content_of(
+def comparison_of(
     means: dict[str, float | None], p_values: dict[str, float | None], name: str
-) -> dict[str, Any]:
+) -> ComparisonResult:
     """A comparison of one metric; the reference is called ours."""
-    return {
-        "reference": "ours",
-        "models": {label: {"metrics": {name: {"mean": mean}}} for label, mean in means.items()},
-        "paired": {label: {name: {"p_value_holm": value}} for label, value in p_values.items()},
+    models = {
+        label: ModelResult(
+            model="qinn",
+            num_parameters=1,
+            seeds=(0,),
+            runs=("run",),
+            seconds=1.0,
+            metrics={name: SeedMetric(mean=mean, sd=None, n=1)},
+        )
+        for label, mean in means.items()
     }
+    paired = {
+        label: {name: PairedDifference(0.1, None, None, value, None, 0.95, 9, p_value_holm=value)}
+        for label, value in p_values.items()
+    }
+    return ComparisonResult(
+        name="c",
+        reference="ours",
+        data=DataRecord("d", "a" * 64, MOSI, {}, "fixed"),
+        num_test=9,
+        num_groups=None,
+        models=models,
+        paired=paired,
+        versions={},
+        commit=None,
+        machine={},
+        command="",
+    )
 
 
 @pytest.mark.parametrize(
@@ -45,7 +70,7 @@ def content_of(
 def test_best_is_marked_only_where_the_tests_support_it(
     name: str, means: dict[str, float | None], p_values: dict[str, float | None], best: str | None
 ) -> None:
-    assert supported_best(content_of(means, p_values, name), MOSI, name) == best
+    assert comparison_of(means, p_values, name).supported_best(name) == best
 
 
 def test_marks_in_the_table_follow_the_tests(make_comparison: Callable[..., Path]) -> None:
@@ -57,7 +82,7 @@ def test_marks_in_the_table_follow_the_tests(make_comparison: Callable[..., Path
         }
     )
     [result], _ = read_results([folder])
-    table = comparison_table(result)
+    table = result.table()
     assert table.header[:5] == ("model", "parameters", "CPU s", "mae ↓", "corr ↑")
     rows = {row[0].text: row for row in table.rows}
     # The runs are of an earlier version.
@@ -69,10 +94,10 @@ def test_marks_in_the_table_follow_the_tests(make_comparison: Callable[..., Path
         {"better": {"noise": 0.2, "explained": False}, "far worse": {"noise": 3.0, "explained": False}}
     )
     [result], _ = read_results([reversed_folder])
-    rows = {row[0].text: row for row in comparison_table(result).rows}
+    rows = {row[0].text: row for row in result.table().rows}
     assert rows["better"][3].strong
     assert rows["far worse"][3].detail.endswith(" ▼")
-    paired = paired_table(result)
+    paired = result.paired_table()
     assert paired is not None
     assert [row[0].text for row in paired.rows] == ["far worse"]
     assert paired.rows[0][1].strong
@@ -81,7 +106,7 @@ def test_marks_in_the_table_follow_the_tests(make_comparison: Callable[..., Path
 def test_removals_are_scored_on_their_own_samples(make_run: Callable[..., Path]) -> None:
     run = read_run(make_run())
     assert run.explanation is not None
-    table = removal_table(run, run.explanation)
+    table = run.removal_table()
     assert table is not None
     rows = {row[0].text: [cell.text for cell in row] for row in table.rows}
     without = run.explanation.counterfactuals["without text"]
@@ -89,12 +114,12 @@ def test_removals_are_scored_on_their_own_samples(make_run: Callable[..., Path])
     shift = run.explanation.shifts()["without text"]
     assert rows["text"][1].replace("−", "-") == f"{shift.mean():+.3f}"
     assert rows["text"][2:4] == [f"{np.abs(shift).mean():.3f}", f"{expected:.3f}"]
-    assert rows["nothing (intact model)"][3] == f"{run.test['mae']['value']:.3f}"
+    assert rows["nothing (intact model)"][3] == f"{run.test['mae'].value:.3f}"
 
 
 def test_fixed_split_has_no_table_of_folds(make_run: Callable[..., Path]) -> None:
-    assert folds_table(read_run(make_run("one", explained=False))) is None
-    folds = folds_table(read_run(make_run("three", num_folds=3, trained=False, explained=False)))
+    assert read_run(make_run("one", explained=False)).folds_table() is None
+    folds = read_run(make_run("three", num_folds=3, trained=False, explained=False)).folds_table()
     assert folds is not None
     assert [row[0].text for row in folds.rows] == ["speaker 0", "speaker 1", "speaker 2"]
     assert folds.rows[0][5].text == folds.rows[0][6].text == "–"

@@ -15,8 +15,10 @@ import torch
 from torch import nn
 
 from qinn.errors import CheckpointError
-from qinn.experiment.folder import RunFolder, read_json, read_weights
 from qinn.experiment.run import run
+from qinn.results.files import read_json
+from qinn.results.folder import RunFolder
+from qinn.results.weights import read_weights
 from qinn.task import Task
 from qinn.training.checkpoints import read_checkpoint
 from qinn.training.fit import fit

@@ -24,11 +24,12 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 from rich.text import Text
 from typer.core import TyperGroup
 
 from qinn.escaping import json_text, tsv_cell, visible
+from qinn.results.records import plain
+from qinn.results.tables import Cell, Table, columns
 
 _OPTIONS = re.compile(r"\b[Oo]ptions? `[a-z_]+`(?: and `[a-z_]+`)?")
 _TYPED = {"modalities": "modality"}
@@ -85,9 +86,9 @@ def print_rows(rows: Iterable[Sequence[object]]) -> None:
 
 
 def print_json(content: object) -> None:
-    """Print one JSON document on standard output."""
+    """Print one JSON document on standard output; records are shown as their files hold them."""
     unicode = (sys.stdout.encoding or "").lower().startswith("utf")
-    typer.echo(json_text(content, ascii_only=not unicode))
+    typer.echo(json_text(plain(content), ascii_only=not unicode))
 
 
 def show(text: str) -> None:
@@ -162,42 +163,22 @@ class StoreProgress:
         self._said = (store, now)
 
 
-def show_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str | tuple[str, ...]]]) -> None:
+def show_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table on standard output: the first column at the left, the others at the right.
 
     Args:
         title: What it shows.
         headings: One per column; empty for two columns of names and values.
-        rows: The cells; a tuple is a cell of several lines.
-    """
-    table = Table(title=Text(visible(title)), show_header=bool(headings))
-    for index, heading in enumerate(headings):
-        table.add_column(Text(visible(heading)), justify="right" if index else "left")
-    for row in rows:
-        cells = [(cell,) if isinstance(cell, str) else cell for cell in row]
-        table.add_row(*(Text("\n".join(map(visible, lines))) for lines in cells))
-    console.print(table)
-
-
-def fits(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
-    """Tell whether a table fits into the terminal with every cell on one line.
-
-    Args:
-        headings: One per column.
         rows: The cells.
     """
-    columns = zip(headings, *rows, strict=True)
-    between = 3 * len(headings) + 1
-    return between + sum(max(len(visible(cell)) for cell in cells) for cells in columns) <= console.width
+    cells = tuple(tuple(map(Cell, row)) for row in rows)
+    print_table(Table("", columns(*headings) if headings else (), cells, title=title))
 
 
-def show_metrics(title: str, metrics: dict[str, dict[str, Any]], labels: dict[str, str]) -> None:
-    """Print metrics with intervals as a table."""
-    rows = [
-        [
-            labels.get(name, name),
-            *("–" if value.get(key) is None else f"{value[key]:.4f}" for key in ("value", "low", "high")),
-        ]
-        for name, value in metrics.items()
-    ]
-    show_table(title, ("metric", "value", "low", "high"), rows)
+def print_table(table: Table) -> None:
+    """Print a table on standard output, with the meaning of its marks beneath and its remarks on the error stream."""
+    console.print(table.to_terminal(console.width))
+    for line in table.notes:
+        show(line)
+    for whom, remark in table.remarks:
+        note(f"note ({whom}): {remark}")

@@ -10,13 +10,12 @@ from qinn.cli.output import (
     OverwriteOption,
     console,
     echo,
-    fits,
     note,
     print_json,
     print_rows,
+    print_table,
     progress_bar,
     show,
-    show_metrics,
     show_table,
 )
 
@@ -88,31 +87,31 @@ def evaluate(
     """
     from qinn.data.subsets.absence import Absence
     from qinn.experiment.evaluation import evaluate_run
+    from qinn.results.evaluation import intervals_table
 
     absence = Absence(tuple(missing or ()), missing_rate, missing_seed)
     result = evaluate_run(run, split=split, store=store, absence=absence)
-    agreement = result["agreement"]
-    differs = agreement is not None and agreement["same_device"] and not agreement["agrees"]
+    agreement = result.agreement
+    differs = agreement is not None and agreement.same_device and not agreement.agrees
     if as_json:
         print_json(result)
         if differs:
             raise typer.Exit(1)
         return
-    title = f"{run} on {result['samples']} {split or ''} samples".replace("  ", " ")
-    if "missing" in result:
-        show_metrics(f"{title}: as they are", result["complete"], result["labels"])
-        gone, empty = result["missing"]["absent"], result["missing"]["empty"]
-        shares = ", ".join(f"{name} {share:.0%}" for name, share in gone.items())
-        title = f"{title}, modalities missing ({shares}; {empty} samples have nothing left)"
-    show_metrics(title, result["metrics"], result["labels"])
-    for remark in result["remarks"]:
+    title = f"{run} on {result.samples} {split or ''} samples".replace("  ", " ")
+    if result.missing is not None and result.complete is not None:
+        print_table(intervals_table(result.complete, result.labels, f"{title}: as they are"))
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in result.missing.absent.items())
+        title = f"{title}, modalities missing ({shares}; {result.missing.empty} samples have nothing left)"
+    print_table(intervals_table(result.metrics, result.labels, title))
+    for remark in result.remarks:
         note(f"note: {remark}")
-    if result["largest_difference"] is not None:
-        note(f"largest difference from the stored predictions: {result['largest_difference']:.1e}")
-    if agreement is not None and not agreement["agrees"]:
+    if result.largest_difference is not None:
+        note(f"largest difference from the stored predictions: {result.largest_difference:.1e}")
+    if agreement is not None and not agreement.agrees:
         note(
             f"{'error' if differs else 'note'}: the weights give other outputs than the run stored, by "
-            f"{agreement['difference']:.1e} of the label range (more than {agreement['tolerance']:.0e})"
+            f"{agreement.difference:.1e} of the label range (more than {agreement.tolerance:.0e})"
             + (
                 ", on the kind of device that made them: weights, code or libraries are not those of the run"
                 if differs
@@ -197,8 +196,9 @@ def explain(
     """Explain each sample: entanglement, correlation, counterfactual scores; along a stream what every step does."""
     from qinn.experiment.coupling import couple_run, parse_couplings
     from qinn.experiment.explanation import explain_run
-    from qinn.report.coupling import coupling_rows, write_coupling_figure
+    from qinn.report.coupling import write_coupling_figure
     from qinn.report.explanation import write_explanation_figures
+    from qinn.results.records import document, plain
 
     folder = to or run / "explanation"
     turned = None
@@ -219,63 +219,43 @@ def explain(
     )
     figures = write_explanation_figures(folder)
     if as_json:
-        print_json(result if turned is None else {**result, "coupling": turned["points"]})
+        content = {**document(result), "remarks": result.remarks}
+        print_json(content if turned is None else {**content, "coupling": plain(turned.points)})
         return
-    means = [(name, "–" if value is None else f"{value:z.4f}") for name, value in result["mean"].items()]
-    show_table(f"Means over {result['samples']} samples", ("quantity", "mean"), means)
+    means = [(name, "–" if value is None else f"{value:z.4f}") for name, value in result.mean.items()]
+    show_table(f"Means over {result.samples} samples", ("quantity", "mean"), means)
     left_out = (
         "; their states are mixed, and the entropy of a part of a mixed state is not entanglement, so they are left "
         "out of the entropies"
-        if any(name.startswith("entropy:") for name in result["mean"])
+        if any(name.startswith("entropy:") for name in result.mean)
         else ""
     )
-    for name, count in result["absent"].items():
-        note(f"note: {count} of {result['samples']} samples lack `{name}`{left_out}")
-    for remark in result["remarks"]:
+    for name, count in result.absent.items():
+        note(f"note: {count} of {result.samples} samples lack `{name}`{left_out}")
+    for remark in result.remarks:
         note(f"note: {remark}")
     if turned is not None:
-        headings, rows = coupling_rows(turned)
-        show_table(f"Along the coupling, {turned['samples']} samples", headings, rows)
+        print_table(turned.table(str(run)))
     written = ["explanation.parquet", "explanation.json"]
-    if "steps" in result:
-        _show_steps(result["steps"])
-        written.insert(1, result["steps"]["file"])
+    if result.steps is not None:
+        _show_steps(result.steps)
+        written.insert(1, result.steps.file)
     *first, last = [str(folder / name) for name in written]
     note(f"wrote {', '.join(first)}, {last} and {len(figures)} figures")
 
 
-def _show_steps(steps: dict[str, Any]) -> None:
+def _show_steps(steps: Any) -> None:
     """Show the words that do most, and note what was left out."""
-    telling = []
-    for verdict in ("resets", "inverts", "turns", "intensifies", "weakens"):
-        words = [one for one in steps["words"] if one["verdict"] == verdict]
-        telling += sorted(words, key=lambda one: (-round(one["amount"] or 0, 2), -one["count"]))[:6]
-
-    def cell(value: float | None) -> str:
-        return "–" if value is None else f"{value:z.2f}"
-
-    if telling:
-        header = ("word", "verdict", "count", "share", "λ", "s", "change", "effect")
-        rows = [
-            (
-                one["word"],
-                one["verdict"],
-                f"{one['count']:,}",
-                f"{100 * one['share']:.0f} %",
-                *(cell(one[name]) for name in ("keep", "write", "change", "effect")),
-            )
-            for one in telling
-        ]
-        show_table(f"Words that do most to the memory, of {steps['steps']:,} steps", header, rows)
-    if steps["skipped_samples"]:
+    table = steps.words_table("", per_verdict=6)
+    if table is not None:
+        print_table(table)
+    if steps.skipped_samples:
+        note(f"note: the steps of {steps.skipped_samples} samples are left out: all would take some minutes")
+    if steps.steps_without_contraction:
         note(
-            f"note: the steps of {steps['skipped_samples']} samples are left out: all would take some minutes"
+            f"note: {steps.steps_without_contraction} steps have no contraction and rotation, which take long"
         )
-    if steps["steps_without_contraction"]:
-        note(
-            f"note: {steps['steps_without_contraction']} steps have no contraction and rotation, which take long"
-        )
-    if steps["axis"] is None:
+    if steps.axis is None:
         note("note: the memory says the same whatever it has met, so there is no axis and no verdict")
 
 
@@ -295,7 +275,7 @@ def compare(
     experiment = read_config(config)
     folder = to or Path("runs") / experiment.name
     with progress_bar("runs") as (bar, task):
-        content = compare_models(
+        result = compare_models(
             experiment,
             folder,
             workers=workers,
@@ -304,7 +284,7 @@ def compare(
                 task, completed=done, total=total, description=f"runs (last: {label})"
             ),
         )
-    _show_comparison(content, folder, as_json)
+    _show_comparison(result, as_json)
 
 
 def sweep_missing(
@@ -336,9 +316,10 @@ def sweep_missing(
 ) -> None:
     """Take modalities away at rising rates from what finished runs are tested on, the same for every model."""
     from qinn.errors import ArgumentError
-    from qinn.experiment.missing_sweep import FOLDER, MARK, TABLE_FILE, parse_rates
+    from qinn.experiment.missing_sweep import parse_rates
     from qinn.experiment.missing_sweep import sweep_missing as sweep
     from qinn.report.missing import write_sweep_figures
+    from qinn.results.sweep import FOLDER, SWEEP_FILE, TABLE_FILE
 
     if to is None:
         if len(runs) > 1:
@@ -347,7 +328,7 @@ def sweep_missing(
             )
         to = runs[0] / FOLDER
     with progress_bar("runs") as (bar, task):
-        content = sweep(
+        result = sweep(
             runs,
             to,
             rates=parse_rates(rates),
@@ -362,12 +343,12 @@ def sweep_missing(
         )
     figures = write_sweep_figures(to)
     if as_json:
-        print_json(content)
+        print_json(result)
         return
-    echo((to / TABLE_FILE).read_text(encoding="utf-8").removesuffix(f"\n{MARK}\n"))
-    for remark in content["remarks"]:
+    echo(result.to_markdown())
+    for remark in result.remarks:
         note(f"note: {remark}")
-    note(f"wrote {to / 'sweep.json'}, {to / TABLE_FILE} and {', '.join(str(figure) for figure in figures)}")
+    note(f"wrote {to / SWEEP_FILE}, {to / TABLE_FILE} and {', '.join(str(figure) for figure in figures)}")
 
 
 def report(
@@ -438,6 +419,7 @@ def demo(
     from qinn.experiment.stream_demo import run_stream_demo
     from qinn.report.lengths import FIGURE, lengths_section, write_lengths_figure
     from qinn.report.page import page_of, write_report
+    from qinn.results.records import document
 
     page, figure = to / "report.html", to / "streams.svg"
     check_destination(page, page_of("report"), overwrite=overwrite)
@@ -447,7 +429,7 @@ def demo(
         def show_run(done: int, total: int, label: str) -> None:
             bar.update(task, completed=done, total=total, description=f"runs (last: {label})")
 
-        content = run_demo(to, workers=workers, overwrite=overwrite, on_run=show_run)
+        result = run_demo(to, workers=workers, overwrite=overwrite, on_run=show_run)
         streams = run_stream_demo(to / "streams", workers=workers, overwrite=overwrite, on_run=show_run)
     write_lengths_figure(figure, streams)
     write_report(
@@ -457,98 +439,46 @@ def demo(
         further=lambda numbering: [lengths_section(streams, numbering)],
     )
     if as_json:
-        print_json({**content, "streams": streams, "report": str(page), "figure": str(figure)})
+        content = {**document(result), "streams": streams, "report": str(page), "figure": str(figure)}
+        print_json(content)
         return
-    _show_comparison(content["comparison"], to / "comparison", as_json=False)
-    known = [(name, f"{value:.4f}") for name, value in content["known"].items()]
+    _show_comparison(result.comparison, as_json=False)
+    known = [(name, f"{value:.4f}") for name, value in result.known.items()]
     show_table("Against the known answer (test MAE)", ("predictor", "MAE"), known)
-    reached, best = content["reached"]["QiNN-QJ"], content["known"]["best possible (Bayes)"]
+    reached, best = result.reached["QiNN-QJ"], result.known["best possible (Bayes)"]
     show(
         f"QiNN-QJ reached {reached:.4f}, {reached / best - 1:.0%} above the best possible; "
-        f"late fusion {content['reached']['late fusion']:.4f}."
+        f"late fusion {result.reached['late fusion']:.4f}."
     )
-    _show_streams(streams, to / "streams" / "comparison")
+    print_table(streams.longest_table())
+    show(f"comparison: {streams.comparison.folder}")
     show(f"figure: {figure}")
     show(f"report: {page}")
 
 
-def _show_streams(content: dict[str, Any], folder: Path) -> None:
-    from qinn.experiment.comparison import remarks_by_model
-    from qinn.experiment.stream_demo import KINDS, rows_of
-
-    longest = content["lengths"][-1]
-    headings = ("predictor", "as trained", *(f"{longest} steps, {kind}" for kind in KINDS.values()))
-    show_table("Along streams of valence shifters (test accuracy)", headings, rows_of(content))
-    for whom, remark in remarks_by_model(content["comparison"]):
-        note(f"note ({whom}): {remark}")
-    show(f"comparison: {folder}")
-
-
 def _show_run(finished: Any, as_json: bool) -> None:
     from qinn.evaluation.conventions import metrics_of
-    from qinn.experiment.comparison import task_of
+    from qinn.results.evaluation import intervals_table
 
-    summary, metrics = finished.summary(), finished.json(finished.metrics_file)
+    summary, measured = finished.summary(), finished.metrics()
     if as_json:
-        print_json({"run": str(finished.path), "summary": summary, "metrics": metrics})
+        print_json({"run": str(finished.path), "summary": summary, "metrics": measured})
         return
-    labels = {name: metric.label for name, metric in metrics_of(task_of(summary)).items()}
-    show_metrics(
-        f"{summary['label']}, seed {summary['seed']}, {summary['num_parameters']:,} parameters: test",
-        metrics["test"],
-        labels,
-    )
-    for remark in summary.get("remarks", []):
+    labels = {name: metric.label for name, metric in metrics_of(summary.task).items()}
+    title = f"{summary.title}, {summary.num_parameters:,} parameters: test"
+    print_table(intervals_table(measured.test, labels, title))
+    for remark in summary.remarks:
         note(f"note: {remark}")
     show(f"run: {finished.path}")
 
 
-def _show_comparison(content: dict[str, Any], folder: Path, as_json: bool) -> None:
-    from qinn.experiment.comparison import (
-        CPU_HEADING,
-        activity_columns,
-        format_cell,
-        format_cpu_seconds,
-        remarks_by_model,
-        shown_metrics,
-        task_of,
-    )
-
+def _show_comparison(result: Any, as_json: bool) -> None:
     if as_json:
-        print_json(content)
+        print_json(result)
         return
     # Narrow terminals get fewer metrics, rather than cells broken in pieces; table.md has them all.
-    acting = activity_columns(content)
-    many = 4 if console.width >= 140 else 1 if acting.headings and console.width < 100 else 2
-    names = shown_metrics(task_of(content))[:many]
-    headings = ("model", "parameters", CPU_HEADING, *acting.headings, *names)
-    rows = []
-    for label, entry in content["models"].items():
-        tests = content["paired"].get(label, {})
-        cells = [format_cell(entry["metrics"][name], tests.get(name)) for name in names]
-        rows.append(
-            [
-                label,
-                f"{entry['num_parameters']:,}",
-                format_cpu_seconds(entry),
-                *acting.cells[label],
-                *cells,
-            ]
-        )
-    title = f"{content['name']}: test, mean ± sd over seeds [{content['level']:.0%} interval]"
-    if not fits(headings, rows):
-        rows = [[*row[: -len(names)], *map(_on_two_lines, row[-len(names) :])] for row in rows]
-    show_table(title, headings, rows)
-    show(f"* differs from {content['reference']} (paired permutation test, p < 0.05 after Holm's correction)")
-    if acting.note:
-        show(acting.note)
-    for whom, remark in remarks_by_model(content):
-        note(f"note ({whom}): {remark}")
-    show(f"comparison: {folder}")
-
-
-def _on_two_lines(cell: str) -> tuple[str, ...]:
-    """A value with its interval beneath, rather than broken within; the star stays beside the value."""
-    value, bracket, interval = cell.removesuffix(" *").partition(" [")
-    star = " *" if cell.endswith(" *") else ""
-    return (value + star, f"[{interval}") if bracket else (cell,)
+    table = result.table(result.metric_names[: 4 if console.width >= 140 else 2])
+    if len(table.columns) > 5 and console.width < 100:
+        table = result.table(result.metric_names[:1])
+    print_table(table)
+    show(f"comparison: {result.folder}")

@@ -10,7 +10,6 @@ are drawn and swapped, never single samples.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Shaped
@@ -51,7 +50,7 @@ class Interval:
     num_resamples: int
     note: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return the fields as a plain dictionary, ready for JSON."""
         return asdict(self)
 
@@ -80,7 +79,7 @@ class PairedResult:
     num_units: int
     note: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return the fields as a plain dictionary, ready for JSON."""
         return asdict(self)
 
@@ -101,7 +100,7 @@ class SeedSummary:
     n: int
     num_undefined: int = 0
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return the fields as a plain dictionary, ready for JSON."""
         return asdict(self)
 

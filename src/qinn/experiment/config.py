@@ -29,10 +29,11 @@ from pydantic import (
 from qinn.errors import ConfigError
 from qinn.experiment.key_errors import explain, nearest
 from qinn.experiment.model_configs import MOST_WIDE, Strict, parse_model
-from qinn.experiment.yaml_files import read_yaml, yaml_of
 from qinn.model.encoders import EncoderKind, TokenPooling
 from qinn.model.transformer import FineTuning
+from qinn.results.folder import RunFolder
 from qinn.training.options import FitOptions
+from qinn.yaml_files import read_yaml, yaml_of
 
 _LONGEST_SLUG = 120
 _LONGEST_NAME = 200
@@ -396,17 +397,17 @@ def read_run_config(path: Path | str) -> ExperimentConfig:
     return parse_config(_translated(read_yaml(Path(path))), str(path))
 
 
-def run_config_of(text: bytes, path: Path) -> ExperimentConfig:
-    """Check the configuration of a run, as `read_run_config`.
+def config_of(run: RunFolder) -> ExperimentConfig:
+    """Return the configuration of a complete run, known to be the one that ``run.json`` means.
 
     Args:
-        text: What was read.
-        path: Where it was read, for messages.
+        run: The run.
 
     Raises:
-        ConfigError: As `read_config`.
+        CheckpointError: If it is missing or not of this run.
+        ConfigError: If it is not valid.
     """
-    return parse_config(_translated(yaml_of(text, path)), str(path))
+    return parse_config(_translated(yaml_of(run.config_text(), run.config_file)), str(run.config_file))
 
 
 def _translated(content: object) -> object:

@@ -1,27 +1,26 @@
 """A finished run with its non-local coupling turned down and up: entanglement, scores and metrics along the knob."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 import qinn
 from qinn.destinations import Product, check_destinations, marked
-from qinn.digests import file_digest, sealed
-from qinn.errors import ArgumentError, CheckpointError
+from qinn.digests import file_digest
+from qinn.errors import ArgumentError
 from qinn.evaluation.metrics import metrics
 from qinn.evaluation.predict import predict, probabilities_of
 from qinn.experiment.explanation import COMMAND, FIGURE_MARK, chosen_samples
-from qinn.experiment.folder import RunFolder, check_document, check_version, read_json, write_json
 from qinn.experiment.predictor import Predictor
 from qinn.explain.activity import activity_of
 from qinn.explain.coupling import check_coupling, coupled
 from qinn.quantum.generators.locality import check_factor
+from qinn.results.coupling import FILE, FORMAT, CouplingPoint, CouplingResult
+from qinn.results.folder import RunFolder
 
-FORMAT = "qinn-coupling"
-VERSION = 2
-FILE, FIGURE = "coupling.json", "coupling.svg"
+FIGURE = "coupling.svg"
 PRODUCTS: list[tuple[str, Product]] = [
     (FILE, marked(COMMAND, f'"format": "{FORMAT}"')),
     (FIGURE, marked(COMMAND, FIGURE_MARK)),
@@ -58,7 +57,7 @@ def couple_run(
     fold: str | None = None,
     missing: Sequence[str] = (),
     overwrite: bool = False,
-) -> dict[str, Any]:
+) -> CouplingResult:
     """Predict the samples of a split at several settings of the coupling and write ``coupling.json``.
 
     Args:
@@ -72,10 +71,7 @@ def couple_run(
         overwrite: Replace files of the names that are written where another program made them.
 
     Returns:
-        The content of the file: one entry per setting with ``coupling``; ``entanglement`` (bits, mean over samples,
-        trajectories and cuts), ``jumps``, ``turning``, or ``contraction`` and ``rotation`` of a step; ``output``, the
-        mean score; ``shift``, how far the score, or the probability of the class that the run predicts, moves on
-        average from that at 1; and ``metrics`` where all samples are labelled.
+        The result, as the file keeps it.
 
     Raises:
         ArgumentError: If the model has no coupling, or a setting is none.
@@ -100,53 +96,25 @@ def couple_run(
         scores = _scores(table.outputs, like=unchanged)
         labels = table.labels
         points.append(
-            {
-                "coupling": coupling,
-                **({} if activity is None else activity.to_dict()),
-                "output": float(table.outputs[:, 0].mean()) if table.outputs.shape[1] == 1 else None,
-                "shift": float(np.abs(scores[0] - unchanged[0]).mean()),
-                "metrics": None if labels is None else metrics(predictor.task, labels, table.outputs),
-            }
+            CouplingPoint(
+                coupling=coupling,
+                **({} if activity is None else asdict(activity)),
+                output=float(table.outputs[:, 0].mean()) if table.outputs.shape[1] == 1 else None,
+                shift=float(np.abs(scores[0] - unchanged[0]).mean()),
+                metrics=None if labels is None else metrics(predictor.task, labels, table.outputs),
+            )
         )
-    content = sealed(
-        {
-            "format": FORMAT,
-            "version": VERSION,
-            "qinn_version": qinn.__version__,
-            "run_sha256": file_digest(run_folder.summary_file),
-            "samples": len(subset),
-            "split": split,
-            "own_data": store is None and not missing,
-            "shifted": "score" if predictor.task.kind == "regression" else "probability",
-            "points": points,
-            "files": {},
-        }
+    result = CouplingResult(
+        run_sha256=file_digest(run_folder.summary_file),
+        samples=len(subset),
+        split=split,
+        own_data=store is None and not missing,
+        shifted="score" if predictor.task.kind == "regression" else "probability",
+        points=tuple(points),
+        files={},
     )
-    write_json(Path(target) / FILE, content)
-    return content
-
-
-def read_coupling(folder: Path, run: RunFolder) -> dict[str, Any] | None:
-    """Read what `couple_run` wrote into a folder, known to be of a run and of its own data; None if there is no such.
-
-    Args:
-        folder: The folder.
-        run: The run.
-
-    Raises:
-        CheckpointError: If the file was changed, or is of another run.
-    """
-    path = folder / FILE
-    if not path.is_file():
-        return None
-    content = read_json(path)
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise CheckpointError(f"`{path}` does not hold what `{COMMAND} --coupling` writes; remove it.")
-    check_version(path, content, VERSION, remedy=f"repeat `{COMMAND} --coupling`")
-    check_document(path, content, remedy=f"repeat `{COMMAND} --coupling`")
-    if content["run_sha256"] != file_digest(run.summary_file):
-        raise CheckpointError(f"`{path}` is of another run than `{run.path}`; repeat `{COMMAND} --coupling`.")
-    return content if content["own_data"] else None
+    result.write(Path(target))
+    return result
 
 
 def _scores(

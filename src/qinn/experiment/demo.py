@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from qinn.data.stores.unchanged import open_unchanged
 from qinn.data.synthetic.known_answer_set import (
@@ -15,6 +14,7 @@ from qinn.data.synthetic.known_answer_set import (
 from qinn.experiment.comparison import compare
 from qinn.experiment.config import ExperimentConfig, parse_config
 from qinn.experiment.stream_demo import is_drawn_from
+from qinn.results.streams import DemoResult
 
 _SPEC = SyntheticSpec()
 
@@ -50,7 +50,7 @@ def run_demo(
     workers: int,
     overwrite: bool = False,
     on_run: Callable[[int, int, str], None] | None = None,
-) -> dict[str, Any]:
+) -> DemoResult:
     """Write the synthetic store, compare the models on it and state the known answer beside the result.
 
     Args:
@@ -60,8 +60,7 @@ def run_demo(
         on_run: See `qinn.experiment.comparison.compare`.
 
     Returns:
-        ``comparison`` (see `compare`), ``known`` (test MAE that the construction predicts, by predictor) and
-        ``reached`` (test MAE of each model).
+        The comparison, beside what the construction predicts.
 
     Raises:
         OutputError: If the store's place holds another store, or something else.
@@ -71,7 +70,7 @@ def run_demo(
     if overwrite or not is_drawn_from(store, drawn_from(_SPEC)):
         write_synthetic_store(store, _SPEC, overwrite=overwrite)
     open_unchanged(store)
-    content = compare(
+    comparison = compare(
         demo_config(store), folder / "comparison", workers=workers, overwrite=overwrite, on_run=on_run
     )
     answer = known_answer(_SPEC)
@@ -80,5 +79,5 @@ def run_demo(
         known["best sum of single-modality scores (late fusion)"] = answer.additive
     known.update({f"best with {name} alone": value for name, value in answer.unimodal.items()})
     known["best constant"] = answer.constant
-    reached = {label: entry["metrics"]["mae"]["mean"] for label, entry in content["models"].items()}
-    return {"comparison": content, "known": known, "reached": reached}
+    means = {label: entry.metrics["mae"].mean for label, entry in comparison.models.items()}
+    return DemoResult(comparison, known, {label: mean for label, mean in means.items() if mean is not None})

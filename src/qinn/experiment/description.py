@@ -1,17 +1,19 @@
 """What an installation, a run, a comparison or a store is, in a few lines."""
 
 from pathlib import Path
-from typing import Any
 
 from qinn.data.stores.unchanged import open_unchanged
-from qinn.digests import OWN_DIGEST
 from qinn.errors import CheckpointError
 from qinn.experiment import provenance
-from qinn.experiment.comparison import COMPARISON_FILE, notes_of, read_comparison
-from qinn.experiment.folder import FILES, UNCHECKED, RunFolder, check_files
+from qinn.results.comparison import COMPARISON_FILE, read_comparison
+from qinn.results.documents import FILES
+from qinn.results.files import check_files
+from qinn.results.folder import RunFolder
+from qinn.results.records import document
+from qinn.results.summary import UNCHECKED
 
 
-def describe(path: Path | None) -> dict[str, Any]:
+def describe(path: Path | None) -> dict[str, object]:
     """Describe a path, or this installation where none is given; every file that a run names is read and checked.
 
     Raises:
@@ -24,20 +26,19 @@ def describe(path: Path | None) -> dict[str, Any]:
             "machine": provenance.machine(),
         }
     if (path / COMPARISON_FILE).is_file():
-        content = read_comparison(path)
-        check_files(path / COMPARISON_FILE, content.get(FILES, {}))
+        found = read_comparison(path)
+        check_files(path / COMPARISON_FILE, found.files or {})
         return {
             "kind": "comparison",
-            "integrity": "".join(notes_of(content))
-            or f"{len(content[FILES])} files are as they were written",
-            "name": content["name"],
-            "data": content["data"]["name"],
-            "data sha256": content["data"]["sha256"],
-            "models": {label: entry["num_parameters"] for label, entry in content["models"].items()},
-            "test samples": content["num_test"],
-            "versions": content["versions"],
-            "commit": content["commit"],
-            "command": content["command"],
+            "integrity": "".join(found.notes) or f"{len(found.files or ())} files are as they were written",
+            "name": found.name,
+            "data": found.data.name,
+            "data sha256": found.data.sha256,
+            "models": {label: entry.num_parameters for label, entry in found.models.items()},
+            "test samples": found.num_test,
+            "versions": found.versions,
+            "commit": found.commit,
+            "command": found.command,
         }
     if (path / "manifest.json").is_file():
         store = open_unchanged(path)
@@ -54,8 +55,8 @@ def describe(path: Path | None) -> dict[str, Any]:
         }
     if RunFolder(path).config_file.is_file() or RunFolder(path).is_complete:
         run = RunFolder(path)
-        summary, checked = run.summary(), run.check()
-        stated = {name: value for name, value in summary.items() if name not in (FILES, OWN_DIGEST)}
+        checked = run.check()
+        stated = {name: value for name, value in document(run.summary()).items() if name != FILES}
         integrity = f"{checked} files are as they were written" if checked else UNCHECKED
         return {"kind": "run", "integrity": integrity, **stated}
     raise CheckpointError(f"`{path}` is neither a run, a comparison nor a store; check the path.")

@@ -1,8 +1,8 @@
 """Evaluating a run again from its weights, and predicting new samples with it."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,15 +14,21 @@ from qinn.errors import ArgumentError, ConfigError
 from qinn.escaping import active_in_spreadsheets, csv_line
 from qinn.evaluation.conventions import metrics_of
 from qinn.evaluation.predict import PredictionTable, predict, probabilities_of
-from qinn.evaluation.statistics import bootstrap_intervals
+from qinn.evaluation.statistics import Interval, bootstrap_intervals
 from qinn.experiment import provenance
 from qinn.experiment.build import build_folds
-from qinn.experiment.config import ExperimentConfig
-from qinn.experiment.folder import RunFolder, table_of, write_table, write_text
-from qinn.experiment.predictions import StoredPredictions, check_samples, read_predictions
+from qinn.experiment.config import ExperimentConfig, config_of
 from qinn.experiment.predictor import Predictor
 from qinn.extras import require
+from qinn.results.evaluation import Agreement, EvaluationResult, Missing
+from qinn.results.files import table_of, write_table, write_text
+from qinn.results.folder import RunFolder
+from qinn.results.predictions import StoredPredictions, check_samples, read_predictions
+from qinn.results.summary import RunSummary
 from qinn.task import Task
+
+PredictionRow = dict[str, str | float]
+"""One predicted sample: column → value."""
 
 _COMMAND = "qinn predict"
 NOTHING = Absence()
@@ -38,7 +44,7 @@ def evaluate_run(
     split: str | None = "test",
     store: Path | str | None = None,
     absence: Absence = NOTHING,
-) -> dict[str, Any]:
+) -> EvaluationResult:
     """Predict from a run's weights and state every metric with its interval.
 
     On the run's own data each fold's model predicts that fold's own test (or validation) samples, exactly as
@@ -51,11 +57,7 @@ def evaluate_run(
         absence: Modalities to take away from the samples.
 
     Returns:
-        ``split``, ``samples``, ``metrics``, ``labels`` (each metric's full wording) and, for the run's own
-        test samples, ``largest_difference`` from the outputs that the run stored and their ``agreement`` (see
-        `agreement_of`); ``remarks``. Where modalities are
-        taken away, ``metrics`` are those without them, ``complete`` has the metrics of the samples as they are, and
-        ``missing`` says what was taken (see `describe_absence`).
+        The metrics; for the run's own test samples also how far the outputs are from those that the run stored.
 
     Raises:
         ConfigError: If the split does not exist.
@@ -65,7 +67,7 @@ def evaluate_run(
     require("evaluate", what="Evaluating a run")
     target = RunFolder(Path(folder))
     predictor = Predictor.load(target.path)
-    config = target.config()
+    config = config_of(target)
     parts = evaluated_subsets(predictor, split=split, store=store, lacking=absence.modalities)
     tables = predict_parts(predictor, parts)
     difference, agreement = None, None
@@ -75,26 +77,27 @@ def evaluate_run(
         after = _in_order_of(stored, tables)
         difference = float(np.abs(stored.outputs - after).max())
         agreement = agreement_of(stored.outputs, after, predictor.task, target.summary())
-    result = {
-        "split": split,
-        "samples": sum(len(subset) for _, subset in parts),
-        "metrics": _intervals(predictor.task, tables, config),
-        "labels": {name: metric.label for name, metric in metrics_of(predictor.task).items()},
-        "largest_difference": difference,
-        "agreement": agreement,
-        "remarks": predictor.remarks([subset for _, subset in parts]),
-    }
-    if absence:
-        degraded = [(fold, absence.apply(subset)) for fold, subset in parts]
-        result["complete"] = result["metrics"]
-        result["metrics"] = _intervals(predictor.task, predict_parts(predictor, degraded), config)
-        result["missing"] = describe_absence(absence, [subset for _, subset in degraded])
-    return result
+    result = EvaluationResult(
+        split=split,
+        samples=sum(len(subset) for _, subset in parts),
+        metrics=_intervals(predictor.task, tables, config),
+        labels={name: metric.label for name, metric in metrics_of(predictor.task).items()},
+        largest_difference=difference,
+        agreement=agreement,
+        remarks=tuple(predictor.remarks([subset for _, subset in parts])),
+    )
+    if not absence:
+        return result
+    degraded = [(fold, absence.apply(subset)) for fold, subset in parts]
+    return replace(
+        result,
+        complete=result.metrics,
+        metrics=_intervals(predictor.task, predict_parts(predictor, degraded), config),
+        missing=describe_absence(absence, [subset for _, subset in degraded]),
+    )
 
 
-def agreement_of(
-    before: np.ndarray, after: np.ndarray, task: Task, summary: dict[str, Any]
-) -> dict[str, Any]:
+def agreement_of(before: np.ndarray, after: np.ndarray, task: Task, summary: RunSummary) -> Agreement:
     """Compare outputs with those that a run stored.
 
     Args:
@@ -103,9 +106,6 @@ def agreement_of(
         task: What is predicted.
         summary: The run's ``run.json``.
 
-    Returns:
-        ``difference``, the largest, in parts of the label range (of classes: of probability); ``tolerance``;
-        ``agrees``; ``same_device``, whether the run was made on this kind of device; ``made_on`` and ``here``.
     """
     if task.kind == "regression":
         difference = float(np.abs(before - after).max()) / (task.high - task.low)
@@ -113,16 +113,15 @@ def agreement_of(
         difference = float(np.abs(probabilities_of(before) - probabilities_of(after)).max())
     here = provenance.device()
     # Earlier versions wrote the machine alone; they predicted on the processor, as this one does.
-    stated = summary.get("device") or summary.get("machine")
-    made_on = stated if isinstance(stated, dict) else {}
-    return {
-        "difference": difference,
-        "tolerance": AGREEMENT,
-        "agrees": difference <= AGREEMENT,
-        "same_device": all(made_on[name] == here[name] for name in here.keys() & made_on.keys()),
-        "made_on": made_on,
-        "here": here,
-    }
+    made_on = summary.device or summary.machine
+    return Agreement(
+        difference=difference,
+        tolerance=AGREEMENT,
+        agrees=difference <= AGREEMENT,
+        same_device=all(made_on[name] == here[name] for name in here.keys() & made_on.keys()),
+        made_on=made_on,
+        here=here,
+    )
 
 
 def _in_order_of(stored: StoredPredictions, tables: Sequence[PredictionTable]) -> np.ndarray:
@@ -157,7 +156,7 @@ def evaluated_subsets(
     if store is not None:
         return [(None, predictor.subset(open_unchanged(store), split, lacking=lacking))]
     target = RunFolder(predictor.source)
-    config = target.config()
+    config = config_of(target)
     if split not in ("test", "valid"):
         raise ConfigError(
             f"Argument `split` must be `test` or `valid` on the run's own data, but it is `{split}`; "
@@ -180,7 +179,7 @@ def training_labels(predictor: Predictor) -> list[np.ndarray]:
     Args:
         predictor: The run's models.
     """
-    config = RunFolder(predictor.source).config()
+    config = config_of(RunFolder(predictor.source))
     folds = build_folds(predictor.own_store(), config.data, seed=config.seeds[0])
     parts = [fold.development.merged if config.training.refit else fold.development.train for fold in folds]
     return [part.labels for part in parts if part.labels is not None]
@@ -194,36 +193,34 @@ def predict_parts(predictor: Predictor, parts: Sequence[tuple[str | None, Subset
     ]
 
 
-def describe_absence(absence: Absence, subsets: Sequence[Subset]) -> dict[str, Any]:
+def describe_absence(absence: Absence, subsets: Sequence[Subset]) -> Missing:
     """Say what was taken away, and how much is absent then.
 
     Args:
         absence: What was taken away.
         subsets: The samples without it.
-
-    Returns:
-        ``modalities``, ``rate`` and ``seed``; ``absent``, the share of samples that lack each modality; and
-        ``empty``, the number of samples that have none left.
     """
     present = np.concatenate([present_modalities(subset) for subset in subsets])
     shares = (~present).mean(axis=0).tolist()
-    return {
-        **absence.to_dict(),
-        "absent": dict(zip(subsets[0].modalities, shares, strict=True)),
-        "empty": int((~present.any(axis=1)).sum()),
-    }
+    return Missing(
+        absence.modalities,
+        absence.rate,
+        absence.seed,
+        dict(zip(subsets[0].modalities, shares, strict=True)),
+        int((~present.any(axis=1)).sum()),
+    )
 
 
 def _intervals(
     task: Task, tables: Sequence[PredictionTable], config: ExperimentConfig
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Interval]:
     labels = [table.labels for table in tables if table.labels is not None]
     if len(labels) < len(tables):
         raise ArgumentError(
             "The samples have no labels, so there is nothing to evaluate; use `qinn predict`."
         )
     groups = [group for table in tables if table.groups is not None for group in table.groups]
-    intervals = bootstrap_intervals(
+    return bootstrap_intervals(
         task,
         np.concatenate(labels),
         np.concatenate([table.outputs for table in tables]),
@@ -232,7 +229,6 @@ def _intervals(
         level=config.evaluation.level,
         seed=config.seeds[0],
     )
-    return {name: interval.to_dict() for name, interval in intervals.items()}
 
 
 def predict_store(
@@ -244,7 +240,7 @@ def predict_store(
     missing: Sequence[str] = (),
     coupling: float = 1.0,
     on_remark: Callable[[str], None] | None = None,
-) -> list[dict[str, Any]]:
+) -> list[PredictionRow]:
     """Predict a store's samples with a run.
 
     Args:
@@ -274,12 +270,12 @@ def predict_store(
     return [{**row, "absent": "+".join(names)} for row, names in zip(rows, absent, strict=True)]
 
 
-def prediction_rows(table: PredictionTable, task: Task) -> list[dict[str, Any]]:
+def prediction_rows(table: PredictionTable, task: Task) -> list[PredictionRow]:
     """Return predictions as one readable row per sample (see `predict_store`)."""
     rows = []
     probabilities = probabilities_of(table.outputs)
     for index, identifier in enumerate(table.ids):
-        row: dict[str, Any] = {"id": identifier}
+        row: PredictionRow = {"id": identifier}
         if task.kind == "regression":
             row["score"] = float(table.outputs[index, 0])
         else:
@@ -313,7 +309,7 @@ def predictions_destination(
     return check_destination(path, own, overwrite=overwrite, inputs=inputs)
 
 
-def write_predictions(path: Path, rows: list[dict[str, Any]], *, overwrite: bool = False) -> int:
+def write_predictions(path: Path, rows: list[PredictionRow], *, overwrite: bool = False) -> int:
     """Write prediction rows as CSV or Parquet, atomically.
 
     In CSV, texts that a spreadsheet would run get an apostrophe before them (see `qinn.escaping.csv_line`). A CSV file

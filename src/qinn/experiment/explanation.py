@@ -1,6 +1,7 @@
 """Explaining samples with a finished run, written as data."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,17 @@ from qinn.data.subsets.splits import Subset
 from qinn.destinations import Product, check_destinations, marked
 from qinn.errors import ConfigError, QinnError
 from qinn.experiment.build import build_folds
-from qinn.experiment.folder import RunFolder, check_version, table_of, write_json, write_table
+from qinn.experiment.config import config_of
 from qinn.experiment.predictor import Predictor
-from qinn.experiment.steps import FILE as STEPS_FILE
-from qinn.experiment.steps import TOGETHER, ExplainedSteps, explained_steps, follows_stream, write_steps
+from qinn.experiment.steps import ExplainedSteps, explained_steps, follows_stream, write_steps
 from qinn.records import Explanation
+from qinn.results.explanation import FORMAT, ExplanationSummary
+from qinn.results.files import table_of, write_table
+from qinn.results.folder import RunFolder
+from qinn.results.steps import FILE as STEPS_FILE
+from qinn.results.steps import TOGETHER
 
 COMMAND = "qinn explain"
-FORMAT = "qinn-explanation"
-VERSION = 1
 FIGURES = ("entropy", "mutual_information", "negativity", "counterfactuals", "sentences", "bloch")
 """Figures that are drawn beside an explanation (see `qinn.report.explanation`)."""
 
@@ -44,7 +47,7 @@ def explain_run(
     fold: str | None = None,
     missing: Sequence[str] = (),
     overwrite: bool = False,
-) -> dict[str, Any]:
+) -> ExplanationSummary:
     """Explain the samples of a split with the model of one fold and write ``explanation.parquet`` and ``.json``.
 
     Of a model along the stream also every step of every sample, as ``steps.parquet``.
@@ -60,8 +63,8 @@ def explain_run(
         overwrite: Replace files of the names that are written where another program made them.
 
     Returns:
-        The content of ``explanation.json``: names, units, means, the number of samples and of those without a
-        modality; and ``remarks``, which the file does not hold.
+        What ``explanation.json`` holds: names, units, means, the number of samples and of those without a modality;
+        and what a user should know.
 
     Raises:
         ConfigError: If the fold or split does not exist.
@@ -76,11 +79,11 @@ def explain_run(
     subset, _ = chosen_samples(run_folder, predictor, store=store, split=split, fold=fold, missing=missing)
     explanation = predictor.explain(subset, fold=fold)
     steps = _steps(run_folder, predictor, subset, fold)
-    content = write_explanation(explanation, target, steps=steps)
+    summary = write_explanation(explanation, target, steps=steps)
     remarks = predictor.remarks([subset])
-    if steps is not None and content["steps"]["together"]:
+    if summary.steps is not None and summary.steps.together:
         remarks.append(TOGETHER)
-    return {**content, "remarks": remarks}
+    return replace(summary, remarks=tuple(remarks))
 
 
 def write_explanation(
@@ -89,8 +92,8 @@ def write_explanation(
     *,
     steps: ExplainedSteps | None = None,
     with_words: bool = True,
-) -> dict[str, Any]:
-    """Write an explanation as ``explanation.parquet`` and ``explanation.json`` and return the latter's content.
+) -> ExplanationSummary:
+    """Write an explanation as ``explanation.parquet`` and ``explanation.json`` and return what the latter holds.
 
     Args:
         explanation: The explanation.
@@ -104,23 +107,18 @@ def write_explanation(
     (folder / STEPS_FILE).unlink(missing_ok=True)
     write_table(folder / "explanation.parquet", columns, maker=COMMAND)
     maximum = explanation.entropy_maximum
-    content = {
-        "format": FORMAT,
-        "version": VERSION,
-        "qinn_version": qinn.__version__,
-        "samples": len(explanation.ids),
-        "absent": absent_counts(explanation),
-        "cuts": list(explanation.cuts),
-        "entropy_maximum": [] if maximum is None else maximum.tolist(),
-        "pairs": list(explanation.pairs),
-        "counterfactuals": list(explanation.counterfactuals),
-        "unit": "bits",
-        "mean": column_means(columns),
-    }
-    if steps is not None:
-        content["steps"] = write_steps(steps, folder, maker=COMMAND, with_words=with_words)
-    write_json(folder / "explanation.json", content)
-    return content
+    summary = ExplanationSummary(
+        samples=len(explanation.ids),
+        absent=absent_counts(explanation),
+        cuts=tuple(explanation.cuts),
+        entropy_maximum=() if maximum is None else tuple(maximum.tolist()),
+        pairs=tuple(explanation.pairs),
+        counterfactuals=tuple(explanation.counterfactuals),
+        mean=column_means(columns),
+        steps=None if steps is None else write_steps(steps, folder, maker=COMMAND, with_words=with_words),
+    )
+    summary.write(folder / "explanation.json")
+    return summary
 
 
 def check_explanation(path: Path, content: Any) -> None:
@@ -150,7 +148,7 @@ def _absent_names(explanation: Explanation) -> list[str]:
     ]
 
 
-def column_means(columns: dict[str, Any]) -> dict[str, float | None]:
+def column_means(columns: Mapping[str, object]) -> dict[str, float | None]:
     """Return the mean of every numeric column; None where a column has no number."""
     means = {}
     for name, values in columns.items():
@@ -257,7 +255,7 @@ def own_subset(run_folder: RunFolder, predictor: Predictor, split: str | None, f
             f"Argument `split` must be `test` or `valid` on the run's own data, but it is `{split}`; "
             "name another store with `--store` for other splits."
         )
-    config = run_folder.config()
+    config = config_of(run_folder)
     store = predictor.own_store()
     predictor.subset(store)
     folds = {one.name: one for one in build_folds(store, config.data, seed=config.seeds[0])}

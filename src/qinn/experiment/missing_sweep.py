@@ -1,8 +1,8 @@
 """How finished runs bear the loss of modalities: one sweep over missing rates, the same masks for every model."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,46 +13,36 @@ from qinn.data.files.numerals import number_of
 from qinn.data.subsets.absence import Absence, present_modalities
 from qinn.data.subsets.subset import Subset
 from qinn.destinations import Product, check_destinations, marked
-from qinn.digests import file_digest, sealed
-from qinn.errors import ArgumentError, CheckpointError, DataError
-from qinn.escaping import markdown_code, markdown_text
-from qinn.evaluation.conventions import metrics_of
+from qinn.digests import file_digest
+from qinn.errors import ArgumentError, DataError
 from qinn.evaluation.metrics import metrics
 from qinn.evaluation.predict import probabilities_of
-from qinn.evaluation.statistics import bootstrap_intervals, holm_correction, paired_test, summarize_seeds
+from qinn.evaluation.statistics import bootstrap_intervals, paired_test, summarize_seeds
 from qinn.experiment import provenance
-from qinn.experiment.comparison import (
-    COMPARISON_FILE,
-    format_cell,
-    read_comparison,
-    shown_metrics,
-    task_of,
-)
+from qinn.experiment.comparison import corrected
+from qinn.experiment.config import config_of
 from qinn.experiment.evaluation import evaluated_subsets, predict_parts, training_labels
-from qinn.experiment.folder import (
-    FILES,
-    RunFolder,
-    check_document,
-    check_version,
-    digests_of,
-    read_json,
-    write_json,
-    write_text,
-)
 from qinn.experiment.predictor import Predictor
+from qinn.results.comparison import COMPARISON_FILE, read_comparison
+from qinn.results.files import digests_of, write_text
+from qinn.results.folder import RunFolder
+from qinn.results.metrics import PairedDifference, shown_metrics
+from qinn.results.sweep import (
+    FORMAT,
+    SWEEP_FILE,
+    TABLE_FILE,
+    EmptyClasses,
+    EmptyScores,
+    RateMetric,
+    Shares,
+    SweepResult,
+    SweptModel,
+)
 from qinn.task import Task
 
-FORMAT = "qinn-missing-sweep"
-VERSION = 2
-"""Version 1 had no digests; it is read, with a note."""
 COMMAND = "qinn sweep-missing"
 MARK = f"<!-- made by {COMMAND} -->"
 """Last line of its tables and figures."""
-
-SWEEP_FILE = "sweep.json"
-TABLE_FILE = "table.md"
-FOLDER = "missing"
-"""Where a comparison keeps its sweep."""
 
 RATES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
@@ -88,7 +78,7 @@ def sweep_missing(
     num_resamples: int | None = None,
     overwrite: bool = False,
     on_run: Callable[[int, int, str], None] | None = None,
-) -> dict[str, Any]:
+) -> SweepResult:
     """Evaluate runs with modalities taken away at rising rates and write ``sweep.json`` and ``table.md``.
 
     At rate r every modality of every sample goes with probability r, independently (see `Absence`); samples that
@@ -107,10 +97,10 @@ def sweep_missing(
         on_run: Called with (runs done, runs in all, label) after each run.
 
     Returns:
-        The content of ``sweep.json``. Per model and rate every metric's mean, its standard deviation over training
-        seeds (each averaged over masks) and over masks (each averaged over training seeds), its bootstrap interval,
-        and the paired test against the reference; per model under ``empty`` what it says about samples that have
-        nothing, beside mean and median of the training labels.
+        The result, as ``sweep.json`` keeps it. Per model and rate every metric's mean, its standard deviation over
+        training seeds (each averaged over masks) and over masks (each averaged over training seeds), its bootstrap
+        interval, and the paired test against the reference; per model under ``empty`` what it says about samples that
+        have nothing, beside mean and median of the training labels.
 
     Raises:
         ArgumentError: If rates or seeds are impossible, a run is named twice, or the reference is unknown.
@@ -122,8 +112,8 @@ def sweep_missing(
     _check_options(rates, mask_seeds)
     runs = _find_runs([Path(path) for path in paths])
     first = next(iter(runs.values()))[0]
-    check_destinations(target, _products(task_of(first.summary())), overwrite=overwrite, inputs=list(paths))
-    config = first.config()
+    check_destinations(target, _products(first.summary().task), overwrite=overwrite, inputs=list(paths))
+    config = config_of(first)
     reference = _reference(reference, runs, paths)
     samples, swept = None, {}
     done, total = 0, sum(map(len, runs.values()))
@@ -134,7 +124,7 @@ def sweep_missing(
             swept[label].append(result)
             done += 1
             if on_run is not None:
-                on_run(done, total, f"{label}, seed {folder.summary()['seed']}")
+                on_run(done, total, f"{label}, seed {folder.summary().seed}")
     assert samples is not None
     options = {
         "groups": samples.groups,
@@ -142,52 +132,45 @@ def sweep_missing(
         "level": config.evaluation.level,
         "seed": 0,
     }
-    content = {
-        "format": FORMAT,
-        "version": VERSION,
-        "name": first.summary()["name"],
-        "reference": reference,
-        "data": first.summary()["data"],
-        "split": split,
-        "rates": list(rates),
-        "mask_seeds": list(mask_seeds),
-        "level": config.evaluation.level,
-        "num_resamples": options["num_resamples"],
-        "num_test": len(samples.ids),
-        "num_groups": None if samples.groups is None else len(np.unique(samples.groups)),
-        "absent": _shares(first, rates, mask_seeds, split),
-        "models": {
-            label: {
-                "model": runs[label][0].summary()["model"],
-                "num_parameters": runs[label][0].summary()["num_parameters"],
-                "training": _absences_in_training(runs[label][0]),
-                "seeds": [folder.summary()["seed"] for folder in runs[label]],
-                "runs_sha256": [file_digest(folder.summary_file) for folder in runs[label]],
-                "rates": _metrics_by_rate(samples, swept[label], options),
-                "empty": _prior(samples, swept[label]),
-            }
-            for label in runs
+    described = {label: [folder.summary() for folder in folders] for label, folders in runs.items()}
+    result = SweepResult(
+        name=first.summary().name,
+        reference=reference,
+        data=first.summary().data,
+        split=split,
+        rates=tuple(rates),
+        mask_seeds=tuple(mask_seeds),
+        level=config.evaluation.level,
+        num_resamples=options["num_resamples"],
+        num_test=len(samples.ids),
+        num_groups=None if samples.groups is None else len(np.unique(samples.groups)),
+        absent=_shares(first, rates, mask_seeds, split),
+        models={
+            label: SweptModel(
+                model=described[label][0].model,
+                num_parameters=described[label][0].num_parameters,
+                training=_absences_in_training(folders[0]),
+                seeds=tuple(summary.seed for summary in described[label]),
+                runs_sha256=tuple(file_digest(folder.summary_file) for folder in folders),
+                rates=_metrics_by_rate(samples, swept[label], options),
+                empty=_prior(samples, swept[label]),
+            )
+            for label, folders in runs.items()
         },
-        "paired": {
-            label: _tests_by_rate(samples, swept[label], swept[reference], options)
-            for label in runs
-            if label != reference and len(swept[label]) == len(swept[reference])
-        },
-        "remarks": list(
-            dict.fromkeys(one for results in swept.values() for r in results for one in r.remarks)
-        ),
-        "versions": provenance.versions(),
-        "commit": provenance.commit(),
-        "machine": provenance.machine(),
-        "command": provenance.command(),
-        "seconds": round(time.perf_counter() - started, 1),
-    }
-    _correct(content["paired"], len(rates))
-    target = Path(target)
-    write_text(target / TABLE_FILE, f"{markdown_tables(content, samples.task)}\n{MARK}\n")
-    content = sealed({**content, FILES: digests_of(target, [target / TABLE_FILE])})
-    write_json(target / SWEEP_FILE, content)
-    return content
+        paired=_tests_by_rate(samples, swept, reference, options),
+        remarks=tuple(dict.fromkeys(one for found in swept.values() for r in found for one in r.remarks)),
+        versions=provenance.versions(),
+        commit=provenance.commit(),
+        machine=provenance.machine(),
+        command=provenance.command(),
+        seconds=round(time.perf_counter() - started, 1),
+        folder=Path(target),
+    )
+    table = result.folder / TABLE_FILE
+    write_text(table, f"{result.to_markdown()}\n{MARK}\n")
+    result = replace(result, files=digests_of(result.folder, [table]))
+    result.write()
+    return result
 
 
 def _products(task: Task) -> list[tuple[str, Product]]:
@@ -217,48 +200,6 @@ def parse_rates(text: str) -> tuple[float, ...]:
         ) from None
 
 
-def read_sweep(folder: Path | str) -> dict[str, Any]:
-    """Read the result of a sweep, known to be what was written.
-
-    Raises:
-        CheckpointError: If the folder holds none, or it was changed.
-    """
-    path = Path(folder) / SWEEP_FILE
-    if not path.is_file():
-        raise CheckpointError(f"`{folder}` holds no finished sweep; run `qinn sweep-missing` first.")
-    content = read_json(path)
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise CheckpointError(f"`{path}` does not describe a sweep; check the path.")
-    check_version(path, content, VERSION, remedy="run `qinn sweep-missing` again")
-    check_document(path, content, remedy="run `qinn sweep-missing` again")
-    return content
-
-
-def read_own_sweep(folder: Path, comparison: dict[str, Any]) -> dict[str, Any] | None:
-    """Read the sweep that a comparison keeps, known to be of its runs; None where it keeps none.
-
-    Args:
-        folder: The comparison.
-        comparison: Content of its ``comparison.json``.
-
-    Raises:
-        CheckpointError: If the sweep is unfinished, was changed, or is of other runs.
-    """
-    place = folder / FOLDER
-    if not place.is_dir() or not any(place.iterdir()):
-        return None
-    content = read_sweep(place)
-    for label, entry in comparison["models"].items():
-        swept = content["models"].get(label, {})
-        known = dict(zip(swept.get("seeds", ()), swept.get("runs_sha256", ()), strict=False))
-        for seed, run in zip(entry["seeds"], entry["runs"], strict=True):
-            if seed in known and known[seed] != file_digest(RunFolder(folder / run).summary_file):
-                raise CheckpointError(
-                    f"The sweep in `{place}` is of another run than `{folder / run}`; run `qinn sweep-missing` again."
-                )
-    return content
-
-
 def _check_options(rates: Sequence[float], mask_seeds: Sequence[int]) -> None:
     if not rates or list(rates) != sorted(set(rates)) or not 0 <= rates[0] <= rates[-1] <= 1:
         raise ArgumentError(
@@ -275,29 +216,30 @@ def _find_runs(paths: Sequence[Path]) -> dict[str, list[RunFolder]]:
     found: dict[str, list[RunFolder]] = {}
     places: set[tuple[str, int]] = set()
     folders = list(_folders(paths))
-    data = folders[0].summary()["data"]["sha256"]
+    data = folders[0].summary().data.sha256
     for folder in folders:
         summary = folder.summary()
-        if summary["data"]["sha256"] != data:
+        if summary.data.sha256 != data:
             raise DataError(
                 f"Run `{folder.path}` is on other data than `{folders[0].path}`; sweep them apart."
             )
-        place = (summary["label"], summary["seed"])
+        place = (summary.label, summary.seed)
         if place in places:
             raise ArgumentError(
                 f"Model `{place[0]}` with seed {place[1]} is named twice, the second time by `{folder.path}`; "
                 "give runs of different labels, or each run once."
             )
         places.add(place)
-        found.setdefault(summary["label"], []).append(folder)
+        found.setdefault(summary.label, []).append(folder)
     return found
 
 
 def _folders(paths: Sequence[Path]) -> Iterator[RunFolder]:
     for path in paths:
         if (path / COMPARISON_FILE).is_file():
-            for entry in read_comparison(path)["models"].values():
-                yield from (RunFolder(path / run) for run in entry["runs"])
+            found = read_comparison(path)
+            for label in found.models:
+                yield from found.runs(label)
         else:
             yield RunFolder(path)
 
@@ -309,7 +251,7 @@ def _reference(named: str | None, runs: dict[str, list[RunFolder]], paths: Seque
         return named
     for path in map(Path, paths):
         if (path / COMPARISON_FILE).is_file():
-            return read_comparison(path)["reference"]
+            return read_comparison(path).reference
     return next(iter(runs))
 
 
@@ -362,7 +304,7 @@ def _samples(task: Task, subsets: Sequence[Subset], folder: RunFolder) -> tuple[
 
 def _metrics_by_rate(
     samples: _Samples, results: Sequence[_Swept], options: dict[str, Any]
-) -> list[dict[str, Any]]:
+) -> tuple[dict[str, RateMetric], ...]:
     """Per rate and metric: mean, sd over seeds, sd over masks, interval."""
     entries = []
     for index in range(len(results[0].outputs)):
@@ -377,18 +319,18 @@ def _metrics_by_rate(
         over_masks = summarize_seeds([_mean(by_seed) for by_seed in zip(*values, strict=True)])
         entries.append(
             {
-                name: {
-                    "mean": over_seeds[name].mean,
-                    "sd": over_seeds[name].sd,
-                    "sd_masks": over_masks[name].sd,
-                    "low": interval.low,
-                    "high": interval.high,
-                    "note": interval.note,
-                }
+                name: RateMetric(
+                    mean=over_seeds[name].mean,
+                    sd=over_seeds[name].sd,
+                    sd_masks=over_masks[name].sd,
+                    low=interval.low,
+                    high=interval.high,
+                    note=interval.note,
+                )
                 for name, interval in intervals.items()
             }
         )
-    return entries
+    return tuple(entries)
 
 
 def _mean(runs: Sequence[dict[str, float | None]]) -> dict[str, float | None]:
@@ -402,43 +344,36 @@ def _mean(runs: Sequence[dict[str, float | None]]) -> dict[str, float | None]:
 
 
 def _tests_by_rate(
-    samples: _Samples, results: Sequence[_Swept], reference: Sequence[_Swept], options: dict[str, Any]
-) -> list[dict[str, dict[str, Any]]]:
-    tests = []
-    for index in range(len(results[0].outputs)):
-        ours, theirs = (
-            np.concatenate([result.outputs[index] for result in one]) for one in (results, reference)
-        )
-        found = paired_test(
-            samples.task,
-            samples.labels,
-            ours,
-            theirs,
-            num_permutations=options["num_resamples"],
-            **options,
-        )
-        tests.append({name: result.to_dict() for name, result in found.items()})
-    return tests
+    samples: _Samples, swept: dict[str, list[_Swept]], reference: str, options: dict[str, Any]
+) -> dict[str, tuple[dict[str, PairedDifference], ...]]:
+    """Per model and rate its difference to the reference, p-values corrected over the models, rate by rate."""
+    others = [label for label in swept if label != reference and len(swept[label]) == len(swept[reference])]
+    by_rate = []
+    for index in range(len(swept[reference][0].outputs)):
+        outputs = {
+            label: np.concatenate([result.outputs[index] for result in swept[label]])
+            for label in (*others, reference)
+        }
+        tests = {
+            label: paired_test(
+                samples.task,
+                samples.labels,
+                outputs[label],
+                outputs[reference],
+                num_permutations=options["num_resamples"],
+                **options,
+            )
+            for label in others
+        }
+        by_rate.append(corrected(tests))
+    return {label: tuple(found[label] for found in by_rate) for label in others}
 
 
-def _correct(paired: dict[str, list[dict[str, dict[str, Any]]]], num_rates: int) -> None:
-    """Holm's correction over the models, rate by rate and metric by metric."""
-    for index in range(num_rates):
-        for name in next(iter(paired.values()))[index] if paired else ():
-            tests = {label: by_rate[index][name] for label, by_rate in paired.items()}
-            corrected = holm_correction({label: test["p_value"] for label, test in tests.items()})
-            for label, test in tests.items():
-                test["p_value_holm"] = corrected[label]
-
-
-def _prior(samples: _Samples, results: Sequence[_Swept]) -> dict[str, Any]:
+def _prior(samples: _Samples, results: Sequence[_Swept]) -> EmptyScores | EmptyClasses:
     """What a model says about samples that have nothing, beside what its training labels say."""
     task = samples.task
-    values = [metrics(task, samples.labels, result.empty) for result in results]
-    entry: dict[str, Any] = {
-        "finite": bool(all(np.isfinite(result.empty).all() for result in results)),
-        "metrics": {name: summary.to_dict() for name, summary in summarize_seeds(values).items()},
-    }
+    finite = bool(all(np.isfinite(result.empty).all() for result in results))
+    measured = summarize_seeds([metrics(task, samples.labels, result.empty) for result in results])
     if task.kind == "classification":
         size = len(task.classes)
         said = [probabilities_of(result.empty).mean(axis=0) for result in results]
@@ -449,34 +384,35 @@ def _prior(samples: _Samples, results: Sequence[_Swept]) -> dict[str, Any]:
             for result in results
         ]
         distances = [0.5 * float(np.abs(one - other).sum()) for one, other in zip(said, trained, strict=True)]
-        return {
-            **entry,
-            "prediction": dict(zip(task.classes, np.mean(said, axis=0).tolist(), strict=True)),
-            "training": dict(zip(task.classes, np.mean(trained, axis=0).tolist(), strict=True)),
-            "distance": float(np.mean(distances)),
-            "distance_sd": _deviation(distances),
-        }
+        return EmptyClasses(
+            finite=finite,
+            metrics=measured,
+            prediction=dict(zip(task.classes, np.mean(said, axis=0).tolist(), strict=True)),
+            training=dict(zip(task.classes, np.mean(trained, axis=0).tolist(), strict=True)),
+            distance=float(np.mean(distances)),
+            distance_sd=_deviation(distances),
+        )
     scores = [float(result.empty.mean()) for result in results]
     means = [float(np.mean([part.mean() for part in result.training_labels])) for result in results]
     medians = [float(np.mean([np.median(part) for part in result.training_labels])) for result in results]
     spreads = [float(np.mean([part.std() for part in result.training_labels])) for result in results]
     distances = [abs(score - mean) for score, mean in zip(scores, means, strict=True)]
-    return {
-        **entry,
-        "in_range": bool(
+    from_medians = [abs(score - median) for score, median in zip(scores, medians, strict=True)]
+    return EmptyScores(
+        finite=finite,
+        metrics=measured,
+        in_range=bool(
             all(task.low <= result.empty.min() and result.empty.max() <= task.high for result in results)
         ),
-        "prediction": float(np.mean(scores)),
-        "prediction_sd": _deviation(scores),
-        "training_mean": float(np.mean(means)),
-        "training_median": float(np.mean(medians)),
-        "training_sd": float(np.mean(spreads)),
-        "distance": float(np.mean(distances)),
-        "distance_sd": _deviation(distances),
-        "distance_from_median": float(
-            np.mean([abs(score - median) for score, median in zip(scores, medians, strict=True)])
-        ),
-    }
+        prediction=float(np.mean(scores)),
+        prediction_sd=_deviation(scores),
+        training_mean=float(np.mean(means)),
+        training_median=float(np.mean(medians)),
+        training_sd=float(np.mean(spreads)),
+        distance=float(np.mean(distances)),
+        distance_sd=_deviation(distances),
+        distance_from_median=float(np.mean(from_medians)),
+    )
 
 
 def _deviation(values: Sequence[float]) -> float | None:
@@ -485,7 +421,7 @@ def _deviation(values: Sequence[float]) -> float | None:
 
 def _shares(
     folder: RunFolder, rates: Sequence[float], mask_seeds: Sequence[int], split: str
-) -> list[dict[str, float]]:
+) -> tuple[Shares, ...]:
     """Per rate, the share of absent modalities and of samples that have none, over all masks."""
     subsets = [subset for _, subset in evaluated_subsets(Predictor.load(folder.path), split=split)]
     shares = []
@@ -497,85 +433,13 @@ def _shares(
                 for subset in subsets
             ]
         )
-        shares.append({"modalities": float((~present).mean()), "empty": float((~present.any(axis=1)).mean())})
-    return shares
+        shares.append(Shares(float((~present).mean()), float((~present.any(axis=1)).mean())))
+    return tuple(shares)
 
 
-def _absences_in_training(folder: RunFolder) -> dict[str, Any]:
-    training = folder.config().training
+def _absences_in_training(folder: RunFolder) -> dict[str, bool | float | Mapping[str, float]]:
+    training = config_of(folder).training
     return {
         "modality_missing": training.modality_missing,
         "modality_missing_all": training.modality_missing_all,
     }
-
-
-def markdown_tables(content: dict[str, Any], task: Task) -> str:
-    """Return a sweep as Markdown: one table per shown metric (models × rates), one of the empty samples."""
-    seeds = max(len(entry["seeds"]) for entry in content["models"].values())
-    reference = markdown_code(content["reference"])
-    lines = []
-    for name in shown_metrics(task)[:2]:
-        lines += [
-            f"**{name}**: {metrics_of(task)[name].label}",
-            "",
-            "| model | " + " | ".join(f"{rate:g}" for rate in content["rates"]) + " |",
-            "|---" * (1 + len(content["rates"])) + "|",
-        ]
-        for label, entry in content["models"].items():
-            cells = []
-            for index, values in enumerate(entry["rates"]):
-                tests = content["paired"].get(label)
-                value = {**values[name], "low": None}
-                cells.append(format_cell(value, None if tests is None else tests[index][name]))
-            lines.append(f"| {markdown_text(label)} | " + " | ".join(cells) + " |")
-        lines.append("")
-    lines += [
-        f"{content['split'].capitalize()} split, {content['num_test']} samples; columns: the probability with which "
-        f"each modality of each sample is taken away. Mean ± sd over {seeds} seeds (each averaged over "
-        f"{len(content['mask_seeds'])} masks, the same for all models); * differs from {reference} "
-        "(paired permutation test, p < 0.05 after Holm's correction over the models, rate by rate).",
-        "",
-        *_empty_table(content, task),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _empty_table(content: dict[str, Any], task: Task) -> list[str]:
-    first = shown_metrics(task)[0]
-    entries = {label: entry["empty"] for label, entry in content["models"].items()}
-    if task.kind == "classification":
-        rows = [
-            f"| {markdown_text(label)} | {_with_deviation(empty['distance'], empty['distance_sd'])} | "
-            f"{_with_deviation(empty['metrics'][first]['mean'], empty['metrics'][first]['sd'])} |"
-            for label, empty in entries.items()
-        ]
-        return [
-            "**Nothing left**: predicted class probabilities against the class frequencies of the training samples "
-            "(total variation distance).",
-            "",
-            f"| model | distance | {first} |",
-            "|---|---|---|",
-            *rows,
-        ]
-    some = next(iter(entries.values()))
-    rows = [
-        f"| {markdown_text(label)} | {_with_deviation(empty['prediction'], empty['prediction_sd'])} | "
-        f"{_with_deviation(empty['distance'], empty['distance_sd'])} | {empty['distance_from_median']:.3f} | "
-        f"{'yes' if empty['in_range'] else 'no'} | "
-        f"{_with_deviation(empty['metrics'][first]['mean'], empty['metrics'][first]['sd'])} |"
-        for label, empty in entries.items()
-    ]
-    return [
-        f"**Nothing left**: training labels have the mean {some['training_mean']:.3f}, the median "
-        f"{some['training_median']:.3f} and the standard deviation {some['training_sd']:.3f}.",
-        "",
-        f"| model | prediction | distance from the mean | from the median | in the label range | {first} |",
-        "|---|---|---|---|---|---|",
-        *rows,
-    ]
-
-
-def _with_deviation(value: float | None, deviation: float | None) -> str:
-    if value is None:
-        return "undefined"
-    return f"{value:.3f}" + ("" if deviation is None else f" ± {deviation:.3f}")

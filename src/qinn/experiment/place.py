@@ -9,9 +9,10 @@ from types import TracebackType
 from qinn.data.stores.store import Store
 from qinn.destinations import RUN_FILES, check_folder, kind_of
 from qinn.errors import CheckpointError, ConfigError
-from qinn.experiment.config import ExperimentConfig, read_run_config
-from qinn.experiment.folder import RunFolder, read_json
+from qinn.experiment.config import ExperimentConfig, config_of, read_run_config
 from qinn.placement import is_partial
+from qinn.results.files import read_json
+from qinn.results.folder import RunFolder
 
 _OF_A_RUN = RUN_FILES | {"explanation", "missing"}
 
@@ -85,7 +86,7 @@ def _is_continued(target: RunFolder, config: ExperimentConfig, store: Store, *, 
     """Tell whether the run that is there is this one; False where it is another that may be cleared."""
     path = target.path
     try:
-        written = target.config() if target.is_complete else read_run_config(target.config_file)
+        written = config_of(target) if target.is_complete else read_run_config(target.config_file)
         same = written == config
     except (ConfigError, CheckpointError):
         if not overwrite:
@@ -109,7 +110,7 @@ def _is_continued(target: RunFolder, config: ExperimentConfig, store: Store, *, 
 def _other_data(target: RunFolder, store: Store) -> str | None:
     """Say what of a run was made from other data; None where all is of this store."""
     if target.is_complete:
-        if target.summary()["data"]["sha256"] != store.sha256:
+        if target.summary().data.sha256 != store.sha256:
             return f"`{target.path}` holds a complete run on other data than its store holds now"
         return None
     for record in sorted((target.path / "folds").glob("*/fold.json")):

@@ -1,8 +1,7 @@
 """A finished run as something that predicts, evaluates and explains other samples."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,13 +15,15 @@ from qinn.data.subsets.splits import Subset, subset_of
 from qinn.errors import ArgumentError, CheckpointError, ConfigError, QinnError
 from qinn.evaluation.predict import PredictionTable, check_finite, predict
 from qinn.experiment.build import build_model, uses_times
+from qinn.experiment.config import config_of
 from qinn.experiment.estimate import check_feasible
-from qinn.experiment.folder import UNCHECKED, RunFolder
 from qinn.experiment.pretrained import read_architectures
 from qinn.explain.coupling import coupled
 from qinn.explain.explanation import explain
 from qinn.records import Explanation
 from qinn.resources import resource_error
+from qinn.results.folder import RunFolder
+from qinn.results.summary import UNCHECKED, ModalityRecord
 from qinn.task import Task
 
 _MOST_FEATURES = 2**20
@@ -37,7 +38,7 @@ class Predictor:
     Args:
         models: Fold name → trained model.
         task: What is predicted.
-        modalities: Modality name → ``{"dim": …, "tier": …}`` that the models were trained on.
+        modalities: Modality name → what the models were trained on.
         pool: Modalities whose sequences the models take pooled.
         timed: Modalities whose steps had times in training, if it matters for the models whether they have; None if
             it does not.
@@ -50,7 +51,7 @@ class Predictor:
         models: dict[str, nn.Module],
         *,
         task: Task,
-        modalities: dict[str, dict[str, Any]],
+        modalities: Mapping[str, ModalityRecord],
         pool: tuple[str, ...],
         source: Path,
         timed: tuple[str, ...] | None = None,
@@ -78,25 +79,16 @@ class Predictor:
         """
         target = RunFolder(Path(folder))
         summary = target.summary()
-        config = target.config()
+        config = config_of(target)
         model_config = next(iter(config.models.values()))
-        try:
-            description = summary["data"]
-            task = Task(**{**description["task"], "classes": tuple(description["task"]["classes"])})
-            modalities = description["modalities"]
-            feature_dims = {name: value["dim"] for name, value in modalities.items()}
-            sequences = {name: bool(value["sequence"]) for name, value in modalities.items()}
-            tiers = {name: value["tier"] for name, value in modalities.items()}
-            timed = tuple(name for name, value in modalities.items() if value.get("times") is True)
-            names = [str(record["name"]) for record in summary["folds"]]
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise CheckpointError(
-                f"`{target.summary_file}` does not describe its data and folds ({error!r}); "
-                "the run folder is damaged, repeat the run."
-            ) from error
-        widths = [type(dim) is int and 0 < dim <= _MOST_FEATURES for dim in feature_dims.values()]
-        named = all(isinstance(tier, str) for tier in tiers.values())
-        if not widths or not all(widths) or not named or len(set(names)) < max(len(names), 1):
+        task, modalities = summary.task, summary.data.modalities
+        feature_dims = {name: value.dim for name, value in modalities.items()}
+        sequences = {name: value.sequence for name, value in modalities.items()}
+        tiers = {name: value.tier for name, value in modalities.items()}
+        timed = tuple(name for name, value in modalities.items() if value.times)
+        names = [record.name for record in summary.folds]
+        widths = [0 < dim <= _MOST_FEATURES for dim in feature_dims.values()]
+        if not widths or not all(widths) or len(set(names)) < max(len(names), 1):
             raise CheckpointError(
                 f"`{target.summary_file}` does not describe its data and folds; "
                 "the run folder is damaged, repeat the run."
@@ -145,7 +137,7 @@ class Predictor:
                     f"`{target.config_file}` does not fit the run's data: {error}"
                 ) from error
             models[name] = model.eval()
-        notes = (UNCHECKED,) if summary["version"] == 1 else ()
+        notes = (UNCHECKED,) if summary.version == 1 else ()
         return cls(
             models,
             task=task,
@@ -164,7 +156,7 @@ class Predictor:
             CheckpointError: If it holds other data.
         """
         run = RunFolder(self.source)
-        place, trained = run.config().data.store, run.summary()["data"]["sha256"]
+        place, trained = config_of(run).data.store, run.summary().data.sha256
         store = open_unchanged(place)
         if store.sha256 != trained:
             raise CheckpointError(
@@ -200,12 +192,12 @@ class Predictor:
                     f"without it by `--missing {name}`."
                 )
             width = store.modalities[name] * (2 if name in self.pool else 1)
-            found = {"dim": width, "tier": store.tiers[name]}
-            for key, value in found.items():
-                if value != expected[key]:
+            found = {"dim": (expected.dim, width), "tier": (expected.tier, store.tiers[name])}
+            for key, (needed, value) in found.items():
+                if value != needed:
                     raise CheckpointError(
-                        f"Run `{self.source}` was trained on `{name}` features of {key} {expected[key]!r}, but "
-                        f"store `{store.name}` has {value!r}; make the features the same way."
+                        f"Run `{self.source}` was trained on `{name}` features of {key} {needed!r}, but store "
+                        f"`{store.name}` has {value!r}; make the features the same way."
                     )
             trained, has = name in (self.timed or ()), store.times(name) is not None
             if self.timed is not None and name not in self.pool and trained != has:
@@ -221,8 +213,7 @@ class Predictor:
             )
         subset = subset_of(store, split, modalities=known)
         subset = subset.pool([name for name in self.pool if name in known])
-        widths = {name: int(value["dim"]) for name, value in self.modalities.items()}
-        return subset.widened(widths)
+        return subset.widened({name: value.dim for name, value in self.modalities.items()})
 
     def absent(self, subset: Subset) -> list[tuple[str, ...]]:
         """Return which modalities the models do without, sample by sample.

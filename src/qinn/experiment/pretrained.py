@@ -10,8 +10,9 @@ from qinn.data.stores.manifest import Modality
 from qinn.errors import CheckpointError, ConfigError
 from qinn.experiment.build import encoder_kinds
 from qinn.experiment.config import EncoderConfig
-from qinn.experiment.folder import RunFolder, write_json
 from qinn.experiment.model_configs import ConstantConfig, UnimodalConfig
+from qinn.results.files import write_json
+from qinn.results.folder import RunFolder
 
 __all__ = ["load_transformers", "read_architectures", "write_architectures"]
 

@@ -5,7 +5,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from qinn.data.stores.manifest import num_words_of
 from qinn.data.stores.store import Modality, Store
 from qinn.data.stores.unchanged import open_unchanged
 from qinn.data.subsets.splits import Fold, Subset
-from qinn.digests import OWN_DIGEST, file_digest, sealed
+from qinn.digests import OWN_DIGEST, file_digest
 from qinn.errors import CheckpointError, ConfigError
 from qinn.evaluation.metrics import metrics
 from qinn.evaluation.predict import PredictionTable, predict
@@ -31,32 +31,42 @@ from qinn.experiment.build import build_folds, build_model, sequences_of, timed_
 from qinn.experiment.config import ExperimentConfig
 from qinn.experiment.estimate import check_feasible, check_machine, check_steps
 from qinn.experiment.explanation import column_means, write_explanation
-from qinn.experiment.folder import (
-    FILES,
-    FORMAT,
-    VERSION,
-    RunFolder,
-    check_document,
-    check_files,
-    check_version,
-    digests_of,
-    read_json,
-    read_table,
-    write_json,
-    write_table,
-    write_text,
-    write_weights,
-)
 from qinn.experiment.place import RunPlace
 from qinn.experiment.pretrained import load_transformers, write_architectures
-from qinn.experiment.steps import FILE as STEPS_FILE
 from qinn.experiment.steps import explained_steps
-from qinn.explain.activity import Activity, activity_of, activity_remarks, mean_activity
+from qinn.explain.activity import activity_of, activity_remarks, mean_activity
 from qinn.explain.attractor import certificate_of, mean_certificate
 from qinn.explain.explanation import explain
 from qinn.extras import require
 from qinn.model.baselines import count_parameters
 from qinn.model.network import QiNN
+from qinn.results.documents import FILES, check_document, parsed, write_document
+from qinn.results.explanation import read_summary
+from qinn.results.files import (
+    check_files,
+    digests_of,
+    json_of,
+    read_bytes,
+    read_table,
+    write_json,
+    write_table,
+    write_text,
+)
+from qinn.results.folder import RunFolder
+from qinn.results.records import plain
+from qinn.results.steps import FILE as STEPS_FILE
+from qinn.results.summary import (
+    VERSION,
+    DataRecord,
+    FinishedFold,
+    FoldRecord,
+    ModalityRecord,
+    RunMetrics,
+    RunSummary,
+    Selection,
+    Value,
+)
+from qinn.results.weights import write_weights
 from qinn.task import Task
 
 logger = logging.getLogger(__name__)
@@ -65,7 +75,6 @@ UNCHECKED_FOLD = (
     "A fold of this run was finished by an earlier version, without hashes of its files: "
     "they were taken as they lay."
 )
-_OF_THE_FOLDER = (FILES, OWN_DIGEST, "config_sha256", "version", "qinn_version")
 _FOLD_FILES = (
     "history.csv",
     "weights.safetensors",
@@ -165,71 +174,66 @@ def run(
     records = [_finished_fold(target, index, fold, store) for index, fold in enumerate(folds)]
     test = _pooled(target, folds, "test")
     write_table(target.predictions_file, test)
-    write_json(
-        target.metrics_file, _metrics(config, store.task, test, _pooled(target, folds, "valid"), records)
-    )
+    measured = _metrics(config, store.task, test, _pooled(target, folds, "valid"), records)
+    write_json(target.metrics_file, plain(measured))
     if (target.fold(0) / "explanation.parquet").is_file():
         _pool_explanations(target, len(folds))
-    acting = [record["dynamics"] for record in records if record.get("dynamics") is not None]
-    mean = mean_activity(acting)
-    certified = mean_certificate([one["attractor"] for one in records if one.get("attractor") is not None])
-    content = {
-        "format": FORMAT,
-        "version": VERSION,
-        "status": "complete",
-        "name": config.name,
-        "label": label,
-        "model": model_config.kind,
-        "seed": seed,
-        "num_parameters": num_parameters,
-        "data": {
-            "name": store.name,
-            "sha256": store.sha256,
-            "task": asdict(store.task),
-            "modalities": {
-                name: {
-                    "dim": first.dims[name],
-                    "tier": store.tiers[name],
-                    "sequence": sequences_of(store, config.data)[name],
-                    **({"times": True} if name in first.timed else {}),
-                }
+    acting = [record.dynamics for record in records if record.dynamics is not None]
+    summary = RunSummary(
+        name=config.name,
+        label=label,
+        model=model_config.kind,
+        seed=seed,
+        num_parameters=num_parameters,
+        data=DataRecord(
+            store.name,
+            store.sha256,
+            store.task,
+            {
+                name: ModalityRecord(
+                    first.dims[name],
+                    store.tiers[name],
+                    sequences_of(store, config.data)[name],
+                    name in first.timed,
+                )
                 for name in first.modalities
             },
-            "split": config.data.split,
-        },
-        "folds": [
-            {name: value for name, value in record.items() if name not in _OF_THE_FOLDER}
-            for record in records
-        ],
-        "dynamics": None if mean is None else mean.to_dict(),
-        "attractor": None if certified is None else certified.to_dict(),
-        "remarks": [
-            *activity_remarks([Activity(**one) for one in acting]),
+            config.data.split,
+        ),
+        folds=tuple(_of_the_run(record) for record in records),
+        dynamics=mean_activity(acting),
+        attractor=mean_certificate([one.attractor for one in records if one.attractor is not None]),
+        remarks=(
+            *activity_remarks(acting),
             *_remarks(folds, model_config, rates, refit=config.training.refit),
-            *(UNCHECKED_FOLD for record in records[:1] if any(FILES not in one for one in records)),
-        ],
-        "versions": provenance.versions(),
-        "commit": provenance.commit(),
-        "machine": provenance.machine(),
-        "device": provenance.device(),
-        "command": provenance.command(),
-        "started": started.isoformat(timespec="seconds"),
-        "seconds": round(time.perf_counter() - clock, 3),
-        "cpu_seconds": _cpu_seconds(records),
-        FILES: digests_of(target.path, _files(target, records)),
-    }
-    write_json(target.summary_file, sealed(content))
+            *(UNCHECKED_FOLD for record in records[:1] if any(one.files is None for one in records)),
+        ),
+        versions=provenance.versions(),
+        commit=provenance.commit(),
+        machine=provenance.machine(),
+        device=provenance.device(),
+        command=provenance.command(),
+        started=started.isoformat(timespec="seconds"),
+        seconds=round(time.perf_counter() - clock, 3),
+        cpu_seconds=_cpu_seconds(records),
+        files=digests_of(target.path, _files(target, len(records))),
+    )
+    write_document(target.summary_file, summary)
     return target
 
 
-def _cpu_seconds(records: list[dict[str, Any]]) -> float | None:
+def _of_the_run(record: FinishedFold) -> FoldRecord:
+    """The part of a fold's record that the run's has too."""
+    return FoldRecord(**{one.name: getattr(record, one.name) for one in fields(FoldRecord)})
+
+
+def _cpu_seconds(records: list[FinishedFold]) -> float | None:
     """What training took on all folds; None where an earlier version trained one and did not say."""
-    found = [record.get("cpu_seconds") for record in records]
-    known = [value for value in found if value is not None]
-    return round(sum(known), 3) if len(known) == len(found) else None
+    known = [record.cpu_seconds for record in records if record.cpu_seconds is not None]
+    return round(sum(known), 3) if len(known) == len(records) else None
 
 
-def _files(target: RunFolder, records: list[dict[str, Any]]) -> list[Path]:
+def _files(target: RunFolder, num_folds: int) -> list[Path]:
     """What belongs to a run, from the configuration to the weights; checkpoints and logs of the training do not."""
     names = (
         target.config_file,
@@ -239,33 +243,37 @@ def _files(target: RunFolder, records: list[dict[str, Any]]) -> list[Path]:
         target.explanation_table,
         target.explanation_file,
     )
-    folds = [target.fold(index) for index in range(len(records))]
+    folds = [target.fold(index) for index in range(num_folds)]
     return [*names, *(fold / name for fold in folds for name in ("fold.json", *_FOLD_FILES))]
 
 
-def _finished_fold(target: RunFolder, index: int, fold: Fold, store: Store) -> dict[str, Any]:
+def _finished_fold(target: RunFolder, index: int, fold: Fold, store: Store) -> FinishedFold:
     """Read the record of a finished fold, known to be of this run, this fold and these data.
 
     A file that was changed since is refused, not made again: whoever changed it must know.
     """
     folder = target.fold(index)
     record_file = folder / "fold.json"
-    record = read_json(record_file)
+    content = read_bytes(record_file)
+    document = json_of(content, record_file)
     remedy = f"restore it, or delete `{folder}` to have the fold trained again"
-    if not isinstance(record, dict):
+    if not isinstance(document, dict):
         raise CheckpointError(f"`{record_file}` does not describe a fold; {remedy}.")
     check_version(record_file, {"version": 1, **record}, VERSION, remedy=remedy)
     # Folds that an earlier version finished have no digests; those of the others name their configuration.
-    if FILES in record or OWN_DIGEST in record:
-        check_document(record_file, record, remedy=remedy)
-        if record.get("config_sha256") != file_digest(target.config_file):
+    checked = FILES in document or OWN_DIGEST in document
+    if checked:
+        check_document(record_file, document, remedy=remedy)
+    record = parsed(content, record_file, FinishedFold, remedy=remedy)
+    if checked:
+        if record.config_sha256 != file_digest(target.config_file):
             raise CheckpointError(
                 f"`{record_file}` is of a run of another configuration than `{target.config_file}`; {remedy}."
             )
-        check_files(record_file, record[FILES])
-    if record.get("name") != fold.name:
+        check_files(record_file, record.files or {})
+    if record.name != fold.name:
         raise CheckpointError(f"`{record_file}` is not of fold `{fold.name}`; {remedy}.")
-    if record.get("data_sha256") != store.sha256:
+    if record.data_sha256 != store.sha256:
         raise CheckpointError(
             f"`{folder}` was trained on other data than the store holds now; choose another run folder."
         )
@@ -361,28 +369,25 @@ def _run_fold(
     if config.evaluation.explain and isinstance(model, QiNN):
         steps = explained_steps(model.eval(), fold.test, fold.development.valid)
         write_explanation(explain(model, fold.test), folder, steps=steps, with_words=False)
-    activity = activity_of(model, fold.test)
-    certificate = certificate_of(model, fold.test)
-    record = {
-        "name": fold.name,
-        "data_sha256": store.sha256,
-        "num_train": len(fold.development.train),
-        "num_valid": len(fold.development.valid),
-        "num_test": len(fold.test),
-        "epochs": result.epochs,
-        "best_epoch": result.best_epoch,
-        "monitor": result.monitor,
-        "best_value": result.best_value if np.isfinite(result.best_value) else None,
-        "seconds": round(result.seconds, 3),
-        "cpu_seconds": round(cpu_seconds, 3),
-        "dynamics": None if activity is None else activity.to_dict(),
-        "attractor": None if certificate is None else certificate.to_dict(),
-        "version": VERSION,
-        "qinn_version": qinn.__version__,
-        "config_sha256": file_digest(folder.parents[1] / "config.yaml"),
-        FILES: digests_of(folder, [folder / name for name in _FOLD_FILES]),
-    }
-    write_json(folder / "fold.json", sealed(record))
+    record = FinishedFold(
+        name=fold.name,
+        data_sha256=store.sha256,
+        num_train=len(fold.development.train),
+        num_valid=len(fold.development.valid),
+        num_test=len(fold.test),
+        epochs=result.epochs,
+        best_epoch=result.best_epoch,
+        monitor=result.monitor,
+        best_value=result.best_value if np.isfinite(result.best_value) else None,
+        seconds=round(result.seconds, 3),
+        cpu_seconds=round(cpu_seconds, 3),
+        dynamics=activity_of(model, fold.test),
+        attractor=certificate_of(model, fold.test),
+        version=VERSION,
+        config_sha256=file_digest(folder.parents[1] / "config.yaml"),
+        files=digests_of(folder, [folder / name for name in _FOLD_FILES]),
+    )
+    write_document(folder / "fold.json", record)
     _drop_checkpoints(folder, transformers)
 
 
@@ -454,29 +459,22 @@ def groups_of(columns: Any) -> np.ndarray | None:
 
 
 def _metrics(
-    config: ExperimentConfig, task: Task, test: Any, valid: Any, records: list[dict[str, Any]]
-) -> dict[str, Any]:
-    intervals = bootstrap_intervals(
-        task,
-        labels_of(test, task),
-        outputs_of(test),
-        groups=groups_of(test),
-        num_resamples=config.evaluation.num_resamples,
-        level=config.evaluation.level,
-        seed=config.seeds[0],
+    config: ExperimentConfig, task: Task, test: Any, valid: Any, records: list[FinishedFold]
+) -> RunMetrics:
+    on_valid = metrics(task, labels_of(valid, task), outputs_of(valid))
+    return RunMetrics(
+        bootstrap_intervals(
+            task,
+            labels_of(test, task),
+            outputs_of(test),
+            groups=groups_of(test),
+            num_resamples=config.evaluation.num_resamples,
+            level=config.evaluation.level,
+            seed=config.seeds[0],
+        ),
+        {name: Value(value) for name, value in on_valid.items()},
+        Selection("valid", records[0].monitor, {record.name: record.best_epoch for record in records}),
     )
-    return {
-        "test": {name: interval.to_dict() for name, interval in intervals.items()},
-        "valid": {
-            name: {"value": value}
-            for name, value in metrics(task, labels_of(valid, task), outputs_of(valid)).items()
-        },
-        "selection": {
-            "split": "valid",
-            "monitor": records[0]["monitor"],
-            "folds": {record["name"]: record["best_epoch"] for record in records},
-        },
-    }
 
 
 def _pool_explanations(target: RunFolder, num_folds: int) -> None:
@@ -484,10 +482,6 @@ def _pool_explanations(target: RunFolder, num_folds: int) -> None:
     pooled = pa.concat_tables(tables, promote_options="permissive")
     columns = {name: pooled.column(name) for name in pooled.column_names}
     write_table(target.explanation_table, columns)
-    content = read_json(target.fold(0) / "explanation.json")
     # Every fold's memory has an axis of its own: what steps do stands with the folds.
-    content.pop("steps", None)
-    write_json(
-        target.explanation_file,
-        {**content, "samples": pooled.num_rows, "mean": column_means(columns)},
-    )
+    first = replace(read_summary(target.fold(0)), steps=None)
+    replace(first, samples=pooled.num_rows, mean=column_means(columns)).write(target.explanation_file)

@@ -10,23 +10,23 @@ import numpy as np
 from torch import nn
 
 from qinn.data.subsets.splits import Subset
-from qinn.experiment.folder import write_table
 from qinn.explain.memory_axis import MemoryAxis, memory_axis
 from qinn.explain.steps import HALF, OUTWARD, VERDICTS, StepExplanation, explain_steps
 from qinn.model.collisions import StreamFusion
 from qinn.model.network import QiNN
-
-FILE = "steps.parquet"
-"""One row per explained step."""
+from qinn.results.files import write_table
+from qinn.results.steps import (
+    FILE,
+    AxisRecord,
+    MapRecord,
+    OutcomeRecord,
+    StepsSummary,
+    Thresholds,
+    WordRecord,
+)
 
 FEWEST = 5
 """Words that come less often stand in the table of words only where fewer than `_ENOUGH` come so often."""
-
-TOGETHER = (
-    "all modalities step together in every explained sample, and nothing is read between the steps of one moment: what "
-    "one of them does is known up to what the other undoes; read their verdicts together, or train with `form: joint`"
-)
-"""What to say where `always_together` holds."""
 
 _ENOUGH = 20
 # Words of each verdict whose maps are kept, for a picture.
@@ -85,7 +85,7 @@ def explained_steps(model: nn.Module, subset: Subset, reference: Subset | None) 
 
 def write_steps(
     explained: ExplainedSteps, folder: Path, *, maker: str = "", with_words: bool = True
-) -> dict[str, Any]:
+) -> StepsSummary:
     """Write ``steps.parquet`` and return what ``explanation.json`` says about it.
 
     Args:
@@ -130,39 +130,39 @@ def step_columns(steps: StepExplanation, *, with_words: bool = True) -> dict[str
     return columns
 
 
-def steps_content(explained: ExplainedSteps) -> dict[str, Any]:
-    """Return what the steps of some samples come to, as JSON holds it.
+def steps_content(explained: ExplainedSteps) -> StepsSummary:
+    """Return what the steps of some samples come to.
 
     Args:
         explained: The steps.
     """
     steps, axis = explained.steps, explained.axis
     fewest, words = word_table(steps)
-    return {
-        "file": FILE,
-        "steps": len(steps),
-        "samples": steps.samples,
-        "skipped_samples": steps.skipped,
-        "steps_without_contraction": steps.unmeasured,
-        "axis": None
+    return StepsSummary(
+        file=FILE,
+        steps=len(steps),
+        samples=steps.samples,
+        skipped_samples=steps.skipped,
+        steps_without_contraction=steps.unmeasured,
+        axis=None
         if axis is None
-        else {
-            "from": explained.source,
-            "states": axis.num_states,
-            "bloch": None if axis.bloch is None else list(axis.bloch),
-            "contrast": axis.contrast.double().tolist(),
-        },
-        "together": always_together(steps),
-        "thresholds": {"half": HALF, "outward": OUTWARD},
-        "verdicts": _verdict_counts(steps),
-        "fewest": fewest,
-        "words": words,
-        "maps": map_table(steps, words),
-        "outcomes": outcome_table(steps),
-    }
+        else AxisRecord(
+            explained.source,
+            axis.num_states,
+            None if axis.bloch is None else tuple(axis.bloch),
+            tuple(axis.contrast.double().tolist()),
+        ),
+        together=always_together(steps),
+        thresholds=Thresholds(HALF, OUTWARD),
+        verdicts=_verdict_counts(steps),
+        fewest=fewest,
+        words=tuple(words),
+        maps=tuple(map_table(steps, words)),
+        outcomes=tuple(outcome_table(steps)),
+    )
 
 
-def word_table(steps: StepExplanation) -> tuple[int, list[dict[str, Any]]]:
+def word_table(steps: StepExplanation) -> tuple[int, list[WordRecord]]:
     """Return what each word does on average, the most frequent first, and how often a word must come.
 
     Words are compared without regard to case. A word's verdict is that of most of its occurrences.
@@ -182,16 +182,16 @@ def word_table(steps: StepExplanation) -> tuple[int, list[dict[str, Any]]]:
             continue
         verdict, count = Counter(steps.verdict[place] for place in places).most_common(1)[0]
         table.append(
-            {
-                "word": word,
-                "modality": modality,
-                "count": len(places),
-                "verdict": verdict,
-                "share": count / len(places),
+            WordRecord(
+                word,
+                modality,
+                len(places),
+                verdict,
+                count / len(places),
                 **{name: _mean(getattr(steps, name)[places]) for name in ("amount", *_MEANS)},
-            }
+            )
         )
-    return fewest, sorted(table, key=lambda one: (-one["count"], one["word"], one["modality"]))
+    return fewest, sorted(table, key=lambda one: (-one.count, one.word, one.modality))
 
 
 def always_together(steps: StepExplanation) -> bool:
@@ -210,7 +210,7 @@ def always_together(steps: StepExplanation) -> bool:
     return bool(found) and all(len(each) > 1 and all(one == each[0] for one in each) for each in found)
 
 
-def map_table(steps: StepExplanation, words: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def map_table(steps: StepExplanation, words: Sequence[WordRecord]) -> list[MapRecord]:
     """Return the average Bloch map of the commonest words of every verdict, and of what other modalities do.
 
     Args:
@@ -225,13 +225,13 @@ def map_table(steps: StepExplanation, words: Sequence[dict[str, Any]]) -> list[d
     ):
         key = word.casefold() if word.strip() else f"\n{verdict}"
         rows.setdefault((modality, key), []).append(row)
-    spoken = {one["modality"] for one in words}
+    spoken = {one.modality for one in words}
     groups = []
     for verdict in VERDICTS:
         most = _MAPS_PER_VERDICT.get(verdict, 1)
         groups += [
-            (one["word"], one["modality"], verdict, rows[one["modality"], one["word"]])
-            for one in [one for one in words if one["verdict"] == verdict][:most]
+            (one.word, one.modality, verdict, rows[one.modality, one.word])
+            for one in [one for one in words if one.verdict == verdict][:most]
         ]
     for modality in dict.fromkeys(steps.modality):
         if modality not in spoken:
@@ -242,18 +242,12 @@ def map_table(steps: StepExplanation, words: Sequence[dict[str, Any]]) -> list[d
             ]
             groups += sorted(found, key=lambda one: -len(one[3]))[:2]
     return [
-        {
-            "word": word,
-            "modality": modality,
-            "verdict": verdict,
-            "count": len(places),
-            "map": steps.bloch_map[places].mean(0).tolist(),
-        }
+        MapRecord(word, modality, verdict, len(places), tuple(steps.bloch_map[places].mean(0).tolist()))
         for word, modality, verdict, places in groups
     ]
 
 
-def outcome_table(steps: StepExplanation) -> list[dict[str, Any]]:
+def outcome_table(steps: StepExplanation) -> list[OutcomeRecord]:
     """Return, of the records of measured ancillas, how often each outcome comes and what it does to the score.
 
     Args:
@@ -269,13 +263,13 @@ def outcome_table(steps: StepExplanation) -> list[dict[str, Any]]:
         for outcome in np.unique(outcomes).tolist():
             there = outcomes == outcome
             table.append(
-                {
-                    "modality": modality,
-                    "outcome": outcome,
-                    "share": float(there.mean()),
-                    "change": _mean(changes[there]),
-                    "absolute_change": _mean(np.abs(changes[there])),
-                }
+                OutcomeRecord(
+                    modality,
+                    outcome,
+                    float(there.mean()),
+                    _mean(changes[there]),
+                    _mean(np.abs(changes[there])),
+                )
             )
     return table
 

@@ -1,9 +1,8 @@
 """The demo's second half: cells along streams of valence shifters, tested on far longer ones than they learned."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,11 +15,9 @@ from qinn.errors import OutputError
 from qinn.experiment.comparison import compare, run_path
 from qinn.experiment.config import ExperimentConfig, parse_config
 from qinn.experiment.predictor import Predictor
+from qinn.results.streams import BAYES, CONSTANT, KINDS, LengthsRow, StreamsResult
 
-__all__ = ["KINDS", "is_drawn_from", "rows_of", "run_stream_demo", "stream_config"]
-
-KINDS = {False: "SETs recurring", True: "one SET at the first step"}
-"""`single_set` → how streams of that kind are called."""
+__all__ = ["is_drawn_from", "run_stream_demo", "stream_config"]
 
 _SPEC = ShiftersSpec(num_train=6400, num_valid=400, num_test=1000)
 _LENGTHS = (20, 50, 100, 200)
@@ -72,7 +69,7 @@ def run_stream_demo(
     workers: int,
     overwrite: bool = False,
     on_run: Callable[[int, int, str], None] | None = None,
-) -> dict[str, Any]:
+) -> StreamsResult:
     """Train the cells on short streams and test them on longer ones with the same prototypes.
 
     Args:
@@ -82,9 +79,7 @@ def run_stream_demo(
         on_run: See `qinn.experiment.comparison.compare`.
 
     Returns:
-        ``comparison`` (see `compare`); ``lengths``; ``accuracy``: model → ``"as trained"`` and the `KINDS` of longer
-        streams → test accuracy, of the latter at each length; ``known``: what the construction says about it, by
-        predictor, in the same form.
+        The comparison, and the accuracy at each length beside what the construction says about it.
 
     Raises:
         OutputError: If a place holds another store, or something else.
@@ -92,49 +87,40 @@ def run_stream_demo(
     """
     store, answer = _made(folder / "store", _SPEC, overwrite)
     config = stream_config(store.path)
-    content = compare(config, folder / "comparison", workers=workers, overwrite=overwrite, on_run=on_run)
-    accuracy: dict[str, dict[str, Any]] = {
-        label: {"as trained": entry["metrics"]["accuracy"]["mean"]}
-        for label, entry in content["models"].items()
-    }
-    known: dict[str, dict[str, Any]] = {
-        "best possible (Bayes)": {"as trained": answer.bayes},
-        "best without order": {"as trained": answer.without_order},
-        "best constant": {"as trained": answer.constant},
-    }
+    comparison = compare(config, folder / "comparison", workers=workers, overwrite=overwrite, on_run=on_run)
+    trained = {label: entry.metrics["accuracy"].mean for label, entry in comparison.models.items()}
+    at_first = _stated(answer)
     predictors = {
         label: [Predictor.load(run_path(folder / "comparison", label, seed)) for seed in config.seeds]
         for label in config.models
     }
-    for single_set, kind in KINDS.items():
-        for values in (*accuracy.values(), *known.values()):
-            values[kind] = []
+    found: dict[str, dict[str, list[float]]] = {kind: {} for kind in KINDS}
+    for kind, accuracy in found.items():
         for length in _LENGTHS:
-            spec = _longer(length, single_set)
-            name = f"{length}-{'one' if single_set else 'recurring'}"
-            longer, answer = _made(folder / "longer" / name, spec, overwrite)
-            for label, found in predictors.items():
-                accuracy[label][kind].append(float(np.mean([_accuracy(each, longer) for each in found])))
-            for row, value in zip(
-                known.values(), (answer.bayes, answer.without_order, answer.constant), strict=True
-            ):
-                row[kind].append(value)
-    return {"comparison": content, "lengths": list(_LENGTHS), "accuracy": accuracy, "known": known}
+            name = f"{length}-{'one' if kind == 'single' else 'recurring'}"
+            longer, answer = _made(folder / "longer" / name, _longer(length, kind == "single"), overwrite)
+            for label, models in predictors.items():
+                value = float(np.mean([_accuracy(each, longer) for each in models]))
+                accuracy.setdefault(label, []).append(value)
+            for label, value in _stated(answer).items():
+                accuracy.setdefault(label, []).append(value)
+
+    def row(label: str, as_trained: float | None) -> LengthsRow:
+        assert as_trained is not None  # there are test samples
+        return LengthsRow(as_trained, *(tuple(found[kind][label]) for kind in KINDS))
+
+    return StreamsResult(
+        comparison,
+        _LENGTHS,
+        {label: row(label, value) for label, value in trained.items()},
+        {label: row(label, value) for label, value in at_first.items()},
+    )
 
 
-def rows_of(content: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Return the rows of the table: predictor, and its accuracy as trained and at the greatest length of each kind.
-
-    Args:
-        content: See `run_stream_demo`.
-    """
-    return [
-        (
-            label,
-            *(f"{value:.3f}" for value in (row["as trained"], *(row[kind][-1] for kind in KINDS.values()))),
-        )
-        for label, row in {**content["accuracy"], **content["known"]}.items()
-    ]
+def _stated(answer: KnownAccuracy) -> dict[str, float]:
+    """What the construction of a set says, by predictor."""
+    assert answer.without_order is not None  # known of streams of one length and of this set
+    return {BAYES: answer.bayes, "best without order": answer.without_order, CONSTANT: answer.constant}
 
 
 def _longer(length: int, single_set: bool) -> ShiftersSpec:

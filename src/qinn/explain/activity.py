@@ -1,6 +1,6 @@
 """Whether the learned dynamics act at all: jumps, turning, entanglement; along a stream, forgetting and turning."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from math import isfinite
 
@@ -154,24 +154,24 @@ def activity_of(model: nn.Module, subset: Subset, *, batch_size: int = 128) -> A
     return found
 
 
-def mean_activity(parts: Sequence[Mapping[str, float | None]]) -> Activity | None:
+def mean_activity(parts: Sequence[Activity]) -> Activity | None:
     """Return the mean over folds or seeds; a value that one of them lacks is missing in the mean.
 
     Args:
-        parts: What `Activity.to_dict` gave.
+        parts: Of each.
 
     Returns:
         The mean; None of nothing.
 
     Examples:
-        >>> mean_activity([{"jumps": 1.0, "turning": 2.0, "gap": None}, {"jumps": 2.0, "turning": 4.0, "gap": 1.0}])
+        >>> mean_activity([Activity(jumps=1.0, turning=2.0), Activity(jumps=2.0, turning=4.0, gap=1.0)])
         Activity(jumps=1.5, turning=3.0, gap=None, entanglement=None, contraction=None, rotation=None)
     """
     if not parts:
         return None
 
     def mean(name: str) -> float | None:
-        values = [part.get(name) for part in parts]
+        values = [getattr(part, name) for part in parts]
         known = [value for value in values if value is not None]
         return sum(known) / len(known) if len(known) == len(values) else None
 

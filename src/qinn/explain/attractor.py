@@ -83,10 +83,6 @@ class Certificate:
     distance: float | None = None
     left_out: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the values by name, as records hold them."""
-        return asdict(self)
-
 
 @torch.no_grad()
 def certificate_of_batches(model: nn.Module, parts: Iterable[Batch]) -> Certificate | None:
@@ -138,47 +134,47 @@ def certificate_of(model: nn.Module, subset: Subset, *, batch_size: int = 128) -
     return found
 
 
-def mean_certificate(parts: Sequence[Mapping[str, Any]]) -> Certificate | None:
+def mean_certificate(parts: Sequence[Certificate]) -> Certificate | None:
     """Return the mean over folds; its kind is the weakest, and a value that one of them lacks is missing.
 
     Args:
-        parts: What `Certificate.to_dict` gave.
+        parts: Of each fold.
 
     Returns:
         The mean; None of nothing.
 
     Examples:
-        >>> parts = [{"kind": "exact", "left_high": 0.25}, {"kind": "none", "left_high": None}]
-        >>> found = mean_certificate(parts)
+        >>> found = mean_certificate([Certificate("exact", left_high=0.25), Certificate("none")])
         >>> found.kind, found.left_high
         ('none', None)
     """
     if not parts:
         return None
     order: tuple[Kind, ...] = ("none", "bound", "exact")
-    means: dict[str, Any] = {}
+    means: dict[str, float | None] = {}
     for name in Certificate.__dataclass_fields__:
         if name not in ("kind", "left_out"):
-            known = [part[name] for part in parts if part.get(name) is not None]
+            known = [value for part in parts if (value := getattr(part, name)) is not None]
             means[name] = sum(known) / len(known) if len(known) == len(parts) else None
-    kinds = [part["kind"] for part in parts]
-    left_out = next((part["left_out"] for part in parts if part.get("left_out")), "")
+    kinds: list[Kind] = [part.kind for part in parts]
+    left_out = next((part.left_out for part in parts if part.left_out), "")
     return Certificate(min(kinds, key=order.index), left_out=left_out, **means)
 
 
-def certificate_words(values: Mapping[str, Any]) -> str:
+def certificate_words(certificate: Certificate) -> str:
     """Say in words what a certificate holds.
 
     Args:
-        values: What `Certificate.to_dict` gave.
+        certificate: What is known.
 
     Returns:
         The wording.
 
     Examples:
-        >>> certificate_words({"kind": "exact", "left_low": 0.25, "left_high": 0.25, "left_least": 0.1, "gap": 1.4})
+        >>> certificate_words(Certificate("exact", left_low=0.25, left_high=0.25, left_least=0.1, gap=1.4))
         'of a trace distance at most 0.25 is left (exact), at least 0.1 of any; spectral gap × T = 1.4'
     """
+    values = asdict(certificate)
     found = {name: f"{value:.2g}" for name, value in values.items() if isinstance(value, int | float)}
     low, high = found.get("left_low"), found.get("left_high")
     where = "" if "left_least" in found else " over a sentence"

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import softmax
 
-from qinn.report.explanation import ExplanationTable
-from qinn.report.results import RunResult
-from qinn.report.samples import ChosenSample
-from qinn.report.wording import number
+from qinn.results.explanation import ExplanationTable
+from qinn.results.run import RunResult
+from qinn.results.samples import ChosenSample
+from qinn.results.wording import number
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from qinn.report.exhibits import Exhibit, Numbering
 from qinn.report.facts import Fact
 from qinn.report.page import page_of, render_page
 from qinn.report.sections import Part, Section
-from qinn.report.tables import Cell, Table
-from qinn.report.wording import brief, counted, span
+from qinn.results.tables import Cell, Column, Table, columns
+from qinn.results.wording import brief, counted, span
 
 _SPLITS = {"train": "train", "valid": "valid", "test": "test", "": "no split"}
 _BINS = 12
@@ -118,7 +118,7 @@ def _findings(found: Inspection) -> Table | None:
     return Table(
         "What `qinn data inspect` found, errors first. An error means that results on the data cannot be trusted as "
         "they are; a warning asks to be looked at.",
-        ("severity", "kind", "meaning"),
+        columns("severity", Column("kind", left=True), Column("meaning", left=True)),
         tuple(
             (Cell(finding.severity), Cell(finding.kind), Cell(finding.message)) for finding in found.findings
         ),
@@ -130,7 +130,7 @@ def _label_parts(
 ) -> list[Part]:
     sizes = Table(
         "Samples, labels and groups of every part.",
-        ("part", "samples", "share", "labelled", "groups", *_label_columns(store)),
+        columns("part", "samples", "share", "labelled", "groups", *_label_columns(store)),
         tuple(_split_row(store, name, chosen) for name, chosen in rows.items()),
     )
     parts = [Part("Division", exhibits=numbering.table(sizes))]
@@ -257,7 +257,7 @@ def _coverage(lengths: dict[str, np.ndarray], rows: dict[str, np.ndarray]) -> Ta
 
     return Table(
         "Share of the samples that have each modality.",
-        ("modality", "all", *(rows if len(rows) > 1 else ())),
+        columns("modality", "all", *(rows if len(rows) > 1 else ())),
         tuple(
             (
                 Cell(name),
@@ -339,7 +339,7 @@ def _feature_table(found: Inspection, statistics: dict[str, dict[str, FeatureSta
     return Table(
         "The values of every modality over all steps of all samples; below its name, what made the features. Length: "
         "fewest, median and most steps of the samples that have it.",
-        ("modality", "features", "steps", "length", "mean", "deviation", "minimum", "maximum", *moved),
+        columns("modality", "features", "steps", "length", "mean", "deviation", "minimum", "maximum", *moved),
         tuple(body),
         notes if several else (),
     )

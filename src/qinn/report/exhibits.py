@@ -7,7 +7,7 @@ from itertools import count
 from markupsafe import Markup
 
 from qinn.report.inlining import inline_svg
-from qinn.report.tables import Table
+from qinn.results.tables import Table
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,11 @@ class TableExhibit:
     def anchor(self) -> str:
         """Its id on the page."""
         return f"table-{self.number}"
+
+    @property
+    def html(self) -> Markup:
+        """What stands on the page."""
+        return Markup(self.table.to_html(anchor=self.anchor, label=f"Table {self.number}."))
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
 """Facts in words: what was run on which data, by which code, and what its metrics mean."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from qinn.evaluation.conventions import metrics_of
 from qinn.explain.attractor import certificate_words
-from qinn.report.results import RunResult
-from qinn.report.wording import brief, counted, span
+from qinn.results.comparison import ComparisonResult
+from qinn.results.summary import DataRecord, FoldRecord, RunSummary
+from qinn.results.wording import brief, counted, span
 from qinn.task import Task
 
 Fact = tuple[str, str]
@@ -44,25 +44,24 @@ def metric_legend(task: Task, names: Sequence[str]) -> list[Fact]:
     ]
 
 
-def data_facts(data: Mapping[str, Any], task: Task) -> list[Fact]:
+def data_facts(data: DataRecord) -> list[Fact]:
     """State the data set, its hash, the task, the modalities and the split.
 
     Args:
-        data: Entry ``data`` of ``run.json`` or ``comparison.json``.
-        task: What is predicted.
+        data: What a run or comparison was made on.
 
     Returns:
         Term → wording.
     """
+    task = data.task
     stated = (
         f"regression on [{brief(task.low)}, {brief(task.high)}], conventions: {task.scale}"
         if task.kind == "regression"
         else f"classification into {', '.join(task.classes)}"
     )
     modalities = "; ".join(
-        f"{name} ({entry['dim']} features{' per step' if entry['sequence'] else ''}"
-        f"{', ' + entry['tier'] if entry['tier'] else ''})"
-        for name, entry in data["modalities"].items()
+        f"{name} ({entry.dim} features{' per step' if entry.sequence else ''}{', ' + entry.tier if entry.tier else ''})"
+        for name, entry in data.modalities.items()
     )
     splits = {
         "fixed": "the data set's own training, validation and test split",
@@ -70,38 +69,38 @@ def data_facts(data: Mapping[str, Any], task: Task) -> list[Fact]:
         "group": "cross-validation, one group left out at a time",
     }
     return [
-        ("data", data["name"]),
-        ("data SHA-256", data["sha256"]),
+        ("data", data.name),
+        ("data SHA-256", data.sha256),
         ("task", stated),
         ("modalities", modalities),
-        ("split", splits.get(data["split"], str(data["split"]))),
+        ("split", splits.get(data.split, data.split)),
     ]
 
 
-def sample_facts(run: RunResult) -> list[Fact]:
-    """State how many samples the run was tested, trained and selected on.
+def sample_facts(num_test: int, num_groups: int | None, folds: Sequence[FoldRecord]) -> list[Fact]:
+    """State how many samples a run was tested, trained and selected on.
 
     Args:
-        run: A run.
+        num_test: Number of test samples.
+        num_groups: Number of their groups.
+        folds: What became of each fold.
 
     Returns:
         Term → wording.
     """
-    groups = f" in {counted(len(set(run.groups)), 'group')}" if run.groups else ""
-    tested = ("test samples", f"{len(run.ids):,}{groups}")
-    folds = run.summary["folds"]
+    groups = f" in {counted(num_groups, 'group')}" if num_groups else ""
+    tested = ("test samples", f"{num_test:,}{groups}")
     if len(folds) == 1:
         return [
             tested,
-            ("training samples", f"{folds[0]['num_train']:,}"),
-            ("validation samples", f"{folds[0]['num_valid']:,}"),
+            ("training samples", f"{folds[0].num_train:,}"),
+            ("validation samples", f"{folds[0].num_valid:,}"),
         ]
-    train, valid = ([fold[key] for fold in folds] for key in ("num_train", "num_valid"))
     return [
         tested,
         ("folds", f"{len(folds)}; each test sample is predicted by the fold that did not see it"),
-        ("training samples", f"{span(train)} per fold"),
-        ("validation samples", f"{span(valid)} per fold"),
+        ("training samples", f"{span([fold.num_train for fold in folds])} per fold"),
+        ("validation samples", f"{span([fold.num_valid for fold in folds])} per fold"),
     ]
 
 
@@ -115,46 +114,53 @@ _ACTIVITIES = {
 }
 
 
-def activity_facts(summary: Mapping[str, Any]) -> list[Fact]:
+def activity_facts(summary: RunSummary) -> list[Fact]:
     """State how much the learned dynamics do, and what else a user should know about a run.
 
     Args:
-        summary: Content of ``run.json``.
+        summary: What the run says of itself.
 
     Returns:
         Term → wording.
 
     Examples:
-        >>> activity_facts({"dynamics": {"jumps": 0.5, "turning": 0.8, "gap": None, "entanglement": 0.25}})
+        >>> from qinn.explain.activity import Activity
+        >>> data = DataRecord("d", "0", Task("regression", -1.0, 1.0), {}, "fixed")
+        >>> acting = Activity(jumps=0.5, turning=0.8, entanglement=0.25)
+        >>> made = {"label": "a", "model": "qinn", "seed": 0, "num_parameters": 1, "folds": (), "versions": {}}
+        >>> activity_facts(RunSummary(**made, data=data, seconds=1.0, dynamics=acting))
         [('dynamics', '0.5 jumps of a trajectory, ‖H‖T = 0.8 rad, 0.25 bits of entanglement (means)')]
     """
     facts = []
-    values = summary.get("dynamics")
+    values = summary.dynamics
     if values is not None:
         stated = [
-            wording.format(values[name])
+            wording.format(value)
             for name, wording in _ACTIVITIES.items()
-            if values.get(name) is not None
+            if (value := getattr(values, name)) is not None
         ]
         facts.append(("dynamics", f"{', '.join(stated)} (means)"))
-    if summary.get("attractor") is not None:
-        facts.append(("in the long run", certificate_words(summary["attractor"])))
-    return facts + [("note", remark) for remark in summary.get("remarks", [])]
+    if summary.attractor is not None:
+        facts.append(("in the long run", certificate_words(summary.attractor)))
+    return facts + [("note", remark) for remark in summary.remarks]
 
 
-def provenance_facts(content: Mapping[str, Any]) -> list[Fact]:
+def provenance_facts(result: RunSummary | ComparisonResult) -> list[Fact]:
     """State the code, the packages, the machine and the command.
 
     Args:
-        content: Content of ``run.json`` or ``comparison.json``.
+        result: A run or comparison.
 
     Returns:
         Term → wording.
     """
-    machine = content["machine"]
+    machine = result.machine
     return [
-        ("commit", content["commit"] or "not run from a source checkout"),
-        ("versions", ", ".join(f"{name} {version}" for name, version in content["versions"].items())),
-        ("machine", f"{machine['system']}, {machine['architecture']}, {counted(machine['cores'], 'core')}"),
-        ("command", content["command"]),
+        ("commit", result.commit or "not run from a source checkout"),
+        ("versions", ", ".join(f"{name} {version}" for name, version in result.versions.items())),
+        (
+            "machine",
+            f"{machine['system']}, {machine['architecture']}, {counted(int(machine['cores']), 'core')}",
+        ),
+        ("command", result.command),
     ]

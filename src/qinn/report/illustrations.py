@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from qinn.evaluation.conventions import metrics_of
-from qinn.evaluation.metrics import confusion_matrix
 from qinn.report import figures
 from qinn.report.drawings import drawn, plain
-from qinn.report.results import ComparisonResult, RunResult
+from qinn.results.comparison import ComparisonResult
+from qinn.results.run import RunResult
 
 
 def forest_figures(result: ComparisonResult, names: Sequence[str]) -> dict[str, str]:
@@ -21,17 +21,17 @@ def forest_figures(result: ComparisonResult, names: Sequence[str]) -> dict[str, 
     Returns:
         Description → SVG text.
     """
-    models, known = result.content["models"], metrics_of(result.task)
+    models, known = result.models, metrics_of(result.task)
 
     def panel(name: str) -> str:
-        entries = [entry["metrics"][name] for entry in models.values()]
+        entries = [entry.metrics[name] for entry in models.values()]
         return figures.forest_plot(
             [plain(label) for label in models],
-            [entry["mean"] for entry in entries],
-            [(entry["low"], entry["high"]) for entry in entries],
+            [entry.mean for entry in entries],
+            [(entry.low, entry.high) for entry in entries],
             metric=name,
             better=known[name].direction,
-            reference=plain(result.content["reference"]),
+            reference=plain(result.reference),
         )
 
     return {
@@ -126,9 +126,10 @@ def confusion_figure(run: RunResult) -> str:
     Returns:
         SVG text.
     """
-    counts = confusion_matrix(run.labels, run.outputs)
     return drawn(
-        lambda: figures.confusion_figure(counts, [plain(name, longest=16) for name in run.task.classes])
+        lambda: figures.confusion_figure(
+            run.confusion(), [plain(name, longest=16) for name in run.task.classes]
+        )
     )
 
 

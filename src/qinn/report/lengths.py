@@ -3,21 +3,19 @@
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from qinn.destinations import marked
-from qinn.experiment.folder import write_text
-from qinn.experiment.stream_demo import KINDS
 from qinn.report.canvas import GREY, PALETTE, STYLE, new_figure, require, to_svg
 from qinn.report.drawings import plain
 from qinn.report.exhibits import Numbering
 from qinn.report.figures import DASHES
 from qinn.report.sections import Part, Section
-from qinn.report.tables import Cell, Table
-from qinn.report.wording import counted
+from qinn.results.files import write_text
+from qinn.results.streams import BAYES, CONSTANT, KINDS, StreamsResult
+from qinn.results.wording import counted
 
 _MARK = "<!-- made by qinn demo -->"
 FIGURE = marked("qinn demo", _MARK)
@@ -105,49 +103,36 @@ def lengths_figure(
         )
 
 
-def write_lengths_figure(path: Path, content: Mapping[str, Any]) -> None:
+def write_lengths_figure(path: Path, streams: StreamsResult) -> None:
     """Draw what the demo's second half found.
 
     Args:
         path: The SVG file.
-        content: See `qinn.experiment.stream_demo.run_stream_demo`.
+        streams: What it found.
 
     Raises:
         QinnError: If it cannot be written.
     """
-    write_text(path, f"{_figure_of(content).rstrip()}\n{_MARK}\n")
+    write_text(path, f"{_figure_of(streams).rstrip()}\n{_MARK}\n")
 
 
-def lengths_section(content: Mapping[str, Any], numbering: Numbering) -> Section:
+def lengths_section(streams: StreamsResult, numbering: Numbering) -> Section:
     """Return what the demo's second half found, for its page: the figure, and every number of it.
 
     Args:
-        content: See `qinn.experiment.stream_demo.run_stream_demo`.
+        streams: What it found.
         numbering: Numbers of tables and figures.
 
     Returns:
         The section.
     """
-    lengths, models = content["lengths"], content["accuracy"]
+    longest = streams.lengths[-1]
     figure = numbering.figure(
-        {"Accuracy over the length of streams": _figure_of(content)},
-        f"Accuracy of {counted(len(models), 'model')} on streams of up to {lengths[-1]} steps. Dotted: the best that "
-        f"any model can reach; dash-dotted: always the same answer. The numbers are those at {lengths[-1]} steps.",
+        {"Accuracy over the length of streams": _figure_of(streams)},
+        f"Accuracy of {counted(len(streams.accuracy), 'model')} on streams of up to {longest} steps. Dotted: the best "
+        f"that any model can reach; dash-dotted: always the same answer. The numbers are those at {longest} steps.",
     )
-    tables = []
-    for kind in KINDS.values():
-        rows = {**models, **content["known"]}
-        tables += numbering.table(
-            Table(
-                caption=f"Test accuracy over the number of steps, {kind}. Below the models what the construction of "
-                "the streams says about it.",
-                header=("predictor", "as trained", *map(str, lengths)),
-                rows=tuple(
-                    (Cell(label), *(Cell(f"{value:.3f}") for value in (row["as trained"], *row[kind])))
-                    for label, row in rows.items()
-                ),
-            )
-        )
+    tables = [one for kind in KINDS for one in numbering.table(streams.table(kind))]
     text = (
         "The same weights as in the comparison, asked about streams longer than any that they learned from: words and "
         "tones set a sentiment, turn it or do nothing, and the answer is the sentiment at the end. With one SET it has "
@@ -157,16 +142,15 @@ def lengths_section(content: Mapping[str, Any], numbering: Numbering) -> Section
     return Section("lengths", "On longer streams", [part])
 
 
-def _figure_of(content: Mapping[str, Any]) -> str:
-    panels = {
-        kind: {label: row[kind] for label, row in content["accuracy"].items()} for kind in KINDS.values()
-    }
-    bayes, constant = (content["known"][name] for name in ("best possible (Bayes)", "best constant"))
+def _figure_of(streams: StreamsResult) -> str:
     return lengths_figure(
-        content["lengths"],
-        panels,
-        best=[min(bayes[kind]) for kind in panels],
-        chance=constant["as trained"],
+        streams.lengths,
+        {
+            wording: {label: row.of(kind) for label, row in streams.accuracy.items()}
+            for kind, wording in KINDS.items()
+        },
+        best=[min(streams.known[BAYES].of(kind)) for kind in KINDS],
+        chance=streams.known[CONSTANT].as_trained,
     )
 
 

@@ -1,27 +1,22 @@
-"""A sweep over missing rates as figures, a table and a part of the report."""
+"""A sweep over missing rates as figures and as a part of the report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float
 
-from qinn.errors import CheckpointError
 from qinn.evaluation.conventions import metrics_of
-from qinn.experiment.comparison import shown_metrics, task_of
-from qinn.experiment.folder import write_text
-from qinn.experiment.missing_sweep import MARK, read_sweep
+from qinn.experiment.missing_sweep import MARK
 from qinn.report.canvas import PALETTE, STYLE, new_figure, require, to_svg
 from qinn.report.drawings import drawn, plain
 from qinn.report.exhibits import Exhibit, Numbering
 from qinn.report.figures import DASHES
-from qinn.report.tables import SIGNIFICANCE, Cell, Table
-from qinn.report.wording import counted, number
+from qinn.results.files import write_text
+from qinn.results.sweep import SweepResult, read_sweep
 
-_DRAWN = 2  # metrics
 _MARKERS = ("o", "s", "^")
 
 
@@ -95,32 +90,34 @@ def missing_rate_figure(
         return to_svg(figure, f"{metric} of {len(curves)} models over the missing rate; {better} is better")
 
 
-def sweep_figures(content: Mapping[str, Any]) -> dict[str, str]:
+def sweep_figures(sweep: SweepResult) -> dict[str, str]:
     """Draw a sweep: metric → SVG text, for the two metrics that matter most.
 
     Args:
-        content: Content of ``sweep.json``.
+        sweep: The sweep.
     """
-    task = task_of(dict(content))
     figures = {}
-    for name in shown_metrics(task)[:_DRAWN]:
-        metric = metrics_of(task)[name]
+    for name in sweep.shown:
+        metric = metrics_of(sweep.task)[name]
         curves = [
-            RateCurve(plain(label), _column(entry, name, "mean"), _column(entry, name, "sd"))
-            for label, entry in content["models"].items()
+            RateCurve(
+                plain(label),
+                _numbers([rate[name].mean for rate in entry.rates]),
+                _numbers([rate[name].sd for rate in entry.rates]),
+            )
+            for label, entry in sweep.models.items()
         ]
         curves = [curve for curve in curves if np.isfinite(curve.values).any()]
         if curves:
             figures[name] = drawn(
                 lambda curves=curves, name=name, metric=metric: missing_rate_figure(
-                    content["rates"], curves, metric=name, better=metric.direction
+                    sweep.rates, curves, metric=name, better=metric.direction
                 )
             )
     return figures
 
 
-def _column(entry: Mapping[str, Any], name: str, key: str) -> Float[np.ndarray, "rate"]:
-    values = [rate[name][key] for rate in entry["rates"]]
+def _numbers(values: Sequence[float | None]) -> Float[np.ndarray, "rate"]:
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 
@@ -137,128 +134,25 @@ def write_sweep_figures(folder: Path) -> list[Path]:
         CheckpointError: If the data are missing or damaged.
         QinnError: If the folder cannot be written.
     """
-    folder = Path(folder)
     written = []
-    for name, svg in read_figures(folder, read_sweep(folder)).items():
-        written.append(folder / f"{name}.svg")
+    for name, svg in sweep_figures(read_sweep(folder)).items():
+        written.append(Path(folder) / f"{name}.svg")
         write_text(written[-1], f"{svg.rstrip()}\n{MARK}\n")
     return written
 
 
-def read_figures(folder: Path, content: Mapping[str, Any]) -> dict[str, str]:
-    """Draw a sweep that was read from a folder.
-
-    Raises:
-        CheckpointError: If it lacks something.
-    """
-    try:
-        return sweep_figures(content)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise CheckpointError(
-            f"The sweep in `{folder}` lacks something ({type(error).__name__}: {error}); it is damaged, run "
-            "`qinn sweep-missing` again."
-        ) from error
-
-
-def missing_exhibits(content: Mapping[str, Any], folder: Path, numbering: Numbering) -> list[Exhibit]:
+def missing_exhibits(sweep: SweepResult, numbering: Numbering) -> list[Exhibit]:
     """Return the figure and the tables of a sweep.
 
     Args:
-        content: Content of ``sweep.json``.
-        folder: Where it was read, for messages.
+        sweep: The sweep.
         numbering: Numbers of tables and figures.
-
-    Raises:
-        CheckpointError: If it lacks something.
     """
-    figures = read_figures(folder, content)
-    try:
-        task, masks = task_of(dict(content)), len(content["mask_seeds"])
-        seeds = max(len(entry["seeds"]) for entry in content["models"].values())
-        how = (
-            f"On the {content['num_test']:,} {content['split']} samples, each modality of each sample was taken away "
-            "with the probability stated, independently; the masks are the same for all models, and samples that lose "
-            f"everything stay. Mean over {counted(seeds, 'seed')} and {counted(masks, 'mask')}"
-        )
-        labels = {f"{name} over the missing rate": svg for name, svg in figures.items()}
-        name = shown_metrics(task)[0]
-        return [
-            *numbering.figure(
-                labels, f"{how}; bars: standard deviation over seeds, each averaged over the masks."
-            ),
-            *numbering.table(_rates_table(content, name, how)),
-            *numbering.table(_empty_table(content, name)),
-        ]
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise CheckpointError(
-            f"The sweep in `{folder}` lacks something ({type(error).__name__}: {error}); it is damaged, run "
-            "`qinn sweep-missing` again."
-        ) from error
-
-
-def _rates_table(content: Mapping[str, Any], name: str, how: str) -> Table:
-    rows = []
-    for label, entry in content["models"].items():
-        cells = [Cell(label, "reference" if label == content["reference"] else "")]
-        for index, values in enumerate(entry["rates"]):
-            value = values[name]
-            test = content["paired"][label][index][name] if label in content["paired"] else None
-            found = (
-                test is not None and test["p_value_holm"] is not None and test["p_value_holm"] < SIGNIFICANCE
-            )
-            detail = "" if value["sd"] is None else f"± {number(value['sd'])}"
-            cells.append(Cell(number(value["mean"]) + (" *" if found else ""), detail))
-        rows.append(tuple(cells))
-    return Table(
-        caption=f"{name} over the missing rate. {how} ± standard deviation over seeds.",
-        header=("model", *(f"{rate:g}" for rate in content["rates"])),
-        rows=tuple(rows),
-        notes=(
-            f"* differs from the reference {content['reference']}: paired permutation test on the same samples and "
-            f"masks, p < {SIGNIFICANCE:g} after Holm's correction over the models, rate by rate.",
-        )
-        if content["paired"]
-        else (),
-    )
-
-
-def _empty_table(content: Mapping[str, Any], name: str) -> Table:
-    rows = []
-    regression = "training_mean" in next(iter(content["models"].values()))["empty"]
-    for label, entry in content["models"].items():
-        empty = entry["empty"]
-        distance = Cell(number(empty["distance"]), _deviation(empty["distance_sd"]))
-        scored = empty["metrics"][name]
-        cells = [Cell(label)]
-        if regression:
-            cells += [
-                Cell(number(empty["prediction"]), _deviation(empty["prediction_sd"])),
-                distance,
-                Cell(number(empty["distance_from_median"])),
-                Cell("yes" if empty["in_range"] else "no"),
-            ]
-        else:
-            cells += [distance]
-        rows.append((*cells, Cell(number(scored["mean"]), _deviation(scored["sd"]))))
-    some = next(iter(content["models"].values()))["empty"]
-    stated = (
-        f" The training labels have the mean {number(some['training_mean'])}, the median "
-        f"{number(some['training_median'])} and the standard deviation {number(some['training_sd'])}."
-        if regression
-        else " Distance: total variation between the predicted class probabilities and the class frequencies of "
-        "the training samples."
-    )
-    header = (
-        ("model", "prediction", "from the mean", "from the median", "in the label range", name)
-        if regression
-        else ("model", "distance", name)
-    )
-    return Table(
-        caption=f"What every model says about samples that have nothing left, its prior.{stated}",
-        header=header,
-        rows=tuple(rows),
-    )
-
-
-def _deviation(value: float | None) -> str:
-    return "" if value is None else f"± {number(value)}"
+    return [
+        *numbering.figure(
+            {f"{name} over the missing rate": svg for name, svg in sweep_figures(sweep).items()},
+            f"{sweep.how()}; bars: standard deviation over seeds, each averaged over the masks.",
+        ),
+        *numbering.table(sweep.rates_table(sweep.shown[0])),
+        *numbering.table(sweep.empty_table()),
+    ]

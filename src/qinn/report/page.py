@@ -8,13 +8,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import qinn
 from qinn.destinations import Destination, Product, check_destination, marked
+from qinn.errors import ArgumentError
 from qinn.escaping import visible
-from qinn.experiment.comparison import notes_of
-from qinn.experiment.folder import UNCHECKED, write_text
 from qinn.report.exhibits import Numbering
-from qinn.report.results import ComparisonResult, RunResult, read_results
 from qinn.report.sections import Section, comparison_section, run_section
-from qinn.report.wording import counted
+from qinn.results.comparison import COMPARISON_FILE, ComparisonResult, read_comparison
+from qinn.results.files import write_text
+from qinn.results.run import RunResult, read_run
+from qinn.results.summary import UNCHECKED
+from qinn.results.wording import counted
 
 
 def write_report(
@@ -50,8 +52,8 @@ def write_report(
     """
     place = check_destination(target, page_of("report"), overwrite=overwrite, inputs=paths)
     comparisons, runs = read_results(paths, include_text=include_text)
-    notes = [note for result in comparisons for note in notes_of(dict(result.content))]
-    notes += [UNCHECKED for run in runs if run.summary["version"] == 1]
+    notes = [note for result in comparisons for note in result.notes]
+    notes += [UNCHECKED for run in runs if run.summary.version == 1]
     if on_remark is not None:
         for note in dict.fromkeys(notes):
             on_remark(note)
@@ -62,12 +64,7 @@ def write_report(
     ]
     sections += further(numbering) if further is not None else []
     sections += [run_section(run, f"run-{index}", numbering) for index, run in enumerate(runs, start=1)]
-    names = dict.fromkeys(
-        [
-            *(str(result.content["name"]) for result in comparisons),
-            *(str(run.summary["name"]) for run in runs),
-        ]
-    )
+    names = dict.fromkeys([*(result.name for result in comparisons), *(run.summary.name for run in runs)])
     render_page(
         place,
         "report",
@@ -77,6 +74,38 @@ def write_report(
         origin="the files of the run folders named above",
     )
     return Path(target)
+
+
+def read_results(
+    paths: Sequence[Path], *, include_text: bool = False
+) -> tuple[list[ComparisonResult], list[RunResult]]:
+    """Read run and comparison folders, each once.
+
+    Args:
+        paths: Folders, in the order in which they are to appear.
+        include_text: Whether to look up the samples' texts in the store.
+
+    Returns:
+        The comparisons, and the runs to be shown one by one: the first run of each comparison's reference
+        model, and every run that was named.
+
+    Raises:
+        ArgumentError: If there is no path.
+        CheckpointError: If a folder is missing, unfinished, damaged or of another kind.
+    """
+    if not paths:
+        raise ArgumentError("A report must be about at least one run or comparison; name its folder.")
+    comparisons: dict[Path, ComparisonResult] = {}
+    runs: dict[Path, Path] = {}
+    for path in map(Path, paths):
+        place = path.resolve()
+        if not (path / COMPARISON_FILE).is_file():
+            runs.setdefault(place, path)
+        elif place not in comparisons:
+            comparisons[place] = read_comparison(path)
+            first = comparisons[place].runs(comparisons[place].reference)[0].path
+            runs.setdefault(first.resolve(), first)
+    return list(comparisons.values()), [read_run(path, include_text=include_text) for path in runs.values()]
 
 
 def page_of(command: str) -> Product:
@@ -125,9 +154,9 @@ def _visible(value: Any) -> Any:
 
 def _lead(comparisons: Sequence[ComparisonResult], runs: Sequence[RunResult]) -> str:
     parts = [
-        f"{counted(len(result.content['models']), 'model')} compared over "
+        f"{counted(len(result.models), 'model')} compared over "
         f"{counted(len(result.seeds), 'seed')} "
-        f"on {result.content['data']['name']}"
+        f"on {result.data.name}"
         for result in comparisons
     ]
     parts.append(f"{counted(len(runs), 'run')} shown in detail")

@@ -1,18 +1,14 @@
 """The sections of the report: what is shown about a comparison and about a run, in which order."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import yaml
 
-from qinn.experiment.comparison import format_cpu_seconds
-from qinn.experiment.missing_sweep import FOLDER
 from qinn.report.blocks import SampleBlock, sample_blocks
-from qinn.report.coupling import coupling_figure, coupling_table
+from qinn.report.coupling import coupling_figure
 from qinn.report.exhibits import Exhibit, Numbering
 from qinn.report.explanation import (
-    ExplanationTable,
     counterfactual_figure,
     entropy_figure,
     mutual_information_figure,
@@ -28,20 +24,15 @@ from qinn.report.illustrations import (
     regression_figure,
 )
 from qinn.report.missing import missing_exhibits
-from qinn.report.results import ComparisonResult, RunResult
-from qinn.report.samples import choose_samples
-from qinn.report.step_tables import verdict_table, words_table
-from qinn.report.stream import ShownSteps, ball_figure, sentence_figure
-from qinn.report.tables import (
-    comparison_table,
-    folds_table,
-    metric_names,
-    paired_table,
-    removal_table,
-    run_table,
-    runs_table,
-)
-from qinn.report.wording import brief, counted, percent
+from qinn.report.stream import ball_figure, sentence_figure
+from qinn.results.comparison import ComparisonResult, cpu_seconds, runs_table, units
+from qinn.results.coupling import CouplingResult
+from qinn.results.explanation import ExplanationTable
+from qinn.results.run import RunResult
+from qinn.results.samples import choose_samples
+from qinn.results.steps import ShownSteps
+from qinn.results.sweep import read_own_sweep
+from qinn.results.wording import brief, counted, percent
 
 _DRAWN = 4  # metrics; the table has them all
 _CONFIGURED = ("encoder", "models", "training", "evaluation")
@@ -80,41 +71,39 @@ def comparison_section(result: ComparisonResult, anchor: str, numbering: Numberi
     Returns:
         The section.
     """
-    content, run = result.content, result.reference
+    summaries = {label: [run.summary() for run in result.runs(label)] for label in result.models}
     facts = [
-        ("folder", result.path.name),
-        *data_facts(content["data"], result.task),
-        *sample_facts(run),
-        ("models", ", ".join(content["models"])),
-        ("reference", content["reference"]),
+        ("folder", result.folder.name),
+        *data_facts(result.data),
+        *sample_facts(result.num_test, result.num_groups, summaries[result.reference][0].folds),
+        ("models", ", ".join(result.models)),
+        ("reference", result.reference),
         ("seeds", ", ".join(map(str, result.seeds))),
-        *provenance_facts(content),
+        *provenance_facts(result),
     ]
-    names = metric_names(result.task, content["models"][content["reference"]]["metrics"])
-    unit = "whole groups" if content["num_groups"] else "samples"
+    names, sweep = result.metric_names, read_own_sweep(result)
     parts = [
         Part("What was run", facts=facts),
         Part(
             "Results",
             exhibits=[
-                *numbering.table(comparison_table(result)),
+                *numbering.table(result.table()),
                 *numbering.figure(
                     forest_figures(result, names[:_DRAWN]),
                     f"{', '.join(names[:_DRAWN])} of every model on the test samples: "
                     f"mean over {counted(len(result.seeds), 'seed')} and "
-                    f"{percent(run.level)} bootstrap interval over {unit}, as in the table above. "
-                    f"Square and dashed line: the reference {content['reference']}.",
+                    f"{percent(result.level)} bootstrap interval over {units(result.num_groups)}, as in the table "
+                    f"above. Square and dashed line: the reference {result.reference}.",
                 ),
-                *numbering.table(paired_table(result)),
+                *numbering.table(result.paired_table()),
             ],
         ),
         Part("What the metrics mean", legend=metric_legend(result.task, names)),
-        Part("How the runs were trained", exhibits=numbering.table(runs_table(result))),
+        Part("How the runs were trained", exhibits=numbering.table(runs_table(summaries))),
     ]
-    if result.missing is not None:
-        exhibits = missing_exhibits(result.missing, result.path / FOLDER, numbering)
-        parts.append(Part("Missing modalities", exhibits=exhibits))
-    return Section(anchor, f"Comparison: {content['name']}", parts)
+    if sweep is not None:
+        parts.append(Part("Missing modalities", exhibits=missing_exhibits(sweep, numbering)))
+    return Section(anchor, f"Comparison: {result.name}", parts)
 
 
 def run_section(run: RunResult, anchor: str, numbering: Numbering) -> Section:
@@ -131,13 +120,13 @@ def run_section(run: RunResult, anchor: str, numbering: Numbering) -> Section:
     summary = run.summary
     facts = [
         ("folder", "/".join(run.path.parts[-2:])),
-        ("model", f"{summary['label']} ({summary['model']}), {summary['num_parameters']:,} parameters"),
-        ("seed", str(summary["seed"])),
-        *data_facts(summary["data"], run.task),
-        *sample_facts(run),
+        ("model", f"{summary.label} ({summary.model}), {summary.num_parameters:,} parameters"),
+        ("seed", str(summary.seed)),
+        *data_facts(summary.data),
+        *sample_facts(len(run.ids), run.num_groups, summary.folds),
         *activity_facts(summary),
-        ("started", f"{summary['started']}, took {summary['seconds']:,.1f} s"),
-        ("training", f"{format_cpu_seconds(summary)} s on the processor (all threads and folds)"),
+        ("started", f"{summary.started}, took {summary.seconds:,.1f} s"),
+        ("training", f"{cpu_seconds(summary.cpu_seconds)} s on the processor (all threads and folds)"),
         *provenance_facts(summary),
     ]
     configured = {key: run.config[key] for key in _CONFIGURED if key in run.config}
@@ -149,7 +138,7 @@ def run_section(run: RunResult, anchor: str, numbering: Numbering) -> Section:
         ),
         Part(
             "Metrics",
-            exhibits=[*numbering.table(run_table(run)), *numbering.table(folds_table(run))],
+            exhibits=[*numbering.table(run.table()), *numbering.table(run.folds_table())],
         ),
         _training_part(run, numbering),
         _prediction_part(run, numbering),
@@ -160,7 +149,7 @@ def run_section(run: RunResult, anchor: str, numbering: Numbering) -> Section:
         parts.append(_coupling_part(run, run.coupling, numbering))
     if run.steps is not None:
         parts.append(_steps_part(run, run.steps, numbering))
-    return Section(anchor, f"Run: {run.title} ({summary['name']})", parts)
+    return Section(anchor, f"Run: {run.title} ({summary.name})", parts)
 
 
 _ACTING = {
@@ -237,8 +226,10 @@ def _prediction_part(run: RunResult, numbering: Numbering) -> Part:
 
 
 def _steps_part(run: RunResult, shown: ShownSteps, numbering: Numbering) -> Part:
-    of_fold = f" of fold {shown.fold}" if len(run.summary["folds"]) > 1 else ""
-    what = f"{counted(shown.content['steps'], 'step')} of {counted(shown.content['samples'], 'test sample')}{of_fold}"
+    of_fold = f" of fold {shown.fold}" if len(run.summary.folds) > 1 else ""
+    what = (
+        f"{counted(shown.summary.steps, 'step')} of {counted(shown.summary.samples, 'test sample')}{of_fold}"
+    )
     sentences = numbering.figure(
         {"Sentences in the colours of what their words do to the memory": sentence_figure(shown)},
         f"Test samples{of_fold} of {run.title}, those whose words reset and invert most: each word on the colour of "
@@ -252,14 +243,14 @@ def _steps_part(run: RunResult, shown: ShownSteps, numbering: Numbering) -> Part
         "do. Upwards is the memory's axis, from what is read as a low score to what is read as a high one; triangles: "
         "where its poles go.",
     )
-    skipped = shown.content["skipped_samples"]
+    skipped = shown.summary.skipped_samples
     text = (
         "Each step meets the memory once; its verdict says what it does to whatever the memory holds, not what the "
         "word means."
     )
     if skipped:
         text += f" {counted(skipped, 'sample')} were left out, since they would have taken too long."
-    if not sentences and shown.content["words"]:
+    if not sentences and shown.summary.words:
         text += " Sentences are drawn where the report may show texts (`--include-text`)."
     return Part(
         "Step by step",
@@ -267,8 +258,8 @@ def _steps_part(run: RunResult, shown: ShownSteps, numbering: Numbering) -> Part
         exhibits=[
             *sentences,
             *ball,
-            *numbering.table(words_table(shown, what)),
-            *numbering.table(verdict_table(shown)),
+            *numbering.table(shown.summary.words_table(what)),
+            *numbering.table(shown.summary.verdict_table()),
         ],
     )
 
@@ -284,13 +275,13 @@ def _left_out(explanation: ExplanationTable) -> str:
     )
 
 
-def _coupling_part(run: RunResult, content: Mapping[str, Any], numbering: Numbering) -> Part:
+def _coupling_part(run: RunResult, turned: CouplingResult, numbering: Numbering) -> Part:
     figure = numbering.figure(
-        {f"{run.title} along its coupling": coupling_figure(content)},
+        {f"{run.title} along its coupling": coupling_figure(turned)},
         f"{run.title} with what couples its modalities (along a stream, memory and what is met) made weaker and "
         "stronger. Dotted: what was learned. Entanglement need not grow with the coupling: a Hamiltonian's oscillates.",
     )
-    table = numbering.table(coupling_table(content, run.title))
+    table = numbering.table(turned.table(run.title))
     return Part("Along the coupling", exhibits=[*figure, *table])
 
 
@@ -327,9 +318,7 @@ def _explanation_parts(run: RunResult, explanation: ExplanationTable, numbering:
     if entangled or correlated:
         parts.append(Part("Entanglement and correlation", exhibits=[*entangled, *correlated]))
     if removed:
-        parts.append(
-            Part("Counterfactuals", exhibits=[*removed, *numbering.table(removal_table(run, explanation))])
-        )
+        parts.append(Part("Counterfactuals", exhibits=[*removed, *numbering.table(run.removal_table())]))
     chosen = choose_samples(run, explanation)
     if chosen:
         parts.append(

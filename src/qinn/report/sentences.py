@@ -13,7 +13,7 @@ from matplotlib.patches import FancyBboxPatch
 from matplotlib.textpath import text_to_path
 
 from qinn.report.canvas import GREY, STYLE, require, to_svg
-from qinn.report.wording import number
+from qinn.results.wording import number
 
 COLOURS = {
     "resets": "#D55E00",

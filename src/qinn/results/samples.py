@@ -1,14 +1,14 @@
-"""Which samples a report explains one by one, chosen by rule so that anyone gets the same ones."""
+"""Which samples are worth to be explained one by one, chosen by rule so that anyone gets the same ones."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import softmax
 
-from qinn.report.explanation import ExplanationTable
-from qinn.report.results import RunResult
+from qinn.evaluation.predict import probabilities_of
+from qinn.results.explanation import ExplanationTable
+from qinn.results.run import RunResult
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def errors_of(run: RunResult) -> Float[np.ndarray, "sample"]:
     """Return each test sample's error: |prediction − label|, or 1 − probability of the true class."""
     if run.task.kind == "regression":
         return np.abs(run.outputs[:, 0] - run.labels)
-    return 1.0 - softmax(run.outputs, axis=1)[np.arange(len(run.labels)), run.labels]
+    return 1.0 - probabilities_of(run.outputs)[np.arange(len(run.labels)), run.labels]
 
 
 def choose_samples(run: RunResult, explanation: ExplanationTable) -> list[ChosenSample]:

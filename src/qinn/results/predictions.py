@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +12,8 @@ from jaxtyping import Float, Shaped
 from qinn.data.subsets.subset import Subset
 from qinn.errors import CheckpointError
 from qinn.evaluation.metrics import metrics
-from qinn.experiment.folder import RunFolder
+from qinn.results.folder import RunFolder
+from qinn.results.summary import RunMetrics
 from qinn.task import Task
 
 _TOLERANCE = 1e-6
@@ -150,7 +150,7 @@ def checked_predictions(table: pa.Table, path: Path, task: Task) -> StoredPredic
     )
 
 
-def read_metrics(run: RunFolder, predictions: StoredPredictions, task: Task) -> dict[str, Any]:
+def read_metrics(run: RunFolder, predictions: StoredPredictions, task: Task) -> RunMetrics:
     """Read the metrics of a complete run, known to be those of its predictions.
 
     Args:
@@ -165,29 +165,21 @@ def read_metrics(run: RunFolder, predictions: StoredPredictions, task: Task) -> 
         CheckpointError: If the file is missing, damaged, not of this run, or says other values than follow from the
             predictions.
     """
-    content = run.json(run.metrics_file)
-    try:
-        stated = {name: entry["value"] for name, entry in content["test"].items()}
-    except (KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            f"`{run.metrics_file}` lacks or contradicts something ({type(error).__name__}: {error}); it is damaged, "
-            "repeat the run."
-        ) from error
+    content = run.metrics()
     found = metrics(task, predictions.labels, predictions.outputs)
-    for name in found.keys() & stated.keys():
-        if not _agree(found[name], stated[name]):
+    for name in found.keys() & content.test.keys():
+        stated = content.test[name].value
+        if not _agree(found[name], stated):
             raise CheckpointError(
-                f"`{run.metrics_file}` says {name} = {stated[name]}, but the predictions beside it give {found[name]}: "
+                f"`{run.metrics_file}` says {name} = {stated}, but the predictions beside it give {found[name]}: "
                 "one of the two files was changed or is of another run; repeat the run."
             )
     return content
 
 
-def _agree(found: float | None, stated: Any) -> bool:
+def _agree(found: float | None, stated: float | None) -> bool:
     if found is None or stated is None:
         return found is stated
-    if not isinstance(stated, int | float):
-        return False
     return math.isclose(found, stated, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
 
 

@@ -1,0 +1,404 @@
+"""Comparisons: several models × seeds on the same test samples, as ``comparison.json`` keeps them, and their table."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from qinn.errors import CheckpointError
+from qinn.evaluation.conventions import metrics_of
+from qinn.explain.activity import Activity
+from qinn.results.documents import read_document, write_document
+from qinn.results.files import check_files
+from qinn.results.folder import RunFolder
+from qinn.results.frames import frame_of
+from qinn.results.metrics import (
+    SIGNIFICANCE,
+    PairedDifference,
+    SeedMetric,
+    mark,
+    marks_note,
+    mean_and_deviation,
+    metric_columns,
+    metric_names,
+)
+from qinn.results.records import OPTIONAL, OUTSIDE
+from qinn.results.summary import UNCHECKED, DataRecord, RunSummary
+from qinn.results.tables import Cell, Table, columns
+from qinn.results.wording import counted, interval, number, p_value, percent, span
+from qinn.task import Task
+
+FORMAT = "qinn-comparison"
+VERSION = 2
+"""Version 1 had no digests; it is read, with a note."""
+COMPARISON_FILE = "comparison.json"
+TABLE_FILE = "table.md"
+
+CPU_HEADING = "CPU s"
+_CPU_NOTE = (
+    "CPU s: processor seconds of training and validation, all threads and folds, mean over seeds; – in runs of an "
+    "earlier version, which did not record them"
+)
+_ACTIVITY_COLUMNS = {
+    "jumps": ("jumps", "expected jumps of a trajectory"),
+    "turning": ("‖H‖T", "largest angle (rad) by which the Hamiltonian turns phases"),
+    "contraction": ("contraction", "how much of the memory a step makes it forget"),
+    "rotation": ("rotation", "angle (rad) by which a step turns the memory"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelResult:
+    """One model of a comparison, over all seeds.
+
+    Attributes:
+        model: Its kind.
+        num_parameters: Number of trained numbers.
+        seeds: Seeds of its runs.
+        runs: Their folders, from the comparison's.
+        seconds: Time of a run, mean over seeds.
+        cpu_seconds: Processor time of training, likewise; None where a run does not say.
+        dynamics: How much its learned dynamics do, likewise.
+        remarks: What a user should know of the runs.
+        metrics: Metric → its mean, deviation and interval on the test samples.
+    """
+
+    model: str
+    num_parameters: int
+    seeds: tuple[int, ...]
+    runs: tuple[str, ...]
+    seconds: float
+    cpu_seconds: float | None = None
+    dynamics: Activity | None = None
+    remarks: tuple[str, ...] = ()
+    metrics: Mapping[str, SeedMetric]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonResult:
+    """Several models on the same test samples, with intervals and paired tests: content of ``comparison.json``.
+
+    Attributes:
+        format: What kind of document it is.
+        version: Version of the format.
+        name: Name of the experiment.
+        reference: Label of the model that the others are tested against.
+        data: What was predicted from what.
+        level: Confidence level of the intervals.
+        num_resamples: Number of bootstrap resamples; None where an earlier version did not say.
+        num_test: Number of test samples.
+        num_groups: Number of their groups; None where there are none.
+        models: Label → its results.
+        paired: Label → metric → the difference to the reference.
+        versions: Package → version.
+        commit: Of the source checkout; None outside of one.
+        machine: System, architecture and number of cores.
+        command: The command line.
+        files: File → its hash; None in version 1.
+        folder: Where it lies.
+    """
+
+    format: str = FORMAT
+    version: int = VERSION
+    name: str
+    reference: str
+    data: DataRecord
+    level: float = 0.95
+    num_resamples: int | None = field(default=None, metadata=OPTIONAL)
+    num_test: int
+    num_groups: int | None
+    models: Mapping[str, ModelResult]
+    paired: Mapping[str, Mapping[str, PairedDifference]]
+    versions: Mapping[str, str]
+    commit: str | None
+    machine: Mapping[str, str | int]
+    command: str
+    files: Mapping[str, str] | None = field(default=None, metadata=OPTIONAL)
+    folder: Path = field(default=Path(), metadata=OUTSIDE)
+
+    @property
+    def task(self) -> Task:
+        """What is predicted."""
+        return self.data.task
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds of every model."""
+        return next(iter(self.models.values())).seeds
+
+    @property
+    def metric_names(self) -> list[str]:
+        """The metrics, most important first."""
+        return metric_names(self.task, self.models[self.reference].metrics)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know about its files."""
+        return notes_of(self.version)
+
+    @property
+    def remarks(self) -> list[tuple[str, str]]:
+        """What a user should know about models, each remark once: whom it is about, and the remark."""
+        found: dict[str, list[str]] = {}
+        for label, entry in self.models.items():
+            for remark in entry.remarks:
+                found.setdefault(remark, []).append(label)
+        every = len(self.models)
+        return [
+            ("all models" if len(labels) == every > 1 else ", ".join(labels), remark)
+            for remark, labels in found.items()
+        ]
+
+    def runs(self, label: str) -> list[RunFolder]:
+        """Return the runs of a model, in the order of the seeds."""
+        return [RunFolder(self.folder / run) for run in self.models[label].runs]
+
+    def write(self) -> None:
+        """Write ``comparison.json`` into its folder."""
+        write_document(self.folder / COMPARISON_FILE, self)
+
+    def supported_best(self, name: str) -> str | None:
+        """Return the model with the best mean of a metric, if the paired tests against the reference support it.
+
+        Args:
+            name: The metric.
+
+        Returns:
+            The label; None where the best model is not significantly better, or nothing was tested.
+        """
+        metric = metrics_of(self.task).get(name)
+        means = {label: entry.metrics[name].mean for label, entry in self.models.items()}
+        known = {label: mean for label, mean in means.items() if mean is not None}
+        if metric is None or not known or not self.paired:
+            return None
+        best = min(known, key=lambda label: known[label] if metric.direction == "lower" else -known[label])
+        if best == self.reference:
+            supported = all(tests[name].is_significant for tests in self.paired.values())
+        else:
+            supported = self.paired[best][name].is_significant
+        return best if supported else None
+
+    def table(self, names: Sequence[str] | None = None) -> Table:
+        """Return every model's test metrics over seeds, the best marked only where a test supports it.
+
+        Args:
+            names: The metrics; if None, all.
+        """
+        names = self.metric_names if names is None else names
+        known, several = metrics_of(self.task), len(self.seeds) > 1
+        best = {name: self.supported_best(name) for name in names}
+        acting = self._acting()
+        rows = []
+        for label, entry in self.models.items():
+            cells = [
+                Cell(label, "(reference)" if label == self.reference else ""),
+                Cell(f"{entry.num_parameters:,}"),
+                Cell(cpu_seconds(entry.cpu_seconds)),
+                *(Cell(_brief(entry.dynamics, kind)) for kind in acting),
+            ]
+            for name in names:
+                value, test = entry.metrics[name], self.paired.get(label, {}).get(name)
+                detail = f"{interval(value.low, value.high)} {mark(test, known.get(name))}".strip()
+                strong = best[name] == label
+                cells.append(Cell(mean_and_deviation(value.mean, value.sd), detail, strong=strong))
+            rows.append(tuple(cells))
+        deviation = (
+            f"mean ± standard deviation over {len(self.seeds)} seeds (divisor n − 1)"
+            if several
+            else "one seed, so there is no standard deviation"
+        )
+        resamples = "" if self.num_resamples is None else f"{counted(self.num_resamples, 'resample')}, "
+        notes = [f"{_CPU_NOTE}."]
+        if acting:
+            stated = [": ".join(_ACTIVITY_COLUMNS[kind]) for kind in acting]
+            notes.append(f"{'; '.join(stated)}; means over test samples, folds and seeds.")
+        return Table(
+            caption=f"Test metrics of every model ({self._samples()}): {deviation}, and the {percent(self.level)} "
+            f"percentile bootstrap interval of the {'mean over seeds' if several else 'value'} on new test samples "
+            f"({resamples}drawing {units(self.num_groups)}). Arrows beside the names of the metrics: whether higher or "
+            "lower is better.",
+            columns=columns(
+                "model",
+                "parameters",
+                CPU_HEADING,
+                *(_ACTIVITY_COLUMNS[kind][0] for kind in acting),
+                *metric_columns(self.task, names),
+            ),
+            rows=tuple(rows),
+            notes=(*self._tested(), *notes),
+            remarks=tuple(self.remarks),
+            title=f"{self.name}: test, mean ± sd over seeds [{percent(self.level)} interval]",
+        )
+
+    def paired_table(self) -> Table | None:
+        """Return every model's paired difference to the reference; None where there is one model only."""
+        if not self.paired:
+            return None
+        names = metric_names(self.task, next(iter(self.paired.values())))
+        rows = []
+        for label, tests in self.paired.items():
+            cells = [Cell(label)]
+            for test in (tests[name] for name in names):
+                p_values = (
+                    "" if test.p_value is None else f"p {p_value(test.p_value)}; {p_value(test.p_value_holm)}"
+                )
+                between = interval(test.low, test.high, signed=True)
+                cells.append(
+                    Cell(number(test.difference, signed=True), between, test.is_significant, p_values)
+                )
+            rows.append(tuple(cells))
+        return Table(
+            caption=f"Differences to the reference {self.reference} (model minus reference"
+            f"{', mean over seeds' if len(self.seeds) > 1 else ''}) with {percent(self.level)} paired bootstrap "
+            "intervals; p-values of the two-sided paired permutation test, which swaps the two models' predictions "
+            f"{'group by group' if self.num_groups else 'sample by sample'}, before and after Holm's correction over "
+            f"the {counted(len(self.paired), 'model')}, metric by metric. Bold: p < {SIGNIFICANCE:g} after correction.",
+            columns=columns("model", *metric_columns(self.task, names)),
+            rows=tuple(rows),
+        )
+
+    def to_frame(self) -> Any:
+        """Return a pandas data frame with a row for each model and metric.
+
+        Raises:
+            QinnError: If pandas is not installed.
+        """
+        return frame_of(self.frame_rows())
+
+    def frame_rows(self) -> list[dict[str, str | float | None]]:
+        """Return the rows of `to_frame`."""
+        return [
+            {
+                "model": label,
+                "metric": name,
+                "mean": value.mean,
+                "sd": value.sd,
+                "low": value.low,
+                "high": value.high,
+                "difference": None if test is None else test.difference,
+                "p_value": None if test is None else test.p_value,
+                "p_value_holm": None if test is None else test.p_value_holm,
+            }
+            for label, entry in self.models.items()
+            for name, value in entry.metrics.items()
+            for test in [self.paired.get(label, {}).get(name)]
+        ]
+
+    def _repr_html_(self) -> str:
+        return self.table().to_html()
+
+    def _acting(self) -> list[str]:
+        """What tables show of the models' dynamics: whatever any of them has."""
+        return [
+            kind
+            for kind in _ACTIVITY_COLUMNS
+            if any(_brief(entry.dynamics, kind) != "–" for entry in self.models.values())
+        ]
+
+    def _samples(self) -> str:
+        groups = f" in {counted(self.num_groups, 'group')}" if self.num_groups else ""
+        return counted(self.num_test, "sample") + groups
+
+    def _tested(self) -> tuple[str, ...]:
+        """What the marks of the paired tests mean; nothing where there were none."""
+        if not self.paired:
+            return ()
+        return (
+            f"{marks_note(self.reference)}.",
+            "Bold: the best mean of the column, where the tests support it: the reference if every other model is "
+            "significantly worse; another model if it is significantly better than the reference (models other than "
+            "the reference are not tested against one another).",
+        )
+
+
+def read_comparison(folder: Path | str) -> ComparisonResult:
+    """Read the result of a comparison, known to be what was written, from the runs that lie beside it now.
+
+    Raises:
+        CheckpointError: If the folder holds no finished comparison, or a run was changed or made anew since.
+    """
+    folder = Path(folder)
+    path = folder / COMPARISON_FILE
+    if not path.is_file():
+        raise CheckpointError(f"`{folder}` holds no finished comparison; run `qinn compare` first.")
+    found = read_document(
+        path,
+        ComparisonResult,
+        format=FORMAT,
+        what="a comparison",
+        versions=(1, VERSION),
+        remedy="repeat the comparison: finished runs are kept",
+    )
+    try:
+        check_files(path, {name: digest for name, digest in (found.files or {}).items() if "/" in name})
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"The comparison `{folder}` was made from other runs than lie in it now: "
+            f"{str(error).split(';')[0]}; put the right files back, or repeat `qinn compare` with `--overwrite`."
+        ) from error
+    tested = set(found.models) - {found.reference}
+    if found.reference not in found.models or (found.paired and set(found.paired) != tested):
+        raise CheckpointError(
+            f"`{path}` lacks or contradicts something (`reference`: not among the models and tests); repeat the "
+            "comparison: finished runs are kept."
+        )
+    return replace(found, folder=folder)
+
+
+def notes_of(version: int) -> list[str]:
+    """Return what a user should know about a comparison or sweep of a version of the format."""
+    return [UNCHECKED.replace("This run", "This result")] if version == 1 else []
+
+
+def cpu_seconds(value: float | None) -> str:
+    """Return CPU seconds as tables show them; a dash where they are unknown.
+
+    Examples:
+        >>> cpu_seconds(3214.81), cpu_seconds(2.1), cpu_seconds(None)
+        ('3,215', '2.1', '–')
+    """
+    if value is None:
+        return "–"
+    return f"{value:.1f}" if value < 99.95 else f"{value:,.0f}"
+
+
+def units(num_groups: int | None) -> str:
+    """Say what is drawn and swapped."""
+    return "whole groups" if num_groups else "samples"
+
+
+def runs_table(summaries: Mapping[str, Sequence[RunSummary]]) -> Table:
+    """Return how every run of a comparison was trained and selected.
+
+    Args:
+        summaries: Label → what each of its runs says.
+    """
+    rows = []
+    for label, found in summaries.items():
+        for summary in found:
+            folds = summary.folds
+            values = [fold.best_value for fold in folds if fold.best_value is not None]
+            rows.append(
+                (
+                    Cell(label),
+                    Cell(str(summary.seed)),
+                    Cell(span([fold.epochs for fold in folds])),
+                    Cell(span([fold.best_epoch for fold in folds if fold.best_epoch >= 0])),
+                    Cell(number(sum(values) / len(values) if values else None, digits=4)),
+                    Cell(f"{summary.seconds:,.1f}"),
+                    Cell(cpu_seconds(summary.cpu_seconds)),
+                )
+            )
+    folds = next(iter(summaries.values()))[0].folds
+    monitor = folds[0].monitor
+    return Table(
+        caption="Training of every run. The epoch (numbered from 0) was selected on validation samples alone, by "
+        f"{monitor}{', in each fold; ranges and the mean are over folds' if len(folds) > 1 else ''}.",
+        columns=columns("model", "seed", "epochs", "selected epoch", monitor, "seconds", CPU_HEADING),
+        rows=tuple(rows),
+    )
+
+
+def _brief(dynamics: Activity | None, kind: str) -> str:
+    value = None if dynamics is None else getattr(dynamics, kind)
+    return "–" if value is None else f"{value:.2g}"

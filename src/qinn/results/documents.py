@@ -1,0 +1,106 @@
+"""JSON documents as typed records: one way in, checked, and one way out."""
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from qinn.digests import OWN_DIGEST, is_intact, sealed
+from qinn.errors import CheckpointError, QinnError
+from qinn.results.files import json_of, read_bytes, write_json
+from qinn.results.records import document
+
+FILES = "files"
+"""Key under which a document keeps the digests of files: path from its own folder → SHA-256."""
+
+T = TypeVar("T")
+
+
+def write_document(path: Path, record: object) -> None:
+    """Write a record as JSON that keeps its own digest."""
+    write_json(path, sealed(document(record)))
+
+
+def read_document(
+    path: Path,
+    kind: type[T],
+    *,
+    format: str,
+    what: str,
+    versions: tuple[int, ...],
+    remedy: str,
+) -> T:
+    """Read a document that keeps its own digest, known to be what was written.
+
+    Args:
+        path: The file.
+        kind: Its record.
+        format: What it must say that it is.
+        what: The same in words.
+        versions: Versions of the format that are read; the first had no digests.
+        remedy: What to do about a damaged one.
+
+    Raises:
+        CheckpointError: If it is missing, of another format or version, was changed, or lacks something.
+    """
+    content = read_bytes(path)
+    found = json_of(content, path)
+    if not isinstance(found, dict) or found.get("format") != format:
+        raise CheckpointError(f"`{path}` does not describe {what}; check the path.")
+    if type(found.get("version")) is not int or found["version"] not in versions:
+        by = found["versions"].get("qinn") if isinstance(found.get("versions"), dict) else None
+        raise CheckpointError(
+            f"`{path}` has format version {found.get('version')}, but this qinn reads versions {versions[0]} to "
+            f"{versions[-1]}; use the qinn version that wrote it{f' ({by})' if by else ''}."
+        )
+    check_document(path, found, remedy=remedy)
+    return parsed(content, path, kind, remedy=remedy)
+
+
+def parsed(content: bytes, path: Path, kind: type[T], *, remedy: str) -> T:
+    """Return JSON as a record, every value of the type that its field has.
+
+    Args:
+        content: What was read.
+        path: Where, for messages.
+        kind: The record; keys that it does not have are left alone.
+        remedy: What to do about a damaged one.
+
+    Raises:
+        CheckpointError: If it lacks something or holds something else.
+    """
+    try:
+        return _adapter(kind).validate_json(content, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        if first["type"] == "json_invalid":
+            raise CheckpointError(f"`{path}` cannot be read ({first['msg']}); {remedy}.") from error
+        where = ".".join(map(str, first["loc"])) or "the document"
+        raise CheckpointError(
+            f"`{path}` lacks or contradicts something (`{where}`: {first['msg'].lower()}); {remedy}."
+        ) from error
+    except QinnError as error:
+        raise CheckpointError(f"`{path}` lacks or contradicts something ({error}); {remedy}.") from error
+
+
+@cache
+def _adapter(kind: type) -> Any:
+    return TypeAdapter(kind)
+
+
+def check_document(path: Path, content: Mapping[str, object], *, remedy: str) -> None:
+    """Make sure that a JSON document of a version with digests is what was written; version 1 has none.
+
+    Raises:
+        CheckpointError: If it is something else.
+    """
+    if content.get("version") == 1 and OWN_DIGEST not in content and FILES not in content:
+        return
+    digests = content.get(FILES)
+    well_formed = isinstance(digests, dict) and all(isinstance(value, str) for value in digests.values())
+    if not well_formed or not is_intact(content):
+        raise CheckpointError(
+            f"`{path}` is not what was written: its content does not have the hash that it states; {remedy}."
+        )

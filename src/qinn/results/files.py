@@ -1,0 +1,173 @@
+"""Files of runs and comparisons: nothing half-done looks complete, and what is read has the digest it must have."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from qinn.data.files.parquet import open_parquet, read_parquet
+from qinn.destinations import Product
+from qinn.digests import bytes_digest, file_digest
+from qinn.errors import CheckpointError
+from qinn.escaping import json_text
+from qinn.opening import SMALL_BYTES, read_small
+from qinn.placement import complete_path
+
+_MAKER = "qinn.command"
+_MOST_TABLE_BYTES = 2**31
+
+
+def write_atomically(path: Path, write: Callable[[Path], object], *, overwrite: bool = True) -> None:
+    """Write a file under another name and rename it when it is complete.
+
+    Args:
+        path: The file to be.
+        write: Writes to the path that it is given.
+        overwrite: Whether a file that is there is replaced.
+
+    Raises:
+        OutputError: If the folder cannot be written (permissions, full disk), or the place is taken.
+    """
+    with complete_path(path, overwrite=overwrite) as temporary:
+        write(temporary)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write JSON atomically; NaN is refused, since no JSON reader need accept it.
+
+    A document that is to be checked when it is read is given as `qinn.digests.sealed` returns it.
+    """
+    text = json_text(content) + "\n"
+    write_atomically(path, lambda target: target.write_text(text, encoding="utf-8"))
+
+
+def write_text(path: Path, text: str, *, overwrite: bool = True) -> None:
+    """Write a text file atomically."""
+    write_atomically(path, lambda target: target.write_text(text, encoding="utf-8"), overwrite=overwrite)
+
+
+def write_table(path: Path, columns: Mapping[str, Any], *, maker: str = "", overwrite: bool = True) -> None:
+    """Write columns as a Parquet file, atomically, with the command that makes it among its metadata."""
+    table = pa.table(dict(columns))
+    if maker:
+        table = table.replace_schema_metadata({_MAKER: maker})
+    write_atomically(path, lambda target: pq.write_table(table, target), overwrite=overwrite)
+
+
+def table_of(command: str) -> Product:
+    """Return the tables of a command, which name it in their metadata (see `write_table`)."""
+
+    def is_own(path: Path) -> bool:
+        try:
+            with open_parquet(path) as parquet:
+                return (parquet.schema_arrow.metadata or {}).get(_MAKER.encode()) == command.encode()
+        except pa.ArrowException:
+            return False
+
+    return Product(command, is_own)
+
+
+def check_files(document: Path, digests: Mapping[str, str]) -> None:
+    """Make sure that the files that a document names are those that it means.
+
+    Args:
+        document: The document, in the folder from which the paths start.
+        digests: Path → SHA-256.
+
+    Raises:
+        CheckpointError: If one is missing or another.
+    """
+    for name, digest in digests.items():
+        path = document.parent / name
+        try:
+            found = file_digest(path)
+        except OSError as error:
+            raise unreadable(path, error) from None
+        if found != digest:
+            raise foreign(path, found, digest)
+
+
+def digests_of(folder: Path, files: Sequence[Path]) -> dict[str, str]:
+    """Return the digest of each file by its path from a folder; files that are not there are left out."""
+    return {path.relative_to(folder).as_posix(): file_digest(path) for path in files if path.is_file()}
+
+
+def read_bytes(path: Path, digest: str | None = None, *, most_bytes: int = SMALL_BYTES) -> bytes:
+    """Read a file of a run.
+
+    Args:
+        path: The file.
+        digest: SHA-256 that it must have; None where it is not known.
+        most_bytes: What it may have.
+
+    Raises:
+        CheckpointError: If it is missing, no regular file or too large, or has another digest.
+    """
+    try:
+        content = read_small(path, most_bytes)
+    except OSError as error:
+        raise unreadable(path, error) from None
+    if digest is not None and (found := bytes_digest(content)) != digest:
+        raise foreign(path, found, digest)
+    return content
+
+
+def unreadable(path: Path, error: OSError) -> CheckpointError:
+    """Return the error of a file that cannot be read."""
+    if isinstance(error, FileNotFoundError):
+        return CheckpointError(f"`{path}` is missing; the run folder is damaged, repeat the run.")
+    reason = error.strerror or error
+    return CheckpointError(f"`{path}` cannot be read ({reason}); the run folder is damaged, repeat the run.")
+
+
+def foreign(path: Path, found: str, digest: str) -> CheckpointError:
+    """Return the error of a file that has another hash."""
+    return CheckpointError(
+        f"`{path}` is not the file that was written with this run: its hash is {found[:12]}…, not {digest[:12]}…, so "
+        "it was changed or is of another run; put the right file back or repeat the run."
+    )
+
+
+def read_json(path: Path, digest: str | None = None) -> Any:
+    """Read a JSON file of a run.
+
+    Raises:
+        CheckpointError: If it is missing, damaged or not the one with the digest.
+    """
+    return json_of(read_bytes(path, digest), path)
+
+
+def json_of(content: bytes, path: Path) -> Any:
+    """Return what JSON holds.
+
+    Args:
+        content: What was read.
+        path: Where, for messages.
+
+    Raises:
+        CheckpointError: If it is none.
+    """
+    try:
+        return json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"`{path}` cannot be read ({error}); the run folder is damaged, repeat the run."
+        ) from error
+
+
+def read_table(path: Path, digest: str | None = None) -> pa.Table:
+    """Read a Parquet file of a run.
+
+    Raises:
+        CheckpointError: If it is missing, damaged or not the one with the digest.
+    """
+    content = read_bytes(path, digest, most_bytes=_MOST_TABLE_BYTES)
+    try:
+        return read_parquet(content)
+    except (OSError, pa.ArrowException) as error:
+        raise CheckpointError(
+            f"`{path}` cannot be read ({' '.join(str(error).split())}); the run folder is damaged, repeat the run."
+        ) from error

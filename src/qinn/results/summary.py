@@ -1,0 +1,205 @@
+"""What a run says of itself, its data and its folds: ``run.json``, ``fold.json`` and ``metrics.json``."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from qinn.evaluation.statistics import Interval
+from qinn.explain.activity import Activity
+from qinn.explain.attractor import Certificate
+from qinn.results.records import OPTIONAL
+from qinn.task import Task
+
+FORMAT = "qinn-run"
+VERSION = 2
+"""Version 1 had no digests; it is read, with `UNCHECKED` among its remarks."""
+
+UNCHECKED = (
+    "This run was made before run folders held hashes of their files (format version 1), so nothing shows whether "
+    "its files still belong together; repeat the run to have them checked."
+)
+
+
+@dataclass(frozen=True)
+class ModalityRecord:
+    """A modality as it reached the model.
+
+    Attributes:
+        dim: Number of features.
+        tier: What made the features.
+        sequence: Whether a sample has a step of features for each moment.
+        times: Whether its steps had times.
+    """
+
+    dim: int
+    tier: str
+    sequence: bool
+    times: bool = field(default=False, metadata=OPTIONAL)
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    """What a run was made on.
+
+    Attributes:
+        name: Name of the store.
+        sha256: Hash of its content.
+        task: What is predicted.
+        modalities: Modality → how it reached the model.
+        split: How samples were divided.
+    """
+
+    name: str
+    sha256: str
+    task: Task
+    modalities: Mapping[str, ModalityRecord]
+    split: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldRecord:
+    """What became of one fold.
+
+    Attributes:
+        name: Its name.
+        data_sha256: Hash of the data.
+        num_train: Number of training samples.
+        num_valid: Number of validation samples.
+        num_test: Number of test samples.
+        epochs: Epochs trained.
+        best_epoch: The one whose weights were kept; −1 where nothing was trained.
+        monitor: Validation value that chose it.
+        best_value: What that was then.
+        seconds: Time of the training.
+        cpu_seconds: Processor time of it; None in runs of an earlier version.
+        dynamics: How much the learned dynamics do.
+        attractor: Where they end.
+    """
+
+    name: str
+    data_sha256: str = ""
+    num_train: int
+    num_valid: int
+    num_test: int
+    epochs: int
+    best_epoch: int
+    monitor: str
+    best_value: float | None
+    seconds: float
+    cpu_seconds: float | None = None
+    dynamics: Activity | None = None
+    attractor: Certificate | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedFold(FoldRecord):
+    """A fold as ``fold.json`` in its own folder keeps it.
+
+    Attributes:
+        version: Version of the format.
+        config_sha256: Hash of the run's configuration.
+        files: File → its hash; None for a fold that an earlier version finished.
+    """
+
+    version: int = 1
+    config_sha256: str | None = None
+    files: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSummary:
+    """Content of ``run.json``, which is written last.
+
+    Attributes:
+        format: What kind of document it is.
+        version: Version of the format.
+        status: ``"complete"``.
+        name: Name of the experiment.
+        label: Label of the model.
+        model: Its kind.
+        seed: The seed.
+        num_parameters: Number of trained numbers.
+        data: What it was made on.
+        folds: What became of each fold.
+        dynamics: How much the learned dynamics do, mean over folds.
+        attractor: Where they end, likewise.
+        remarks: What a user should know.
+        versions: Package → version.
+        commit: Of the source checkout; None outside of one.
+        machine: System, architecture and number of cores.
+        device: Kind of device on which numbers were made; None in runs of an earlier version.
+        command: The command line.
+        started: When.
+        seconds: Time of the whole.
+        cpu_seconds: Processor time of training on all folds; None where a fold does not say.
+        files: File → its hash; None in version 1.
+    """
+
+    format: str = FORMAT
+    version: int = VERSION
+    status: str = "complete"
+    name: str = ""
+    label: str
+    model: str
+    seed: int
+    num_parameters: int
+    data: DataRecord
+    folds: tuple[FoldRecord, ...]
+    dynamics: Activity | None = None
+    attractor: Certificate | None = None
+    remarks: tuple[str, ...] = ()
+    versions: Mapping[str, str]
+    commit: str | None = None
+    machine: Mapping[str, str | int] = field(default_factory=dict)
+    device: Mapping[str, str] | None = field(default=None, metadata=OPTIONAL)
+    command: str = ""
+    started: str = ""
+    seconds: float
+    cpu_seconds: float | None = None
+    files: Mapping[str, str] | None = field(default=None, metadata=OPTIONAL)
+
+    @property
+    def task(self) -> Task:
+        """What is predicted."""
+        return self.data.task
+
+    @property
+    def title(self) -> str:
+        """Label and seed."""
+        return f"{self.label}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Value:
+    """A metric without an interval; None where it is undefined."""
+
+    value: float | None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What chose the weights.
+
+    Attributes:
+        split: The samples that chose: ``"valid"``.
+        monitor: The value that chose.
+        folds: Fold → epoch.
+    """
+
+    split: str = "valid"
+    monitor: str = ""
+    folds: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunMetrics:
+    """Content of ``metrics.json``.
+
+    Attributes:
+        test: Metric → its value and interval on the test samples.
+        valid: Metric → its value on the validation samples.
+        selection: What chose the weights.
+    """
+
+    test: Mapping[str, Interval]
+    valid: Mapping[str, Value]
+    selection: Selection

@@ -1,0 +1,363 @@
+"""Sweeps over missing rates, as ``sweep.json`` keeps them, and their tables."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from qinn.digests import file_digest
+from qinn.errors import CheckpointError
+from qinn.evaluation.conventions import metrics_of
+from qinn.evaluation.statistics import SeedSummary
+from qinn.results.comparison import ComparisonResult, notes_of
+from qinn.results.documents import read_document, write_document
+from qinn.results.folder import RunFolder
+from qinn.results.frames import frame_of
+from qinn.results.metrics import PairedDifference, mark, marks_note, mean_and_deviation, shown_metrics
+from qinn.results.records import OPTIONAL, OUTSIDE
+from qinn.results.summary import DataRecord
+from qinn.results.tables import Cell, Table, columns
+from qinn.results.wording import counted, number
+from qinn.task import Task
+
+FORMAT = "qinn-missing-sweep"
+VERSION = 2
+"""Version 1 had no digests; it is read, with a note."""
+SWEEP_FILE = "sweep.json"
+TABLE_FILE = "table.md"
+FOLDER = "missing"
+"""Where a comparison keeps its sweep."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateMetric:
+    """A metric at one missing rate.
+
+    Attributes:
+        mean: Mean over seeds and masks; None if undefined.
+        sd: Standard deviation over seeds, each averaged over masks.
+        sd_masks: Standard deviation over masks, each averaged over seeds.
+        low: Lower end of the bootstrap interval.
+        high: Its upper end.
+        note: What to mind.
+    """
+
+    mean: float | None
+    sd: float | None
+    sd_masks: float | None = None
+    low: float | None = None
+    high: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmptyScores:
+    """The score that a model gives samples that have nothing left, beside its training labels.
+
+    Attributes:
+        finite: Whether it is a number.
+        metrics: Metric → its value over seeds.
+        in_range: Whether it lies within the scale.
+        prediction: The score, mean over samples and seeds.
+        prediction_sd: Its standard deviation over seeds.
+        training_mean: Mean of the training labels.
+        training_median: Their median.
+        training_sd: Their standard deviation.
+        distance: How far the score is from their mean.
+        distance_sd: Standard deviation of that over seeds.
+        distance_from_median: How far it is from their median.
+    """
+
+    finite: bool
+    metrics: Mapping[str, SeedSummary]
+    in_range: bool
+    prediction: float
+    prediction_sd: float | None
+    training_mean: float
+    training_median: float
+    training_sd: float
+    distance: float
+    distance_sd: float | None
+    distance_from_median: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmptyClasses:
+    """The class probabilities that a model gives samples that have nothing left, beside its training labels.
+
+    Attributes:
+        finite: Whether they are numbers.
+        metrics: Metric → its value over seeds.
+        prediction: Class → probability.
+        training: Class → frequency among the training labels.
+        distance: Total variation distance between the two.
+        distance_sd: Standard deviation of that over seeds.
+    """
+
+    finite: bool
+    metrics: Mapping[str, SeedSummary]
+    prediction: Mapping[str, float]
+    training: Mapping[str, float]
+    distance: float
+    distance_sd: float | None
+
+
+@dataclass(frozen=True)
+class Shares:
+    """What a rate takes away: the share of modalities that are absent, and of samples that have none."""
+
+    modalities: float
+    empty: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweptModel:
+    """One model of a sweep, over all seeds.
+
+    Attributes:
+        model: Its kind.
+        num_parameters: Number of trained numbers.
+        training: Option → the probability with which modalities went missing in training.
+        seeds: Seeds of its runs.
+        runs_sha256: Hash of each run's ``run.json``; none in version 1.
+        rates: For each rate, metric → its value.
+        empty: What it says about samples that have nothing left.
+    """
+
+    model: str = ""
+    num_parameters: int = 0
+    training: Mapping[str, bool | float | Mapping[str, float]] = field(default_factory=dict)
+    seeds: tuple[int, ...]
+    runs_sha256: tuple[str, ...] = ()
+    rates: tuple[Mapping[str, RateMetric], ...]
+    empty: EmptyScores | EmptyClasses
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepResult:
+    """Runs with modalities taken away at rising rates: content of ``sweep.json``.
+
+    Attributes:
+        format: What kind of document it is.
+        version: Version of the format.
+        name: Name of the experiment.
+        reference: Label of the model that the others are tested against.
+        data: What was predicted from what.
+        split: Which samples.
+        rates: Missing rates, rising.
+        mask_seeds: Seeds of the masks.
+        level: Confidence level of the intervals.
+        num_resamples: Number of bootstrap resamples and permutations.
+        num_test: Number of samples.
+        num_groups: Number of their groups; None where there are none.
+        absent: For each rate what it takes away.
+        models: Label → its results.
+        paired: Label → for each rate, metric → the difference to the reference.
+        remarks: What a user should know.
+        versions: Package → version.
+        commit: Of the source checkout; None outside of one.
+        machine: System, architecture and number of cores.
+        command: The command line.
+        seconds: Time of the sweep.
+        files: File → its hash; None in version 1.
+        folder: Where it lies.
+    """
+
+    format: str = FORMAT
+    version: int = VERSION
+    name: str
+    reference: str
+    data: DataRecord
+    split: str
+    rates: tuple[float, ...]
+    mask_seeds: tuple[int, ...]
+    level: float = 0.95
+    num_resamples: int | None = None
+    num_test: int
+    num_groups: int | None = None
+    absent: tuple[Shares, ...] = ()
+    models: Mapping[str, SweptModel]
+    paired: Mapping[str, tuple[Mapping[str, PairedDifference], ...]]
+    remarks: tuple[str, ...] = ()
+    versions: Mapping[str, str]
+    commit: str | None
+    machine: Mapping[str, str | int]
+    command: str
+    seconds: float = 0.0
+    files: Mapping[str, str] | None = field(default=None, metadata=OPTIONAL)
+    folder: Path = field(default=Path(), metadata=OUTSIDE)
+
+    @property
+    def task(self) -> Task:
+        """What is predicted."""
+        return self.data.task
+
+    @property
+    def num_seeds(self) -> int:
+        """Number of seeds of the models that have most."""
+        return max(len(entry.seeds) for entry in self.models.values())
+
+    @property
+    def shown(self) -> list[str]:
+        """The two metrics that matter most."""
+        return shown_metrics(self.task)[:2]
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know about its files."""
+        return notes_of(self.version)
+
+    def write(self) -> None:
+        """Write ``sweep.json`` into its folder."""
+        write_document(self.folder / SWEEP_FILE, self)
+
+    def how(self) -> str:
+        """Say what was taken away from which samples."""
+        return (
+            f"On the {self.num_test:,} {self.split} samples, each modality of each sample was taken away with the "
+            "probability stated, independently; the masks are the same for all models, and samples that lose "
+            f"everything stay. Mean over {counted(self.num_seeds, 'seed')} and "
+            f"{counted(len(self.mask_seeds), 'mask')}"
+        )
+
+    def rates_table(self, name: str) -> Table:
+        """Return a metric of every model at every rate.
+
+        Args:
+            name: The metric.
+        """
+        metric = metrics_of(self.task)[name]
+        rows = []
+        for label, entry in self.models.items():
+            cells = [Cell(label, "(reference)" if label == self.reference else "")]
+            for index, values in enumerate(entry.rates):
+                tests = self.paired.get(label)
+                found = mark(None if tests is None else tests[index][name], metric)
+                value = values[name]
+                detail = "" if value.sd is None else f"± {number(value.sd)}"
+                text = mean_and_deviation(value.mean, None)
+                cells.append(Cell(f"{text} {found}".strip(), detail))
+            rows.append(tuple(cells))
+        return Table(
+            caption=f"{name} ({metric.label}) over the missing rate. {self.how()} ± standard deviation over seeds.",
+            columns=columns("model", *(f"{rate:g}" for rate in self.rates)),
+            rows=tuple(rows),
+            notes=(f"{marks_note(self.reference, ', rate by rate')}.",) if self.paired else (),
+        )
+
+    def empty_table(self) -> Table:
+        """Return what every model says about samples that have nothing left."""
+        name, some = self.shown[0], next(iter(self.models.values())).empty
+        rows = []
+        for label, entry in self.models.items():
+            empty, scored = entry.empty, entry.empty.metrics[self.shown[0]]
+            cells = [Cell(label)]
+            distance = Cell(number(empty.distance), _deviation(empty.distance_sd))
+            if isinstance(empty, EmptyScores):
+                cells += [
+                    Cell(number(empty.prediction), _deviation(empty.prediction_sd)),
+                    distance,
+                    Cell(number(empty.distance_from_median)),
+                    Cell("yes" if empty.in_range else "no"),
+                ]
+            else:
+                cells += [distance]
+            rows.append((*cells, Cell(number(scored.mean), _deviation(scored.sd))))
+        if isinstance(some, EmptyScores):
+            header = columns(
+                "model", "prediction", "from the mean", "from the median", "in the label range", name
+            )
+            stated = (
+                f"The training labels have the mean {number(some.training_mean)}, the median "
+                f"{number(some.training_median)} and the standard deviation {number(some.training_sd)}."
+            )
+        else:
+            header = columns("model", "distance", name)
+            stated = (
+                "Distance: total variation between the predicted class probabilities and the class frequencies of the "
+                "training samples."
+            )
+        return Table(
+            f"What every model says about samples that have nothing left, its prior. {stated}",
+            header,
+            tuple(rows),
+        )
+
+    def to_markdown(self) -> str:
+        """Return its tables as Markdown."""
+        return "\n".join(table.to_markdown() for table in self._tables())
+
+    def to_frame(self) -> Any:
+        """Return a pandas data frame with a row for each model, rate and metric.
+
+        Raises:
+            QinnError: If pandas is not installed.
+        """
+        return frame_of(
+            [
+                {"model": label, "rate": rate, "metric": name, "mean": value.mean, "sd": value.sd}
+                | {"sd_masks": value.sd_masks, "low": value.low, "high": value.high}
+                for label, entry in self.models.items()
+                for rate, values in zip(self.rates, entry.rates, strict=True)
+                for name, value in values.items()
+            ]
+        )
+
+    def _tables(self) -> list[Table]:
+        return [*map(self.rates_table, self.shown), self.empty_table()]
+
+    def _repr_html_(self) -> str:
+        return "\n".join(table.to_html() for table in self._tables())
+
+
+def read_sweep(folder: Path | str) -> SweepResult:
+    """Read the result of a sweep, known to be what was written.
+
+    Raises:
+        CheckpointError: If the folder holds none, or it was changed.
+    """
+    folder = Path(folder)
+    path = folder / SWEEP_FILE
+    if not path.is_file():
+        raise CheckpointError(f"`{folder}` holds no finished sweep; run `qinn sweep-missing` first.")
+    remedy = "run `qinn sweep-missing` again"
+    found = read_document(
+        path, SweepResult, format=FORMAT, what="a sweep", versions=(1, VERSION), remedy=remedy
+    )
+    shown = set(found.shown)
+    swept = [entry.rates for entry in found.models.values()] + list(found.paired.values())
+    complete = all(
+        len(rates) == len(found.rates) and all(shown <= set(each) for each in rates) for rates in swept
+    )
+    if not complete or any(found.shown[0] not in entry.empty.metrics for entry in found.models.values()):
+        raise CheckpointError(f"`{path}` lacks or contradicts something (rates and metrics); {remedy}.")
+    return replace(found, folder=folder)
+
+
+def read_own_sweep(comparison: ComparisonResult) -> SweepResult | None:
+    """Read the sweep that a comparison keeps, known to be of its runs; None where it keeps none.
+
+    Args:
+        comparison: The comparison.
+
+    Raises:
+        CheckpointError: If the sweep is unfinished, was changed, or is of other runs.
+    """
+    place = comparison.folder / FOLDER
+    if not place.is_dir() or not any(place.iterdir()):
+        return None
+    found = read_sweep(place)
+    for label, entry in comparison.models.items():
+        swept = found.models.get(label)
+        known = {} if swept is None else dict(zip(swept.seeds, swept.runs_sha256, strict=False))
+        for seed, run in zip(entry.seeds, entry.runs, strict=True):
+            path = comparison.folder / run
+            if seed in known and known[seed] != file_digest(RunFolder(path).summary_file):
+                raise CheckpointError(
+                    f"The sweep in `{place}` is of another run than `{path}`; run `qinn sweep-missing` again."
+                )
+    return found
+
+
+def _deviation(value: float | None) -> str:
+    return "" if value is None else f"± {number(value)}"
