@@ -11,6 +11,7 @@ import pytest
 
 from qinn.data.checking.inspection import OFFICIAL_SPLITS, inspect
 from qinn.data.stores.store import Modality, Store, StoreWriter
+from qinn.results.records import plain
 from qinn.task import Task
 
 SPLITS = ["train"] * 100 + ["valid"] * 50 + ["test"] * 50
@@ -44,7 +45,7 @@ def test_statistics_are_those_of_the_values(make_store, monkeypatch: pytest.Monk
 
 def test_the_result_is_plain_json_and_readable_text(make_store) -> None:
     found = inspect(make_store(200, splits=SPLITS, task=Task("classification", classes=("sad", "glad"))))
-    assert json.loads(json.dumps(found.to_json()))["label_histogram"] == {"sad": 100, "glad": 100}
+    assert json.loads(json.dumps(plain(found)))["label_histogram"] == {"sad": 100, "glad": 100}
     text = found.render()
     assert "200 samples (train 100, valid 50, test 50)" in text
     assert "glad     100 ██" in text

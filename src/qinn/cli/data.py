@@ -32,7 +32,7 @@ def inspect(
         opened.verify()
     inspection = inspect_store(opened)
     if as_json:
-        print_json(inspection.to_json())
+        print_json(inspection)
     else:
         echo(inspection.render())
     if inspection.has_errors:

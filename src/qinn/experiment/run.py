@@ -40,7 +40,7 @@ from qinn.explain.explanation import explain
 from qinn.extras import require
 from qinn.model.baselines import count_parameters
 from qinn.model.network import QiNN
-from qinn.results.documents import FILES, check_document, parsed, write_document
+from qinn.results.documents import check_document, parsed, write_document
 from qinn.results.explanation import read_summary
 from qinn.results.files import (
     check_files,
@@ -53,7 +53,7 @@ from qinn.results.files import (
     write_text,
 )
 from qinn.results.folder import RunFolder
-from qinn.results.records import plain
+from qinn.results.records import FILES, plain
 from qinn.results.steps import FILE as STEPS_FILE
 from qinn.results.summary import (
     VERSION,

@@ -1,6 +1,7 @@
 """A transformer's architecture as plain values, from which it is built again without its pretrained weights."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from qinn.errors import ConfigError
@@ -9,7 +10,7 @@ from qinn.extras import needs
 __all__ = ["architecture_of", "build_architecture"]
 
 
-def architecture_of(model: Any) -> dict[str, Any]:
+def architecture_of(model: Any) -> dict[str, object]:
     """Return the architecture of a transformer, as JSON values that `build_architecture` takes.
 
     Args:
@@ -18,7 +19,7 @@ def architecture_of(model: Any) -> dict[str, Any]:
     return json.loads(model.config.to_json_string(use_diff=False))
 
 
-def build_architecture(architecture: dict[str, Any]) -> Any:
+def build_architecture(architecture: Mapping[str, object]) -> Any:
     """Build a transformer with freshly drawn weights, to be replaced by those of a checkpoint.
 
     Neither a wheel nor a hub is asked for anything, and no code of a model's author is run.

@@ -23,22 +23,15 @@ from qinn.results.metrics import (
     metric_names,
 )
 from qinn.results.records import OPTIONAL, OUTSIDE
-from qinn.results.summary import UNCHECKED, DataRecord, RunSummary
+from qinn.results.summary import VERSION, RunSummary, Written
 from qinn.results.tables import Cell, Table, columns
 from qinn.results.wording import counted, interval, number, p_value, percent, span
-from qinn.task import Task
 
 FORMAT = "qinn-comparison"
-VERSION = 2
-"""Version 1 had no digests; it is read, with a note."""
 COMPARISON_FILE = "comparison.json"
 TABLE_FILE = "table.md"
 
 CPU_HEADING = "CPU s"
-_CPU_NOTE = (
-    "CPU s: processor seconds of training and validation, all threads and folds, mean over seeds; – in runs of an "
-    "earlier version, which did not record them"
-)
 _ACTIVITY_COLUMNS = {
     "jumps": ("jumps", "expected jumps of a trajectory"),
     "turning": ("‖H‖T", "largest angle (rad) by which the Hamiltonian turns phases"),
@@ -75,51 +68,29 @@ class ModelResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ComparisonResult:
+class ComparisonResult(Written):
     """Several models on the same test samples, with intervals and paired tests: content of ``comparison.json``.
 
     Attributes:
-        format: What kind of document it is.
-        version: Version of the format.
-        name: Name of the experiment.
         reference: Label of the model that the others are tested against.
-        data: What was predicted from what.
         level: Confidence level of the intervals.
         num_resamples: Number of bootstrap resamples; None where an earlier version did not say.
         num_test: Number of test samples.
         num_groups: Number of their groups; None where there are none.
         models: Label → its results.
         paired: Label → metric → the difference to the reference.
-        versions: Package → version.
-        commit: Of the source checkout; None outside of one.
-        machine: System, architecture and number of cores.
-        command: The command line.
-        files: File → its hash; None in version 1.
         folder: Where it lies.
     """
 
     format: str = FORMAT
-    version: int = VERSION
-    name: str
     reference: str
-    data: DataRecord
     level: float = 0.95
     num_resamples: int | None = field(default=None, metadata=OPTIONAL)
     num_test: int
     num_groups: int | None
     models: Mapping[str, ModelResult]
     paired: Mapping[str, Mapping[str, PairedDifference]]
-    versions: Mapping[str, str]
-    commit: str | None
-    machine: Mapping[str, str | int]
-    command: str
-    files: Mapping[str, str] | None = field(default=None, metadata=OPTIONAL)
     folder: Path = field(default=Path(), metadata=OUTSIDE)
-
-    @property
-    def task(self) -> Task:
-        """What is predicted."""
-        return self.data.task
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -130,11 +101,6 @@ class ComparisonResult:
     def metric_names(self) -> list[str]:
         """The metrics, most important first."""
         return metric_names(self.task, self.models[self.reference].metrics)
-
-    @property
-    def notes(self) -> list[str]:
-        """What a user should know about its files."""
-        return notes_of(self.version)
 
     @property
     def remarks(self) -> list[tuple[str, str]]:
@@ -188,7 +154,7 @@ class ComparisonResult:
         known, several = metrics_of(self.task), len(self.seeds) > 1
         best = {name: self.supported_best(name) for name in names}
         acting = self._acting()
-        rows = []
+        rows: list[tuple[Cell, ...]] = []
         for label, entry in self.models.items():
             cells = [
                 Cell(label, "(reference)" if label == self.reference else ""),
@@ -208,7 +174,11 @@ class ComparisonResult:
             else "one seed, so there is no standard deviation"
         )
         resamples = "" if self.num_resamples is None else f"{counted(self.num_resamples, 'resample')}, "
-        notes = [f"{_CPU_NOTE}."]
+        notes = [
+            "CPU s: processor seconds of training and validation, all threads and folds, mean over seeds."
+        ]
+        if any(entry.cpu_seconds is None for entry in self.models.values()):
+            notes.append("–: from runs of an earlier version, which did not record them.")
         if acting:
             stated = [": ".join(_ACTIVITY_COLUMNS[kind]) for kind in acting]
             notes.append(f"{'; '.join(stated)}; means over test samples, folds and seeds.")
@@ -225,7 +195,7 @@ class ComparisonResult:
                 *metric_columns(self.task, names),
             ),
             rows=tuple(rows),
-            notes=(*self._tested(), *notes),
+            notes=(*self._tested(any(cell.strong for row in rows for cell in row)), *notes),
             remarks=tuple(self.remarks),
             title=f"{self.name}: test, mean ± sd over seeds [{percent(self.level)} interval]",
         )
@@ -235,7 +205,7 @@ class ComparisonResult:
         if not self.paired:
             return None
         names = metric_names(self.task, next(iter(self.paired.values())))
-        rows = []
+        rows: list[tuple[Cell, ...]] = []
         for label, tests in self.paired.items():
             cells = [Cell(label)]
             for test in (tests[name] for name in names):
@@ -299,16 +269,14 @@ class ComparisonResult:
         groups = f" in {counted(self.num_groups, 'group')}" if self.num_groups else ""
         return counted(self.num_test, "sample") + groups
 
-    def _tested(self) -> tuple[str, ...]:
+    def _tested(self, any_bold: bool) -> list[str]:
         """What the marks of the paired tests mean; nothing where there were none."""
-        if not self.paired:
-            return ()
-        return (
-            f"{marks_note(self.reference)}.",
+        bold = (
             "Bold: the best mean of the column, where the tests support it: the reference if every other model is "
             "significantly worse; another model if it is significantly better than the reference (models other than "
-            "the reference are not tested against one another).",
+            "the reference are not tested against one another)."
         )
+        return [f"{marks_note(self.reference)}.", *([bold] if any_bold else [])] if self.paired else []
 
 
 def read_comparison(folder: Path | str) -> ComparisonResult:
@@ -345,11 +313,6 @@ def read_comparison(folder: Path | str) -> ComparisonResult:
     return replace(found, folder=folder)
 
 
-def notes_of(version: int) -> list[str]:
-    """Return what a user should know about a comparison or sweep of a version of the format."""
-    return [UNCHECKED.replace("This run", "This result")] if version == 1 else []
-
-
 def cpu_seconds(value: float | None) -> str:
     """Return CPU seconds as tables show them; a dash where they are unknown.
 
@@ -373,7 +336,7 @@ def runs_table(summaries: Mapping[str, Sequence[RunSummary]]) -> Table:
     Args:
         summaries: Label → what each of its runs says.
     """
-    rows = []
+    rows: list[tuple[Cell, ...]] = []
     for label, found in summaries.items():
         for summary in found:
             folds = summary.folds

@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from qinn.digests import file_digest
 from qinn.errors import CheckpointError
+from qinn.explain.activity import Activity
 from qinn.results.documents import read_document, write_document
 from qinn.results.folder import RunFolder
 from qinn.results.tables import Cell, Table, columns
@@ -32,29 +33,17 @@ _METRICS = ("mae", "corr", "accuracy", "f1_macro")
 
 
 @dataclass(frozen=True, kw_only=True)
-class CouplingPoint:
-    """A run at one setting of the knob.
+class CouplingPoint(Activity):
+    """A run at one setting of the knob, and what its dynamics do there.
 
     Attributes:
         coupling: The setting; 1 is what was learned.
-        jumps: Expected jumps of a trajectory.
-        turning: ‖H‖T.
-        gap: Spectral gap times T.
-        entanglement: In bits, mean over samples, trajectories and cuts.
-        contraction: Along a stream, how much of the memory a step makes it forget.
-        rotation: Along a stream, by which angle (rad) a step turns it.
         output: Mean score; None for classes.
         shift: How far scores, or probabilities, move on average from those at 1.
         metrics: Metric → its value; None where samples have no labels.
     """
 
     coupling: float
-    jumps: float | None = None
-    turning: float | None = None
-    gap: float | None = None
-    entanglement: float | None = None
-    contraction: float | None = None
-    rotation: float | None = None
     output: float | None = None
     shift: float
     metrics: Mapping[str, float | None] | None = None

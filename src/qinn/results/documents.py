@@ -3,17 +3,14 @@
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
 from qinn.digests import OWN_DIGEST, is_intact, sealed
 from qinn.errors import CheckpointError, QinnError
 from qinn.results.files import json_of, read_bytes, write_json
-from qinn.results.records import document
-
-FILES = "files"
-"""Key under which a document keeps the digests of files: path from its own folder → SHA-256."""
+from qinn.results.records import FILES, document
 
 T = TypeVar("T")
 
@@ -46,11 +43,11 @@ def read_document(
         CheckpointError: If it is missing, of another format or version, was changed, or lacks something.
     """
     content = read_bytes(path)
-    found = json_of(content, path)
-    if not isinstance(found, dict) or found.get("format") != format:
+    found = object_of(json_of(content, path))
+    if found is None or found.get("format") != format:
         raise CheckpointError(f"`{path}` does not describe {what}; check the path.")
     if type(found.get("version")) is not int or found["version"] not in versions:
-        by = found["versions"].get("qinn") if isinstance(found.get("versions"), dict) else None
+        by = (object_of(found.get("versions")) or {}).get("qinn")
         raise CheckpointError(
             f"`{path}` has format version {found.get('version')}, but this qinn reads versions {versions[0]} to "
             f"{versions[-1]}; use the qinn version that wrote it{f' ({by})' if by else ''}."
@@ -85,6 +82,11 @@ def parsed(content: bytes, path: Path, kind: type[T], *, remedy: str) -> T:
         raise CheckpointError(f"`{path}` lacks or contradicts something ({error}); {remedy}.") from error
 
 
+def object_of(content: object) -> dict[str, object] | None:
+    """Return what JSON holds if it is an object, else None."""
+    return cast(dict[str, object], content) if isinstance(content, dict) else None
+
+
 @cache
 def _adapter(kind: type) -> Any:
     return TypeAdapter(kind)
@@ -98,8 +100,8 @@ def check_document(path: Path, content: Mapping[str, object], *, remedy: str) ->
     """
     if content.get("version") == 1 and OWN_DIGEST not in content and FILES not in content:
         return
-    digests = content.get(FILES)
-    well_formed = isinstance(digests, dict) and all(isinstance(value, str) for value in digests.values())
+    digests = object_of(content.get(FILES))
+    well_formed = digests is not None and all(isinstance(value, str) for value in digests.values())
     if not well_formed or not is_intact(content):
         raise CheckpointError(
             f"`{path}` is not what was written: its content does not have the hash that it states; {remedy}."

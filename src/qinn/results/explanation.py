@@ -1,5 +1,8 @@
 """Explanations, as ``explanation.json`` and ``explanation.parquet`` hold them, and what removals do to metrics."""
 
+# pyarrow, safetensors and yaml state few types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,7 +41,7 @@ class ExplanationSummary:
 
     format: str = FORMAT
     samples: int
-    absent: Mapping[str, int] = field(default_factory=dict)
+    absent: Mapping[str, int] = field(default_factory=dict[str, int])
     cuts: tuple[str, ...]
     entropy_maximum: tuple[float, ...]
     pairs: tuple[str, ...]
@@ -76,7 +79,9 @@ class ExplanationTable:
     entropy_maximum: Mapping[str, float]
     mutual_information: Mapping[str, Float[np.ndarray, "sample"]]
     counterfactuals: Mapping[str, Float[np.ndarray, "sample output"]]
-    negativity: Mapping[str, Float[np.ndarray, "sample"]] = field(default_factory=dict)
+    negativity: Mapping[str, Float[np.ndarray, "sample"]] = field(
+        default_factory=dict[str, Float[np.ndarray, "sample"]]
+    )
     absent: tuple[str, ...] = ()
 
     @property

@@ -1,5 +1,9 @@
 """Files of runs and comparisons: nothing half-done looks complete, and what is read has the digest it must have."""
 
+# pyarrow, safetensors and yaml state few types.
+# pyright: reportMissingTypeStubs=false, reportUnknownParameterType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -49,7 +53,9 @@ def write_text(path: Path, text: str, *, overwrite: bool = True) -> None:
     write_atomically(path, lambda target: target.write_text(text, encoding="utf-8"), overwrite=overwrite)
 
 
-def write_table(path: Path, columns: Mapping[str, Any], *, maker: str = "", overwrite: bool = True) -> None:
+def write_table(
+    path: Path, columns: Mapping[str, object], *, maker: str = "", overwrite: bool = True
+) -> None:
     """Write columns as a Parquet file, atomically, with the command that makes it among its metadata."""
     table = pa.table(dict(columns))
     if maker:

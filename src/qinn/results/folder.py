@@ -1,5 +1,9 @@
 """Folders of runs: what lies where, written so that nothing half-done looks complete."""
 
+# pyarrow, safetensors and yaml state few types.
+# pyright: reportMissingTypeStubs=false, reportUnknownParameterType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,5 +1,9 @@
 """Results as data frames."""
 
+# pyarrow, safetensors and yaml state few types.
+# pyright: reportMissingTypeStubs=false, reportUnknownParameterType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from collections.abc import Mapping, Sequence
 from typing import Any
 

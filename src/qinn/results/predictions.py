@@ -1,5 +1,9 @@
 """Predictions as a run keeps them: read back, checked, and tied to the metrics that were made from them."""
 
+# pyarrow, safetensors and yaml state few types.
+# pyright: reportMissingTypeStubs=false, reportUnknownParameterType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

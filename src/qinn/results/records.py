@@ -1,8 +1,11 @@
 """Records as JSON holds them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, cast
+
+FILES = "files"
+"""Key under which a document keeps the digests of files: path from its own folder → SHA-256."""
 
 OPTIONAL: Mapping[str, bool] = {"optional": True}
 """Metadata of a field that is left out of the document where it is None or False."""
@@ -26,6 +29,8 @@ def document(record: object) -> dict[str, object]:
         ):
             continue
         found[one.metadata.get("key", one.name)] = plain(value)
+    if FILES in found:  # the longest part last
+        found[FILES] = found.pop(FILES)
     return found
 
 
@@ -34,7 +39,7 @@ def plain(value: object) -> object:
     if is_dataclass(value) and not isinstance(value, type):
         return document(value)
     if isinstance(value, Mapping):
-        return {name: plain(one) for name, one in value.items()}
+        return {name: plain(one) for name, one in cast(Mapping[str, object], value).items()}
     if isinstance(value, list | tuple):
-        return [plain(one) for one in value]
+        return [plain(one) for one in cast(Sequence[object], value)]
     return value

@@ -1,5 +1,8 @@
 """Finished runs: everything from their files, each known to be the run's own."""
 
+# pyarrow, safetensors and yaml state few types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 import csv
 import io
 from collections.abc import Mapping, Sequence
@@ -73,7 +76,7 @@ class RunResult:
     spread: Float[np.ndarray, "sample output"] | None
     histories: Mapping[str, list[dict[str, float]]]
     explanation: ExplanationTable | None
-    texts: Mapping[str, str] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict[str, str])
     coupling: CouplingResult | None = None
     steps: ShownSteps | None = None
 

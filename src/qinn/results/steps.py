@@ -1,5 +1,9 @@
 """What the steps of streams do, as ``explanation.json`` says it and ``steps.parquet`` holds it, step by step."""
 
+# pyarrow, safetensors and yaml state few types.
+# pyright: reportMissingTypeStubs=false, reportUnknownParameterType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

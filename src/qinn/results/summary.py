@@ -106,61 +106,76 @@ class FinishedFold(FoldRecord):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunSummary:
-    """Content of ``run.json``, which is written last.
+class Written:
+    """What every document about runs says: what it is, on which data, and by what it was made.
 
     Attributes:
         format: What kind of document it is.
-        version: Version of the format.
-        status: ``"complete"``.
+        version: Version of the format; the first had no digests.
         name: Name of the experiment.
-        label: Label of the model.
-        model: Its kind.
-        seed: The seed.
-        num_parameters: Number of trained numbers.
-        data: What it was made on.
-        folds: What became of each fold.
-        dynamics: How much the learned dynamics do, mean over folds.
-        attractor: Where they end, likewise.
-        remarks: What a user should know.
+        data: What was predicted from what.
         versions: Package → version.
         commit: Of the source checkout; None outside of one.
         machine: System, architecture and number of cores.
-        device: Kind of device on which numbers were made; None in runs of an earlier version.
         command: The command line.
-        started: When.
-        seconds: Time of the whole.
-        cpu_seconds: Processor time of training on all folds; None where a fold does not say.
         files: File → its hash; None in version 1.
     """
 
-    format: str = FORMAT
+    format: str = ""
     version: int = VERSION
-    status: str = "complete"
     name: str = ""
-    label: str
-    model: str
-    seed: int
-    num_parameters: int
     data: DataRecord
-    folds: tuple[FoldRecord, ...]
-    dynamics: Activity | None = None
-    attractor: Certificate | None = None
-    remarks: tuple[str, ...] = ()
     versions: Mapping[str, str]
     commit: str | None = None
-    machine: Mapping[str, str | int] = field(default_factory=dict)
-    device: Mapping[str, str] | None = field(default=None, metadata=OPTIONAL)
+    machine: Mapping[str, str | int] = field(default_factory=dict[str, str | int])
     command: str = ""
-    started: str = ""
-    seconds: float
-    cpu_seconds: float | None = None
     files: Mapping[str, str] | None = field(default=None, metadata=OPTIONAL)
 
     @property
     def task(self) -> Task:
         """What is predicted."""
         return self.data.task
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know about its files."""
+        return [UNCHECKED.replace("This run", "This result")] if self.version == 1 else []
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSummary(Written):
+    """Content of ``run.json``, which is written last.
+
+    Attributes:
+        status: ``"complete"``.
+        label: Label of the model.
+        model: Its kind.
+        seed: The seed.
+        num_parameters: Number of trained numbers.
+        folds: What became of each fold.
+        dynamics: How much the learned dynamics do, mean over folds.
+        attractor: Where they end, likewise.
+        remarks: What a user should know.
+        device: Kind of device on which numbers were made; None in runs of an earlier version.
+        started: When.
+        seconds: Time of the whole.
+        cpu_seconds: Processor time of training on all folds; None where a fold does not say.
+    """
+
+    format: str = FORMAT
+    status: str = "complete"
+    label: str
+    model: str
+    seed: int
+    num_parameters: int
+    folds: tuple[FoldRecord, ...]
+    dynamics: Activity | None = None
+    attractor: Certificate | None = None
+    remarks: tuple[str, ...] = ()
+    device: Mapping[str, str] | None = field(default=None, metadata=OPTIONAL)
+    started: str = ""
+    seconds: float
+    cpu_seconds: float | None = None
 
     @property
     def title(self) -> str:
@@ -187,7 +202,7 @@ class Selection:
 
     split: str = "valid"
     monitor: str = ""
-    folds: Mapping[str, int] = field(default_factory=dict)
+    folds: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 @dataclass(frozen=True)

@@ -9,20 +9,17 @@ from qinn.digests import file_digest
 from qinn.errors import CheckpointError
 from qinn.evaluation.conventions import metrics_of
 from qinn.evaluation.statistics import SeedSummary
-from qinn.results.comparison import ComparisonResult, notes_of
+from qinn.results.comparison import ComparisonResult
 from qinn.results.documents import read_document, write_document
 from qinn.results.folder import RunFolder
 from qinn.results.frames import frame_of
 from qinn.results.metrics import PairedDifference, mark, marks_note, mean_and_deviation, shown_metrics
-from qinn.results.records import OPTIONAL, OUTSIDE
-from qinn.results.summary import DataRecord
+from qinn.results.records import OUTSIDE
+from qinn.results.summary import VERSION, Written
 from qinn.results.tables import Cell, Table, columns
 from qinn.results.wording import counted, number
-from qinn.task import Task
 
 FORMAT = "qinn-missing-sweep"
-VERSION = 2
-"""Version 1 had no digests; it is read, with a note."""
 SWEEP_FILE = "sweep.json"
 TABLE_FILE = "table.md"
 FOLDER = "missing"
@@ -51,55 +48,55 @@ class RateMetric:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmptyScores:
+class _Empty:
+    finite: bool
+    metrics: Mapping[str, SeedSummary]
+    distance: float
+    distance_sd: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmptyScores(_Empty):
     """The score that a model gives samples that have nothing left, beside its training labels.
 
     Attributes:
         finite: Whether it is a number.
         metrics: Metric → its value over seeds.
-        in_range: Whether it lies within the scale.
+        distance: How far the score is from the mean of the training labels.
+        distance_sd: Standard deviation of that over seeds.
+        in_range: Whether the score lies within the scale.
         prediction: The score, mean over samples and seeds.
         prediction_sd: Its standard deviation over seeds.
         training_mean: Mean of the training labels.
         training_median: Their median.
         training_sd: Their standard deviation.
-        distance: How far the score is from their mean.
-        distance_sd: Standard deviation of that over seeds.
-        distance_from_median: How far it is from their median.
+        distance_from_median: How far the score is from their median.
     """
 
-    finite: bool
-    metrics: Mapping[str, SeedSummary]
     in_range: bool
     prediction: float
     prediction_sd: float | None
     training_mean: float
     training_median: float
     training_sd: float
-    distance: float
-    distance_sd: float | None
     distance_from_median: float
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmptyClasses:
+class EmptyClasses(_Empty):
     """The class probabilities that a model gives samples that have nothing left, beside its training labels.
 
     Attributes:
         finite: Whether they are numbers.
         metrics: Metric → its value over seeds.
+        distance: Total variation distance between the probabilities and the frequencies among the training labels.
+        distance_sd: Standard deviation of that over seeds.
         prediction: Class → probability.
         training: Class → frequency among the training labels.
-        distance: Total variation distance between the two.
-        distance_sd: Standard deviation of that over seeds.
     """
 
-    finite: bool
-    metrics: Mapping[str, SeedSummary]
     prediction: Mapping[str, float]
     training: Mapping[str, float]
-    distance: float
-    distance_sd: float | None
 
 
 @dataclass(frozen=True)
@@ -126,7 +123,9 @@ class SweptModel:
 
     model: str = ""
     num_parameters: int = 0
-    training: Mapping[str, bool | float | Mapping[str, float]] = field(default_factory=dict)
+    training: Mapping[str, bool | float | Mapping[str, float]] = field(
+        default_factory=dict[str, bool | float | Mapping[str, float]]
+    )
     seeds: tuple[int, ...]
     runs_sha256: tuple[str, ...] = ()
     rates: tuple[Mapping[str, RateMetric], ...]
@@ -134,15 +133,11 @@ class SweptModel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepResult:
+class SweepResult(Written):
     """Runs with modalities taken away at rising rates: content of ``sweep.json``.
 
     Attributes:
-        format: What kind of document it is.
-        version: Version of the format.
-        name: Name of the experiment.
         reference: Label of the model that the others are tested against.
-        data: What was predicted from what.
         split: Which samples.
         rates: Missing rates, rising.
         mask_seeds: Seeds of the masks.
@@ -154,20 +149,12 @@ class SweepResult:
         models: Label → its results.
         paired: Label → for each rate, metric → the difference to the reference.
         remarks: What a user should know.
-        versions: Package → version.
-        commit: Of the source checkout; None outside of one.
-        machine: System, architecture and number of cores.
-        command: The command line.
         seconds: Time of the sweep.
-        files: File → its hash; None in version 1.
         folder: Where it lies.
     """
 
     format: str = FORMAT
-    version: int = VERSION
-    name: str
     reference: str
-    data: DataRecord
     split: str
     rates: tuple[float, ...]
     mask_seeds: tuple[int, ...]
@@ -179,18 +166,8 @@ class SweepResult:
     models: Mapping[str, SweptModel]
     paired: Mapping[str, tuple[Mapping[str, PairedDifference], ...]]
     remarks: tuple[str, ...] = ()
-    versions: Mapping[str, str]
-    commit: str | None
-    machine: Mapping[str, str | int]
-    command: str
     seconds: float = 0.0
-    files: Mapping[str, str] | None = field(default=None, metadata=OPTIONAL)
     folder: Path = field(default=Path(), metadata=OUTSIDE)
-
-    @property
-    def task(self) -> Task:
-        """What is predicted."""
-        return self.data.task
 
     @property
     def num_seeds(self) -> int:
@@ -201,11 +178,6 @@ class SweepResult:
     def shown(self) -> list[str]:
         """The two metrics that matter most."""
         return shown_metrics(self.task)[:2]
-
-    @property
-    def notes(self) -> list[str]:
-        """What a user should know about its files."""
-        return notes_of(self.version)
 
     def write(self) -> None:
         """Write ``sweep.json`` into its folder."""
@@ -227,7 +199,7 @@ class SweepResult:
             name: The metric.
         """
         metric = metrics_of(self.task)[name]
-        rows = []
+        rows: list[tuple[Cell, ...]] = []
         for label, entry in self.models.items():
             cells = [Cell(label, "(reference)" if label == self.reference else "")]
             for index, values in enumerate(entry.rates):
@@ -248,7 +220,7 @@ class SweepResult:
     def empty_table(self) -> Table:
         """Return what every model says about samples that have nothing left."""
         name, some = self.shown[0], next(iter(self.models.values())).empty
-        rows = []
+        rows: list[tuple[Cell, ...]] = []
         for label, entry in self.models.items():
             empty, scored = entry.empty, entry.empty.metrics[self.shown[0]]
             cells = [Cell(label)]

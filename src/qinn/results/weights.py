@@ -1,5 +1,8 @@
 """Weights of runs."""
 
+# pyarrow, safetensors and yaml state few types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from collections.abc import Mapping
 from pathlib import Path
 

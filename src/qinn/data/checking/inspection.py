@@ -3,8 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -89,13 +88,6 @@ class Inspection:
     def has_errors(self) -> bool:
         """Whether a finding is an error."""
         return any(finding.severity == "error" for finding in self.findings)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return everything as plain JSON values."""
-        return {
-            **asdict(self),
-            "findings": [{**asdict(f), "examples": list(f.examples)} for f in self.findings],
-        }
 
     def render(self) -> str:
         """Return a plain-text summary."""

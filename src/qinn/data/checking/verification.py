@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pyarrow.compute as pc
@@ -57,7 +57,7 @@ class Verification:
         """Whether nothing is wrong; source files that were not found are not wrong."""
         return all(check.outcome != "wrong" for check in self.checks)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return everything as plain JSON values."""
         return {**asdict(self), "is_right": self.is_right, "checks": [asdict(check) for check in self.checks]}
 

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float64
@@ -83,10 +82,6 @@ class Absence:
             ArgumentError: If a modality to take away is not among theirs.
         """
         return subset.lacking(self.mask(subset.ids, subset.modalities)) if self else subset
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as a plain dictionary, ready for JSON."""
-        return {"modalities": list(self.modalities), "rate": self.rate, "seed": self.seed}
 
 
 def _uniforms(seed: int, modality: str, ids: Sequence[str]) -> Float64[np.ndarray, "n"]:
