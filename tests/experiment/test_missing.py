@@ -222,7 +222,7 @@ def test_p_values_are_corrected_over_the_models_rate_by_rate(swept):
 
 def test_nothing_missing_is_what_the_runs_measured(swept, compared):
     for label, entry in json.loads((compared / "comparison.json").read_text())["models"].items():
-        for name, value in entry.metrics.items():
+        for name, value in entry["metrics"].items():
             found = swept.models[label].rates[0][name]
             expected = value["mean"]
             assert found.mean == (None if expected is None else pytest.approx(expected, abs=1e-6))

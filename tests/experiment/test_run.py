@@ -20,6 +20,7 @@ from qinn.experiment.evaluation import evaluate_run, predict_store
 from qinn.experiment.run import config_text, run
 from qinn.results.files import read_json
 from qinn.results.folder import RunFolder
+from qinn.results.summary import ModalityRecord
 from qinn.task import Task
 from qinn.training import fit as fitting
 
@@ -72,7 +73,7 @@ def test_the_summary_names_the_data_the_code_and_the_seed(tiny_run, tiny_store):
     assert summary.seed == 0
     assert summary.data.sha256 == store.sha256
     assert summary.data.task.scale == "mosi"
-    assert summary.data.modalities["audio"] == {"dim": 3, "tier": "synthetic-1", "sequence": True}
+    assert summary.data.modalities["audio"] == ModalityRecord(3, "synthetic-1", True)
     assert {"qinn", "torch", "python"} <= set(summary.versions)
     (fold,) = summary.folds
     assert (fold.num_train, fold.num_valid, fold.num_test) == (24, 10, 10)
@@ -120,7 +121,7 @@ def test_provenance_names_no_path_and_no_host_of_this_machine(tiny_run, monkeypa
     summary = read_json(tiny_run / "run.json")
     for key in ("versions", "machine", "commit", "data", "folds"):
         assert not re.search(r"(^|[\s\"'])/\w", json.dumps(summary[key])), key
-    assert set(summary.machine) == {"system", "architecture", "cores"}
+    assert set(summary["machine"]) == {"system", "architecture", "cores"}
     monkeypatch.setattr("sys.argv", ["/opt/venv/bin/qinn", "train", "config.yaml"])
     assert provenance.command() == "qinn train config.yaml"
 
@@ -336,9 +337,7 @@ def test_pooled_sequences_are_pooled_wherever_the_run_is_used(tiny_store, tmp_pa
     store = Store.open(tiny_store)
     data = {"store": str(tiny_store), "pool": ["audio"]}
     done = run(tiny_config(tiny_store, data=data), tmp_path / "run")
-    assert done.summary().data.modalities["audio"] == {"dim": 6, "sequence": False} | {
-        "tier": store.tiers["audio"]
-    }
+    assert done.summary().data.modalities["audio"] == ModalityRecord(6, store.tiers["audio"], False)
     assert evaluate_run(done.path).largest_difference == 0.0
     scores = [row["score"] for row in predict_store(done.path, tiny_store, split="test")]
     stored = pq.read_table(done.predictions_file)["output_0"].to_pylist()

@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from qinn.data.subsets.splits import Subset
-from qinn.experiment.explanation import TOGETHER, absent_counts, column_means, explanation_columns
+from qinn.experiment.explanation import absent_counts, column_means, explanation_columns
 from qinn.experiment.steps import ExplainedSteps, always_together, step_columns
 from qinn.explain.explanation import explain
 from qinn.explain.steps import explain_steps
 from qinn.face.fitting import Fitted, apart
 from qinn.face.frames import frame_of, table_html
 from qinn.records import Explanation
+from qinn.results.steps import TOGETHER
 
 
 @dataclass(frozen=True, eq=False)
