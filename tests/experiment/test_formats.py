@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from qinn.experiment.folder import RunFolder
 
 import qinn
 from qinn.data.stores.store import Store
 from qinn.errors import CheckpointError, DataError, QinnError
 from qinn.experiment.comparison import read_comparison
 from qinn.experiment.coupling import couple_run, read_coupling
-from qinn.experiment.folder import RunFolder
 from qinn.experiment.missing_sweep import read_sweep
 from qinn.experiment.run import run
 from qinn.formats import check_format

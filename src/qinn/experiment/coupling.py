@@ -105,6 +105,7 @@ def couple_run(
             )
         )
     result = CouplingResult(
+        qinn_version=qinn.__version__,
         run_sha256=file_digest(run_folder.summary_file),
         samples=len(subset),
         split=split,

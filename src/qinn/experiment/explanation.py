@@ -108,6 +108,7 @@ def write_explanation(
     write_table(folder / "explanation.parquet", columns, maker=COMMAND)
     maximum = explanation.entropy_maximum
     summary = ExplanationSummary(
+        qinn_version=qinn.__version__,
         samples=len(explanation.ids),
         absent=absent_counts(explanation),
         cuts=tuple(explanation.cuts),
@@ -119,16 +120,6 @@ def write_explanation(
     )
     summary.write(folder / "explanation.json")
     return summary
-
-
-def check_explanation(path: Path, content: Any) -> None:
-    """Make sure that the content of ``explanation.json`` has a format that is read; those of before have no version.
-
-    Raises:
-        CheckpointError: Naming the qinn that reads it.
-    """
-    if isinstance(content, dict):
-        check_version(path, {"version": VERSION, **content}, VERSION, remedy=f"repeat `{COMMAND}`")
 
 
 def absent_counts(explanation: Explanation) -> dict[str, int]:

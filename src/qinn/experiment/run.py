@@ -38,6 +38,7 @@ from qinn.explain.activity import activity_of, activity_remarks, mean_activity
 from qinn.explain.attractor import certificate_of, mean_certificate
 from qinn.explain.explanation import explain
 from qinn.extras import require
+from qinn.formats import check_format
 from qinn.model.baselines import count_parameters
 from qinn.model.network import QiNN
 from qinn.results.documents import check_document, parsed, write_document
@@ -259,11 +260,13 @@ def _finished_fold(target: RunFolder, index: int, fold: Fold, store: Store) -> F
     remedy = f"restore it, or delete `{folder}` to have the fold trained again"
     if not isinstance(document, dict):
         raise CheckpointError(f"`{record_file}` does not describe a fold; {remedy}.")
-    check_version(record_file, {"version": 1, **record}, VERSION, remedy=remedy)
     # Folds that an earlier version finished have no digests; those of the others name their configuration.
     checked = FILES in document or OWN_DIGEST in document
     if checked:
         check_document(record_file, document, remedy=remedy)
+    check_format(
+        record_file, {"version": 1, **document}, range(1, VERSION + 1), remedy=remedy, error=CheckpointError
+    )
     record = parsed(content, record_file, FinishedFold, remedy=remedy)
     if checked:
         if record.config_sha256 != file_digest(target.config_file):
@@ -384,6 +387,7 @@ def _run_fold(
         dynamics=activity_of(model, fold.test),
         attractor=certificate_of(model, fold.test),
         version=VERSION,
+        qinn_version=qinn.__version__,
         config_sha256=file_digest(folder.parents[1] / "config.yaml"),
         files=digests_of(folder, [folder / name for name in _FOLD_FILES]),
     )

@@ -294,7 +294,7 @@ def read_comparison(folder: Path | str) -> ComparisonResult:
         ComparisonResult,
         format=FORMAT,
         what="a comparison",
-        versions=(1, VERSION),
+        newest=VERSION,
         remedy="repeat the comparison: finished runs are kept",
     )
     try:

@@ -56,6 +56,7 @@ class CouplingResult:
     Attributes:
         format: What kind of document it is.
         version: Version of the format.
+        qinn_version: The qinn that wrote it; None in files of an earlier version.
         run_sha256: Hash of the run's ``run.json``.
         samples: Number of samples.
         split: Which they are; None for all of a store.
@@ -67,6 +68,7 @@ class CouplingResult:
 
     format: str = FORMAT
     version: int = VERSION
+    qinn_version: str | None = None
     run_sha256: str
     samples: int
     split: str | None
@@ -147,7 +149,7 @@ def read_coupling(folder: Path, run: RunFolder) -> CouplingResult | None:
         CouplingResult,
         format=FORMAT,
         what="what `qinn explain --coupling` writes",
-        versions=(1, VERSION),
+        newest=VERSION,
         remedy="repeat `qinn explain --coupling`",
     )
     if found.run_sha256 != file_digest(run.summary_file):

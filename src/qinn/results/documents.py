@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from qinn.digests import OWN_DIGEST, is_intact, sealed
 from qinn.errors import CheckpointError, QinnError
+from qinn.formats import check_format
 from qinn.results.files import json_of, read_bytes, write_json
 from qinn.results.records import FILES, document
 
@@ -26,7 +27,7 @@ def read_document(
     *,
     format: str,
     what: str,
-    versions: tuple[int, ...],
+    newest: int,
     remedy: str,
 ) -> T:
     """Read a document that keeps its own digest, known to be what was written.
@@ -36,7 +37,7 @@ def read_document(
         kind: Its record.
         format: What it must say that it is.
         what: The same in words.
-        versions: Versions of the format that are read; the first had no digests.
+        newest: Newest version of the format; the first had no digests.
         remedy: What to do about a damaged one.
 
     Raises:
@@ -46,12 +47,7 @@ def read_document(
     found = object_of(json_of(content, path))
     if found is None or found.get("format") != format:
         raise CheckpointError(f"`{path}` does not describe {what}; check the path.")
-    if type(found.get("version")) is not int or found["version"] not in versions:
-        by = (object_of(found.get("versions")) or {}).get("qinn")
-        raise CheckpointError(
-            f"`{path}` has format version {found.get('version')}, but this qinn reads versions {versions[0]} to "
-            f"{versions[-1]}; use the qinn version that wrote it{f' ({by})' if by else ''}."
-        )
+    check_format(path, found, range(1, newest + 1), remedy=remedy, error=CheckpointError)
     check_document(path, found, remedy=remedy)
     return parsed(content, path, kind, remedy=remedy)
 

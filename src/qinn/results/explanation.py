@@ -12,13 +12,15 @@ from jaxtyping import Float
 
 from qinn.errors import CheckpointError
 from qinn.evaluation.predict import probabilities_of
-from qinn.results.documents import parsed
-from qinn.results.files import read_bytes, read_table, write_json
+from qinn.formats import check_format
+from qinn.results.documents import object_of, parsed
+from qinn.results.files import json_of, read_bytes, read_table, write_json
 from qinn.results.folder import RunFolder
 from qinn.results.records import OPTIONAL, OUTSIDE, document
 from qinn.results.steps import StepsSummary
 
 FORMAT = "qinn-explanation"
+VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,8 @@ class ExplanationSummary:
 
     Attributes:
         format: What kind of document it is.
+        version: Version of the format.
+        qinn_version: The qinn that wrote it; None in files of an earlier version.
         samples: Number of explained samples.
         absent: Modality → number of samples that lack it.
         cuts: Cuts between the modalities.
@@ -40,6 +44,8 @@ class ExplanationSummary:
     """
 
     format: str = FORMAT
+    version: int = VERSION
+    qinn_version: str | None = None
     samples: int
     absent: Mapping[str, int] = field(default_factory=dict[str, int])
     cuts: tuple[str, ...]
@@ -143,7 +149,10 @@ def read_summary(folder: Path, run: RunFolder | None = None) -> ExplanationSumma
     """
     path = folder / "explanation.json"
     content = read_bytes(path) if run is None else run.content(path)
-    return parsed(content, path, ExplanationSummary, remedy="explain the run again")
+    remedy = "explain the run again"
+    stated = {"version": VERSION, **(object_of(json_of(content, path)) or {})}
+    check_format(path, stated, range(1, VERSION + 1), remedy=remedy, error=CheckpointError)
+    return parsed(content, path, ExplanationSummary, remedy=remedy)
 
 
 def read_explanation(folder: Path) -> ExplanationTable:

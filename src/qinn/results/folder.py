@@ -96,7 +96,7 @@ class RunFolder:
             RunSummary,
             format=FORMAT,
             what="a qinn run",
-            versions=(1, VERSION),
+            newest=VERSION,
             remedy="the run folder is damaged, repeat the run",
         )
         if summary.version > 1:

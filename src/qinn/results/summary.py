@@ -96,11 +96,13 @@ class FinishedFold(FoldRecord):
 
     Attributes:
         version: Version of the format.
+        qinn_version: The qinn that wrote it; None in folds of an earlier version.
         config_sha256: Hash of the run's configuration.
         files: File → its hash; None for a fold that an earlier version finished.
     """
 
     version: int = 1
+    qinn_version: str | None = None
     config_sha256: str | None = None
     files: Mapping[str, str] | None = None
 

@@ -293,9 +293,7 @@ def read_sweep(folder: Path | str) -> SweepResult:
     if not path.is_file():
         raise CheckpointError(f"`{folder}` holds no finished sweep; run `qinn sweep-missing` first.")
     remedy = "run `qinn sweep-missing` again"
-    found = read_document(
-        path, SweepResult, format=FORMAT, what="a sweep", versions=(1, VERSION), remedy=remedy
-    )
+    found = read_document(path, SweepResult, format=FORMAT, what="a sweep", newest=VERSION, remedy=remedy)
     shown = set(found.shown)
     swept = [entry.rates for entry in found.models.values()] + list(found.paired.values())
     complete = all(
