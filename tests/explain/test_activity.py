@@ -264,7 +264,7 @@ def test_a_sleeping_memory_is_in_no_table_without_its_warning(compared_along, ca
     table = (folder / "table.md").read_text()
     assert "- **along, unitary**: The dynamics sleep: a step makes the memory forget less than 0.02" in table
     assert "| model | parameters | CPU s | jumps | ‖H‖T | contraction | rotation |" in table
-    [row] = [line for line in table.splitlines() if line.startswith("| along |")]
+    [row] = [line for line in table.splitlines() if line.startswith("| along (reference) |")]
     assert row.split(" | ")[3:5] == ["–", "–"]
     [result], _ = read_results([folder])
     shown = result.table()
