@@ -39,7 +39,7 @@ class Outer:
 
 
 def read(path: Path) -> Outer:
-    return read_document(path, Outer, format="thing", what="a thing", versions=(1, 2), remedy="make it again")
+    return read_document(path, Outer, format="thing", what="a thing", newest=2, remedy="make it again")
 
 
 def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -70,8 +70,8 @@ def test_version_one_has_no_digests_and_is_read(tmp_path: Path) -> None:
     ("change", "words"),
     [
         (lambda one: one.update(format="other"), "does not describe a thing; check the path"),
-        (lambda one: one.update(version=3), "has format version 3, but this qinn reads versions 1 to 2"),
-        (lambda one: one.update(version=True), "has format version True"),
+        (lambda one: one.update(version=3), "version 3, .* reads versions 1 to 2; install a newer qinn"),
+        (lambda one: one.update(version=True), "with format version True, .*; make it again"),
         (lambda one: one.pop("inner"), r"\(`inner`: field required\); make it again"),
         (lambda one: one.update(count="3"), r"\(`count`: .*integer"),
         (lambda one: one.update(count=True), r"\(`count`: .*integer"),
