@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import qinn
 from qinn.errors import QinnError
 
 
 def check_format(
-    path: Path, content: Mapping[str, Any], reads: range, *, remedy: str, error: type[QinnError]
+    path: Path, content: Mapping[str, object], reads: range, *, remedy: str, error: type[QinnError]
 ) -> None:
     """Make sure that a document has a format version that this qinn reads.
 
@@ -49,7 +48,7 @@ which reads versions 1 to 2; install qinn 0.9.0 or newer.
     )
 
 
-def writer_of(content: Mapping[str, Any]) -> str | None:
+def writer_of(content: Mapping[str, object]) -> str | None:
     """Return the version of the qinn that wrote a document; None where it does not say.
 
     Examples:

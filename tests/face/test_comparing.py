@@ -1,5 +1,6 @@
 """A comparison of objects is that of the configuration which they mean."""
 
+import inspect
 import json
 
 import numpy as np
@@ -10,6 +11,7 @@ import qinn
 from qinn.errors import ArgumentError, ConfigError, OutputError
 from qinn.experiment.comparison import compare as compare_models
 from qinn.experiment.config import parse_config
+from qinn.results.comparison import ComparisonResult
 
 from .conftest import TINY
 
@@ -79,8 +81,18 @@ def test_a_repeated_comparison_keeps_its_runs_and_other_samples_need_a_word(comp
 def test_nothing_is_kept_where_no_folder_is_named(samples, scores, monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     options = {"seeds": (1, 2), "evaluation": {"num_resamples": 100}}
-    assert qinn.compare({"mean": "constant"}, samples, scores, **options) is not None
+    found = qinn.compare({"mean": "constant"}, samples, scores, **options)
     assert list(tmp_path.iterdir()) == []
+    assert isinstance(found, ComparisonResult)
+    assert found.seeds == (1, 2)
+    assert found.table().header[-1].startswith("auc_midpoint")
+    assert found._repr_html_().count("<tr>") == 2
+    frame = found.to_frame()
+    assert frame.set_index("metric").loc["mae", "mean"] == found.models["mean"].metrics["mae"].mean
+
+
+def test_the_result_is_annotated_as_what_it_is():
+    assert inspect.signature(qinn.compare).return_annotation is ComparisonResult
 
 
 @pytest.mark.slow

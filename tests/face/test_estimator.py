@@ -232,7 +232,10 @@ def test_an_explanation_has_a_row_for_each_sample(fitted, samples):
     without = fitted.predict({"text": samples[:6].steps("text").values, "audio": None})
     np.testing.assert_allclose(columns["counterfactual:without audio_0"], without, atol=1e-5)
     assert explained.remarks == ("1 of 6 samples lack `audio`.",)
-    assert "entropy:text | audio" in explained._repr_html_()
+    shown = explained._repr_html_()
+    assert "entropy:text | audio" in shown
+    assert f"{explained.means['entropy:text | audio']:.4f}" in shown
+    assert "1 of 6 samples lack `audio`." in shown
 
 
 def test_along_the_stream_every_step_is_explained(stream, samples):
@@ -244,8 +247,12 @@ def test_along_the_stream_every_step_is_explained(stream, samples):
 
 
 def test_explanations_are_frames(fitted, stream, samples):
-    pytest.importorskip("pandas")
-    assert len(fitted.explain(samples[:3]).to_frame()) == 3
+    pandas = pytest.importorskip("pandas")
+    explained = fitted.explain(samples[:3])
+    frame = explained.to_frame()
+    assert isinstance(frame, pandas.DataFrame)
+    assert list(frame) == list(explained.columns)
+    np.testing.assert_array_equal(frame["output_0"], explained.columns["output_0"])
     assert "verdict" in stream.explain(samples[:3]).steps_frame()
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from qinn.errors import MissingPackageError, QinnError
 from qinn.extras import EXTRAS, needs, require
-from qinn.face.frames import frame_of
+from qinn.results.frames import frame_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "qinn"

@@ -88,10 +88,11 @@ def test_what_is_not_the_record_is_named(change, words: str, tmp_path: Path) -> 
     assert f"`{path}`" in str(caught.value)
 
 
-def test_a_changed_document_is_refused_before_it_is_understood(tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", ['"count": 4', '"count": "four"'])
+def test_a_changed_document_is_refused_before_it_is_understood(change: str, tmp_path: Path) -> None:
     path = tmp_path / "thing.json"
     write_document(path, Outer(inner=Inner(values=(1.0,)), count=3))
-    path.write_text(path.read_text().replace('"count": 3', '"count": 4'))
+    path.write_text(path.read_text().replace('"count": 3', change))
     with pytest.raises(CheckpointError, match="is not what was written"):
         read(path)
 
@@ -153,7 +154,7 @@ def test_the_rows_of_a_frame_have_metrics_and_tests(monkeypatch: pytest.MonkeyPa
     assert (ours["model"], ours["metric"], ours["mean"], ours["p_value_holm"]) == ("ours", "mae", 0.7, None)
     assert (other["difference"], other["p_value_holm"]) == (0.1, 0.02)
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(QinnError, match="needs pandas, which is not installed"):
+    with pytest.raises(QinnError, match=r"`pandas`, which is not installed; `pip install .qinn\[frames\]"):
         compared(Path()).to_frame()
 
 

@@ -21,6 +21,7 @@ from qinn.records import Explanation
 from qinn.results.explanation import FORMAT, ExplanationSummary
 from qinn.results.files import table_of, write_table
 from qinn.results.folder import RunFolder
+from qinn.results.frames import Columns
 from qinn.results.steps import FILE as STEPS_FILE
 from qinn.results.steps import TOGETHER
 
@@ -150,14 +151,14 @@ def column_means(columns: Mapping[str, object]) -> dict[str, float | None]:
     return means
 
 
-def explanation_columns(explanation: Explanation) -> dict[str, Any]:
+def explanation_columns(explanation: Explanation) -> Columns:
     """Return an explanation as columns, one row per sample.
 
     ``absent``, the modalities that the sample lacks, joined by ``+``; ``output_j``; ``entropy:CUT`` (mean over
     trajectories), ``entropy_trajectory_maximum:CUT`` and ``entropy_per_trajectory:CUT`` (a list), all NaN for samples
     that lack a modality; ``mutual_information:PAIR``; ``negativity:PAIR`` (logarithmic); ``counterfactual:NAME_j``.
     """
-    columns: dict[str, Any] = {"id": list(explanation.ids), "absent": _absent_names(explanation)}
+    columns: Columns = {"id": list(explanation.ids), "absent": _absent_names(explanation)}
 
     def add(prefix: str, values: Any) -> None:
         for index in range(values.shape[1]):

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import nn
@@ -15,6 +14,7 @@ from qinn.explain.steps import HALF, OUTWARD, VERDICTS, StepExplanation, explain
 from qinn.model.collisions import StreamFusion
 from qinn.model.network import QiNN
 from qinn.results.files import write_table
+from qinn.results.frames import Columns
 from qinn.results.steps import (
     FILE,
     AxisRecord,
@@ -98,7 +98,7 @@ def write_steps(
     return steps_content(explained)
 
 
-def step_columns(steps: StepExplanation, *, with_words: bool = True) -> dict[str, Any]:
+def step_columns(steps: StepExplanation, *, with_words: bool = True) -> Columns:
     """Return steps as columns, one row per step.
 
     ``id``, ``modality``, ``step``, ``position``, ``time``, ``word``, ``verdict``, ``amount``, ``contraction``,
@@ -110,7 +110,7 @@ def step_columns(steps: StepExplanation, *, with_words: bool = True) -> dict[str
         steps: The steps.
         with_words: Whether to name the words.
     """
-    columns: dict[str, Any] = {
+    columns: Columns = {
         "id": steps.ids,
         "modality": steps.modality,
         "step": steps.step.astype(np.int32),

@@ -4,7 +4,7 @@ import contextlib
 import tempfile
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +20,14 @@ from qinn.experiment.config import EncoderConfig, TrainingConfig, parse_config
 from qinn.face.estimator import Estimator
 from qinn.face.labels import Labels, Scale, classes_of, groups_of, scores_of
 from qinn.face.samples import Samples
+from qinn.results.comparison import ComparisonResult
 
+_Value = TypeVar("_Value")
 _SPLITS = ("train", "valid", "test")
 
 
 def compare(
-    models: Mapping[str, Any],
+    models: Mapping[str, Estimator | str | Mapping[str, object]],
     data: object,
     y: object = None,
     *,
@@ -40,15 +42,15 @@ def compare(
     scale: Scale | None = None,
     label_range: Sequence[float] | None = None,
     split: Literal["fixed", "fold", "group"] = "fixed",
-    encoder: Mapping[str, Any] | None = None,
-    training: Mapping[str, Any] | None = None,
-    evaluation: Mapping[str, Any] | None = None,
+    encoder: Mapping[str, object] | None = None,
+    training: Mapping[str, object] | None = None,
+    evaluation: Mapping[str, object] | None = None,
     reference: str | None = None,
     workers: int = 1,
     threads: int = 1,
     overwrite: bool = False,
     on_run: Callable[[int, int, str], None] | None = None,
-) -> Any:
+) -> ComparisonResult:
     """Train several models with several seeds on the same samples and test them against each other.
 
     What `qinn compare` does with a YAML file: mean and deviation over seeds, bootstrap intervals and paired tests, on
@@ -82,7 +84,7 @@ def compare(
         on_run: Called with (runs done, runs in all, label of the last) after each run.
 
     Returns:
-        The result, as `qinn.experiment.comparison.compare` gives it.
+        The result: a table in a notebook, and a data frame by `to_frame`.
 
     Raises:
         ArgumentError: If samples, labels or estimators do not go together.
@@ -100,16 +102,14 @@ def compare(
             store, place = (data.path if isinstance(data, Store) else Path(data)), folder
         else:
             samples = Samples.of(data)
-            chosen_task = task or given.shared("task") or "regression"
-            labels = (
-                classes_of(y)
-                if chosen_task == "classification"
-                else scores_of(
-                    y,
-                    scale=scale or given.shared("scale") or "plain",
-                    label_range=label_range if label_range is not None else given.shared("label_range"),
-                )
-            )
+            chosen_task = task or given.shared("task", lambda one: one.task) or "regression"
+            if chosen_task == "classification":
+                labels = classes_of(y)
+            else:
+                if label_range is None:
+                    label_range = given.shared("label_range", lambda one: one.label_range)
+                own_scale = scale or given.shared("scale", lambda one: one.scale)
+                labels = scores_of(y, scale=own_scale or "plain", label_range=label_range)
             named = groups_of(groups, len(samples))
             parts = _split(samples, labels, named, splits, test=test, validation=validation, seed=seeds[0])
             store, place = folder / "store", folder / "comparison"
@@ -136,17 +136,17 @@ class _Models:
 
     def __init__(
         self,
-        models: Mapping[str, Any],
+        models: Mapping[str, Estimator | str | Mapping[str, object]],
         *,
-        encoder: Mapping[str, Any] | None,
-        training: Mapping[str, Any] | None,
+        encoder: Mapping[str, object] | None,
+        training: Mapping[str, object] | None,
     ) -> None:
         self.estimators = {label: one for label, one in models.items() if isinstance(one, Estimator)}
         chosen = {label: one.configuration() for label, one in self.estimators.items()}
-        self.encoder: Any = dict(encoder or {})
+        self.encoder: EncoderConfig | dict[str, object] = dict(encoder or {})
         # What one folder needs and a table of results does not.
-        self.training: Any = {"tensorboard": False, **(training or {})}
-        self.models: dict[str, Any] = {}
+        self.training: dict[str, object] = {"tensorboard": False, **(training or {})}
+        self.models: dict[str, object] = {}
         encoders: dict[str, EncoderConfig] = {label: one.config.encoder for label, one in chosen.items()}
         if encoders:
             first, shared = next(iter(encoders.items()))
@@ -172,9 +172,9 @@ class _Models:
             else:
                 self.models[label] = {"kind": one} if isinstance(one, str) else one
 
-    def shared(self, parameter: str) -> Any:
+    def shared(self, parameter: str, of: Callable[[Estimator], _Value]) -> _Value | None:
         """Return a parameter that all estimators have alike; None where there are none."""
-        values = {label: getattr(one, parameter) for label, one in self.estimators.items()}
+        values = {label: of(one) for label, one in self.estimators.items()}
         if len({repr(value) for value in values.values()}) > 1:
             raise ArgumentError(
                 f"All models of a comparison have the same `{parameter}`, but the estimators have {values}; give them "
@@ -183,7 +183,7 @@ class _Models:
         return next(iter(values.values()), None)
 
 
-def _differing(own: TrainingConfig, shared: Mapping[str, Any]) -> dict[str, Any]:
+def _differing(own: TrainingConfig, shared: Mapping[str, object]) -> dict[str, object]:
     """Return the training options of an estimator that differ from what the comparison says."""
     common = TrainingConfig.model_validate(dict(shared))
     of_the_folder = {"tensorboard", "checkpoint_seconds"}
@@ -206,7 +206,7 @@ def _folder(to: Path | str | None) -> Generator[Path]:
 def _split(
     samples: Samples,
     labels: Labels,
-    groups: npt.NDArray[Any] | None,
+    groups: npt.NDArray[np.object_] | None,
     splits: object,
     *,
     test: float,
@@ -221,7 +221,7 @@ def _split(
             f"{len(labels.values)}."
         )
     if splits is not None:
-        given = [str(one) for one in np.asarray(cast("Any", splits)).reshape(-1).tolist()]
+        given = [str(one) for one in np.asarray(cast(npt.ArrayLike, splits)).reshape(-1).tolist()]
         if len(given) != number or not set(given) <= set(_SPLITS):
             raise ArgumentError(
                 f"Argument `splits` must say {', '.join(_SPLITS)} for each of {number} samples, but has {len(given)} "
@@ -244,7 +244,7 @@ def _write(
     path: Path,
     samples: Samples,
     labels: Labels,
-    groups: npt.NDArray[Any] | None,
+    groups: npt.NDArray[np.object_] | None,
     splits: list[str],
     *,
     name: str,

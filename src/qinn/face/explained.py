@@ -9,9 +9,11 @@ from qinn.experiment.steps import ExplainedSteps, always_together, step_columns
 from qinn.explain.explanation import explain
 from qinn.explain.steps import explain_steps
 from qinn.face.fitting import Fitted, apart
-from qinn.face.frames import frame_of, table_html
 from qinn.records import Explanation
+from qinn.results.frames import Columns, frame_of
 from qinn.results.steps import TOGETHER
+from qinn.results.tables import Cell, Table, columns
+from qinn.results.wording import counted, number
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +34,7 @@ class ExplainedSamples:
         return len(self.explanation.ids)
 
     @property
-    def columns(self) -> dict[str, Any]:
+    def columns(self) -> Columns:
         """One column per quantity and one entry per sample, named as in ``explanation.parquet``."""
         return explanation_columns(self.explanation)
 
@@ -59,8 +61,9 @@ class ExplainedSamples:
         return frame_of(step_columns(self.steps.steps) if self.steps is not None else {})
 
     def _repr_html_(self) -> str:
-        rows = [(name, value) for name, value in self.means.items()]
-        return table_html(f"Means over {len(self)} samples", ("quantity", "mean"), rows, notes=self.remarks)
+        rows = tuple((Cell(name), Cell(number(mean, digits=4))) for name, mean in self.means.items())
+        caption = f"Means over {counted(len(self), 'sample')}."
+        return Table(caption, columns("quantity", "mean"), rows, notes=self.remarks).to_html()
 
 
 def explained_samples(fitted: Fitted, subset: Subset, *, threads: int) -> ExplainedSamples:

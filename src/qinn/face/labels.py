@@ -120,7 +120,7 @@ def classes_of(y: object, known: npt.NDArray[Any] | None = None) -> Labels:
     return Labels(positions.reshape(-1).astype(np.int64), task, known)
 
 
-def groups_of(groups: object, number: int) -> npt.NDArray[Any] | None:
+def groups_of(groups: object, number: int) -> npt.NDArray[np.object_] | None:
     """Return the groups of samples as names; None where there are none.
 
     Args:

@@ -231,7 +231,7 @@ class ComparisonResult(Written):
         """Return a pandas data frame with a row for each model and metric.
 
         Raises:
-            QinnError: If pandas is not installed.
+            MissingPackageError: If pandas is not installed.
         """
         return frame_of(self.frame_rows())
 

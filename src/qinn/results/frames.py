@@ -1,29 +1,24 @@
 """Results as data frames."""
 
-# pyarrow, safetensors and yaml state few types.
-# pyright: reportMissingTypeStubs=false, reportUnknownParameterType=false
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
-import pyarrow as pa
+import numpy as np
+import numpy.typing as npt
 
-from qinn.errors import QinnError
+from qinn.extras import needs
+
+Columns = dict[str, Sequence[object] | npt.NDArray[np.generic]]
+"""Columns of a table by name, all of one length."""
 
 
-def frame_of(rows: Sequence[Mapping[str, str | float | None]]) -> Any:
-    """Return rows as a pandas data frame.
-
-    Args:
-        rows: Column → value, of each row.
+def frame_of(content: Columns | Sequence[Mapping[str, str | float | None]]) -> Any:
+    """Return columns, or rows, as a pandas data frame.
 
     Raises:
-        QinnError: If pandas is not installed.
+        MissingPackageError: If pandas is not installed.
     """
-    try:
-        return pa.Table.from_pylist([dict(row) for row in rows]).to_pandas()
-    except ModuleNotFoundError as error:
-        raise QinnError(
-            "A data frame needs pandas, which is not installed; install it with `pip install pandas`."
-        ) from error
+    with needs("frames", "A data frame"):
+        pandas: Any = import_module("pandas")
+    return pandas.DataFrame(content)

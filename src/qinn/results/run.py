@@ -187,7 +187,7 @@ class RunResult:
         """Return a pandas data frame with a row for each metric: test value, interval and validation value.
 
         Raises:
-            QinnError: If pandas is not installed.
+            MissingPackageError: If pandas is not installed.
         """
         return frame_of(
             [

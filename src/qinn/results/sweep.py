@@ -263,7 +263,7 @@ class SweepResult(Written):
         """Return a pandas data frame with a row for each model, rate and metric.
 
         Raises:
-            QinnError: If pandas is not installed.
+            MissingPackageError: If pandas is not installed.
         """
         return frame_of(
             [

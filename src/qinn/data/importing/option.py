@@ -147,7 +147,7 @@ def options_of(options: type | Any) -> Iterator[Option]:
                     yield replace(inner, place=(one.name, *inner.place))
 
 
-def made(options: type[_Made], typed: Mapping[str, Any]) -> _Made:
+def made(options: type[_Made], typed: Mapping[str, object]) -> _Made:
     """Make options of what was typed.
 
     Args:
