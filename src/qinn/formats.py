@@ -41,7 +41,9 @@ which reads versions 1 to 2; install qinn 0.9.0 or newer.
     elif version < reads.start:
         advice = f"{remedy}, or read it with qinn {writer}" if writer else remedy
     else:
-        advice = f"install {f'qinn {writer} or newer' if writer else 'a newer qinn'}"
+        # A version under development may read less than another of the same name wrote.
+        names_it = writer is not None and writer != qinn.__version__
+        advice = f"install {f'qinn {writer} or newer' if names_it else 'a newer qinn'}"
     raise error(
         f"`{path}` was written by {by} with format version {version}, but this is qinn {qinn.__version__}, "
         f"which reads {known}; {advice}."

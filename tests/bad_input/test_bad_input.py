@@ -273,8 +273,8 @@ CASES: dict[str, tuple[str, Prepare]] = {
         "does not describe a qinn run", edit("run.json", format="other"), "info"
     ),
     "summary of a newer version": on_run("format version 99", edit("run.json", version=99)),
-    "summary without its data": on_run("run.json` has no `data`", edit("run.json", data=None)),
-    "summary without its folds": on_run("run.json` has no `folds`", edit("run.json", folds=None), "explain"),
+    "summary without its data": on_old_run("`data`: field required", edit("run.json", data=None)),
+    "summary without its folds": on_old_run("`folds`: field required", edit("run.json", folds=None)),
     "weights missing": on_run(
         "Weights .* are missing", lambda run: (run / "folds" / "000" / "weights.safetensors").unlink()
     ),

@@ -99,7 +99,14 @@ def extended(tmp_path_factory) -> Path:
     shutil.copytree(ROOT / "src", copy / "src", ignore=ignored)
     for folder in ("contracts", "evaluation", "data"):
         shutil.copytree(ROOT / "tests" / folder, copy / "tests" / folder, ignore=ignored)
-    files = ("tests/conftest.py", "tests/tiny.py", "pyproject.toml", "CHANGELOG.md", "docs/data.md")
+    files = (
+        "tests/conftest.py",
+        "tests/tiny.py",
+        "pyproject.toml",
+        "README.md",
+        "CHANGELOG.md",
+        "docs/data.md",
+    )
     for name in (*files, "benchmarks/option_tables.py"):
         if (ROOT / name).is_file():
             (copy / name).parent.mkdir(exist_ok=True)

@@ -138,7 +138,7 @@ def test_a_run_predicts_evaluates_and_explains_without_the_pretrained_weights(
     rows = predict_store(alone, places[1], split="test")
     assert all(np.isfinite(row["score"]) for row in rows)
     found = explain_run(alone, tmp_path / "explanation")
-    assert "without text" in found["counterfactuals"]
+    assert "without text" in found.counterfactuals
 
 
 def test_what_a_finished_run_no_longer_needs_is_not_kept(tuned: Path) -> None:

@@ -8,17 +8,18 @@ from typing import Any
 
 import pytest
 import torch
-from qinn.experiment.folder import RunFolder
 
 import qinn
 from qinn.data.stores.store import Store
 from qinn.errors import CheckpointError, DataError, QinnError
-from qinn.experiment.comparison import read_comparison
-from qinn.experiment.coupling import couple_run, read_coupling
-from qinn.experiment.missing_sweep import read_sweep
+from qinn.experiment.coupling import couple_run
 from qinn.experiment.run import run
 from qinn.formats import check_format
-from qinn.report.explanation import read_explanation
+from qinn.results.comparison import read_comparison
+from qinn.results.coupling import read_coupling
+from qinn.results.explanation import read_explanation
+from qinn.results.folder import RunFolder
+from qinn.results.sweep import read_sweep
 from qinn.training.checkpoints import read_checkpoint
 
 from ..tiny import tiny_config
@@ -71,7 +72,8 @@ def later_sweep(run: Path, store: Path, folder: Path) -> Callable[[], Any]:
 
 
 def later_coupling(run: Path, store: Path, folder: Path) -> Callable[[], Any]:
-    written = couple_run(run, folder, couplings=(0.0, 1.0))
+    couple_run(run, folder, couplings=(0.0, 1.0))
+    written = json.loads((folder / "coupling.json").read_text(encoding="utf-8"))
     assert written["qinn_version"] == qinn.__version__
     of_a_later_version(folder / "coupling.json")
     return lambda: read_coupling(folder, RunFolder(run))

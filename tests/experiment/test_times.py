@@ -67,7 +67,7 @@ def test_a_run_with_times_predicts_by_them_and_refuses_samples_without(tmp_path,
     predictor = Predictor.load(folder)
     assert predictor.timed == ("text", "audio")
     entries = predictor.modalities
-    assert [entries[key].get("times") for key in entries] == [True, True, None]
+    assert [entries[key].times for key in entries] == [True, True, False]
     assert evaluate_run(folder).agreement.agrees
     same = predictor.predict(predictor.subset(store)).outputs
     later = predictor.predict(predictor.subset(write(tmp_path / "slow", scale=9.0))).outputs

@@ -142,7 +142,9 @@ def test_a_run_on_words_learns_them_and_predicts_new_texts_with_the_same_vocabul
         "evaluation": {"num_resamples": 100},
     }
     done = run(parse_config(content, "words"), tmp_path / "run").path
-    assert evaluate_run(done)["largest_difference"] < 1e-6
+    difference = evaluate_run(done).largest_difference
+    assert difference is not None
+    assert difference < 1e-6
     for name in (f"words:{tmp_path / 'store'}", "words"):
         import_data(
             tmp_path / "new.csv", tmp_path / name[:6], TableOptions(**given), encoder=load_encoder(name)

@@ -10,7 +10,7 @@ import pytest
 
 import qinn.quantum as quantum
 
-SECTIONS = ("Args", "Attributes", "Returns", "Yields", "Raises", "Source", "Example")
+SECTIONS = ("Args", "Attributes", "Returns", "Yields", "Raises", "Source", "Examples")
 HEADING = re.compile(r"^([A-Z][A-Za-z]+):( .*)?$")
 ENTRY = re.compile(r"^(\*{0,2}\w+): \S")
 DOUBLED = re.compile(r"\b([A-Za-z]{2,}) \1\b", re.I)

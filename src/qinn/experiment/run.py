@@ -260,13 +260,13 @@ def _finished_fold(target: RunFolder, index: int, fold: Fold, store: Store) -> F
     remedy = f"restore it, or delete `{folder}` to have the fold trained again"
     if not isinstance(document, dict):
         raise CheckpointError(f"`{record_file}` does not describe a fold; {remedy}.")
+    check_format(
+        record_file, {"version": 1, **document}, range(1, VERSION + 1), remedy=remedy, error=CheckpointError
+    )
     # Folds that an earlier version finished have no digests; those of the others name their configuration.
     checked = FILES in document or OWN_DIGEST in document
     if checked:
         check_document(record_file, document, remedy=remedy)
-    check_format(
-        record_file, {"version": 1, **document}, range(1, VERSION + 1), remedy=remedy, error=CheckpointError
-    )
     record = parsed(content, record_file, FinishedFold, remedy=remedy)
     if checked:
         if record.config_sha256 != file_digest(target.config_file):
