@@ -162,7 +162,7 @@ def run_fit(fit: Fit, work: Path) -> dict[str, Any]:
             if fit.keep_outputs:
                 found.setdefault("outputs", {})[name] = np.round(table.outputs, 6).tolist()
         activity = activity_of(model, development.valid)
-        found["dynamics"] = None if activity is None else activity.to_dict()
+        found["dynamics"] = None if activity is None else asdict(activity)
     except (ArgumentError, CheckpointError) as error:
         # What cannot be trained, or not be predicted with afterwards, counts as a failed run and is reported as one.
         found |= {"failed": str(error), "cpu_seconds": round(time.process_time() - clock, 2)}

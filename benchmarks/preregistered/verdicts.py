@@ -1,6 +1,7 @@
 """From the numbers of all fits to what the registration asks: means, counts, tests and verdicts."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 from statistics import fmean, median, stdev
@@ -148,8 +149,7 @@ def group_tests(
         for metric in metrics:
             corrected = holm_correction({cell: one[metric].p_value for cell, one in tests.items()})
             found[variant][metric] = {
-                cell: {**one[metric].to_dict(), "p_value_holm": corrected[cell]}
-                for cell, one in tests.items()
+                cell: {**asdict(one[metric]), "p_value_holm": corrected[cell]} for cell, one in tests.items()
             }
         if "margin" in design:
             first, margin = metrics[0], design["margin"]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 
 import jaxtyping
 import numpy as np
@@ -413,7 +414,7 @@ def test_records_become_plain_dictionaries() -> None:
     paired = paired_test(MOSI, labels, outputs, -outputs, num_resamples=20, num_permutations=20)["acc7"]
     summary = summarize_seeds([{"mae": 0.5}])["mae"]
     for record in (interval, paired, summary):
-        assert type(record)(**json.loads(json.dumps(record.to_dict()))) == record
+        assert type(record)(**json.loads(json.dumps(asdict(record)))) == record
 
 
 # Refusals

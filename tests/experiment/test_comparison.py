@@ -79,7 +79,7 @@ def test_the_numbers_are_those_recomputed_from_the_predictions(compared):
         holm = holm_correction({label: results[name].p_value for label, results in tests.items()})
         for label, results in tests.items():
             found = content.paired[label][name]
-            assert asdict(found) == {**results[name].to_dict(), "p_value_holm": holm[label]}
+            assert asdict(found) == {**asdict(results[name]), "p_value_holm": holm[label]}
 
 
 def task_store(folder):

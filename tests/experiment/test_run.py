@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import asdict
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -106,7 +107,7 @@ def test_predictions_are_of_the_test_samples_and_the_metrics_follow_from_them(ti
         level=0.95,
         seed=0,
     )
-    assert stated["test"] == {name: interval.to_dict() for name, interval in again.items()}
+    assert stated["test"] == {name: asdict(interval) for name, interval in again.items()}
     assert stated["selection"]["split"] == "valid"
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import asdict
 from functools import partial
 
 import pytest
@@ -293,7 +294,7 @@ def test_a_run_records_what_its_dynamics_did_every_epoch(compared):
     folder, _, content = compared
     run = RunFolder(folder / "awake" / "seed-0")
     stated = run.summary().dynamics
-    assert stated.to_dict() == json.loads((run.fold(0) / "fold.json").read_text())["dynamics"]
+    assert asdict(stated) == json.loads((run.fold(0) / "fold.json").read_text())["dynamics"]
     assert stated == content.models["awake"].dynamics
     result = read_run(run.path)
     [rows] = result.histories.values()

@@ -121,7 +121,7 @@ def write_run(path: Path, shape: Shape) -> Path:
     write_json(
         run.metrics_file,
         {
-            "test": {name: interval.to_dict() for name, interval in intervals.items()},
+            "test": {name: asdict(interval) for name, interval in intervals.items()},
             "valid": {name: {"value": value} for name, value in metrics(task, labels, 0.9 * outputs).items()},
             "selection": {"split": "valid", "monitor": "valid_loss", "folds": {}},
         },
@@ -228,7 +228,7 @@ def write_comparison(
             "runs": runs,
             "seconds": 12.3,
             "metrics": {
-                name: {**summary[name].to_dict(), "low": interval.low, "high": interval.high}
+                name: {**asdict(summary[name]), "low": interval.low, "high": interval.high}
                 for name, interval in intervals.items()
             },
         }
@@ -241,7 +241,7 @@ def write_comparison(
     for name in next(iter(tests.values()), {}):
         corrected = holm_correction({label: results[name].p_value for label, results in tests.items()})
         for label, results in tests.items():
-            paired[label][name] = {**results[name].to_dict(), "p_value_holm": corrected[label]}
+            paired[label][name] = {**asdict(results[name]), "p_value_holm": corrected[label]}
     write_json(
         path / COMPARISON_FILE,
         {

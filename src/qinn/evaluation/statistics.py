@@ -9,7 +9,7 @@ are drawn and swapped, never single samples.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Shaped
@@ -50,10 +50,6 @@ class Interval:
     num_resamples: int
     note: str = ""
 
-    def to_dict(self) -> dict[str, object]:
-        """Return the fields as a plain dictionary, ready for JSON."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class PairedResult:
@@ -79,10 +75,6 @@ class PairedResult:
     num_units: int
     note: str = ""
 
-    def to_dict(self) -> dict[str, object]:
-        """Return the fields as a plain dictionary, ready for JSON."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class SeedSummary:
@@ -99,10 +91,6 @@ class SeedSummary:
     sd: float | None
     n: int
     num_undefined: int = 0
-
-    def to_dict(self) -> dict[str, object]:
-        """Return the fields as a plain dictionary, ready for JSON."""
-        return asdict(self)
 
 
 def _mean_over_seeds(runs: Sequence[PreparedMetrics], weights: Weights) -> dict[str, np.ndarray]:

@@ -1,7 +1,7 @@
 """Whether the learned dynamics act at all: jumps, turning, entanglement; along a stream, forgetting and turning."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from math import isfinite
 
 import torch
@@ -88,10 +88,6 @@ class Activity:
     def unitary_along(self) -> bool:
         """Whether the steps of a stream turn the memory and next to never make it forget, though they could."""
         return self.contraction is not None and 0 < self.contraction < ASLEEP_ALONG and not self.asleep_along
-
-    def to_dict(self) -> dict[str, float | None]:
-        """Return the values by name, as records hold them."""
-        return asdict(self)
 
 
 def _below(bound: float, *values: float | None) -> bool:

@@ -1,5 +1,6 @@
 """The thin Lightning module around a model."""
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -114,7 +115,7 @@ class TrainingModule(lightning.LightningModule):
         assert self.watched is not None  # the validation split has samples
         activity = activity_of_batches(self.model, [self.watched])
         if activity is not None:
-            known = activity.to_dict().items()
+            known = asdict(activity).items()
             values.update({f"dynamics_{name}": value for name, value in known if value is not None})
         self.log_dict(values, batch_size=len(labels))
 
