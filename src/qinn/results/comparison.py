@@ -46,13 +46,10 @@ class ModelResult:
 
     Attributes:
         model: Its kind.
-        num_parameters: Number of trained numbers.
-        seeds: Seeds of its runs.
         runs: Their folders, from the comparison's.
         seconds: Time of a run, mean over seeds.
         cpu_seconds: Processor time of training, likewise; None where a run does not say.
         dynamics: How much its learned dynamics do, likewise.
-        remarks: What a user should know of the runs.
         metrics: Metric → its mean, deviation and interval on the test samples.
     """
 
@@ -73,13 +70,10 @@ class ComparisonResult(Written):
 
     Attributes:
         reference: Label of the model that the others are tested against.
-        level: Confidence level of the intervals.
         num_resamples: Number of bootstrap resamples; None where an earlier version did not say.
-        num_test: Number of test samples.
         num_groups: Number of their groups; None where there are none.
         models: Label → its results.
         paired: Label → metric → the difference to the reference.
-        folder: Where it lies.
     """
 
     format: str = FORMAT

@@ -54,16 +54,11 @@ class CouplingResult:
     """A run along the knob of its coupling: content of ``coupling.json``.
 
     Attributes:
-        format: What kind of document it is.
-        version: Version of the format.
-        qinn_version: The qinn that wrote it; None in files of an earlier version.
         run_sha256: Hash of the run's ``run.json``.
-        samples: Number of samples.
         split: Which they are; None for all of a store.
         own_data: Whether they are the run's own, nothing taken away.
         shifted: Whether ``shift`` is of a ``"score"`` or of a ``"probability"``.
         points: One for each setting.
-        files: Nothing.
     """
 
     format: str = FORMAT

@@ -16,10 +16,7 @@ class Agreement:
     Attributes:
         difference: The largest, in parts of the label range (of classes: of probability).
         tolerance: What is taken for agreement on the same kind of device.
-        agrees: Whether it is no larger.
         same_device: Whether the run was made on this kind of device.
-        made_on: On what it was made.
-        here: What this is.
     """
 
     difference: float
@@ -37,7 +34,6 @@ class Missing:
     Attributes:
         modalities: Modalities that all of them lose.
         rate: Probability with which each loses each of the others.
-        seed: Seed of that.
         absent: Modality → share of the samples that lack it then.
         empty: Number of samples that have nothing left.
     """
@@ -55,14 +51,10 @@ class EvaluationResult:
 
     Attributes:
         split: Which samples; None for all of a store.
-        samples: How many.
-        metrics: Metric → its value and interval, without what was taken away.
         labels: Metric → its wording.
         largest_difference: From the outputs that the run stored; None for other samples.
         agreement: Whether they agree; None for other samples.
-        remarks: What a user should know.
         complete: Metrics of the samples as they are; None where nothing was taken away.
-        missing: What was taken away.
     """
 
     split: str | None

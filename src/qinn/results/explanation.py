@@ -28,16 +28,8 @@ class ExplanationSummary:
     """Content of ``explanation.json``.
 
     Attributes:
-        format: What kind of document it is.
-        version: Version of the format.
-        qinn_version: The qinn that wrote it; None in files of an earlier version.
-        samples: Number of explained samples.
         absent: Modality → number of samples that lack it.
-        cuts: Cuts between the modalities.
         entropy_maximum: Largest possible entropy of each.
-        pairs: Pairs of modalities.
-        counterfactuals: What was removed.
-        unit: Unit of entropies and information.
         mean: Column → its mean.
         steps: What the steps come to; None of a model that does not follow the stream.
         remarks: What a user should know, which the file does not hold.
@@ -67,7 +59,6 @@ class ExplanationTable:
     """One explained sample per row; entropies and mutual information in bits.
 
     Attributes:
-        ids: Sample identifiers.
         output: Scores or logits of the intact model.
         entropy: Cut → entanglement entropy, mean over trajectories; NaN for samples that lack a modality.
         entropy_peak: Cut → the largest entropy that any trajectory of the sample has.

@@ -29,7 +29,6 @@ class StoredPredictions:
     """Test predictions of a run, pooled over folds, in the order of the file.
 
     Attributes:
-        path: The file.
         ids: Sample identifiers, each once.
         folds: Fold whose model predicted each sample.
         groups: Group of each sample; None where there are none.

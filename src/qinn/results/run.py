@@ -39,15 +39,9 @@ class RunResult:
     """One finished run.
 
     Attributes:
-        path: Its folder.
-        summary: Content of ``run.json``.
         test: Metric → its value and interval on the test samples.
         valid: Metric → its value on the validation samples.
         monitor: Name of the validation value that selected the epoch.
-        config: Content of ``config.yaml``.
-        level: Confidence level of the intervals.
-        num_resamples: Number of bootstrap resamples.
-        task: What is predicted.
         ids: Test samples, pooled over folds.
         groups: Group of each test sample; None where there are none.
         labels: Scores, or class indices.

@@ -16,10 +16,8 @@ class ChosenSample:
     """A sample and the reasons for showing it.
 
     Attributes:
-        id: Its identifier.
         row: Its row in the run's predictions.
         explained: Its row in the explanation.
-        reasons: Why it was chosen.
     """
 
     id: str

@@ -61,14 +61,10 @@ class WordRecord:
     """What a word does to the memory, mean over its occurrences.
 
     Attributes:
-        word: The word, in lower case.
         modality: Whose step it is.
-        count: How often it comes.
         verdict: What most of its occurrences do.
         share: How many of them.
         amount: How much they do of it.
-        contraction: How much of the memory is forgotten.
-        rotation: By which angle (rad) it turns.
         keep: λ, the part of the difference along the axis that is kept.
         kept: κ, the part of the difference that is kept.
         write: s, what is written along the axis.
@@ -100,8 +96,6 @@ class MapRecord:
     Attributes:
         word: The word; empty for a modality without.
         modality: Whose step it is.
-        verdict: What it does.
-        count: How often.
         map: W row by row, then s, of r ↦ Wr + s.
     """
 
@@ -129,18 +123,11 @@ class StepsSummary:
 
     Attributes:
         file: Where each of them is.
-        steps: How many they are.
-        samples: Of how many samples.
-        skipped_samples: Samples that were left out.
         steps_without_contraction: Steps whose contraction and rotation were not computed.
         axis: The axis of the memory; None where there is none.
         together: Whether all modalities step together in every sample.
-        thresholds: From which numbers on a verdict is given.
         verdicts: Modality → verdict → number of steps.
         fewest: How often a word must come to be among the words.
-        words: What the words do, the most frequent first.
-        maps: Bloch maps of the commonest of them.
-        outcomes: What measured ancillas say.
     """
 
     file: str
@@ -249,9 +236,7 @@ class Step:
         modality: Whose it is.
         step: Its number within its modality.
         position: Its place in the order in which the memory meets the steps.
-        time: When it happens.
         word: What it stands for; empty where that is not known.
-        verdict: What it does.
         amount: How much of it.
         score: The score behind it.
     """

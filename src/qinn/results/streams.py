@@ -36,7 +36,6 @@ class StreamsResult:
     """Cells trained on short streams and tested on longer ones.
 
     Attributes:
-        comparison: The comparison on streams as they were trained on.
         lengths: Lengths, rising.
         accuracy: Model → its accuracy.
         known: Predictor → what the construction of the streams says about its accuracy.
@@ -83,7 +82,6 @@ class DemoResult:
     """Models on a set whose answer is known.
 
     Attributes:
-        comparison: The comparison.
         known: Predictor → test MAE that the construction of the set predicts.
         reached: Model → its test MAE.
     """

@@ -24,7 +24,6 @@ class ModalityRecord:
     """A modality as it reached the model.
 
     Attributes:
-        dim: Number of features.
         tier: What made the features.
         sequence: Whether a sample has a step of features for each moment.
         times: Whether its steps had times.
@@ -41,11 +40,8 @@ class DataRecord:
     """What a run was made on.
 
     Attributes:
-        name: Name of the store.
         sha256: Hash of its content.
-        task: What is predicted.
         modalities: Modality → how it reached the model.
-        split: How samples were divided.
     """
 
     name: str
@@ -60,16 +56,9 @@ class FoldRecord:
     """What became of one fold.
 
     Attributes:
-        name: Its name.
-        data_sha256: Hash of the data.
-        num_train: Number of training samples.
-        num_valid: Number of validation samples.
-        num_test: Number of test samples.
-        epochs: Epochs trained.
         best_epoch: The one whose weights were kept; −1 where nothing was trained.
         monitor: Validation value that chose it.
         best_value: What that was then.
-        seconds: Time of the training.
         cpu_seconds: Processor time of it; None in runs of an earlier version.
         dynamics: How much the learned dynamics do.
         attractor: Where they end.
@@ -95,8 +84,6 @@ class FinishedFold(FoldRecord):
     """A fold as ``fold.json`` in its own folder keeps it.
 
     Attributes:
-        version: Version of the format.
-        qinn_version: The qinn that wrote it; None in folds of an earlier version.
         config_sha256: Hash of the run's configuration.
         files: File → its hash; None for a fold that an earlier version finished.
     """
@@ -112,14 +99,9 @@ class Written:
     """What every document about runs says: what it is, on which data, and by what it was made.
 
     Attributes:
-        format: What kind of document it is.
         version: Version of the format; the first had no digests.
-        name: Name of the experiment.
         data: What was predicted from what.
-        versions: Package → version.
         commit: Of the source checkout; None outside of one.
-        machine: System, architecture and number of cores.
-        command: The command line.
         files: File → its hash; None in version 1.
     """
 
@@ -149,18 +131,9 @@ class RunSummary(Written):
     """Content of ``run.json``, which is written last.
 
     Attributes:
-        status: ``"complete"``.
-        label: Label of the model.
-        model: Its kind.
-        seed: The seed.
-        num_parameters: Number of trained numbers.
-        folds: What became of each fold.
         dynamics: How much the learned dynamics do, mean over folds.
         attractor: Where they end, likewise.
-        remarks: What a user should know.
         device: Kind of device on which numbers were made; None in runs of an earlier version.
-        started: When.
-        seconds: Time of the whole.
         cpu_seconds: Processor time of training on all folds; None where a fold does not say.
     """
 
@@ -198,7 +171,6 @@ class Selection:
 
     Attributes:
         split: The samples that chose: ``"valid"``.
-        monitor: The value that chose.
         folds: Fold → epoch.
     """
 
@@ -209,13 +181,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class RunMetrics:
-    """Content of ``metrics.json``.
-
-    Attributes:
-        test: Metric → its value and interval on the test samples.
-        valid: Metric → its value on the validation samples.
-        selection: What chose the weights.
-    """
+    """Content of ``metrics.json``."""
 
     test: Mapping[str, Interval]
     valid: Mapping[str, Value]

@@ -34,9 +34,6 @@ class RateMetric:
         mean: Mean over seeds and masks; None if undefined.
         sd: Standard deviation over seeds, each averaged over masks.
         sd_masks: Standard deviation over masks, each averaged over seeds.
-        low: Lower end of the bootstrap interval.
-        high: Its upper end.
-        note: What to mind.
     """
 
     mean: float | None
@@ -60,16 +57,9 @@ class EmptyScores(_Empty):
     """The score that a model gives samples that have nothing left, beside its training labels.
 
     Attributes:
-        finite: Whether it is a number.
-        metrics: Metric → its value over seeds.
         distance: How far the score is from the mean of the training labels.
         distance_sd: Standard deviation of that over seeds.
-        in_range: Whether the score lies within the scale.
         prediction: The score, mean over samples and seeds.
-        prediction_sd: Its standard deviation over seeds.
-        training_mean: Mean of the training labels.
-        training_median: Their median.
-        training_sd: Their standard deviation.
         distance_from_median: How far the score is from their median.
     """
 
@@ -87,8 +77,6 @@ class EmptyClasses(_Empty):
     """The class probabilities that a model gives samples that have nothing left, beside its training labels.
 
     Attributes:
-        finite: Whether they are numbers.
-        metrics: Metric → its value over seeds.
         distance: Total variation distance between the probabilities and the frequencies among the training labels.
         distance_sd: Standard deviation of that over seeds.
         prediction: Class → probability.
@@ -112,10 +100,7 @@ class SweptModel:
     """One model of a sweep, over all seeds.
 
     Attributes:
-        model: Its kind.
-        num_parameters: Number of trained numbers.
         training: Option → the probability with which modalities went missing in training.
-        seeds: Seeds of its runs.
         runs_sha256: Hash of each run's ``run.json``; none in version 1.
         rates: For each rate, metric → its value.
         empty: What it says about samples that have nothing left.
@@ -140,17 +125,10 @@ class SweepResult(Written):
         reference: Label of the model that the others are tested against.
         split: Which samples.
         rates: Missing rates, rising.
-        mask_seeds: Seeds of the masks.
-        level: Confidence level of the intervals.
         num_resamples: Number of bootstrap resamples and permutations.
-        num_test: Number of samples.
-        num_groups: Number of their groups; None where there are none.
         absent: For each rate what it takes away.
         models: Label → its results.
         paired: Label → for each rate, metric → the difference to the reference.
-        remarks: What a user should know.
-        seconds: Time of the sweep.
-        folder: Where it lies.
     """
 
     format: str = FORMAT
