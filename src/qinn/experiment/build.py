@@ -54,8 +54,7 @@ def build_folds(store: Store, config: DataConfig, *, seed: int) -> list[Fold]:
     for name in config.pool:
         if name not in (config.modalities or store.modalities):
             raise ConfigError(
-                f"Key `data.pool` names `{name}`, but the modalities are "
-                f"{list(config.modalities or store.modalities)}."
+                f"Key `data.pool` names `{name}`, but the modalities are {list(config.modalities or store.modalities)}."
             )
         modality = modalities_of(store.manifest)[name]
         if modality.tokenizer is not None or modality.num_words is not None:
@@ -191,8 +190,7 @@ def _build(
     named = encoder.dropout if isinstance(encoder.dropout, dict) else {}
     if unknown := set(named) - set(feature_dims):
         raise ConfigError(
-            f"Key `encoder.dropout` must name modalities among {list(feature_dims)}, but it names "
-            f"`{min(unknown)}`."
+            f"Key `encoder.dropout` must name modalities among {list(feature_dims)}, but it names `{min(unknown)}`."
         )
     if isinstance(config, UnimodalConfig):
         if config.modality not in feature_dims:
@@ -314,8 +312,7 @@ def state_dims_of(config: QiNNConfig, modalities: Iterable[str]) -> dict[str, in
         return dict.fromkeys(names, config.state_dims)
     if set(config.state_dims) != set(names):
         raise ConfigError(
-            f"Key `state_dims` must name exactly the modalities {names}, "
-            f"but it names {list(config.state_dims)}."
+            f"Key `state_dims` must name exactly the modalities {names}, but it names {list(config.state_dims)}."
         )
     return {name: config.state_dims[name] for name in names}
 

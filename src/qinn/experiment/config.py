@@ -322,8 +322,7 @@ class ExperimentConfig(Strict):
             raise ConfigError(f"A seed must be 0 or more and at most {LARGEST_SEED}, but it is {seed}.")
         if label not in self.models:
             raise ConfigError(
-                f"The configuration has no model `{label}`{nearest(label, self.models)}; "
-                f"it has {list(self.models)}."
+                f"The configuration has no model `{label}`{nearest(label, self.models)}; it has {list(self.models)}."
             )
         model, training = self.models[label], self.training
         if own := getattr(model, "training", {}):

@@ -240,8 +240,7 @@ def confusion_figure(counts: Int[np.ndarray, "true predicted"], classes: Sequenc
     size = len(classes)
     require(
         size > 0 and counts.shape == (size, size),
-        f"Argument `counts` must have shape ({size}, {size}) for {size} classes, but its shape is "
-        f"{counts.shape}.",
+        f"Argument `counts` must have shape ({size}, {size}) for {size} classes, but its shape is {counts.shape}.",
     )
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = 2.2 + 0.55 * size

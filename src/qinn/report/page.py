@@ -154,9 +154,8 @@ def _visible(value: Any) -> Any:
 
 def _lead(comparisons: Sequence[ComparisonResult], runs: Sequence[RunResult]) -> str:
     parts = [
-        f"{counted(len(result.models), 'model')} compared over "
-        f"{counted(len(result.seeds), 'seed')} "
-        f"on {result.data.name}"
+        f"{counted(len(result.models), 'model')} compared over {counted(len(result.seeds), 'seed')} on "
+        f"{result.data.name}"
         for result in comparisons
     ]
     parts.append(f"{counted(len(runs), 'run')} shown in detail")

@@ -176,11 +176,9 @@ def _training_part(run: RunResult, numbering: Numbering) -> Part:
     )
     losses = numbering.figure(
         {f"Training and validation loss of {run.title} over epochs": learning_curve_figure(run)},
-        f"Learning curves of {run.title}: the loss on the training samples, averaged over the epoch "
-        "while the "
-        "weights change, and on the validation samples after it. Epochs are numbered from 0. The "
-        "weights of "
-        f"{where} were kept, chosen by {run.monitor} on validation samples alone.",
+        f"Learning curves of {run.title}: the loss on the training samples, averaged over the epoch while the weights "
+        f"change, and on the validation samples after it. Epochs are numbered from 0. The weights of {where} were "
+        f"kept, chosen by {run.monitor} on validation samples alone.",
     )
     recorded = {name for rows in histories.values() for row in rows for name in row}
     stated = [wording for name, wording in _ACTING.items() if f"dynamics_{name}" in recorded]
@@ -201,15 +199,11 @@ def _prediction_part(run: RunResult, numbering: Numbering) -> Part:
                 "Root mean square error against the spread over trajectories": calibration,
             },
             f"{'Left: predicted' if calibration else 'Predicted'} against true score of the "
-            f"{counted(len(run.ids), 'test sample')} of {run.title}; on the dashed line the prediction "
-            "is right. "
-            f"The scale runs from {brief(run.task.low)} to {brief(run.task.high)}; predictions are not "
-            "clipped."
+            f"{counted(len(run.ids), 'test sample')} of {run.title}; on the dashed line the prediction is right. The "
+            f"scale runs from {brief(run.task.low)} to {brief(run.task.high)}; predictions are not clipped."
             + (
-                " Right: root mean square error against the standard deviation of the prediction over "
-                "trajectories, in bins of equally many samples; above the dashed line the model is surer "
-                "than "
-                "it should be."
+                " Right: root mean square error against the standard deviation of the prediction over trajectories, in "
+                "bins of equally many samples; above the dashed line the model is surer than it should be."
                 if calibration
                 else ""
             ),
@@ -217,10 +211,9 @@ def _prediction_part(run: RunResult, numbering: Numbering) -> Part:
     else:
         exhibits = numbering.figure(
             {"Confusion matrix: true class in rows, predicted class in columns": confusion_figure(run)},
-            f"Confusion matrix of {run.title} on its {counted(len(run.ids), 'test sample')}: share of "
-            "the true class "
-            "(every row adds up to 100 %) and number of samples. The predicted class is the one with the "
-            "largest logit.",
+            f"Confusion matrix of {run.title} on its {counted(len(run.ids), 'test sample')}: share of the true class "
+            "(every row adds up to 100 %) and number of samples. The predicted class is the one with the largest "
+            "logit.",
         )
     return Part("Predictions", exhibits=exhibits)
 
@@ -290,11 +283,10 @@ def _explanation_parts(run: RunResult, explanation: ExplanationTable, numbering:
     quantity = explanation.shifted_quantity
     entangled = numbering.figure(
         {"Entanglement entropy of every cut": entropy_figure(explanation)},
-        f"Entanglement entropy of every cut between the modalities, in bits, {over}: the von Neumann "
-        "entropy of "
-        "one side of the cut in each trajectory's pure state, averaged over the sample's trajectories"
-        f"{_left_out(explanation)}. "
-        "Dashed: the largest possible value, log₂ of the smaller dimension of the two sides.",
+        f"Entanglement entropy of every cut between the modalities, in bits, {over}: the von Neumann entropy of one "
+        "side of the cut in each trajectory's pure state, averaged over the sample's "
+        f"trajectories{_left_out(explanation)}. Dashed: the largest possible value, log₂ of the smaller dimension of "
+        "the two sides.",
     )
     correlated = numbering.figure(
         {
@@ -308,11 +300,9 @@ def _explanation_parts(run: RunResult, explanation: ExplanationTable, numbering:
     )
     removed = numbering.figure(
         {f"Change of the {quantity} under every removal": counterfactual_figure(explanation)},
-        f"Change of the {quantity} when one part of the trained model, or one modality, is removed "
-        "(after minus "
-        f"before), {over}. Nothing is trained again: a large change says that the model uses what was "
-        "removed, "
-        f"not that another model could not do without it.",
+        f"Change of the {quantity} when one part of the trained model, or one modality, is removed (after minus "
+        f"before), {over}. Nothing is trained again: a large change says that the model uses what was removed, not "
+        "that another model could not do without it.",
     )
     parts = []
     if entangled or correlated:

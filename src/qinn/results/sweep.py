@@ -166,8 +166,7 @@ class SweepResult(Written):
         return (
             f"On the {self.num_test:,} {self.split} samples, each modality of each sample was taken away with the "
             "probability stated, independently; the masks are the same for all models, and samples that lose "
-            f"everything stay. Mean over {counted(self.num_seeds, 'seed')} and "
-            f"{counted(len(self.mask_seeds), 'mask')}"
+            f"everything stay. Mean over {counted(self.num_seeds, 'seed')} and {counted(len(self.mask_seeds), 'mask')}"
         )
 
     def rates_table(self, name: str) -> Table:
