@@ -399,9 +399,6 @@ def read_run_config(path: Path | str) -> ExperimentConfig:
 def config_of(run: RunFolder) -> ExperimentConfig:
     """Return the configuration of a complete run, known to be the one that ``run.json`` means.
 
-    Args:
-        run: The run.
-
     Raises:
         CheckpointError: If it is missing or not of this run.
         ConfigError: If it is not valid.

@@ -11,7 +11,7 @@ from qinn.errors import CheckpointError, ConfigError
 from qinn.experiment.build import encoder_kinds
 from qinn.experiment.config import EncoderConfig
 from qinn.experiment.model_configs import ConstantConfig, UnimodalConfig
-from qinn.results.files import write_json
+from qinn.results.files import json_of, write_json
 from qinn.results.folder import RunFolder
 
 __all__ = ["load_transformers", "read_architectures", "write_architectures"]
@@ -85,7 +85,7 @@ def read_architectures(run: RunFolder) -> dict[str, nn.Module]:
     from qinn.features.architecture import build_architecture
 
     path = run.architectures_file
-    content = run.json(path)
+    content = json_of(run.content(path), path)
     if not isinstance(content, dict) or not all(isinstance(value, dict) for value in content.values()):
         raise CheckpointError(
             f"`{path}` does not describe transformers; the run folder is damaged, repeat the run."

@@ -105,9 +105,6 @@ def run(
         progress: Whether to show a progress bar for each fit.
         on_fold: Called with (folds done, folds in all) after each fold.
 
-    Returns:
-        The complete run folder.
-
     Raises:
         ConfigError: If the configuration has several models or seeds.
         CheckpointError: If the folder holds a run of another configuration or of other data, or a file of it, or of a

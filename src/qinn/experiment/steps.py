@@ -131,11 +131,7 @@ def step_columns(steps: StepExplanation, *, with_words: bool = True) -> Columns:
 
 
 def steps_content(explained: ExplainedSteps) -> StepsSummary:
-    """Return what the steps of some samples come to.
-
-    Args:
-        explained: The steps.
-    """
+    """Return what the steps of some samples come to."""
     steps, axis = explained.steps, explained.axis
     fewest, words = word_table(steps)
     return StepsSummary(
@@ -166,9 +162,6 @@ def word_table(steps: StepExplanation) -> tuple[int, list[WordRecord]]:
     """Return what each word does on average, the most frequent first, and how often a word must come.
 
     Words are compared without regard to case. A word's verdict is that of most of its occurrences.
-
-    Args:
-        steps: The steps.
     """
     rows: dict[tuple[str, str], list[int]] = {}
     for row, (word, modality) in enumerate(zip(steps.word, steps.modality, strict=True)):
@@ -199,9 +192,6 @@ def always_together(steps: StepExplanation) -> bool:
 
     Then what each of them does is known up to something that the one does and the other undoes: nothing is ever read
     between the two.
-
-    Args:
-        steps: The steps.
     """
     moments: dict[str, dict[str, list[float]]] = {}
     for name, modality, time in zip(steps.ids, steps.modality, steps.time.tolist(), strict=True):
@@ -248,11 +238,7 @@ def map_table(steps: StepExplanation, words: Sequence[WordRecord]) -> list[MapRe
 
 
 def outcome_table(steps: StepExplanation) -> list[OutcomeRecord]:
-    """Return, of the records of measured ancillas, how often each outcome comes and what it does to the score.
-
-    Args:
-        steps: The steps.
-    """
+    """Return, of the records of measured ancillas, how often each outcome comes and what it does to the score."""
     table = []
     if steps.outcomes.ndim != 2 or not steps.outcomes.size:
         return table

@@ -80,11 +80,7 @@ def import_data(
 
 
 def options_of_layout(layout: Layout) -> Iterator[Option]:
-    """Go through a layout's options, those of the encoding of its transcripts among them.
-
-    Args:
-        layout: The layout.
-    """
+    """Go through a layout's options, those of the encoding of its transcripts among them."""
     yield from options_of(layout.options)
     if layout.has_text:
         yield from options_of(EncoderOptions)

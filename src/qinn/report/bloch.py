@@ -49,9 +49,6 @@ def bloch_figure(maps: Sequence[BlochMap], axis: Float[np.ndarray, "3"]) -> str:
         maps: At least one.
         axis: The memory's axis (x, y, z).
 
-    Returns:
-        The figure as SVG text.
-
     Raises:
         ArgumentError: If there is no map.
 

@@ -49,11 +49,6 @@ def sample_blocks(
 ) -> list[SampleBlock]:
     """Return what to show about the chosen samples.
 
-    Args:
-        run: The run.
-        explanation: Its explained samples.
-        chosen: Samples to show.
-
     Returns:
         One block per sample; all bars of one kind share one scale.
     """

@@ -7,21 +7,14 @@ import matplotlib as mpl
 from qinn.experiment.coupling import FIGURE
 from qinn.experiment.explanation import FIGURE_MARK
 from qinn.report.canvas import BLUE, GREY, STYLE, new_figure, require, to_svg
-from qinn.report.drawings import drawn
+from qinn.report.drawings import drawn, write_figures
 from qinn.results.coupling import CouplingResult
-from qinn.results.files import write_text
 
 _MOST_PANELS = 3
 
 
 def coupling_figure(result: CouplingResult) -> str:
     """Draw entanglement (along a stream, contraction), how far scores move, and a metric, over the knob.
-
-    Args:
-        result: The run along the knob.
-
-    Returns:
-        SVG text.
 
     Raises:
         ArgumentError: If it holds no setting.
@@ -45,13 +38,8 @@ def coupling_figure(result: CouplingResult) -> str:
 def write_coupling_figure(folder: Path, result: CouplingResult) -> Path:
     """Draw the knob's figure beside its data.
 
-    Args:
-        folder: Where it goes.
-        result: The run along the knob.
-
     Raises:
         QinnError: If the folder cannot be written.
     """
-    path = Path(folder) / FIGURE
-    write_text(path, f"{coupling_figure(result).rstrip()}\n{FIGURE_MARK}\n")
+    [path] = write_figures(Path(folder), {Path(FIGURE).stem: coupling_figure(result)}, FIGURE_MARK)
     return path

@@ -28,9 +28,6 @@ def label_shares(names: Sequence[str], counts: Mapping[str, Int[np.ndarray, "bin
         counts: Part (split, fold) → number of samples in each of them.
         label: What the names are, for the axis.
 
-    Returns:
-        The figure as SVG text.
-
     Raises:
         ArgumentError: If there is no split or the numbers do not fit the names.
 
@@ -70,9 +67,6 @@ def length_histogram(name: str, lengths: Mapping[str, Int[np.ndarray, "_"]]) -> 
     Args:
         name: The modality.
         lengths: Part → number of steps of its samples; those of absent ones (0) are left out.
-
-    Returns:
-        The figure as SVG text.
 
     Raises:
         ArgumentError: If no sample has the modality.
@@ -114,9 +108,6 @@ def presence_patterns(
         patterns: Sets of modalities in words, the most frequent first.
         counts: Samples of each pattern (row) and part (column).
         parts: Names of the parts.
-
-    Returns:
-        The figure as SVG text.
 
     Raises:
         ArgumentError: If counts and names do not fit.
@@ -166,9 +157,6 @@ def feature_ranges(
         mean: Mean of every feature.
         sd: Standard deviation of every feature.
 
-    Returns:
-        The figure as SVG text.
-
     Raises:
         ArgumentError: If there is no feature or the two do not fit.
 
@@ -201,9 +189,6 @@ def group_sizes(sizes: Int[np.ndarray, "group"], *, noun: str = "group") -> str:
     Args:
         sizes: Samples of each group.
         noun: What a group is called.
-
-    Returns:
-        The figure as SVG text.
 
     Raises:
         ArgumentError: If there is no group.

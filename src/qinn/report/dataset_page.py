@@ -37,9 +37,6 @@ def write_dataset_page(store: Store, target: Path | str, *, overwrite: bool = Fa
         target: The HTML file.
         overwrite: Replace a file that is no such page.
 
-    Returns:
-        The file written.
-
     Raises:
         DataError: If the store is damaged.
         OutputError: If the page cannot be written, or its place is another's.

@@ -1,9 +1,11 @@
 """What every figure of the report needs around Matplotlib: names drawn as they are, in any script."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from qinn.escaping import visible
+from qinn.results.files import write_text
 
 
 def plain(name: str, longest: int = 36) -> str:
@@ -12,9 +14,6 @@ def plain(name: str, longest: int = 36) -> str:
     Args:
         name: Any text.
         longest: Longer names lose their middle.
-
-    Returns:
-        The text to draw.
 
     Examples:
         >>> plain("$5 or $x^2$") == r"\$5 or \$x^2\$"
@@ -30,14 +29,24 @@ def plain(name: str, longest: int = 36) -> str:
 
 
 def drawn(figure: Callable[[], str]) -> str:
-    """Draw a figure, quietly where a name has a letter that the font lacks; the tables have the name in full.
-
-    Args:
-        figure: Returns SVG text.
-
-    Returns:
-        The SVG text.
-    """
+    """Draw a figure, quietly where a name has a letter that the font lacks; the tables have the name in full."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
         return figure()
+
+
+def write_figures(folder: Path, figures: Mapping[str, str | None], mark: str) -> list[Path]:
+    """Write figures as SVG files that say who made them, and return their paths.
+
+    Args:
+        folder: Where to.
+        figures: Name → SVG text; None is left out.
+        mark: Last line of each.
+
+    Raises:
+        OutputError: If the folder cannot be written.
+    """
+    written = {folder / f"{name}.svg": svg for name, svg in figures.items() if svg is not None}
+    for path, svg in written.items():
+        write_text(path, f"{svg.rstrip()}\n{mark}\n")
+    return list(written)

@@ -1,11 +1,13 @@
 """Figures of explanations: entropies, information, counterfactuals."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 
 from qinn.experiment.explanation import FIGURE_MARK
-from qinn.report.drawings import drawn, plain
+from qinn.report.drawings import drawn, plain, write_figures
 from qinn.report.figures import (
     counterfactual_shifts,
     entropy_distributions,
@@ -13,19 +15,11 @@ from qinn.report.figures import (
 )
 from qinn.report.stream import ball_figure, sentence_figure
 from qinn.results.explanation import ExplanationTable, read_explanation, read_summary
-from qinn.results.files import write_text
 from qinn.results.steps import read_steps
 
 
 def entropy_figure(table: ExplanationTable) -> str | None:
-    """Draw the entropy of every cut that can be entangled at all; None where there is none.
-
-    Args:
-        table: Explained samples.
-
-    Returns:
-        SVG text.
-    """
+    """Draw the entropy of every cut that can be entangled at all; None where there is none."""
     cuts = [
         cut
         for cut, values in table.entropy.items()
@@ -39,47 +33,25 @@ def entropy_figure(table: ExplanationTable) -> str | None:
 
 
 def mutual_information_figure(table: ExplanationTable) -> str | None:
-    """Draw the mutual information of every pair of modalities; None where there is none.
-
-    Args:
-        table: Explained samples.
-
-    Returns:
-        SVG text.
-    """
-    pairs = table.mutual_information
-    if not pairs or not table.ids:
-        return None
-    information = np.stack(list(pairs.values()), axis=1)
-    return drawn(lambda: mutual_information_distributions([plain(pair) for pair in pairs], information))
+    """Draw the mutual information of every pair of modalities; None where there is none."""
+    return _pairs_figure(table.mutual_information, "quantum mutual information")
 
 
 def negativity_figure(table: ExplanationTable) -> str | None:
-    """Draw the logarithmic negativity of every pair of modalities; None where there is none.
+    """Draw the logarithmic negativity of every pair of modalities; None where there is none."""
+    return _pairs_figure(table.negativity, "logarithmic negativity")
 
-    Args:
-        table: Explained samples.
 
-    Returns:
-        SVG text.
-    """
-    pairs = table.negativity
-    if not pairs or not table.ids:
+def _pairs_figure(pairs: Mapping[str, Float[np.ndarray, "sample"]], quantity: str) -> str | None:
+    values = np.stack(list(pairs.values()), axis=1) if pairs else np.zeros((0, 0))
+    if not values.size:
         return None
-    values = np.stack(list(pairs.values()), axis=1)
     names = [plain(pair) for pair in pairs]
-    return drawn(lambda: mutual_information_distributions(names, values, quantity="logarithmic negativity"))
+    return drawn(lambda: mutual_information_distributions(names, values, quantity=quantity))
 
 
 def counterfactual_figure(table: ExplanationTable) -> str | None:
-    """Draw how far every removal moves the samples; None where nothing was removed.
-
-    Args:
-        table: Explained samples.
-
-    Returns:
-        SVG text.
-    """
+    """Draw how far every removal moves the samples; None where nothing was removed."""
     shifts = table.shifts()
     if not shifts or not table.ids:
         return None
@@ -113,9 +85,4 @@ def write_explanation_figures(folder: Path) -> list[Path]:
         "sentences": None if steps is None else sentence_figure(steps),
         "bloch": None if steps is None else ball_figure(steps),
     }
-    written = []
-    for name, svg in figures.items():
-        if svg is not None:
-            written.append(Path(folder) / f"{name}.svg")
-            write_text(written[-1], f"{svg.rstrip()}\n{FIGURE_MARK}\n")
-    return written
+    return write_figures(Path(folder), figures, FIGURE_MARK)

@@ -16,10 +16,6 @@ Fact = tuple[str, str]
 def metric_legend(task: Task, names: Sequence[str]) -> list[Fact]:
     """Spell out every metric's convention, direction and when it is undefined.
 
-    Args:
-        task: What is predicted.
-        names: Metrics.
-
     Returns:
         Metric name → wording.
 
@@ -45,14 +41,7 @@ def metric_legend(task: Task, names: Sequence[str]) -> list[Fact]:
 
 
 def data_facts(data: DataRecord) -> list[Fact]:
-    """State the data set, its hash, the task, the modalities and the split.
-
-    Args:
-        data: What a run or comparison was made on.
-
-    Returns:
-        Term → wording.
-    """
+    """State the data set, its hash, the task, the modalities and the split."""
     task = data.task
     stated = (
         f"regression on [{brief(task.low)}, {brief(task.high)}], conventions: {task.scale}"
@@ -78,16 +67,7 @@ def data_facts(data: DataRecord) -> list[Fact]:
 
 
 def sample_facts(num_test: int, num_groups: int | None, folds: Sequence[FoldRecord]) -> list[Fact]:
-    """State how many samples a run was tested, trained and selected on.
-
-    Args:
-        num_test: Number of test samples.
-        num_groups: Number of their groups.
-        folds: What became of each fold.
-
-    Returns:
-        Term → wording.
-    """
+    """State how many samples a run was tested, trained and selected on."""
     groups = f" in {counted(num_groups, 'group')}" if num_groups else ""
     tested = ("test samples", f"{num_test:,}{groups}")
     if len(folds) == 1:
@@ -117,12 +97,6 @@ _ACTIVITIES = {
 def activity_facts(summary: RunSummary) -> list[Fact]:
     """State how much the learned dynamics do, and what else a user should know about a run.
 
-    Args:
-        summary: What the run says of itself.
-
-    Returns:
-        Term → wording.
-
     Examples:
         >>> from qinn.explain.activity import Activity
         >>> data = DataRecord("d", "0", Task("regression", -1.0, 1.0), {}, "fixed")
@@ -146,14 +120,7 @@ def activity_facts(summary: RunSummary) -> list[Fact]:
 
 
 def provenance_facts(result: RunSummary | ComparisonResult) -> list[Fact]:
-    """State the code, the packages, the machine and the command.
-
-    Args:
-        result: A run or comparison.
-
-    Returns:
-        Term → wording.
-    """
+    """State the code, the packages, the machine and the command."""
     machine = result.machine
     return [
         ("commit", result.commit or "not run from a source checkout"),

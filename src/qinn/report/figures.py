@@ -92,9 +92,6 @@ def activity_curves(curves: Sequence[ActivityCurve]) -> str:
     Args:
         curves: One training each.
 
-    Returns:
-        The figure as SVG text.
-
     Raises:
         ArgumentError: If there is no training.
 
@@ -134,9 +131,6 @@ def learning_curves(curves: Sequence[LearningCurve], *, loss: str = "loss") -> s
     Args:
         curves: One training each (folds, seeds).
         loss: Name and unit of the loss for the axis, for example ``"loss (mean absolute error, score)"``.
-
-    Returns:
-        The figure as SVG text.
 
     Raises:
         ArgumentError: If there is no training.
@@ -186,9 +180,6 @@ def predicted_against_true(
         high: Highest possible score.
         unit: Unit of the score for both axes.
 
-    Returns:
-        The figure as SVG text.
-
     Raises:
         ArgumentError: If there is no sample.
 
@@ -226,9 +217,6 @@ def confusion_figure(counts: Int[np.ndarray, "true predicted"], classes: Sequenc
     Args:
         counts: Samples of each true class (row) that were given each class (column).
         classes: Names of the classes.
-
-    Returns:
-        The figure as SVG text.
 
     Raises:
         ArgumentError: If counts and names do not fit.
@@ -285,9 +273,6 @@ def forest_plot(
         better: ``"lower"`` or ``"higher"``, whichever is better.
         reference: Model whose value is continued as a dashed line.
 
-    Returns:
-        The figure as SVG text.
-
     Raises:
         ArgumentError: If the lists differ in length or are empty, or the reference is not among the names.
 
@@ -340,9 +325,6 @@ def entropy_distributions(
         entropy: Entanglement entropy of each sample and cut, bits.
         maximum: Largest possible entropy of each cut, log₂ min(d_A, d_B), bits.
 
-    Returns:
-        The figure as SVG text.
-
     Raises:
         ArgumentError: If arrays and names do not fit.
 
@@ -384,9 +366,6 @@ def counterfactual_shifts(
         shifts: Output without it minus output with it.
         unit: Unit of the output.
 
-    Returns:
-        The figure as SVG text.
-
     Raises:
         ArgumentError: If array and names do not fit.
 
@@ -415,9 +394,6 @@ def mutual_information_distributions(
         pairs: Names of the pairs.
         information: Mutual information of each sample and pair on the averaged state, bits.
         quantity: Name of the measure for the axis.
-
-    Returns:
-        The figure as SVG text.
 
     Raises:
         ArgumentError: If array and names do not fit.
@@ -453,9 +429,6 @@ def spread_calibration(
         errors: Prediction minus label.
         num_bins: Largest number of bins; fewer where there are fewer than 10 samples for each.
         unit: Unit of the score.
-
-    Returns:
-        The figure as SVG text.
 
     Raises:
         ArgumentError: If no sample has a spread.

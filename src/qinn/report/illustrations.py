@@ -14,10 +14,6 @@ from qinn.results.run import RunResult
 def forest_figures(result: ComparisonResult, names: Sequence[str]) -> dict[str, str]:
     """Draw every model's mean and interval, one panel per metric.
 
-    Args:
-        result: A comparison.
-        names: Metrics to draw.
-
     Returns:
         Description → SVG text.
     """
@@ -42,14 +38,7 @@ def forest_figures(result: ComparisonResult, names: Sequence[str]) -> dict[str, 
 
 
 def learning_curve_figure(run: RunResult) -> str | None:
-    """Draw the losses of every fold; None for a model that has nothing to train.
-
-    Args:
-        run: A run.
-
-    Returns:
-        SVG text.
-    """
+    """Draw the losses of every fold; None for a model that has nothing to train."""
     chosen = run.best_epochs
     curves = [
         figures.LearningCurve(
@@ -66,14 +55,7 @@ def learning_curve_figure(run: RunResult) -> str | None:
 
 
 def activity_figure(run: RunResult) -> str | None:
-    """Draw how much the learned dynamics do, epoch by epoch; None where that was not recorded.
-
-    Args:
-        run: A run.
-
-    Returns:
-        SVG text.
-    """
+    """Draw how much the learned dynamics do, epoch by epoch; None where that was not recorded."""
     curves = [
         figures.ActivityCurve(
             name=plain(f"fold {fold}"),
@@ -91,9 +73,6 @@ def regression_figure(run: RunResult) -> str:
 
     Args:
         run: A run of a regression task.
-
-    Returns:
-        SVG text.
     """
     return drawn(
         lambda: figures.predicted_against_true(
@@ -107,9 +86,6 @@ def calibration_figure(run: RunResult) -> str | None:
 
     Args:
         run: A run of a regression task.
-
-    Returns:
-        SVG text.
     """
     if run.spread is None or not (run.spread > 0).any():
         return None
@@ -122,9 +98,6 @@ def confusion_figure(run: RunResult) -> str:
 
     Args:
         run: A run of a classification task.
-
-    Returns:
-        SVG text.
     """
     return drawn(
         lambda: figures.confusion_figure(

@@ -9,11 +9,10 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from qinn.destinations import marked
 from qinn.report.canvas import GREY, PALETTE, STYLE, new_figure, require, to_svg
-from qinn.report.drawings import plain
+from qinn.report.drawings import plain, write_figures
 from qinn.report.exhibits import Numbering
 from qinn.report.figures import DASHES
 from qinn.report.sections import Part, Section
-from qinn.results.files import write_text
 from qinn.results.streams import BAYES, CONSTANT, KINDS, StreamsResult
 from qinn.results.wording import counted
 
@@ -40,9 +39,6 @@ def lengths_figure(
         panels: Kind of stream → model → accuracy at each length.
         best: The best possible accuracy, by panel.
         chance: Accuracy of guessing.
-
-    Returns:
-        The figure as SVG text.
 
     Raises:
         ArgumentError: If there is no panel, or a model has not one value per length.
@@ -106,26 +102,14 @@ def lengths_figure(
 def write_lengths_figure(path: Path, streams: StreamsResult) -> None:
     """Draw what the demo's second half found.
 
-    Args:
-        path: The SVG file.
-        streams: What it found.
-
     Raises:
         QinnError: If it cannot be written.
     """
-    write_text(path, f"{_figure_of(streams).rstrip()}\n{_MARK}\n")
+    write_figures(path.parent, {path.stem: _figure_of(streams)}, _MARK)
 
 
 def lengths_section(streams: StreamsResult, numbering: Numbering) -> Section:
-    """Return what the demo's second half found, for its page: the figure, and every number of it.
-
-    Args:
-        streams: What it found.
-        numbering: Numbers of tables and figures.
-
-    Returns:
-        The section.
-    """
+    """Return what the demo's second half found, for its page: the figure, and every number of it."""
     longest = streams.lengths[-1]
     figure = numbering.figure(
         {"Accuracy over the length of streams": _figure_of(streams)},

@@ -11,10 +11,9 @@ from jaxtyping import Float
 from qinn.evaluation.conventions import metrics_of
 from qinn.experiment.missing_sweep import MARK
 from qinn.report.canvas import PALETTE, STYLE, new_figure, require, to_svg
-from qinn.report.drawings import drawn, plain
+from qinn.report.drawings import drawn, plain, write_figures
 from qinn.report.exhibits import Exhibit, Numbering
 from qinn.report.figures import DASHES
-from qinn.results.files import write_text
 from qinn.results.sweep import SweepResult, read_sweep
 
 _MARKERS = ("o", "s", "^")
@@ -45,9 +44,6 @@ def missing_rate_figure(
         curves: One per model.
         metric: Wording of the metric for the axis.
         better: ``"lower"`` or ``"higher"``, whichever is better.
-
-    Returns:
-        The figure as SVG text.
 
     Raises:
         ArgumentError: If there is no model, or a curve has not one value per rate.
@@ -91,11 +87,7 @@ def missing_rate_figure(
 
 
 def sweep_figures(sweep: SweepResult) -> dict[str, str]:
-    """Draw a sweep: metric → SVG text, for the two metrics that matter most.
-
-    Args:
-        sweep: The sweep.
-    """
+    """Draw a sweep: metric → SVG text, for the two metrics that matter most."""
     figures = {}
     for name in sweep.shown:
         metric = metrics_of(sweep.task)[name]
@@ -134,20 +126,11 @@ def write_sweep_figures(folder: Path) -> list[Path]:
         CheckpointError: If the data are missing or damaged.
         QinnError: If the folder cannot be written.
     """
-    written = []
-    for name, svg in sweep_figures(read_sweep(folder)).items():
-        written.append(Path(folder) / f"{name}.svg")
-        write_text(written[-1], f"{svg.rstrip()}\n{MARK}\n")
-    return written
+    return write_figures(Path(folder), sweep_figures(read_sweep(folder)), MARK)
 
 
 def missing_exhibits(sweep: SweepResult, numbering: Numbering) -> list[Exhibit]:
-    """Return the figure and the tables of a sweep.
-
-    Args:
-        sweep: The sweep.
-        numbering: Numbers of tables and figures.
-    """
+    """Return the figure and the tables of a sweep."""
     return [
         *numbering.figure(
             {f"{name} over the missing rate": svg for name, svg in sweep_figures(sweep).items()},

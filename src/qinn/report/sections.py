@@ -61,16 +61,7 @@ class Section:
 
 
 def comparison_section(result: ComparisonResult, anchor: str, numbering: Numbering) -> Section:
-    """Return everything about a comparison: what was run, results, metrics, training.
-
-    Args:
-        result: A comparison.
-        anchor: Id of the section on the page.
-        numbering: Numbers of tables and figures.
-
-    Returns:
-        The section.
-    """
+    """Return everything about a comparison: what was run, results, metrics, training."""
     summaries = {label: [run.summary() for run in result.runs(label)] for label in result.models}
     facts = [
         ("folder", result.folder.name),
@@ -107,16 +98,7 @@ def comparison_section(result: ComparisonResult, anchor: str, numbering: Numberi
 
 
 def run_section(run: RunResult, anchor: str, numbering: Numbering) -> Section:
-    """Return everything about one run: what was run, metrics, training, predictions, explanation.
-
-    Args:
-        run: A run.
-        anchor: Id of the section on the page.
-        numbering: Numbers of tables and figures.
-
-    Returns:
-        The section.
-    """
+    """Return everything about one run: what was run, metrics, training, predictions, explanation."""
     summary = run.summary
     facts = [
         ("folder", "/".join(run.path.parts[-2:])),

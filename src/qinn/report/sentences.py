@@ -108,9 +108,6 @@ def sentences_figure(sentences: Sequence[Sentence], *, unit: str = "score") -> s
         sentences: At least one, with a word at least each.
         unit: What the score is, for the axis.
 
-    Returns:
-        The figure as SVG text.
-
     Raises:
         ArgumentError: If there is no sentence, or one without words.
 

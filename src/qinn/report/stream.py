@@ -42,11 +42,7 @@ def chosen_sentences(rows: Mapping[str, Sequence[Step]]) -> list[str]:
 
 
 def sentence_figure(shown: ShownSteps) -> str | None:
-    """Draw sentences in the colours of what their words do; None where no words are known.
-
-    Args:
-        shown: Steps.
-    """
+    """Draw sentences in the colours of what their words do; None where no words are known."""
     sentences = [_sentence(name, shown.rows[name]) for name in chosen_sentences(shown.rows)]
     if not sentences:
         return None
@@ -87,11 +83,7 @@ def _mark(row: Step, text: str) -> Mark:
 
 
 def ball_figure(shown: ShownSteps) -> str | None:
-    """Draw the Bloch ball under the maps of the commonest words of each verdict; None where the memory is no qubit.
-
-    Args:
-        shown: Steps.
-    """
+    """Draw the Bloch ball under the maps of the commonest words of each verdict; None where the memory is no qubit."""
     axis, maps = shown.summary.axis, shown.summary.maps
     if not maps or axis is None or axis.bloch is None:
         return None

@@ -126,10 +126,6 @@ class CouplingResult:
 def read_coupling(folder: Path, run: RunFolder) -> CouplingResult | None:
     """Read what `qinn explain --coupling` wrote into a folder, known to be of a run and of its own data.
 
-    Args:
-        folder: The folder.
-        run: The run.
-
     Returns:
         The result; None where there is none on the run's own data.
 

@@ -137,13 +137,13 @@ def foreign(path: Path, found: str, digest: str) -> CheckpointError:
     )
 
 
-def read_json(path: Path, digest: str | None = None) -> Any:
+def read_json(path: Path) -> Any:
     """Read a JSON file of a run.
 
     Raises:
-        CheckpointError: If it is missing, damaged or not the one with the digest.
+        CheckpointError: If it is missing or damaged.
     """
-    return json_of(read_bytes(path, digest), path)
+    return json_of(read_bytes(path), path)
 
 
 def json_of(content: bytes, path: Path) -> Any:

@@ -7,7 +7,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 from torch import Tensor
@@ -15,18 +14,14 @@ from torch import Tensor
 from qinn.digests import file_digest
 from qinn.errors import CheckpointError
 from qinn.results.documents import parsed, read_document
-from qinn.results.files import check_files, read_bytes, read_json, read_table
+from qinn.results.files import check_files, read_bytes, read_table
 from qinn.results.summary import FORMAT, UNCHECKED, VERSION, RunMetrics, RunSummary
 from qinn.results.weights import read_weights
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """One run: a model, a data set, a seed; all folds.
-
-    Attributes:
-        path: The folder.
-    """
+    """One run: a model, a data set, a seed; all folds."""
 
     path: Path
 
@@ -116,14 +111,6 @@ class RunFolder:
         """Whether a complete run has a file: by what ``run.json`` says, or by looking where that does not say."""
         digests = self._digests()
         return path.is_file() if digests is None else self._name(path) in digests
-
-    def json(self, path: Path) -> Any:
-        """Read a JSON file of a complete run, known to be the one that ``run.json`` means.
-
-        Raises:
-            CheckpointError: If it is missing, damaged or not of this run.
-        """
-        return read_json(path, self._digest(path))
 
     def table(self, path: Path) -> pa.Table:
         """Read a Parquet file of a complete run, known to be the one that ``run.json`` means.

@@ -62,10 +62,6 @@ class StoredPredictions:
 def read_predictions(run: RunFolder, task: Task) -> StoredPredictions:
     """Read the test predictions of a complete run.
 
-    Args:
-        run: The run.
-        task: What it predicts.
-
     Raises:
         CheckpointError: If the file is missing, damaged or not of this run: a column that is missing or of another
             kind, an id that is empty or appears twice, an output that is not finite, a label outside of the task.
@@ -155,14 +151,6 @@ def checked_predictions(table: pa.Table, path: Path, task: Task) -> StoredPredic
 
 def read_metrics(run: RunFolder, predictions: StoredPredictions, task: Task) -> RunMetrics:
     """Read the metrics of a complete run, known to be those of its predictions.
-
-    Args:
-        run: The run.
-        predictions: Its predictions.
-        task: What it predicts.
-
-    Returns:
-        The content of ``metrics.json``.
 
     Raises:
         CheckpointError: If the file is missing, damaged, not of this run, or says other values than follow from the

@@ -207,9 +207,6 @@ def read_run(path: Path, *, include_text: bool = False) -> RunResult:
         path: The folder.
         include_text: Whether to look up the samples' texts in the store.
 
-    Returns:
-        The run.
-
     Raises:
         CheckpointError: If the run is missing, unfinished or damaged, or holds a file that is not its own.
     """

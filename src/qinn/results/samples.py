@@ -40,10 +40,6 @@ def choose_samples(run: RunResult, explanation: ExplanationTable) -> list[Chosen
     shift, and the largest spread over trajectories. A sample that is chosen twice appears once, with both
     reasons.
 
-    Args:
-        run: A run.
-        explanation: Its explained test samples.
-
     Returns:
         At most six samples that are both predicted and explained.
     """

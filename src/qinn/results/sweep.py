@@ -170,11 +170,7 @@ class SweepResult(Written):
         )
 
     def rates_table(self, name: str) -> Table:
-        """Return a metric of every model at every rate.
-
-        Args:
-            name: The metric.
-        """
+        """Return a metric of every model at every rate."""
         metric = metrics_of(self.task)[name]
         rows: list[tuple[Cell, ...]] = []
         for label, entry in self.models.items():
@@ -283,9 +279,6 @@ def read_sweep(folder: Path | str) -> SweepResult:
 
 def read_own_sweep(comparison: ComparisonResult) -> SweepResult | None:
     """Read the sweep that a comparison keeps, known to be of its runs; None where it keeps none.
-
-    Args:
-        comparison: The comparison.
 
     Raises:
         CheckpointError: If the sweep is unfinished, was changed, or is of other runs.

@@ -95,11 +95,7 @@ class Table:
         return tuple(column.heading for column in self.columns)
 
     def to_terminal(self, width: int) -> TerminalTable:
-        """Return it for a terminal: every cell on one line if they fit, else its details beneath.
-
-        Args:
-            width: Characters of a line.
-        """
+        """Return it for a terminal: every cell on one line if they fit, else its details beneath."""
         shown = TerminalTable(title=Text(visible(self.title)), show_header=bool(self.columns))
         for index in range(max(map(len, (self.columns, *self.rows)), default=0)):
             column = self.columns[index] if self.columns else Column("", left=not index)
