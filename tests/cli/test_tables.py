@@ -1,10 +1,12 @@
-"""Tables in terminals of any width."""
+"""Tables and bars in terminals of any width."""
 
+import io
 import re
 
 import pytest
+from rich.console import Console
 
-from qinn.cli import runs
+from qinn.cli import output, runs
 from qinn.cli.output import console
 from qinn.explain.activity import Activity
 from qinn.results.comparison import ComparisonResult, ModelResult
@@ -57,3 +59,14 @@ def test_no_interval_and_no_heading_is_broken(capsys, monkeypatch, tmp_path, dyn
     assert "parameters" in out
     assert ("contraction ┃" in out) == (dynamics is not None)
     assert "…" not in out.split("▲ better")[0]
+
+
+@pytest.mark.parametrize(("last", "shown"), [(("ours, seed 0",), "runs (last: ours, seed 0)"), ((), "runs ")])
+def test_a_bar_says_how_many_are_done_and_what_was_last(last, shown, monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr(output, "stderr", Console(file=stream, force_terminal=True, width=120))
+    with output.progress_bar("runs") as show:
+        show(3, 7, *last)
+    printed = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", stream.getvalue())
+    assert shown in printed
+    assert "3/7" in printed

@@ -146,14 +146,14 @@ def _import(
     from qinn.face.importing import import_data
 
     given = {option: value for option, value in typed.items() if value not in (None, False, [])}
-    with progress_bar("samples") as (bar, task):
+    with progress_bar("samples") as progress:
         store = import_data(
             source,
             to,
             layout.name,
             name=name,
             overwrite=overwrite,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=progress,
             **given,
         )
     if as_json:

@@ -7,7 +7,7 @@ are shown with their control characters escaped and without mark-up.
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +20,6 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     Task,
-    TaskID,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
@@ -123,8 +122,12 @@ class _Description(ProgressColumn):
 
 
 @contextmanager
-def progress_bar(title: str) -> Iterator[tuple[Progress, TaskID]]:
-    """Show a progress bar on the error stream; silent where that is no terminal."""
+def progress_bar(title: str) -> Iterator[Callable[..., None]]:
+    """Show a progress bar on the error stream; silent where that is no terminal.
+
+    Yields:
+        Takes how many are done, how many there are, and what the last one was.
+    """
     with Progress(
         _Description(),
         BarColumn(),
@@ -135,7 +138,13 @@ def progress_bar(title: str) -> Iterator[tuple[Progress, TaskID]]:
         disable=not stderr.is_terminal,
         transient=True,
     ) as bar:
-        yield bar, bar.add_task(title, total=None)
+        task = bar.add_task(title, total=None)
+
+        def show(done: int, total: int, last: str = "") -> None:
+            described = f"{title} (last: {last})" if last else title
+            bar.update(task, completed=done, total=total, description=described)
+
+        yield show
 
 
 class StoreProgress:

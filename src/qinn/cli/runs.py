@@ -1,7 +1,7 @@
 """Commands about runs: train, evaluate, predict, explain, compare, report, info, demo."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,11 @@ from qinn.cli.output import (
     show,
     show_table,
 )
+
+if TYPE_CHECKING:
+    from qinn.results.comparison import ComparisonResult
+    from qinn.results.folder import RunFolder
+    from qinn.results.steps import StepsSummary
 
 RunArgument = Annotated[Path, typer.Argument(help="Folder of a finished run.")]
 ConfigArgument = Annotated[Path, typer.Argument(help="YAML configuration (see configs/).")]
@@ -244,7 +249,7 @@ def explain(
     note(f"wrote {', '.join(first)}, {last} and {len(figures)} figures")
 
 
-def _show_steps(steps: Any) -> None:
+def _show_steps(steps: "StepsSummary") -> None:
     """Show the words that do most, and note what was left out."""
     table = steps.words_table("", per_verdict=6)
     if table is not None:
@@ -274,15 +279,13 @@ def compare(
 
     experiment = read_config(config)
     folder = to or Path("runs") / experiment.name
-    with progress_bar("runs") as (bar, task):
+    with progress_bar("runs") as on_run:
         result = compare_models(
             experiment,
             folder,
             workers=workers,
             overwrite=overwrite,
-            on_run=lambda done, total, label: bar.update(
-                task, completed=done, total=total, description=f"runs (last: {label})"
-            ),
+            on_run=on_run,
         )
     _show_comparison(result, as_json)
 
@@ -327,7 +330,7 @@ def sweep_missing(
                 "Several runs are swept together, so name a folder for the result with `--to`."
             )
         to = runs[0] / FOLDER
-    with progress_bar("runs") as (bar, task):
+    with progress_bar("runs") as on_run:
         result = sweep(
             runs,
             to,
@@ -337,9 +340,7 @@ def sweep_missing(
             reference=reference,
             num_resamples=num_resamples,
             overwrite=overwrite,
-            on_run=lambda done, total, label: bar.update(
-                task, completed=done, total=total, description=f"runs (last: {label})"
-            ),
+            on_run=on_run,
         )
     figures = write_sweep_figures(to)
     if as_json:
@@ -424,13 +425,9 @@ def demo(
     page, figure = to / "report.html", to / "streams.svg"
     check_destination(page, page_of("report"), overwrite=overwrite)
     check_destination(figure, FIGURE, overwrite=overwrite)
-    with progress_bar("runs") as (bar, task):
-
-        def show_run(done: int, total: int, label: str) -> None:
-            bar.update(task, completed=done, total=total, description=f"runs (last: {label})")
-
-        result = run_demo(to, workers=workers, overwrite=overwrite, on_run=show_run)
-        streams = run_stream_demo(to / "streams", workers=workers, overwrite=overwrite, on_run=show_run)
+    with progress_bar("runs") as on_run:
+        result = run_demo(to, workers=workers, overwrite=overwrite, on_run=on_run)
+        streams = run_stream_demo(to / "streams", workers=workers, overwrite=overwrite, on_run=on_run)
     write_lengths_figure(figure, streams)
     write_report(
         [to / "comparison", to / "streams" / "comparison"],
@@ -456,7 +453,7 @@ def demo(
     show(f"report: {page}")
 
 
-def _show_run(finished: Any, as_json: bool) -> None:
+def _show_run(finished: "RunFolder", as_json: bool) -> None:
     from qinn.evaluation.conventions import metrics_of
     from qinn.results.evaluation import intervals_table
 
@@ -472,7 +469,7 @@ def _show_run(finished: Any, as_json: bool) -> None:
     show(f"run: {finished.path}")
 
 
-def _show_comparison(result: Any, as_json: bool) -> None:
+def _show_comparison(result: "ComparisonResult", as_json: bool) -> None:
     if as_json:
         print_json(result)
         return
