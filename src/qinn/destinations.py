@@ -10,6 +10,7 @@ Links are followed first, so that neither they nor ``..`` hide what a place is; 
 points.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -193,7 +194,9 @@ def resolved(target: Path | str) -> Path:
     """
     try:
         os.fspath(target).encode()
-        return Path(os.path.realpath(target))
+        place = Path(os.path.realpath(target))
+        _status(place)
+        return place
     except ValueError:
         shown = os.fspath(target).encode("unicode_escape", "replace").decode()
         raise OutputError(f"`{shown}` has a character that no path can have; choose another place.") from None
@@ -224,7 +227,11 @@ def _says(path: Path, words: str) -> bool:
 def _status(place: Path) -> os.stat_result | None:
     try:
         return place.lstat()
-    except OSError:
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise OutputError(
+                f"A part of the path `{str(place)[:80]}…` is too long for this file system; choose a shorter name."
+            ) from None
         return None
 
 

@@ -160,7 +160,7 @@ CASES: dict[str, tuple[str, Prepare]] = {
     "wrong type": training(
         "key `training.max_epochs`: must be a number, but is the text", {"training": {"max_epochs": "many"}}
     ),
-    "key missing": training("key `data.store`: Field required", {"data": {}}),
+    "key missing": training("key `data.store` must be given", {"data": {}}),
     "no model": training("models", {"models": {}}),
     "unknown kind of model": training(
         "model `m` must have a `kind` among .*`qinn`", {"models": {"m": {"kind": "quinn"}}}

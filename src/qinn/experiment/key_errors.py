@@ -26,6 +26,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         return (
             f"unknown key `{where}`{nearest(str(first['loc'][-1]), known)}; known keys are {sorted(known)}."
         )
+    if first["type"] == "missing":
+        return f"key `{where}` must be given."
     message = first["msg"].removeprefix("Value error, ").rstrip(".")
     given = first.get("input")
     said = first["type"] == MISTAKEN or not isinstance(given, str | int | float | bool)

@@ -232,7 +232,7 @@ class UnimodalConfig(ModelConfig):
 
 
 # The classes do not know where their arguments come from.
-_FOUND = {"timed": "Whether the data say when steps happen; it is set from them, whatever stands here"}
+_FOUND = {"timed": "Whether the data say when steps happen; always taken from the data, so leave it out"}
 
 
 def _baseline_config(kind: str, model: type) -> type[ModelConfig]:

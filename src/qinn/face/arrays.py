@@ -14,9 +14,16 @@ Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
 Kind = Literal["vector", "sequence"]
 
+# Characters of a value in a message.
+_SHOWN = 80
+
 
 class NumberError(ArgumentError, TypeError):
     """What must be a number is of another type."""
+
+
+class RowError(ArgumentError, IndexError):
+    """Samples are indexed by rows that they do not have, or by something else than rows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,17 +111,50 @@ def steps_of(name: str, given: object, lengths: object = None) -> Steps:
 
 
 def as_array(given: object) -> npt.NDArray[Any] | None:
-    """Return what numpy makes of something; None where samples differ in shape.
+    """Return what numpy makes of something; None where samples differ in shape, or are tensors that numpy cannot take.
 
     Args:
         given: Anything.
+
+    Raises:
+        ArgumentError: If it is a masked array that hides entries, or a tensor that is not dense or holds no data.
     """
-    if hasattr(given, "detach"):  # a tensor
-        given = cast("Any", given).detach().cpu()
+    if np.ma.is_masked(given):
+        raise ArgumentError(
+            "A masked array hides entries, but every entry is read; pass `.filled(numpy.nan)` where a masked row is an "
+            "absent sample, or leave masked rows out."
+        )
     try:
-        return np.asarray(given)
-    except ValueError:
+        return np.asarray(_of_tensor(given) if hasattr(given, "detach") else given)
+    except (ValueError, RuntimeError, TypeError) as error:
+        if isinstance(error, ArgumentError):
+            raise
         return None
+
+
+def _of_tensor(given: Any) -> Any:
+    """Return a tensor without its gradient, in a type that numpy has."""
+    if given.is_meta or str(given.layout) != "torch.strided":
+        raise ArgumentError(
+            f"A tensor must be dense and hold data, but one is on the device `{given.device}` with the layout "
+            f"`{given.layout}`; pass it as `.to_dense()`."
+        )
+    tensor = given.detach().cpu()
+    return tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor
+
+
+def in_one_line(given: object) -> str:
+    """Return a value as a message shows it: in one line, and cut where it is long.
+
+    Args:
+        given: Anything.
+
+    Examples:
+        >>> in_one_line([np.zeros(2), np.ones(2)]), len(in_one_line("a" * 1000))
+        ('[array([0., 0.]), array([1., 1.])]', 81)
+    """
+    shown = " ".join(repr(given).split())
+    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
 
 
 def is_mapping(given: object) -> TypeGuard[Mapping[Any, object]]:
@@ -129,12 +169,17 @@ def is_mapping(given: object) -> TypeGuard[Mapping[Any, object]]:
 def _as_numbers(name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if array.ndim == 0:
         raise ArgumentError(
-            f"Modality `{name}` must be an array with a row for each sample, but it is {array.item()!r}."
+            f"Modality `{name}` must be an array or a list with a row for each sample, but it is "
+            f"{in_one_line(array.item())}."
         )
     if array.dtype.kind == "c":
         raise ArgumentError(
             f"Complex data not supported: modality `{name}` must hold real numbers; pass real and imaginary parts side "
             "by side."
+        )
+    if array.dtype.kind in "mMV":
+        raise NumberError(
+            f"Modality `{name}` must hold numbers, but holds dates or records ({array.dtype}); make numbers of them."
         )
     if array.dtype.kind in "fiub":
         return array if array.dtype.kind == "f" else array.astype(np.float64)

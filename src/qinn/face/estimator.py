@@ -13,10 +13,10 @@ from qinn.errors import ArgumentError, CheckpointError, QinnError
 from qinn.evaluation.predict import probabilities_of
 from qinn.experiment.config import LARGEST_SEED
 from qinn.experiment.model_configs import DynamicsKind, EvolutionKind
-from qinn.face.arrays import is_mapping
+from qinn.face.arrays import in_one_line, is_mapping
 from qinn.face.explained import ExplainedSamples, explained_samples
 from qinn.face.fitting import Fitted, Validation, divided, outputs_of, restored, trained
-from qinn.face.labels import Labels, Scale, classes_of, groups_of, scores_of
+from qinn.face.labels import Labels, Scale, classes_of, groups_of, numbers_of, one_row, scores_of
 from qinn.face.options import Chosen, chosen
 from qinn.face.samples import PLAIN, Samples, is_frame_of_modalities
 from qinn.face.saving import read_estimator, write_estimator
@@ -213,17 +213,23 @@ class Estimator(Base):
         Raises:
             ArgumentError: If samples, labels or parameters are impossible, or training diverges.
         """
-        samples = self._samples(X, first=True)
-        labels = self._labels(y)
-        _check_sizes(samples, labels)
-        seed = seed_of(self.random_state)
-        choice = self.configuration(seed)
-        parts = divided(
-            samples, labels, groups_of(groups, len(samples)), self._given_validation(validation, labels), seed
-        )
-        fitted = trained(
-            choice, parts, dims=samples.dims, kinds=samples.kinds, task=labels.task, progress=self.verbose
-        )
+        before = dict(self.__dict__)
+        try:
+            samples = self._samples(X, first=True)
+            labels = self._labels(y)
+            _check_sizes(samples, labels)
+            seed = seed_of(self.random_state)
+            choice = self.configuration(seed)
+            held = self._given_validation(validation, labels, is_plain=PLAIN in samples.dims)
+            parts = divided(samples, labels, groups_of(groups, len(samples)), held, seed)
+            fitted = trained(
+                choice, parts, dims=samples.dims, kinds=samples.kinds, task=labels.task, progress=self.verbose
+            )
+        except BaseException:
+            # An estimator that was fitted before stays that one.
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
         self._take(fitted, labels.classes, seed)
         return self
 
@@ -238,7 +244,7 @@ class Estimator(Base):
             ArgumentError: If the modalities are others than those of the fit.
         """
         outputs = self._outputs(X)
-        if self.task == "regression":
+        if self._fitted().task.kind == "regression":
             return outputs[:, 0]
         return self.classes_[outputs.argmax(axis=1)]
 
@@ -248,9 +254,10 @@ class Estimator(Base):
 
         Only where the task is ``"classification"``; takes what `predict` takes.
         """
-        if self.task != "classification":
+        task = self._fitted().task.kind if hasattr(self, "_state") else self.task
+        if task != "classification":
             raise AttributeError(
-                f"An estimator of task `{self.task}` has no `predict_proba`; choose the task `classification`."
+                f"An estimator of task `{task}` has no `predict_proba`; choose the task `classification`."
             )
         return self._probabilities
 
@@ -261,12 +268,13 @@ class Estimator(Base):
             X: Samples.
             y: Their labels.
         """
-        found, given = self.predict(X), np.asarray(cast("Any", y)).reshape(-1)
+        found = self.predict(X)
+        is_classifier = self._fitted().task.kind == "classification"
+        given = one_row(y) if is_classifier else numbers_of(y)
         if len(found) != len(given):
             raise ArgumentError(f"Argument `y` must have {len(found)} labels, but has {len(given)}.")
-        if self.task == "classification":
+        if is_classifier:
             return float(np.mean(np.asarray(found == given)))
-        given = given.astype(np.float64)
         residual = float(np.sum((given - found) ** 2))
         total = float(np.sum((given - given.mean()) ** 2))
         # As scikit-learn: of constant labels a perfect prediction has 1, any other 0.
@@ -286,7 +294,7 @@ class Estimator(Base):
             ArgumentError: If the modalities are others than those of the fit.
         """
         fitted, samples = self._fitted(), self._samples(X)
-        return explained_samples(fitted, self._aligned(samples).subset(fitted.task), threads=self.threads)
+        return explained_samples(fitted, self._aligned(samples).subset(fitted.task), threads=self._threads())
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
         """Write the fitted estimator as a folder, which appears complete or not at all.
@@ -305,7 +313,8 @@ class Estimator(Base):
             OutputError: If the place is taken or cannot be written.
         """
         fitted = self._fitted()
-        parameters = {**self.get_params(deep=False), "random_state": self.seed_}
+        # What was fitted, whatever `set_params` has said since.
+        parameters = {**self._fit_parameters, "random_state": self.seed_}
         return write_estimator(
             Path(path),
             fitted,
@@ -368,6 +377,7 @@ class Estimator(Base):
     def _take(self, fitted: Fitted, classes: npt.NDArray[Any] | None, seed: int) -> None:
         """Keep what came of a fit."""
         self._state = fitted
+        self._fit_parameters = self.get_params(deep=False)
         self.model_ = fitted.model
         self.modalities_ = dict(fitted.dims)
         self.n_features_in_ = sum(fitted.dims.values())
@@ -386,16 +396,18 @@ class Estimator(Base):
             )
         return self._state
 
-    def _samples(self, X: object, *, first: bool = False) -> Samples:
+    def _samples(self, X: object, *, first: bool = False, is_plain: bool | None = None) -> Samples:
+        """Return samples, of a plain array compared with what the fit saw, or noted as that."""
         samples = Samples.of(X)
         if not len(samples):
             raise ArgumentError(
                 f"Found array with 0 sample(s) (shape={samples.shape}) while a minimum of 1 is required by Estimator."
             )
-        is_plain = not isinstance(X, Samples) and not is_mapping(X) and not is_frame_of_modalities(X)
+        is_array = not isinstance(X, Samples) and not is_mapping(X) and not is_frame_of_modalities(X)
         if first and hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
-        if is_plain and samples.kinds[PLAIN] == "vector" and (first or PLAIN in self._fitted().dims):
+        known = first or (PLAIN in self._fitted().dims if is_plain is None else is_plain)
+        if is_array and samples.kinds[PLAIN] == "vector" and known:
             check_like_scikit(self, X, first=first)
         return samples
 
@@ -412,26 +424,32 @@ class Estimator(Base):
             )
         return scores_of(y, scale=self.scale, label_range=self.label_range)
 
-    def _given_validation(self, validation: object, labels: Labels) -> Validation:
+    def _given_validation(self, validation: object, labels: Labels, *, is_plain: bool) -> Validation:
         """Return what is to be held out: a part, given samples, or nothing."""
         if validation is None:
             return None
         if isinstance(validation, tuple) and len(cast("tuple[object, ...]", validation)) == 2:
             X, y = cast("tuple[object, object]", validation)
-            samples = self._samples(X)
+            samples = self._samples(X, is_plain=is_plain)
             given = self._labels(y, labels.classes)
             _check_sizes(samples, given)
             return samples, given
-        with contextlib.suppress(TypeError):
+        with contextlib.suppress(TypeError, ValueError):
             if 0 < cast("Any", validation) < 1:
                 return float(cast("Any", validation))
         raise ArgumentError(
-            f"Argument `validation` must be above 0 and below 1, a pair (X, y) or None, but it is {validation!r}."
+            f"Argument `validation` must be above 0 and below 1, a pair (X, y) or None, but it is "
+            f"{in_one_line(cast('object', validation))}."
         )
 
     def _outputs(self, X: object) -> Floats:
         fitted, samples = self._fitted(), self._samples(X)
-        return outputs_of(fitted, self._aligned(samples).subset(fitted.task), threads=self.threads)
+        return outputs_of(fitted, self._aligned(samples).subset(fitted.task), threads=self._threads())
+
+    def _threads(self) -> int:
+        """Return how many threads predict, checked; what `set_params` has said of the model since plays no part."""
+        parameters = {**self._fit_parameters, "threads": self.threads}
+        return chosen(parameters, _defaults(), seed=self.seed_).config.threads
 
     def _probabilities(self, X: object) -> Floats:
         """Return the probability of each class for each sample, in the order of ``classes_``."""

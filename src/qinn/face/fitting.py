@@ -1,7 +1,9 @@
 """Fitting a model to samples in memory, and asking it again."""
 
 import contextlib
+import os
 import tempfile
+import threading
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +24,13 @@ from qinn.explain.memory_axis import MemoryAxis, memory_axis
 from qinn.extras import require
 from qinn.face.arrays import Kind
 from qinn.face.labels import Labels
-from qinn.face.options import Chosen
+from qinn.face.options import Chosen, as_argument
 from qinn.face.samples import Samples
 from qinn.task import Task
+
+# Held while torch's state is that of one estimator. A process that is forked meanwhile gets one of its own.
+_ALONE = threading.RLock()
+os.register_at_fork(after_in_child=lambda: globals().update(_ALONE=threading.RLock()))
 
 Validation = float | tuple[Samples, Labels] | None
 """A part to hold out, samples that are held out already, or nothing."""
@@ -212,11 +218,13 @@ def outputs_of(fitted: Fitted, subset: Subset, *, threads: int) -> npt.NDArray[n
 def apart(threads: int) -> Generator[None]:
     """Leave torch's random numbers and number of threads as the caller had them.
 
+    Both belong to the whole process, so that one thread of Python's is in such a block at a time.
+
     Args:
         threads: Threads inside the block.
     """
-    before = torch.get_num_threads()
-    with cast("Any", torch).random.fork_rng(devices=range(torch.cuda.device_count())):
+    with _ALONE, cast("Any", torch).random.fork_rng(devices=range(torch.cuda.device_count())):
+        before = torch.get_num_threads()
         torch.set_num_threads(threads)
         try:
             yield
@@ -260,4 +268,4 @@ def _check(
         )
         check_steps(choice.config, subsets, sequences=_sequences(kinds))
     except ConfigError as error:
-        raise ArgumentError(str(error)) from error
+        raise ArgumentError(as_argument(str(error))) from error

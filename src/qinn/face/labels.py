@@ -1,5 +1,6 @@
 """What an estimator is told to predict: checked, and as training takes it."""
 
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
@@ -8,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qinn.errors import ArgumentError
+from qinn.face.arrays import as_array, in_one_line
 from qinn.face.scikit import ColumnWarning
 from qinn.task import Task
 
@@ -47,15 +49,9 @@ def scores_of(y: object, *, scale: str, label_range: Any) -> Labels:
     """
     if scale not in get_args(Scale):
         raise ArgumentError(f"Argument `scale` must be one of {list(get_args(Scale))}, but it is `{scale}`.")
-    given = _one_row(y)
-    try:
-        values = given.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise ArgumentError(
-            f"Argument `y` must hold numbers where the task is `regression`, but {error}; choose the task "
-            "`classification` for classes."
-        ) from None
-    _check_finite(values)
+    values = numbers_of(y)
+    if not values.size:
+        raise ArgumentError("Argument `y` must have one label per sample, but is empty.")
     found = (float(values.min()), float(values.max()))
     if label_range is None:
         low, high = _RANGES.get(scale, found if found[0] < found[1] else (found[0] - 0.5, found[1] + 0.5))
@@ -66,6 +62,10 @@ def scores_of(y: object, *, scale: str, label_range: Any) -> Labels:
             raise ArgumentError(
                 f"Argument `label_range` must be the lowest and the highest possible label, but it is {label_range!r}."
             ) from None
+    if not math.isfinite(low) or not math.isfinite(high):
+        raise ArgumentError(
+            f"Argument `label_range` must be two finite numbers, but it is {label_range!r}; None takes what occurs."
+        )
     task = Task("regression", low, high, cast("Scale", scale))
     if found[0] < low or found[1] > high:
         raise ArgumentError(
@@ -89,7 +89,7 @@ def classes_of(y: object, known: npt.NDArray[Any] | None = None) -> Labels:
         >>> classes_of(["sad", "glad", "sad"]).values.tolist()
         [1, 0, 1]
     """
-    given = _one_row(y)
+    given = one_row(y)
     if given.dtype.kind in "fc":
         _check_finite(given)
         if (given != np.round(given)).any():
@@ -132,31 +132,64 @@ def groups_of(groups: object, number: int) -> npt.NDArray[np.object_] | None:
     """
     if groups is None:
         return None
-    given = np.asarray(groups)
-    if given.shape != (number,):
+    given = as_array(groups)
+    if given is None or given.shape != (number,):
+        found = "its entries are lists" if given is None else f"has the shape {given.shape}"
         raise ArgumentError(
-            f"Argument `groups` must have one group for each of {number} samples, but has the shape {given.shape}."
+            f"Argument `groups` must have one group for each of {number} samples, but {found}."
         )
-    names = [str(name) for name in given.tolist()]
+    names = ["" if _is_missing(name) else str(name) for name in given.tolist()]
     if "" in names:
         raise ArgumentError(
-            f"Argument `groups` must name the group of every sample, but row {names.index('')} has an empty name; give "
-            "each sample without a group one of its own."
+            f"Argument `groups` must name the group of every sample, but row {names.index('')} has none; give each "
+            "sample without a group one of its own."
         )
     return np.array(names, dtype=object)
 
 
-def _one_row(y: object) -> npt.NDArray[Any]:
+def numbers_of(y: object) -> npt.NDArray[np.float64]:
+    """Return labels as finite numbers, one for each sample.
+
+    Args:
+        y: Labels.
+
+    Raises:
+        ArgumentError: If they are not.
+    """
+    given = one_row(y)
+    try:
+        if given.dtype.kind in "mMV":
+            raise TypeError(f"they are dates or records ({given.dtype})")
+        values = given.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(
+            f"Argument `y` must hold numbers where the task is `regression`, but {error}; choose the task "
+            "`classification` for classes."
+        ) from None
+    _check_finite(values)
+    return values
+
+
+def one_row(y: object) -> npt.NDArray[Any]:
+    """Return labels as an array with one for each sample.
+
+    Args:
+        y: Labels.
+
+    Raises:
+        ArgumentError: If they have another form, or one is missing.
+    """
     if y is None:
         raise ArgumentError(
             "This estimator requires y to be passed, but the target y is None; give one label per sample."
         )
-    try:
-        given = np.asarray(cast("Any", y))
-    except ValueError:
+    given = as_array(y)
+    if given is None:
+        raise ArgumentError("Argument `y` must have one label per sample, but its rows differ in length.")
+    if not given.ndim:
         raise ArgumentError(
-            "Argument `y` must have one label per sample, but its rows differ in length."
-        ) from None
+            f"Argument `y` must be an array or a list with one label per sample, but it is {in_one_line(y)}."
+        )
     if given.ndim == 2 and given.shape[1] == 1:
         warnings.warn(
             "A column-vector y was passed when a 1d array was expected; pass `y.ravel()`.",
@@ -171,11 +204,16 @@ def _one_row(y: object) -> npt.NDArray[Any]:
         )
     if given.dtype.kind == "c":
         raise ArgumentError("Complex data not supported: argument `y` must hold real numbers or classes.")
-    if given.dtype == object and any(one is None or one != one for one in given.tolist()):
+    if given.dtype == object and any(_is_missing(one) for one in given.tolist()):
         raise ArgumentError(
             "Argument `y` must have a label for every sample, but one is missing; leave it out."
         )
     return given
+
+
+def _is_missing(label: Any) -> bool:
+    """Tell whether a label or a group is none: None, NaN, or what pandas calls NA and NaT."""
+    return label is None or type(label).__name__ in ("NAType", "NaTType") or bool(label != label)
 
 
 def _check_finite(values: npt.NDArray[Any]) -> None:

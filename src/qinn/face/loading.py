@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qinn.errors import CheckpointError
 from qinn.experiment.predictor import Predictor
 from qinn.face.saving import is_estimator
 
@@ -24,4 +25,9 @@ def load(path: Path | str) -> "Predictor | Estimator":
         from qinn.face.estimator import Estimator
 
         return Estimator.load(folder)
+    if not (folder / "run.json").exists():
+        raise CheckpointError(
+            f"`{folder}` holds neither a run nor a saved estimator; give the folder that `qinn train`, `qinn compare` "
+            "or `Estimator.save` wrote."
+        )
     return Predictor.load(folder)

@@ -26,6 +26,8 @@ _ENCODER_NAMES = {"encoder": "kind"}
 _NOT_IN_MEMORY = {"transformer", "embedding_dim"}
 """Keys of encoders that read token or word ids, which come from `qinn data import` only."""
 
+_ENCODERS_OF_IDS = ("transformer", "embedding")
+
 _NEVER_FLAT = {"kind", "training", "transformer", "timed"}
 _OF_A_FOLDER = {"tensorboard", "checkpoint_seconds", "accelerator"}
 """Keys of the training that mean something for runs that lie in a folder, and the one that is called `device` here."""
@@ -90,7 +92,7 @@ def chosen(parameters: Mapping[str, Any], defaults: Mapping[str, Any], *, seed: 
             f"Argument `kind` must be one of {list(MODEL_CONFIGS)}, but it is `{kind}`"
             f"{nearest(str(kind), MODEL_CONFIGS)}."
         )
-    if device not in DEVICES:
+    if not isinstance(device, str) or device not in DEVICES:
         raise ArgumentError(f"Argument `device` must be one of {list(DEVICES)}, but it is `{device}`.")
     own = model_keys(kind)
     for name in all_model_keys():
@@ -103,6 +105,13 @@ def chosen(parameters: Mapping[str, Any], defaults: Mapping[str, Any], *, seed: 
     # None stands for the kind's own default, where kinds differ.
     told = {name: given[name] for name in own if given[name] is not None}
     model = _checked(MODEL_CONFIGS[kind], {"kind": kind, **told})
+    encoders = given["encoder"]
+    for one in encoders.values() if is_mapping(encoders) else (encoders,):
+        if one in _ENCODERS_OF_IDS:
+            raise ArgumentError(
+                f"Argument `encoder` must not be `{one}` for samples in memory: it reads ids of tokens or words, which "
+                "`qinn data import` makes; choose `statistics`, `attention` or `gru`, or train on a store."
+            )
     encoder = _checked(EncoderConfig, {key: given[name] for name, key in encoder_keys().items()})
     training = _checked(
         TrainingConfig,
@@ -132,7 +141,25 @@ def _checked(section: type[_Section], content: Mapping[str, Any]) -> _Section:
     try:
         return section.model_validate(dict(content))
     except ValidationError as error:
-        raise ArgumentError(f"Argument {explain(error, section).removeprefix('key ')}") from error
+        said = explain(error, section).removeprefix("key ")
+        if section is EncoderConfig:
+            said = as_argument(f"Key `encoder.{said[1:]}") if said.startswith("`kind") else said
+        raise ArgumentError(f"Argument {said.removeprefix('Argument ')}") from error
+
+
+def as_argument(message: str) -> str:
+    """Return a message about a key of a configuration as one about the parameter that means it.
+
+    Args:
+        message: The message.
+
+    Examples:
+        >>> as_argument("Key `training.accelerator` is `gpu`."), as_argument("Key `encoder.kind` is `x`.")
+        ('Argument `device` is `gpu`.', 'Argument `encoder` is `x`.')
+    """
+    for key, name in (("training.accelerator", "device"), ("encoder.kind", "encoder")):
+        message = message.replace(f"Key `{key}", f"Argument `{name}")
+    return message.replace("Key `encoder.", "Argument `").replace("Key `training.", "Argument `")
 
 
 def _plain(value: Any) -> Any:

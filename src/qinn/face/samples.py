@@ -1,6 +1,7 @@
 """Samples in memory, which can be counted, indexed and divided like an array."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -10,11 +11,23 @@ from qinn.data.stores.manifest import is_modality_name
 from qinn.data.subsets.in_memory import subset_of_arrays
 from qinn.data.subsets.subset import Subset
 from qinn.errors import ArgumentError
-from qinn.face.arrays import Integers, Kind, Steps, absent_steps, as_array, is_mapping, steps_of
+from qinn.face.arrays import (
+    Integers,
+    Kind,
+    RowError,
+    Steps,
+    absent_steps,
+    as_array,
+    in_one_line,
+    is_mapping,
+    steps_of,
+)
 from qinn.task import Task
 
 PLAIN = "features"
 """Name of the modality of a plain array."""
+
+_ROWS = "Samples are indexed by rows (a position, a slice, a list of positions or one truth value per sample)"
 
 
 class Samples:
@@ -48,6 +61,18 @@ class Samples:
         lengths: Mapping[Any, object] | None = None,
         ids: Sequence[str] | None = None,
     ) -> None:
+        _refuse_repeated(modalities)
+        for argument, value in (
+            ("modalities", cast("object", modalities)),
+            ("lengths", cast("object", lengths)),
+        ):
+            if value is None and argument == "lengths":
+                continue
+            if not is_mapping(value) and not hasattr(value, "columns"):
+                raise ArgumentError(
+                    f"Argument `{argument}` must map the name of each modality to what it has, as in "
+                    f'`{{"text": …}}`, but it is {in_one_line(value)}.'
+                )
         stated = dict(lengths or {})
         for name in (*modalities, *stated):
             if not isinstance(name, str) or not is_modality_name(name):
@@ -77,9 +102,7 @@ class Samples:
             )
         number = next(iter(sizes.values()))
         self._steps = {name: given.get(name, absent_steps(number)) for name in modalities}
-        self._ids = np.array([str(row) for row in range(number)] if ids is None else list(ids), dtype=object)
-        if len(self._ids) != number:
-            raise ArgumentError(f"Argument `ids` must have {number} names, but has {len(self._ids)}.")
+        self._ids = _names([str(row) for row in range(number)] if ids is None else ids, number)
 
     @classmethod
     def of(cls, data: object) -> "Samples":
@@ -100,11 +123,18 @@ class Samples:
             return cls(data)
         if is_frame_of_modalities(data):
             frame = cast("Any", data)
+            _refuse_repeated(frame)
             return cls(
                 {str(name): frame[name].to_numpy() for name in frame.columns},
                 ids=[str(name) for name in frame.index],
             )
         if not hasattr(data, "toarray"):
+            if isinstance(data, (str, bytes, Path)):
+                raise ArgumentError(
+                    f"Argument `X` must be samples in memory, but it is the text {in_one_line(data)}; read the file "
+                    "first, or make a store of it with `qinn.import_data` and train on that with `qinn.compare`."
+                )
+            _refuse_repeated(data)
             array = as_array(data)
             if array is not None and array.ndim < 2 and array.dtype != object:
                 raise ArgumentError(
@@ -148,8 +178,11 @@ class Samples:
 
         Args:
             modality: Which.
+
+        Raises:
+            ArgumentError: If it is unknown.
         """
-        return self._steps[modality].lengths.copy()
+        return self.steps(modality).lengths.copy()
 
     def __getitem__(self, key: Any) -> "Samples":
         # What an array is indexed with: rows, or rows and an ellipsis.
@@ -158,7 +191,16 @@ class Samples:
             if len(cast("tuple[Any, ...]", key)) != 2 or key[1] is not Ellipsis:
                 raise ArgumentError("Samples are indexed by rows alone; choose modalities with `select`.")
             chosen = cast("tuple[Any, ...]", key)[0]
-        rows = np.atleast_1d(np.arange(len(self))[chosen if isinstance(chosen, slice) else _index(chosen)])
+        try:
+            rows = np.atleast_1d(
+                np.arange(len(self))[chosen if isinstance(chosen, slice) else _index(chosen)]
+            )
+        except (IndexError, TypeError, ValueError) as error:
+            raise RowError(f"{_ROWS}, but {error}; there are {len(self)} samples.") from None
+        if rows.ndim != 1:
+            raise RowError(
+                f"{_ROWS}, but the index has the shape {np.shape(cast('Any', chosen))}; there are {len(self)} samples."
+            )
         return self._with({name: steps.take(rows) for name, steps in self._steps.items()}, self._ids[rows])
 
     def __iter__(self) -> Iterator["Samples"]:
@@ -181,11 +223,16 @@ class Samples:
         Raises:
             ArgumentError: If one is unknown.
         """
+        if (
+            isinstance(modalities, str)
+            or not isinstance(cast("object", modalities), Iterable)
+            or not modalities
+        ):
+            raise ArgumentError(
+                f"Argument `modalities` must list names among {list(self._steps)}, but it is {in_one_line(modalities)}."
+            )
         for name in modalities:
-            if name not in self._steps:
-                raise ArgumentError(
-                    f"Argument `modalities` must name modalities among {list(self._steps)}, but it names `{name}`."
-                )
+            self.steps(name)
         return self._with({name: self._steps[name] for name in modalities}, self._ids)
 
     def renamed(self, ids: Sequence[str]) -> "Samples":
@@ -193,8 +240,11 @@ class Samples:
 
         Args:
             ids: One for each.
+
+        Raises:
+            ArgumentError: If there is not one for each.
         """
-        return self._with(self._steps, np.array(list(ids), dtype=object))
+        return self._with(self._steps, _names(ids, len(self)))
 
     def like(self, dims: Mapping[str, int], kinds: Mapping[str, Kind]) -> "Samples":
         """Return the same samples with the modalities of a fit, in their order.
@@ -233,7 +283,14 @@ class Samples:
 
         Args:
             modality: Which.
+
+        Raises:
+            ArgumentError: If it is unknown.
         """
+        if modality not in self._steps:
+            raise ArgumentError(
+                f"Argument `modalities` must name modalities among {list(self._steps)}, but it names `{modality}`."
+            )
         return self._steps[modality]
 
     def subset(
@@ -258,6 +315,28 @@ class Samples:
         return found
 
 
+def _names(ids: object, number: int) -> npt.NDArray[Any]:
+    """Return the names of samples, one for each."""
+    if isinstance(ids, str) or not isinstance(ids, Iterable):
+        raise ArgumentError(f"Argument `ids` must list {number} names, but it is {in_one_line(ids)}.")
+    given = list(cast("Iterable[Any]", ids))
+    if len(given) != number:
+        raise ArgumentError(f"Argument `ids` must have {number} names, but has {len(given)}.")
+    names = np.empty(number, dtype=object)
+    names[:] = given
+    return names
+
+
+def _refuse_repeated(data: object) -> None:
+    """Refuse a data frame in which two columns, thus two modalities, have the same name."""
+    columns = [str(name) for name in getattr(data, "columns", ())]
+    if repeated := [name for name in columns if columns.count(name) > 1]:
+        raise ArgumentError(
+            f"Each column of a data frame must have a name of its own, but `{repeated[0]}` names "
+            f"{columns.count(repeated[0])}; rename them."
+        )
+
+
 def _index(key: Any) -> npt.NDArray[Any]:
     index = np.asarray(key)
     # An empty list is one of positions, though numpy takes it for numbers.
@@ -275,7 +354,7 @@ def is_frame_of_modalities(data: object) -> bool:
     frame = cast("Any", data)
     return any(
         not isinstance(cell, (int, float, np.number, np.bool_, str))
-        for name in frame.columns
-        if frame[name].dtype == object
-        for cell in frame[name]
+        for place in range(len(frame.columns))
+        if frame.iloc[:, place].dtype == object
+        for cell in frame.iloc[:, place]
     )

@@ -236,6 +236,8 @@ def _jsonable(name: str, value: Any) -> Any:
     """Return a parameter as JSON holds it."""
     if isinstance(value, np.generic):
         value = cast("Any", value).item()
+    if isinstance(value, np.ndarray):
+        value = cast("Any", value).tolist()
     if isinstance(value, Mapping):
         given = cast("Mapping[Any, Any]", value)
         return {str(key): _jsonable(name, one) for key, one in given.items()}

@@ -203,7 +203,7 @@ class RecurrentStream(EncodedBaseline):
         memory_dim: Width of the state.
         form: ``"factorised"``: steps of all modalities in the order of time; ``"joint"``: all modalities step together.
         timed: Whether the data say when steps happen, in the factorised form.
-        by_pass: Whether the head sees the pooled hidden vectors too; as the encoders are made.
+        by_pass: Whether the head sees the pooled hidden vectors too, beside the recurrent state.
         dropout: Dropout of the head.
 
     Raises:

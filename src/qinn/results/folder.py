@@ -83,7 +83,7 @@ class RunFolder:
             hint = (
                 "it was interrupted: repeat its command to resume it"
                 if self.config_file.is_file()
-                else "it is no run folder"
+                else "it is no run folder: give that of a `qinn train` run"
             )
             raise CheckpointError(f"`{self.path}` has no `run.json`; {hint}.")
         summary = read_document(
