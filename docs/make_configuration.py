@@ -30,9 +30,9 @@ PAGE = Path(__file__).resolve().parent / "configuration.md"
 HEAD = """# Every key of a configuration
 
 One YAML file says what `qinn train` and `qinn compare` do. Each key is here, with what it takes, what it is if you
-leave it out (where that is –, the last column says what happens), and what it does. A dot stands for a level of the file:
-`data.store` is the key `store` below `data`, and `LABEL` is a name that you give to a model. A key that is not here is
-refused, and the message names the nearest one that is; so is a number out of its bounds.
+leave it out (where that is –, the last column says what happens), and what it does. A dot stands for a level of the
+file: `data.store` is the key `store` below `data`, and `LABEL` is a name that you give to a model. A key that is not
+here is refused, and the message names the nearest one that is; so is a number out of its bounds.
 
 This page is made from the code that checks the file, by `python docs/make_configuration.py`.
 

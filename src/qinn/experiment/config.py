@@ -130,8 +130,8 @@ class EncoderConfig(Strict):
     )
     dropout: DropoutRate | dict[str, DropoutRate] = Field(
         default=_DROPOUT,
-        description="Dropout of encoders and heads; or modality → dropout of its encoder, where those not named and "
-        "the heads have `head_dropout`",
+        description="Dropout of encoders and heads; or modality → dropout of its encoder: then modalities that are not "
+        "named, and the heads, have `head_dropout`",
     )
     head_dropout: DropoutRate | None = Field(
         default=None, description="Dropout of the heads (default: `dropout` where that is a number, else 0.2)"
