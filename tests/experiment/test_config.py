@@ -103,7 +103,7 @@ def test_an_unknown_key_like_no_other_lists_the_known_ones():
         ("models.lf", {"kind": "tensor_fusion", "factor_dim": "wide"}, "a number"),
         ("models.lf", {"kind": "tensor_fusion", "factor_dim": 0}, "greater than or equal to 1"),
         ("models.lf", {"kind": "low_rank_fusion", "rank": 0}, "greater than or equal to 1"),
-        ("models.one", {"kind": "unimodal"}, "required"),
+        ("models.one", {"kind": "unimodal"}, "must be given"),
         ("models.one", {"kind": "concatenation", "hidden_dim": 4, "parameter_budget": 9}, "not both"),
         ("models", {}, "at least 1 item"),
         ("models", ["qinn"], "must map labels to models"),
@@ -116,7 +116,7 @@ def test_an_unknown_key_like_no_other_lists_the_known_ones():
         ("threads", 0, "greater than or equal to 1"),
         ("name", "", "letters or digits"),
         ("name", "../elsewhere", "no slash"),
-        ("data", {}, "required"),
+        ("data", {}, "must be given"),
     ],
 )
 def test_an_impossible_value_is_refused_in_one_sentence(path, value, words):
