@@ -121,8 +121,10 @@ def test_every_command_that_writes_is_in_the_tables() -> None:
     found = set()
 
     def walk(group: Any, prefix: str) -> None:
-        for name, command in group.commands.items():
-            if hasattr(command, "commands"):
+        # Groups may make their commands only when they are asked for them.
+        for name in group.list_commands(None):
+            command = group.get_command(None, name)
+            if hasattr(command, "list_commands"):
                 walk(command, f"{prefix}{name} ")
                 continue
             options = {option for parameter in command.params for option in parameter.opts}

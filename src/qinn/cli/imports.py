@@ -5,6 +5,7 @@ Without a layout, ``qinn data import SOURCE …`` finds it out and goes on as if
 
 import inspect
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,37 +26,38 @@ class _LayoutGroup(TyperGroup):
     The commands are made when one is asked for, so that other commands do not wait for the readers.
     """
 
-    @property
-    def commands(self) -> dict[str, Any]:
-        """The commands of all layouts by name."""
-        if not self._commands:
-            from qinn.data.importing import LAYOUTS
+    @cached_property
+    def _layouts(self) -> dict[str, Any]:
+        from qinn.data.importing import LAYOUTS
 
-            made = typer.Typer(add_completion=False)
-            for name, layout in LAYOUTS.items():
-                made.command(name=name, help=layout.help)(_command(layout))
-            self._commands = dict(typer.main.get_group(made).commands)
-        return self._commands
+        made = typer.Typer(add_completion=False)
+        for name, layout in LAYOUTS.items():
+            made.command(name=name, help=layout.help)(_command(layout))
+        return dict(typer.main.get_group(made).commands)
 
-    @commands.setter
-    def commands(self, commands: dict[str, Any]) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        self._commands = commands
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of the layouts."""
+        return list(self._layouts)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return the command of a layout."""
+        return self._layouts.get(cmd_name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """Return the command to run: the layout that is named, or else that of the source."""
-        if args[0] in self.commands:
+        if args[0] in self._layouts:
             return super().resolve_command(ctx, args)
         rest = args[1:] if args[0] == "auto" else args
         if not rest or not Path(rest[0]).exists():
             ctx.fail(
-                f"`{rest[0] if rest else args[0]}` is neither a layout ({', '.join(self.commands)}) nor a file or "
+                f"`{rest[0] if rest else args[0]}` is neither a layout ({', '.join(self._layouts)}) nor a file or "
                 "folder to import; the source comes before the options."
             )
         from qinn.data.importing import detect_layout
 
         layout = detect_layout(rest[0])
         note(f"`{rest[0]}` has the layout `{layout}`")
-        return layout, self.commands[layout], rest
+        return layout, self._layouts[layout], rest
 
 
 import_app = typer.Typer(
@@ -116,6 +118,7 @@ def _command(layout: "Layout") -> Any:
     )
     stated["as_json"] = (JsonOption, False)
     kind = inspect.Parameter.KEYWORD_ONLY
+    # What typer reads; type checkers know no such attribute of a function.
     command.__signature__ = inspect.Signature(  # pyright: ignore[reportFunctionMemberAccess]
         [
             inspect.Parameter(name, kind, annotation=annotation, default=default)

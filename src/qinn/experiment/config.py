@@ -191,7 +191,7 @@ _FINER: dict[str, Any] = {"modality_missing": MissingRate | dict[str, MissingRat
 """Types that bounds inside of them make finer in a configuration."""
 
 if TYPE_CHECKING:
-
+    # A frozen dataclass under a model: what `create_model` makes below, which type checkers cannot follow.
     class TrainingConfig(_Training, FitOptions):  # pyright: ignore[reportGeneralTypeIssues]
         """What a type checker is to see."""
 

@@ -181,6 +181,7 @@ class Reader(ABC):
         """Return remarks for the manifest on what was found while reading."""
         return ()
 
+    # Hooks: most readers keep nothing.
     def release(self) -> None:  # noqa: B027
         """Give back the memory that the last samples took."""
 

@@ -155,6 +155,7 @@ class _Reader(Reader):
         self._readers: dict[str, FeatureReader] = {}
         self._opened = ExitStack()
 
+    # Every other reader knows its features at once; here files are opened for them, after the labels are checked.
     @cached_property
     def features(self) -> dict[str, Feature | None]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """What the features are; their files are opened when this is first asked for, once the labels are read."""
