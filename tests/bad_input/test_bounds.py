@@ -56,8 +56,9 @@ def test_every_number_in_a_configuration_has_bounds(name):
 
 
 def options(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, command in group.commands.items():
-        if hasattr(command, "commands"):
+    for name in group.list_commands(None):
+        command = group.get_command(None, name)
+        if hasattr(command, "list_commands"):
             yield from options(command, f"{prefix}{name} ")
         else:
             for parameter in command.params:
