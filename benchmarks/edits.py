@@ -44,7 +44,7 @@ _PARTS = (
     "experiment.demo",
     "experiment.explanation",
     "experiment.missing_sweep",
-    "report.explanation",
+    "report.explanation_figures",
     "report.missing",
     "report.page",
     "training.fit",

@@ -14,7 +14,7 @@ from qinn.experiment.predictor import Predictor
 from qinn.experiment.run import run
 from qinn.experiment.steps import always_together, explained_steps, steps_content
 from qinn.explain.steps import VERDICTS
-from qinn.report.explanation import write_explanation_figures
+from qinn.report.explanation_figures import write_explanation_figures
 from qinn.report.page import write_report
 from qinn.results.records import document
 from qinn.results.steps import FILE

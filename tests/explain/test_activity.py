@@ -11,7 +11,7 @@ import torch
 from qinn.experiment.comparison import compare
 from qinn.explain.activity import Activity, activity_of_batches, activity_remarks, mean_activity
 from qinn.quantum import LearnableInteraction, QuantumJumps, collision_influence, find_attractor
-from qinn.report.exhibits import Numbering
+from qinn.report.numbering import Numbering
 from qinn.report.page import read_results
 from qinn.report.sections import run_section
 from qinn.results.folder import RunFolder

@@ -28,8 +28,8 @@ from qinn.quantum import (
     von_neumann_entropy,
 )
 from qinn.records import Batch, Features
-from qinn.report.exhibits import Numbering
 from qinn.report.facts import activity_facts
+from qinn.report.numbering import Numbering
 from qinn.report.sections import run_section
 from qinn.results.folder import RunFolder
 from qinn.results.run import read_run

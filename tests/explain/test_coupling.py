@@ -16,8 +16,8 @@ from qinn.explain.coupling import coupled
 from qinn.explain.explanation import explain_batch
 from qinn.quantum import QuantumJumps, scale_coupling
 from qinn.records import Batch, Features
-from qinn.report.coupling import coupling_figure
-from qinn.report.exhibits import Numbering
+from qinn.report.explanation_figures import coupling_figure
+from qinn.report.numbering import Numbering
 from qinn.report.sections import run_section
 from qinn.results.coupling import read_coupling
 from qinn.results.files import read_table

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from qinn.errors import CheckpointError, QinnError
-from qinn.report.explanation import (
+from qinn.report.explanation_figures import (
     counterfactual_figure,
     entropy_figure,
     mutual_information_figure,

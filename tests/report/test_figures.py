@@ -12,19 +12,19 @@ import numpy as np
 import pytest
 
 from qinn.errors import ArgumentError
-from qinn.report import canvas, figures
+from qinn.report import comparison_figures, explanation_figures, figure_style, run_figures
 
 GENERATOR = np.random.default_rng(0)
 SCORES = GENERATOR.uniform(-3.0, 3.0, 60)
 EPOCHS = np.arange(1, 11)
 
 
-def curve(name: str, chosen: int | None = 4) -> figures.LearningCurve:
-    return figures.LearningCurve(name, EPOCHS, 1.0 / EPOCHS, 0.2 + 1.0 / EPOCHS, chosen)
+def curve(name: str, chosen: int | None = 4) -> run_figures.LearningCurve:
+    return run_figures.LearningCurve(name, EPOCHS, 1.0 / EPOCHS, 0.2 + 1.0 / EPOCHS, chosen)
 
 
 def forest(reference: str | None = "text-only") -> str:
-    return figures.forest_plot(
+    return comparison_figures.forest_plot(
         ["QiNN-QJ", "text-only", "constant"],
         [0.81, 0.83, None],
         [(0.75, 0.87), (None, None), (None, None)],
@@ -36,21 +36,23 @@ def forest(reference: str | None = "text-only") -> str:
 
 DRAWN: dict[str, tuple[Callable[[], str], list[str]]] = {
     "learning curves": (
-        lambda: figures.learning_curves([curve("fold 1"), curve("fold 2", None)], loss="loss (score)"),
+        lambda: run_figures.learning_curves([curve("fold 1"), curve("fold 2", None)], loss="loss (score)"),
         ["Training", "Validation (dot: chosen epoch)", "epoch", "loss (score)", "fold 1", "fold 2"],
     ),
     "predicted against true": (
-        lambda: figures.predicted_against_true(
+        lambda: run_figures.predicted_against_true(
             SCORES, 2.0 * SCORES, low=-3.0, high=3.0, unit="sentiment score"
         ),
         ["true sentiment score", "predicted sentiment score", "predicted = true", "60 samples"],
     ),
     "predicted against true, as density": (
-        lambda: figures.predicted_against_true(np.tile(SCORES, 30), np.tile(SCORES, 30), low=-3.0, high=3.0),
+        lambda: run_figures.predicted_against_true(
+            np.tile(SCORES, 30), np.tile(SCORES, 30), low=-3.0, high=3.0
+        ),
         ["samples per cell", "1800 samples"],
     ),
     "confusion matrix": (
-        lambda: figures.confusion_figure(
+        lambda: run_figures.confusion_figure(
             np.array([[3, 1, 0], [0, 2, 2], [0, 0, 0]]), ["calm", "happy", "sad"]
         ),
         ["predicted class", "true class", "calm", "75%", "share of the true class"],
@@ -60,27 +62,29 @@ DRAWN: dict[str, tuple[Callable[[], str], list[str]]] = {
         ["QiNN-QJ", "text-only", "constant", "undefined", "mean absolute error (score)   (← better)"],
     ),
     "entropies": (
-        lambda: figures.entropy_distributions(
+        lambda: explanation_figures.entropy_distributions(
             ["text | audio+vision", "audio | text+vision"], GENERATOR.random((300, 2)), np.array([2.0, 1.0])
         ),
-        ["entanglement entropy (bits)", "text | audio+vision", "largest possible", canvas.READING],
+        ["entanglement entropy (bits)", "text | audio+vision", "largest possible", figure_style.READING],
     ),
     "entropies of a product state": (
-        lambda: figures.entropy_distributions(["text | nothing"], np.zeros((5, 1)), np.zeros(1)),
+        lambda: explanation_figures.entropy_distributions(["text | nothing"], np.zeros((5, 1)), np.zeros(1)),
         ["entanglement entropy (bits)"],
     ),
     "counterfactuals": (
-        lambda: figures.counterfactual_shifts(["no jumps", "without text"], GENERATOR.normal(size=(40, 2))),
+        lambda: explanation_figures.counterfactual_shifts(
+            ["no jumps", "without text"], GENERATOR.normal(size=(40, 2))
+        ),
         ["change of the score when removed", "no jumps", "without text"],
     ),
     "mutual information": (
-        lambda: figures.mutual_information_distributions(
+        lambda: explanation_figures.mutual_information_distributions(
             ["text : audio", "text : vision"], np.stack([SCORES**2, np.full(60, np.nan)], axis=1)
         ),
         ["quantum mutual information (bits)", "text : audio", "undefined"],
     ),
     "spread": (
-        lambda: figures.spread_calibration(np.abs(SCORES), SCORES),
+        lambda: run_figures.spread_calibration(np.abs(SCORES), SCORES),
         ["spread over trajectories (standard deviation, score)", "root mean square error (score)"],
     ),
 }
@@ -122,14 +126,16 @@ def test_the_same_input_gives_the_same_figure_and_leaves_no_global_state() -> No
 
 def test_drawing_does_not_import_pyplot() -> None:
     code = (
-        "import sys, numpy, qinn.report.figures as f; "
+        "import sys, numpy, qinn.report.explanation_figures as f; "
         "f.counterfactual_shifts(['x'], numpy.ones((3, 1))); assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})
 
 
 def test_names_with_markup_cannot_break_the_page() -> None:
-    svg = figures.forest_plot(['<b>&"x"'], [0.5], [(0.4, 0.6)], metric='a < "b" & c', better="higher")
+    svg = comparison_figures.forest_plot(
+        ['<b>&"x"'], [0.5], [(0.4, 0.6)], metric='a < "b" & c', better="higher"
+    )
     element = ElementTree.fromstring(svg)
     assert element.get("aria-label", "").startswith('a < "b" & c of 1 models')
     assert "<b>" not in svg
@@ -141,28 +147,30 @@ def points(svg: str) -> int:
 
 
 def test_only_the_chosen_epochs_are_marked() -> None:
-    with_choice = figures.learning_curves([curve("a", 4)])
-    without = figures.learning_curves([curve("a", None)])
+    with_choice = run_figures.learning_curves([curve("a", 4)])
+    without = run_figures.learning_curves([curve("a", None)])
     assert points(with_choice) == points(without) + 1
 
 
 def test_every_sample_is_a_point_while_they_are_few() -> None:
-    few = figures.predicted_against_true(SCORES, SCORES, low=-3.0, high=3.0)
-    one = figures.predicted_against_true(SCORES[:1], SCORES[:1], low=-3.0, high=3.0)
+    few = run_figures.predicted_against_true(SCORES, SCORES, low=-3.0, high=3.0)
+    one = run_figures.predicted_against_true(SCORES[:1], SCORES[:1], low=-3.0, high=3.0)
     assert points(few) == points(one) + 59
 
 
 def test_many_curves_are_drawn_alike_and_few_differ_by_colour_and_dash() -> None:
-    many = figures.learning_curves([curve(f"seed {index}") for index in range(9)])
+    many = run_figures.learning_curves([curve(f"seed {index}") for index in range(9)])
     assert "seed 0" not in texts(many)
-    few = figures.learning_curves([curve("seed 0"), curve("seed 1")])
-    assert {colour.lower() in few for colour in canvas.PALETTE[:2]} == {True}
+    few = run_figures.learning_curves([curve("seed 0"), curve("seed 1")])
+    assert {colour.lower() in few for colour in figure_style.PALETTE[:2]} == {True}
     assert "stroke-dasharray" in few.split("seed 0")[0]
 
 
 def test_distributions_draw_a_bounded_number_of_samples() -> None:
-    large = figures.counterfactual_shifts(["a"], GENERATOR.normal(size=(5000, 1)))
-    small = figures.counterfactual_shifts(["a"], GENERATOR.normal(size=(canvas.MOST_DOTS, 1)))
+    large = explanation_figures.counterfactual_shifts(["a"], GENERATOR.normal(size=(5000, 1)))
+    small = explanation_figures.counterfactual_shifts(
+        ["a"], GENERATOR.normal(size=(figure_style.MOST_DOTS, 1))
+    )
     assert abs(points(large) - points(small)) < 10
 
 
@@ -173,44 +181,44 @@ def relative_luminance(colour: str) -> float:
     return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
-@pytest.mark.parametrize("colour", [canvas.BLUE, canvas.VERMILLION, canvas.GREY])
+@pytest.mark.parametrize("colour", [figure_style.BLUE, figure_style.VERMILLION, figure_style.GREY])
 def test_the_main_colours_stand_out_from_white(colour: str) -> None:
     assert 1.05 / (relative_luminance(colour) + 0.05) > 3.0
 
 
 REFUSALS: dict[str, tuple[Callable[[], object], str]] = {
-    "no curves": (lambda: figures.learning_curves([]), "`curves` must hold at least one training"),
+    "no curves": (lambda: run_figures.learning_curves([]), "`curves` must hold at least one training"),
     "no samples": (
-        lambda: figures.predicted_against_true(SCORES[:0], SCORES[:0], low=-3.0, high=3.0),
+        lambda: run_figures.predicted_against_true(SCORES[:0], SCORES[:0], low=-3.0, high=3.0),
         "`labels` must hold at least one sample",
     ),
     "classes that do not fit": (
-        lambda: figures.confusion_figure(np.ones((2, 2), dtype=int), ["a", "b", "c"]),
+        lambda: run_figures.confusion_figure(np.ones((2, 2), dtype=int), ["a", "b", "c"]),
         r"`counts` must have shape \(3, 3\) for 3 classes, but its shape is \(2, 2\)",
     ),
     "models without values": (
-        lambda: figures.forest_plot(["a", "b"], [1.0], [(0.0, 2.0)], metric="x", better="lower"),
+        lambda: comparison_figures.forest_plot(["a", "b"], [1.0], [(0.0, 2.0)], metric="x", better="lower"),
         "lengths are 2, 1 and 1",
     ),
     "an unknown reference": (lambda: forest("tfn"), "`reference` must be one of .* but it is `tfn`"),
     "cuts that do not fit": (
-        lambda: figures.entropy_distributions(["a"], np.ones((3, 2)), np.ones(1)),
+        lambda: explanation_figures.entropy_distributions(["a"], np.ones((3, 2)), np.ones(1)),
         r"`entropy` must have shape \(n, 1\)",
     ),
     "maxima that do not fit": (
-        lambda: figures.entropy_distributions(["a"], np.ones((3, 1)), np.ones(2)),
+        lambda: explanation_figures.entropy_distributions(["a"], np.ones((3, 1)), np.ones(2)),
         "`maximum` must hold one value for each of 1 cuts, but it holds 2",
     ),
     "no removals": (
-        lambda: figures.counterfactual_shifts([], np.ones((3, 0))),
+        lambda: explanation_figures.counterfactual_shifts([], np.ones((3, 0))),
         r"`shifts` must have shape \(n, 0\)",
     ),
     "pairs that do not fit": (
-        lambda: figures.mutual_information_distributions(["a", "b"], np.ones((3, 1))),
+        lambda: explanation_figures.mutual_information_distributions(["a", "b"], np.ones((3, 1))),
         r"but its shape is \(3, 1\)",
     ),
     "no spread": (
-        lambda: figures.spread_calibration(np.zeros(20), np.ones(20)),
+        lambda: run_figures.spread_calibration(np.zeros(20), np.ones(20)),
         "`spread` must be positive for some sample",
     ),
 }

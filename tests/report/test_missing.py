@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from qinn.errors import ArgumentError, CheckpointError
-from qinn.report.explanation import entropy_figure, negativity_figure
+from qinn.report.explanation_figures import entropy_figure, negativity_figure
 from qinn.report.missing import RateCurve, missing_rate_figure, sweep_figures, write_sweep_figures
 from qinn.report.page import write_report
 from qinn.results.explanation import read_explanation

@@ -6,9 +6,18 @@ import numpy as np
 import pytest
 
 from qinn.errors import ArgumentError
-from qinn.report.bloch import BlochMap, bloch_figure
-from qinn.report.sentences import COLOURS, MARKS, MEANINGS, Mark, Sentence, sentences_figure
-from qinn.report.stream import MOST_SENTENCES, ball_figure, chosen_sentences, sentence_figure
+from qinn.report.bloch_figure import BlochMap, ball_figure, bloch_figure
+from qinn.report.sentence_figure import (
+    COLOURS,
+    MARKS,
+    MEANINGS,
+    MOST_SENTENCES,
+    Mark,
+    Sentence,
+    chosen_sentences,
+    sentence_figure,
+    sentences_figure,
+)
 from qinn.results.steps import AxisRecord, ShownSteps, Step, StepsSummary, Thresholds
 
 

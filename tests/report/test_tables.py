@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from qinn.evaluation.metrics import metrics
-from qinn.report.inlining import inline_svg
+from qinn.report.numbering import inline_svg
 from qinn.report.page import read_results
 from qinn.results.comparison import ComparisonResult, ModelResult
 from qinn.results.metrics import PairedDifference, SeedMetric

@@ -201,8 +201,7 @@ def explain(
     """Explain each sample: entanglement, correlation, counterfactual scores; along a stream what every step does."""
     from qinn.experiment.coupling import couple_run, parse_couplings
     from qinn.experiment.explanation import explain_run
-    from qinn.report.coupling import write_coupling_figure
-    from qinn.report.explanation import write_explanation_figures
+    from qinn.report.explanation_figures import write_coupling_figure, write_explanation_figures
     from qinn.results.records import document, plain
 
     folder = to or run / "explanation"
@@ -418,8 +417,8 @@ def demo(
     from qinn.destinations import check_destination
     from qinn.experiment.demo import run_demo
     from qinn.experiment.stream_demo import run_stream_demo
-    from qinn.report.lengths import FIGURE, lengths_section, write_lengths_figure
     from qinn.report.page import page_of, write_report
+    from qinn.report.stream_lengths import FIGURE, lengths_section, write_lengths_figure
     from qinn.results.records import document
 
     page, figure = to / "report.html", to / "streams.svg"

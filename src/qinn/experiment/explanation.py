@@ -27,7 +27,7 @@ from qinn.results.steps import TOGETHER
 
 COMMAND = "qinn explain"
 FIGURES = ("entropy", "mutual_information", "negativity", "counterfactuals", "sentences", "bloch")
-"""Figures that are drawn beside an explanation (see `qinn.report.explanation`)."""
+"""Figures that are drawn beside an explanation (see `qinn.report.explanation_figures`)."""
 
 FIGURE_MARK = f"<!-- made by {COMMAND} -->"
 PRODUCTS: list[tuple[str, Product]] = [

@@ -1,15 +1,24 @@
-"""Figures of a data set as SVG text: pure functions of arrays, in the style of `qinn.report.figures`."""
+"""Figures of a data set as SVG text: pure functions of arrays, in the style of `qinn.report.run_figures`."""
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float, Int
-from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from qinn.report.canvas import BLUE, GREY, PALETTE, STYLE, VERMILLION, new_figure, require, to_svg
-from qinn.report.drawings import plain
+from qinn.report.figure_style import (
+    BLUE,
+    DASHES,
+    GREY,
+    PALETTE,
+    VERMILLION,
+    name_rows,
+    new_figure,
+    plain,
+    require,
+    styled,
+    to_svg,
+)
 
 LENGTH_BINS = 30
 GROUP_BINS = 24
@@ -17,9 +26,9 @@ MOST_FEATURES = 400
 """Of more features than this, equally spaced ones are drawn."""
 
 _HATCHES = ("", "///", "...", "xxx")
-_LINES = ("-", "--", ":", "-.")
 
 
+@styled
 def label_shares(names: Sequence[str], counts: Mapping[str, Int[np.ndarray, "bin"]], *, label: str) -> str:
     """Share of each part's labelled samples in every class or interval of the score.
 
@@ -40,27 +49,27 @@ def label_shares(names: Sequence[str], counts: Mapping[str, Int[np.ndarray, "bin
         f"Argument `counts` must hold {len(names)} numbers for at least one part, but it holds "
         f"{ {split: len(values) for split, values in counts.items()} }.",
     )
-    with mpl.rc_context(STYLE):
-        figure, (axes,) = new_figure(7.0, 3.1)
-        width = 0.8 / len(counts)
-        for index, (split, values) in enumerate(counts.items()):
-            axes.bar(
-                np.arange(len(names)) + (index - (len(counts) - 1) / 2) * width,
-                values / max(1, values.sum()),
-                width,
-                color=PALETTE[index % len(PALETTE)],
-                hatch=_HATCHES[index % len(_HATCHES)],
-                edgecolor="white",
-                linewidth=0.4,
-                label=f"{plain(split)} ({values.sum():,})",
-            )
-        axes.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
-        axes.set(xlabel=label, ylabel="share of the part's labels")
-        axes.grid(visible=False, axis="x")
-        figure.legend(loc="outside upper right", ncols=len(counts))
-        return to_svg(figure, f"Share of labels in {len(names)} bins for {', '.join(counts)}")
+    figure, (axes,) = new_figure(7.0, 3.1)
+    width = 0.8 / len(counts)
+    for index, (split, values) in enumerate(counts.items()):
+        axes.bar(
+            np.arange(len(names)) + (index - (len(counts) - 1) / 2) * width,
+            values / max(1, values.sum()),
+            width,
+            color=PALETTE[index % len(PALETTE)],
+            hatch=_HATCHES[index % len(_HATCHES)],
+            edgecolor="white",
+            linewidth=0.4,
+            label=f"{plain(split)} ({values.sum():,})",
+        )
+    axes.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set(xlabel=label, ylabel="share of the part's labels")
+    axes.grid(visible=False, axis="x")
+    figure.legend(loc="outside upper right", ncols=len(counts))
+    return to_svg(figure, f"Share of labels in {len(names)} bins for {', '.join(counts)}")
 
 
+@styled
 def length_histogram(name: str, lengths: Mapping[str, Int[np.ndarray, "_"]]) -> str:
     """Distribution of one modality's number of steps over the samples that have it, part by part.
 
@@ -82,23 +91,23 @@ def length_histogram(name: str, lengths: Mapping[str, Int[np.ndarray, "_"]]) -> 
         for reach in (min, max)
     )
     bins = np.linspace(low - 0.5, high + 0.5, min(LENGTH_BINS, int(high - low) + 1) + 1)
-    with mpl.rc_context(STYLE):
-        figure, (axes,) = new_figure(4.6, 2.7)
-        for index, (split, values) in enumerate(present.items()):
-            axes.stairs(
-                np.histogram(values, bins)[0] / len(values),
-                bins,
-                color=PALETTE[index % len(PALETTE)],
-                linestyle=_LINES[index % len(_LINES)],
-                linewidth=1.6,
-                label=f"{plain(split)}, median {np.median(values):g}",
-            )
-        axes.set(xlabel=f"steps of {name}", ylabel="share of samples", ylim=(0, None))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend()
-        return to_svg(figure, f"Number of steps of {name}, {low} to {high}, for {', '.join(present)}")
+    figure, (axes,) = new_figure(4.6, 2.7)
+    for index, (split, values) in enumerate(present.items()):
+        axes.stairs(
+            np.histogram(values, bins)[0] / len(values),
+            bins,
+            color=PALETTE[index % len(PALETTE)],
+            linestyle=DASHES[index % len(DASHES)],
+            linewidth=1.6,
+            label=f"{plain(split)}, median {np.median(values):g}",
+        )
+    axes.set(xlabel=f"steps of {name}", ylabel="share of samples", ylim=(0, None))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend()
+    return to_svg(figure, f"Number of steps of {name}, {low} to {high}, for {', '.join(present)}")
 
 
+@styled
 def presence_patterns(
     patterns: Sequence[str], counts: Int[np.ndarray, "pattern part"], parts: Sequence[str]
 ) -> str:
@@ -120,28 +129,29 @@ def presence_patterns(
         counts.shape == (len(patterns), len(parts)) and counts.size > 0,
         f"Argument `counts` must have shape ({len(patterns)}, {len(parts)}), but its shape is {counts.shape}.",
     )
-    with mpl.rc_context(STYLE):
-        figure, (axes,) = new_figure(6.6, 1.0 + 0.34 * len(patterns))
-        left = np.zeros(len(patterns))
-        for index, part in enumerate(parts):
-            axes.barh(
-                range(len(patterns)),
-                counts[:, index],
-                left=left,
-                height=0.62,
-                color=PALETTE[index % len(PALETTE)],
-                hatch=_HATCHES[index % len(_HATCHES)],
-                edgecolor="white",
-                linewidth=0.4,
-                label=plain(part),
-            )
-            left += counts[:, index]
-        _rows(axes, patterns)
-        axes.set_xlabel("samples")
-        axes.legend(loc="lower right")
-        return to_svg(figure, f"Samples by which of the modalities they have, {len(patterns)} patterns")
+    figure, (axes,) = new_figure(6.6, 1.0 + 0.34 * len(patterns))
+    left = np.zeros(len(patterns))
+    for index, part in enumerate(parts):
+        axes.barh(
+            range(len(patterns)),
+            counts[:, index],
+            left=left,
+            height=0.62,
+            color=PALETTE[index % len(PALETTE)],
+            hatch=_HATCHES[index % len(_HATCHES)],
+            edgecolor="white",
+            linewidth=0.4,
+            label=plain(part),
+        )
+        left += counts[:, index]
+    name_rows(axes, patterns, longest=60)
+    axes.tick_params(axis="y", color=GREY)
+    axes.set_xlabel("samples")
+    axes.legend(loc="lower right")
+    return to_svg(figure, f"Samples by which of the modalities they have, {len(patterns)} patterns")
 
 
+@styled
 def feature_ranges(
     name: str,
     mean: Float[np.ndarray, "feature"],
@@ -169,20 +179,20 @@ def feature_ranges(
         f"Arguments `mean` and `sd` must hold one value per feature, but hold {len(mean)} and {len(sd)}.",
     )
     shown = np.unique(np.linspace(0, len(mean) - 1, min(len(mean), MOST_FEATURES)).round().astype(int))
-    with mpl.rc_context(STYLE):
-        figure, (axes,) = new_figure(4.6, 2.7)
-        axes.vlines(shown, (mean - sd)[shown], (mean + sd)[shown], color=BLUE, linewidth=1.2, alpha=0.6)
-        axes.plot(shown, mean[shown], ".", color=VERMILLION, markersize=3)
-        sizes = np.abs(mean) + sd
-        typical = float(np.median(sizes[sizes > 0])) if (sizes > 0).any() else 1.0
-        if sizes.max() > 100 * typical:
-            # A power of ten: other bounds put ticks on top of one another around zero.
-            axes.set_yscale("symlog", linthresh=10.0 ** np.ceil(np.log10(typical)))
-        axes.set(xlabel=f"feature of {name}", ylabel="mean ± standard deviation")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        return to_svg(figure, f"Mean and standard deviation of {len(mean)} features of {name}")
+    figure, (axes,) = new_figure(4.6, 2.7)
+    axes.vlines(shown, (mean - sd)[shown], (mean + sd)[shown], color=BLUE, linewidth=1.2, alpha=0.6)
+    axes.plot(shown, mean[shown], ".", color=VERMILLION, markersize=3)
+    sizes = np.abs(mean) + sd
+    typical = float(np.median(sizes[sizes > 0])) if (sizes > 0).any() else 1.0
+    if sizes.max() > 100 * typical:
+        # A power of ten: other bounds put ticks on top of one another around zero.
+        axes.set_yscale("symlog", linthresh=10.0 ** np.ceil(np.log10(typical)))
+    axes.set(xlabel=f"feature of {name}", ylabel="mean ± standard deviation")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return to_svg(figure, f"Mean and standard deviation of {len(mean)} features of {name}")
 
 
+@styled
 def group_sizes(sizes: Int[np.ndarray, "group"], *, noun: str = "group") -> str:
     """Distribution of the number of samples per group.
 
@@ -200,21 +210,13 @@ def group_sizes(sizes: Int[np.ndarray, "group"], *, noun: str = "group") -> str:
     require(len(sizes) > 0, "Argument `sizes` must hold at least one group, but it is empty.")
     low, high = int(sizes.min()), int(sizes.max())
     bins = np.linspace(low - 0.5, high + 0.5, min(GROUP_BINS, high - low + 1) + 1)
-    with mpl.rc_context(STYLE):
-        figure, (axes,) = new_figure(4.6, 2.7)
-        axes.hist(sizes, bins.tolist(), color=BLUE, edgecolor="white", linewidth=0.4)
-        axes.axvline(
-            float(np.median(sizes)), color=VERMILLION, linestyle="--", label=f"median {np.median(sizes):g}"
-        )
-        axes.set(xlabel=f"samples per {noun}", ylabel=f"{noun}s")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend()
-        return to_svg(figure, f"Number of samples per {noun}, {low} to {high}, of {len(sizes)} {noun}s")
-
-
-def _rows(axes: Axes, names: Sequence[str]) -> None:
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.grid(visible=False, axis="y")
-    axes.tick_params(axis="y", color=GREY)
+    figure, (axes,) = new_figure(4.6, 2.7)
+    axes.hist(sizes, bins.tolist(), color=BLUE, edgecolor="white", linewidth=0.4)
+    axes.axvline(
+        float(np.median(sizes)), color=VERMILLION, linestyle="--", label=f"median {np.median(sizes):g}"
+    )
+    axes.set(xlabel=f"samples per {noun}", ylabel=f"{noun}s")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend()
+    return to_svg(figure, f"Number of samples per {noun}, {low} to {high}, of {len(sizes)} {noun}s")

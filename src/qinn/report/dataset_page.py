@@ -10,9 +10,9 @@ from qinn.data.stores.store import Store
 from qinn.data.subsets.subset import FeatureStatistics, labelled_mask, subset_of
 from qinn.destinations import check_destination
 from qinn.report import dataset_figures
-from qinn.report.drawings import drawn, plain
-from qinn.report.exhibits import Exhibit, Numbering
 from qinn.report.facts import Fact
+from qinn.report.figure_style import plain
+from qinn.report.numbering import Exhibit, Numbering
 from qinn.report.page import page_of, render_page
 from qinn.report.sections import Part, Section
 from qinn.results.tables import Cell, Column, Table, columns
@@ -133,7 +133,7 @@ def _label_parts(
     parts = [Part("Division", exhibits=numbering.table(sizes))]
     counts, names, label = _label_counts(store, rows)
     if counts:
-        figure = drawn(lambda: dataset_figures.label_shares(names, counts, label=label))
+        figure = dataset_figures.label_shares(names, counts, label=label)
         shares = "Shares of each part's labels, so that parts of different size can be compared"
         parts.append(
             Part(
@@ -148,9 +148,7 @@ def _label_parts(
         alone = len(groups.rows(""))
         low, high = int(sizes_of_groups.min()), int(sizes_of_groups.max())
         said = f"{counted(len(sizes_of_groups), 'group')} of {span([low, high])} samples"
-        figure = None
-        if low < high:
-            figure = drawn(lambda: dataset_figures.group_sizes(sizes_of_groups))
+        figure = dataset_figures.group_sizes(sizes_of_groups) if low < high else None
         parts.append(
             Part(
                 "Groups",
@@ -223,10 +221,8 @@ def _modality_parts(
         parts[1] = Part("Lengths", "Every modality has one step per sample.")
     statistics = _statistics(store, rows)
     features = {
-        f"Features of {name}": drawn(
-            lambda name=name: dataset_figures.feature_ranges(
-                name, statistics["all"][name].mean, statistics["all"][name].sd
-            )
+        f"Features of {name}": dataset_figures.feature_ranges(
+            name, statistics["all"][name].mean, statistics["all"][name].sd
         )
         for name in store.modalities
         if statistics["all"][name].num_steps and np.isfinite(statistics["all"][name].sd).all()
@@ -278,10 +274,10 @@ def _patterns(
     counts = np.stack([np.bincount(which[chosen], minlength=len(found)) for chosen in rows.values()], axis=1)
     order = np.argsort(-counts.sum(axis=1), kind="stable")[:_MOST_PATTERNS]
     names = [
-        plain(", ".join(name for bit, name in enumerate(lengths) if code >> bit & 1) or "nothing", 60)
+        ", ".join(name for bit, name in enumerate(lengths) if code >> bit & 1) or "nothing"
         for code in found[order].tolist()
     ]
-    figure = drawn(lambda: dataset_figures.presence_patterns(names, counts[order], list(rows)))
+    figure = dataset_figures.presence_patterns(names, counts[order], list(rows))
     more = f" ({_MOST_PATTERNS} most frequent of {len(found)} sets)" if len(found) > _MOST_PATTERNS else ""
     return numbering.figure(
         {"Modalities that come together": figure}, f"Which modalities the samples have together{more}."
@@ -292,10 +288,8 @@ def _lengths(
     lengths: dict[str, np.ndarray], rows: dict[str, np.ndarray], numbering: Numbering
 ) -> list[Exhibit]:
     drawn_ones = {
-        f"Lengths of {name}": drawn(
-            lambda name=name, steps=steps: dataset_figures.length_histogram(
-                plain(name), {split: steps[chosen] for split, chosen in rows.items()}
-            )
+        f"Lengths of {name}": dataset_figures.length_histogram(
+            plain(name), {split: steps[chosen] for split, chosen in rows.items()}
         )
         for name, steps in lengths.items()
         if steps.max() > 1

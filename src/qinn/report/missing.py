@@ -4,16 +4,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float
 
 from qinn.evaluation.conventions import metrics_of
 from qinn.experiment.missing_sweep import MARK
-from qinn.report.canvas import PALETTE, STYLE, new_figure, require, to_svg
-from qinn.report.drawings import drawn, plain, write_figures
-from qinn.report.exhibits import Exhibit, Numbering
-from qinn.report.figures import DASHES
+from qinn.report.figure_style import (
+    DASHES,
+    PALETTE,
+    new_figure,
+    plain,
+    require,
+    styled,
+    to_svg,
+    write_figures,
+)
+from qinn.report.numbering import Exhibit, Numbering
 from qinn.results.sweep import SweepResult, read_sweep
 
 _MARKERS = ("o", "s", "^")
@@ -34,6 +40,7 @@ class RateCurve:
     deviations: Float[np.ndarray, "rate"]
 
 
+@styled
 def missing_rate_figure(
     rates: Sequence[float], curves: Sequence[RateCurve], *, metric: str, better: str
 ) -> str:
@@ -60,30 +67,29 @@ def missing_rate_figure(
             f"Argument `curves` must have one value for each of {len(rates)} rates, but `{curve.name}` has "
             f"{len(curve.values)}.",
         )
-    with mpl.rc_context(STYLE):
-        figure, (axes,) = new_figure(7.0, 3.6 + 0.16 * max(0, len(curves) - 12))
-        for index, curve in enumerate(curves):
-            # Models differ by colour, and by line and marker as soon as colours repeat.
-            turn = index // len(PALETTE)
-            axes.errorbar(
-                rates,
-                curve.values,
-                yerr=np.where(np.isfinite(curve.deviations), curve.deviations, 0.0),
-                label=curve.name,
-                color=PALETTE[index % len(PALETTE)],
-                linestyle=DASHES[(index + 2 * turn) % len(DASHES)],
-                marker=_MARKERS[(index + turn) % len(_MARKERS)],
-                markersize=4,
-                linewidth=1.3,
-                elinewidth=0.7,
-                capsize=2,
-            )
-        axes.set(
-            xlabel="probability with which each modality of each sample is missing",
-            ylabel=f"{metric}\n({'lower' if better == 'lower' else 'higher'} is better)",
+    figure, (axes,) = new_figure(7.0, 3.6 + 0.16 * max(0, len(curves) - 12))
+    for index, curve in enumerate(curves):
+        # Models differ by colour, and by line and marker as soon as colours repeat.
+        turn = index // len(PALETTE)
+        axes.errorbar(
+            rates,
+            curve.values,
+            yerr=np.where(np.isfinite(curve.deviations), curve.deviations, 0.0),
+            label=curve.name,
+            color=PALETTE[index % len(PALETTE)],
+            linestyle=DASHES[(index + 2 * turn) % len(DASHES)],
+            marker=_MARKERS[(index + turn) % len(_MARKERS)],
+            markersize=4,
+            linewidth=1.3,
+            elinewidth=0.7,
+            capsize=2,
         )
-        figure.legend(loc="outside right center")
-        return to_svg(figure, f"{metric} of {len(curves)} models over the missing rate; {better} is better")
+    axes.set(
+        xlabel="probability with which each modality of each sample is missing",
+        ylabel=f"{metric}\n({'lower' if better == 'lower' else 'higher'} is better)",
+    )
+    figure.legend(loc="outside right center")
+    return to_svg(figure, f"{metric} of {len(curves)} models over the missing rate; {better} is better")
 
 
 def sweep_figures(sweep: SweepResult) -> dict[str, str]:
@@ -101,11 +107,7 @@ def sweep_figures(sweep: SweepResult) -> dict[str, str]:
         ]
         curves = [curve for curve in curves if np.isfinite(curve.values).any()]
         if curves:
-            figures[name] = drawn(
-                lambda curves=curves, name=name, metric=metric: missing_rate_figure(
-                    sweep.rates, curves, metric=name, better=metric.direction
-                )
-            )
+            figures[name] = missing_rate_figure(sweep.rates, curves, metric=name, better=metric.direction)
     return figures
 
 

@@ -10,7 +10,7 @@ import qinn
 from qinn.destinations import Destination, Product, check_destination, marked
 from qinn.errors import ArgumentError
 from qinn.escaping import visible
-from qinn.report.exhibits import Numbering
+from qinn.report.numbering import Numbering
 from qinn.report.sections import Section, comparison_section, run_section
 from qinn.results.comparison import COMPARISON_FILE, ComparisonResult, read_comparison
 from qinn.results.files import write_text

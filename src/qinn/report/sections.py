@@ -5,26 +5,27 @@ from dataclasses import dataclass
 
 import yaml
 
-from qinn.report.blocks import SampleBlock, sample_blocks
-from qinn.report.coupling import coupling_figure
-from qinn.report.exhibits import Exhibit, Numbering
-from qinn.report.explanation import (
+from qinn.report.bloch_figure import ball_figure
+from qinn.report.comparison_figures import forest_figures
+from qinn.report.explanation_figures import (
     counterfactual_figure,
+    coupling_figure,
     entropy_figure,
     mutual_information_figure,
     negativity_figure,
 )
 from qinn.report.facts import activity_facts, data_facts, metric_legend, provenance_facts, sample_facts
-from qinn.report.illustrations import (
+from qinn.report.missing import missing_exhibits
+from qinn.report.numbering import Exhibit, Numbering
+from qinn.report.run_figures import (
     activity_figure,
     calibration_figure,
     confusion_figure,
-    forest_figures,
     learning_curve_figure,
     regression_figure,
 )
-from qinn.report.missing import missing_exhibits
-from qinn.report.stream import ball_figure, sentence_figure
+from qinn.report.sample_blocks import SampleBlock, sample_blocks
+from qinn.report.sentence_figure import sentence_figure
 from qinn.results.comparison import ComparisonResult, cpu_seconds, runs_table, units
 from qinn.results.coupling import CouplingResult
 from qinn.results.explanation import ExplanationTable
@@ -192,7 +193,11 @@ def _prediction_part(run: RunResult, numbering: Numbering) -> Part:
         )
     else:
         exhibits = numbering.figure(
-            {"Confusion matrix: true class in rows, predicted class in columns": confusion_figure(run)},
+            {
+                "Confusion matrix: true class in rows, predicted class in columns": confusion_figure(
+                    run.confusion(), run.task.classes
+                )
+            },
             f"Confusion matrix of {run.title} on its {counted(len(run.ids), 'test sample')}: share of the true class "
             "(every row adds up to 100 %) and number of samples. The predicted class is the one with the largest "
             "logit.",
@@ -297,14 +302,10 @@ def _explanation_parts(run: RunResult, explanation: ExplanationTable, numbering:
             Part(
                 "Samples explained",
                 text="Chosen by rule: the largest and the median error, the most and the least entangled "
-                "sample "
-                "(entropy over its maximum, averaged over the cuts), the largest change by any removal, "
-                "and the largest "
-                "spread over trajectories, as far as the run has them; ties go to the first id. "
-                "Entropies: mean over "
-                "the sample's trajectories, as a share of the largest possible value; the line marks the "
-                "largest "
-                "trajectory. Counterfactuals: the prediction after each removal; all bars share one scale.",
+                "sample (entropy over its maximum, averaged over the cuts), the largest change by any removal, and the "
+                "largest spread over trajectories, as far as the run has them; ties go to the first id. Entropies: "
+                "mean over the sample's trajectories, as a share of the largest possible value; the line marks the "
+                "largest trajectory. Counterfactuals: the prediction after each removal; all bars share one scale.",
                 samples=sample_blocks(run, explanation, chosen),
             )
         )

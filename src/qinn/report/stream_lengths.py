@@ -4,14 +4,21 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-import matplotlib as mpl
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from qinn.destinations import marked
-from qinn.report.canvas import GREY, PALETTE, STYLE, new_figure, require, to_svg
-from qinn.report.drawings import plain, write_figures
-from qinn.report.exhibits import Numbering
-from qinn.report.figures import DASHES
+from qinn.report.figure_style import (
+    DASHES,
+    GREY,
+    PALETTE,
+    new_figure,
+    plain,
+    require,
+    styled,
+    to_svg,
+    write_figures,
+)
+from qinn.report.numbering import Numbering
 from qinn.report.sections import Part, Section
 from qinn.results.streams import BAYES, CONSTANT, KINDS, StreamsResult
 from qinn.results.wording import counted
@@ -25,6 +32,7 @@ _MARKERS = ("o", "s", "^", "D")
 _LETTER = 0.035
 
 
+@styled
 def lengths_figure(
     lengths: Sequence[int],
     panels: Mapping[str, Mapping[str, Sequence[float]]],
@@ -59,44 +67,41 @@ def lengths_figure(
                 f"Argument `panels` must have one value for each of {len(lengths)} lengths, but `{name}` has "
                 f"{len(values)}.",
             )
-    with mpl.rc_context(STYLE):
-        figure, drawn = new_figure(7.0, 3.2, panels=len(panels))
-        for axes, (kind, curves), bound in zip(drawn, panels.items(), best, strict=True):
-            axes.axhline(bound, color=GREY, linestyle=":", linewidth=1.0, label="best possible")
-            axes.axhline(chance, color=GREY, linestyle="-.", linewidth=0.8, label="chance")
-            heights = _apart([values[-1] for values in curves.values()])
-            for index, (name, values) in enumerate(curves.items()):
-                axes.plot(
-                    lengths,
-                    values,
-                    label=plain(name),
-                    color=PALETTE[index % len(PALETTE)],
-                    linestyle=DASHES[index % len(DASHES)],
-                    marker=_MARKERS[index % len(_MARKERS)],
-                    # The first stay visible where several are equal.
-                    markersize=4.0 + 1.5 * index,
-                    zorder=2.9 - 0.1 * index,
-                )
-                axes.annotate(
-                    f"{values[-1]:.2f}",
-                    (lengths[-1], heights[index]),
-                    xytext=(6, 0),
-                    textcoords="offset points",
-                    fontsize=7.5,
-                    va="center",
-                    color=PALETTE[index % len(PALETTE)],
-                )
-            axes.set(title=kind, xlabel="steps", xscale="log")
-            axes.xaxis.set_major_locator(FixedLocator(list(lengths)))
-            axes.xaxis.set_minor_locator(NullLocator())
-            axes.set_xticklabels([str(length) for length in lengths])
-            axes.set_ylim(min(0.4, chance - 0.05), 1.04)
-        drawn[0].set(ylabel="accuracy (higher is better)")
-        handles, names = drawn[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside right center")
-        return to_svg(
-            figure, f"Accuracy of {len(next(iter(panels.values())))} models over the length of streams"
-        )
+    figure, drawn = new_figure(7.0, 3.2, panels=len(panels))
+    for axes, (kind, curves), bound in zip(drawn, panels.items(), best, strict=True):
+        axes.axhline(bound, color=GREY, linestyle=":", linewidth=1.0, label="best possible")
+        axes.axhline(chance, color=GREY, linestyle="-.", linewidth=0.8, label="chance")
+        heights = _apart([values[-1] for values in curves.values()])
+        for index, (name, values) in enumerate(curves.items()):
+            axes.plot(
+                lengths,
+                values,
+                label=plain(name),
+                color=PALETTE[index % len(PALETTE)],
+                linestyle=DASHES[index % len(DASHES)],
+                marker=_MARKERS[index % len(_MARKERS)],
+                # The first stay visible where several are equal.
+                markersize=4.0 + 1.5 * index,
+                zorder=2.9 - 0.1 * index,
+            )
+            axes.annotate(
+                f"{values[-1]:.2f}",
+                (lengths[-1], heights[index]),
+                xytext=(6, 0),
+                textcoords="offset points",
+                fontsize=7.5,
+                va="center",
+                color=PALETTE[index % len(PALETTE)],
+            )
+        axes.set(title=kind, xlabel="steps", xscale="log")
+        axes.xaxis.set_major_locator(FixedLocator(list(lengths)))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xticklabels([str(length) for length in lengths])
+        axes.set_ylim(min(0.4, chance - 0.05), 1.04)
+    drawn[0].set(ylabel="accuracy (higher is better)")
+    handles, names = drawn[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside right center")
+    return to_svg(figure, f"Accuracy of {len(next(iter(panels.values())))} models over the length of streams")
 
 
 def write_lengths_figure(path: Path, streams: StreamsResult) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_rgba
@@ -12,7 +12,8 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.textpath import text_to_path
 
-from qinn.report.canvas import GREY, STYLE, require, to_svg
+from qinn.report.figure_style import GREY, plain, require, styled, to_svg
+from qinn.results.steps import ShownSteps, Step
 from qinn.results.wording import number
 
 COLOURS = {
@@ -40,6 +41,13 @@ MARKS = {"resets": "s", "inverts": "X", "turns": "D", "intensifies": "^", "weake
 
 MOST_WORDS = 60
 """Further words of a sentence are not drawn."""
+
+MOST_SENTENCES = 5
+"""Sentences in one figure."""
+
+LONGEST_WORD = 18
+_LONGEST_TITLE = 60
+_READABLE = (3, 30)  # words of a sentence that is chosen from many
 
 # Points.
 _WIDTH, _LEFT, _RIGHT = 504.0, 74.0, 14.0
@@ -99,6 +107,7 @@ class _Line:
         return [start + width / 2 for start, width in zip(self.starts, self.widths, strict=True)]
 
 
+@styled
 def sentences_figure(sentences: Sequence[Sentence], *, unit: str = "score") -> str:
     """Draw sentences: each word on the colour of what it does, as strong as it does it, the running score beneath.
 
@@ -133,39 +142,34 @@ def sentences_figure(sentences: Sequence[Sentence], *, unit: str = "score") -> s
         for verdict in COLOURS
         if any(verdict == mark.verdict for s in sentences for mark in _all_marks(s))
     ]
-    with mpl.rc_context(STYLE):
-        laid = [(sentence, _lines(sentence)) for sentence in sentences]
-        height = (
-            sum(_TITLE_HEIGHT + len(lines) * _line_height(sentence) for sentence, lines in laid)
-            + _LEGEND_ROW * -(-len(shown) // 2)
-            + 14
-        )
-        figure = Figure(figsize=(_WIDTH / 72, height / 72))
-        FigureCanvasSVG(figure)
-        axes = figure.add_axes((0, 0, 1, 1))
-        axes.set(xlim=(0, _WIDTH), ylim=(height, 0))
-        axes.axis("off")
-        top = 4.0
-        for sentence, lines in laid:
-            axes.text(6, top + 7, sentence.title, fontsize=8.5, va="center", color="#333333")
-            top += _TITLE_HEIGHT
-            for index, line in enumerate(lines):
-                last = index == len(lines) - 1
-                _draw_line(axes, sentence, lines, index, top, scale, unit)
-                if last and sentence.cut:
-                    axes.text(
-                        line.starts[-1] + line.widths[-1] + 5, top + 8, "…", fontsize=_WORD, va="center"
-                    )
-                top += _line_height(sentence)
-        _draw_legend(axes, shown, top)
-        told = "; ".join(
-            f"{sentence.title}: "
-            + " ".join(
-                f"{mark.text} ({mark.verdict})" if mark.verdict else mark.text for mark in sentence.words
-            )
-            for sentence in sentences
-        )
-        return to_svg(figure, f"Sentences with what each word does to the memory. {told}")
+    laid = [(sentence, _lines(sentence)) for sentence in sentences]
+    height = (
+        sum(_TITLE_HEIGHT + len(lines) * _line_height(sentence) for sentence, lines in laid)
+        + _LEGEND_ROW * -(-len(shown) // 2)
+        + 14
+    )
+    figure = Figure(figsize=(_WIDTH / 72, height / 72))
+    FigureCanvasSVG(figure)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, _WIDTH), ylim=(height, 0))
+    axes.axis("off")
+    top = 4.0
+    for sentence, lines in laid:
+        axes.text(6, top + 7, sentence.title, fontsize=8.5, va="center", color="#333333")
+        top += _TITLE_HEIGHT
+        for index, line in enumerate(lines):
+            last = index == len(lines) - 1
+            _draw_line(axes, sentence, lines, index, top, scale, unit)
+            if last and sentence.cut:
+                axes.text(line.starts[-1] + line.widths[-1] + 5, top + 8, "…", fontsize=_WORD, va="center")
+            top += _line_height(sentence)
+    _draw_legend(axes, shown, top)
+    told = "; ".join(
+        f"{sentence.title}: "
+        + " ".join(f"{mark.text} ({mark.verdict})" if mark.verdict else mark.text for mark in sentence.words)
+        for sentence in sentences
+    )
+    return to_svg(figure, f"Sentences with what each word does to the memory. {told}")
 
 
 def _all_marks(sentence: Sentence) -> list[Mark]:
@@ -334,3 +338,68 @@ def _draw_legend(axes: Axes, shown: Sequence[str], top: float) -> None:
         )
         axes.plot(x + 22, y, MARKS[verdict], color=COLOURS[verdict], markersize=4, markeredgewidth=0)
         axes.text(x + 30, y + 0.3, f"{verdict}: {MEANINGS[verdict]}", fontsize=7, va="center")
+
+
+def chosen_sentences(rows: Mapping[str, Sequence[Step]]) -> list[str]:
+    """Choose the samples to draw: all where they are few, else those whose words reset and invert most.
+
+    Args:
+        rows: Sample → its steps.
+
+    Returns:
+        At most five samples that have words: of many those of 3 to 30 words with the most words that reset or invert,
+        as a number over the root of that of all, the first id of equals.
+    """
+    spoken = {name: [row for row in steps if row.word.strip()] for name, steps in rows.items()}
+    spoken = {name: words for name, words in spoken.items() if words}
+    if len(spoken) <= MOST_SENTENCES:
+        return list(spoken)
+
+    def telling(name: str) -> float:
+        words = spoken[name]
+        if not _READABLE[0] <= len(words) <= _READABLE[1]:
+            return -1.0
+        return sum(row.verdict in ("resets", "inverts") for row in words) / len(words) ** 0.5
+
+    return sorted(spoken, key=lambda name: (-telling(name), name))[:MOST_SENTENCES]
+
+
+def sentence_figure(shown: ShownSteps) -> str | None:
+    """Draw sentences in the colours of what their words do; None where no words are known."""
+    sentences = [_sentence(name, shown.rows[name]) for name in chosen_sentences(shown.rows)]
+    if not sentences:
+        return None
+    axis = shown.summary.axis
+    is_score = axis is None or len(axis.contrast) == 1
+    return sentences_figure(sentences, unit="score" if is_score else "log-odds")
+
+
+def _sentence(name: str, steps: Sequence[Step]) -> Sentence:
+    spoken = [row for row in steps if row.word.strip()]
+    main = spoken[0].modality
+    # Marks around a sentence stand for no word.
+    words = [row for row in spoken if row.modality == main]
+    others = dict.fromkeys(row.modality for row in steps if row.modality != main)
+    events = {
+        plain(other, 14): [_mark(row, "") for row in steps if row.modality == other] for other in others
+    }
+    cut = len(words) > MOST_WORDS
+    if cut:
+        last = words[MOST_WORDS].position
+        events = {other: [mark for mark in marks if mark.position < last] for other, marks in events.items()}
+    title = f"{plain(name, _LONGEST_TITLE)}: {number(steps[-1].score, digits=2, signed=True)} at the end"
+    return Sentence(
+        title, [_mark(row, plain(row.word, LONGEST_WORD)) for row in words[:MOST_WORDS]], events, cut
+    )
+
+
+def _mark(row: Step, text: str) -> Mark:
+    amount = row.amount
+    return Mark(
+        text,
+        row.verdict,
+        amount if amount is not None and np.isfinite(amount) else 0.0,
+        row.time,
+        row.position,
+        row.score,
+    )

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
-import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
@@ -12,8 +11,9 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from qinn.report.canvas import GREY, STYLE, require, to_svg
-from qinn.report.sentences import COLOURS
+from qinn.report.figure_style import GREY, plain, require, styled, to_svg
+from qinn.report.sentence_figure import COLOURS, LONGEST_WORD
+from qinn.results.steps import ShownSteps
 
 _COLUMNS = 4
 _CIRCLE = np.linspace(0, 2 * np.pi, 121)
@@ -38,6 +38,7 @@ class BlochMap:
     written: Float[np.ndarray, "3"]
 
 
+@styled
 def bloch_figure(maps: Sequence[BlochMap], axis: Float[np.ndarray, "3"]) -> str:
     """Draw the image of the Bloch ball under each map, seen along an axis across the memory's axis.
 
@@ -62,20 +63,19 @@ def bloch_figure(maps: Sequence[BlochMap], axis: Float[np.ndarray, "3"]) -> str:
     plane = np.stack([_across(maps, up), up])
     columns = min(_COLUMNS, len(maps))
     rows = ceil(len(maps) / columns)
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(1.75 * columns, 2.15 * rows), layout="constrained")
-        FigureCanvasSVG(figure)
-        panels = figure.subplots(rows, columns, squeeze=False).flatten()
-        for panel, one in zip(panels, maps, strict=False):
-            _draw_ball(panel, one, plane)
-        for panel in panels[len(maps) :]:
-            panel.axis("off")
-        figure.supxlabel(
-            "circle: before the step; ellipse: behind it; ▲ high score, ▼ low score, and where they go",
-            fontsize=7,
-        )
-        told = "; ".join(f"{one.name} {one.verdict}" for one in maps)
-        return to_svg(figure, f"Images of the Bloch ball under the maps of {len(maps)} words: {told}")
+    figure = Figure(figsize=(1.75 * columns, 2.15 * rows), layout="constrained")
+    FigureCanvasSVG(figure)
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    for panel, one in zip(panels, maps, strict=False):
+        _draw_ball(panel, one, plane)
+    for panel in panels[len(maps) :]:
+        panel.axis("off")
+    figure.supxlabel(
+        "circle: before the step; ellipse: behind it; ▲ high score, ▼ low score, and where they go",
+        fontsize=7,
+    )
+    told = "; ".join(f"{one.name} {one.verdict}" for one in maps)
+    return to_svg(figure, f"Images of the Bloch ball under the maps of {len(maps)} words: {told}")
 
 
 def _across(maps: Sequence[BlochMap], up: np.ndarray) -> np.ndarray:
@@ -110,3 +110,17 @@ def _draw_ball(axes: Axes, one: BlochMap, plane: np.ndarray) -> None:
     )
     axes.set(xlim=(-1.15, 1.15), ylim=(-1.15, 1.15), aspect="equal")
     axes.axis("off")
+
+
+def ball_figure(shown: ShownSteps) -> str | None:
+    """Draw the Bloch ball under the maps of the commonest words of each verdict; None where the memory is no qubit."""
+    axis, maps = shown.summary.axis, shown.summary.maps
+    if not maps or axis is None or axis.bloch is None:
+        return None
+    drawn_maps = []
+    for one in maps:
+        values = np.array(one.map, dtype=np.float64)
+        name = plain(one.word, LONGEST_WORD) if one.word else f"({plain(one.modality, 14)})"
+        detail = f"{one.count:,} ×"
+        drawn_maps.append(BlochMap(name, detail, one.verdict, values[:9].reshape(3, 3), values[9:]))
+    return bloch_figure(drawn_maps, np.array(axis.bloch, dtype=np.float64))

@@ -1,10 +1,14 @@
-"""What every figure shares: palette, style, an empty figure, its SVG text, and rows of distributions."""
+"""What every figure shares: palette, style, names drawn as they are, rows of distributions, SVG text and files."""
 
 import html
 import io
-from collections.abc import Sequence
-from typing import Any
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -12,14 +16,19 @@ from matplotlib.figure import Figure
 
 from qinn.errors import ArgumentError
 from qinn.escaping import visible
+from qinn.results.files import write_text
+
+P = ParamSpec("P")
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe–Ito colours, the most distinct first."""
 
 BLUE, VERMILLION = PALETTE[:2]
 GREY = "#666666"
+DASHES = ("-", "--", "-.", ":")
+"""Line styles, so that curves differ by more than colour."""
 
-STYLE: dict[Any, Any] = {
+_STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9.0,
     "axes.titlesize": 9.5,
@@ -41,6 +50,38 @@ MOST_DOTS = 200
 
 READING = "dots: samples; diamond: median; bars: middle 50 % and 90 %"
 """How to read a row of a distribution, for the title."""
+
+
+def styled(draw: Callable[P, str]) -> Callable[P, str]:
+    """Draw in the style of the report, and quietly where a name has a letter that the font lacks: tables have it."""
+
+    @wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> str:
+        with mpl.rc_context(_STYLE), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+def plain(name: str, longest: int = 36) -> str:
+    r"""Return a name that Matplotlib draws as it stands: no formula, nothing hidden, none too long.
+
+    Args:
+        name: Any text.
+        longest: Longer names lose their middle.
+
+    Examples:
+        >>> plain("$5 or $x^2$") == r"\$5 or \$x^2\$"
+        True
+        >>> plain("a name that is far too long", longest=13)
+        'a name…o long'
+    """
+    name = visible(name)
+    if len(name) > longest:
+        part = (longest - 1) // 2
+        name = f"{name[:part]}…{name[-part:]}"
+    return name.replace("$", r"\$")
 
 
 def new_figure(
@@ -88,9 +129,7 @@ def draw_distributions(axes: Axes, names: Sequence[str], columns: np.ndarray) ->
         values, points = columns[:, row], shown[:, row]
         values, points = values[np.isfinite(values)], points[np.isfinite(points)]
         if not len(values):
-            axes.annotate(
-                "undefined", (0.02, row), xycoords=("axes fraction", "data"), va="center", color=GREY
-            )
+            mark_undefined(axes, row)
             continue
         heights = row + generator.uniform(-0.28, 0.28, len(points))
         axes.plot(points, heights, "o", color=BLUE, alpha=0.18, markersize=3, markeredgewidth=0)
@@ -98,6 +137,33 @@ def draw_distributions(axes: Axes, names: Sequence[str], columns: np.ndarray) ->
         axes.plot([low, high], [row, row], color="black", linewidth=1.0, solid_capstyle="butt")
         axes.plot([first, third], [row, row], color="black", linewidth=4.0, solid_capstyle="butt")
         axes.plot(median, row, "D", color="white", markeredgecolor="black", markersize=5)
-    axes.set_yticks(range(len(names)), names)
+    name_rows(axes, names)
+
+
+def name_rows(axes: Axes, names: Sequence[str], longest: int = 36) -> None:
+    """Name rows, from top to bottom (see `plain`)."""
+    axes.set_yticks(range(len(names)), [plain(name, longest) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
+
+
+def mark_undefined(axes: Axes, row: int) -> None:
+    """Say in a row that there is no value."""
+    axes.annotate("undefined", (0.02, row), xycoords=("axes fraction", "data"), va="center", color=GREY)
+
+
+def write_figures(folder: Path, figures: Mapping[str, str | None], mark: str) -> list[Path]:
+    """Write figures as SVG files that say who made them, and return their paths.
+
+    Args:
+        folder: Where to.
+        figures: Name → SVG text; None is left out.
+        mark: Last line of each.
+
+    Raises:
+        OutputError: If the folder cannot be written.
+    """
+    written = {folder / f"{name}.svg": svg for name, svg in figures.items() if svg is not None}
+    for path, svg in written.items():
+        write_text(path, f"{svg.rstrip()}\n{mark}\n")
+    return list(written)
