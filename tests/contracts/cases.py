@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from qinn.experiment.model_configs import EVOLUTION_KINDS, EVOLUTIONS_OF
+from qinn.experiment.model_configs import EVOLUTIONS_OF
 from qinn.quantum import (
     Evolution,
     ExactChannel,
@@ -91,7 +91,7 @@ def _model_cases() -> dict[str, ModelCase]:
         cases[name] = ModelCase(config)
         cases[f"{name}, classes"] = ModelCase(config, num_outputs=3)
         cases[f"{name}, one modality"] = ModelCase(config, feature_dims={"audio": 3})
-    for kind in EVOLUTION_KINDS:
+    for kind in EVOLUTIONS_OF["pooled"]:
         qinn = {**_QINN, "evolution": kind}
         name = f"qinn {kind}"
         cases[name] = ModelCase(qinn)

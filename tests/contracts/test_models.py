@@ -6,7 +6,7 @@ from torch import nn
 
 from qinn.experiment.build import build_model
 from qinn.experiment.config import EncoderConfig
-from qinn.experiment.model_configs import EVOLUTION_KINDS, MODEL_CONFIGS
+from qinn.experiment.model_configs import EVOLUTIONS_OF, MODEL_CONFIGS
 from qinn.model.baselines import Concatenation
 from qinn.model.encoders import Encoders
 from qinn.records import Prediction
@@ -31,7 +31,7 @@ def test_there_is_a_case_for_every_model_kind_and_every_evolution():
     kinds = {case.config["kind"] for case in MODEL_CASES.values()}
     evolutions = {case.config.get("evolution") for case in MODEL_CASES.values()} - {None}
     assert kinds == set(MODEL_CONFIGS)
-    assert evolutions == set(EVOLUTION_KINDS)
+    assert evolutions == set(EVOLUTIONS_OF["pooled"])
 
 
 @pytest.mark.parametrize("name", MODEL_CASES)

@@ -5,19 +5,8 @@ import pytest
 
 from qinn.errors import ArgumentError
 from qinn.evaluation import conventions
-from qinn.evaluation.metrics import (
-    METRIC_DIRECTIONS,
-    METRIC_LABELS,
-    METRICS,
-    Metric,
-    classification_metrics,
-    confusion_matrix,
-    metrics,
-    metrics_of,
-    prepare_metrics,
-    regression_metrics,
-    resampled_metrics,
-)
+from qinn.evaluation.conventions import metrics_of
+from qinn.evaluation.metrics import confusion_matrix, metrics, prepare_metrics
 from qinn.task import Task
 
 MOSI = Task("regression", -3.0, 3.0, "mosi")
@@ -25,6 +14,16 @@ SIMS = Task("regression", -1.0, 1.0, "sims")
 PLAIN = Task("regression", 0.0, 10.0, "plain")
 CLASSES = Task("classification", classes=("angry", "calm", "happy"))
 TASKS = {"mosi": MOSI, "sims": SIMS, "plain": PLAIN, "classification": CLASSES}
+
+
+def regression_metrics(labels: np.ndarray, predictions: np.ndarray, scale: str) -> dict[str, float | None]:
+    """Every metric of a scale."""
+    return metrics(TASKS[scale], labels, predictions[:, None])
+
+
+def classification_metrics(labels: np.ndarray, logits: np.ndarray) -> dict[str, float | None]:
+    """Every metric of as many classes as there are logits."""
+    return metrics(Task("classification", classes=CLASSES.classes[: logits.shape[1]]), labels, logits)
 
 
 def one(label: float, prediction: float, scale: str, name: str) -> float | None:
@@ -146,17 +145,11 @@ def test_the_area_does_not_saturate_for_confident_logits() -> None:
 def test_undefined_metrics_are_none_and_no_others(
     labels: list[float], predictions: list[float], scale: str, undefined: set[str]
 ) -> None:
-    result = regression_metrics(np.array(labels), np.array(predictions), scale, midpoint=5.0)
+    result = regression_metrics(np.array(labels), np.array(predictions), scale)
     assert {name for name, value in result.items() if value is None} == undefined
     for name in undefined:
         table = {metric.name: metric for metric in conventions.METRICS_BY_CONVENTION[scale]}
         assert table[name].undefined_when != "never"
-
-
-def test_without_a_midpoint_its_area_is_undefined() -> None:
-    labels, predictions = np.array([1.0, 9.0]), np.array([2.0, 8.0])
-    assert regression_metrics(labels, predictions, "plain")["auc_midpoint"] is None
-    assert regression_metrics(labels, predictions, "plain", midpoint=5.0)["auc_midpoint"] == 1.0
 
 
 def test_the_area_of_a_single_class_is_undefined_and_the_rest_is_not() -> None:
@@ -181,41 +174,15 @@ def test_the_table_describes_exactly_the_metrics_that_are_computed(name: str) ->
     result = metrics(task, labels, np.eye(3)[:, : task.num_outputs])
     assert list(result) == list(metrics_of(task))
     for metric in metrics_of(task).values():
-        assert METRICS[metric.name].direction == metric.direction
-        assert metric.label in METRIC_LABELS[metric.name]
+        assert metric.direction == ("lower" if metric.name == "mae" else "higher")
         value = result[metric.name]
         assert value is None or metric.low <= value <= metric.high
-    assert METRIC_DIRECTIONS["mae"] == "lower"
-    assert {direction for key, direction in METRIC_DIRECTIONS.items() if key != "mae"} == {"higher"}
 
 
-def test_labels_of_names_shared_by_two_scales_state_both_conventions() -> None:
-    assert "[-2, 2]" in METRICS["acc5"].label
-    assert "(-0.1, 0.1]" in METRICS["acc5"].label
+def test_a_name_shared_by_two_scales_has_the_convention_of_each() -> None:
+    assert "[-2, 2]" in metrics_of(MOSI)["acc5"].label
+    assert "(-0.1, 0.1]" in metrics_of(SIMS)["acc5"].label
     assert "(-0.1, 0.1]" not in metrics_of(MOSI)["acc5"].label
-
-
-@pytest.mark.parametrize(
-    ("name", "candidate", "reference", "better"),
-    [
-        ("mae", 0.7, 0.8, True),
-        ("mae", 0.8, 0.7, False),
-        ("mae", 0.7, 0.7, False),
-        ("corr", 0.8, 0.7, True),
-        ("corr", None, -1.0, False),
-        ("corr", -1.0, None, True),
-        ("corr", None, None, False),
-    ],
-)
-def test_the_better_value_is_known(
-    name: str, candidate: float | None, reference: float | None, better: bool
-) -> None:
-    assert METRICS[name].is_better(candidate, reference) is better
-
-
-def test_values_are_rendered_in_the_format_of_the_metric() -> None:
-    assert METRICS["mae"].render(0.98765) == "0.988"
-    assert Metric("x", "x", "higher", 0.0, 1.0, "never", ".0%").render(0.25) == "25%"
 
 
 LABELS = np.array([0.5, -1.0, 2.0])
@@ -258,14 +225,12 @@ def test_labels_that_are_no_class_are_refused(labels: list[float], message: str)
 
 
 def test_other_bad_arguments_are_refused() -> None:
+    other = Task("regression", -3.0, 3.0, "mosi")
+    object.__setattr__(other, "scale", "mosei")  # as without a type checker
     with pytest.raises(ArgumentError, match="`scale` must be"):
-        regression_metrics(LABELS, LABELS, "mosei")
-    with pytest.raises(ArgumentError, match="must hold probabilities"):
-        classification_metrics(np.array([0, 1]), np.array([[1.0, -1.0], [0.0, 1.0]]), probabilities=True)
-    with pytest.raises(ArgumentError, match=r"must have shape \(2, 2\)"):
-        classification_metrics(np.array([0, 1]), np.array([0.2, 0.7]))
-    with pytest.raises(ArgumentError, match=r"`indices` must lie in \[0, 3\)"):
-        resampled_metrics(MOSI, LABELS, OUTPUTS, np.array([[0, 3]]))
+        metrics(other, LABELS, OUTPUTS)
+    with pytest.raises(ArgumentError, match=r"must have shape \(2, 3\)"):
+        metrics(CLASSES, np.array([0, 1]), np.array([0.2, 0.7]))
 
 
 def test_hits_are_known_for_accuracies_only() -> None:
@@ -294,7 +259,6 @@ def test_tensors_and_lists_are_numbers_too(kind):
     labels, outputs = np.array([0.5, -1.0, 2.0]), np.array([[0.75], [0.5], [1.5]])
     expected = metrics(task, labels, outputs)
     assert metrics(task, _as_given(kind, labels), _as_given(kind, outputs)) == expected
-    assert regression_metrics(_as_given(kind, labels), _as_given(kind, outputs[:, 0]), "mosi") == expected
     classes, logits = np.array([0, 1, 1]), np.array([[0.5, 0.0], [0.0, 1.0], [1.0, 0.0]])
     found = confusion_matrix(
         _as_given(kind if kind == "list" else "tensor", classes), _as_given(kind, logits)

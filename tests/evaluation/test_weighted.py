@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qinn.evaluation.metrics import metrics, prepare_metrics, regression_metrics, resampled_metrics
+from qinn.evaluation.metrics import metrics, prepare_metrics
 from qinn.evaluation.weighted import (
     WeightedMean,
     correlation,
@@ -68,7 +68,7 @@ def test_resampled_metrics_are_the_metrics_of_the_resampled_data(case: tuple[str
     name, size, seed = case
     labels, outputs = samples(TASKS[name], size, seed)
     indices = np.random.default_rng(seed + 1).integers(0, size, (5, size))
-    resampled = resampled_metrics(TASKS[name], labels, outputs, indices)
+    resampled = prepare_metrics(TASKS[name], labels, outputs)(resample_counts(indices, size))
     for row, chosen in enumerate(indices):
         direct = numbers(metrics(TASKS[name], labels[chosen], outputs[chosen]))
         assert {metric: values[row] for metric, values in resampled.items()} == pytest.approx(direct, **SAME)
@@ -112,8 +112,8 @@ def test_shifting_every_prediction_beyond_the_labels_adds_the_shift_to_the_error
 ) -> None:
     labels, outputs = samples(TASKS["plain"], size, seed)
     above = labels + np.abs(outputs[:, 0] - labels)
-    before = regression_metrics(labels, above, "plain")["mae"]
-    after = regression_metrics(labels, above + shift, "plain")["mae"]
+    before = metrics(TASKS["plain"], labels, above[:, None])["mae"]
+    after = metrics(TASKS["plain"], labels, (above + shift)[:, None])["mae"]
     assert after == pytest.approx(before + shift)
 
 
@@ -123,9 +123,9 @@ def test_correlation_and_area_ignore_a_rising_linear_map_of_the_predictions(
     size: int, seed: int, slope: int, shift: int
 ) -> None:
     labels, outputs = samples(TASKS["plain"], size, seed)
-    before = regression_metrics(labels, outputs[:, 0], "plain", midpoint=5.0)
+    before = metrics(TASKS["plain"], labels, outputs)
     # Whole numbers keep ties tied.
-    after = regression_metrics(labels, np.round(10 * outputs[:, 0]) * slope + shift, "plain", midpoint=5.0)
+    after = metrics(TASKS["plain"], labels, np.round(10 * outputs) * slope + shift)
     for name in ("corr", "auc_midpoint"):
         assert numbers(after)[name] == pytest.approx(numbers(before)[name], **SAME), name
 
@@ -134,8 +134,8 @@ def test_correlation_and_area_ignore_a_rising_linear_map_of_the_predictions(
 @given(st.integers(5, 30), st.integers(0, 10**6))
 def test_negated_predictions_negate_the_correlation_and_mirror_the_area(size: int, seed: int) -> None:
     labels, outputs = samples(TASKS["plain"], size, seed)
-    before = regression_metrics(labels, outputs[:, 0], "plain", midpoint=5.0)
-    after = regression_metrics(labels, -outputs[:, 0], "plain", midpoint=5.0)
+    before = metrics(TASKS["plain"], labels, outputs)
+    after = metrics(TASKS["plain"], labels, -outputs)
     assert numbers(after)["corr"] == pytest.approx(-numbers(before)["corr"], **SAME)
     assert numbers(after)["auc_midpoint"] == pytest.approx(1.0 - numbers(before)["auc_midpoint"], **SAME)
 

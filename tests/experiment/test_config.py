@@ -17,7 +17,6 @@ from qinn.experiment.config import (
 )
 from qinn.experiment.model_configs import (
     BASELINE_CONFIGS,
-    EVOLUTION_KINDS,
     EVOLUTIONS_OF,
     MODEL_CONFIGS,
     QiNNConfig,
@@ -295,7 +294,7 @@ def quantum(**changes):
 
 
 @pytest.mark.parametrize("dynamics", EVOLUTIONS_OF)
-@pytest.mark.parametrize("evolution", EVOLUTION_KINDS)
+@pytest.mark.parametrize("evolution", EVOLUTIONS_OF["pooled"])
 def test_only_legal_pairs_of_dynamics_and_evolution_are_accepted(dynamics, evolution):
     if evolution in EVOLUTIONS_OF[dynamics]:
         assert quantum(dynamics=dynamics, evolution=evolution).evolution == evolution

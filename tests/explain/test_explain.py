@@ -7,7 +7,7 @@ from qinn.data.stores.store import Store
 from qinn.data.subsets.splits import fixed_fold
 from qinn.experiment.build import build_model
 from qinn.experiment.config import EncoderConfig
-from qinn.experiment.model_configs import EVOLUTION_KINDS, EVOLUTIONS_OF, MODEL_CONFIGS
+from qinn.experiment.model_configs import EVOLUTIONS_OF, MODEL_CONFIGS
 from qinn.explain.counterfactuals import counterfactual_outputs
 from qinn.explain.entanglement import cut_names
 from qinn.explain.explanation import explain, explain_batch
@@ -112,7 +112,7 @@ def test_along_the_stream_modalities_are_taken_away_and_no_joint_state_is_invent
 PARTLY = BATCH.lacking(torch.tensor([[False, False, False], [False, True, False]] * 2))
 
 
-@pytest.mark.parametrize("evolution", EVOLUTION_KINDS)
+@pytest.mark.parametrize("evolution", EVOLUTIONS_OF["pooled"])
 def test_a_sample_that_lacks_a_modality_has_no_entanglement_entropy_and_changes_no_others(evolution):
     model = build(evolution=evolution)
     whole, found = (explain_batch(model, batch, num_trajectories=5) for batch in (BATCH, PARTLY))

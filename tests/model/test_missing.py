@@ -5,7 +5,7 @@ import torch
 
 from qinn.experiment.build import build_model
 from qinn.experiment.config import EncoderConfig
-from qinn.experiment.model_configs import EVOLUTION_KINDS, MODEL_CONFIGS
+from qinn.experiment.model_configs import EVOLUTIONS_OF, MODEL_CONFIGS
 from qinn.model.fusion import QuantumFusion
 from qinn.model.standardization import set_training_statistics
 from qinn.quantum import (
@@ -27,7 +27,7 @@ from ..tiny import QINN
 DIMS = {"text": 4, "audio": 3, "vision": 3}
 BATCH = example_batch(DIMS)
 NOTHING = BATCH.without("text").without("audio").without("vision")
-EVOLUTIONS = [kind for kind in EVOLUTION_KINDS if kind != "linear_map"]
+EVOLUTIONS = [kind for kind in EVOLUTIONS_OF["pooled"] if kind != "linear_map"]
 
 
 def build(seed=0, **config):
@@ -135,7 +135,7 @@ def unseen(model, *names):
 
 MODELS = {
     **{name: config for name, config in BASELINES.items() if name not in ("constant", "unimodal")},
-    **{f"qinn {kind}": {**QINN, "evolution": kind} for kind in EVOLUTION_KINDS},
+    **{f"qinn {kind}": {**QINN, "evolution": kind} for kind in EVOLUTIONS_OF["pooled"]},
 }
 
 

@@ -19,13 +19,6 @@ class Metric:
         low: Smallest possible value.
         high: Largest possible value.
         undefined_when: When the value is None.
-        format: Format specification for tables.
-
-    Examples:
-        >>> METRICS["mae"].render(0.71234), METRICS["corr"].render(None)
-        ('0.712', '–')
-        >>> METRICS["mae"].is_better(0.7, 0.8)
-        True
     """
 
     name: str
@@ -34,17 +27,6 @@ class Metric:
     low: float
     high: float
     undefined_when: str
-    format: str = ".3f"
-
-    def render(self, value: float | None) -> str:
-        """Return the value as text for a table; a dash if it is undefined."""
-        return "–" if value is None else format(value, self.format)
-
-    def is_better(self, candidate: float | None, reference: float | None) -> bool:
-        """Say whether the candidate is strictly better; an undefined value is worse than any other."""
-        if candidate is None or reference is None:
-            return candidate is not None and reference is None
-        return candidate < reference if self.direction == "lower" else candidate > reference
 
 
 _NEVER = "never"
@@ -103,7 +85,7 @@ METRICS_BY_CONVENTION: Mapping[str, tuple[Metric, ...]] = MappingProxyType(
             _higher(
                 "auc_midpoint",
                 "area under the ROC curve, label above the middle of its range",
-                undefined_when="all labels lie on one side of the middle, or no middle is stated",
+                undefined_when="all labels lie on one side of the middle",
             ),
         ),
         "classification": (
@@ -119,37 +101,6 @@ METRICS_BY_CONVENTION: Mapping[str, tuple[Metric, ...]] = MappingProxyType(
     }
 )
 """The metrics of each convention, in the order of the tables."""
-
-
-def _by_name() -> dict[str, Metric]:
-    """Every metric once; where conventions differ under one name, the label states each of them."""
-    merged: dict[str, Metric] = {}
-    for convention, table in METRICS_BY_CONVENTION.items():
-        for metric in table:
-            known = merged.get(metric.name)
-            if known is None:
-                merged[metric.name] = metric
-            elif known.label != metric.label:
-                label = f"{known.label} (on the {convention} scale: {metric.label})"
-                merged[metric.name] = Metric(
-                    metric.name,
-                    label,
-                    known.direction,
-                    min(known.low, metric.low),
-                    max(known.high, metric.high),
-                    known.undefined_when,
-                )
-    return merged
-
-
-METRICS: Mapping[str, Metric] = MappingProxyType(_by_name())
-"""Every metric by name; `metrics_of` gives the exact wording for one task."""
-
-METRIC_DIRECTIONS: Mapping[str, str] = MappingProxyType({name: m.direction for name, m in METRICS.items()})
-"""Metric name → ``"lower"`` or ``"higher"``, whichever is better."""
-
-METRIC_LABELS: Mapping[str, str] = MappingProxyType({name: m.label for name, m in METRICS.items()})
-"""Metric name → full wording."""
 
 
 def metrics_of(task: Task) -> dict[str, Metric]:

@@ -13,14 +13,6 @@ import numpy as np
 from jaxtyping import Bool, Int, Real
 
 from qinn.errors import ArgumentError
-from qinn.evaluation.conventions import (
-    METRIC_DIRECTIONS,
-    METRIC_LABELS,
-    METRICS,
-    METRICS_BY_CONVENTION,
-    Metric,
-    metrics_of,
-)
 from qinn.evaluation.weighted import (
     Values,
     WeightedMean,
@@ -31,31 +23,12 @@ from qinn.evaluation.weighted import (
     f_score,
     mean_of_defined,
     ranking_area,
-    resample_counts,
 )
 from qinn.extras import needs
 from qinn.task import Task
 
 Numbers: TypeAlias = Any
 """An array, a torch tensor or a list of real numbers: what `numbers_of` takes."""
-
-__all__ = [
-    "METRICS",
-    "METRICS_BY_CONVENTION",
-    "METRIC_DIRECTIONS",
-    "METRIC_LABELS",
-    "Metric",
-    "Numbers",
-    "PreparedMetrics",
-    "classification_metrics",
-    "confusion_matrix",
-    "metrics",
-    "metrics_of",
-    "numbers_of",
-    "prepare_metrics",
-    "regression_metrics",
-    "resampled_metrics",
-]
 
 
 def _rounded(values: np.ndarray, limit: int) -> np.ndarray:
@@ -95,14 +68,12 @@ def _sims_terms(y: np.ndarray, p: np.ndarray) -> dict[str, WeightedMetric]:
     }
 
 
-def _plain_terms(y: np.ndarray, p: np.ndarray, midpoint: float | None) -> dict[str, WeightedMetric]:
-    # Without a midpoint no sample is positive, and the area is undefined, as it should be.
-    positive = y > (np.inf if midpoint is None else midpoint)
+def _plain_terms(y: np.ndarray, p: np.ndarray, midpoint: float) -> dict[str, WeightedMetric]:
     return {
         "mae": WeightedMean(np.abs(p - y)),
         "corr": correlation(y, p),
         "r2": determination(y, p),
-        "auc_midpoint": ranking_area(positive, p),
+        "auc_midpoint": ranking_area(y > midpoint, p),
     }
 
 
@@ -242,17 +213,15 @@ def _checked_classes(labels: np.ndarray, num_classes: int) -> np.ndarray:
     return labels.astype(np.int64)
 
 
-def _regression_terms(
-    y: np.ndarray, p: np.ndarray, scale: str, midpoint: float | None
-) -> dict[str, WeightedMetric]:
-    """The terms of one scale."""
-    if scale == "mosi":
+def _regression_terms(y: np.ndarray, p: np.ndarray, task: Task) -> dict[str, WeightedMetric]:
+    """The terms of the task's scale."""
+    if task.scale == "mosi":
         return _mosi_terms(y, p)
-    if scale == "sims":
+    if task.scale == "sims":
         return _sims_terms(y, p)
-    if scale == "plain":
-        return _plain_terms(y, p, midpoint)
-    raise ArgumentError(f"Argument `scale` must be `mosi`, `sims` or `plain`, but it is `{scale}`.")
+    if task.scale == "plain":
+        return _plain_terms(y, p, 0.5 * (task.low + task.high))
+    raise ArgumentError(f"Argument `scale` must be `mosi`, `sims` or `plain`, but it is `{task.scale}`.")
 
 
 def prepare_metrics(task: Task, labels: Numbers, outputs: Numbers) -> PreparedMetrics:
@@ -279,7 +248,7 @@ def prepare_metrics(task: Task, labels: Numbers, outputs: Numbers) -> PreparedMe
     if task.kind == "classification":
         terms = _classification_terms(_checked_classes(checked, task.num_outputs), scores)
     else:
-        terms = _regression_terms(checked, scores[:, 0], task.scale, 0.5 * (task.low + task.high))
+        terms = _regression_terms(checked, scores[:, 0], task)
     return PreparedMetrics(len(checked), terms)
 
 
@@ -289,10 +258,14 @@ def metrics(task: Task, labels: Numbers, outputs: Numbers) -> dict[str, float | 
     Args:
         task: What is predicted.
         labels: Scores, or class indices; shape (n,).
-        outputs: Predicted scores, or logits; shape (n, num_outputs).
+        outputs: Predicted scores, or logits; shape (n, num_outputs). Classes are ranked by their probability, not by
+            the raw logit; the predicted class is the one with the largest, ties going to the first.
 
     Returns:
         Metric name → value; None where undefined (see `Metric.undefined_when`).
+
+    Source:
+        The conventions of CMU-MOSI and CH-SIMS as the MMSA code computes them.
 
     Raises:
         ArgumentError: If shapes do not fit, there is no sample, or a value is NaN or infinite.
@@ -303,116 +276,6 @@ def metrics(task: Task, labels: Numbers, outputs: Numbers) -> dict[str, float | 
         1.0
     """
     return prepare_metrics(task, labels, outputs).values()
-
-
-def regression_metrics(
-    labels: Numbers,
-    predictions: Numbers,
-    scale: str,
-    *,
-    midpoint: float | None = None,
-) -> dict[str, float | None]:
-    """Every metric of a regression scale.
-
-    Args:
-        labels: Labels y; shape (n,).
-        predictions: Predictions p; shape (n,).
-        scale: ``"mosi"``, ``"sims"`` or ``"plain"``.
-        midpoint: Middle of the label range, for ``auc_midpoint`` (plain scale only); without it that metric
-            is undefined. A label counts as positive if it lies strictly above.
-
-    Returns:
-        Metric name → value; None where undefined.
-
-    Raises:
-        ArgumentError: If shapes do not fit, there is no sample, a value is not finite or the scale is
-            unknown.
-
-    Source:
-        The conventions of CMU-MOSI and CH-SIMS as the MMSA code computes them.
-
-    Examples:
-        >>> result = regression_metrics(np.array([-1.0, 0.0, 2.5]), np.array([-0.4, 0.2, 2.6]), "mosi")
-        >>> result["acc2_has0"], result["acc2_non0"], result["acc7"]
-        (1.0, 1.0, 0.3333333333333333)
-    """
-    y = _checked_labels(labels)
-    p = _checked_outputs(predictions, y.shape, "predictions")
-    return PreparedMetrics(len(y), _regression_terms(y, p, scale, midpoint)).values()
-
-
-def classification_metrics(
-    labels: Numbers, outputs: Numbers, *, probabilities: bool = False
-) -> dict[str, float | None]:
-    """Every classification metric; the predicted class is the largest output, ties going to the first.
-
-    The AUC ranks samples by the softmax probability of the class, not by the raw logit.
-
-    Args:
-        labels: Class indices; shape (n,).
-        outputs: Logits or probabilities; shape (n, classes).
-        probabilities: Whether the outputs are probabilities.
-
-    Returns:
-        Metric name → value; None where undefined.
-
-    Raises:
-        ArgumentError: If shapes do not fit, there is no sample, a value is not finite, a label is no class
-            index, or a probability is negative.
-
-    Examples:
-        >>> outputs = np.array([[0.9, 0.1], [0.6, 0.4]])
-        >>> classification_metrics(np.array([0, 1]), outputs, probabilities=True)["auc"]
-        1.0
-    """
-    checked = _checked_labels(labels)
-    outputs = numbers_of(outputs, "outputs")
-    num_classes = outputs.shape[1] if outputs.ndim == 2 and outputs.shape[1] > 1 else 2
-    logits = _checked_outputs(outputs, (len(checked), num_classes), "outputs")
-    if probabilities:
-        if (logits < 0).any():
-            raise ArgumentError(
-                f"Argument `outputs` must hold probabilities, but the smallest is {logits.min():g}; "
-                "leave `probabilities` out if these are logits."
-            )
-        logits = np.log(np.maximum(logits, np.finfo(float).tiny))
-    terms = _classification_terms(_checked_classes(checked, num_classes), logits)
-    return PreparedMetrics(len(checked), terms).values()
-
-
-def resampled_metrics(
-    task: Task,
-    labels: Numbers,
-    outputs: Numbers,
-    indices: Int[np.ndarray, "resample draw"],
-) -> dict[str, Values]:
-    """Every metric of every resample of the samples.
-
-    Args:
-        task: What is predicted.
-        labels: Scores, or class indices; shape (n,).
-        outputs: Predicted scores, or logits; shape (n, num_outputs).
-        indices: Samples of each resample, in [0, n).
-
-    Returns:
-        Metric name → one value per resample; NaN where undefined.
-
-    Raises:
-        ArgumentError: If `metrics` would refuse the samples, or an index names no sample.
-
-    Examples:
-        >>> task = Task("regression", -3.0, 3.0, "mosi")
-        >>> labels, outputs = np.array([1.0, 2.0]), np.array([[1.0], [3.0]])
-        >>> resampled_metrics(task, labels, outputs, np.array([[0, 0], [1, 1]]))["mae"]
-        array([0., 1.])
-    """
-    prepared = prepare_metrics(task, labels, outputs)
-    if indices.size and not 0 <= indices.min() <= indices.max() < prepared.num_samples:
-        raise ArgumentError(
-            f"Argument `indices` must lie in [0, {prepared.num_samples}), but it spans "
-            f"[{indices.min()}, {indices.max()}]."
-        )
-    return prepared(resample_counts(indices, prepared.num_samples))
 
 
 def confusion_matrix(labels: Numbers, outputs: Numbers) -> Int[np.ndarray, "true predicted"]:

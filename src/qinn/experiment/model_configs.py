@@ -281,6 +281,3 @@ def parse_model(label: str, value: Any) -> BaseModel:
         return MODEL_CONFIGS[kind].model_validate(value)
     except ValidationError as error:
         raise ValueError(f"model `{label}`: {explain(error, MODEL_CONFIGS[kind])}") from error
-
-
-EVOLUTION_KINDS: tuple[str, ...] = get_args(EvolutionKind)
