@@ -11,7 +11,7 @@ import numpy as np
 
 from preregistered.parts import EVALUATION, chosen_settings
 from preregistered.stores import samples_of
-from qinn.evaluation.statistics import holm_correction, paired_test
+from qinn.evaluation.paired_tests import holm_correction, paired_test
 
 LEVEL = 0.05
 _MOST_PATTERNS = 2**14

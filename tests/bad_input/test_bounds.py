@@ -21,7 +21,7 @@ from qinn import cli
 from qinn.cli.application import app
 from qinn.errors import CheckpointError, ConfigError, QinnError
 from qinn.experiment.config import ExperimentConfig, TransformerConfig, parse_config, read_config
-from qinn.experiment.estimate import check_feasible
+from qinn.experiment.feasibility import check_feasible
 from qinn.experiment.model_configs import MODEL_CONFIGS
 from qinn.experiment.predictor import Predictor
 from qinn.experiment.run import run
@@ -167,7 +167,7 @@ def test_an_absurd_number_is_refused_at_once_and_leaves_nothing(
 ):
     words, changes = ABSURD[name]
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr("qinn.experiment.estimate.available_memory", lambda: 8 * 2**30)
+    monkeypatch.setattr("qinn.experiment.feasibility.available_memory", lambda: 8 * 2**30)
     monkeypatch.setattr("os.cpu_count", lambda: 4)
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(tiny_content(tiny_store, **changes)))
     started = time.monotonic()
@@ -222,7 +222,7 @@ def test_a_strangers_run_folder_with_absurd_numbers_is_refused(name, tiny_run, t
     _, changes = ABSURD[name]
     if not {"models", "encoder"} & set(changes):
         return
-    monkeypatch.setattr("qinn.experiment.estimate.available_memory", lambda: 2**30)
+    monkeypatch.setattr("qinn.experiment.feasibility.available_memory", lambda: 2**30)
     shutil.copytree(tiny_run, tmp_path / "run")
     made_before(tmp_path / "run")
     content = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
@@ -235,7 +235,7 @@ def test_a_strangers_run_folder_with_absurd_numbers_is_refused(name, tiny_run, t
 
 
 def test_giant_features_in_the_record_of_a_run_are_refused(tiny_run, tmp_path, monkeypatch):
-    monkeypatch.setattr("qinn.experiment.estimate.available_memory", lambda: 2**30)
+    monkeypatch.setattr("qinn.experiment.feasibility.available_memory", lambda: 2**30)
     shutil.copytree(tiny_run, tmp_path / "run")
     made_before(tmp_path / "run")
     record = tmp_path / "run" / "run.json"
@@ -352,7 +352,7 @@ def test_a_mistake_of_the_program_is_not_taken_for_a_lack_of_memory(tiny_store, 
 )
 def test_the_estimate_does_not_refuse_what_runs(evolution, tiny_store, tmp_path, monkeypatch):
     """A model of some megabytes passes with 64 MiB: what is estimated is at least needed, not the worst case."""
-    monkeypatch.setattr("qinn.experiment.estimate.available_memory", lambda: 64 * 2**20)
+    monkeypatch.setattr("qinn.experiment.feasibility.available_memory", lambda: 64 * 2**20)
     feasible(tiny_config(tiny_store, **model(evolution=evolution)))
 
 
@@ -363,14 +363,14 @@ def test_trajectories_are_estimated_by_what_they_were_measured_to_need(
 ):
     """Six hundred bytes for each at D = 8 at least, of which the kets are a fifth."""
     config = tiny_config(tiny_store, **model(evolution=evolution, state_dims=2, **{key: 10**5}))
-    monkeypatch.setattr("qinn.experiment.estimate.available_memory", lambda: 2**29)
+    monkeypatch.setattr("qinn.experiment.feasibility.available_memory", lambda: 2**29)
     with pytest.raises(ConfigError, match=f"`{key}` give .* states of the joint dimension"):
         feasible(config)
 
 
 @pytest.mark.parametrize("evolution", ["exact", "unitary", "linear_map"])
 def test_the_estimate_does_not_refuse_what_runs_along_the_stream(evolution, tiny_store, monkeypatch):
-    monkeypatch.setattr("qinn.experiment.estimate.available_memory", lambda: 64 * 2**20)
+    monkeypatch.setattr("qinn.experiment.feasibility.available_memory", lambda: 64 * 2**20)
     feasible(tiny_config(tiny_store, **model(dynamics="collisions", evolution=evolution)))
     feasible(tiny_config(tiny_store, **baseline("gru_stream")))
 
@@ -379,7 +379,7 @@ def test_the_estimate_does_not_refuse_what_runs_along_the_stream(evolution, tiny
     "changes", [model(dynamics="collisions", evolution="exact"), baseline("gru_stream")], ids=["exact", "gru"]
 )
 def test_sequences_too_long_to_be_kept_are_refused_by_their_length(changes, tiny_store, monkeypatch):
-    monkeypatch.setattr("qinn.experiment.estimate.available_memory", lambda: 64 * 2**20)
+    monkeypatch.setattr("qinn.experiment.feasibility.available_memory", lambda: 64 * 2**20)
     config = tiny_config(tiny_store, **changes)
     with pytest.raises(ConfigError, match=r"`memory_dim` \d+ and sequences of up to 200,000 steps in all"):
         check_feasible(

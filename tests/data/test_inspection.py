@@ -11,7 +11,7 @@ import pytest
 
 from qinn.data.checking.inspection import OFFICIAL_SPLITS, inspect
 from qinn.data.stores.store import Modality, Store, StoreWriter
-from qinn.results.records import plain
+from qinn.results.as_json import plain
 from qinn.task import Task
 
 SPLITS = ["train"] * 100 + ["valid"] * 50 + ["test"] * 50

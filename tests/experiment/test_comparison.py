@@ -10,13 +10,14 @@ import pytest
 
 from qinn.data.stores.store import Store
 from qinn.errors import CheckpointError
-from qinn.evaluation.statistics import bootstrap_intervals, holm_correction, paired_test
+from qinn.evaluation.intervals import bootstrap_intervals
+from qinn.evaluation.paired_tests import holm_correction, paired_test
 from qinn.experiment.comparison import compare, summarize
+from qinn.results.as_json import document
 from qinn.results.comparison import read_comparison
 from qinn.results.files import write_json
 from qinn.results.folder import RunFolder
 from qinn.results.metrics import shown_metrics
-from qinn.results.records import document
 from qinn.task import Task
 
 from ..tiny import TRAINING, tiny_config, trusted

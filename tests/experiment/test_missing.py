@@ -14,9 +14,10 @@ from qinn.data.subsets.batching import batch_of
 from qinn.data.subsets.splits import fixed_fold
 from qinn.data.synthetic.known_answer_set import SyntheticSpec, write_synthetic_store
 from qinn.errors import ArgumentError, CheckpointError, ConfigError, DataError
+from qinn.evaluation.intervals import bootstrap_intervals
 from qinn.evaluation.metrics import metrics
+from qinn.evaluation.paired_tests import holm_correction, paired_test
 from qinn.evaluation.predict import predict
-from qinn.evaluation.statistics import bootstrap_intervals, holm_correction, paired_test
 from qinn.experiment.build import build_model
 from qinn.experiment.comparison import compare
 from qinn.experiment.config import EncoderConfig, parse_config
@@ -26,7 +27,7 @@ from qinn.experiment.missing_sweep import parse_rates, sweep_missing
 from qinn.experiment.model_configs import MODEL_CONFIGS
 from qinn.experiment.predictor import Predictor
 from qinn.experiment.run import run
-from qinn.results.records import document
+from qinn.results.as_json import document
 from qinn.results.sweep import Shares, read_sweep
 from qinn.task import Task
 from qinn.training.fit import fit

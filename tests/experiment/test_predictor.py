@@ -21,8 +21,8 @@ from qinn.experiment.explanation import explain_run
 from qinn.experiment.model_configs import parse_model
 from qinn.experiment.predictor import Predictor
 from qinn.experiment.run import run
-from qinn.results.records import document
-from qinn.results.streams import LengthsRow
+from qinn.results.as_json import document
+from qinn.results.demo import LengthsRow
 from qinn.task import Task
 
 from ..tiny import QINN, TRAINING, rewritten, tiny_config

@@ -14,8 +14,8 @@ from qinn.data.stores.store import Store
 from qinn.data.subsets.batching import batch_of
 from qinn.data.subsets.splits import fixed_fold
 from qinn.errors import ArgumentError, CheckpointError, ConfigError, DataError, QinnError
+from qinn.evaluation.intervals import bootstrap_intervals
 from qinn.evaluation.metrics import metrics
-from qinn.evaluation.statistics import bootstrap_intervals
 from qinn.experiment import provenance
 from qinn.experiment.evaluation import evaluate_run, predict_store
 from qinn.experiment.run import config_text, run

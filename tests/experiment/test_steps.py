@@ -16,7 +16,7 @@ from qinn.experiment.steps import always_together, explained_steps, steps_conten
 from qinn.explain.steps import VERDICTS
 from qinn.report.explanation_figures import write_explanation_figures
 from qinn.report.page import write_report
-from qinn.results.records import document
+from qinn.results.as_json import document
 from qinn.results.steps import FILE
 
 from ..explain.shifters import write_shifters

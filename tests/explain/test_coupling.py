@@ -19,10 +19,10 @@ from qinn.records import Batch, Features
 from qinn.report.explanation_figures import coupling_figure
 from qinn.report.numbering import Numbering
 from qinn.report.sections import run_section
+from qinn.results.as_json import document
 from qinn.results.coupling import read_coupling
 from qinn.results.files import read_table
 from qinn.results.folder import RunFolder
-from qinn.results.records import document
 from qinn.results.run import read_run
 
 from ..tiny import rewritten

@@ -13,8 +13,9 @@ import yaml
 
 from qinn.data.stores.store import Store
 from qinn.data.stores.writing import Modality, StoreWriter
+from qinn.evaluation.intervals import bootstrap_intervals, summarize_seeds
 from qinn.evaluation.metrics import metrics
-from qinn.evaluation.statistics import bootstrap_intervals, holm_correction, paired_test, summarize_seeds
+from qinn.evaluation.paired_tests import holm_correction, paired_test
 from qinn.results.comparison import COMPARISON_FILE
 from qinn.results.files import write_json, write_table, write_text
 from qinn.results.folder import RunFolder

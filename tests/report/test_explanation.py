@@ -16,9 +16,9 @@ from qinn.report.explanation_figures import (
     mutual_information_figure,
     write_explanation_figures,
 )
+from qinn.results.chosen_samples import choose_samples, errors_of
 from qinn.results.explanation import ExplanationTable, read_explanation
 from qinn.results.run import read_run
-from qinn.results.samples import choose_samples, errors_of
 from qinn.task import Task
 
 NOTHING = ExplanationTable((), np.zeros((0, 1)), {}, {}, {}, {}, {})

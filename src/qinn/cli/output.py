@@ -27,7 +27,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from qinn.escaping import json_text, tsv_cell, visible
-from qinn.results.records import plain
+from qinn.results.as_json import plain
 from qinn.results.tables import Cell, Table, columns
 
 _OPTIONS = re.compile(r"\b[Oo]ptions? `[a-z_]+`(?: and `[a-z_]+`)?")

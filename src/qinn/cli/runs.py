@@ -54,8 +54,8 @@ def train(
     """
     from qinn.experiment.comparison import run_path
     from qinn.experiment.config import read_config
-    from qinn.experiment.place import check_not_compared
     from qinn.experiment.run import run
+    from qinn.experiment.run_place import check_not_compared
 
     experiment = read_config(config)
     label = model if model is not None else next(iter(experiment.models))
@@ -202,7 +202,7 @@ def explain(
     from qinn.experiment.coupling import couple_run, parse_couplings
     from qinn.experiment.explanation import explain_run
     from qinn.report.explanation_figures import write_coupling_figure, write_explanation_figures
-    from qinn.results.records import document, plain
+    from qinn.results.as_json import document, plain
 
     folder = to or run / "explanation"
     turned = None
@@ -419,7 +419,7 @@ def demo(
     from qinn.experiment.stream_demo import run_stream_demo
     from qinn.report.page import page_of, write_report
     from qinn.report.stream_lengths import FIGURE, lengths_section, write_lengths_figure
-    from qinn.results.records import document
+    from qinn.results.as_json import document
 
     page, figure = to / "report.html", to / "streams.svg"
     check_destination(page, page_of("report"), overwrite=overwrite)

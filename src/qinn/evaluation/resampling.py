@@ -1,14 +1,16 @@
-"""Which samples a resample draws or a permutation swaps, and the interval of a bootstrap distribution."""
+"""What intervals and paired tests share: which samples are drawn or swapped, metrics of them, and percentiles."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from qinn.errors import ArgumentError
+from qinn.evaluation.metrics import PreparedMetrics, numbers_of, prepare_metrics
 from qinn.evaluation.weighted import Weights, resample_counts
 from qinn.extras import needs
+from qinn.task import Task
 
 CHUNK_ENTRIES = 1_000_000
 """Weights evaluated at once: enough to be vectorised, few enough to stay in the cache."""
@@ -91,6 +93,52 @@ def swap_patterns(num_units: int, num_permutations: int, num_samples: int, seed:
 def is_enumerable(num_units: int, num_permutations: int) -> bool:
     """Whether the permutation test can be exact: all 2^units patterns cost no more than the random ones."""
     return num_units < 31 and 2**num_units <= num_permutations
+
+
+def mean_over_seeds(runs: Sequence[PreparedMetrics], weights: Weights) -> dict[str, np.ndarray]:
+    """Every metric for each row of weights, averaged over the seeds; NaN where a seed has it undefined."""
+    values = [run(weights) for run in runs]
+    return {name: np.mean([value[name] for value in values], axis=0) for name in runs[0].terms}
+
+
+def prepared(task: Task, labels: np.ndarray, outputs: np.ndarray, name: str) -> list[PreparedMetrics]:
+    """One set of prepared metrics per seed."""
+    outputs = numbers_of(outputs, name)
+    if outputs.ndim == 2:
+        outputs = outputs[None]
+    if outputs.ndim != 3 or not len(outputs):
+        raise ArgumentError(
+            f"Argument `{name}` must have shape (n, output) or (seeds, n, output), but its shape is "
+            f"{outputs.shape}."
+        )
+    return [prepare_metrics(task, labels, seed_outputs) for seed_outputs in outputs]
+
+
+def check_options(num_resamples: int, level: float) -> None:
+    """Refuse a number of resamples and a level that mean nothing."""
+    if num_resamples < 1:
+        raise ArgumentError(f"Argument `num_resamples` must be at least 1, but it is {num_resamples}.")
+    if not 0.0 < level < 1.0:
+        raise ArgumentError(
+            f"Argument `level` must lie between 0 and 1, but it is {level}; use 0.95 for 95 %."
+        )
+
+
+def concatenated(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Chunks of resamples put together again."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def defined_or_none(value: float) -> float | None:
+    """A value, or None where it is undefined (NaN)."""
+    return None if np.isnan(value) else float(value)
+
+
+def notes_of(units: Units, resampled: np.ndarray) -> str:
+    """What to mind about resamples: few units, or some that leave the metric undefined; empty if nothing."""
+    count = int(np.isnan(resampled).sum())
+    undefined = f"undefined in {count} of {len(resampled)} resamples, which are left out" if count else ""
+    return "; ".join(note for note in (units.note, undefined) if note)
 
 
 def percentile_interval(

@@ -11,14 +11,9 @@ import numpy as np
 from qinn.data.stores.unchanged import open_unchanged
 from qinn.destinations import check_folder
 from qinn.errors import CheckpointError, ConfigError
+from qinn.evaluation.intervals import bootstrap_intervals, summarize_seeds
 from qinn.evaluation.metrics import metrics
-from qinn.evaluation.statistics import (
-    PairedResult,
-    bootstrap_intervals,
-    holm_correction,
-    paired_test,
-    summarize_seeds,
-)
+from qinn.evaluation.paired_tests import PairedResult, holm_correction, paired_test
 from qinn.experiment import provenance
 from qinn.experiment.build import build_folds
 from qinn.experiment.config import ExperimentConfig, read_run_config, slug

@@ -14,7 +14,7 @@ from qinn.data.synthetic.known_answer_set import (
 from qinn.experiment.comparison import compare
 from qinn.experiment.config import ExperimentConfig, parse_config
 from qinn.experiment.stream_demo import is_drawn_from
-from qinn.results.streams import DemoResult
+from qinn.results.demo import DemoResult
 
 _SPEC = SyntheticSpec()
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from qinn.data.stores.unchanged import open_unchanged
 from qinn.errors import CheckpointError
 from qinn.experiment import provenance
+from qinn.results.as_json import FILES, document
 from qinn.results.comparison import COMPARISON_FILE, read_comparison
 from qinn.results.files import check_files
 from qinn.results.folder import RunFolder
-from qinn.results.records import FILES, document
 from qinn.results.summary import UNCHECKED
 
 

@@ -13,8 +13,8 @@ from qinn.destinations import Destination, Product, check_destination, is_witnes
 from qinn.errors import ArgumentError, ConfigError
 from qinn.escaping import active_in_spreadsheets, csv_line
 from qinn.evaluation.conventions import metrics_of
+from qinn.evaluation.intervals import Interval, bootstrap_intervals
 from qinn.evaluation.predict import PredictionTable, predict, probabilities_of
-from qinn.evaluation.statistics import Interval, bootstrap_intervals
 from qinn.experiment import provenance
 from qinn.experiment.build import build_folds
 from qinn.experiment.config import ExperimentConfig, config_of

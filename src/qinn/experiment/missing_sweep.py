@@ -15,9 +15,10 @@ from qinn.data.subsets.subset import Subset
 from qinn.destinations import Product, check_destinations, marked
 from qinn.digests import file_digest
 from qinn.errors import ArgumentError, DataError
+from qinn.evaluation.intervals import bootstrap_intervals, summarize_seeds
 from qinn.evaluation.metrics import metrics
+from qinn.evaluation.paired_tests import paired_test
 from qinn.evaluation.predict import probabilities_of
-from qinn.evaluation.statistics import bootstrap_intervals, paired_test, summarize_seeds
 from qinn.experiment import provenance
 from qinn.experiment.comparison import corrected
 from qinn.experiment.config import config_of

@@ -16,7 +16,7 @@ from qinn.errors import ArgumentError, CheckpointError, ConfigError, QinnError
 from qinn.evaluation.predict import PredictionTable, check_finite, predict
 from qinn.experiment.build import build_model, uses_times
 from qinn.experiment.config import config_of
-from qinn.experiment.estimate import check_feasible
+from qinn.experiment.feasibility import check_feasible
 from qinn.experiment.pretrained import read_architectures
 from qinn.explain.coupling import coupled
 from qinn.explain.explanation import explain

@@ -23,16 +23,16 @@ from qinn.data.stores.unchanged import open_unchanged
 from qinn.data.subsets.splits import Fold, Subset
 from qinn.digests import OWN_DIGEST, file_digest
 from qinn.errors import CheckpointError, ConfigError
+from qinn.evaluation.intervals import bootstrap_intervals
 from qinn.evaluation.metrics import metrics
 from qinn.evaluation.predict import PredictionTable, predict
-from qinn.evaluation.statistics import bootstrap_intervals
 from qinn.experiment import provenance
 from qinn.experiment.build import build_folds, build_model, sequences_of, timed_modalities
 from qinn.experiment.config import ExperimentConfig
-from qinn.experiment.estimate import check_feasible, check_machine, check_steps
 from qinn.experiment.explanation import column_means, write_explanation
-from qinn.experiment.place import RunPlace
+from qinn.experiment.feasibility import check_feasible, check_machine, check_steps
 from qinn.experiment.pretrained import load_transformers, write_architectures
+from qinn.experiment.run_place import RunPlace
 from qinn.experiment.steps import explained_steps
 from qinn.explain.activity import activity_of, activity_remarks, mean_activity
 from qinn.explain.attractor import certificate_of, mean_certificate
@@ -41,6 +41,7 @@ from qinn.extras import require
 from qinn.formats import check_format
 from qinn.model.baselines import count_parameters
 from qinn.model.network import QiNN
+from qinn.results.as_json import FILES, plain
 from qinn.results.documents import check_document, parsed, write_document
 from qinn.results.explanation import read_summary
 from qinn.results.files import (
@@ -54,7 +55,6 @@ from qinn.results.files import (
     write_text,
 )
 from qinn.results.folder import RunFolder
-from qinn.results.records import FILES, plain
 from qinn.results.steps import FILE as STEPS_FILE
 from qinn.results.summary import (
     VERSION,

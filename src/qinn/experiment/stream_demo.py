@@ -15,7 +15,7 @@ from qinn.errors import OutputError
 from qinn.experiment.comparison import compare, run_path
 from qinn.experiment.config import ExperimentConfig, parse_config
 from qinn.experiment.predictor import Predictor
-from qinn.results.streams import BAYES, CONSTANT, KINDS, LengthsRow, StreamsResult
+from qinn.results.demo import BAYES, CONSTANT, KINDS, LengthsRow, StreamsResult
 
 __all__ = ["is_drawn_from", "run_stream_demo", "stream_config"]
 

@@ -18,7 +18,7 @@ from qinn.data.subsets.splits import Development, Subset, hold_out
 from qinn.errors import ArgumentError, ConfigError, DataError
 from qinn.evaluation.predict import predict
 from qinn.experiment.build import build_model
-from qinn.experiment.estimate import check_feasible, check_steps
+from qinn.experiment.feasibility import check_feasible, check_steps
 from qinn.experiment.steps import follows_stream
 from qinn.explain.memory_axis import MemoryAxis, memory_axis
 from qinn.extras import require

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import softmax
 
+from qinn.results.chosen_samples import ChosenSample
 from qinn.results.explanation import ExplanationTable
 from qinn.results.run import RunResult
-from qinn.results.samples import ChosenSample
 from qinn.results.wording import number
 
 

@@ -26,11 +26,11 @@ from qinn.report.run_figures import (
 )
 from qinn.report.sample_blocks import SampleBlock, sample_blocks
 from qinn.report.sentence_figure import sentence_figure
+from qinn.results.chosen_samples import choose_samples
 from qinn.results.comparison import ComparisonResult, cpu_seconds, runs_table, units
 from qinn.results.coupling import CouplingResult
 from qinn.results.explanation import ExplanationTable
 from qinn.results.run import RunResult
-from qinn.results.samples import choose_samples
 from qinn.results.steps import ShownSteps
 from qinn.results.sweep import read_own_sweep
 from qinn.results.wording import brief, counted, percent

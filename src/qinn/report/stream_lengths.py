@@ -20,7 +20,7 @@ from qinn.report.figure_style import (
 )
 from qinn.report.numbering import Numbering
 from qinn.report.sections import Part, Section
-from qinn.results.streams import BAYES, CONSTANT, KINDS, StreamsResult
+from qinn.results.demo import BAYES, CONSTANT, KINDS, StreamsResult
 from qinn.results.wording import counted
 
 _MARK = "<!-- made by qinn demo -->"

@@ -8,6 +8,7 @@ from typing import Any
 from qinn.errors import CheckpointError
 from qinn.evaluation.conventions import metrics_of
 from qinn.explain.activity import Activity
+from qinn.results.as_json import OPTIONAL, OUTSIDE
 from qinn.results.documents import read_document, write_document
 from qinn.results.files import check_files
 from qinn.results.folder import RunFolder
@@ -22,7 +23,6 @@ from qinn.results.metrics import (
     metric_columns,
     metric_names,
 )
-from qinn.results.records import OPTIONAL, OUTSIDE
 from qinn.results.summary import VERSION, RunSummary, Written
 from qinn.results.tables import Cell, Table, columns
 from qinn.results.wording import counted, interval, number, p_value, percent, span

@@ -10,8 +10,8 @@ from pydantic import TypeAdapter, ValidationError
 from qinn.digests import OWN_DIGEST, is_intact, sealed
 from qinn.errors import CheckpointError, QinnError
 from qinn.formats import check_format
+from qinn.results.as_json import FILES, document
 from qinn.results.files import json_of, read_bytes, write_json
-from qinn.results.records import FILES, document
 
 T = TypeVar("T")
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from qinn.evaluation.statistics import Interval
-from qinn.results.records import OPTIONAL
+from qinn.evaluation.intervals import Interval
+from qinn.results.as_json import OPTIONAL
 from qinn.results.tables import Cell, Table, columns
 from qinn.results.wording import number
 

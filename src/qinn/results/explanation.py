@@ -13,10 +13,10 @@ from jaxtyping import Float
 from qinn.errors import CheckpointError
 from qinn.evaluation.predict import probabilities_of
 from qinn.formats import check_format
+from qinn.results.as_json import OPTIONAL, OUTSIDE, document
 from qinn.results.documents import object_of, parsed
 from qinn.results.files import json_of, read_bytes, read_table, write_json
 from qinn.results.folder import RunFolder
-from qinn.results.records import OPTIONAL, OUTSIDE, document
 from qinn.results.steps import StepsSummary
 
 FORMAT = "qinn-explanation"

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from qinn.evaluation.conventions import Metric, metrics_of
-from qinn.evaluation.statistics import PairedResult, SeedSummary
+from qinn.evaluation.intervals import SeedSummary
+from qinn.evaluation.paired_tests import PairedResult
 from qinn.results.tables import Column
 from qinn.results.wording import number
 from qinn.task import Task

@@ -17,8 +17,8 @@ from qinn.data.stores.store import Store
 from qinn.data.stores.unchanged import open_unchanged
 from qinn.errors import CheckpointError, ConfigError, QinnError
 from qinn.evaluation.conventions import metrics_of
+from qinn.evaluation.intervals import Interval
 from qinn.evaluation.metrics import confusion_matrix, metrics
-from qinn.evaluation.statistics import Interval
 from qinn.results.coupling import CouplingResult, read_coupling
 from qinn.results.explanation import ExplanationTable, read_explanation, read_summary
 from qinn.results.folder import RunFolder

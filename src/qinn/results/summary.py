@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from qinn.evaluation.statistics import Interval
+from qinn.evaluation.intervals import Interval
 from qinn.explain.activity import Activity
 from qinn.explain.attractor import Certificate
-from qinn.results.records import OPTIONAL
+from qinn.results.as_json import OPTIONAL
 from qinn.task import Task
 
 FORMAT = "qinn-run"

@@ -8,13 +8,13 @@ from typing import Any
 from qinn.digests import file_digest
 from qinn.errors import CheckpointError
 from qinn.evaluation.conventions import metrics_of
-from qinn.evaluation.statistics import SeedSummary
+from qinn.evaluation.intervals import SeedSummary
+from qinn.results.as_json import OUTSIDE
 from qinn.results.comparison import ComparisonResult
 from qinn.results.documents import read_document, write_document
 from qinn.results.folder import RunFolder
 from qinn.results.frames import frame_of
 from qinn.results.metrics import PairedDifference, mark, marks_note, mean_and_deviation, shown_metrics
-from qinn.results.records import OUTSIDE
 from qinn.results.summary import VERSION, Written
 from qinn.results.tables import Cell, Table, columns
 from qinn.results.wording import counted, number

@@ -12,7 +12,7 @@ from qinn.errors import ArgumentError, OutputError
 from qinn.report.numbering import FigureExhibit, Numbering, TableExhibit
 from qinn.report.stream_lengths import FIGURE, _apart, lengths_figure, lengths_section, write_lengths_figure
 from qinn.results.comparison import ComparisonResult
-from qinn.results.streams import BAYES, CONSTANT, LengthsRow, StreamsResult
+from qinn.results.demo import BAYES, CONSTANT, LengthsRow, StreamsResult
 from qinn.results.summary import DataRecord
 from qinn.task import Task
 

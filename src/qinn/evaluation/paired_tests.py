@@ -1,11 +1,7 @@
-"""How sure one can be of a metric: intervals, paired tests and summaries over seeds.
+"""Whether two models differ on the same samples: paired permutation tests, and p-values corrected over several models.
 
-Intervals and tests answer "what if the test samples had been others", for the trained models at hand. Where
-several seeds are given (outputs of shape (seeds, n, output)), a metric means its average over the seeds, in
-every resample. How much a newly trained model would differ is another question: see `summarize_seeds`.
-
-Samples of one group (speaker, video, participant) are not independent: where groups are given, whole groups
-are drawn and swapped, never single samples.
+What is resampled and swapped is said in `qinn.evaluation.intervals`: whole groups where there are groups, all seeds at
+once.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,40 +11,23 @@ import numpy as np
 from jaxtyping import Bool, Shaped
 
 from qinn.errors import ArgumentError
-from qinn.evaluation.metrics import Numbers, PreparedMetrics, numbers_of, prepare_metrics
+from qinn.evaluation.metrics import Numbers, numbers_of, prepare_metrics
 from qinn.evaluation.resampling import (
     Units,
     bootstrap_weights,
+    check_options,
+    concatenated,
+    defined_or_none,
     is_enumerable,
+    mean_over_seeds,
+    notes_of,
     percentile_interval,
+    prepared,
     swap_patterns,
 )
 from qinn.evaluation.weighted import Weights
 from qinn.extras import needs
 from qinn.task import Task
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A metric and its bootstrap confidence interval.
-
-    Attributes:
-        value: The metric on the samples themselves (mean over seeds); None if undefined.
-        low: Lower end; None if there is no interval.
-        high: Upper end; None if there is no interval.
-        level: Confidence level.
-        num_units: Number of units that were drawn: groups, or samples where there are no groups.
-        num_resamples: Number of resamples in which the metric is defined.
-        note: What to mind; empty if nothing.
-    """
-
-    value: float | None
-    low: float | None
-    high: float | None
-    level: float
-    num_units: int
-    num_resamples: int
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,126 +55,6 @@ class PairedResult:
     note: str = ""
 
 
-@dataclass(frozen=True)
-class SeedSummary:
-    """A metric over several seeds.
-
-    Attributes:
-        mean: Mean over the seeds in which it is defined; None if there is none.
-        sd: Standard deviation over them (divisor n − 1); None for fewer than two.
-        n: Number of seeds in which it is defined.
-        num_undefined: Number of seeds in which it is not.
-    """
-
-    mean: float | None
-    sd: float | None
-    n: int
-    num_undefined: int = 0
-
-
-def _mean_over_seeds(runs: Sequence[PreparedMetrics], weights: Weights) -> dict[str, np.ndarray]:
-    """Every metric for each row of weights, averaged over the seeds; NaN where a seed has it undefined."""
-    values = [run(weights) for run in runs]
-    return {name: np.mean([value[name] for value in values], axis=0) for name in runs[0].terms}
-
-
-def _prepare(task: Task, labels: np.ndarray, outputs: np.ndarray, name: str) -> list[PreparedMetrics]:
-    """One set of prepared metrics per seed."""
-    outputs = numbers_of(outputs, name)
-    if outputs.ndim == 2:
-        outputs = outputs[None]
-    if outputs.ndim != 3 or not len(outputs):
-        raise ArgumentError(
-            f"Argument `{name}` must have shape (n, output) or (seeds, n, output), but its shape is "
-            f"{outputs.shape}."
-        )
-    return [prepare_metrics(task, labels, seed_outputs) for seed_outputs in outputs]
-
-
-def _check_options(num_resamples: int, level: float) -> None:
-    if num_resamples < 1:
-        raise ArgumentError(f"Argument `num_resamples` must be at least 1, but it is {num_resamples}.")
-    if not 0.0 < level < 1.0:
-        raise ArgumentError(
-            f"Argument `level` must lie between 0 and 1, but it is {level}; use 0.95 for 95 %."
-        )
-
-
-def _concatenated(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Chunks of resamples put together again."""
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _defined(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
-
-
-def _notes(*parts: str) -> str:
-    return "; ".join(part for part in parts if part)
-
-
-def _undefined_note(resampled: np.ndarray) -> str:
-    """Warning about resamples that leave the metric undefined; empty if there is none."""
-    count = int(np.isnan(resampled).sum())
-    return f"undefined in {count} of {len(resampled)} resamples, which are left out" if count else ""
-
-
-def bootstrap_intervals(
-    task: Task,
-    labels: Numbers,
-    outputs: Numbers,
-    *,
-    groups: Sequence[str | None] | Shaped[np.ndarray, "..."] | None = None,
-    num_resamples: int = 2000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> dict[str, Interval]:
-    """Confidence interval of every metric for new test samples (new groups, where groups are given).
-
-    Args:
-        task: What is predicted.
-        labels: Scores, or class indices; shape (n,).
-        outputs: Predicted scores, or logits; shape (n, output), or (seeds, n, output): the mean over seeds.
-        groups: Group of each sample; whole groups are then drawn.
-        num_resamples: Number of resamples.
-        level: Confidence level.
-        seed: Seed of the resampling.
-
-    Returns:
-        Metric name → value and interval (see `percentile_interval`).
-
-    Raises:
-        ArgumentError: If shapes do not fit, a value is not finite, or an option is out of its range.
-
-    Examples:
-        >>> labels = np.linspace(-3.0, 3.0, 60)
-        >>> outputs = (labels + np.tile([0.5, -0.5, 1.0], 20))[:, None]
-        >>> interval = bootstrap_intervals(Task("regression", -3.0, 3.0, "mosi"), labels, outputs)["mae"]
-        >>> round(interval.value, 3), interval.low < interval.value < interval.high
-        (0.667, True)
-    """
-    _check_options(num_resamples, level)
-    labels = numbers_of(labels, "labels")
-    runs = _prepare(task, labels, outputs, "outputs")
-    units = Units.of(len(labels), groups)
-    value = _mean_over_seeds(runs, np.ones((1, len(labels))))
-    resampled = _concatenated(
-        [_mean_over_seeds(runs, weights) for weights in bootstrap_weights(units, num_resamples, seed)]
-    )
-    intervals: dict[str, Interval] = {}
-    for name, values in resampled.items():
-        point = _defined(value[name][0])
-        low, high = (None, None) if point is None else percentile_interval(values, units.count, level)
-        note = (
-            "undefined (for at least one seed)"
-            if point is None
-            else _notes(units.note, _undefined_note(values))
-        )
-        count = int((~np.isnan(values)).sum())
-        intervals[name] = Interval(point, low, high, level, units.count, count, note)
-    return intervals
-
-
 def _swap_differences(
     task: Task,
     labels: np.ndarray,
@@ -213,10 +72,10 @@ def _swap_differences(
     for pattern in patterns:
         swapped = units.spread(pattern)
         kept = 1.0 - swapped
-        first = _mean_over_seeds(both, np.concatenate([kept, swapped], axis=1))
-        second = _mean_over_seeds(both, np.concatenate([swapped, kept], axis=1))
+        first = mean_over_seeds(both, np.concatenate([kept, swapped], axis=1))
+        second = mean_over_seeds(both, np.concatenate([swapped, kept], axis=1))
         parts.append({name: first[name] - second[name] for name in first})
-    return _concatenated(parts)
+    return concatenated(parts)
 
 
 def _permutation_p_value(difference: float, permuted: np.ndarray, exact: bool) -> float:
@@ -332,30 +191,30 @@ def paired_test(
         >>> round(result.difference, 3), result.p_value < 0.001
         (-0.9, True)
     """
-    _check_options(min(num_resamples, num_permutations), level)
+    check_options(min(num_resamples, num_permutations), level)
     labels = numbers_of(labels, "labels")
     outputs_a, outputs_b = numbers_of(outputs_a, "outputs_a"), numbers_of(outputs_b, "outputs_b")
     _check_same_samples(ids_a, ids_b, len(labels))
     runs_a, runs_b = (
-        _prepare(task, labels, outputs_a, "outputs_a"),
-        _prepare(task, labels, outputs_b, "outputs_b"),
+        prepared(task, labels, outputs_a, "outputs_a"),
+        prepared(task, labels, outputs_b, "outputs_b"),
     )
     stacked_a, stacked_b = _same_seeds(outputs_a, outputs_b)
     units = Units.of(len(labels), groups)
 
     def difference(weights: Weights) -> dict[str, np.ndarray]:
-        a, b = _mean_over_seeds(runs_a, weights), _mean_over_seeds(runs_b, weights)
+        a, b = mean_over_seeds(runs_a, weights), mean_over_seeds(runs_b, weights)
         return {name: a[name] - b[name] for name in a}
 
     value = difference(np.ones((1, len(labels))))
-    resampled = _concatenated([difference(w) for w in bootstrap_weights(units, num_resamples, seed)])
+    resampled = concatenated([difference(w) for w in bootstrap_weights(units, num_resamples, seed)])
     patterns = swap_patterns(units.count, num_permutations, 2 * len(labels), seed)
     permuted = _swap_differences(task, labels, stacked_a, stacked_b, units, patterns)
     exact = is_enumerable(units.count, num_permutations)
     single = groups is None and len(stacked_a) == 1
     results: dict[str, PairedResult] = {}
     for name, differences in resampled.items():
-        point = _defined(value[name][0])
+        point = defined_or_none(value[name][0])
         if point is None:
             note = "undefined for at least one run"
             results[name] = PairedResult(None, None, None, None, None, level, units.count, note)
@@ -366,42 +225,9 @@ def paired_test(
         exact_p = (
             None if not single or right_a is None or right_b is None else mcnemar_p_value(right_a, right_b)
         )
-        note = _notes(units.note, _undefined_note(differences))
+        note = notes_of(units, differences)
         results[name] = PairedResult(point, low, high, p_value, exact_p, level, units.count, note)
     return results
-
-
-def summarize_seeds(runs: Sequence[Mapping[str, float | None]]) -> dict[str, SeedSummary]:
-    """Mean and standard deviation of every metric over seeds.
-
-    Args:
-        runs: Metrics of each seed; all of the same names.
-
-    Returns:
-        Metric name → summary.
-
-    Raises:
-        ArgumentError: If there is no run, or the runs have different metrics.
-
-    Examples:
-        >>> summarize_seeds([{"mae": 0.7}, {"mae": 0.9}])["mae"]
-        SeedSummary(mean=0.8, sd=0.14142135623730953, n=2, num_undefined=0)
-    """
-    if not runs:
-        raise ArgumentError("Argument `runs` must hold the metrics of at least one seed, but it is empty.")
-    summaries: dict[str, SeedSummary] = {}
-    for index, run in enumerate(runs):
-        if set(run) != set(runs[0]):
-            raise ArgumentError(
-                f"Argument `runs` must hold the same metrics for every seed, but seed {index} has "
-                f"{sorted(run)} and the first has {sorted(runs[0])}."
-            )
-    for name in runs[0]:
-        defined = [value for run in runs if (value := run[name]) is not None]
-        mean = float(np.mean(defined)) if defined else None
-        sd = float(np.std(defined, ddof=1)) if len(defined) > 1 else None
-        summaries[name] = SeedSummary(mean, sd, len(defined), len(runs) - len(defined))
-    return summaries
 
 
 def holm_correction(p_values: Mapping[str, float | None]) -> dict[str, float | None]:
