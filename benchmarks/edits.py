@@ -29,7 +29,7 @@ from record import write_record
 from safetensors.numpy import load_file, save_file
 
 REFUSED, SAME, OTHER = "refused", "same bytes", "other bytes or words"
-_SIZES = ("--num-train", "40", "--num-valid", "15", "--num-test", "20", "--missing-rate", "0.2")
+_SIZES = ("--num-train", "40", "--num-valid", "15", "--num-test", "20", "--absent-rate", "0.2")
 _RUN = "comparison/qinn/seed-0"
 _COMMANDS: dict[str, tuple[str, ...]] = {
     "predict": ("predict", _RUN, "store"),
@@ -43,9 +43,9 @@ _PARTS = (
     "cli.application",
     "experiment.demo",
     "experiment.explanation",
-    "experiment.missing_sweep",
+    "experiment.absence_sweep",
     "report.explanation_figures",
-    "report.missing",
+    "report.absence",
     "report.page",
     "training.fit",
 )
@@ -277,7 +277,7 @@ class Trials:
         for arguments in (
             ("data", "synthesize", "--to", "store", *_SIZES),
             _COMMANDS["compare"],
-            ("sweep-missing", "comparison", "--rates", "0,0.5", "--masks", "1"),
+            ("sweep-absent", "comparison", "--rates", "0,0.5", "--masks", "1"),
         ):
             code, _, err = call(arguments, self._place)
             if code:

@@ -144,8 +144,8 @@ COMMANDS = {
     ),
     "explain": Command(("explain", "base/qinn-qj/seed-0", "--to", "why"), "why", ("store", "base"), 3),
     "evaluate": Command(("evaluate", "base/qinn-qj/seed-0"), "base", ("store", "base"), 1),
-    "sweep-missing": Command(
-        ("sweep-missing", "base", "--to", "swept", "--rates", "0,0.5", "--masks", "1"),
+    "sweep-absent": Command(
+        ("sweep-absent", "base", "--to", "swept", "--rates", "0,0.5", "--masks", "1"),
         "swept",
         ("store", "base"),
         1,

@@ -48,7 +48,7 @@ class Case:
 def synthetic(path: Path) -> Store:
     """Three modalities with absences, each with lengths of its own."""
     sizes = {f"num_{split}": size for split, size in SIZES.items()}
-    return write_synthetic_store(path, SyntheticSpec(**sizes, missing_rate=0.1))
+    return write_synthetic_store(path, SyntheticSpec(**sizes, absent_rate=0.1))
 
 
 def random_store(

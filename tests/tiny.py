@@ -19,7 +19,7 @@ SIZES = {
     "vision_dim": 3,
     "min_length": 1,
     "max_length": 4,
-    "missing_rate": 0.2,
+    "absent_rate": 0.2,
     "group_size": 4,
 }
 QINN = {

@@ -26,7 +26,7 @@ COMMANDS = [
     ["data", "split"],
     ["data", "synthesize"],
     *([name] for name in ("demo", "train", "evaluate", "predict", "explain", "compare", "report", "info")),
-    ["sweep-missing"],
+    ["sweep-absent"],
 ]
 
 
@@ -237,7 +237,7 @@ def test_streams_are_made_with_the_prototypes_of_others(qinn, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--task", "shifters", "--missing-rate", "0.1"], "`--missing-rate` belongs to `--task product`"),
+        (["--task", "shifters", "--absent-rate", "0.1"], "`--absent-rate` belongs to `--task product`"),
         (["--single-set"], "`--single-set` belongs to `--task shifters`"),
         (["--task", "shifters", "--expiry", "2"], "`expiry` must be left out"),
         (["--task", "shifters", "--min-length", "40"], "`max_length` must be from `min_length`, 40"),
@@ -319,7 +319,7 @@ def test_an_operating_system_error_is_one_line(qinn, monkeypatch, tmp_path):
         ["predict", "run", "store", "--batch-size", "0"],
         ["predict", "run", "store", "--batch-size", "many"],
         ["compare", "config.yaml", "--workers", "0"],
-        ["data", "synthesize", "--to", "x", "--missing-rate", "1.5"],
+        ["data", "synthesize", "--to", "x", "--absent-rate", "1.5"],
     ],
     ids=" ".join,
 )
@@ -334,22 +334,22 @@ def test_a_wrong_call_is_explained_without_a_traceback(arguments, qinn, tmp_path
 
 
 def test_modalities_can_be_missing_from_the_command_line(tiny_run, qinn):
-    code, out, err = qinn("evaluate", tiny_run, "--missing", "audio", "--missing-rate", "0.3", "--json")
+    code, out, err = qinn("evaluate", tiny_run, "--absent", "audio", "--absent-rate", "0.3", "--json")
     result = json.loads(out)
     assert (code, err) == (0, "")
     assert result["missing"]["absent"]["audio"] == 1.0
     assert set(result["complete"]) == set(result["metrics"])
-    code, out, err = qinn("evaluate", tiny_run, "--missing", "audio")
+    code, out, err = qinn("evaluate", tiny_run, "--absent", "audio")
     assert code == 0
     assert "as they are" in " ".join(out.split())
     assert "audio 100%" in " ".join(out.split())
-    code, out, err = qinn("evaluate", tiny_run, "--missing", "voice")
+    code, out, err = qinn("evaluate", tiny_run, "--absent", "voice")
     assert (code, out) == (2, "")
     assert "not `voice`" in err
 
 
 def test_predictions_name_what_was_absent(tiny_run, tiny_store, qinn):
-    code, out, err = qinn("predict", tiny_run, tiny_store, "--split", "test", "--missing", "vision")
+    code, out, err = qinn("predict", tiny_run, tiny_store, "--split", "test", "--absent", "vision")
     assert (code, err) == (0, "")
     lines = [line.split("\t") for line in out.splitlines()]
     assert lines[0][-1] == "absent"
@@ -357,7 +357,7 @@ def test_predictions_name_what_was_absent(tiny_run, tiny_store, qinn):
 
 
 def test_an_explanation_says_how_many_samples_lack_a_modality(tiny_run, tmp_path, qinn):
-    code, _, err = qinn("explain", tiny_run, "--missing", "audio", "--to", tmp_path / "explained")
+    code, _, err = qinn("explain", tiny_run, "--absent", "audio", "--to", tmp_path / "explained")
     assert code == 0
     assert "10 of 10 samples lack `audio`; their states are mixed" in " ".join(err.split())
     assert not (tmp_path / "explained" / "entropy.svg").exists()
@@ -369,14 +369,14 @@ def test_what_a_stream_lacks_is_not_said_to_be_left_out_of_entropies(tiny_store,
 
     cell = {"kind": "qinn", "dynamics": "collisions", "evolution": "exact", "memory_dim": 2, "head": "linear"}
     run(tiny_config(tiny_store, models={"cell": cell}), tmp_path / "run")
-    code, _, err = qinn("explain", tmp_path / "run", "--missing", "audio")
+    code, _, err = qinn("explain", tmp_path / "run", "--absent", "audio")
     assert code == 0
     assert "10 of 10 samples lack `audio`" in err
     assert "entropies" not in err
 
 
 def test_a_sweep_over_missing_rates_writes_data_table_and_figures(tiny_run, tmp_path, qinn):
-    arguments = ["sweep-missing", tiny_run, "--rates", "0,0.5", "--masks", "2", "--to", tmp_path / "sweep"]
+    arguments = ["sweep-absent", tiny_run, "--rates", "0,0.5", "--masks", "2", "--to", tmp_path / "sweep"]
     code, out, err = qinn(*arguments)
     assert code == 0
     assert "| model | 0 | 0.5 |" in out
@@ -385,7 +385,7 @@ def test_a_sweep_over_missing_rates_writes_data_table_and_figures(tiny_run, tmp_
     assert names == ["corr.svg", "mae.svg", "sweep.json", "table.md"]
     code, out, _ = qinn(*arguments, "--json")
     assert json.loads(out)["rates"] == [0.0, 0.5]
-    code, out, err = qinn("sweep-missing", tiny_run, tiny_run)
+    code, out, err = qinn("sweep-absent", tiny_run, tiny_run)
     assert (code, out) == (2, "")
     assert "name a folder for the result with `--to`" in err
 
@@ -453,9 +453,9 @@ def test_a_store_that_was_edited_in_place_is_described_by_no_command(
 def test_errors_name_options_as_they_are_typed(tmp_path, qinn):
     (tmp_path / "t.csv").write_text("id,label\na,1\n")
     arguments = [tmp_path / "t.csv", "--to", tmp_path / "s", "--scale", "mosi", "--feature", "a=f.npz:a"]
-    code, _, err = qinn("data", "import", "table", *arguments, "--missing", "never")
+    code, _, err = qinn("data", "import", "table", *arguments, "--absent-features", "never")
     assert code == 2
-    assert "Option `--missing` must be refuse or absent" in err
+    assert "Option `--absent-features` must be refuse or allow" in err
     code, _, err = qinn(
         "data", "import", "table", *arguments, "--group-column", "a", "--group-pattern", "(a)"
     )

@@ -178,10 +178,10 @@ COMMANDS = {
         "--name",
         HOSTILE["override"],
     ],
-    "evaluate": ["evaluate", "{}/comparison/qinn-qj/seed-0", "--missing", "🎵"],
+    "evaluate": ["evaluate", "{}/comparison/qinn-qj/seed-0", "--absent", "🎵"],
     "explain": ["explain", "{}/comparison/qinn-qj/seed-0", "--to", "{}/explained"],
-    "sweep-missing": [
-        "sweep-missing",
+    "sweep-absent": [
+        "sweep-absent",
         "{}/comparison",
         "--rates",
         "0,0.5",
@@ -265,7 +265,7 @@ def cells(line: str) -> list[str]:
 @pytest.mark.parametrize("name", ["comparison", "swept"])
 def test_markdown_tables_are_not_broken(name, folder):
     if name == "swept":
-        call(*(part.format(folder) for part in COMMANDS["sweep-missing"]))
+        call(*(part.format(folder) for part in COMMANDS["sweep-absent"]))
     text = (folder / name / "table.md").read_text(encoding="utf-8")
     assert is_clean(text)
     rows = [line for line in text.split("\n") if line.startswith("|")]

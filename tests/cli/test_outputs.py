@@ -84,9 +84,9 @@ SEVERAL: dict[str, tuple[str, Arguments]] = {
     "explain": ("explanation.json", lambda p, to: ["explain", p.run, "--to", to]),
     "explain table": ("explanation.parquet", lambda p, to: ["explain", p.run, "--to", to]),
     "explain figure": ("entropy.svg", lambda p, to: ["explain", p.run, "--to", to]),
-    "sweep-missing": ("sweep.json", lambda p, to: sweep(p, to)),
-    "sweep-missing table": ("table.md", lambda p, to: sweep(p, to)),
-    "sweep-missing figure": ("mae.svg", lambda p, to: sweep(p, to)),
+    "sweep-absent": ("sweep.json", lambda p, to: sweep(p, to)),
+    "sweep-absent table": ("table.md", lambda p, to: sweep(p, to)),
+    "sweep-absent figure": ("mae.svg", lambda p, to: sweep(p, to)),
 }
 STORES: dict[str, Arguments] = {
     "data import": lambda p, to: ["data", "import", "table", p.folder / "new.csv", "--to", to, *features(p)],
@@ -100,7 +100,7 @@ RUNS: dict[str, Arguments] = {
 
 
 def sweep(p: Place, to: Path) -> list[Any]:
-    return ["sweep-missing", p.run, "--to", to, "--rates", "0,0.5", "--masks", 1, "--num-resamples", 100]
+    return ["sweep-absent", p.run, "--to", to, "--rates", "0,0.5", "--masks", 1, "--num-resamples", 100]
 
 
 def features(p: Place) -> list[Any]:
@@ -261,7 +261,7 @@ def test_one_foreign_file_among_several_is_enough_to_refuse(command, place, qinn
     assert (target / name).read_text() == "mine"
 
 
-@pytest.mark.parametrize("command", ["explain", "sweep-missing"])
+@pytest.mark.parametrize("command", ["explain", "sweep-absent"])
 def test_several_files_of_the_same_command_are_replaced(command, place, qinn):
     arguments = SEVERAL[command][1]
     target = place.folder / "out"
@@ -275,7 +275,7 @@ def test_several_files_of_the_same_command_are_replaced(command, place, qinn):
     assert qinn(*arguments(place, target), "--overwrite")[0] == 0
 
 
-@pytest.mark.parametrize("command", ["explain", "sweep-missing"])
+@pytest.mark.parametrize("command", ["explain", "sweep-absent"])
 def test_a_run_does_not_get_another_explanation_or_a_sweep_among_its_files(command, place, qinn):
     before = {path: path.read_bytes() for path in place.run.rglob("*") if path.is_file()}
     code, err = qinn(*SEVERAL[command][1](place, place.run), "--overwrite")
@@ -361,7 +361,7 @@ def mask(value: int) -> Iterator[None]:
         os.umask(before)
 
 
-@pytest.mark.parametrize("command", [*FILES, "explain", "sweep-missing", *STORES, *RUNS])
+@pytest.mark.parametrize("command", [*FILES, "explain", "sweep-absent", *STORES, *RUNS])
 def test_files_have_the_permissions_of_the_umask(command, place, qinn):
     if command in FILES:
         suffix, arguments = FILES[command]
@@ -388,7 +388,7 @@ def never(*_: Any, **__: Any) -> None:
         ("report", "qinn.report.page.read_results"),
         ("data describe", "qinn.report.dataset_page.inspect"),
         ("explain", "qinn.experiment.predictor.Predictor.load"),
-        ("sweep-missing", "qinn.experiment.predictor.Predictor.load"),
+        ("sweep-absent", "qinn.experiment.predictor.Predictor.load"),
         ("data split", "qinn.data.subsets.division.divide"),
         ("data import", "qinn.data.importing.table.read_columns"),
         ("train", "qinn.experiment.run.build_folds"),

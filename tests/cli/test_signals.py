@@ -121,7 +121,7 @@ COMMANDS = {
     "predict": ["predict", "run", "store", "--to", "out/table.csv"],
     "explain": ["explain", "run", "--to", "out"],
     "report": ["report", "run", "--to", "out/page.html"],
-    "sweep-missing": ["sweep-missing", "run", "--to", "out", "--rates", "0,0.5", "--masks", "1"],
+    "sweep-absent": ["sweep-absent", "run", "--to", "out", "--rates", "0,0.5", "--masks", "1"],
 }
 # Command, signal, and at which complete file or folder being written (or training step) it arrives.
 WRITES = [
@@ -136,7 +136,7 @@ WRITES = [
     ("predict", "SIGTERM", 1),
     ("explain", "SIGTERM", 2),
     ("report", "SIGINT", 1),
-    ("sweep-missing", "SIGTERM", 2),
+    ("sweep-absent", "SIGTERM", 2),
 ]
 
 

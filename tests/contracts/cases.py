@@ -105,7 +105,7 @@ def _model_cases() -> dict[str, ModelCase]:
         )
         if kind != "linear_map":
             # Priors get their gradient where a modality is absent.
-            cases[f"{name}, prior"] = ModelCase({**qinn, "missing": "prior"}, idle=("fusion.priors.*",))
+            cases[f"{name}, prior"] = ModelCase({**qinn, "absent_state": "prior"}, idle=("fusion.priors.*",))
         cases[f"{name}, no jumps"] = ModelCase({**qinn, "num_jumps": 0})
         cases[f"{name}, time 0"] = ModelCase({**qinn, "time": 0.0}, idle=_STILL)
         cases[f"{name}, head on the average"] = ModelCase(
@@ -126,7 +126,7 @@ def _model_cases() -> dict[str, ModelCase]:
     cases["collisions, relaxation"] = ModelCase({**exact, "relaxation": True})
     cases["collisions, relaxation, with times"] = ModelCase({**exact, "relaxation": True}, timed=True)
     cases["collisions, prior"] = ModelCase(
-        {**exact, "form": "joint", "missing": "prior"}, idle=("fusion.priors.*",)
+        {**exact, "form": "joint", "absent_state": "prior"}, idle=("fusion.priors.*",)
     )
     for kind in ("gru_stream", "lstm_stream"):
         cases[f"{kind}, joint, no by-pass"] = ModelCase({"kind": kind, "form": "joint", "by_pass": False})

@@ -48,7 +48,7 @@ def make_store(tmp_path: Path) -> StoreMaker:
 @pytest.fixture(scope="session")
 def synthetic_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A small synthetic store with absent modalities."""
-    spec = SyntheticSpec(num_train=300, num_valid=60, num_test=100, missing_rate=0.2)
+    spec = SyntheticSpec(num_train=300, num_valid=60, num_test=100, absent_rate=0.2)
     return write_synthetic_store(tmp_path_factory.mktemp("synthetic") / "store", spec)
 
 

@@ -107,7 +107,7 @@ def test_impossible_arguments_are_refused_at_once(make_store, size: int, seed: i
 
 
 def test_absent_modalities_come_with_length_zero(tmp_path) -> None:
-    spec = SyntheticSpec(num_train=40, num_valid=10, num_test=10, missing_rate=0.5)
+    spec = SyntheticSpec(num_train=40, num_valid=10, num_test=10, absent_rate=0.5)
     train = fixed_fold(write_synthetic_store(tmp_path / "s", spec)).development.train
     absent = np.flatnonzero(train.lengths("audio") == 0)
     batch = batch_of(train, absent)

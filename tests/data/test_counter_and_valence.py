@@ -80,7 +80,7 @@ def test_kinds_have_rates_that_add_up() -> None:
 
 
 def test_missing_steps_count_and_are_told(tmp_path) -> None:
-    spec = ModuloSpec(**SMALL, missing_steps=0.3)
+    spec = ModuloSpec(**SMALL, absent_steps=0.3)
     store, _ = write_stream_store(tmp_path / "s", spec)
     hidden = 0
     for row in store.table.to_pylist():
@@ -93,9 +93,9 @@ def test_missing_steps_count_and_are_told(tmp_path) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"missing_steps": 0.1},
+        {"absent_steps": 0.1},
         {"noise": 1.5, "max_length": 6},
-        {"noise": 1.5, "missing_steps": 0.1, "max_length": 5},
+        {"noise": 1.5, "absent_steps": 0.1, "max_length": 5},
     ],
     ids=str,
 )
@@ -172,7 +172,7 @@ def test_the_best_prediction_of_a_score_is_its_mean() -> None:
 @pytest.mark.parametrize("what", ["text", "without_order", "missing"])
 def test_less_explains_what_is_stated(what: str) -> None:
     """The mean over many completions of what is hidden, sample by sample, has the stated share of the variance."""
-    spec = ValenceSpec(missing_steps=0.15 if what == "missing" else 0.0, min_length=4, max_length=8)
+    spec = ValenceSpec(absent_steps=0.15 if what == "missing" else 0.0, min_length=4, max_length=8)
     generator = np.random.default_rng(5)
     events = draw_events(spec.process, 3000, generator)
     hidden = events.kinds >= 8 if what == "text" else events.there & ~events.seen
@@ -216,5 +216,5 @@ def test_another_order_has_the_same_events_of_each_modality_and_every_order_is_a
 def test_no_score_is_claimed_that_is_not_known() -> None:
     with pytest.raises(ArgumentError, match="`noise`"):
         ValenceSpec(noise=2.0).known_answer()
-    assert ModuloSpec(missing_steps=0.1).known_answer().without_order is None
-    assert ValenceSpec(missing_steps=0.1).known_answer().without_order is None
+    assert ModuloSpec(absent_steps=0.1).known_answer().without_order is None
+    assert ValenceSpec(absent_steps=0.1).known_answer().without_order is None

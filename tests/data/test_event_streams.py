@@ -160,7 +160,7 @@ def test_prototypes_have_a_seed_of_their_own_which_the_tier_names() -> None:
 
 
 def test_a_missing_aligned_event_is_a_step_of_zeros_without_a_word_and_counts(tmp_path) -> None:
-    store, _ = write_stream_store(tmp_path / "s", ShiftersSpec(**SMALL, missing_steps=0.4))
+    store, _ = write_stream_store(tmp_path / "s", ShiftersSpec(**SMALL, absent_steps=0.4))
     subset = subset_of(store, "train")
     values, lengths = subset.padded(range(30))["text"]
     rows = [row for row in store.table.to_pylist() if row["split"] == "train"]
@@ -187,10 +187,10 @@ def test_a_missing_aligned_event_is_a_step_of_zeros_without_a_word_and_counts(tm
 @pytest.mark.parametrize(
     "changes",
     [
-        {"missing_steps": 0.15},
-        {"missing_steps": 0.3, "single_set": True},
+        {"absent_steps": 0.15},
+        {"absent_steps": 0.3, "single_set": True},
         {"noise": 1.8, "max_length": 6},
-        {"noise": 1.5, "missing_steps": 0.1, "max_length": 6},
+        {"noise": 1.5, "absent_steps": 0.1, "max_length": 6},
         {"noise": 1.8, "asynchronous": True, "max_length": 8},
     ],
     ids=str,
@@ -285,7 +285,7 @@ def test_asynchronous_events_come_twice_a_second_and_never_together() -> None:
 
 
 def test_a_store_of_asynchronous_streams_says_when_each_step_happens(tmp_path) -> None:
-    spec = ShiftersSpec(**SMALL, asynchronous=True, missing_steps=0.2)
+    spec = ShiftersSpec(**SMALL, asynchronous=True, absent_steps=0.2)
     store, _ = write_stream_store(tmp_path / "s", spec)
     ordered = 0
     for row, sample in enumerate(store.table.to_pylist()):
@@ -357,7 +357,7 @@ def test_the_order_of_events_without_their_times_is_worth_what_is_stated() -> No
 
 @pytest.mark.parametrize("length", [2, 9])
 def test_missing_asynchronous_events_cost_what_is_stated(length: int) -> None:
-    spec = ShiftersSpec(asynchronous=True, missing_steps=0.25, min_length=length, max_length=length)
+    spec = ShiftersSpec(asynchronous=True, absent_steps=0.25, min_length=length, max_length=length)
     drawn = draw_streams(spec, 20_000, np.random.default_rng(1))
     shown = EventSequences(np.where(drawn.events.seen, drawn.events.kinds, -1), drawn.events.seen)
     rule = (states_after(shown, TABLE) == drawn.labels).astype(float)
@@ -391,12 +391,12 @@ def test_events_are_told_apart_and_the_bound_covers_mistakes() -> None:
         ({"min_length": 30}, "`max_length` must be from `min_length`, 30"),
         ({"max_length": 10**6}, "`max_length`"),
         ({"prototype_seed": -1}, "`prototype_seed`"),
-        ({"missing_steps": 1.0}, "`missing_steps`"),
-        ({"missing_steps": float("nan")}, "`missing_steps`"),
+        ({"absent_steps": 1.0}, "`absent_steps`"),
+        ({"absent_steps": float("nan")}, "`absent_steps`"),
         ({"expiry": 2.0}, "add `asynchronous`"),
         ({"expiry": 0.0, "asynchronous": True}, "above 0"),
         ({"expiry": float("nan"), "asynchronous": True}, "above 0"),
-        ({"expiry": 1.0, "asynchronous": True, "missing_steps": 0.1}, "not be given together"),
+        ({"expiry": 1.0, "asynchronous": True, "absent_steps": 0.1}, "not be given together"),
     ],
     ids=str,
 )
@@ -405,7 +405,7 @@ def test_an_impossible_stream_is_refused(changes: dict, message: str) -> None:
         ShiftersSpec(**changes)
 
 
-@pytest.mark.parametrize("changes", [{"expiry": 1.0}, {"missing_steps": 0.1}], ids=str)
+@pytest.mark.parametrize("changes", [{"expiry": 1.0}, {"absent_steps": 0.1}], ids=str)
 def test_no_accuracy_is_claimed_that_is_not_known(changes: dict) -> None:
     spec = ShiftersSpec(asynchronous=True, noise=2.0, **changes)
     with pytest.raises(ArgumentError, match="`noise`"):

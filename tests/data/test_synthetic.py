@@ -26,14 +26,12 @@ from qinn.errors import ArgumentError, OutputError
 
 SPECS = {
     "default": SyntheticSpec(),
-    "absent modalities": SyntheticSpec(missing_rate=0.3),
+    "absent modalities": SyntheticSpec(absent_rate=0.3),
     "other weights": SyntheticSpec(
-        text_audio=1.1, audio_vision=0.2, additive=(0.1, 0.6, 0.3), label_noise=0.4, missing_rate=0.1
+        text_audio=1.1, audio_vision=0.2, additive=(0.1, 0.6, 0.3), label_noise=0.4, absent_rate=0.1
     ),
     "classes": SyntheticSpec(kind="classification"),
-    "classes with absent modalities": SyntheticSpec(
-        kind="classification", missing_rate=0.25, label_noise=0.3
-    ),
+    "classes with absent modalities": SyntheticSpec(kind="classification", absent_rate=0.25, label_noise=0.3),
 }
 NUM_DRAWN = 40_000
 
@@ -111,12 +109,12 @@ def test_no_prediction_from_some_modalities_beats_their_ceiling(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("missing_rate", [0.0, 0.3])
+@pytest.mark.parametrize("absent_rate", [0.0, 0.3])
 def test_the_best_sum_of_single_modality_functions_reaches_the_additive_ceiling_and_not_more(
-    missing_rate: float,
+    absent_rate: float,
 ) -> None:
     """Free functions of each modality, tables over a grid of its latents, fitted for least absolute error."""
-    spec = light(SyntheticSpec(missing_rate=missing_rate))
+    spec = light(SyntheticSpec(absent_rate=absent_rate))
     samples = draw_samples(spec, NUM_DRAWN, np.random.default_rng(7))
     bins = np.minimum((samples.latents + 1) * 4, 7).astype(np.int64)
     cells = np.where(samples.present, bins[:, :, 0] * 8 + bins[:, :, 1], 64)
@@ -139,7 +137,7 @@ def test_the_best_sum_of_single_modality_functions_reaches_the_additive_ceiling_
 
 
 def test_an_additive_optimum_is_the_same_seen_from_fresh_samples() -> None:
-    spec = light(SyntheticSpec(missing_rate=0.3))
+    spec = light(SyntheticSpec(absent_rate=0.3))
     samples = draw_samples(spec, NUM_DRAWN, np.random.default_rng(8))
     answer = known_answer(spec)
     prediction = (samples.latents[:, :, 1] * samples.present) @ np.array(spec.additive)
@@ -156,7 +154,7 @@ def test_the_interaction_is_worth_more_than_a_quarter() -> None:
 
 
 def test_the_mean_of_a_sequence_holds_the_latents_exactly() -> None:
-    spec = SyntheticSpec(missing_rate=0.2, noise=2.0)
+    spec = SyntheticSpec(absent_rate=0.2, noise=2.0)
     samples = draw_samples(spec, 300, np.random.default_rng(0))
     planes = np.random.default_rng([spec.seed, 99])
     for index, (name, dim) in enumerate(spec.dims.items()):
@@ -181,7 +179,7 @@ def test_features_off_the_plane_are_white_noise() -> None:
 def test_the_bayes_score_in_the_table_has_the_bayes_error(synthetic_store: Store) -> None:
     table = synthetic_store.table
     error = np.abs(table.column("score").to_numpy() - table.column("bayes_score").to_numpy())
-    spec = SyntheticSpec(missing_rate=0.2)
+    spec = SyntheticSpec(absent_rate=0.2)
     assert abs(z_score(error, known_answer(spec).bayes)) < 4
     assert "known answer" in synthetic_store.manifest["notes"][1]
 
@@ -224,7 +222,7 @@ def test_classes_are_the_signs_of_the_scores(tmp_path) -> None:
         ({"min_length": 30}, "`max_length` must be at least 30"),
         ({"noise": -1.0}, "`noise`"),
         ({"noise": float("nan")}, "`noise`"),
-        ({"missing_rate": 1.0}, "`missing_rate`"),
+        ({"absent_rate": 1.0}, "`absent_rate`"),
         ({"label_noise": 0.8}, "at most 3"),
         ({"additive": (-0.1, 0.0, 0.0)}, "0 or more"),
         ({"kind": "ranking"}, "`regression` or `classification`"),

@@ -19,10 +19,10 @@ from qinn.data.stores.store import Store
 from qinn.data.stores.unchanged import cache_folder, open_unchanged
 from qinn.digests import OWN_DIGEST
 from qinn.errors import DataError
+from qinn.experiment.absence_sweep import sweep_absent
 from qinn.experiment.comparison import compare
 from qinn.experiment.evaluation import evaluate_run, predict_store
 from qinn.experiment.explanation import explain_run
-from qinn.experiment.missing_sweep import sweep_missing
 from qinn.experiment.run import run
 
 from ..tiny import tiny_config, write_tiny_store
@@ -147,7 +147,7 @@ def commands(store: Path, finished: Path, tmp_path: Path) -> dict[str, Callable[
         "explain": lambda: explain_run(finished, tmp_path / "explained"),
         "explain another": lambda: explain_run(finished, tmp_path / "explained", store=store),
         "compare": lambda: compare(config, tmp_path / "comparison"),
-        "sweep": lambda: sweep_missing([finished], tmp_path / "sweep", rates=(0.5,), mask_seeds=(0,)),
+        "sweep": lambda: sweep_absent([finished], tmp_path / "sweep", rates=(0.5,), mask_seeds=(0,)),
     }
 
 

@@ -64,7 +64,7 @@ def test_an_unknown_key_is_refused_and_the_nearest_named(path, nearest):
 
 
 def test_an_unknown_key_like_no_other_lists_the_known_ones():
-    with pytest.raises(ConfigError, match=r"unknown key `training.zzz`; known keys are \['accelerator'"):
+    with pytest.raises(ConfigError, match=r"unknown key `training.zzz`; known keys are \['absent_all'"):
         parse_config(changed("training.zzz", 1), "file.yaml")
 
 
@@ -289,6 +289,44 @@ def test_the_rates_of_a_run_made_before_are_unbounded_and_those_of_a_new_one_are
     assert read_run_config(tmp_path / "config.yaml") == before
 
 
+BEFORE = {"kind": "qinn", "missing": "prior", "training": {"modality_missing_all": True}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"training": {"modality_missing": 0.1}},
+            r"`training.modality_missing` \(it is called `absent_rate` now\)",
+        ),
+        ({"models": {"m": BEFORE}}, r"`missing` \(it is called `absent_state` now\)"),
+        (
+            {"models": {"m": {**BEFORE, "missing": ...}}},
+            r"`modality_missing_all` \(it is called `absent_all` now\)",
+        ),
+    ],
+    ids=["training", "model", "training of a model"],
+)
+def test_old_names_of_absence_are_refused_with_the_new_one(changes, words):
+    models = {
+        label: {key: value for key, value in model.items() if value is not ...}
+        for label, model in changes.get("models", {"m": {"kind": "qinn"}}).items()
+    }
+    with pytest.raises(ConfigError, match=words):
+        parse_config({**tiny_content("store"), **changes, "models": models}, "c")
+
+
+def test_old_names_of_absence_in_a_run_made_before_are_translated(tmp_path):
+    import yaml
+
+    content = tiny_content("store", models={"m": BEFORE}, training={"modality_missing": {"text": 0.1}})
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
+    config = read_run_config(tmp_path / "config.yaml")
+    assert config.models["m"].absent_state == "prior"
+    assert config.models["m"].training == {"absent_all": True}
+    assert config.training.absent_rate == {"text": 0.1}
+
+
 def quantum(**changes):
     return parse_config(tiny_content("store", models={"a": {"kind": "qinn", **changes}}), "c").models["a"]
 
@@ -327,8 +365,8 @@ def test_collisions_without_an_evolution_are_refused_with_the_remedy():
         ),
         ({"dynamics": "collisions", "evolution": "exact", "relaxation": True, "time": 0}, "`time` above 0"),
         (
-            {"dynamics": "collisions", "evolution": "exact", "missing": "prior"},
-            "`missing: prior` needs `form: joint`",
+            {"dynamics": "collisions", "evolution": "exact", "absent_state": "prior"},
+            "`absent_state: prior` needs `form: joint`",
         ),
         ({"dynamics": "collisions", "evolution": "exact", "memory_dim": 17}, "memory_dim.*16"),
         ({"dynamics": "collision", "evolution": "exact"}, "dynamics"),
@@ -410,7 +448,7 @@ MISTAKEN = [
     ("training.max_epochs", True, "key `training.max_epochs`: must be a number, but is true."),
     ("training.max_epochs", "1e2", "key `training.max_epochs`: must be a number, but is the text '1e2'"),
     ("training.learning_rate", "{x}", "must be a number, but is the text '{x}'."),
-    ("training.modality_missing", {"text": "0.5"}, "must be a number, but is the text '0.5'"),
+    ("training.absent_rate", {"text": "0.5"}, "must be a number, but is the text '0.5'"),
     ("training.refit", 1, "key `training.refit`: must be true or false, but is 1."),
     ("encoder.dropout", {"text": True}, "key `encoder.dropout`: must be a number, but is true."),
     ("evaluation.level", "0.9", "key `evaluation.level`: must be a number, but is the text '0.9'"),
@@ -494,8 +532,8 @@ def test_every_key_of_the_training_is_said_once_at_its_option():
         ("max_epochs", 0),
         ("learning_rate", 0),
         ("label_smoothing", 1),
-        ("modality_missing", 1.0),
-        ("modality_missing", {"text": -0.1}),
+        ("absent_rate", 1.0),
+        ("absent_rate", {"text": -0.1}),
         ("checkpoint_seconds", 86_401),
         ("schedule", "two_cycle"),
         ("accelerator", "tpu"),

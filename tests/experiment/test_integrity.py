@@ -17,11 +17,11 @@ from qinn.digests import document_digest, is_intact, sealed
 from qinn.errors import CheckpointError
 from qinn.evaluation.predict import check_finite
 from qinn.experiment import provenance
+from qinn.experiment.absence_sweep import sweep_absent
 from qinn.experiment.comparison import compare
 from qinn.experiment.description import describe
 from qinn.experiment.evaluation import evaluate_run, predict_store
 from qinn.experiment.explanation import explain_run
-from qinn.experiment.missing_sweep import sweep_missing
 from qinn.experiment.predictor import Predictor
 from qinn.experiment.run import run
 from qinn.report.page import read_results, write_report
@@ -52,7 +52,7 @@ def config(tiny_store):
 def compared(config, tmp_path_factory):
     folder = tmp_path_factory.mktemp("integrity") / "comparison"
     compare(config, folder)
-    sweep_missing([folder], folder / "missing", rates=(0.0, 0.5), mask_seeds=(0,), num_resamples=100)
+    sweep_absent([folder], folder / "missing", rates=(0.0, 0.5), mask_seeds=(0,), num_resamples=100)
     return folder
 
 
@@ -113,7 +113,7 @@ def commands(comparison, store, config, tmp_path):
         "explain": lambda: explain_run(chosen, tmp_path / "explained"),
         "compare": lambda: compare(config, comparison),
         "report": lambda: write_report([comparison], tmp_path / "report.html"),
-        "sweep": lambda: sweep_missing(
+        "sweep": lambda: sweep_absent(
             [comparison], tmp_path / "sweep", rates=(0.5,), mask_seeds=(0,), num_resamples=100
         ),
         "info": lambda: describe(chosen),

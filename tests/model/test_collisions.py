@@ -152,7 +152,7 @@ def test_an_absent_modality_does_not_collide(kind):
 
 
 def test_learned_priors_start_as_mixtures_and_are_what_an_absent_factor_enters_as():
-    mixed, learned = (fusion_of(CollisionFusion, "joint", missing=missing) for missing in ("mixed", "prior"))
+    mixed, learned = (fusion_of(CollisionFusion, "joint", absent_state=state) for state in ("mixed", "prior"))
     states = states_of(ALIGNED)
     learned.load_state_dict(mixed.state_dict(), strict=False)
     for prior in learned.priors.values():

@@ -97,7 +97,7 @@ def test_other_commands_name_their_extra(tiny_run, tiny_store, tmp_path):
         ("evaluate", "`scipy`", ["evaluate", tiny_run]),
         ("report", drawing, ["report", tiny_run]),
         ("report", drawing, ["explain", tiny_run]),
-        ("report", drawing, ["sweep-missing", tiny_run]),
+        ("report", drawing, ["sweep-absent", tiny_run]),
         ("report", drawing, ["data", "describe", tiny_store, "--html", "d.html"]),
         ("report,train", f"{drawing}, `lightning`, `tensorboard`", ["demo"]),
         ("data", "`h5py`", [*table, "--feature", f"a={tmp_path / 'f.h5'}:a"]),

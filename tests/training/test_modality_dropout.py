@@ -124,7 +124,7 @@ def by_id(development: Development, part: str):
 
 
 def test_training_loses_modalities_anew_every_epoch_and_validation_never(development, tmp_path):
-    seen = shown(development, tmp_path, modality_missing=0.4)
+    seen = shown(development, tmp_path, absent_rate=0.4)
     trained, valid = by_id(development, "train"), by_id(development, "valid")
     masks = []
     for training, ids, present in seen:
@@ -142,8 +142,8 @@ def test_training_loses_modalities_anew_every_epoch_and_validation_never(develop
 
 
 def test_all_models_of_a_seed_lose_the_same(development, tmp_path):
-    first, again = (shown(development, tmp_path / name, modality_missing=0.4) for name in "ab")
-    other = shown(development, tmp_path / "c", seed=1, modality_missing=0.4)
+    first, again = (shown(development, tmp_path / name, absent_rate=0.4) for name in "ab")
+    other = shown(development, tmp_path / "c", seed=1, absent_rate=0.4)
     for (_, ids, present), (_, other_ids, other_present) in zip(first, again, strict=True):
         assert ids == other_ids
         assert torch.equal(present, other_present)
@@ -155,7 +155,7 @@ def test_all_models_of_a_seed_lose_the_same(development, tmp_path):
 
 def test_a_refit_loses_modalities_too(development, tmp_path):
     merged = {**by_id(development, "train"), **by_id(development, "valid")}
-    seen = shown(development, tmp_path, refitted=True, modality_missing={"text": 0.8})
+    seen = shown(development, tmp_path, refitted=True, absent_rate={"text": 0.8})
     lost = [
         full & ~there
         for _, ids, present in seen
@@ -182,13 +182,13 @@ def test_without_rates_nothing_is_lost(development, tmp_path):
 )
 def test_impossible_rates_are_refused_before_anything_is_trained(rates, words, development, tmp_path):
     with pytest.raises(ArgumentError, match=words):
-        shown(development, tmp_path, modality_missing=rates)
+        shown(development, tmp_path, absent_rate=rates)
 
 
 def test_a_fit_with_modality_dropout_that_is_cut_ends_with_the_same_weights(
     development, make_model, tmp_path
 ):
-    options = dataclasses.replace(OPTIONS, max_epochs=3, patience=0, modality_missing=0.4)
+    options = dataclasses.replace(OPTIONS, max_epochs=3, patience=0, absent_rate=0.4)
     whole, resumed = make_model(), make_model()
     fit(whole, development, task=SCORE, options=options, folder=tmp_path / "whole", seed=0)
     with pytest.raises(PowerCutError):

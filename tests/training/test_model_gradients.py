@@ -20,7 +20,7 @@ WAYS = {
 LABELS = torch.tensor([0.7, -1.2, 0.1, 2.0, -0.4])
 
 
-def model_of(way, *, per_trajectory, missing="mixed"):
+def model_of(way, *, per_trajectory, absent_state="mixed"):
     model = build_model(
         MODEL_CONFIGS["qinn"].model_validate(
             {
@@ -30,7 +30,7 @@ def model_of(way, *, per_trajectory, missing="mixed"):
                 "steps": 4,
                 "head": "mlp",
                 "per_trajectory": per_trajectory,
-                "missing": missing,
+                "absent_state": absent_state,
             }
         ),
         EncoderConfig(kind="statistics", hidden_dim=4, dropout=0.0),
@@ -79,11 +79,11 @@ def by_hand(model, batch, per_trajectory):
     return (outputs(leave_one_out(values, score[..., None]).mean(1)) - LABELS).abs().mean()
 
 
-@pytest.mark.parametrize("missing", ["mixed", "prior"])
+@pytest.mark.parametrize("absent_state", ["mixed", "prior"])
 @pytest.mark.parametrize("per_trajectory", [True, False])
 @pytest.mark.parametrize("name", WAYS)
-def test_training_takes_the_gradient_of_the_formula(name, per_trajectory, missing):
-    model = model_of(WAYS[name], per_trajectory=per_trajectory, missing=missing)
+def test_training_takes_the_gradient_of_the_formula(name, per_trajectory, absent_state):
+    model = model_of(WAYS[name], per_trajectory=per_trajectory, absent_state=absent_state)
     batch = batch_of(model)
     torch.manual_seed(5)
     ours = gradients(model, training_loss(model(batch), LABELS, "l1"))

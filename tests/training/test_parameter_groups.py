@@ -41,7 +41,7 @@ def decay_of(model):
 
 ALONG = [
     {"evolution": "exact", "relaxation": True},
-    {"evolution": "exact", "form": "joint", "missing": "prior"},
+    {"evolution": "exact", "form": "joint", "absent_state": "prior"},
     {"evolution": "unitary"},
     {"evolution": "linear_map"},
 ]
@@ -62,7 +62,7 @@ def test_what_acts_on_a_memory_is_not_decayed_and_all_other_matrices_are(options
     [(name, prior) for name in ON_STATES for prior in (False, True) if not (prior and name == "linear_map")],
 )
 def test_what_acts_on_states_is_not_decayed_and_all_other_matrices_are(evolution, prior):
-    model = model_of(evolution, missing="prior" if prior else "mixed")
+    model = model_of(evolution, absent_state="prior" if prior else "mixed")
     decay = decay_of(model)
     assert decay.keys() == {name for name, _ in model.named_parameters()}
     spared = ON_STATES[evolution] | {"readout.free_vectors"}

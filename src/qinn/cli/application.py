@@ -18,7 +18,7 @@ from qinn.cli.runs import (
     info,
     predict,
     report,
-    sweep_missing,
+    sweep_absent,
     train,
 )
 
@@ -32,7 +32,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.add_typer(data_app, name="data")
-for command in (train, evaluate, predict, explain, compare, sweep_missing, report, info):
+for command in (train, evaluate, predict, explain, compare, sweep_absent, report, info):
     app.command()(command)
 
 

@@ -31,9 +31,9 @@ ExplainedSplitOption = Annotated[
     str | None,
     typer.Option(help="Only the samples of this split (default: test; all of another store without one)."),
 ]
-MissingOption = Annotated[
+AbsentOption = Annotated[
     list[str] | None,
-    typer.Option("--missing", metavar="MODALITY", help="Do without this modality (repeat for more)."),
+    typer.Option("--absent", metavar="MODALITY", help="Do without this modality (repeat for more)."),
 ]
 StoreOption = Annotated[Path | None, typer.Option(help="Another store than the one the run was trained on.")]
 
@@ -71,14 +71,12 @@ def evaluate(
     run: RunArgument,
     split: SplitOption = "test",
     store: StoreOption = None,
-    missing: MissingOption = None,
-    missing_rate: Annotated[
+    absent: AbsentOption = None,
+    absent_rate: Annotated[
         float,
-        typer.Option(
-            min=0.0, max=1.0, help="Probability with which each modality of each sample is missing."
-        ),
+        typer.Option(min=0.0, max=1.0, help="Probability with which each modality of each sample is absent."),
     ] = 0.0,
-    missing_seed: Annotated[
+    absent_seed: Annotated[
         int, typer.Option(min=0, max=2**32 - 1, help="Seed of what is missing at that rate.")
     ] = 0,
     as_json: JsonOption = False,
@@ -87,14 +85,14 @@ def evaluate(
 
     Exit code 1 if they are not those that the run stored, on the kind of device that made them.
 
-    With modalities missing, their metrics stand beside those of the samples as they are. What is missing depends
+    With modalities absent, their metrics stand beside those of the samples as they are. What is absent depends
     on the seed and the samples' ids alone: it is the same for every model.
     """
     from qinn.data.subsets.absence import Absence
     from qinn.experiment.evaluation import evaluate_run
     from qinn.results.evaluation import intervals_table
 
-    absence = Absence(tuple(missing or ()), missing_rate, missing_seed)
+    absence = Absence(tuple(absent or ()), absent_rate, absent_seed)
     result = evaluate_run(run, split=split, store=store, absence=absence)
     agreement = result.agreement
     differs = agreement is not None and agreement.same_device and not agreement.agrees
@@ -107,7 +105,7 @@ def evaluate(
     if result.missing is not None and result.complete is not None:
         print_table(intervals_table(result.complete, result.labels, f"{title}: as they are"))
         shares = ", ".join(f"{name} {share:.0%}" for name, share in result.missing.absent.items())
-        title = f"{title}, modalities missing ({shares}; {result.missing.empty} samples have nothing left)"
+        title = f"{title}, modalities absent ({shares}; {result.missing.empty} samples have nothing left)"
     print_table(intervals_table(result.metrics, result.labels, title))
     for remark in result.remarks:
         note(f"note: {remark}")
@@ -137,7 +135,7 @@ def predict(
     batch_size: Annotated[
         int, typer.Option(min=1, max=2**31 - 1, help="Samples per pass; results do not depend on it.")
     ] = 256,
-    missing: MissingOption = None,
+    absent: AbsentOption = None,
     coupling: Annotated[
         float,
         typer.Option(
@@ -159,7 +157,7 @@ def predict(
         store,
         split=split,
         batch_size=batch_size,
-        missing=missing or (),
+        absent=absent or (),
         coupling=coupling,
         on_remark=lambda remark: note(f"note: {remark}"),
     )
@@ -187,7 +185,7 @@ def explain(
     to: Annotated[
         Path | None, typer.Option(help="Folder for data and figures (default: RUN/explanation).")
     ] = None,
-    missing: MissingOption = None,
+    absent: AbsentOption = None,
     coupling: Annotated[
         str | None,
         typer.Option(
@@ -214,12 +212,12 @@ def explain(
             store=store,
             split=split,
             fold=fold,
-            missing=missing or (),
+            absent=absent or (),
             overwrite=overwrite,
         )
         write_coupling_figure(folder, turned)
     result = explain_run(
-        run, folder, store=store, split=split, fold=fold, missing=missing or (), overwrite=overwrite
+        run, folder, store=store, split=split, fold=fold, absent=absent or (), overwrite=overwrite
     )
     figures = write_explanation_figures(folder)
     if as_json:
@@ -289,7 +287,7 @@ def compare(
     _show_comparison(result, as_json)
 
 
-def sweep_missing(
+def sweep_absent(
     runs: Annotated[list[Path], typer.Argument(help="Comparison folders (all their runs) or run folders.")],
     to: Annotated[
         Path | None,
@@ -297,7 +295,7 @@ def sweep_missing(
             help="Folder for data, table and figures (default: COMPARISON/missing, if there is one)."
         ),
     ] = None,
-    rates: Annotated[str, typer.Option(help="Missing rates, rising, separated by commas.")] = (
+    rates: Annotated[str, typer.Option(help="Rates of absence, rising, separated by commas.")] = (
         "0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9"
     ),
     masks: Annotated[
@@ -318,9 +316,9 @@ def sweep_missing(
 ) -> None:
     """Take modalities away at rising rates from what finished runs are tested on, the same for every model."""
     from qinn.errors import ArgumentError
-    from qinn.experiment.missing_sweep import parse_rates
-    from qinn.experiment.missing_sweep import sweep_missing as sweep
-    from qinn.report.missing import write_sweep_figures
+    from qinn.experiment.absence_sweep import parse_rates
+    from qinn.experiment.absence_sweep import sweep_absent as sweep
+    from qinn.report.absence import write_sweep_figures
     from qinn.results.sweep import FOLDER, SWEEP_FILE, TABLE_FILE
 
     if to is None:

@@ -12,12 +12,12 @@ SyntheticTask = Literal["product", "shifters", "modulo", "valence"]
 _STREAMS = ("shifters", "modulo", "valence")
 # Option → the tasks that have it; the others are refused.
 _OWN_OPTIONS: dict[str, tuple[str, ...]] = {
-    "missing_rate": ("product",),
+    "absent_rate": ("product",),
     "classification": ("product",),
     "prototype_seed": _STREAMS,
     "min_length": _STREAMS,
     "max_length": _STREAMS,
-    "missing_steps": _STREAMS,
+    "absent_steps": _STREAMS,
     "single_set": ("shifters",),
     "asynchronous": ("shifters",),
     "expiry": ("shifters",),
@@ -46,7 +46,7 @@ def synthesize(
         typer.Option(min=0, max=10**9, help="Test samples (default: product 1000, streams 2000)."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed.")] = 0,
-    missing_rate: Annotated[
+    absent_rate: Annotated[
         float | None,
         typer.Option(min=0.0, max=0.99, help="product: rate of absent modalities (default: 0)."),
     ] = None,
@@ -67,7 +67,7 @@ def synthesize(
     max_length: Annotated[
         int | None, typer.Option(min=1, max=100_000, help="Streams: most steps of a sample (default: 20).")
     ] = None,
-    missing_steps: Annotated[
+    absent_steps: Annotated[
         float | None,
         typer.Option(min=0.0, max=0.99, help="Streams: rate of events that no model sees (default: 0)."),
     ] = None,
@@ -97,12 +97,12 @@ def synthesize(
         "num_train": num_train,
         "num_valid": num_valid,
         "num_test": num_test,
-        "missing_rate": missing_rate,
+        "absent_rate": absent_rate,
         "classification": classification or None,
         "prototype_seed": prototype_seed,
         "min_length": min_length,
         "max_length": max_length,
-        "missing_steps": missing_steps,
+        "absent_steps": absent_steps,
         "single_set": single_set or None,
         "asynchronous": asynchronous or None,
         "expiry": expiry,

@@ -343,7 +343,9 @@ def _build_stream_fusion(
     if config.evolution == "linear_map":
         return LinearMapStreamFusion(dims, **shared)
     relaxation = _build_lindbladian(config, config.memory_dim) if config.relaxation else None
-    return CollisionFusion(dims, **shared, missing=config.missing, relaxation=relaxation, time=config.time)
+    return CollisionFusion(
+        dims, **shared, absent_state=config.absent_state, relaxation=relaxation, time=config.time
+    )
 
 
 def _build_lindbladian(config: QiNNConfig, dim: int) -> LearnableLindbladian:
@@ -370,7 +372,7 @@ def _build_fusion(config: QiNNConfig, modalities: tuple[str, ...]) -> QuantumFus
         evaluation_evolution=evaluation,
         time=config.time,
         steps=config.steps,
-        missing=config.missing,
+        absent_state=config.absent_state,
     )
 
 

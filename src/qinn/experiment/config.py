@@ -27,7 +27,7 @@ from pydantic import (
 )
 
 from qinn.errors import ConfigError
-from qinn.experiment.key_errors import explain, nearest
+from qinn.experiment.key_errors import RENAMED, explain, nearest
 from qinn.experiment.model_configs import MOST_WIDE, Strict, parse_model
 from qinn.model.encoders import EncoderKind, TokenPooling
 from qinn.model.transformer import FineTuning
@@ -41,7 +41,7 @@ _DROPOUT = 0.2
 LARGEST_SEED = 2**32 - 1
 """What every generator of random numbers takes."""
 
-MissingRate = Annotated[float, Field(ge=0, lt=1)]
+AbsentRate = Annotated[float, Field(ge=0, lt=1)]
 DropoutRate = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -187,7 +187,7 @@ class _Training(Strict):
         return FitOptions(**self.model_dump())
 
 
-_FINER: dict[str, Any] = {"modality_missing": MissingRate | dict[str, MissingRate]}
+_FINER: dict[str, Any] = {"absent_rate": AbsentRate | dict[str, AbsentRate]}
 """Types that bounds inside of them make finer in a configuration."""
 
 if TYPE_CHECKING:
@@ -411,7 +411,7 @@ def _translated(content: object) -> object:
     if not isinstance(content, Mapping):
         return content
     translated = dict(content)
-    encoder, models = content.get("encoder"), content.get("models")
+    encoder, models, training = (content.get(key) for key in ("encoder", "models", "training"))
     if isinstance(encoder, Mapping) and isinstance(encoder.get("modality_dropout"), Mapping):
         renamed = dict(encoder)
         if by_modality := renamed.pop("modality_dropout"):
@@ -419,12 +419,23 @@ def _translated(content: object) -> object:
             renamed["dropout"] = by_modality
         translated["encoder"] = renamed
     if isinstance(models, Mapping):
-        translated["models"] = {label: _with_its_rates(model) for label, model in models.items()}
+        translated["models"] = {label: _model_of_now(model) for label, model in models.items()}
+    translated |= {"training": _renamed(training, "training")} if isinstance(training, Mapping) else {}
     return translated
 
 
-def _with_its_rates(model: object) -> object:
-    """Say of a quantum model of a version without `max_rate` that its rates are unbounded; a run names every key."""
-    if isinstance(model, Mapping) and model.get("kind") == "qinn" and "max_rate" not in model:
-        return {**model, "max_rate": "unbounded"}
-    return model
+def _renamed(keys: Mapping[str, object], section: str) -> dict[str, object]:
+    return {RENAMED[section].get(key, key): value for key, value in keys.items()}
+
+
+def _model_of_now(model: object) -> object:
+    """Give the keys of a model their names of now.
+
+    The rates of a quantum model of a version without `max_rate` are unbounded, since a run names every key.
+    """
+    if not isinstance(model, Mapping):
+        return model
+    now = _renamed(model, "models")
+    if isinstance(training := now.get("training"), Mapping):
+        now["training"] = _renamed(training, "training")
+    return {"max_rate": "unbounded", **now} if now.get("kind") == "qinn" else now

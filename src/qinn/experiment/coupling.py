@@ -55,7 +55,7 @@ def couple_run(
     store: Path | str | None = None,
     split: str | None = None,
     fold: str | None = None,
-    missing: Sequence[str] = (),
+    absent: Sequence[str] = (),
     overwrite: bool = False,
 ) -> CouplingResult:
     """Predict the samples of a split at several settings of the coupling and write ``coupling.json``.
@@ -67,7 +67,7 @@ def couple_run(
         store: Another store than the run's own.
         split: Split to predict; if None, the test samples, and all of another store that has none.
         fold: Fold whose model predicts; needed if the run has several.
-        missing: Modalities to take away from the samples.
+        absent: Modalities to take away from the samples.
         overwrite: Replace files of the names that are written where another program made them.
 
     Returns:
@@ -85,9 +85,7 @@ def couple_run(
     predictor = Predictor.load(run_folder.path, fold=fold)
     model = predictor.model_of(fold)
     check_coupling(model)
-    subset, split = chosen_samples(
-        run_folder, predictor, store=store, split=split, fold=fold, missing=missing
-    )
+    subset, split = chosen_samples(run_folder, predictor, store=store, split=split, fold=fold, absent=absent)
     unchanged = _scores(predict(model, subset).outputs)
     points = []
     for coupling in couplings:
@@ -109,7 +107,7 @@ def couple_run(
         run_sha256=file_digest(run_folder.summary_file),
         samples=len(subset),
         split=split,
-        own_data=store is None and not missing,
+        own_data=store is None and not absent,
         shifted="score" if predictor.task.kind == "regression" else "probability",
         points=tuple(points),
         files={},

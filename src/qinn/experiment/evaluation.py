@@ -68,7 +68,7 @@ def evaluate_run(
     target = RunFolder(Path(folder))
     predictor = Predictor.load(target.path)
     config = config_of(target)
-    parts = evaluated_subsets(predictor, split=split, store=store, lacking=absence.modalities)
+    parts = evaluated_subsets(predictor, split=split, store=store, absent=absence.modalities)
     tables = predict_parts(predictor, parts)
     difference, agreement = None, None
     if store is None and split == "test":
@@ -134,7 +134,7 @@ def evaluated_subsets(
     *,
     split: str | None = "test",
     store: Path | str | None = None,
-    lacking: Sequence[str] = (),
+    absent: Sequence[str] = (),
 ) -> list[tuple[str | None, Subset]]:
     """Return the samples on which a run is evaluated, each with the fold whose model predicts them.
 
@@ -144,7 +144,7 @@ def evaluated_subsets(
         predictor: The run's models.
         split: See `evaluate_run`.
         store: See `evaluate_run`.
-        lacking: Modalities that another store need not have.
+        absent: Modalities that another store need not have.
 
     Returns:
         Fold and its samples; on another store one part without a fold, predicted by the mean of all models.
@@ -154,7 +154,7 @@ def evaluated_subsets(
         CheckpointError: If the run's store holds other data now than it was trained on.
     """
     if store is not None:
-        return [(None, predictor.subset(open_unchanged(store), split, lacking=lacking))]
+        return [(None, predictor.subset(open_unchanged(store), split, absent=absent))]
     target = RunFolder(predictor.source)
     config = config_of(target)
     if split not in ("test", "valid"):
@@ -237,7 +237,7 @@ def predict_store(
     *,
     split: str | None = None,
     batch_size: int = 256,
-    missing: Sequence[str] = (),
+    absent: Sequence[str] = (),
     coupling: float = 1.0,
     on_remark: Callable[[str], None] | None = None,
 ) -> list[PredictionRow]:
@@ -248,7 +248,7 @@ def predict_store(
         store: The samples.
         split: Split to predict; None for all samples.
         batch_size: Samples per pass; it changes nothing but speed and memory.
-        missing: Modalities to do without, which the store need not have.
+        absent: Modalities to do without, which the store need not have.
         coupling: Factor of what couples the modalities; 1 is what was learned.
         on_remark: Called with each sentence that a user should know about the samples.
 
@@ -258,16 +258,16 @@ def predict_store(
         names the modalities that the model did without, joined by ``+``.
     """
     predictor = Predictor.load(folder)
-    subset = predictor.subset(open_unchanged(store), split, lacking=missing)
-    subset = Absence(tuple(missing)).apply(subset)
+    subset = predictor.subset(open_unchanged(store), split, absent=absent)
+    subset = Absence(tuple(absent)).apply(subset)
     rows = prediction_rows(
         predictor.predict(subset, batch_size=batch_size, coupling=coupling), predictor.task
     )
-    absent = predictor.absent(subset)
+    gone = predictor.absent(subset)
     if on_remark is not None:
         for remark in predictor.remarks([subset]):
             on_remark(remark)
-    return [{**row, "absent": "+".join(names)} for row, names in zip(rows, absent, strict=True)]
+    return [{**row, "absent": "+".join(names)} for row, names in zip(rows, gone, strict=True)]
 
 
 def prediction_rows(table: PredictionTable, task: Task) -> list[PredictionRow]:

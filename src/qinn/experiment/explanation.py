@@ -46,7 +46,7 @@ def explain_run(
     store: Path | str | None = None,
     split: str | None = None,
     fold: str | None = None,
-    missing: Sequence[str] = (),
+    absent: Sequence[str] = (),
     overwrite: bool = False,
 ) -> ExplanationSummary:
     """Explain the samples of a split with the model of one fold and write ``explanation.parquet`` and ``.json``.
@@ -60,7 +60,7 @@ def explain_run(
         split: Split to explain; on the run's own data that of the fold (``"test"`` or ``"valid"``). If None, the test
             samples, and all of another store that has none.
         fold: Fold whose model explains; needed if the run has several.
-        missing: Modalities to take away from the samples.
+        absent: Modalities to take away from the samples.
         overwrite: Replace files of the names that are written where another program made them.
 
     Returns:
@@ -77,7 +77,7 @@ def explain_run(
     )
     run_folder, target = RunFolder(Path(folder)), Path(target)
     predictor = Predictor.load(run_folder.path, fold=fold)
-    subset, _ = chosen_samples(run_folder, predictor, store=store, split=split, fold=fold, missing=missing)
+    subset, _ = chosen_samples(run_folder, predictor, store=store, split=split, fold=fold, absent=absent)
     explanation = predictor.explain(subset, fold=fold)
     steps = _steps(run_folder, predictor, subset, fold)
     summary = write_explanation(explanation, target, steps=steps)
@@ -189,7 +189,7 @@ def chosen_samples(
     store: Path | str | None,
     split: str | None,
     fold: str | None,
-    missing: Sequence[str],
+    absent: Sequence[str],
 ) -> tuple[Subset, str | None]:
     """Return the samples that a command about a run is asked about, and their split.
 
@@ -199,7 +199,7 @@ def chosen_samples(
         store: Another store than the run's own.
         split: The split; if None, the test samples, and all of another store that has none.
         fold: The fold; None if there is one only.
-        missing: Modalities to take away.
+        absent: Modalities to take away.
 
     Raises:
         ConfigError: If the split or the fold does not exist.
@@ -212,8 +212,8 @@ def chosen_samples(
         other = open_unchanged(store)
         if split is None and "test" in other.manifest["splits"]:
             split = "test"
-        subset = predictor.subset(other, split, lacking=missing)
-    return Absence(tuple(missing)).apply(subset), split
+        subset = predictor.subset(other, split, absent=absent)
+    return Absence(tuple(absent)).apply(subset), split
 
 
 def _steps(

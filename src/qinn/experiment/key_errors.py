@@ -8,6 +8,12 @@ from pydantic import BaseModel, ValidationError
 
 from qinn.experiment.plain_types import MISTAKEN, shortened
 
+RENAMED = {
+    "training": {"modality_missing": "absent_rate", "modality_missing_all": "absent_all"},
+    "models": {"missing": "absent_state"},
+}
+"""Keys of earlier versions, by section: what they are called now."""
+
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """Return the first mistake of a configuration in a sentence.
@@ -23,9 +29,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     where = ".".join(str(part) for part in first["loc"] if not _is_alternative(part))
     if first["type"] == "extra_forbidden":
         known = _known_keys(model, first["loc"][:-1])
-        return (
-            f"unknown key `{where}`{nearest(str(first['loc'][-1]), known)}; known keys are {sorted(known)}."
-        )
+        return f"unknown key `{where}`{_hint(str(first['loc'][-1]), known)}; known keys are {sorted(known)}."
     if first["type"] == "missing":
         return f"key `{where}` must be given."
     message = first["msg"].removeprefix("Value error, ").rstrip(".")
@@ -50,6 +54,11 @@ def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list
             return []
         model = models[0]
     return list(model.model_fields)
+
+
+def _hint(key: str, known: list[str]) -> str:
+    now = {before: name for names in RENAMED.values() for before, name in names.items()}.get(key)
+    return f" (it is called `{now}` now)" if now in known else nearest(key, known)
 
 
 def nearest(key: str, known: Iterable[str]) -> str:

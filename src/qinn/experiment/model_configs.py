@@ -18,7 +18,7 @@ from qinn.experiment.key_errors import explain, nearest
 from qinn.experiment.plain_types import plain
 from qinn.experiment.stated_options import stated_options
 from qinn.model.baselines import BASELINES
-from qinn.model.fusion import MissingKind
+from qinn.model.fusion import AbsentState
 from qinn.model.readout import HeadKind
 from qinn.model.streams import StreamForm
 
@@ -161,7 +161,7 @@ class QiNNConfig(ModelConfig):
         default=True,
         description="Head and loss see each trajectory; false: the probabilities averaged over them",
     )
-    missing: MissingKind = Field(
+    absent_state: AbsentState = Field(
         default="mixed",
         description="State of an absent modality: mixed: maximally mixed; prior: a learned density, which starts there",
     )
@@ -207,12 +207,12 @@ class QiNNConfig(ModelConfig):
 
     @model_validator(mode="after")
     def _prior_needs_mixtures(self) -> "QiNNConfig":
-        if self.missing == "prior" and self.evolution == "linear_map":
-            raise ValueError("`missing: prior` is a mixture, and the linear map knows pure states only")
+        if self.absent_state == "prior" and self.evolution == "linear_map":
+            raise ValueError("`absent_state: prior` is a mixture, and the linear map knows pure states only")
         has_priors = self.form == "joint" and self.evolution == "exact"
-        if self.missing == "prior" and self.dynamics == "collisions" and not has_priors:
+        if self.absent_state == "prior" and self.dynamics == "collisions" and not has_priors:
             raise ValueError(
-                "`missing: prior` needs `form: joint` and `evolution: exact` under `dynamics: collisions`: in the "
+                "`absent_state: prior` needs `form: joint` and `evolution: exact` under `dynamics: collisions`: in the "
                 "factorised form an absent modality has no steps, and nothing stands for it"
             )
         return self

@@ -165,31 +165,31 @@ class Predictor:
             )
         return store
 
-    def subset(self, store: Store, split: str | None = None, *, lacking: Sequence[str] = ()) -> Subset:
+    def subset(self, store: Store, split: str | None = None, *, absent: Sequence[str] = ()) -> Subset:
         """Return a store's samples with this run's modalities; None takes every sample.
 
         Args:
             store: The samples.
             split: Split to take; None for every sample.
-            lacking: Modalities that the store need not have; they are absent then.
+            absent: Modalities that the store need not have; they are absent then.
 
         Raises:
             CheckpointError: If the store's features differ from those that the run was trained on.
             ConfigError: If a modality to do without is none of this run's.
         """
-        for name in lacking:
+        for name in absent:
             if name not in self.modalities:
                 raise ConfigError(
-                    f"Run `{self.source}` has the modalities {list(self.modalities)}, so `{name}` cannot be missing."
+                    f"Run `{self.source}` has the modalities {list(self.modalities)}, so `{name}` cannot be absent."
                 )
-        known = [name for name in self.modalities if name in store.modalities or name not in lacking]
+        known = [name for name in self.modalities if name in store.modalities or name not in absent]
         for name in known:
             expected = self.modalities[name]
             if name not in store.modalities:
                 raise CheckpointError(
                     f"Run `{self.source}` needs modality `{name}`, but store `{store.name}` has "
                     f"{list(store.modalities)}; import the samples with it (absent where a sample lacks it), or do "
-                    f"without it by `--missing {name}`."
+                    f"without it by `--absent {name}`."
                 )
             width = store.modalities[name] * (2 if name in self.pool else 1)
             found = {"dim": (expected.dim, width), "tier": (expected.tier, store.tiers[name])}

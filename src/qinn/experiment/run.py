@@ -132,7 +132,7 @@ def run(
     folds = build_folds(store, config.data, seed=seed)
     first = folds[0].development.train
     parts = [first, folds[0].development.valid, folds[0].test]
-    rates = config.training.options().missing_rates(first.modalities)
+    rates = config.training.options().absent_rates(first.modalities)
     check_feasible(
         config,
         feature_dims=first.dims,
@@ -410,10 +410,10 @@ def _remarks(folds: list[Fold], model_config: Any, rates: dict[str, float], *, r
         for name in unseen
     ]
     complete = not any(rates.values()) and not any(mask.any() for masks in absent.values() for mask in masks)
-    if getattr(model_config, "missing", "mixed") == "prior" and complete:
+    if getattr(model_config, "absent_state", "mixed") == "prior" and complete:
         remarks.append(
-            "No modality is ever absent in training, so the learned priors (`missing: prior`) stay maximally mixed; "
-            "set `training.modality_missing` to train them."
+            "No modality is ever absent in training, so the learned priors (`absent_state: prior`) stay maximally "
+            "mixed; set `training.absent_rate` to train them."
         )
     return remarks
 

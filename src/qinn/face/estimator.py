@@ -22,7 +22,7 @@ from qinn.face.samples import PLAIN, Samples, is_frame_of_modalities
 from qinn.face.saving import read_estimator, write_estimator
 from qinn.face.scikit import HAS_SCIKIT, Base, NotFittedError, check_like_scikit, tagged
 from qinn.model.encoders import EncoderKind
-from qinn.model.fusion import MissingKind
+from qinn.model.fusion import AbsentState
 from qinn.model.readout import HeadKind
 from qinn.model.streams import StreamForm
 from qinn.training.objective import LossKind
@@ -102,7 +102,7 @@ class Estimator(Base):
         num_trajectories: int = 4,
         num_evaluation_trajectories: int = 32,
         per_trajectory: bool = True,
-        missing: MissingKind = "mixed",
+        absent_state: AbsentState = "mixed",
         memory_dim: int | None = None,
         form: StreamForm = "factorised",
         relaxation: bool = False,
@@ -134,8 +134,8 @@ class Estimator(Base):
         gradient_clip: float = 1.0,
         loss: LossKind | None = None,
         label_smoothing: float = 0.0,
-        modality_missing: float | Mapping[str, float] = 0.0,
-        modality_missing_all: bool = False,
+        absent_rate: float | Mapping[str, float] = 0.0,
+        absent_all: bool = False,
         monitor: str = "loss",
         deterministic: bool = True,
         refit: bool = False,
@@ -160,7 +160,7 @@ class Estimator(Base):
         self.num_trajectories = num_trajectories
         self.num_evaluation_trajectories = num_evaluation_trajectories
         self.per_trajectory = per_trajectory
-        self.missing = missing
+        self.absent_state = absent_state
         self.memory_dim = memory_dim
         self.form = form
         self.relaxation = relaxation
@@ -190,8 +190,8 @@ class Estimator(Base):
         self.gradient_clip = gradient_clip
         self.loss = loss
         self.label_smoothing = label_smoothing
-        self.modality_missing = modality_missing
-        self.modality_missing_all = modality_missing_all
+        self.absent_rate = absent_rate
+        self.absent_all = absent_all
         self.monitor = monitor
         self.deterministic = deterministic
         self.refit = refit

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Complex, Float
 from torch import Tensor, nn
 
 from qinn.errors import ArgumentError
-from qinn.model.fusion import MissingKind
+from qinn.model.fusion import AbsentState
 from qinn.model.streams import Stream, StreamForm, order_of, streams_of
 from qinn.quantum import (
     Ancillas,
@@ -114,7 +114,7 @@ class CollisionFusion(StreamFusion):
         sequences: As for `StreamFusion`.
         memory_dim: As for `StreamFusion`.
         form: As for `StreamFusion`.
-        missing: In the joint form, what stands for an absent modality: ``"mixed"``, the maximally mixed state, or
+        absent_state: In the joint form, what stands for an absent modality: ``"mixed"``, the maximally mixed state, or
             ``"prior"``, a learned density that starts there.
         relaxation: Learned dynamics of the memory between the steps (factorised form only); none if None.
         time: How long relaxation takes: for a second, where the data say when steps happen, from a sample's beginning
@@ -131,7 +131,7 @@ class CollisionFusion(StreamFusion):
         sequences: Mapping[str, bool],
         memory_dim: int = 4,
         form: StreamForm = "factorised",
-        missing: MissingKind = "mixed",
+        absent_state: AbsentState = "mixed",
         relaxation: LearnableLindbladian | None = None,
         time: float = 1.0,
     ) -> None:
@@ -141,7 +141,7 @@ class CollisionFusion(StreamFusion):
                 "Argument `relaxation` must be None where `form` is `joint` or no `time` passes: it acts between steps "
                 "at times of their own."
             )
-        priors = form == "joint" and missing == "prior"
+        priors = form == "joint" and absent_state == "prior"
         self.priors = (
             nn.ModuleDict({name: LearnableMixture(dim) for name, dim in dims.items()}) if priors else None
         )

@@ -23,7 +23,7 @@ from qinn.quantum import (
 )
 from qinn.records import JointState, ModalityStates
 
-MissingKind = Literal["mixed", "prior"]
+AbsentState = Literal["mixed", "prior"]
 
 
 class AmplitudePhase(nn.Module):
@@ -70,7 +70,7 @@ class QuantumFusion(nn.Module):
         evaluation_evolution: Evolution used in evaluation mode (default: the same).
         time: Evolution time T.
         steps: Number of steps N (a hint to evolutions that choose their own).
-        missing: What stands for an absent modality: ``"mixed"``, the maximally mixed state, or ``"prior"``, a
+        absent_state: What stands for an absent modality: ``"mixed"``, the maximally mixed state, or ``"prior"``, a
             learned density that starts there (see `qinn.quantum.LearnableMixture`).
     """
 
@@ -83,7 +83,7 @@ class QuantumFusion(nn.Module):
         evaluation_evolution: Evolution | None = None,
         time: float = 1.0,
         steps: int = 16,
-        missing: MissingKind = "mixed",
+        absent_state: AbsentState = "mixed",
     ) -> None:
         super().__init__()
         self.dims = dict(dims)
@@ -96,7 +96,7 @@ class QuantumFusion(nn.Module):
         self.steps = steps
         self.priors = (
             nn.ModuleDict({name: LearnableMixture(dim) for name, dim in dims.items()})
-            if missing == "prior"
+            if absent_state == "prior"
             else None
         )
 

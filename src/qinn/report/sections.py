@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import yaml
 
+from qinn.report.absence import absence_exhibits
 from qinn.report.bloch_figure import ball_figure
 from qinn.report.comparison_figures import forest_figures
 from qinn.report.explanation_figures import (
@@ -15,7 +16,6 @@ from qinn.report.explanation_figures import (
     negativity_figure,
 )
 from qinn.report.facts import activity_facts, data_facts, metric_legend, provenance_facts, sample_facts
-from qinn.report.missing import missing_exhibits
 from qinn.report.numbering import Exhibit, Numbering
 from qinn.report.run_figures import (
     activity_figure,
@@ -94,7 +94,7 @@ def comparison_section(result: ComparisonResult, anchor: str, numbering: Numberi
         Part("How the runs were trained", exhibits=numbering.table(runs_table(summaries))),
     ]
     if sweep is not None:
-        parts.append(Part("Missing modalities", exhibits=missing_exhibits(sweep, numbering)))
+        parts.append(Part("Missing modalities", exhibits=absence_exhibits(sweep, numbering)))
     return Section(anchor, f"Comparison: {result.name}", parts)
 
 

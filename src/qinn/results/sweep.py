@@ -1,4 +1,4 @@
-"""Sweeps over missing rates, as ``sweep.json`` keeps them, and their tables."""
+"""Sweeps over rates of absence, as ``sweep.json`` keeps them, and their tables."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -28,7 +28,7 @@ FOLDER = "missing"
 
 @dataclass(frozen=True, kw_only=True)
 class RateMetric:
-    """A metric at one missing rate.
+    """A metric at one rate of absence.
 
     Attributes:
         mean: Mean over seeds and masks; None if undefined.
@@ -100,7 +100,7 @@ class SweptModel:
     """One model of a sweep, over all seeds.
 
     Attributes:
-        training: Option → the probability with which modalities went missing in training.
+        training: Option → the probability with which modalities were absent in training.
         runs_sha256: Hash of each run's ``run.json``; none in version 1.
         rates: For each rate, metric → its value.
         empty: What it says about samples that have nothing left.
@@ -124,7 +124,7 @@ class SweepResult(Written):
     Attributes:
         reference: Label of the model that the others are tested against.
         split: Which samples.
-        rates: Missing rates, rising.
+        rates: Rates of absence, rising.
         num_resamples: Number of bootstrap resamples and permutations.
         absent: For each rate what it takes away.
         models: Label → its results.
@@ -184,7 +184,7 @@ class SweepResult(Written):
                 cells.append(Cell(f"{text} {found}".strip(), detail))
             rows.append(tuple(cells))
         return Table(
-            caption=f"{name} ({metric.label}) over the missing rate. {self.how()} ± standard deviation over seeds.",
+            caption=f"{name} ({metric.label}) over the rate of absence. {self.how()} ± standard deviation over seeds.",
             columns=columns("model", *(f"{rate:g}" for rate in self.rates)),
             rows=tuple(rows),
             notes=(f"{marks_note(self.reference, ', rate by rate')}.",) if self.paired else (),
@@ -264,8 +264,8 @@ def read_sweep(folder: Path | str) -> SweepResult:
     folder = Path(folder)
     path = folder / SWEEP_FILE
     if not path.is_file():
-        raise CheckpointError(f"`{folder}` holds no finished sweep; run `qinn sweep-missing` first.")
-    remedy = "run `qinn sweep-missing` again"
+        raise CheckpointError(f"`{folder}` holds no finished sweep; run `qinn sweep-absent` first.")
+    remedy = "run `qinn sweep-absent` again"
     found = read_document(path, SweepResult, format=FORMAT, what="a sweep", newest=VERSION, remedy=remedy)
     shown = set(found.shown)
     swept = [entry.rates for entry in found.models.values()] + list(found.paired.values())
@@ -294,7 +294,7 @@ def read_own_sweep(comparison: ComparisonResult) -> SweepResult | None:
             path = comparison.folder / run
             if seed in known and known[seed] != file_digest(RunFolder(path).summary_file):
                 raise CheckpointError(
-                    f"The sweep in `{place}` is of another run than `{path}`; run `qinn sweep-missing` again."
+                    f"The sweep in `{place}` is of another run than `{path}`; run `qinn sweep-absent` again."
                 )
     return found
 

@@ -57,7 +57,7 @@ class TrainingModule(lightning.LightningModule):
         self.loader = loader
         self.steps_per_epoch = steps_per_epoch
         self.identity = identity
-        self.missing_rates = options.missing_rates(loader.subset.modalities)
+        self.absent_rates = options.absent_rates(loader.subset.modalities)
         self.train_loss, self.num_trained = 0.0, 0
         self.valid_outputs: list[torch.Tensor] = []
         self.valid_labels: list[torch.Tensor] = []
@@ -71,12 +71,12 @@ class TrainingModule(lightning.LightningModule):
         """Return the loss of one batch, after modality dropout."""
         labels = batch.labels
         assert labels is not None
-        if any(self.missing_rates.values()):
+        if any(self.absent_rates.values()):
             batch = drop_modalities(
                 batch,
-                self.missing_rates,
+                self.absent_rates,
                 seed=(self.loader.seed, self.current_epoch, batch_idx),
-                keep_one=not self.options.modality_missing_all,
+                keep_one=not self.options.absent_all,
             )
         loss = training_loss(
             self.model(batch),

@@ -54,12 +54,12 @@ class FitOptions:
         None, "Loss to minimise (default: L1 for regression, cross-entropy for classification)"
     )
     label_smoothing: float = setting(0.0, "Label smoothing of the cross-entropy", ge=0, lt=1)
-    modality_missing: float | Mapping[str, float] = setting(
+    absent_rate: float | Mapping[str, float] = setting(
         0.0,
         "Probability with which a training step removes a modality from a sample, one for all or by modality; "
         "validation is never touched",
     )
-    modality_missing_all: bool = setting(False, "Whether training may remove every modality of a sample")
+    absent_all: bool = setting(False, "Whether training may remove every modality of a sample")
     monitor: str = setting(
         "loss",
         "What selects the epoch on the validation split: `loss` or a metric's name; or `last` to keep the last epoch's "
@@ -83,27 +83,27 @@ class FitOptions:
         "cpu", "Where to train; the trained model comes back to the CPU"
     )
 
-    def missing_rates(self, modalities: Collection[str]) -> dict[str, float]:
+    def absent_rates(self, modalities: Collection[str]) -> dict[str, float]:
         """Return the probability with which training removes each modality.
 
         Raises:
             ArgumentError: If a rate is not in [0, 1), or names a modality that the data lack.
 
         Examples:
-            >>> FitOptions(modality_missing={"audio": 0.5}).missing_rates(["text", "audio"])
+            >>> FitOptions(absent_rate={"audio": 0.5}).absent_rates(["text", "audio"])
             {'text': 0.0, 'audio': 0.5}
         """
-        given = self.modality_missing
+        given = self.absent_rate
         rates = given if isinstance(given, Mapping) else dict.fromkeys(modalities, given)
         if unknown := set(rates) - set(modalities):
             raise ArgumentError(
-                f"Argument `modality_missing` must name modalities among {list(modalities)}, but it names "
+                f"Argument `absent_rate` must name modalities among {list(modalities)}, but it names "
                 f"`{min(unknown)}`."
             )
         for name, rate in rates.items():
             if not 0 <= rate < 1:
                 raise ArgumentError(
-                    f"Argument `modality_missing` must be at least 0 and below 1, but it is {rate} for `{name}`; "
+                    f"Argument `absent_rate` must be at least 0 and below 1, but it is {rate} for `{name}`; "
                     "leave a modality out with `data.modalities` instead."
                 )
         return {name: float(rates.get(name, 0.0)) for name in modalities}

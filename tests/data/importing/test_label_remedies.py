@@ -23,7 +23,7 @@ from qinn.data.importing import (
     import_data,
 )
 from qinn.errors import ArgumentError, ConfigError, DataError
-from qinn.experiment.missing_sweep import parse_rates
+from qinn.experiment.absence_sweep import parse_rates
 
 from .test_mult import mult
 

@@ -187,7 +187,7 @@ def test_ids_that_name_no_sample_are_refused_where_samples_may_be_absent(
     options = TableOptions(
         task=TaskOptions(scale="mosi"),
         features=(f"v={table}/v.npy", feature.replace("@@", str(table)) + said),
-        missing="absent",
+        absent_features="allow",
     )
     with pytest.raises(DataError, match=re.escape(message)):
         import_data(table / "c.csv", table / "store", options)
@@ -209,7 +209,7 @@ def test_the_remedy_for_another_number_of_samples_names_the_array(table: Path) -
     feature = write_npz(table, a=VALUES[:4], names=np.array(IDS[3::-1]))
     with pytest.raises(DataError, match="match them by `names`, as in FILE:ARRAY#names"):
         load(table, feature)
-    store = load(table, f"{feature}#names", missing="absent", empty="drop")
+    store = load(table, f"{feature}#names", absent_features="allow", empty="drop")
     assert store.values("a")[:, 0].tolist() == [3, 2, 1, 0]
 
 

@@ -199,9 +199,14 @@ def test_absent_features_are_allowed_only_when_asked_for(table: Path) -> None:
     (table / "files" / "b.npy").unlink()
     with pytest.raises(DataError, match="no features for sample `b`; add them"):
         load(table, "v=@@/files/", "w=@@/v.npy")
-    assert lengths(load(table, "v=@@/files/", "w=@@/v.npy", missing="absent"), "v") == [1, 0, 3, 4]
+    assert lengths(load(table, "v=@@/files/", "w=@@/v.npy", absent_features="allow"), "v") == [1, 0, 3, 4]
     np.savez(table / "some.npz", v=np.ones((2, 2)), id=np.array(["d", "a"]))
-    assert lengths(load(table, "v=@@/some.npz:v#id", "w=@@/v.npy", missing="absent"), "v") == [1, 0, 0, 1]
+    assert lengths(load(table, "v=@@/some.npz:v#id", "w=@@/v.npy", absent_features="allow"), "v") == [
+        1,
+        0,
+        0,
+        1,
+    ]
 
 
 def test_samples_without_any_step_are_dropped_only_when_asked_for(table: Path) -> None:
@@ -481,7 +486,7 @@ BAD: dict[str, tuple[Callable[[Path], None], str, dict[str, Any], str]] = {
     "words of other samples": (
         npz(w=np.array(["a"]), o=np.array([0, 1]), i=np.array(["z"])),
         "v=@@/v.npy",
-        {"words": "@@/f.npz:w@o#i", "missing": "absent"},
+        {"words": "@@/f.npz:w@o#i", "absent_features": "allow"},
         "f.npz:i` names none of the table's samples (`z`, where the table has `a`)",
     ),
     "words of a sample twice": (
@@ -526,7 +531,7 @@ def test_bad_input_is_refused_in_one_sentence_and_leaves_no_store(name: str, tab
         ({"group_column": "g", "group_pattern": "(g)"}, "exclude each other"),
         ({"text_column": "t", "words": "w"}, "exclude each other"),
         ({"nan": "ignore"}, "refuse, zero or drop-step"),
-        ({"missing": "ignore"}, "refuse or absent"),
+        ({"absent_features": "ignore"}, "refuse or allow"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(options: dict[str, Any], reason: str) -> None:
@@ -611,7 +616,9 @@ def test_other_tables_are_refused(table: Path) -> None:
 
 
 def test_places_of_one_name_are_put_side_by_side(table: Path) -> None:
-    store = load(table, "v=@@/f.npz:steps@offsets", "w=@@/v.npy", "v=@@/f.npz:vectors", missing="absent")
+    store = load(
+        table, "v=@@/f.npz:steps@offsets", "w=@@/v.npy", "v=@@/f.npz:vectors", absent_features="allow"
+    )
     assert store.modalities == {"v": 5, "w": 2}
     assert store.manifest["modalities"]["v"]["kind"] == "sequence"
     assert store.tiers["v"] == "f.npz:steps + f.npz:vectors"
@@ -629,4 +636,4 @@ def test_places_that_do_not_fit_side_by_side_are_refused(table: Path) -> None:
     (table / "some").mkdir()
     np.save(table / "some" / "a.npy", np.ones(2))
     with pytest.raises(DataError, match=r"Sample `b` has no features in .*some.*, but has others of `v`"):
-        load(table, "v=@@/v.npy", "v=@@/some/", missing="absent")
+        load(table, "v=@@/v.npy", "v=@@/some/", absent_features="allow")

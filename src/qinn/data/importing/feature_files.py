@@ -61,13 +61,13 @@ class FeatureReader(ABC):
         """Release files."""
 
 
-def open_features(specs: Sequence[FeatureSpec], ids: Sequence[str], *, missing: str) -> FeatureReader:
+def open_features(specs: Sequence[FeatureSpec], ids: Sequence[str], *, absent: str) -> FeatureReader:
     """Open a modality's features and check them against the samples.
 
     Args:
         specs: Where they lie; those of several places are put side by side.
         ids: The samples' ids, in the table's order.
-        missing: What to do about a sample that has no features there.
+        absent: What to do about a sample that has no features there.
 
     Raises:
         DataError: If files or arrays are missing, damaged or don't fit the samples or each other.
@@ -75,15 +75,15 @@ def open_features(specs: Sequence[FeatureSpec], ids: Sequence[str], *, missing: 
     with contextlib.ExitStack() as opened:
         readers: list[FeatureReader] = []
         for spec in specs:
-            readers.append(_open_one(spec, ids, missing=missing))
+            readers.append(_open_one(spec, ids, absent=absent))
             opened.callback(readers[-1].close)
         opened.pop_all()
     return readers[0] if len(readers) == 1 else _SideBySide(specs, ids, readers)
 
 
-def _open_one(spec: FeatureSpec, ids: Sequence[str], *, missing: str) -> FeatureReader:
+def _open_one(spec: FeatureSpec, ids: Sequence[str], *, absent: str) -> FeatureReader:
     if "{id}" in spec.file:
-        return _FilePerSample(spec, ids, missing)
+        return _FilePerSample(spec, ids, absent)
     if spec.file.lower().endswith((".csv", ".tsv")):
         raise DataError(
             f"`{spec.file}` is a table: features in tables are read from one per sample, as in folder/{{id}}.csv."
@@ -91,12 +91,12 @@ def _open_one(spec: FeatureSpec, ids: Sequence[str], *, missing: str) -> Feature
     arrays = open_arrays(spec.file)
     try:
         if any("{id}" in key for key in spec.keys):
-            return _ArrayPerSample(spec, ids, missing, arrays, spec.keys)
+            return _ArrayPerSample(spec, ids, absent, arrays, spec.keys)
         group = spec.keys[0] if len(spec.keys) == 1 else ""
         children = getattr(arrays, "children", lambda _: None)(group) if len(spec.keys) < 2 else None
         if children is not None and spec.bounds is None:
-            return _ArrayPerSample(spec, ids, missing, arrays, (f"{group}/{{id}}" if group else "{id}",))
-        return _Rows(spec, ids, missing, arrays)
+            return _ArrayPerSample(spec, ids, absent, arrays, (f"{group}/{{id}}" if group else "{id}",))
+        return _Rows(spec, ids, absent, arrays)
     except BaseException:
         arrays.close()
         raise
@@ -105,7 +105,7 @@ def _open_one(spec: FeatureSpec, ids: Sequence[str], *, missing: str) -> Feature
 class _Rows(FeatureReader):
     """Samples are rows, or runs of rows, of one array."""
 
-    def __init__(self, spec: FeatureSpec, ids: Sequence[str], missing: str, arrays: ArrayFile) -> None:
+    def __init__(self, spec: FeatureSpec, ids: Sequence[str], absent: str, arrays: ArrayFile) -> None:
         self._spec = spec
         self._file = arrays
         self._order: list[str] = []
@@ -137,7 +137,7 @@ class _Rows(FeatureReader):
         num_rows = shapes[0][0]
         self._starts, self._stops = self._bounds(num_rows, shapes[0])
         self._moments = None if spec.times is None else self._checked_moments(spec.times, shapes[0][:-1])
-        self._index = self._match(ids, missing)
+        self._index = self._match(ids, absent)
 
     def _bounds(self, num_rows: int, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
         if self._spec.bounds is None:
@@ -177,7 +177,7 @@ class _Rows(FeatureReader):
             )
         return moments
 
-    def _match(self, ids: Sequence[str], missing: str) -> np.ndarray:
+    def _match(self, ids: Sequence[str], absent: str) -> np.ndarray:
         num_samples = len(self._starts)
         if not self._spec.ids:
             used = {*(self._spec.keys or ("",)), self._spec.bounds, self._spec.times} - {None}
@@ -186,7 +186,7 @@ class _Rows(FeatureReader):
             )
             return rows
         index = rows_by_name(self._file, self._spec.ids, ids, num_samples, where=self._spec.where)
-        if missing == "refuse":
+        if absent == "refuse":
             _refuse_missing(self._spec, [name for name in ids if name not in index])
         return np.array([index.get(name, -1) for name in ids], np.int64)
 
@@ -254,11 +254,11 @@ class _Rows(FeatureReader):
 class _PerSample(FeatureReader):
     """Each sample has an array of its own; the first one found says what all must look like."""
 
-    def __init__(self, spec: FeatureSpec, ids: Sequence[str], missing: str) -> None:
+    def __init__(self, spec: FeatureSpec, ids: Sequence[str], absent: str) -> None:
         self._spec = spec
         self._ids = ids
         found = [name for name in ids if self._exists(name)]
-        if missing == "refuse" or not found:
+        if absent == "refuse" or not found:
             present = set(found)
             _refuse_missing(spec, [name for name in ids if name not in present])
         first = self._read_one(found[0])
@@ -316,11 +316,11 @@ class _PerSample(FeatureReader):
 
 class _ArrayPerSample(_PerSample):
     def __init__(
-        self, spec: FeatureSpec, ids: Sequence[str], missing: str, arrays: ArrayFile, keys: Sequence[str]
+        self, spec: FeatureSpec, ids: Sequence[str], absent: str, arrays: ArrayFile, keys: Sequence[str]
     ) -> None:
         self._file = arrays
         self._keys = keys
-        super().__init__(spec, ids, missing)
+        super().__init__(spec, ids, absent)
 
     def _exists(self, name: str) -> bool:
         return all(key.replace("{id}", name) in self._file for key in self._keys)
@@ -344,10 +344,10 @@ class _ArrayPerSample(_PerSample):
 
 
 class _FilePerSample(_PerSample):
-    def __init__(self, spec: FeatureSpec, ids: Sequence[str], missing: str) -> None:
+    def __init__(self, spec: FeatureSpec, ids: Sequence[str], absent: str) -> None:
         self._hashes: dict[str, Source] = {}
         self._left_out: dict[str, int] = {}
-        super().__init__(spec, ids, missing)
+        super().__init__(spec, ids, absent)
 
     def _path(self, name: str) -> Path:
         if re.search(r"[/\\\0]", name) or name in (".", ".."):
@@ -489,5 +489,5 @@ def _refuse_missing(spec: FeatureSpec, missing: list[str]) -> None:
         raise DataError(
             f"`{spec.where}` has no features for sample `{missing[0]}`"
             + (f" and {len(missing) - 1} others" if len(missing) > 1 else "")
-            + "; add them, or import with `--missing absent`."
+            + "; add them, or import with `--absent-features allow`."
         )

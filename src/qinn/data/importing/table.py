@@ -76,10 +76,10 @@ class TableOptions(ImportOptions):
     extra_columns: tuple[str, ...] = option(
         (), "A further column to keep; repeat", name="extra_column", metavar="NAME"
     )
-    missing: str = option(
+    absent_features: str = option(
         "refuse",
         "Samples for which a feature has no row or file: refuse them, or take the feature as absent there",
-        choices=("refuse", "absent"),
+        choices=("refuse", "allow"),
     )
     text: TextOptions = nested(TextOptions)
 
@@ -163,7 +163,7 @@ class _Reader(Reader):
         for name, places in self._specs.items():
             if name in features:
                 raise ConfigError(f"The feature `{name}` has the name of the encoded text; rename one.")
-            reader = open_features(places, self.samples.ids, missing=self._options.missing)
+            reader = open_features(places, self.samples.ids, absent=self._options.absent_features)
             self._opened.callback(reader.close)
             self._readers[name] = reader
             tier = " + ".join(place.tier for place in places)
@@ -282,10 +282,10 @@ def _rows_of_sentences(
         with open_arrays(spec.file) as arrays:
             row_of = rows_by_name(arrays, spec.ids, ids, num_sentences, where=spec.where)
         absent = [name for name in ids if name not in row_of]
-        if absent and options.missing == "refuse":
+        if absent and options.absent_features == "refuse":
             raise DataError(
                 f"`{spec.where}` has no words for sample `{absent[0]}`; add them, "
-                "or import with `--missing absent`."
+                "or import with `--absent-features allow`."
             )
         return [row_of.get(name) for name in ids], []
     if num_sentences != len(ids):

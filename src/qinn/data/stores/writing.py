@@ -248,7 +248,7 @@ class StoreWriter:
             ids: Identifiers (n).
             features: Modality → one of: an array (n, dim), one vector per sample; a padded array
                 (n, time, dim) with its `lengths`; a pair of (total_steps, dim) and the steps of each sample
-                (n,); a list of n arrays as `add` takes them. Missing modalities are absent.
+                (n,); a list of n arrays as `add` takes them. Modalities that are not given are absent.
             lengths: Valid steps of padded arrays; without an entry every step counts.
             splits: One split for all, or one per sample.
             labels: One per sample; None = unlabelled.

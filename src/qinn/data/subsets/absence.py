@@ -40,7 +40,7 @@ class Absence:
 
     def __post_init__(self) -> None:
         if not 0 <= self.rate <= 1:
-            raise ArgumentError(f"A missing rate must lie between 0 and 1, but it is {self.rate}.")
+            raise ArgumentError(f"A rate of absence must lie between 0 and 1, but it is {self.rate}.")
         if self.seed < 0:
             raise ArgumentError(f"A mask seed must be 0 or more, but it is {self.seed}.")
         if len(set(self.modalities)) < len(self.modalities):
@@ -65,7 +65,7 @@ class Absence:
         for name in self.modalities:
             if name not in modalities:
                 raise ArgumentError(
-                    f"Only a modality of the data can be missing, which are {list(modalities)}, but not `{name}`."
+                    f"Only a modality of the data can be absent, which are {list(modalities)}, but not `{name}`."
                 )
         gone = np.zeros((len(ids), len(modalities)), dtype=bool)
         for column, name in enumerate(modalities):

@@ -63,7 +63,7 @@ class Process:
         max_length: Most steps or events.
         asynchronous: False: at every step one text event, then one audio event. True: one event after the other, each
             of text or audio with equal odds, the first of text; gaps are exponential, two events a second.
-        missing_steps: Probability that an event does not reach a model, though it counts.
+        absent_steps: Probability that an event does not reach a model, though it counts.
     """
 
     kinds: tuple[Kind, ...]
@@ -71,7 +71,7 @@ class Process:
     min_length: int = 2
     max_length: int = 20
     asynchronous: bool = False
-    missing_steps: float = 0.0
+    absent_steps: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def draw_events(process: Process, num_samples: int, generator: np.random.Generat
     else:
         kinds = np.stack([text, audio], axis=2).reshape(num_samples, 2 * longest)
         there = there.repeat(2, axis=1)
-    seen = there & (generator.random(kinds.shape) >= process.missing_steps)
+    seen = there & (generator.random(kinds.shape) >= process.absent_steps)
     if process.opening:
         seen[:, 0] = True
     return EventSequences(np.where(there, kinds, _PADDING).astype(np.int8), seen, seconds)

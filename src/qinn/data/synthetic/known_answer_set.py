@@ -60,7 +60,7 @@ class SyntheticSpec:
         min_length: Fewest steps of a sequence.
         max_length: Most steps of a sequence.
         noise: Standard deviation of a step's noise per feature.
-        missing_rate: Probability that a modality is absent, independently, given that not all are.
+        absent_rate: Probability that a modality is absent, independently, given that not all are.
         kind: ``"regression"`` on y, or ``"classification"`` of its sign (negative, positive).
         text_audio: α, weight of polarity times tone.
         audio_vision: β, weight of emphasis times tone.
@@ -82,7 +82,7 @@ class SyntheticSpec:
     min_length: int = 6
     max_length: int = 20
     noise: float = 0.5
-    missing_rate: float = 0.0
+    absent_rate: float = 0.0
     kind: Literal["regression", "classification"] = "regression"
     text_audio: float = 0.8
     audio_vision: float = 0.6
@@ -102,9 +102,9 @@ class SyntheticSpec:
                 raise ArgumentError(
                     f"Argument `{name}` must be at least {bound}, but is {getattr(self, name)}."
                 )
-        if not 0 <= self.missing_rate < 1:
+        if not 0 <= self.absent_rate < 1:
             raise ArgumentError(
-                f"Argument `missing_rate` must be at least 0 and below 1, but it is {self.missing_rate}."
+                f"Argument `absent_rate` must be at least 0 and below 1, but it is {self.absent_rate}."
             )
         weights = (self.text_audio, self.audio_vision, *self.additive, self.label_noise)
         if min(weights) < 0 or not sum(weights) <= 3 + 1e-9:
@@ -244,7 +244,7 @@ def _averaged_over_absence(spec: SyntheticSpec, score: Score, seen: Collection[s
 
 def _patterns(spec: SyntheticSpec) -> Iterator[tuple[tuple[str, ...], float]]:
     """Every possible set of present modalities, with its probability."""
-    rate = spec.missing_rate
+    rate = spec.absent_rate
     for flags in itertools.product((True, False), repeat=len(MODALITIES)):
         if any(flags):
             chance = math.prod(1 - rate if flag else rate for flag in flags) / (1 - rate ** len(MODALITIES))
@@ -307,9 +307,9 @@ def _centre(spec: SyntheticSpec, latents: np.ndarray, present: np.ndarray) -> np
 
 
 def _draw_present(spec: SyntheticSpec, num_samples: int, generator: np.random.Generator) -> np.ndarray:
-    present = generator.random((num_samples, len(MODALITIES))) >= spec.missing_rate
+    present = generator.random((num_samples, len(MODALITIES))) >= spec.absent_rate
     while (empty := ~present.any(axis=1)).any():
-        present[empty] = generator.random((int(empty.sum()), len(MODALITIES))) >= spec.missing_rate
+        present[empty] = generator.random((int(empty.sum()), len(MODALITIES))) >= spec.absent_rate
     return present
 
 

@@ -70,13 +70,13 @@ class ModuloSpec(StreamSpec):
             steps = features_of(events, process.kinds, self.prototypes, self.noise, generator)
             evidence = (steps, self.prototypes, self.noise)
         bayes, unimodal, without_order = 1.0, {}, None
-        if not sure or self.missing_steps:
+        if not sure or self.absent_steps:
             beliefs = beliefs_of(process, events, evidence)
             bayes, errors["bayes"] = mean_of(filtered(beliefs, events.there, _TABLE).max(axis=1))
         for name, hidden in zip(MODALITIES, reversed(MODALITIES), strict=True):
             beliefs = beliefs_of(process, events, evidence, hidden=(hidden,))
             unimodal[name], errors[name] = mean_of(filtered(beliefs, events.there, _TABLE).max(axis=1))
-        if sure and not self.missing_steps:
+        if sure and not self.absent_steps:
             without_order, errors["without_order"] = mean_of(
                 _best_without_order(events.taken(num_to_reorder(process)))
             )

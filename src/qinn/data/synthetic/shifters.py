@@ -85,9 +85,9 @@ class ShiftersSpec(StreamSpec):
             raise ArgumentError(
                 f"Argument `expiry` must be a number of seconds above 0, but is {self.expiry}."
             )
-        if self.missing_steps:
+        if self.absent_steps:
             raise ArgumentError(
-                "Arguments `expiry` and `missing_steps` must not be given together: the best accuracy is "
+                "Arguments `expiry` and `absent_steps` must not be given together: the best accuracy is "
                 "not known then."
             )
 
@@ -109,7 +109,7 @@ class ShiftersSpec(StreamSpec):
             self.min_length,
             self.max_length,
             self.asynchronous,
-            self.missing_steps,
+            self.absent_steps,
         )
 
     @property
@@ -127,7 +127,7 @@ class ShiftersSpec(StreamSpec):
         """Return the best that any model can reach on unlimited data.
 
         **Sure events.** Prototypes lie 5.7 apart on average and the noise is .3, so that events are told apart (see
-        `event_error`), and without missing steps the label is known. With them the label's mean, as ±1, given what is
+        `event_error`), and without absent steps the label is known. With them the label's mean, as ±1, given what is
         seen, is the value that the seen events give times a factor per hidden event: .44 = .69 − .25 for one of text
         (a hidden SET is +1 or −1 with equal odds), .2 = .6 − .4 for audio. The factors are positive, so the rule of the
         seen events is the best one, wherever the hidden ones lie, and its accuracy is (1 + e)/2 with the mean e of the
@@ -150,7 +150,7 @@ class ShiftersSpec(StreamSpec):
         """
         errors: dict[str, float] = {}
         sure = is_sure(self.process, self.prototypes, self.noise)
-        if self.asynchronous and (self.missing_steps or self.expiry is not None):
+        if self.asynchronous and (self.absent_steps or self.expiry is not None):
             where = "where they expire or are missing from an asynchronous stream"
             check_sure(self.process, self.prototypes, self.noise, where)
             sure = True
@@ -171,7 +171,7 @@ class ShiftersSpec(StreamSpec):
             if unimodal is not None:
                 unimodal["text"], errors["text"] = self._accuracy_of_filter(count, hidden=("audio",))
         without_order = None
-        if sure and self.expiry is None and not self.missing_steps:
+        if sure and self.expiry is None and not self.absent_steps:
             without_order, errors["without_order"] = mean_of(
                 self._accuracies_without_order(events.taken(num_to_reorder(self.process)))
             )
@@ -188,7 +188,7 @@ class ShiftersSpec(StreamSpec):
 
     def _accuracy_of_sure_events(self, *, audio_hidden: bool = False) -> float:
         """(1 + e)/2, e being the mean over samples of what hidden events leave of the label's mean."""
-        hidden = self.missing_steps
+        hidden = self.absent_steps
         hidden_audio = 1.0 if audio_hidden else hidden
         sets = 0.0 if self.single_set else _SETS
         shrink_text, shrink_audio = 1 - sets - 2 * _TURNS, 1 - 2 * _TONES

@@ -49,7 +49,7 @@ class StreamSpec(ABC):
             prototypes can be predicted by one model.
         min_length: Fewest steps (asynchronous: events).
         max_length: Most steps (asynchronous: events).
-        missing_steps: Probability that an event does not reach a model, though it counts.
+        absent_steps: Probability that an event does not reach a model, though it counts.
         dim: Number of features of each modality.
         noise: Standard deviation of the noise per feature.
 
@@ -64,7 +64,7 @@ class StreamSpec(ABC):
     prototype_seed: int | None = None
     min_length: int = 2
     max_length: int = 20
-    missing_steps: float = 0.0
+    absent_steps: float = 0.0
     dim: int = 16
     noise: float = 0.3
 
@@ -95,9 +95,9 @@ class StreamSpec(ABC):
             )
         if self.prototype_seed is not None and self.prototype_seed < 0:
             raise ArgumentError(f"Argument `prototype_seed` must be 0 or more, but is {self.prototype_seed}.")
-        if not 0 <= self.missing_steps < 1:
+        if not 0 <= self.absent_steps < 1:
             raise ArgumentError(
-                f"Argument `missing_steps` must be at least 0 and below 1, but is {self.missing_steps}."
+                f"Argument `absent_steps` must be at least 0 and below 1, but is {self.absent_steps}."
             )
 
     @property
@@ -107,7 +107,7 @@ class StreamSpec(ABC):
             self.kinds,
             min_length=self.min_length,
             max_length=self.max_length,
-            missing_steps=self.missing_steps,
+            absent_steps=self.absent_steps,
         )
 
     @property
@@ -175,7 +175,7 @@ def draw_streams(
     texts, places = transcribed(events, process.kinds, choosing)
     features = features_of(events, process.kinds, spec.prototypes, spec.noise, sounding)
     extra = {"audio_events": told(events, process.kinds, "audio")}
-    if process.missing_steps:
+    if process.absent_steps:
         extra["all_events"] = told(events, process.kinds, None)
     content: dict[str, Any] = {
         "features": features,

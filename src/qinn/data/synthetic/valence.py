@@ -94,17 +94,17 @@ class ValenceSpec(StreamSpec):
             return max(0.0, float(ratio)), mean_of((products - ratio * squares) / squares.mean())[1]
 
         hidden = events.there & ~events.seen
-        missing = redrawn(process, events, hidden, generator) if self.missing_steps else None
+        missing = redrawn(process, events, hidden, generator) if self.absent_steps else None
         bayes, errors["bayes"] = share(missing)
         text, errors["text"] = share(redrawn(process, events, hidden | is_audio, generator))
         without_order = None
-        if not self.missing_steps:
+        if not self.absent_steps:
             without_order, errors["without_order"] = share(reordered(process, events, generator))
         constant, errors["constant_mae"] = mean_of(_mean_distances(means))
         return KnownRegression(
             "r2",
             bayes,
-            None if self.missing_steps else _NOISE / 2,
+            None if self.absent_steps else _NOISE / 2,
             confusion(process, self.prototypes, self.noise),
             {"text": text, "audio": 0.0},
             without_order,

@@ -53,7 +53,8 @@ def disturbed_priors(model):
 @pytest.mark.parametrize("evolution", EVOLUTIONS)
 def test_before_training_a_prior_says_what_the_maximally_mixed_state_says(evolution):
     mixed, prior = (
-        build(**{**QINN, "evolution": evolution, "missing": missing}).eval() for missing in ("mixed", "prior")
+        build(**{**QINN, "evolution": evolution, "absent_state": state}).eval()
+        for state in ("mixed", "prior")
     )
     for batch in (BATCH, BATCH.without("audio"), NOTHING):
         with torch.no_grad():
@@ -62,7 +63,7 @@ def test_before_training_a_prior_says_what_the_maximally_mixed_state_says(evolut
 
 @pytest.mark.parametrize("evolution", ["heisenberg", "exact"])
 def test_a_learned_prior_stands_exactly_where_a_modality_is_absent(evolution):
-    model = disturbed_priors(build(**{**QINN, "evolution": evolution, "missing": "prior"}))
+    model = disturbed_priors(build(**{**QINN, "evolution": evolution, "absent_state": "prior"}))
     batch = BATCH.without("audio")
     with torch.no_grad():
         states = model.states(batch)
@@ -90,7 +91,7 @@ def test_the_heisenberg_picture_forms_no_joint_density(monkeypatch):
 @pytest.mark.parametrize("per_trajectory", [True, False])
 @pytest.mark.parametrize("evolution", EVOLUTIONS)
 def test_priors_are_trained_by_absences_alone(evolution, per_trajectory):
-    config = {**QINN, "evolution": evolution, "missing": "prior", "per_trajectory": per_trajectory}
+    config = {**QINN, "evolution": evolution, "absent_state": "prior", "per_trajectory": per_trajectory}
     model = disturbed_priors(build(**config)).train()
     torch.manual_seed(0)
     for batch, trained in ((BATCH, []), (BATCH.without("text"), ["text"])):
@@ -113,7 +114,7 @@ def test_priors_are_trained_by_absences_alone(evolution, per_trajectory):
 def test_sampled_models_with_a_prior_agree_with_the_exact_average():
     lindbladian = LearnableLindbladian(6, 2, hamiltonian_scale=1.0, jump_scale=1.0, seed=0)
     fusion = QuantumFusion(
-        {"a": 2, "b": 3}, lindbladian=lindbladian, evolution=QuantumJumps(6000, seed=1), missing="prior"
+        {"a": 2, "b": 3}, lindbladian=lindbladian, evolution=QuantumJumps(6000, seed=1), absent_state="prior"
     )
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():

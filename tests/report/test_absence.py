@@ -1,4 +1,4 @@
-"""The sweep over missing rates in figures and in the report, and samples that lack a modality."""
+"""The sweep over rates of absence in figures and in the report, and samples that lack a modality."""
 
 import copy
 import json
@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from qinn.errors import ArgumentError, CheckpointError
+from qinn.report.absence import RateCurve, absent_rate_figure, sweep_figures, write_sweep_figures
 from qinn.report.explanation_figures import entropy_figure, negativity_figure
-from qinn.report.missing import RateCurve, missing_rate_figure, sweep_figures, write_sweep_figures
 from qinn.report.page import write_report
 from qinn.results.explanation import read_explanation
 from qinn.results.files import write_json
@@ -73,20 +73,20 @@ def curve(name="qinn", values=(0.5, 0.7), deviations=(0.1, np.nan)):
 
 
 def test_a_figure_draws_every_model_and_describes_itself():
-    svg = missing_rate_figure(RATES, [curve(), curve("b")], metric="mae", better="lower")
+    svg = absent_rate_figure(RATES, [curve(), curve("b")], metric="mae", better="lower")
     assert svg.startswith("<svg")
-    assert "mae of 2 models over the missing rate; lower is better" in svg
-    assert svg == missing_rate_figure(RATES, [curve(), curve("b")], metric="mae", better="lower")
-    more = missing_rate_figure(RATES, [curve(str(n)) for n in range(16)], metric="mae", better="lower")
+    assert "mae of 2 models over the rate of absence; lower is better" in svg
+    assert svg == absent_rate_figure(RATES, [curve(), curve("b")], metric="mae", better="lower")
+    more = absent_rate_figure(RATES, [curve(str(n)) for n in range(16)], metric="mae", better="lower")
     assert more.count("<path") > svg.count("<path")
 
 
 def test_a_figure_without_models_or_with_another_number_of_rates_is_refused():
     with pytest.raises(ArgumentError, match="at least one model"):
-        missing_rate_figure(RATES, [], metric="mae", better="lower")
+        absent_rate_figure(RATES, [], metric="mae", better="lower")
     three = curve(values=(1.0, 2.0, 3.0), deviations=(0.1, 0.1, 0.1))
     with pytest.raises(ArgumentError, match="one value for each of 2 rates, but `qinn` has 3"):
-        missing_rate_figure(RATES, [three], metric="mae", better="lower")
+        absent_rate_figure(RATES, [three], metric="mae", better="lower")
 
 
 def test_a_metric_that_no_model_has_is_not_drawn(tmp_path):
@@ -121,7 +121,7 @@ def page_of(make_comparison, tmp_path):
 def test_the_report_of_a_comparison_shows_its_sweep(page_of):
     page = page_of(sweep())
     assert "Missing modalities" in page
-    assert "mae over the missing rate" in page
+    assert "mae over the rate of absence" in page
     assert "0.900 ▼" in page
     assert "has the mean 0.250" not in page
     assert "The training labels have the mean 0.250, the median 0.200" in page
@@ -149,7 +149,7 @@ def test_a_classification_shows_distances_of_distributions(page_of):
 def test_a_damaged_sweep_is_one_clear_error(page_of):
     content = sweep()
     del content["models"]["late fusion"]["empty"]["distance"]
-    with pytest.raises(CheckpointError, match="run `qinn sweep-missing` again"):
+    with pytest.raises(CheckpointError, match="run `qinn sweep-absent` again"):
         page_of(content)
 
 

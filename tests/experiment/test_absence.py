@@ -18,12 +18,12 @@ from qinn.evaluation.intervals import bootstrap_intervals
 from qinn.evaluation.metrics import metrics
 from qinn.evaluation.paired_tests import holm_correction, paired_test
 from qinn.evaluation.predict import predict
+from qinn.experiment.absence_sweep import parse_rates, sweep_absent
 from qinn.experiment.build import build_model
 from qinn.experiment.comparison import compare
 from qinn.experiment.config import EncoderConfig, parse_config
 from qinn.experiment.evaluation import evaluate_run, predict_store
 from qinn.experiment.explanation import explain_run
-from qinn.experiment.missing_sweep import parse_rates, sweep_missing
 from qinn.experiment.model_configs import MODEL_CONFIGS
 from qinn.experiment.predictor import Predictor
 from qinn.experiment.run import run
@@ -59,7 +59,7 @@ def compared(tiny_store, tmp_path_factory):
 @pytest.fixture(scope="module")
 def swept(compared):
     seen = []
-    content = sweep_missing(
+    content = sweep_absent(
         [compared],
         compared / "missing",
         rates=RATES,
@@ -110,13 +110,13 @@ def test_every_model_and_every_split_into_folds_loses_the_same(compared, tiny_ru
     assert found[0] == found[1] == found[2]
 
 
-def test_a_modality_that_the_data_lack_cannot_be_missing(tiny_run, tiny_store, tmp_path):
+def test_a_modality_that_the_data_lack_cannot_be_absent(tiny_run, tiny_store, tmp_path):
     with pytest.raises(ArgumentError, match="but not `voice`"):
         evaluate_run(tiny_run, absence=Absence(("voice",)))
-    with pytest.raises(ConfigError, match="so `voice` cannot be missing"):
-        predict_store(tiny_run, tiny_store, missing=["voice"])
+    with pytest.raises(ConfigError, match="so `voice` cannot be absent"):
+        predict_store(tiny_run, tiny_store, absent=["voice"])
     with pytest.raises(ArgumentError, match="but not `voice`"):
-        explain_run(tiny_run, tmp_path / "no", missing=["voice"])
+        explain_run(tiny_run, tmp_path / "no", absent=["voice"])
     assert not (tmp_path / "no").exists()
 
 
@@ -134,27 +134,27 @@ def write_part(path, dims=DIMS, name="part"):
 
 def test_a_store_without_a_modality_is_predicted_if_that_is_said(tiny_run, tmp_path):
     path = write_part(tmp_path / "part", {"text": 4, "vision": 3})
-    with pytest.raises(CheckpointError, match="or do without it by `--missing audio`"):
+    with pytest.raises(CheckpointError, match="or do without it by `--absent audio`"):
         predict_store(tiny_run, path)
-    rows = predict_store(tiny_run, path, missing=["audio"])
+    rows = predict_store(tiny_run, path, absent=["audio"])
     assert {row["absent"] for row in rows} == {"audio"}
     whole = write_part(tmp_path / "whole", {"text": 4, "audio": 3, "vision": 3}, name="whole")
-    assert {row["absent"] for row in predict_store(tiny_run, whole, missing=["audio"])} == {"audio"}
+    assert {row["absent"] for row in predict_store(tiny_run, whole, absent=["audio"])} == {"audio"}
     result = evaluate_run(tiny_run, split=None, store=whole, absence=Absence(("audio",)))
     assert result.complete["mae"].value != result.metrics["mae"].value
     result = evaluate_run(tiny_run, split=None, store=path, absence=Absence(("audio",)))
     assert result.missing.absent == {"text": 0.0, "audio": 1.0, "vision": 0.0}
     with pytest.raises(CheckpointError, match="none of the modalities of run"):
-        predict_store(tiny_run, write_part(tmp_path / "other", {"voice": 2}), missing=list(DIMS))
+        predict_store(tiny_run, write_part(tmp_path / "other", {"voice": 2}), absent=list(DIMS))
 
 
 def test_doing_without_a_modality_is_not_having_it(tiny_run, tiny_store, tmp_path):
-    rows = predict_store(tiny_run, tiny_store, split="test", missing=["text"])
+    rows = predict_store(tiny_run, tiny_store, split="test", absent=["text"])
     labels, outputs, _ = expected_outputs(tiny_run, tiny_store, Absence(("text",)))
     scores = [row["score"] for row in sorted(rows, key=lambda row: row["id"])]
     assert scores == pytest.approx(outputs[:, 0].tolist(), abs=1e-5)
     assert all("text" in row["absent"].split("+") for row in rows)
-    explained = explain_run(tiny_run, tmp_path / "explained", missing=["text"])
+    explained = explain_run(tiny_run, tmp_path / "explained", absent=["text"])
     assert explained.absent["text"] == len(labels)
     table = pq.read_table(tmp_path / "explained" / "explanation.parquet")
     found = dict(zip(table["id"].to_pylist(), table["output_0"].to_pylist(), strict=True))
@@ -256,7 +256,7 @@ def test_a_sweep_is_written_with_a_table_and_read_again(swept, compared):
 
 
 def test_single_runs_of_a_classification_are_swept(class_run, tmp_path):
-    content = sweep_missing([class_run], tmp_path / "sweep", rates=(0.5,), mask_seeds=(0,))
+    content = sweep_absent([class_run], tmp_path / "sweep", rates=(0.5,), mask_seeds=(0,))
     empty = content.models["QiNN-QJ"].empty
     assert sum(empty.prediction.values()) == pytest.approx(1.0)
     assert sum(empty.training.values()) == pytest.approx(1.0)
@@ -280,22 +280,22 @@ def test_single_runs_of_a_classification_are_swept(class_run, tmp_path):
 )
 def test_an_impossible_sweep_is_refused_and_writes_nothing(changes, words, tiny_run, tmp_path):
     with pytest.raises((ArgumentError, ConfigError), match=words):
-        sweep_missing([tiny_run], tmp_path / "sweep", **changes)
+        sweep_absent([tiny_run], tmp_path / "sweep", **changes)
     assert not (tmp_path / "sweep").exists()
 
 
 def test_only_runs_on_the_same_samples_are_swept_together(tiny_run, class_run, compared, tmp_path):
     with pytest.raises(DataError, match="is on other data than"):
-        sweep_missing([compared / "late" / "seed-0", class_run], tmp_path / "sweep", rates=(0.0,))
+        sweep_absent([compared / "late" / "seed-0", class_run], tmp_path / "sweep", rates=(0.0,))
     with pytest.raises(ArgumentError, match="`QiNN-QJ` with seed 0 is named twice"):
-        sweep_missing([tiny_run, compared], tmp_path / "sweep", rates=(0.0,))
+        sweep_absent([tiny_run, compared], tmp_path / "sweep", rates=(0.0,))
     with pytest.raises(ArgumentError, match="at least one run"):
-        sweep_missing([], tmp_path / "sweep")
+        sweep_absent([], tmp_path / "sweep")
     assert not (tmp_path / "sweep").exists()
 
 
 def test_a_folder_without_a_sweep_is_refused(tmp_path):
-    with pytest.raises(CheckpointError, match="run `qinn sweep-missing` first"):
+    with pytest.raises(CheckpointError, match="run `qinn sweep-absent` first"):
         read_sweep(tmp_path)
     (tmp_path / "sweep.json").write_text('{"format": "qinn-missing-sweep", "version": 9}')
     with pytest.raises(CheckpointError, match=r"with format version 9, .* install a newer qinn"):
@@ -312,7 +312,7 @@ def test_rates_are_read_from_text():
 def textless_store(tmp_path_factory):
     """A store whose training samples have no text, as ICT-MMMO is published."""
     complete = write_synthetic_store(
-        tmp_path_factory.mktemp("whole") / "store", SyntheticSpec(**{**SIZES, "missing_rate": 0.0})
+        tmp_path_factory.mktemp("whole") / "store", SyntheticSpec(**{**SIZES, "absent_rate": 0.0})
     )
     path = tmp_path_factory.mktemp("textless") / "store"
     modalities = {name: Modality(dim, "sequence", "synthetic-1") for name, dim in DIMS.items()}
@@ -355,11 +355,11 @@ def test_a_modality_that_exists_only_in_the_test_is_taken_for_absent_with_a_rema
 
 
 def test_a_prior_that_no_absence_trains_is_remarked(tmp_path):
-    store = write_synthetic_store(tmp_path / "store", SyntheticSpec(**{**SIZES, "missing_rate": 0.0}))
-    models = {"m": {**QINN, "missing": "prior"}}
+    store = write_synthetic_store(tmp_path / "store", SyntheticSpec(**{**SIZES, "absent_rate": 0.0}))
+    models = {"m": {**QINN, "absent_state": "prior"}}
     done = run(tiny_config(store.path, models=models), tmp_path / "run")
     assert any("stay maximally mixed" in remark for remark in done.summary().remarks)
-    training = {**TRAINING, "modality_missing": 0.5}
+    training = {**TRAINING, "absent_rate": 0.5}
     done = run(tiny_config(store.path, models=models, training=training), tmp_path / "other")
     assert done.summary().remarks == ()
     priors = Predictor.load(done.path).models["fixed"].fusion.priors
@@ -372,9 +372,9 @@ def test_a_prior_that_no_absence_trains_is_remarked(tmp_path):
 @pytest.mark.parametrize(
     ("training", "words"),
     [
-        ({"modality_missing": 1.0}, "modality_missing"),
-        ({"modality_missing": {"audio": -0.5}}, "modality_missing"),
-        ({"modality_mising": 0.5}, "modality_missing"),
+        ({"absent_rate": 1.0}, "absent_rate"),
+        ({"absent_rate": {"audio": -0.5}}, "absent_rate"),
+        ({"absent_rat": 0.5}, "absent_rate"),
     ],
 )
 def test_impossible_rates_in_a_configuration_are_refused(training, words, tiny_store):
@@ -383,14 +383,14 @@ def test_impossible_rates_in_a_configuration_are_refused(training, words, tiny_s
 
 
 def test_a_rate_for_a_modality_that_the_data_lack_leaves_nothing(tiny_store, tmp_path):
-    config = tiny_config(tiny_store, training={**TRAINING, "modality_missing": {"voice": 0.5}})
+    config = tiny_config(tiny_store, training={**TRAINING, "absent_rate": {"voice": 0.5}})
     with pytest.raises(ArgumentError, match="names `voice`"):
         run(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_a_prior_is_refused_where_states_stay_pure(tiny_store):
-    models = {"m": {**QINN, "evolution": "linear_map", "missing": "prior"}}
+    models = {"m": {**QINN, "evolution": "linear_map", "absent_state": "prior"}}
     with pytest.raises(ConfigError, match="the linear map knows pure states only"):
         parse_config(tiny_content(tiny_store, models=models), "tiny")
 
@@ -400,7 +400,7 @@ def test_a_prior_is_refused_where_states_stay_pure(tiny_store):
     "model",
     [
         {**QINN, "evolution": "heisenberg"},
-        {**QINN, "evolution": "heisenberg", "missing": "prior"},
+        {**QINN, "evolution": "heisenberg", "absent_state": "prior"},
         {"kind": "concatenation"},
         {"kind": "tensor_fusion"},
     ],
@@ -408,7 +408,7 @@ def test_a_prior_is_refused_where_states_stay_pure(tiny_store):
 )
 def test_a_model_that_learned_to_do_without_says_the_training_mean_for_nothing(model, tmp_path):
     """Of labels far from 0: the mean of the squared error's minimiser is that of the labels."""
-    spec = SyntheticSpec(**{**SIZES, "num_train": 400, "num_valid": 100, "missing_rate": 0.0})
+    spec = SyntheticSpec(**{**SIZES, "num_train": 400, "num_valid": 100, "absent_rate": 0.0})
     development = fixed_fold(write_synthetic_store(tmp_path / "store", spec)).development
     for part in (development.train, development.valid):
         part.labels = 1.6 + 0.4 * part.labels
@@ -426,8 +426,8 @@ def test_a_model_that_learned_to_do_without_says_the_training_mean_for_nothing(m
         learning_rate=1e-2,
         loss="mse",
         tensorboard=False,
-        modality_missing=0.4,
-        modality_missing_all=True,
+        absent_rate=0.4,
+        absent_all=True,
     )
     task = Task("regression", -3.0, 3.0, "mosi")
     fit(network, development, task=task, options=options, folder=tmp_path / "fit", seed=0)
@@ -446,7 +446,7 @@ def test_a_killed_sweep_leaves_nothing_that_looks_complete(tiny_run, tmp_path, m
 
     monkeypatch.setattr(documents, "write_json", full)
     with pytest.raises(OSError, match="No space"):
-        sweep_missing([tiny_run], tmp_path / "sweep", rates=(0.0,), mask_seeds=(0,))
+        sweep_absent([tiny_run], tmp_path / "sweep", rates=(0.0,), mask_seeds=(0,))
     with pytest.raises(CheckpointError, match="holds no finished sweep"):
         read_sweep(tmp_path / "sweep")
 
@@ -454,7 +454,7 @@ def test_a_killed_sweep_leaves_nothing_that_looks_complete(tiny_run, tmp_path, m
 def test_a_run_folder_that_moved_is_swept_where_it_lies(tiny_run, tmp_path):
     shutil.copytree(tiny_run, tmp_path / "moved")
     first, second = (
-        sweep_missing([folder], tmp_path / name, rates=(0.5,), mask_seeds=(0,)).models
+        sweep_absent([folder], tmp_path / name, rates=(0.5,), mask_seeds=(0,)).models
         for folder, name in ((tiny_run, "a"), (tmp_path / "moved", "b"))
     )
     assert first == second

@@ -1,4 +1,4 @@
-"""How finished runs bear the loss of modalities: one sweep over missing rates, the same masks for every model."""
+"""How finished runs bear the loss of modalities: one sweep over rates of absence, the same masks for every model."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -41,7 +41,7 @@ from qinn.results.sweep import (
 )
 from qinn.task import Task
 
-COMMAND = "qinn sweep-missing"
+COMMAND = "qinn sweep-absent"
 MARK = f"<!-- made by {COMMAND} -->"
 """Last line of its tables and figures."""
 
@@ -68,7 +68,7 @@ class _Swept:
     remarks: list[str]
 
 
-def sweep_missing(
+def sweep_absent(
     paths: Sequence[Path | str],
     target: Path | str,
     *,
@@ -89,7 +89,7 @@ def sweep_missing(
     Args:
         paths: Comparisons (all their runs) and single runs, all on one data set and split.
         target: Folder for the files.
-        rates: Missing rates.
+        rates: Rates of absence.
         mask_seeds: Seeds of the masks; a metric is the mean over them.
         split: ``"test"`` or ``"valid"``.
         reference: Model that the others are tested against (default: the comparison's, or the first).
@@ -197,14 +197,14 @@ def parse_rates(text: str) -> tuple[float, ...]:
         return tuple(number_of(part) for part in text.split(","))
     except ValueError:
         raise ArgumentError(
-            f"Missing rates must be numbers separated by commas, but they are `{text}`."
+            f"Rates of absence must be numbers separated by commas, but they are `{text}`."
         ) from None
 
 
 def _check_options(rates: Sequence[float], mask_seeds: Sequence[int]) -> None:
     if not rates or list(rates) != sorted(set(rates)) or not 0 <= rates[0] <= rates[-1] <= 1:
         raise ArgumentError(
-            f"Missing rates must be distinct, rising and between 0 and 1, but they are {list(rates)}."
+            f"Rates of absence must be distinct, rising and between 0 and 1, but they are {list(rates)}."
         )
     if not mask_seeds or len(set(mask_seeds)) < len(mask_seeds) or min(mask_seeds) < 0:
         raise ArgumentError(f"Mask seeds must be distinct and 0 or more, but they are {list(mask_seeds)}.")
@@ -441,6 +441,6 @@ def _shares(
 def _absences_in_training(folder: RunFolder) -> dict[str, bool | float | Mapping[str, float]]:
     training = config_of(folder).training
     return {
-        "modality_missing": training.modality_missing,
-        "modality_missing_all": training.modality_missing_all,
+        "absent_rate": training.absent_rate,
+        "absent_all": training.absent_all,
     }

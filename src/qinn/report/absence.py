@@ -1,4 +1,4 @@
-"""A sweep over missing rates as figures and as a part of the report."""
+"""A sweep over rates of absence as figures and as a part of the report."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from qinn.evaluation.conventions import metrics_of
-from qinn.experiment.missing_sweep import MARK
+from qinn.experiment.absence_sweep import MARK
 from qinn.report.figure_style import (
     DASHES,
     PALETTE,
@@ -27,7 +27,7 @@ _MARKERS = ("o", "s", "^")
 
 @dataclass(frozen=True)
 class RateCurve:
-    """One model's metric over missing rates.
+    """One model's metric over rates of absence.
 
     Attributes:
         name: The model.
@@ -41,13 +41,13 @@ class RateCurve:
 
 
 @styled
-def missing_rate_figure(
+def absent_rate_figure(
     rates: Sequence[float], curves: Sequence[RateCurve], *, metric: str, better: str
 ) -> str:
-    """One metric of several models over the missing rate, with the standard deviation over seeds as bars.
+    """One metric of several models over the rate of absence, with the standard deviation over seeds as bars.
 
     Args:
-        rates: Missing rates.
+        rates: Rates of absence.
         curves: One per model.
         metric: Wording of the metric for the axis.
         better: ``"lower"`` or ``"higher"``, whichever is better.
@@ -57,7 +57,7 @@ def missing_rate_figure(
 
     Examples:
         >>> curve = RateCurve("qinn", np.array([0.5, 0.7]), np.array([0.1, 0.1]))
-        >>> missing_rate_figure([0.0, 0.5], [curve], metric="MAE (score)", better="lower")[:4]
+        >>> absent_rate_figure([0.0, 0.5], [curve], metric="MAE (score)", better="lower")[:4]
         '<svg'
     """
     require(len(curves) > 0, "Argument `curves` must hold at least one model, but it is empty.")
@@ -85,11 +85,11 @@ def missing_rate_figure(
             capsize=2,
         )
     axes.set(
-        xlabel="probability with which each modality of each sample is missing",
+        xlabel="probability with which each modality of each sample is absent",
         ylabel=f"{metric}\n({'lower' if better == 'lower' else 'higher'} is better)",
     )
     figure.legend(loc="outside right center")
-    return to_svg(figure, f"{metric} of {len(curves)} models over the missing rate; {better} is better")
+    return to_svg(figure, f"{metric} of {len(curves)} models over the rate of absence; {better} is better")
 
 
 def sweep_figures(sweep: SweepResult) -> dict[str, str]:
@@ -107,7 +107,7 @@ def sweep_figures(sweep: SweepResult) -> dict[str, str]:
         ]
         curves = [curve for curve in curves if np.isfinite(curve.values).any()]
         if curves:
-            figures[name] = missing_rate_figure(sweep.rates, curves, metric=name, better=metric.direction)
+            figures[name] = absent_rate_figure(sweep.rates, curves, metric=name, better=metric.direction)
     return figures
 
 
@@ -131,11 +131,11 @@ def write_sweep_figures(folder: Path) -> list[Path]:
     return write_figures(Path(folder), sweep_figures(read_sweep(folder)), MARK)
 
 
-def missing_exhibits(sweep: SweepResult, numbering: Numbering) -> list[Exhibit]:
+def absence_exhibits(sweep: SweepResult, numbering: Numbering) -> list[Exhibit]:
     """Return the figure and the tables of a sweep."""
     return [
         *numbering.figure(
-            {f"{name} over the missing rate": svg for name, svg in sweep_figures(sweep).items()},
+            {f"{name} over the rate of absence": svg for name, svg in sweep_figures(sweep).items()},
             f"{sweep.how()}; bars: standard deviation over seeds, each averaged over the masks.",
         ),
         *numbering.table(sweep.rates_table(sweep.shown[0])),
