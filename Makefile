@@ -4,6 +4,7 @@
 # make collisions every law of collision models on ten thousand random instances, and their time beside a GRU
 # make gpu        correctness and time of the quantum core on a GPU, where there is one (six minutes at most)
 # make layouts    generated files of every layout at official size, imported, trained and evaluated (13 GB of disk)
+# make readme     the README's steps from the built wheel in a fresh environment, timed
 # make docs       the documentation as a site in site/, links checked, without a request to any other host
 # make check      the tests, plus formatting, types, import contracts and coverage bars (what CI runs)
 # make fuzz       66,000 mutated files, each read in a process with limits
@@ -22,7 +23,7 @@ DATA_PEERS ?= .venv-peers-data
 # One thread per worker: with two workers on two cores, more would only wait for each other.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-.PHONY: demo test docs laws collisions gpu layouts check lint fuzz edits kills peers-data benchmark benchmark-data clean
+.PHONY: demo test docs readme laws collisions gpu layouts check lint fuzz edits kills peers-data benchmark benchmark-data clean
 .DEFAULT_GOAL := demo
 
 # torch first and pinned: resolved together with the rest it would bring its multi-gigabyte GPU build.
@@ -48,6 +49,9 @@ laws: $(BIN)/qinn
 
 collisions: $(BIN)/qinn
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/collisions.py --output benchmarks/results/collisions.json
+
+readme: $(BIN)/qinn
+	$(BIN)/python benchmarks/readme.py --output benchmarks/results/readme.json
 
 # Sets nothing up: the environment of `make demo` has torch for the CPU only. PYTHON names one that has a GPU's.
 gpu:
