@@ -162,10 +162,10 @@ def test_a_signal_while_a_file_is_written_ends_the_command_and_the_repeat_ends_u
 
 
 def qinn_flush_owner(command):
-    """The module whose `flush` a command calls: stores import it by name."""
-    import qinn.data.stores.writing
+    """The module whose `flush` a command calls: the arrays of stores import it by name."""
+    import qinn.data.stores.step_arrays
 
-    return qinn.data.stores.writing if command in ("import", "synthesize") else qinn.placement
+    return qinn.data.stores.step_arrays if command in ("import", "synthesize") else qinn.placement
 
 
 @pytest.mark.slow

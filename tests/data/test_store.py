@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 import qinn
 from qinn import placement
-from qinn.data.stores import writing
+from qinn.data.stores import step_arrays, writing
 from qinn.data.stores.step_arrays import array_header
 from qinn.data.stores.store import Modality, Source, Store, StoreWriter
 from qinn.errors import ArgumentError, DataError, OutputError, QinnError
@@ -396,6 +396,7 @@ def test_a_failure_at_any_step_of_the_end_leaves_the_old_state(
 
     for name in ("flush", "flush_folder", "put_in_place"):
         failing_at(name, writing)
+    failing_at("flush", step_arrays)
     if not exchange:
         failing_at("rename", Path)
     with pytest.raises(OutputError, match="No space left on device"):
@@ -414,8 +415,9 @@ def test_a_full_disk_is_one_clear_sentence_even_if_the_error_is_swallowed(tmp_pa
     def swallowing() -> None:
         with writer_at(tmp_path / "store") as writer:
             writer.add("a", GOOD)
-            writer._streams["text"].close()
-            writer._streams["text"] = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115 - the writer closes it
+            text = writer._arrays["values", "text"]
+            text.close()
+            text._stream = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115 - the writer closes it
             with pytest.raises(OutputError, match=r"Cannot write the store .*No space left.*; free space"):
                 writer.add("b", GOOD)
 
@@ -527,7 +529,7 @@ def test_a_failure_at_the_start_leaves_nothing(tmp_path: Path, monkeypatch: pyte
     def refuse(*_: object) -> bytes:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(writing, "array_header", refuse)
+    monkeypatch.setattr(step_arrays, "array_header", refuse)
     with pytest.raises(OutputError, match="No space left"):
         write_small(tmp_path / "store")
     assert list(tmp_path.iterdir()) == []

@@ -61,8 +61,8 @@ def split(
     as_json: JsonOption = False,
 ) -> None:
     """Divide a store anew into splits or folds: whole groups, stratified, seeded."""
+    from qinn.data.stores.place import check_store_place
     from qinn.data.stores.unchanged import open_unchanged
-    from qinn.data.stores.writing import check_store_place
     from qinn.data.subsets.division import COMMAND, SplitOptions, divide, write_division
 
     check_store_place(to, COMMAND, overwrite=overwrite, inputs=[store])

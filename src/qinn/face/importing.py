@@ -10,8 +10,8 @@ from qinn.data.importing.driver import Progress
 from qinn.data.importing.option import Option, made, options_of
 from qinn.data.importing.reader import Layout
 from qinn.data.importing.transcripts import EncoderOptions
+from qinn.data.stores.place import check_store_place
 from qinn.data.stores.store import Store
-from qinn.data.stores.writing import check_store_place
 from qinn.errors import ConfigError
 from qinn.experiment.key_errors import nearest
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qinn.data.files.array_file import ArrayFile
-from qinn.data.files.clip_tables import ClipTable
+from qinn.data.files.delimited_tables import DelimitedTable
 from qinn.data.files.hdf5_checks import KNOWN_FILTERS, check_chunks, check_heaps, filters_of
 from qinn.data.files.npy import read_npy_header
 from qinn.data.files.object_arrays import read_objects
@@ -74,7 +74,7 @@ def open_arrays(path: Path | str) -> ArrayFile:
     path = Path(path)
     _check_file(path)
     if path.suffix.lower() in (".csv", ".tsv"):
-        return ClipTable(path)
+        return DelimitedTable(path)
     kinds = {".npz": _Npz, ".npy": _Npy, ".h5": Hdf5File, ".hdf5": Hdf5File, ".csd": Hdf5File}
     kind = kinds.get(path.suffix.lower())
     if kind is None:

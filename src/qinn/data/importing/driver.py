@@ -22,8 +22,8 @@ from qinn.data.importing.transcripts import (
     spans_of_texts,
     times_of_steps,
 )
+from qinn.data.stores.place import check_store_place
 from qinn.data.stores.store import Store, StoreWriter
-from qinn.data.stores.writing import check_store_place
 from qinn.errors import ConfigError, DataError
 
 __all__ = ["Progress", "import_data"]

@@ -1,4 +1,4 @@
-"""Arrays that a store keeps beside the steps of a modality: a row per step, written as the steps come."""
+"""The arrays that a store keeps of a modality: a row per step (or sample), written as they come."""
 
 import hashlib
 import io
@@ -11,7 +11,13 @@ from jaxtyping import Shaped
 from qinn.data.stores.cutting import even_pieces
 from qinn.placement import flush
 
-__all__ = ["StepArrayWriter", "array_header", "step_array_digest"]
+__all__ = ["StepArrayWriter", "array_header", "form_of", "step_array_digest"]
+
+
+def form_of(what: str, dim: int) -> tuple[str, tuple[int, ...]]:
+    """Return type, as numpy writes it, and shape of a row of a modality's values, offsets, spans or times."""
+    forms = {"values": ("<f4", (dim,)), "offsets": ("<i8", ()), "spans": ("<i4", (2,)), "times": ("<f8", ())}
+    return forms[what]
 
 
 def step_array_digest(rows: Shaped[np.ndarray, "step ..."]) -> str:
@@ -35,7 +41,7 @@ def array_header(kind: str, *shape: int) -> bytes:
 
 
 class StepArrayWriter:
-    """Write an array with a row per step as they come.
+    """Write an array row by row as they come.
 
     Args:
         path: The ``.npy`` file to be.
@@ -44,16 +50,17 @@ class StepArrayWriter:
     """
 
     def __init__(self, path: Path, kind: str, width: tuple[int, ...]) -> None:
-        self._stream: BinaryIO = path.open("w+b")
+        header = array_header(kind, 0, *width)
         self._digest = hashlib.sha256()
         self._count = 0
         self._kind = kind
         self._width = width
-        self._stream.write(array_header(kind, 0, *width))
+        self._stream: BinaryIO = path.open("w+b")
+        self._stream.write(header)
 
     def write(self, rows: Shaped[np.ndarray, "step ..."]) -> None:
         """Append rows."""
-        data = rows.astype(self._kind, copy=False).tobytes()
+        data = np.ascontiguousarray(rows, self._kind).reshape(-1).view(np.uint8).data
         self._stream.write(data)
         self._digest.update(data)
         self._count += len(rows)

@@ -13,6 +13,7 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ from qinn.data.stores.manifest import (
     task_from_json,
 )
 from qinn.data.stores.spans import Spans, words_of
-from qinn.data.stores.step_arrays import step_array_digest
+from qinn.data.stores.step_arrays import form_of, step_array_digest
 from qinn.data.stores.strings import Categories, Strings
 from qinn.data.stores.times import Times
 from qinn.data.stores.writing import StoreWriter
@@ -93,44 +94,14 @@ class Store:
         n = len(store)
         for name, dim in store.modalities.items():
             entry = store.manifest["modalities"][name]
-            offsets = _mapped(folder / f"{name}.offsets.npy")
-            if offsets.dtype != np.int64 or offsets.shape != (n + 1,):
-                raise DataError(
-                    f"`{folder / name}.offsets.npy` is damaged: it must hold {n + 1} int64 offsets, but has "
-                    f"shape {offsets.shape} and dtype {offsets.dtype}; import the data again."
-                )
+            offsets = _mapped(folder, name, "offsets", dim, n + 1)
             if offsets[0] != 0 or offsets[-1] != entry.get("num_steps"):
                 raise _falling(folder, name, entry.get("num_steps"))
-            values = _mapped(folder / f"{name}.values.npy")
-            if (
-                values.dtype != np.float32
-                or values.shape != (offsets[-1], dim)
-                or not values.flags.c_contiguous
-            ):
-                raise DataError(
-                    f"`{folder / name}.values.npy` is damaged: it must hold float32 values of shape "
-                    f"({offsets[-1]}, {dim}), but has shape {values.shape} and dtype {values.dtype}; "
-                    "import the data again."
-                )
-            store._offsets[name], store._values[name] = offsets, values
-            if "spans_sha256" in entry:
-                spans = _mapped(folder / f"{name}.spans.npy")
-                if spans.dtype != np.int32 or spans.shape != (offsets[-1], 2):
-                    raise DataError(
-                        f"`{folder / name}.spans.npy` is damaged: it must hold int32 spans of shape "
-                        f"({offsets[-1]}, 2), but has shape {spans.shape} and dtype {spans.dtype}; "
-                        "import the data again."
-                    )
-                store._spans[name] = spans
-            if "times_sha256" in entry:
-                times = _mapped(folder / f"{name}.times.npy")
-                if times.dtype != np.float64 or times.shape != (offsets[-1],):
-                    raise DataError(
-                        f"`{folder / name}.times.npy` is damaged: it must hold float64 times of shape "
-                        f"({offsets[-1]},), but has shape {times.shape} and dtype {times.dtype}; "
-                        "import the data again."
-                    )
-                store._times[name] = times
+            store._offsets[name] = offsets
+            store._values[name] = _mapped(folder, name, "values", dim, int(offsets[-1]))
+            for what, known in (("spans", store._spans), ("times", store._times)):
+                if f"{what}_sha256" in entry:
+                    known[name] = _mapped(folder, name, what, dim, int(offsets[-1]))
         store._check_table()
         return store
 
@@ -173,10 +144,8 @@ class Store:
         Raises:
             DataError: If the table is damaged.
         """
-        try:
-            return read_parquet(self.path / TABLE_FILE)
-        except (OSError, pa.ArrowException) as error:
-            raise _damaged_table(self.path / TABLE_FILE, error) from None
+        with _naming_damage(self.path / TABLE_FILE) as path:
+            return read_parquet(path)
 
     def strings(self, column: str) -> np.ndarray:
         """Return a text column of `table` as an array of strings; null becomes the empty string.
@@ -388,33 +357,26 @@ class Store:
         Raises:
             DataError: If the table is damaged.
         """
-        path = self.path / TABLE_FILE
-        try:
-            with open_parquet(path) as parquet:
-                for batch in parquet.iter_batches(ROWS):
-                    yield pa.table(batch)
-        except (OSError, pa.ArrowException) as error:
-            raise _damaged_table(path, error) from None
+        with _naming_damage(self.path / TABLE_FILE) as path, open_parquet(path) as parquet:
+            for batch in parquet.iter_batches(ROWS):
+                yield pa.table(batch)
 
     def _column(self, name: str, *, dictionary: bool = False) -> pa.ChunkedArray:
-        path, kept = self.path / TABLE_FILE, [name] if dictionary else None
-        try:
-            with open_parquet(path, read_dictionary=kept) as parquet:
-                if dictionary:
-                    return parquet.read([name], use_threads=False).column(name)
-                return read_in_parts(parquet, [name], path).column(name)
-        except (OSError, pa.ArrowException) as error:
-            raise _damaged_table(path, error) from None
+        kept = [name] if dictionary else None
+        with (
+            _naming_damage(self.path / TABLE_FILE) as path,
+            open_parquet(path, read_dictionary=kept) as parquet,
+        ):
+            if dictionary:
+                return parquet.read([name], use_threads=False).column(name)
+            return read_in_parts(parquet, [name], path).column(name)
 
     def _check_table(self) -> None:
-        path = self.path / TABLE_FILE
-        try:
+        with _naming_damage(self.path / TABLE_FILE) as path:
+            if not path.exists():
+                raise DataError(f"The store `{self.path}` has no {TABLE_FILE}; import the data again.")
             with open_parquet(path) as parquet:
                 num_rows, schema = parquet.metadata.num_rows, parquet.schema_arrow
-        except FileNotFoundError:
-            raise DataError(f"The store `{self.path}` has no {TABLE_FILE}; import the data again.") from None
-        except (OSError, pa.ArrowException) as error:
-            raise _damaged_table(path, error) from None
         label = pa.float64() if self.task.kind == "regression" else pa.int64()
         expected = {name: pa.string() for name in ("id", "split", "group", "fold", "text")} | {"label": label}
         for name, kind in expected.items():
@@ -435,12 +397,30 @@ def _falling(folder: Path, name: str, num_steps: object) -> DataError:
     )
 
 
-def _damaged_table(path: Path, error: Exception) -> DataError:
-    reason = " ".join(str(error).split())
-    return DataError(f"`{path}` is damaged ({reason}); import the data again.")
+@contextmanager
+def _naming_damage(path: Path) -> Iterator[Path]:
+    """Hand out the path of a table, and turn what its reading raises into a refusal that names it."""
+    try:
+        yield path
+    except (OSError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"`{path}` is damaged ({reason}); import the data again.") from None
 
 
-def _mapped(path: Path) -> np.ndarray:
+def _mapped(folder: Path, name: str, what: str, dim: int, num_rows: int) -> np.ndarray:
+    """Map an array of a modality, known to have its type and shape."""
+    path = folder / f"{name}.{what}.npy"
+    found = _mapped_file(path)
+    kind, width = np.dtype(form_of(what, dim)[0]), form_of(what, dim)[1]
+    if found.dtype != kind or found.shape != (num_rows, *width) or not found.flags.c_contiguous:
+        raise DataError(
+            f"`{path}` is damaged: it must hold {kind} {what} of shape {(num_rows, *width)}, but has shape "
+            f"{found.shape} and dtype {found.dtype}; import the data again."
+        )
+    return found
+
+
+def _mapped_file(path: Path) -> np.ndarray:
     try:
         with open_regular(path) as stream:
             shape, fortran, dtype = read_npy_header(stream)

@@ -1,9 +1,8 @@
 """Writing a store: streamed, checked sample by sample, and either complete or not there at all."""
 
-import hashlib
-import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -39,25 +38,23 @@ from qinn.data.stores.manifest import (
     check_modalities,
     task_to_json,
 )
+from qinn.data.stores.place import check_store_place, maker_of
 from qinn.data.stores.ragged import Ragged, as_ragged
 from qinn.data.stores.spans import checked_spans
-from qinn.data.stores.step_arrays import StepArrayWriter, array_header
+from qinn.data.stores.step_arrays import StepArrayWriter, form_of
 from qinn.data.stores.times import checked_times
-from qinn.destinations import check_folder, resolved
+from qinn.destinations import resolved
 from qinn.digests import file_digest, sealed
 from qinn.errors import ArgumentError, DataError, OutputError
 from qinn.escaping import json_text
-from qinn.opening import read_small_text
 from qinn.placement import flush, flush_folder, locked_folder, put_in_place, remove_stale, unlock
 from qinn.task import Task
 
 _COLUMNS = ("id", "split", "label", "group", "fold", "text")
 _ROWS_AT_ONCE = 2**15
 _SPOOL = "rows.arrow"
-_BESIDE: dict[str, tuple[str, tuple[int, ...]]] = {"spans": ("<i4", (2,)), "times": ("<f8", ())}
-"""What may lie beside the steps of a modality: type and shape of a row."""
-DIVIDED = "divided from the store with the content "
-"""Beginning of a note that a store is a division of another."""
+_BESIDE = ("spans", "times")
+"""What may lie beside the steps of a modality."""
 
 
 class StoreWriter:
@@ -133,15 +130,11 @@ class StoreWriter:
         self._num_samples = 0
         self._schemas: list[pa.Schema] = []
         self._ids = SeenIdentifiers(self._is_spooled)
-        self._split_sizes: dict[str, int] = dict.fromkeys(SPLITS, 0)
+        self._split_sizes = Counter[str]()
         self._label_range: list[float | int] | None = None
-        self._num_steps = dict.fromkeys(modalities, 0)
         self._max_length = dict.fromkeys(modalities, 0)
-        self._streams: dict[str, BinaryIO] = {}
-        self._offset_streams: dict[str, BinaryIO] = {}
+        self._arrays: dict[tuple[str, str], StepArrayWriter] = {}
         self._spool: BinaryIO | None = None
-        self._digests = {modality: hashlib.sha256() for modality in modalities}
-        self._beside: dict[tuple[str, str], StepArrayWriter] = {}
         self._failed = False
         self._folder: Path | None = None
         self._lock: int | None = None
@@ -166,11 +159,9 @@ class StoreWriter:
             self._folder, self._lock = locked_folder(self.path)
         try:
             with self._disk():
-                for name, modality in self.modalities.items():
-                    self._streams[name] = (self._folder / f"{name}.values.npy").open("w+b")
-                    self._streams[name].write(array_header("<f4", 0, modality.dim))
-                    self._offset_streams[name] = (self._folder / f"{name}.offsets.npy").open("w+b")
-                    self._offset_streams[name].write(array_header("<i8", 0) + bytes(8))
+                for name in self.modalities:
+                    self._array("values", name)
+                    self._array("offsets", name).write(np.zeros(1, np.int64))
                 self._spool = (self._folder / _SPOOL).open("w+b")
         except OutputError:
             self._discard()
@@ -297,26 +288,19 @@ class StoreWriter:
             raise DataError(
                 f"Sample `{ids[int(np.argmin(present))]}` has no step in any modality; leave it out."
             )
-        beside = {
+        found = {
             ("spans", name): checked_spans(ids, name, given, ragged[name][1], rows["text"])
             for name, given in (spans or {}).items()
         }
         for name, given in (times or {}).items():
-            beside["times", name] = checked_times(ids, name, given, ragged[name][1])
+            found["times", name] = checked_times(ids, name, given, ragged[name][1])
+        for name, (values, steps) in ragged.items():
+            found["values", name] = values
+            found["offsets", name] = self._array("values", name).count + np.cumsum(steps)
+            self._max_length[name] = max(self._max_length[name], int(steps.max(initial=0)))
         with self._disk():
-            for (what, name), found in beside.items():
-                if (what, name) not in self._beside:
-                    path = self._folder / f"{name}.{what}.npy"
-                    self._beside[what, name] = StepArrayWriter(path, *_BESIDE[what])
-                self._beside[what, name].write(found)
-            for name, (values, steps) in ragged.items():
-                data = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
-                self._streams[name].write(data)
-                self._digests[name].update(data)
-                ends = (self._num_steps[name] + np.cumsum(steps)).astype("<i8")
-                self._offset_streams[name].write(ends.data)
-                self._num_steps[name] += int(steps.sum())
-                self._max_length[name] = max(self._max_length[name], int(steps.max(initial=0)))
+            for (what, name), values in found.items():
+                self._array(what, name).write(values)
         waiting = len(self._rows["id"])
         for name in dict.fromkeys([*self._extra, *extra_rows]):
             column = self._extra.setdefault(name, [None] * waiting)
@@ -325,8 +309,7 @@ class StoreWriter:
             self._rows[column].extend(values)
         self._num_samples += len(ids)
         self._ids.update(ids)
-        for split in rows["split"]:
-            self._split_sizes[split] += 1
+        self._split_sizes.update(rows["split"])
         if known := [label for label in rows["label"] if label is not None]:
             so_far = self._label_range or known[:1]
             self._label_range = [min(*so_far, *known), max(*so_far, *known)]
@@ -366,6 +349,14 @@ class StoreWriter:
             self._replaced[name] += int(finite.size - np.count_nonzero(finite))
             values = np.where(finite, values, np.float32(0))
         return values, steps
+
+    def _array(self, what: str, name: str) -> StepArrayWriter:
+        """An array of a modality, begun when it is first asked for."""
+        if (what, name) not in self._arrays:
+            assert self._folder is not None
+            form = form_of(what, self.modalities[name].dim)
+            self._arrays[what, name] = StepArrayWriter(self._folder / f"{name}.{what}.npy", *form)
+        return self._arrays[what, name]
 
     def _check_place(self) -> None:
         with self._disk():
@@ -460,35 +451,29 @@ class StoreWriter:
             raise DataError(f"The store `{self.path}` is incomplete because a write failed; import it again.")
         if folder is None or not len(self):
             raise DataError(f"The store `{self.path}` would be empty; its source has no sample.")
-        for (what, name), writer in self._beside.items():
-            if writer.count != self._num_steps[name]:
+        for (what, name), array in self._arrays.items():
+            num_steps = self._arrays["values", name].count
+            if what in _BESIDE and array.count != num_steps:
                 raise DataError(
-                    f"The store `{self.path}` has {self._num_steps[name]} steps in `{name}`, but {what} for "
-                    f"{writer.count}; give {what} for every sample or for none."
+                    f"The store `{self.path}` has {num_steps} steps in `{name}`, but {what} for "
+                    f"{array.count}; give {what} for every sample or for none."
                 )
         content = ContentDigest(self.task)
         with self._disk():
             self._spool_rows()
             self._write_table(folder / TABLE_FILE, content)
-            beside = {key: writer.complete() for key, writer in self._beside.items()}
+            digests = {key: array.complete() for key, array in self._arrays.items()}
             for name, modality in self.modalities.items():
-                stream, offsets = self._streams[name], self._offset_streams[name]
-                for file, header in (
-                    (stream, array_header("<f4", self._num_steps[name], modality.dim)),
-                    (offsets, array_header("<i8", len(self) + 1)),
-                ):
-                    file.seek(0)
-                    file.write(header)
-                    flush(file)
-                written = np.memmap(offsets, "<i8", "r", len(array_header("<i8", 0)))
-                digest = self._digests[name].hexdigest()
-                content.add_modality(name, modality, digest, written, beside.get(("times", name)))
+                offsets = np.load(folder / f"{name}.offsets.npy", mmap_mode="r")
+                times = digests.get(("times", name))
+                content.add_modality(name, modality, digests["values", name], offsets, times)
             (folder / _SPOOL).unlink()
             files = {path.name: file_digest(path) for path in sorted(folder.iterdir())}
             with (folder / MANIFEST_FILE).open("wb") as target:
                 manifest = self._manifest(content.hexdigest())
-                for (what, name), digest in beside.items():
-                    manifest["modalities"][name][f"{what}_sha256"] = digest
+                for (what, name), digest in digests.items():
+                    if what in _BESIDE:
+                        manifest["modalities"][name][f"{what}_sha256"] = digest
                 manifest = sealed({**manifest, FILES: files})
                 target.write(json_text(manifest).encode() + b"\n")
                 flush(target)
@@ -513,7 +498,7 @@ class StoreWriter:
             "modalities": {
                 name: {
                     "dim": modality.dim,
-                    "num_steps": self._num_steps[name],
+                    "num_steps": self._arrays["values", name].count,
                     "max_length": self._max_length[name],
                     "kind": modality.kind,
                     "tier": modality.tier,
@@ -522,7 +507,7 @@ class StoreWriter:
                 for name, modality in self.modalities.items()
             },
             "num_samples": len(self),
-            "splits": {split: count for split, count in self._split_sizes.items() if count},
+            "splits": {split: self._split_sizes[split] for split in SPLITS if split in self._split_sizes},
             "label_range": self._label_range,
             "sources": [vars(source) for source in self._sources],
             "layout": self.layout,
@@ -534,63 +519,15 @@ class StoreWriter:
     def _discard(self) -> None:
         """Close everything and remove the working folder (after an exchange it holds the old store)."""
         spool = [] if self._spool is None else [self._spool]
-        for stream in (*self._streams.values(), *self._offset_streams.values(), *spool):
+        for file in (*self._arrays.values(), *spool):
             with suppress(OSError):
-                stream.close()
-        self._streams, self._offset_streams, self._spool = {}, {}, None
-        for writer in self._beside.values():
-            with suppress(OSError):
-                writer.close()
-        self._beside = {}
+                file.close()
+        self._arrays, self._spool = {}, None
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
         unlock(self._lock)
         self._lock = None
-
-
-def maker_of(layout: str, notes: Iterable[str]) -> str:
-    """Return which command makes stores of a layout with such notes."""
-    if any(note.startswith(DIVIDED) for note in notes):
-        return "qinn data split"
-    return "qinn data synthesize" if layout == "synthetic" else "qinn data import"
-
-
-def check_store_place(
-    target: Path | str, command: str, *, overwrite: bool = False, inputs: Iterable[Path | str] = ()
-) -> None:
-    """Check where a store is to be written, before anything is read for it.
-
-    Args:
-        target: The folder to be.
-        command: The command that writes it: with `overwrite` it replaces its own stores only.
-        overwrite: Replace an existing store.
-        inputs: What the command reads.
-
-    Raises:
-        OutputError: If the place is taken, is no store (with `overwrite`) or another command's, lies inside a store
-            or a run, holds what is read, or cannot be written.
-    """
-    place = check_folder(target, inputs=inputs)
-    if not place.exists() or not any(place.iterdir()):
-        return
-    if not overwrite:
-        raise OutputError(
-            f"`{target}` exists already; choose another place, or replace it with `--overwrite`."
-        )
-    try:
-        manifest = json.loads(read_small_text(place / MANIFEST_FILE))
-    except (OSError, ValueError, RecursionError):
-        manifest = None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise OutputError(f"`{target}` is not a store, so it is not overwritten; choose another place.")
-    notes = manifest.get("notes")
-    maker = maker_of(str(manifest.get("layout")), map(str, notes) if isinstance(notes, list) else ())
-    if maker != command:
-        raise OutputError(
-            f"`{target}` is a store that `{maker}` made, so `{command}` does not replace it; choose another place or "
-            "delete it first."
-        )
 
 
 def _mixed(name: str, error: Exception) -> DataError:

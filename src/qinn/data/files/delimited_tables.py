@@ -1,4 +1,4 @@
-"""A csv file of features of one clip, one row per step: what OpenFace, openSMILE and spreadsheets write."""
+"""A delimited table (commas, semicolons, tabs) of one clip, a row per step: what OpenFace and spreadsheets write."""
 
 import csv
 from fnmatch import fnmatchcase
@@ -12,13 +12,13 @@ from qinn.data.files.array_file import ArrayFile
 from qinn.data.files.text_lines import text_lines
 from qinn.errors import DataError
 
-__all__ = ["ClipTable"]
+__all__ = ["DelimitedTable"]
 
 BOOKKEEPING = frozenset(("frame", "face_id", "timestamp", "confidence", "success"))
 """Columns of OpenFace that say which row it is and whether a face was found; no features."""
 
 
-class ClipTable(ArrayFile):
+class DelimitedTable(ArrayFile):
     """The columns of a csv file, separated by commas, semicolons or tabs, with a header.
 
     Its arrays are columns: by name (``AU01_r``), by pattern (``AU*_r``), or, without a name, all of them but
@@ -34,7 +34,7 @@ class ClipTable(ArrayFile):
         >>> import tempfile
         >>> file = Path(tempfile.mkdtemp()) / "clip.csv"
         >>> _ = file.write_text("frame, success, AU01_r, AU02_r\\n1, 1, 0.5, 0.25\\n2, 0, 0, 0\\n")
-        >>> with ClipTable(file) as table:
+        >>> with DelimitedTable(file) as table:
         ...     table.array("AU*_r").tolist(), table.array("success").tolist()
         ([[0.5, 0.25], [0.0, 0.0]], [[1.0], [0.0]])
     """
