@@ -8,7 +8,7 @@ import numpy as np
 
 from qinn.errors import DataError
 
-__all__ = ["ArrayFile", "name_of"]
+__all__ = ["ArrayFile", "decoded", "name_of"]
 
 
 class ArrayFile(ABC):
@@ -82,4 +82,9 @@ def name_of(value: Any) -> str:
     # Whole numbers with gaps become floats in pandas and Parquet.
     if isinstance(value, float | np.floating) and value.is_integer():
         return str(int(value))
+    return decoded(value)
+
+
+def decoded(value: Any) -> str:
+    """Return one value as text; bytes as UTF-8, with a mark where they are none."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from qinn.data.files.array_file import decoded
 from qinn.data.files.arrays import Hdf5File
 from qinn.data.files.intervals import Timed
 from qinn.errors import DataError
@@ -130,11 +131,7 @@ class SequenceFile:
                 f"`{self.path}` video `{entry}` must have one word per step and intervals (steps, 2), but has "
                 f"{values.dtype} of shape {values.shape} and {times.shape}."
             )
-        flat = values.reshape(-1)
-        return np.array(
-            [word.decode("utf-8", "replace") if isinstance(word, bytes) else str(word) for word in flat],
-            object,
-        )
+        return np.array([decoded(word) for word in values.reshape(-1)], object)
 
 
 def _number(entry: str) -> tuple[int, str]:

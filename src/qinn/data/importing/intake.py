@@ -8,8 +8,10 @@ from typing import Any
 
 from qinn.errors import ConfigError, DataError
 
-__all__ = ["groups_of", "naming", "split_name", "video_of"]
+__all__ = ["OF_VIDEOS", "groups_of", "naming", "split_name", "video_of"]
 
+OF_VIDEOS = "Finds the video in other ids, by its first parenthesis"
+"""What the pattern of `groups_of` is for, where ids name videos."""
 
 _SPLITS = {
     "train": ("train", "training", "trn"),
@@ -40,12 +42,13 @@ def split_name(value: Any, place: str) -> str:
     return ""
 
 
-def groups_of(ids: Sequence[str], pattern: str) -> list[str]:
+def groups_of(ids: Sequence[str], pattern: str | None = None) -> list[str]:
     """Find each sample's group by a regular expression on its id.
 
     Args:
         ids: Sample ids.
-        pattern: Its first parenthesis is the group; found from the start of the id.
+        pattern: Its first parenthesis is the group; found from the start of the id. None for the video, as the
+            field's files write it.
 
     Raises:
         ConfigError: If the pattern is no regular expression or has no parenthesis.
@@ -55,6 +58,8 @@ def groups_of(ids: Sequence[str], pattern: str) -> list[str]:
         >>> groups_of(["video_1_07", "video_2_11"], r"(video_\\d+)_")
         ['video_1', 'video_2']
     """
+    if pattern is None:
+        return [video_of(name) for name in ids]
     try:
         compiled = re.compile(pattern)
     except re.error as error:

@@ -87,7 +87,7 @@ class _Reader(Reader):
             )
             for name in modalities
         }
-        self._paddings = {
+        self.paddings = {
             name: Padding(name, max(steps), "steps of zeros in all modalities")
             for name in modalities
             if (steps := [arrays[name, split].shape[1] for split in splits if (name, split) in arrays])
@@ -113,7 +113,7 @@ class _Reader(Reader):
         return Steps(
             {
                 name: [
-                    self._paddings[name].cut(values[row - rows[0]], *window)
+                    self.paddings[name].cut(values[row - rows[0]], *window)
                     for row, window in zip(rows, windows, strict=True)
                 ]
                 for name, values in block.items()
@@ -122,9 +122,6 @@ class _Reader(Reader):
 
     def sources(self) -> list[Path]:
         return self._files
-
-    def closing_notes(self) -> list[str]:
-        return [note for padding in self._paddings.values() for note in padding.notes()]
 
     def close(self) -> None:
         self._opened.close()

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from qinn.data.files.array_file import decoded
 from qinn.data.files.pickles.reading import PickleFile, open_pickle
-from qinn.data.importing.intake import groups_of, split_name
+from qinn.data.importing.intake import OF_VIDEOS, groups_of, split_name
 from qinn.data.importing.labels import TaskOptions
 from qinn.data.importing.option import nested, option
 from qinn.data.importing.reader import Candidate, Feature, ImportOptions, Layout, Reader, Samples, Steps
@@ -37,9 +38,7 @@ class MisaOptions(ImportOptions):
         choices=("text", "audio", "vision"),
     )
     split: str = option("", "Split of a single file; a folder's files name theirs", metavar="SPLIT")
-    group_pattern: str | None = option(
-        None, "Finds the video in other ids, by its first parenthesis", metavar="REGEX"
-    )
+    group_pattern: str | None = option(None, OF_VIDEOS, metavar="REGEX")
     text: TextOptions = nested(lambda: TextOptions(unit="words"), without=("unit",))
     task: TaskOptions = nested(lambda: TaskOptions(scale="mosi"))
 
@@ -78,10 +77,10 @@ class _Reader(Reader):
         else:
             files = [(source, split_name(options.split, "Option `split`"))]
         self._files = [file for file, _ in files]
-        self._opened = [_open(file) for file in self._files]
+        self.pickles = [_open(file) for file in self._files]
         found = [
             (file, split, _checked(file, row, item))
-            for (file, split), pickled in zip(files, self._opened, strict=True)
+            for (file, split), pickled in zip(files, self.pickles, strict=True)
             for row, item in enumerate(pickled.content)
         ]
         self._samples = [sample for *_, sample in found]
@@ -130,10 +129,6 @@ class _Reader(Reader):
     def sources(self) -> list[Path]:
         return self._files
 
-    def release(self) -> None:
-        for pickled in self._opened:
-            pickled.release()
-
 
 @dataclass(frozen=True)
 class _Sample:
@@ -157,8 +152,7 @@ def _checked(file: Path, row: int, item: Any) -> _Sample:
     if not is_misa([item]):
         raise DataError(f"`{file}` entry {row} is not ((word_ids, vision, audio, words), label, segment).")
     (ids, vision, audio, *rest), label, segment = item
-    if isinstance(segment, bytes):
-        segment = segment.decode("utf-8", "replace")
+    segment = decoded(segment) if isinstance(segment, bytes) else segment
     arrays = {"vision": vision, "audio": audio}
     words = rest[0] if rest else []
     if (
@@ -182,8 +176,8 @@ def _checked(file: Path, row: int, item: Any) -> _Sample:
         raise DataError(
             f"`{file}` sample `{segment}` must have the same steps throughout, but has {described}."
         )
-    texts = [word.decode("utf-8", "replace") if isinstance(word, bytes) else str(word) for word in words]
-    return _Sample(texts if rest else None, arrays, label.reshape(-1)[0], segment)
+    said = [decoded(word) for word in words] if rest else None
+    return _Sample(said, arrays, label.reshape(-1)[0], segment)
 
 
 def _fits(candidate: Candidate) -> bool:

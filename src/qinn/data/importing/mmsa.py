@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from qinn.data.files.array_file import decoded
 from qinn.data.files.pickles.reading import open_pickle
-from qinn.data.importing.intake import groups_of, naming, split_name, video_of
+from qinn.data.importing.intake import OF_VIDEOS, groups_of, naming
 from qinn.data.importing.labels import DROP, TaskOptions
 from qinn.data.importing.mult import is_mult
 from qinn.data.importing.option import nested, option
-from qinn.data.importing.parts import check_parts, joined_columns, notes_of_parts
+from qinn.data.importing.parts import Part, check_parts, joined_columns, notes_of_parts
 from qinn.data.importing.reader import Feature, ImportOptions, Layout, Reader, Samples, Steps
 from qinn.data.importing.steps import Padding, nonzero_window
 from qinn.data.importing.tokens import TokenAligner
@@ -62,9 +63,7 @@ class MmsaOptions(ImportOptions):
         choices=("vectors", "encode", "ids"),
     )
     label_key: str | None = option(None, "Other labels, say `regression_labels_A`", metavar="KEY")
-    group_pattern: str | None = option(
-        None, "Finds the video in other ids, by its first parenthesis", metavar="REGEX"
-    )
+    group_pattern: str | None = option(None, OF_VIDEOS, metavar="REGEX")
     text: TextOptions = nested(TextOptions)
 
 
@@ -92,14 +91,15 @@ class _Reader(Reader):
                 "given."
             )
         self.source = source
-        self._file = open_pickle(source)
-        if not is_mmsa(self._file.content):
+        file = open_pickle(source)
+        self.pickles = [file]
+        if not is_mmsa(file.content):
             raise DataError(
                 f"`{source}` does not have the MMSA layout: "
                 f"{{train, valid, test}}, each with audio, vision, text …."
             )
         with naming(source):
-            parts = [_Part(source, str(key), part, options) for key, part in self._file.content.items()]
+            parts = [_Part(source, str(key), part, options) for key, part in file.content.items()]
             check_parts(source, parts)
             self._official = Source.of(source)
             self.notes = notes_of_parts(parts, OFFICIAL_SPLITS)
@@ -134,11 +134,11 @@ class _Reader(Reader):
             )
             for name in options.modalities
         }
-        self._padding = _paddings(parts, options, encodes)
+        self.paddings = _paddings(parts, options, encodes)
 
     def read(self, part: int, rows: Sequence[int]) -> Steps:
         chosen = self._parts[part]
-        found = [chosen.features(row, self._encodes, self._padding) for row in rows]
+        found = [chosen.steps(row, self._encodes, self.paddings) for row in rows]
         values = {
             name: [one[name] for one in found]
             for name, feature in self.features.items()
@@ -153,74 +153,51 @@ class _Reader(Reader):
     def sources(self) -> list[Source]:
         return [self._official]
 
-    def closing_notes(self) -> list[str]:
-        return [note for counter in self._padding.values() for note in counter.notes()]
 
-    def release(self) -> None:
-        self._file.release()
-
-
-class _Part:
+class _Part(Part):
     """One split of an MMSA file, checked."""
 
     def __init__(self, source: Path, key: str, part: Mapping[str, Any], options: MmsaOptions) -> None:
-        self.where = f"`{source}` [{key}]"
-        self.key = key
-        self.split = split_name(key, f"`{source}`")
-        self._part = part
+        super().__init__(source, key, part)
         self._options = options
         self.ids = self._strings("id")
         self.texts = self._strings("raw_text") if "raw_text" in part else [""] * len(self)
         if options.text_source == "encode" and "text" in options.modalities and "raw_text" not in part:
             raise DataError(f"{self.where} has no key `raw_text` to encode; use its vectors or token ids.")
-        self.groups = (
-            groups_of(self.ids, options.group_pattern)
-            if options.group_pattern
-            else [video_of(name) for name in self.ids]
-        )
-        self.arrays = {name: self._array(name, 3) for name in options.modalities if name != "text"}
+        self.groups = groups_of(self.ids, options.group_pattern)
+        self.arrays = {name: self.features(name) for name in options.modalities if name != "text"}
         self.tokens = self._tokens()
         if "text" in options.modalities and options.text_source == "vectors":
-            self.arrays["text"] = self._array("text", 3)
-        self.dims = {name: array.shape[2] for name, array in self.arrays.items()}
-        if "text" in options.modalities and options.text_source != "vectors":
-            self.dims["text"] = 1
-            if options.text_source == "ids" and self.tokens is None:
-                raise DataError(f"{self.where} has no key `text_bert`, whose token ids were asked for.")
+            self.arrays["text"] = self.features("text")
+        if "text" in options.modalities and options.text_source == "ids" and self.tokens is None:
+            raise DataError(f"{self.where} has no key `text_bert`, whose token ids were asked for.")
         self.lengths = {name: self._lengths(name) for name in ("audio", "vision") if name in self.arrays}
         self.aligned = self._is_aligned()
-        self.extra: dict[str, list[Any]] = {
-            key: self._strings(key) for key in ("annotations",) if key in part
-        }
+        if "annotations" in part:
+            self.extra["annotations"] = self._strings("annotations")
         for suffix in ("T", "A", "V"):
             if f"regression_labels_{suffix}" in part:
                 self.extra[f"label_{suffix}"] = self._numbers(f"regression_labels_{suffix}")
 
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def _get(self, key: str) -> Any:
-        if key not in self._part:
-            raise DataError(f"{self.where} has no key `{key}`; it has {', '.join(map(str, self._part))}.")
-        return self._part[key]
+    @property
+    def dims(self) -> dict[str, int]:
+        """Modality → number of its features; texts and token ids are one."""
+        return {**({"text": 1} if "text" in self._options.modalities else {}), **super().dims}
 
     def _vector(self, key: str) -> list[Any]:
-        values = self._get(key)
+        values = self.entry(key)
         if isinstance(values, np.ndarray):
             values = list(values.reshape(-1) if values.size == len(values) else values)
         if not isinstance(values, list | tuple) or any(
             isinstance(value, list | dict | np.ndarray) for value in values
         ):
             raise DataError(f"{self.where} must have a flat list under `{key}`.")
-        if key != "id" and len(values) != len(self):
-            raise DataError(f"{self.where} has {len(values)} entries under `{key}`, but {len(self)} ids.")
+        if key != "id":
+            self.check_length(key, values)
         return list(values)
 
     def _strings(self, key: str) -> list[str]:
-        return [
-            value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-            for value in self._vector(key)
-        ]
+        return [decoded(value) for value in self._vector(key)]
 
     def _numbers(self, key: str) -> list[float]:
         values = self._vector(key)
@@ -228,27 +205,10 @@ class _Part:
             raise DataError(f"{self.where} must have numbers under `{key}`.")
         return [float(value) for value in values]
 
-    def _array(self, key: str, ndim: int) -> np.ndarray:
-        array = self._get(key)
-        if not isinstance(array, np.ndarray) or array.ndim != ndim or array.dtype.kind not in "biuf":
-            found = (
-                f"shape {array.shape} of {array.dtype}"
-                if isinstance(array, np.ndarray)
-                else type(array).__name__
-            )
-            raise DataError(
-                f"{self.where} must have an array of {ndim} dimensions under `{key}`, but it is {found}."
-            )
-        if len(array) != len(self):
-            raise DataError(f"{self.where} has {len(array)} entries under `{key}`, but {len(self)} ids.")
-        if 0 in array.shape[1:]:
-            raise DataError(f"{self.where} has the empty shape {array.shape} under `{key}`.")
-        return array
-
     def _tokens(self) -> np.ndarray | None:
-        if "text_bert" not in self._part:
+        if "text_bert" not in self.content:
             return None
-        tokens = self._array("text_bert", 3)
+        tokens = self.features("text_bert")
         if tokens.shape[1] != 3:
             raise DataError(
                 f"{self.where} must have `text_bert` of shape (n, 3, length), but it is {tokens.shape}."
@@ -268,7 +228,7 @@ class _Part:
         return tokens
 
     def _lengths(self, name: str) -> np.ndarray | None:
-        if f"{name}_lengths" not in self._part:
+        if f"{name}_lengths" not in self.content:
             return None
         given, longest = self._vector(f"{name}_lengths"), self.arrays[name].shape[1]
         whole = all(
@@ -297,7 +257,7 @@ class _Part:
             steps.add(self.tokens.shape[2])
         return len(steps) == 1
 
-    def features(self, row: int, encodes: bool, padding: Mapping[str, Padding]) -> dict[str, np.ndarray]:
+    def steps(self, row: int, encodes: bool, padding: Mapping[str, Padding]) -> dict[str, np.ndarray]:
         """Return a sample's steps per modality, without padding."""
         arrays = {name: array[row] for name, array in self.arrays.items()}
         window = self._window(row, arrays) if self.aligned else None
@@ -364,13 +324,11 @@ def _samples(source: Path, parts: list[_Part], options: MmsaOptions) -> tuple[Sa
     task = options.task
     key = options.label_key or ("regression_labels" if task.kind == "regression" else "classification_labels")
     values = [value for part in parts for value in part._vector(key)]
-    places = [f"{part.where} sample `{name}`" for part in parts for name in part.ids]
     if task.kind == "regression" and task.scale is None and task.low is None:
         task = replace(task, scale=_scale(source, parts, values, drops=bool(task.drop_labels)))
     return Samples(
         **joined_columns(parts, ("ids", "groups", "texts")),
         labels=values,
-        place=lambda row: places[row],
         what=f"`{key}`",
         unlabelled=DROP,
     ), task

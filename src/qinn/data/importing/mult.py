@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from qinn.data.files.array_file import decoded
 from qinn.data.files.pickles.reading import open_pickle
-from qinn.data.importing.intake import groups_of, naming, split_name, video_of
+from qinn.data.importing.intake import OF_VIDEOS, groups_of, naming
 from qinn.data.importing.labels import DROP, TaskOptions
 from qinn.data.importing.option import nested, option
-from qinn.data.importing.parts import check_parts, joined_columns, notes_of_parts
+from qinn.data.importing.parts import Part, check_parts, joined_columns, notes_of_parts
 from qinn.data.importing.reader import Feature, ImportOptions, Layout, Reader, Samples, Steps
 from qinn.data.importing.steps import Padding, nonzero_window
 from qinn.data.stores.manifest import Modality
@@ -58,9 +59,7 @@ class MultOptions(ImportOptions):
         bounds=(0, 2**20),
         metavar="K",
     )
-    group_pattern: str | None = option(
-        None, "Finds the video in other ids, by its first parenthesis", metavar="REGEX"
-    )
+    group_pattern: str | None = option(None, OF_VIDEOS, metavar="REGEX")
     task: TaskOptions = nested(lambda: TaskOptions(scale="mosi"))
 
 
@@ -90,23 +89,22 @@ class _Reader(Reader):
     def __init__(self, source: Path, options: MultOptions, encoder: object) -> None:
         self.source = source
         self.task = options.task
-        self._file = open_pickle(source)
-        if not is_mult(self._file.content):
+        file = open_pickle(source)
+        self.pickles = [file]
+        if not is_mult(file.content):
             raise DataError(
                 f"`{source}` does not have the MulT layout: {{train, valid, test}}, each with vision, text, audio "
                 "and labels."
             )
         with naming(source):
-            parts = [_Part(source, str(key), part, options) for key, part in self._file.content.items()]
+            parts = [_Part(source, str(key), part, options) for key, part in file.content.items()]
             check_parts(source, parts)
             self.notes = [*_number_twins(parts), *notes_of_parts(parts, OFFICIAL_SPLITS)]
             if not any(part.groups[0] for part in parts if part.groups):
                 self.notes.append("the file does not name videos, so the groups are not known")
-        places = [f"{part.where} sample `{name}`" for part in parts for name in part.ids]
         self.samples = Samples(
             **joined_columns(parts, ("ids", "groups")),
             labels=[value for part in parts for value in part.labels],
-            place=lambda row: places[row],
             what="`labels`",
             unlabelled=DROP,
         )
@@ -120,7 +118,7 @@ class _Reader(Reader):
             for name, array in parts[0].arrays.items()
         }
         rule = "steps of zeros in all modalities" if parts[0].aligned else "steps of zeros"
-        self._paddings = {
+        self.paddings = {
             name: Padding(name, array.shape[1], rule)
             for name, array in parts[0].arrays.items()
             if array.shape[1] > 1
@@ -128,32 +126,27 @@ class _Reader(Reader):
         self._parts = parts
 
     def read(self, part: int, rows: Sequence[int]) -> Steps:
-        found = [self._parts[part].features(row, self._paddings) for row in rows]
+        found = [self._parts[part].steps(row, self.paddings) for row in rows]
         return Steps({name: [one[name] for one in found] for name in self.features})
 
     def sources(self) -> list[Path]:
         return [self.source]
 
-    def closing_notes(self) -> list[str]:
-        return [note for padding in self._paddings.values() for note in padding.notes()]
 
-    def release(self) -> None:
-        self._file.release()
-
-
-class _Part:
+class _Part(Part):
     """One split, checked."""
 
+    form = "an array (samples, steps, features)"
+    ndims = (2, 3)
+    counted = "labels"
+
     def __init__(self, source: Path, key: str, part: Mapping[str, Any], options: MultOptions) -> None:
-        self.where = f"`{source}` [{key}]"
-        self.key = key
-        self.split = split_name(key, f"`{source}`")
-        self._part = part
+        super().__init__(source, key, part)
         raw = self._labels()
         self._num_samples = len(raw)
         self.labels = _one_label(raw, options, self.where)
         present = [name for name in ("text", "audio", "vision") if self._key(name) is not None]
-        self.arrays = {name: self._array(name) for name in options.modalities or present}
+        self.arrays = {name: self.features(self._key(name) or name) for name in options.modalities or present}
         steps = {array.shape[1] for array in self.arrays.values()}
         self.aligned = len(self.arrays) > 1 and len(steps) == 1 and steps != {1}
         self.ids, self.groups, self.extra = self._names()
@@ -163,16 +156,12 @@ class _Part:
     def __len__(self) -> int:
         return self._num_samples
 
-    @property
-    def dims(self) -> dict[str, int]:
-        return {name: array.shape[2] for name, array in self.arrays.items()}
-
     def _key(self, name: str) -> str | None:
-        return next((key for key in _KEYS[name] if key in self._part), None)
+        return next((key for key in _KEYS[name] if key in self.content), None)
 
     def _labels(self) -> np.ndarray:
         key = self._key("labels") or "labels"
-        labels = _array_of(self._part[key])
+        labels = _array_of(self.content[key])
         if labels.ndim < 1 or labels.dtype.kind not in "biuf" or not labels.size:
             raise DataError(
                 f"{self.where} must have numbers under `{key}`, but it is {labels.dtype} of shape "
@@ -180,32 +169,11 @@ class _Part:
             )
         return labels
 
-    def _array(self, name: str) -> np.ndarray:
-        key = self._key(name)
-        if key is None:
-            raise DataError(f"{self.where} has no key `{name}`; it has {', '.join(map(str, self._part))}.")
-        array = self._part[key]
-        if not isinstance(array, np.ndarray) or array.ndim not in (2, 3) or array.dtype.kind not in "biuf":
-            found = (
-                f"shape {array.shape} of {array.dtype}"
-                if isinstance(array, np.ndarray)
-                else type(array).__name__
-            )
-            raise DataError(
-                f"{self.where} must have an array (samples, steps, features) under `{key}`, but it is {found}."
-            )
-        if len(array) != len(self):
-            raise DataError(f"{self.where} has {len(array)} entries under `{key}`, but {len(self)} labels.")
-        array = array[:, None, :] if array.ndim == 2 else array
-        if 0 in array.shape[1:]:
-            raise DataError(f"{self.where} has the empty shape {array.shape} under `{key}`.")
-        return array
-
     def _names(self) -> tuple[list[str], list[str], dict[str, list[str]]]:
         numbered = [f"{self.split or self.key}-{row:04d}" for row in range(len(self))]
-        if "id" not in self._part:
+        if "id" not in self.content:
             return numbered, [""] * len(self), {}
-        ids = _array_of(self._part["id"])
+        ids = _array_of(self.content["id"])
         ids = ids[:, None] if ids.ndim == 1 else ids
         plain = all(isinstance(value, str | bytes | int | float | np.generic) for value in ids.flat)
         if ids.ndim != 2 or len(ids) != len(self) or not ids.shape[1] or not plain:
@@ -213,23 +181,19 @@ class _Part:
                 f"{self.where} must have one name, or video, start and end, for each of {len(self)} samples under "
                 f"`id`, but has {ids.dtype} of shape {ids.shape}."
             )
-        rows = [[_text(value) for value in row] for row in ids]
-        if ids.shape[1] < 3:
-            names = ["_".join(row) for row in rows]
-            return names, [video_of(name) for name in names], {}
+        rows = [[decoded(value) for value in row] for row in ids]
         names = ["_".join(row) for row in rows]
-        return (
-            names,
-            [row[0] for row in rows],
-            {"start": [row[1] for row in rows], "end": [row[2] for row in rows]},
-        )
+        if ids.shape[1] < 3:
+            return names, groups_of(names), {}
+        videos, starts, ends = (list(column) for column in zip(*(row[:3] for row in rows), strict=True))
+        return names, videos, {"start": starts, "end": ends}
 
     def number(self) -> None:
         """Call the samples by their number and keep what the file calls them in a column."""
         self.extra["source_id"] = self.ids
         self.ids = [f"{self.split or self.key}-{row:04d}" for row in range(len(self))]
 
-    def features(self, row: int, paddings: Mapping[str, Padding]) -> dict[str, np.ndarray]:
+    def steps(self, row: int, paddings: Mapping[str, Padding]) -> dict[str, np.ndarray]:
         """Return a sample's steps per modality, without padding."""
         arrays = {name: array[row] for name, array in self.arrays.items()}
         common = nonzero_window(*arrays.values()) if self.aligned else None
@@ -250,10 +214,6 @@ def _array_of(values: Any) -> np.ndarray:
         with suppress(ValueError):
             return np.asarray(values)
     return found
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def _one_label(labels: np.ndarray, options: MultOptions, where: str) -> list[Any]:

@@ -1,19 +1,96 @@
-"""Sources in parts, one for each split: what is checked and noted of them, and their columns after each other.
-
-A part has a length and says `where` it is, for messages, its `key` in the source and its `split`, the features of its
-modalities (`dims`), whether these are `aligned`, and its `extra` columns.
-"""
+"""Pickles in parts, one for each split: what is checked and noted of them, and their columns after each other."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
+
+from qinn.data.importing.intake import split_name
 from qinn.errors import DataError
 
-__all__ = ["check_parts", "joined_columns", "notes_of_parts"]
+__all__ = ["Part", "check_parts", "joined_columns", "notes_of_parts"]
 
 
-def check_parts(source: Path, parts: Sequence[Any]) -> None:
+class Part:
+    """One split of a pickle; layouts read its columns from it.
+
+    Args:
+        source: The file.
+        key: What the split is called there.
+        content: What the file holds of it, by keys.
+
+    Attributes:
+        where: File and split, for messages.
+        split: train, valid or test.
+        ids: Names of the samples.
+        groups: What training and test must not share.
+        arrays: Modality → (samples, steps, features).
+        aligned: Whether a step is the same moment in all modalities.
+        extra: Further columns to keep.
+    """
+
+    form: ClassVar[str] = "an array of 3 dimensions"
+    """What features are to be, for messages."""
+    ndims: ClassVar[tuple[int, ...]] = (3,)
+    counted: ClassVar[str] = "ids"
+    """What says how many samples there are, for messages."""
+    ids: list[str]
+    groups: list[str]
+    arrays: dict[str, np.ndarray]
+    aligned: bool
+
+    def __init__(self, source: Path, key: str, content: Mapping[str, Any]) -> None:
+        self.where = f"`{source}` [{key}]"
+        self.key = key
+        self.split = split_name(key, f"`{source}`")
+        self.content = content
+        self.extra: dict[str, list[Any]] = {}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def dims(self) -> dict[str, int]:
+        """Modality → number of its features."""
+        return {name: array.shape[2] for name, array in self.arrays.items()}
+
+    def entry(self, key: str) -> Any:
+        """Return what stands under a key.
+
+        Raises:
+            DataError: If there is none.
+        """
+        if key not in self.content:
+            raise DataError(f"{self.where} has no key `{key}`; it has {', '.join(map(str, self.content))}.")
+        return self.content[key]
+
+    def check_length(self, key: str, values: Sequence[Any] | np.ndarray) -> None:
+        """Refuse entries that are more or fewer than the samples."""
+        if len(values) != len(self):
+            raise DataError(
+                f"{self.where} has {len(values)} entries under `{key}`, but {len(self)} {self.counted}."
+            )
+
+    def features(self, key: str) -> np.ndarray:
+        """Return the array (samples, steps, features) under a key; one without steps has a single one.
+
+        Raises:
+            DataError: If it is of another form or size.
+        """
+        array = self.entry(key)
+        is_array = isinstance(array, np.ndarray)
+        if not is_array or array.ndim not in self.ndims or array.dtype.kind not in "biuf":
+            found = f"shape {array.shape} of {array.dtype}" if is_array else type(array).__name__
+            raise DataError(f"{self.where} must have {self.form} under `{key}`, but it is {found}.")
+        self.check_length(key, array)
+        array = array[:, None, :] if array.ndim == 2 else array
+        if 0 in array.shape[1:]:
+            raise DataError(f"{self.where} has the empty shape {array.shape} under `{key}`.")
+        return array
+
+
+def check_parts(source: Path, parts: Sequence[Part]) -> None:
     """Refuse parts that do not fit each other.
 
     Raises:
@@ -35,7 +112,7 @@ def check_parts(source: Path, parts: Sequence[Any]) -> None:
             raise DataError(f"{part.where} and {first.where} differ in whether their modalities are aligned.")
 
 
-def notes_of_parts(parts: Sequence[Any], official: Mapping[tuple[int, int, int], str]) -> list[str]:
+def notes_of_parts(parts: Sequence[Part], official: Mapping[tuple[int, int, int], str]) -> list[str]:
     """Say whether modalities are aligned, and whose sizes the splits have.
 
     Args:
@@ -55,7 +132,7 @@ def notes_of_parts(parts: Sequence[Any], official: Mapping[tuple[int, int, int],
     ]
 
 
-def joined_columns(parts: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
+def joined_columns(parts: Sequence[Part], names: Sequence[str]) -> dict[str, Any]:
     """Return the columns of the parts of a source after each other, as `Samples` takes them.
 
     Args:
@@ -66,6 +143,7 @@ def joined_columns(parts: Sequence[Any], names: Sequence[str]) -> dict[str, Any]
         name: [value for part in parts for value in getattr(part, name)] for name in names
     }
     columns["splits"] = [part.split for part in parts for _ in range(len(part))]
+    columns["place"] = [f"{part.where} sample `{name}`" for part in parts for name in part.ids].__getitem__
     known = dict.fromkeys(key for part in parts for key in part.extra)
     columns["extra"] = {
         key: [value for part in parts for value in part.extra.get(key, [None] * len(part))] for key in known

@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from qinn.data.files.pickles.reading import open_pickle
+from qinn.data.files.pickles.reading import PickleFile, open_pickle
 from qinn.data.importing.labels import TAKE_OUT, TaskOptions
 from qinn.data.importing.option import check_options, nested, option
+from qinn.data.importing.steps import Padding
 from qinn.data.importing.transcripts import EncoderOrLearner, TextOptions
 from qinn.data.stores.manifest import Modality, Source
 
@@ -150,6 +152,8 @@ class Reader(ABC):
         at_once: How many samples of a part are read together; None for all.
         text: How transcripts become features; None where they are only kept.
         notes: Remarks for the manifest on what was found when it was opened.
+        paddings: Modality → what cuts the padding off, which notes what it did.
+        pickles: Open files whose memory is given back on the way.
     """
 
     source: Path
@@ -160,6 +164,8 @@ class Reader(ABC):
     at_once: int | None = 256
     text: TextOptions | None = None
     notes: Sequence[str] = ()
+    paddings: Mapping[str, Padding] = MappingProxyType({})
+    pickles: Sequence[PickleFile] = ()
 
     @abstractmethod
     def read(self, part: int, rows: Sequence[int]) -> Steps:
@@ -179,12 +185,14 @@ class Reader(ABC):
 
     def closing_notes(self) -> Iterable[str]:
         """Return remarks for the manifest on what was found while reading."""
-        return ()
+        return [note for padding in self.paddings.values() for note in padding.notes()]
 
-    # Hooks: most readers keep nothing.
-    def release(self) -> None:  # noqa: B027
+    def release(self) -> None:
         """Give back the memory that the last samples took."""
+        for pickled in self.pickles:
+            pickled.release()
 
+    # A hook: most readers keep nothing open.
     def close(self) -> None:  # noqa: B027
         """Close the files."""
 
