@@ -13,10 +13,10 @@ import pytest
 
 pytest.importorskip("transformers", reason="the optional extra qinn[text] is not installed")
 
-from qinn.data.importing.transcripts import TextOptions
+from qinn.data.importing.transcripts import Encoder, TextOptions
 from qinn.errors import ConfigError, MissingPackageError
 from qinn.features import text as module
-from qinn.features.text import TextEncoder, load_text_encoder
+from qinn.features.text import TransformerEncoder, load_text_encoder
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "film", "was", "good", "##ness", "un", "##like"]
 
@@ -39,25 +39,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def encoder(folder: Path) -> TextEncoder:
+def encoder(folder: Path) -> TransformerEncoder:
     return load_text_encoder(f"folder:{folder}")
 
 
-def test_the_tier_names_the_model_and_its_weights(encoder: TextEncoder, folder: Path) -> None:
+def test_the_tier_names_the_model_and_its_weights(encoder: TransformerEncoder, folder: Path) -> None:
     name, _, digest = encoder.tier.partition("@")
     assert name == folder.name
     assert len(digest) == 12
     assert encoder.dim == 8
-    assert isinstance(encoder, TextEncoder)
+    assert isinstance(encoder, Encoder)
 
 
-def test_every_token_has_a_vector_and_special_tokens_have_none(encoder: TextEncoder) -> None:
+def test_every_token_has_a_vector_and_special_tokens_have_none(encoder: TransformerEncoder) -> None:
     vectors = encoder.encode(["the film", "", "goodness unlike the film", "  "])
     assert [array.shape for array in vectors] == [(2, 8), (0, 8), (6, 8), (0, 8)]
     assert all(array.dtype == np.float32 for array in vectors)
 
 
-def test_vectors_do_not_depend_on_the_batch_or_the_order(encoder: TextEncoder) -> None:
+def test_vectors_do_not_depend_on_the_batch_or_the_order(encoder: TransformerEncoder) -> None:
     texts = ["the film was good", "the", "goodness " * 5, "film film"] * 12
     together = encoder.encode(texts)
     backwards = encoder.encode(texts[::-1])[::-1]
@@ -67,7 +67,7 @@ def test_vectors_do_not_depend_on_the_batch_or_the_order(encoder: TextEncoder) -
         np.testing.assert_allclose(other, alone, atol=2e-6)
 
 
-def test_the_hidden_states_are_the_models_own(folder: Path, encoder: TextEncoder) -> None:
+def test_the_hidden_states_are_the_models_own(folder: Path, encoder: TransformerEncoder) -> None:
     import torch
     from transformers import BertModel
 
@@ -102,7 +102,7 @@ def test_a_folder_that_is_called_embeddings_is_a_model_like_others(folder: Path,
     assert twice.tier == encoder.tier + "/embeddings"
 
 
-def test_a_words_vector_is_the_mean_of_its_pieces(encoder: TextEncoder) -> None:
+def test_a_words_vector_is_the_mean_of_its_pieces(encoder: TransformerEncoder) -> None:
     words = ["goodness", "the", "unlike"]
     pieces = encoder.encode(["goodness the unlike"])[0]
     found = encoder.encode_words([words, []])
@@ -111,7 +111,7 @@ def test_a_words_vector_is_the_mean_of_its_pieces(encoder: TextEncoder) -> None:
     assert found[1].shape == (0, 8)
 
 
-def test_words_without_a_piece_or_beyond_the_length_keep_their_place(encoder: TextEncoder) -> None:
+def test_words_without_a_piece_or_beyond_the_length_keep_their_place(encoder: TransformerEncoder) -> None:
     found = encoder.encode_words([["the", "\u200b", "film", *["good"] * 20]])[0]
     assert found.shape == (23, 8)
     assert not found[1].any()
@@ -120,17 +120,11 @@ def test_words_without_a_piece_or_beyond_the_length_keep_their_place(encoder: Te
     assert not found[15:].any()
 
 
-def test_long_texts_are_cut_at_the_encoders_length(encoder: TextEncoder) -> None:
+def test_long_texts_are_cut_at_the_encoders_length(encoder: TransformerEncoder) -> None:
     assert encoder.encode(["good " * 50])[0].shape == (14, 8)
 
 
-def test_progress_counts_up_to_the_number_of_texts(encoder: TextEncoder) -> None:
-    told: list[tuple[int, int]] = []
-    encoder.encode(["good"] * 40 + [""], progress=lambda done, total: told.append((done, total)))
-    assert told == [(32, 40), (40, 40)]
-
-
-def test_case_matters_only_where_the_model_says_so(encoder: TextEncoder) -> None:
+def test_case_matters_only_where_the_model_says_so(encoder: TransformerEncoder) -> None:
     np.testing.assert_allclose(encoder.encode(["THE FILM"])[0], encoder.encode(["the film"])[0], atol=1e-6)
 
 

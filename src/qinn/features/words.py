@@ -7,7 +7,7 @@ import hashlib
 import json
 import string
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Float32
@@ -19,8 +19,6 @@ __all__ = ["MOST_WORDS", "WordEncoder", "WordLearner"]
 
 MOST_WORDS = 100_000
 _ENDS = string.punctuation + "…“”‘’«»„–—"
-
-Progress = Callable[[int, int], None]
 
 
 class WordEncoder:
@@ -56,33 +54,16 @@ class WordEncoder:
         """One, and three with a lexicon."""
         return 1 if self.lexicon is None else 1 + len(COLUMNS)
 
-    def encode(
-        self, texts: Sequence[str], *, progress: Progress | None = None
-    ) -> list[Float32[np.ndarray, "_ _"]]:
-        """Encode transcripts, which are divided at spaces.
+    def encode(self, texts: Sequence[str]) -> list[Float32[np.ndarray, "_ _"]]:
+        """Encode transcripts, which are divided at spaces."""
+        return self.encode_words([text.split() for text in texts])
 
-        Args:
-            texts: The transcripts.
-            progress: Called with the number of texts done and their total.
-        """
-        return self.encode_words([text.split() for text in texts], progress=progress)
-
-    def encode_words(
-        self, sentences: Sequence[Sequence[str]], *, progress: Progress | None = None
-    ) -> list[Float32[np.ndarray, "_ _"]]:
-        """Encode sentences that are already divided into words, one row per word.
-
-        Args:
-            sentences: The words of each sentence.
-            progress: Called with the number of sentences done and their total.
-        """
-        results = []
-        for words in sentences:
-            rows = [self._row(word) for word in words]
-            results.append(np.array(rows, np.float32).reshape(-1, self.dim))
-        if progress is not None:
-            progress(len(results), len(results))
-        return results
+    def encode_words(self, sentences: Sequence[Sequence[str]]) -> list[Float32[np.ndarray, "_ _"]]:
+        """Encode sentences that are already divided into words, one row per word."""
+        return [
+            np.array([self._row(word) for word in words], np.float32).reshape(-1, self.dim)
+            for words in sentences
+        ]
 
     def _row(self, word: str) -> tuple[float, ...]:
         written, bare = _forms(word)
