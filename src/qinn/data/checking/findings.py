@@ -1,5 +1,6 @@
 """What an inspection reports: one finding per kind of fault, with its number and examples."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,7 +30,7 @@ class Finding:
     examples: tuple[str, ...] = ()
 
 
-def found_in(severity: Severity, kind: str, message: str, examples: list[str]) -> Finding:
+def found_in(severity: Severity, kind: str, message: str, examples: Iterable[object] = ()) -> Finding:
     """Return a finding whose message names the first few examples.
 
     Args:
@@ -42,12 +43,8 @@ def found_in(severity: Severity, kind: str, message: str, examples: list[str]) -
         >>> found_in("warning", "odd", "2 samples are odd", ["a", "b"]).message
         '2 samples are odd: `a`, `b`.'
     """
-    names = ", ".join(f"`{visible(name)}`" for name in examples[:_EXAMPLES])
-    more = ", …" if len(examples) > _EXAMPLES else ""
-    return Finding(
-        severity,
-        kind,
-        f"{message}{f': {names}{more}' if names else ''}.",
-        len(examples),
-        tuple(examples[:_EXAMPLES]),
-    )
+    found = [str(name) for name in examples]
+    shown, more = found[:_EXAMPLES], ", …" if len(found) > _EXAMPLES else ""
+    names = ", ".join(f"`{visible(name)}`" for name in shown)
+    message = f"{message}{f': {names}{more}' if names else ''}."
+    return Finding(severity, kind, message, len(found), tuple(shown))

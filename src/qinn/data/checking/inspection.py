@@ -189,20 +189,19 @@ def _inspect_modality(store: Store, name: str) -> tuple[ModalitySummary, list[Fi
     for kind, steps in broken.items():
         if steps.any():
             at = np.searchsorted(store.offsets(name), np.flatnonzero(steps), side="right") - 1
-            where = [str(ids[row]) for row in np.unique(at)]
+            where = ids[np.unique(at)]
             text = f"{len(where)} samples have {kind} values in {name}"
             findings.append(found_in("error", kind.lower(), text, where))
-    constant = [str(feature) for feature in np.flatnonzero(low == high)]
-    if constant:
+    constant = np.flatnonzero(low == high)
+    if len(constant):
         text = f"{len(constant)} of {dim} features of {name} never change"
         findings.append(found_in("warning", "constant-feature", text, constant))
     present = lengths > 0
     if not present.any():
-        findings.append(found_in("error", "absent-modality", f"No sample has {name}", []))
+        findings.append(found_in("error", "absent-modality", f"No sample has {name}"))
     elif not present.all():
-        without = [str(identifier) for identifier in ids[~present]]
-        text = f"{len(without)} of {len(store)} samples have no {name}"
-        findings.append(found_in("info", "partly-absent-modality", text, without))
+        text = f"{(~present).sum()} of {len(store)} samples have no {name}"
+        findings.append(found_in("info", "partly-absent-modality", text, ids[~present]))
     some = lengths[present] if present.any() else np.zeros(1)
     summary = ModalitySummary(
         dim,
@@ -252,8 +251,8 @@ def _samples(store: Store) -> Iterator[Finding]:
         yield found_in("error", "duplicate-id", f"{len(repeated)} ids appear more than once", repeated)
     steps = sum((np.diff(store.offsets(name)) for name in store.modalities), np.zeros(len(store), np.int64))
     if (steps == 0).any():
-        empty = [str(identifier) for identifier in ids[steps == 0]]
-        yield found_in("error", "empty-sample", f"{len(empty)} samples have no feature at all", empty)
+        text = f"{(steps == 0).sum()} samples have no feature at all"
+        yield found_in("error", "empty-sample", text, ids[steps == 0])
     same: dict[bytes, list[int]] = {}
     for row in np.flatnonzero(steps):
         digest = hashlib.blake2b(digest_size=16)
@@ -283,15 +282,14 @@ def _labels(store: Store) -> Iterator[Finding]:
     else:
         outside, limits = known & (labels >= len(task.classes)), f"0 to {len(task.classes) - 1}"
     if outside.any():
-        names = [str(identifier) for identifier in ids[outside]]
-        yield found_in("error", "label-range", f"{len(names)} labels lie outside {limits}", names)
+        text = f"{outside.sum()} labels lie outside {limits}"
+        yield found_in("error", "label-range", text, ids[outside])
     missing = ~known & np.isin(store.strings("split"), ("train", "valid"))
     if missing.any():
-        names = [str(identifier) for identifier in ids[missing]]
-        text = f"{len(names)} training or validation samples have no label"
-        yield found_in("error", "unlabelled", text, names)
+        text = f"{missing.sum()} training or validation samples have no label"
+        yield found_in("error", "unlabelled", text, ids[missing])
     if not known.any():
-        yield found_in("info", "no-labels", "No sample has a label; the store serves for prediction only", [])
+        yield found_in("info", "no-labels", "No sample has a label; the store serves for prediction only")
     elif task.kind == "classification":
         shares = np.bincount(labels[known & ~outside], minlength=len(task.classes)) / known.sum()
         rare = [name for name, share in zip(task.classes, shares, strict=True) if share < _RARE_CLASS]
@@ -299,7 +297,7 @@ def _labels(store: Store) -> Iterator[Finding]:
             text = f"{len(rare)} classes have less than {_RARE_CLASS:.0%} of the labels"
             yield found_in("warning", "rare-class", text, rare)
     elif np.ptp(labels[known]) == 0:
-        yield found_in("warning", "constant-label", "Every label is the same", [])
+        yield found_in("warning", "constant-label", "Every label is the same")
 
 
 def _divisions(store: Store) -> Iterator[Finding]:
@@ -309,22 +307,22 @@ def _divisions(store: Store) -> Iterator[Finding]:
             text = (
                 f"{len(leaks)} groups are in more than one of the {plural}, so a test would see its training"
             )
-            yield found_in("error", f"group-leak-{column}", text, list(leaks))
+            yield found_in("error", f"group-leak-{column}", text, leaks)
     sizes = _split_sizes(store)
     if set(sizes) == {""}:
-        yield found_in("info", "no-splits", "There are no official splits; use folds or groups", [])
+        yield found_in("info", "no-splits", "There are no official splits; use folds or groups")
     else:
         for split in ("train", "valid", "test"):
             count = sizes.get(split, 0)
             if count == 0:
-                yield found_in("warning", "missing-split", f"There is no {split} split", [])
+                yield found_in("warning", "missing-split", f"There is no {split} split")
             elif count < _SMALL_SPLIT and split != "train":
                 text = f"The {split} split has only {count} samples, so its scores are very uncertain"
-                yield found_in("warning", "small-split", text, [])
+                yield found_in("warning", "small-split", text)
     for name, official in OFFICIAL_SPLITS.items():
         if tuple(sizes.get(split, 0) for split in ("train", "valid", "test")) == official:
             text = f"The split sizes {' / '.join(map(str, official))} are those of the official {name} split"
-            yield found_in("info", "official-split", text, [])
+            yield found_in("info", "official-split", text)
 
 
 def _split_sizes(store: Store) -> dict[str, int]:

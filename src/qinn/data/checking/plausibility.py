@@ -109,17 +109,17 @@ class _Features:
             text = (
                 f"All values of {self.name} are those of half precision: digits were lost before the import"
             )
-            yield found_in("info", "half-precision", text, [])
+            yield found_in("info", "half-precision", text)
 
     def _zeros(self, ids: np.ndarray) -> Iterator[Finding]:
         zeros = np.bincount(self.owner, self.zero, len(self.lengths))
-        empty = [str(name) for name in ids[(self.lengths > 0) & (zeros == self.lengths)]]
-        if empty:
+        empty = ids[(self.lengths > 0) & (zeros == self.lengths)]
+        if len(empty):
             text = f"{len(empty)} samples have nothing but zeros in {self.name}"
             yield found_in("warning", "zero-sample", text, empty)
         if (share := self.zero.mean()) > _ZERO_STEPS:
             text = f"{share:.0%} of the steps of {self.name} are zeros throughout, as padding would be"
-            yield found_in("warning", "zero-steps", text, [])
+            yield found_in("warning", "zero-steps", text)
 
     def _outliers(self, ids: np.ndarray) -> Iterator[Finding]:
         count = self.count.sum(axis=0)
@@ -132,12 +132,12 @@ class _Features:
         far = (count >= _ENOUGH) & (spread > 0) & (self.largest > _FAR_OUT * typical)
         far |= self.largest > _LARGE
         if far.any():
-            rows = [str(ids[self.owner[step]]) for step in dict.fromkeys(self.where[far])]
+            rows = dict.fromkeys(ids[self.owner[step]] for step in self.where[far])
             text = (
                 f"{int(far.sum())} features of {self.name} have values beyond {_LARGE:.0e} or more than "
                 f"{_FAR_OUT:g} times farther out than the rest"
             )
-            yield found_in("warning", "outlier", text, list(dict.fromkeys(rows)))
+            yield found_in("warning", "outlier", text, rows)
 
     def _shifts(self) -> Iterator[Finding]:
         """Compare each split's mean and spread with those of the training samples."""
@@ -161,7 +161,7 @@ class _Features:
                     f"The features of {self.name} have another scale in {split} than in train: the typical spread "
                     f"is {ratio:.2g} times, the typical shift {moved:.2g} spreads"
                 )
-                yield found_in("warning", "feature-shift", text, [])
+                yield found_in("warning", "feature-shift", text)
 
 
 def copies(store: Store) -> Iterator[Finding]:
@@ -174,7 +174,7 @@ def copies(store: Store) -> Iterator[Finding]:
             )
             if same and len(store.values(first)) and _same_values(store, first, second):
                 text = f"The modalities {first} and {second} hold the same values"
-                yield found_in("error", "copied-modality", text, [])
+                yield found_in("error", "copied-modality", text)
 
 
 def _same_values(store: Store, first: str, second: str) -> bool:
@@ -194,7 +194,7 @@ def lengths(store: Store) -> Iterator[Finding]:
         before = int(((found < longest) & (found >= longest - max(2, longest // 20))).sum())
         if at_end >= _CLIPPED * len(found) and at_end > 3 * before:
             text = f"{at_end} samples have exactly {longest} steps of {name}, the most of all: they were probably cut"
-            yield found_in("warning", "truncated", text, [])
+            yield found_in("warning", "truncated", text)
 
 
 def coverage(store: Store) -> Iterator[Finding]:
@@ -215,7 +215,7 @@ def coverage(store: Store) -> Iterator[Finding]:
             said = ", ".join(f"{share:.0%} of {split}" for split, share in shares.items())
             severity = "error" if shares.get("train") == 0 else "warning"
             text = f"{name} is not equally often there in all splits: {said}"
-            yield found_in(severity, "coverage-shift", text, [])
+            yield found_in(severity, "coverage-shift", text)
 
 
 def texts(store: Store) -> Iterator[Finding]:
@@ -224,11 +224,10 @@ def texts(store: Store) -> Iterator[Finding]:
     if not any(found):
         return
     spoken = np.diff(store.offsets("text")) > 0 if "text" in store.modalities else np.ones(len(store), bool)
-    if empty := [str(ids[row]) for row in np.flatnonzero(spoken) if not found[row].strip()]:
-        yield found_in(
-            "warning", "empty-text", f"{len(empty)} samples have no transcript, but others have", empty
-        )
-    if damaged := [str(name) for name, text in zip(ids, found, strict=True) if "\ufffd" in text]:
+    if empty := [ids[row] for row in np.flatnonzero(spoken) if not found[row].strip()]:
+        text = f"{len(empty)} samples have no transcript, but others have"
+        yield found_in("warning", "empty-text", text, empty)
+    if damaged := [name for name, text in zip(ids, found, strict=True) if "\ufffd" in text]:
         text = f"{len(damaged)} transcripts hold the sign of undecodable characters"
         yield found_in("warning", "damaged-text", text, damaged)
     rows: dict[str, list[int]] = defaultdict(list)
@@ -255,7 +254,7 @@ def label_values(store: Store) -> Iterator[Finding]:
         inside = labels[known & (splits == split)]
         if len(inside) >= _ENOUGH and np.ptp(inside) == 0 and np.ptp(labels[known]) > 0:
             text = f"Every label of {split} is the same"
-            yield found_in("error", "constant-label-split", text, [])
+            yield found_in("error", "constant-label-split", text)
     if store.task.kind == "classification":
         trained = set(labels[known & (splits == "train")])
         tested = set(labels[known & np.isin(splits, ("valid", "test"))])
@@ -268,9 +267,8 @@ def label_values(store: Store) -> Iterator[Finding]:
         off = known & (np.abs(labels / grid - np.round(labels / grid)) > 1e-3)
         if known.sum() >= _ENOUGH and 1 - off.sum() / known.sum() >= _ON_GRID:
             if off.any():
-                named = [str(name) for name in ids[off]]
-                text = f"{len(named)} labels are no multiples of {grid:.3g}, as all others are"
-                yield found_in("warning", "label-grid", text, named)
+                text = f"{off.sum()} labels are no multiples of {grid:.3g}, as all others are"
+                yield found_in("warning", "label-grid", text, ids[off])
             return
 
 
@@ -285,7 +283,7 @@ def near_official(store: Store) -> Iterator[Finding]:
                 f"The split sizes {' / '.join(map(str, sizes))} are near, but not, those of the official {name} "
                 f"split ({' / '.join(map(str, official))}): results cannot be compared with published ones"
             )
-            yield found_in("warning", "near-official-split", text, [])
+            yield found_in("warning", "near-official-split", text)
 
 
 PLAUSIBILITY_CHECKS: tuple[Callable[[Store], Iterator[Finding]], ...] = (

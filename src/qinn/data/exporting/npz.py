@@ -8,13 +8,13 @@ happens. Nothing is compressed, so that the file can be mapped into memory.
 
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from qinn.data.exporting.options import ConversionOptions, ConversionReport
 from qinn.data.exporting.parquet import feature_columns
 from qinn.data.stores.cutting import even_pieces
+from qinn.data.stores.step_arrays import array_header
 from qinn.data.stores.store import Store
 from qinn.errors import DataError
 from qinn.placement import complete_file
@@ -68,12 +68,7 @@ def _member(
     archive: zipfile.ZipFile, name: str, chunks: list[np.ndarray], shape: tuple[int, ...] | None = None
 ) -> None:
     with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
-        header: dict[str, Any] = {
-            "descr": np.lib.format.dtype_to_descr(chunks[0].dtype),
-            "fortran_order": False,
-            "shape": chunks[0].shape if shape is None else shape,
-        }
-        np.lib.format.write_array_header_1_0(member, header)  # pyright: ignore[reportArgumentType]
+        member.write(array_header(chunks[0].dtype.str, *(chunks[0].shape if shape is None else shape)))
         for chunk in chunks:
             member.write(np.ascontiguousarray(chunk).tobytes())
 

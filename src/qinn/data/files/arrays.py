@@ -25,7 +25,7 @@ from qinn.opening import check_regular
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["ARRAY_SUFFIXES", "Hdf5File", "open_arrays"]
+__all__ = ["ARRAY_SUFFIXES", "Hdf5File", "check_file", "open_arrays"]
 
 ARRAY_SUFFIXES = (".npz", ".npy", ".h5", ".hdf5", ".csd")
 IN_MEMORY_BYTES = 64 * 2**20
@@ -72,7 +72,7 @@ def open_arrays(path: Path | str) -> ArrayFile:
         (['x'], (2, 3))
     """
     path = Path(path)
-    _check_file(path)
+    check_file(path)
     if path.suffix.lower() in (".csv", ".tsv"):
         return DelimitedTable(path)
     kinds = {".npz": _Npz, ".npy": _Npy, ".h5": Hdf5File, ".hdf5": Hdf5File, ".csd": Hdf5File}
@@ -87,14 +87,14 @@ def open_arrays(path: Path | str) -> ArrayFile:
         raise DataError(f"`{path}` can't be read: permission denied.") from error
 
 
-def _check_file(path: Path) -> None:
+def check_file(path: Path, expected: str = "an array file") -> None:
     """Refuse what is missing or no regular file."""
     try:
         check_regular(path)
     except FileNotFoundError:
         raise DataError(f"`{path}` does not exist.") from None
     except OSError as error:
-        raise DataError(f"`{path}` can't be read: {error.strerror}; an array file was expected.") from error
+        raise DataError(f"`{path}` can't be read: {error.strerror}; {expected} was expected.") from error
 
 
 class _Npz(ArrayFile):
@@ -224,7 +224,7 @@ class Hdf5File(ArrayFile):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        _check_file(path)
+        check_file(path)
         with path.open("rb"):
             pass
         with needs("data", f"`{path}` is an HDF5 file, and reading it"):

@@ -10,11 +10,10 @@ from typing import Any
 import pyarrow as pa
 
 from qinn.data.files.array_file import name_of
-from qinn.data.files.arrays import open_arrays
+from qinn.data.files.arrays import check_file, open_arrays
 from qinn.data.files.parquet import ParquetTooLargeError, read_parquet
 from qinn.data.files.text_lines import text_lines
 from qinn.errors import ConfigError, DataError
-from qinn.opening import check_regular
 
 __all__ = ["TABLE_SUFFIXES", "Columns", "read_columns"]
 
@@ -85,14 +84,7 @@ def read_columns(path: Path | str) -> Columns:
         DataError: If it is missing, of another kind, damaged, empty or ragged.
     """
     path = Path(path)
-    try:
-        check_regular(path)
-    except FileNotFoundError:
-        raise DataError(f"`{path}` does not exist.") from None
-    except OSError as error:
-        raise DataError(
-            f"`{path}` can't be read: {error.strerror}; a table ({', '.join(TABLE_SUFFIXES)}) was expected."
-        ) from error
+    check_file(path, f"a table ({', '.join(TABLE_SUFFIXES)})")
     suffix = path.suffix.lower()
     try:
         if suffix in (".csv", ".tsv"):

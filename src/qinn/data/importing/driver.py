@@ -18,6 +18,7 @@ from qinn.data.importing.transcripts import (
     TextOptions,
     check_learned,
     encode_texts,
+    joined_text,
     learned,
     spans_of_texts,
     times_of_steps,
@@ -153,7 +154,7 @@ def _fill(
                 labels=_picked(chunk.values, filled),
                 groups=samples.groups and _picked(samples.groups, kept),
                 folds=samples.folds and _picked(samples.folds, kept),
-                texts=texts and [_joined(text) for text in _picked(texts, filled)],
+                texts=texts and [joined_text(text) for text in _picked(texts, filled)],
                 extra={key: _picked(column, kept) for key, column in samples.extra.items()},
                 spans={key: _picked(values, filled) for key, values in spans.items()},
                 times={key: _picked(values, filled) for key, values in times.items()},
@@ -225,7 +226,3 @@ def _cleaned(
 
 def _picked(column: Sequence[_T], places: Sequence[int]) -> list[_T]:
     return [column[place] for place in places]
-
-
-def _joined(text: str | Sequence[str]) -> str:
-    return text if isinstance(text, str) else " ".join(text)

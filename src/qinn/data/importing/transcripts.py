@@ -24,6 +24,7 @@ __all__ = [
     "Tokenizer",
     "check_learned",
     "encode_texts",
+    "joined_text",
     "learned",
     "spans_of_texts",
     "times_of_steps",
@@ -210,7 +211,7 @@ def encode_texts(
     if options.unit == "words":
         divided = [_divided(text) for text in texts]
         return encoder.encode_words([[_cased(word, options) for word in words] for words in divided])
-    joined = [_cased(_joined(text), options) for text in texts]
+    joined = [_cased(joined_text(text), options) for text in texts]
     if options.unit == "tokens":
         return encoder.encode(joined)
     if not isinstance(encoder, Tokenizer):
@@ -236,7 +237,7 @@ def spans_of_texts(
         return [_word_spans(text) for text in texts]
     if not isinstance(encoder, Tokenizer):
         return None
-    joined = [_joined(text) for text in texts]
+    joined = [joined_text(text) for text in texts]
     spans = []
     for text, tokens in zip(
         joined, encoder.tokenize([_cased(text, options) for text in joined]), strict=True
@@ -276,7 +277,8 @@ def _divided(text: str | Sequence[str]) -> list[str]:
     return text.split() if isinstance(text, str) else list(text)
 
 
-def _joined(text: str | Sequence[str]) -> str:
+def joined_text(text: str | Sequence[str]) -> str:
+    """Return a transcript as text, its words joined by spaces."""
     return text if isinstance(text, str) else " ".join(text)
 
 

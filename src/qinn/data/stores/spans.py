@@ -59,11 +59,23 @@ def checked_spans(
     return np.concatenate([np.zeros((0, 2), np.int32), *(one.astype(np.int32) for one in spans)])
 
 
-def words_of(text: str, spans: Spans) -> list[str]:
+def words_of(text: str, spans: Spans, where: str) -> list[str]:
     """Return what each step stands for.
 
+    A token that is part of a word gives that part; marks around a sentence give empty strings.
+
+    Args:
+        text: The transcript of a sample.
+        spans: Characters of it.
+        where: Whose spans they are, and in what, for the message.
+
+    Raises:
+        DataError: If the spans do not fit the transcript: one of the two was changed.
+
     Examples:
-        >>> words_of("so good", np.array([[0, 0], [0, 2], [3, 7]], np.int32))
+        >>> words_of("so good", np.array([[0, 0], [0, 2], [3, 7]], np.int32), "sample `a`")
         ['', 'so', 'good']
     """
+    if spans.size and not 0 <= spans.min() <= spans.max() <= len(text):
+        raise DataError(f"The spans point beyond the transcript of {where}; import the data again.")
     return [text[start:stop] for start, stop in spans.tolist()]

@@ -134,14 +134,7 @@ class BatchLoader:
         return -(-len(self.subset) // self.size)
 
     def __iter__(self) -> Iterator[Batch]:
-        return batches(
-            self.subset,
-            self.size,
-            shuffle=self.shuffle,
-            seed=self.seed,
-            epoch=self.epoch,
-            bucket=self.bucket,
-        )
+        return _batches(self.subset, self.size, self.shuffle, self.seed, self.epoch, self.bucket)
 
 
 def _check(size: int, seed: int, epoch: int, bucket: int) -> None:

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from qinn.data.stores.ragged import Ragged, gather_padded, gather_steps
-from qinn.data.subsets.subset import Subset, _Column
+from qinn.data.stores.ragged import Ragged
+from qinn.data.subsets.subset import Subset, column_of
 from qinn.task import Task
 
 
@@ -34,17 +34,8 @@ def subset_of_arrays(
         >>> subset.padded([0, 1])["audio"][0].shape
         (2, 2, 2)
     """
-    columns = {name: _column(values, lengths) for name, (values, lengths) in features.items()}
+    columns = {
+        name: column_of(values, (np.cumsum(lengths) - lengths).__getitem__, lengths)
+        for name, (values, lengths) in features.items()
+    }
     return Subset(task, ids, [""] * len(ids), labels, groups, columns)
-
-
-def _column(values: np.ndarray, lengths: np.ndarray) -> _Column:
-    starts = np.cumsum(lengths) - lengths
-
-    def padded(positions: np.ndarray) -> np.ndarray:
-        return gather_padded(values, starts[positions], lengths[positions])
-
-    def steps(positions: np.ndarray) -> np.ndarray:
-        return gather_steps(values, starts[positions], lengths[positions])
-
-    return _Column(values.shape[1], lengths, padded, steps)

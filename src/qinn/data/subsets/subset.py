@@ -1,7 +1,7 @@
 """Rows of a store that can reach nothing but themselves."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -12,7 +12,7 @@ from qinn.data.stores.ragged import gather_padded, gather_steps
 from qinn.data.stores.spans import Spans, words_of
 from qinn.data.stores.store import Store
 from qinn.data.stores.strings import Strings
-from qinn.errors import ArgumentError, DataError
+from qinn.errors import ArgumentError
 from qinn.task import Task
 
 Gather = Callable[[np.ndarray], np.ndarray]
@@ -172,13 +172,7 @@ class Subset:
         spans_of = self._columns[self._checked_modalities([modality])[0]].spans
         if spans_of is None:
             return None
-        text, spans = self.texts[index], spans_of(position)
-        if spans.size and not 0 <= spans.min() <= spans.max() <= len(text):
-            raise DataError(
-                f"The spans of `{modality}` point beyond the transcript of sample `{self.ids[index]}`; import the data "
-                "again."
-            )
-        return words_of(text, spans)
+        return words_of(self.texts[index], spans_of(position), f"sample `{self.ids[index]}` in `{modality}`")
 
     def select(self, modalities: Sequence[str]) -> "Subset":
         """Return the same samples with some of the modalities, in the given order.
@@ -426,30 +420,42 @@ def _column(store: Store, name: str, rows: np.ndarray) -> _Column:
     values, offsets = values.view(np.ndarray), offsets.view(np.ndarray)
     lengths = offsets[1:][rows]
     lengths -= offsets[rows]
+    known, written = store.times(name), store.spans(name)
+    return column_of(
+        values,
+        lambda positions: offsets[rows[positions]],
+        lengths,
+        None if known is None else np.asarray(known).view(np.ndarray),
+        None if written is None else np.asarray(written).view(np.ndarray),
+    )
 
-    def padded(positions: np.ndarray) -> np.ndarray:
-        return gather_padded(values, offsets[rows[positions]], lengths[positions])
 
-    def steps(positions: np.ndarray) -> np.ndarray:
-        return gather_steps(values, offsets[rows[positions]], lengths[positions])
+def column_of(
+    values: np.ndarray,
+    starts: Gather,
+    lengths: np.ndarray,
+    moments: np.ndarray | None = None,
+    places: np.ndarray | None = None,
+) -> _Column:
+    """Return samples whose steps, with their times and spans where there are any, lie in arrays from `starts` on."""
 
-    column = _Column(store.modalities[name], lengths, padded, steps)
-    if (known := store.times(name)) is not None:
-        moments = np.asarray(known).view(np.ndarray)[:, None]
+    def gathering(gather: Callable[..., np.ndarray], array: np.ndarray) -> Gather:
+        return lambda positions: gather(array, starts(positions), lengths[positions])
 
-        def times(positions: np.ndarray) -> np.ndarray:
-            return gather_padded(moments, offsets[rows[positions]], lengths[positions])[:, :, 0]
+    def spans(position: int) -> Spans:
+        assert places is not None  # else this is not used
+        start = int(starts(np.array([position]))[0])
+        return places[start : start + int(lengths[position])].copy()
 
-        column = replace(column, times=times)
-    if (written := store.spans(name)) is not None:
-        places = np.asarray(written).view(np.ndarray)
-
-        def spans(position: int) -> Spans:
-            start = int(offsets[rows[position]])
-            return places[start : start + int(lengths[position])].copy()
-
-        column = replace(column, spans=spans)
-    return column
+    seconds = None if moments is None else gathering(gather_padded, moments[:, None])
+    return _Column(
+        values.shape[1],
+        lengths,
+        gathering(gather_padded, values),
+        gathering(gather_steps, values),
+        None if seconds is None else lambda positions: seconds(positions)[:, :, 0],
+        None if places is None else spans,
+    )
 
 
 def _narrowed(gather: Gather, rows: np.ndarray) -> Gather:

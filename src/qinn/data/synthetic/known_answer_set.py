@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,8 +21,6 @@ from qinn.task import Task
 MODALITIES = ("text", "audio", "vision")
 TIER = "synthetic-1"
 CLASSES = ("negative", "positive")
-
-Score = Callable[["SyntheticSpec", Collection[str]], float]
 
 _SAMPLES_AT_ONCE = 1000
 _ADJECTIVES = ("dreadful", "weak", "passable", "good", "brilliant")
@@ -202,7 +200,6 @@ def known_answer(spec: SyntheticSpec) -> KnownAnswer:
         >>> round(answer.bayes, 3), round(answer.additive, 3), round(answer.constant, 3)
         (0.35, 0.573, 0.63)
     """
-    score = _best_accuracy if spec.kind == "classification" else _best_error
     additive = None
     if spec.kind == "regression":
         interaction = (spec.text_audio, spec.audio_vision, spec.label_noise)
@@ -212,10 +209,10 @@ def known_answer(spec: SyntheticSpec) -> KnownAnswer:
         )
     return KnownAnswer(
         "accuracy" if spec.kind == "classification" else "mae",
-        _averaged_over_absence(spec, score, MODALITIES),
-        {name: _averaged_over_absence(spec, score, (name,)) for name in MODALITIES},
+        ceiling(spec, MODALITIES),
+        {name: ceiling(spec, (name,)) for name in MODALITIES},
         additive,
-        score(spec, ()),
+        _best(spec, ()),
     )
 
 
@@ -231,13 +228,8 @@ def ceiling(spec: SyntheticSpec, modalities: Collection[str]) -> float:
         raise ArgumentError(
             f"Argument `modalities` must be among {list(MODALITIES)}, but it has `{min(unknown)}`."
         )
-    score = _best_accuracy if spec.kind == "classification" else _best_error
-    return _averaged_over_absence(spec, score, modalities)
-
-
-def _averaged_over_absence(spec: SyntheticSpec, score: Score, seen: Collection[str]) -> float:
     return sum(
-        chance * score(spec, [name for name in present if name in seen])
+        chance * _best(spec, [name for name in present if name in modalities])
         for present, chance in _patterns(spec)
     )
 
@@ -264,12 +256,10 @@ def _widths(spec: SyntheticSpec, seen: Collection[str]) -> tuple[list[float], li
     return known, unknown
 
 
-def _best_error(spec: SyntheticSpec, seen: Collection[str]) -> float:
-    return mean_absolute(_widths(spec, seen)[1])
-
-
-def _best_accuracy(spec: SyntheticSpec, seen: Collection[str]) -> float:
-    return same_sign(*_widths(spec, seen))
+def _best(spec: SyntheticSpec, seen: Collection[str]) -> float:
+    """Best score of a model that sees some modalities, none of which is absent."""
+    known, unknown = _widths(spec, seen)
+    return same_sign(known, unknown) if spec.kind == "classification" else mean_absolute(unknown)
 
 
 def draw_samples(spec: SyntheticSpec, num_samples: int, generator: np.random.Generator) -> SyntheticSamples:
