@@ -1,4 +1,7 @@
-"""What arguments must be: each check refuses in one sentence, and looks at a result once."""
+"""What arguments must be: each check refuses in one sentence, and looks at a result once.
+
+Throughout, `name` is what the user calls the argument, for the message of the `ArgumentError` that a check raises.
+"""
 
 from math import inf, isfinite, nan
 from operator import index
@@ -31,15 +34,6 @@ def state_tolerance(dtype: torch.dtype) -> float:
 def check_same_kind(name: str, tensor: Tensor, other_name: str, other: Tensor) -> None:
     """Refuse tensors of different precision, or on different devices.
 
-    Args:
-        name: Name of the argument, for messages.
-        tensor: Its value.
-        other_name: Name of what it is used with.
-        other: The value of that.
-
-    Raises:
-        ArgumentError: If dtype or device differ.
-
     Examples:
         >>> check_same_kind("vectors", torch.eye(2) + 0j, "kets", torch.eye(2) + 0j)
     """
@@ -58,9 +52,6 @@ def check_one(rule: str, verb: str, name: str, given: Any, other_name: str, othe
         other_name: Name of the other.
         other: What that has.
 
-    Raises:
-        ArgumentError: If they differ.
-
     Examples:
         >>> check_one("device", "are on", "vectors", "cpu", "kets", "cpu")
     """
@@ -74,13 +65,6 @@ def check_one(rule: str, verb: str, name: str, given: Any, other_name: str, othe
 def check_vectors(name: str, vectors: Tensor) -> None:
     """Refuse what is not vectors (…, D) of dimension D ≥ 1.
 
-    Args:
-        name: Name of the argument, for the message.
-        vectors: Complex tensor.
-
-    Raises:
-        ArgumentError: If the shape is another.
-
     Examples:
         >>> check_vectors("ket", torch.ones(3, 2) + 0j)
     """
@@ -93,13 +77,6 @@ def check_vectors(name: str, vectors: Tensor) -> None:
 def check_square(name: str, matrices: Tensor) -> None:
     """Refuse what is not square matrices (…, D, D) of dimension D ≥ 1.
 
-    Args:
-        name: Name of the argument, for the message.
-        matrices: Complex tensor.
-
-    Raises:
-        ArgumentError: If the shape is another.
-
     Examples:
         >>> check_square("density", torch.eye(2) + 0j)
     """
@@ -110,13 +87,6 @@ def check_square(name: str, matrices: Tensor) -> None:
 
 def check_finite(name: str, tensor: Tensor) -> None:
     """Refuse NaN and infinity.
-
-    Args:
-        name: Name of the argument, for the message.
-        tensor: A complex tensor.
-
-    Raises:
-        ArgumentError: If an entry is not finite.
 
     Examples:
         >>> check_finite("observables", torch.eye(2) + 0j)
@@ -288,13 +258,6 @@ def check_densities(name: str, densities: Tensor, tolerance: float | None = None
 def check_count(name: str, count: Any) -> None:
     """Refuse what is not a whole number of at least 1.
 
-    Args:
-        name: Name of the argument, for the message.
-        count: The number.
-
-    Raises:
-        ArgumentError: If it is anything else.
-
     Examples:
         >>> check_count("steps", 3)
     """
@@ -305,13 +268,6 @@ def check_count(name: str, count: Any) -> None:
 
 def check_whole(name: str, number: Any) -> None:
     """Refuse what is not a whole number.
-
-    Args:
-        name: Name of the argument, for the message.
-        number: The number.
-
-    Raises:
-        ArgumentError: If it is anything else.
 
     Examples:
         >>> check_whole("index", 0)
@@ -324,12 +280,6 @@ def check_whole(name: str, number: Any) -> None:
 
 def check_seed(seed: Any) -> None:
     """Refuse what is neither None nor a whole number of 64 bits.
-
-    Args:
-        seed: The seed.
-
-    Raises:
-        ArgumentError: If it is anything else.
 
     Examples:
         >>> check_seed(None)
@@ -357,9 +307,6 @@ def check_between(
         ends: Whether the ends are allowed.
         also: What else is allowed, for the message.
 
-    Raises:
-        ArgumentError: If it is anything else.
-
     Examples:
         >>> check_between("epsilon", 0.5, 0.0, 1.0)
     """
@@ -376,12 +323,6 @@ def check_between(
 
 def check_tolerance(tolerance: Any) -> None:
     """Refuse an impossible tolerance.
-
-    Args:
-        tolerance: Largest error, or None for that of the precision.
-
-    Raises:
-        ArgumentError: If it is not between 0 and 1.
 
     Examples:
         >>> check_tolerance(1e-6)

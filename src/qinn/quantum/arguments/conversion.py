@@ -103,9 +103,6 @@ def as_real(name: str, value: Any, like: Tensor, like_name: str) -> Tensor:
         like: A complex tensor whose precision and device they must have.
         like_name: Name of the argument that it is.
 
-    Returns:
-        A real tensor.
-
     Raises:
         ArgumentError: If a number is not real, or precision or device do not fit.
 
@@ -291,9 +288,6 @@ def as_spectrum(name: str, value: Any) -> Tensor:
     Args:
         name: Name of the argument, for messages.
         value: Real numbers (…, level).
-
-    Returns:
-        The numbers.
 
     Raises:
         ArgumentError: If one is below 0, or a sum differs from 1, by more than ten times `state_tolerance`.

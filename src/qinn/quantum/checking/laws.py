@@ -1,6 +1,7 @@
 """How far states and maps are from the laws of quantum mechanics: one number per law, 0 where it holds."""
 
 from collections.abc import Sequence
+from functools import reduce
 from itertools import combinations
 
 import torch
@@ -20,9 +21,6 @@ def norm_deviation(ket: Complex[Tensor, "*batch dim"]) -> Float[Tensor, "*batch"
     Args:
         ket: Kets.
 
-    Returns:
-        The deviations.
-
     Examples:
         >>> norm_deviation(torch.tensor([0.6 + 0j, 0.8j]))
         tensor(0.)
@@ -36,9 +34,6 @@ def asymmetry(matrix: Complex[Tensor, "*batch dim dim"]) -> Float[Tensor, "*batc
     Args:
         matrix: Matrices that should be Hermitian.
 
-    Returns:
-        The deviations.
-
     Examples:
         >>> asymmetry(torch.tensor([[0.5, 0.1], [0, 0.5]]) + 0j)
         tensor(0.1000)
@@ -51,9 +46,6 @@ def trace_deviation(density: Complex[Tensor, "*batch dim dim"]) -> Float[Tensor,
 
     Args:
         density: Density matrices.
-
-    Returns:
-        The deviations.
 
     Examples:
         >>> trace_deviation(torch.eye(2) + 0j)
@@ -69,9 +61,6 @@ def negative_part(matrix: Complex[Tensor, "*batch dim dim"]) -> Float[Tensor, "*
         matrix: Matrices that should be positive: densities, or the Choi matrix of a map that should be
             completely positive.
 
-    Returns:
-        The deviations.
-
     Examples:
         >>> negative_part(torch.diag(torch.tensor([1.5, -0.5])) + 0j)
         tensor(0.5000)
@@ -85,9 +74,6 @@ def trace_leak(choi: Complex[Tensor, "squared squared"]) -> Float[Tensor, ""]:
     Args:
         choi: Choi matrix, from `choi_matrix`.
 
-    Returns:
-        The deviation.
-
     Examples:
         >>> trace_leak(0.5 * torch.eye(4) + 0j)
         tensor(0.)
@@ -95,6 +81,11 @@ def trace_leak(choi: Complex[Tensor, "squared squared"]) -> Float[Tensor, ""]:
     dim = round(len(choi) ** 0.5)
     traced = choi.reshape(dim, dim, dim, dim).diagonal(dim1=0, dim2=2).sum(-1)
     return (traced - torch.eye(dim, dtype=choi.dtype, device=choi.device)).abs().amax()
+
+
+def _largest(values: Sequence[Tensor], like: Tensor) -> Tensor:
+    """The largest of several numbers for each sample, of which 0 is one."""
+    return reduce(torch.maximum, values, torch.zeros_like(like.real))
 
 
 def entangled_part(ket: Complex[Tensor, "*batch dim"], dims: Sequence[int]) -> Float[Tensor, "*batch"]:
@@ -115,12 +106,8 @@ def entangled_part(ket: Complex[Tensor, "*batch dim"], dims: Sequence[int]) -> F
         tensor(0.6000)
     """
     check_dims(dims, ket.shape[-1])
-    largest = torch.zeros(ket.shape[:-1], dtype=ket.real.dtype, device=ket.device)
-    for side in cuts(len(dims)):
-        coefficients = torch.linalg.svdvals(ket_as_matrix(ket, dims, side))
-        if coefficients.shape[-1] > 1:
-            largest = torch.maximum(largest, coefficients[..., 1])
-    return largest
+    found = [torch.linalg.svdvals(ket_as_matrix(ket, dims, side)) for side in cuts(len(dims))]
+    return _largest([each[..., 1] for each in found if each.shape[-1] > 1], ket[..., 0])
 
 
 def entropy_difference(ket: Complex[Tensor, "*batch dim"], dims: Sequence[int]) -> Float[Tensor, "*batch"]:
@@ -141,14 +128,12 @@ def entropy_difference(ket: Complex[Tensor, "*batch dim"], dims: Sequence[int]) 
         tensor(True)
     """
     check_dims(dims, ket.shape[-1])
-    largest = torch.zeros(ket.shape[:-1], dtype=ket.real.dtype, device=ket.device)
+    differences = []
     for side in cuts(len(dims)):
-        rest = complement(side, len(dims))
-        difference = entanglement_entropy(ket, dims, side, validate=False) - entanglement_entropy(
-            ket, dims, rest, validate=False
-        )
-        largest = torch.maximum(largest, difference.abs())
-    return largest
+        sides = (side, complement(side, len(dims)))
+        one, other = (entanglement_entropy(ket, dims, each, validate=False) for each in sides)
+        differences.append((one - other).abs())
+    return _largest(differences, ket[..., 0])
 
 
 def information_gain(
@@ -174,14 +159,14 @@ def information_gain(
         tensor(2.)
     """
     check_dims(dims, before.shape[-1])
-    largest = torch.zeros(before.shape[:-2], dtype=before.real.dtype, device=before.device)
+    gains = []
     for first, second in combinations(range(len(dims)), 2):
-        values = [
+        early, late = (
             mutual_information(density, dims, [first], [second], validate=False)
             for density in (before, after)
-        ]
-        largest = torch.maximum(largest, values[1] - values[0])
-    return largest
+        )
+        gains.append(late - early)
+    return _largest(gains, before[..., 0, 0])
 
 
 def distance_gain(

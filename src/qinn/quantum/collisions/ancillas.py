@@ -68,20 +68,9 @@ class Ancillas:
         mixtures: Sequence[Mixture] | None = None,
         validate: bool = True,
     ) -> "Ancillas":
-        """Make streams of mixed ancillas.
+        """Make streams of mixed ancillas, of densities (…, time, d_m, d_m) of each factor.
 
-        Args:
-            densities: Densities (…, time, d_m, d_m) of each factor.
-            valid: As for kets.
-            present: As for kets.
-            mixtures: As for kets.
-            validate: As for kets; of densities all that makes them such is checked.
-
-        Returns:
-            The streams.
-
-        Raises:
-            ArgumentError: As for kets.
+        All else is as for kets; of densities all that makes them such is checked.
 
         Examples:
             >>> Ancillas.of_densities([torch.eye(2).expand(5, 2, 2) / 2]).num_steps
@@ -198,13 +187,20 @@ class Ancillas:
         """Return the joint densities (…, time, D_a, D_a); those of steps that are not valid mean nothing."""
         if self.are_pure:
             return density_of(product(self.factors))
-        parts = [factor if self.are_mixed else density_of(factor) for factor in self.factors]
-        if self.present is not None:
-            parts = [
-                torch.where(there[..., None, None], part, mixture.density())
-                for part, there, mixture in zip(parts, self.present.unbind(-1), self.mixtures, strict=True)
-            ]
-        return product_density(parts)
+        return joint_density(self.factors, self.present, self.mixtures, self.are_mixed)
+
+
+def joint_density(
+    factors: Sequence[Tensor], present: Tensor | None, mixtures: Sequence[Mixture], are_mixed: bool
+) -> Tensor:
+    """Return the product of the states of all factors, with a mixture where one is absent; as in `Ancillas`."""
+    parts = [factor if are_mixed else density_of(factor) for factor in factors]
+    if present is not None:
+        parts = [
+            torch.where(there[..., None, None], part, mixture.density())
+            for part, there, mixture in zip(parts, present.unbind(-1), mixtures, strict=True)
+        ]
+    return product_density(parts)
 
 
 def _as_mask(name: str, value: Any, shape: Sequence[int], device: torch.device) -> Tensor | None:

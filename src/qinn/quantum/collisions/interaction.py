@@ -120,9 +120,6 @@ class Interaction:
 
         Args:
             target: Complex dtype or device.
-
-        Returns:
-            The converted interaction.
         """
         return Interaction(self.coupling.to(target), self.memory_dim, self.ancilla_dims, validate=False)
 

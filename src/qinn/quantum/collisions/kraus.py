@@ -87,9 +87,6 @@ def apply_operators(left: Tensor, right: Tensor, memory: Tensor) -> Tensor:
         left: L (row, j, D, D).
         right: R, (row, j, D, D) or the same for all rows (j, D, D).
         memory: ρ (row, D, D).
-
-    Returns:
-        The new matrices.
     """
     dim = memory.shape[-1]
     moved = (left.flatten(1, 2) @ memory).reshape(left.shape)

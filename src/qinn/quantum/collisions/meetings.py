@@ -11,11 +11,10 @@ from torch import Tensor
 
 from qinn.errors import ArgumentError
 from qinn.quantum.arguments import as_complex, as_real, check_same_kind
-from qinn.quantum.collisions.ancillas import Ancillas
+from qinn.quantum.collisions.ancillas import Ancillas, joint_density
 from qinn.quantum.collisions.interaction import Interaction
 from qinn.quantum.collisions.limits import check_store
 from qinn.quantum.collisions.real_form import hermitian_coordinates, ket_coordinates
-from qinn.quantum.states.densities import density_of, product_density
 from qinn.quantum.states.kets import product
 from qinn.quantum.states.mixtures import Mixture
 
@@ -57,15 +56,9 @@ class Meeting:
 
     def densities(self, start: int, stop: int) -> Tensor:
         """Joint densities of some events."""
-        parts = [factor[start:stop] for factor in self.factors]
-        parts = parts if self.are_mixed else [density_of(part) for part in parts]
-        if self.present is not None:
-            there = self.present[start:stop].unbind(-1)
-            parts = [
-                torch.where(known[:, None, None], part, mixture.density())
-                for known, part, mixture in zip(there, parts, self.mixtures, strict=True)
-            ]
-        return product_density(parts)
+        factors = [factor[start:stop] for factor in self.factors]
+        present = None if self.present is None else self.present[start:stop]
+        return joint_density(factors, present, self.mixtures, self.are_mixed)
 
     def coordinates(self, start: int, stop: int) -> Tensor:
         """Real coordinates of the joint densities of some events, (event, D_a²)."""
@@ -179,9 +172,6 @@ def schedule_steps(interaction: Any, ancillas: Any) -> Schedule:
     Args:
         interaction: The interaction.
         ancillas: The stream.
-
-    Returns:
-        The schedule.
 
     Raises:
         ArgumentError: If they do not fit each other.

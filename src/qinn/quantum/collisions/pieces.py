@@ -30,9 +30,6 @@ def real_piece(schedule: Schedule, lindbladian: Lindbladian | None) -> tuple[Pie
     Args:
         schedule: The events.
         lindbladian: Free relaxation between them, or None.
-
-    Returns:
-        The piece, and the numbers.
     """
     size = schedule.memory_dim**2
     intervals = _intervals_of(schedule, lindbladian)
@@ -77,9 +74,6 @@ def kraus_piece(schedule: Schedule, lindbladian: Lindbladian | None) -> tuple[Pi
     Args:
         schedule: The events.
         lindbladian: Free relaxation between them, or None.
-
-    Returns:
-        The piece, and the numbers.
     """
     intervals = _intervals_of(schedule, lindbladian)
     per_event = max(each.interaction.ancilla_dim ** (1 if each.are_pure else 2) for each in schedule.meetings)
@@ -135,9 +129,6 @@ def relaxed(memory: Tensor, maps: Tensor) -> Tensor:
     Args:
         memory: ρ (row, D, D).
         maps: Real maps (row, D², D²).
-
-    Returns:
-        The new densities.
     """
     coordinates = hermitian_coordinates(memory).flatten(1)
     return hermitian_from((maps @ coordinates[..., None]).reshape(memory.shape))

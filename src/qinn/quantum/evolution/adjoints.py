@@ -22,15 +22,7 @@ def march_differentiably(
     """Do as `march`, differentiably in the kets, the controls and the action's tensors, at fixed times.
 
     Kept in memory are the kets at the start of each step; the backward pass repeats the steps one application
-    at a time.
-
-    Args:
-        action: As in `march`.
-        kets: As in `march`.
-        controls: As in `march`.
-        time: As in `march`.
-        remaining: As in `march`.
-        thresholds: As in `march`.
+    at a time. The arguments are those of `march`.
 
     Returns:
         The rows there; differentiable once.

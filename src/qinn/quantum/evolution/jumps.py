@@ -159,9 +159,6 @@ def trajectories_of(initial: State, num_trajectories: int, seed: int | None) -> 
         num_trajectories: M.
         seed: Seed of what is drawn; torch's global generator if None.
 
-    Returns:
-        The ensemble.
-
     Raises:
         ArgumentError: If the state is mixed, has another number of trajectories than 1 or M, or these fill the memory.
     """

@@ -121,9 +121,6 @@ def propagate_without_jumps(
         time: Duration t ≥ 0.
         batch: The leading axes that are samples.
 
-    Returns:
-        The evolved vectors.
-
     Raises:
         ArgumentError: If H is not finite, or too large.
 

@@ -48,14 +48,7 @@ def check_bound(bound: float, time: float, dtype: torch.dtype, num_pieces: int =
 def march_work(bound: float, time: float, dtype: torch.dtype, num_pieces: int = 1) -> int:
     """Bound how often `march` applies a generator to a chunk of rows, if none of them stops early.
 
-    Args:
-        bound: As in `check_bound`.
-        time: As in `check_bound`.
-        dtype: As in `check_bound`.
-        num_pieces: As in `check_bound`.
-
-    Returns:
-        The number of applications.
+    The arguments are those of `check_bound`.
 
     Examples:
         >>> march_work(1.0, 1.0, torch.complex64), march_work(1.0, 1000.0, torch.complex64) // 100

@@ -40,9 +40,6 @@ def superoperator_on_real_coordinates(lindbladian: Lindbladian) -> Float[Tensor,
     Args:
         lindbladian: The dynamics.
 
-    Returns:
-        The matrix.
-
     Source: own.
 
     Examples:

@@ -110,14 +110,8 @@ class DrivenLindbladian(MatrixFreeGenerator):
         return self.amplitudes.shape[-2]
 
     @property
-    def dtype(self) -> torch.dtype:
-        """Complex dtype of all operators."""
-        return self.base.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Device of all operators."""
-        return self.base.device
+    def _numbers(self) -> Tensor:
+        return self.drives
 
     def dense(self, sample: tuple[int, ...] = (), piece: int = 0) -> Lindbladian:
         """Return the Lindbladian of one sample in one piece of time.
@@ -236,9 +230,6 @@ def propagate_driven_densities(
         densities: Any matrices.
         time: Duration t ≥ 0; a tensor may carry a gradient.
         tolerance: Largest error relative to the Hilbert–Schmidt norm; 1e-6 or 1e-12 by precision if None.
-
-    Returns:
-        The evolved matrices.
 
     Raises:
         ArgumentError: If an operator is not finite, the amplitudes do not fit the batch, or norm times time is

@@ -31,13 +31,18 @@ class Generator(ABC):
 
     @property
     @abstractmethod
-    def dtype(self) -> torch.dtype:
-        """Complex dtype of all operators."""
+    def _numbers(self) -> Tensor:
+        """A tensor of the operators' dtype and device."""
 
     @property
-    @abstractmethod
+    def dtype(self) -> torch.dtype:
+        """Complex dtype of all operators."""
+        return self._numbers.dtype
+
+    @property
     def device(self) -> torch.device:
         """Device of all operators."""
+        return self._numbers.device
 
     def faster(self, factor: Tensor) -> "Generator":
         """Return the dynamics that do in a time t what these do in the time factor · t: H and all L_k†L_k times that.
@@ -152,9 +157,6 @@ def check_kind(generator: Any, kinds: Sequence[type[_Kind]], user: str) -> _Kind
         generator: The dynamics.
         kinds: Kinds that are taken.
         user: Name of the evolution or function, for the message.
-
-    Returns:
-        The same dynamics.
 
     Raises:
         ArgumentError: If the dynamics are of none of the kinds.

@@ -115,14 +115,8 @@ class Lindbladian(Generator):
         return self.jump_operators.shape[0]
 
     @property
-    def dtype(self) -> torch.dtype:
-        """Complex dtype of all operators."""
-        return self.hamiltonian.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Device of all operators."""
-        return self.hamiltonian.device
+    def _numbers(self) -> Tensor:
+        return self.hamiltonian
 
     @property
     def total_rate(self) -> Complex[Tensor, "dim dim"]:
@@ -163,9 +157,6 @@ class Lindbladian(Generator):
 
         Args:
             target: Complex dtype or device.
-
-        Returns:
-            The converted Lindbladian.
         """
         return Lindbladian(self.hamiltonian.to(target), self.jump_operators.to(target), validate=False)
 

@@ -264,12 +264,7 @@ def driven_piece_work(
 ) -> int:
     """Bound `propagation_work` of dynamics whose Hamiltonian is driven.
 
-    Args:
-        base: The dynamics without drive.
-        wider: By how much the drive widens the spectrum of H at most.
-        num_matrices: As in `propagation_work`.
-        time: As in `propagation_work`.
-        tolerance: As in `propagation_work`.
+    `base` is without the drive, which widens the spectrum of H by `wider` at most; all else is as there.
     """
     if base.num_jumps == 0:
         return max(_FEW_APPLICATIONS, base.dim // 4) + 2

@@ -288,14 +288,8 @@ class StructuredLindbladian(MatrixFreeGenerator):
         return len(self.jump_operators)
 
     @property
-    def dtype(self) -> torch.dtype:
-        """Complex dtype of all operators."""
-        return self.hamiltonian.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Device of all operators."""
-        return self.hamiltonian.device
+    def _numbers(self) -> Tensor:
+        return self.hamiltonian.tensors[0]
 
     def norm_bound(self) -> float:
         """Return an upper bound of ‖J‖, J = −iH − ½ Σ L_k†L_k, from the norms of the terms."""

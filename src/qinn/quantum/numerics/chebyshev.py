@@ -426,9 +426,6 @@ def default_tolerance(dtype: torch.dtype) -> float:
     Args:
         dtype: Complex dtype.
 
-    Returns:
-        The tolerance.
-
     Examples:
         >>> default_tolerance(torch.complex64)
         1e-06

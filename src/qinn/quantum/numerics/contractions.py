@@ -222,9 +222,6 @@ def sum_of_products(
         left: Matrices A_r.
         right: Matrices B_r.
 
-    Returns:
-        The matrix on both factors.
-
     Examples:
         >>> sum_of_products(torch.ones(2, 1, 1) + 0j, torch.eye(2).expand(2, 2, 2) + 0j).real
         tensor([[2., 0.],

@@ -63,9 +63,6 @@ def complement(positions: Sequence[int], num_factors: int) -> tuple[int, ...]:
         positions: Some factor positions.
         num_factors: Number of factors of the joint space.
 
-    Returns:
-        All other positions.
-
     Examples:
         >>> complement((1,), 3)
         (0, 2)
@@ -104,11 +101,7 @@ def permute_ket(
         >>> bool((permute_ket(product([up, down]), (2, 3), (1, 0)) == product([down, up])).all())
         True
     """
-    check_dims(dims, ket.shape[-1])
-    order = _check_order(order, len(dims))
-    batch = ket.shape[:-1]
-    axes = [*range(len(batch)), *(len(batch) + position for position in order)]
-    return ket.reshape(*batch, *dims).permute(axes).reshape(*batch, ket.shape[-1])
+    return _permuted(ket, dims, order, 1)
 
 
 def permute_operator(
@@ -133,10 +126,13 @@ def permute_operator(
         >>> bool((permute_operator(first, (2, 3), (1, 0)) == embed(pauli("X"), (3, 2), (1,))).all())
         True
     """
-    check_dims(dims, operator.shape[-1])
-    order = _check_order(order, len(dims))
-    batch = operator.shape[:-2]
-    start = len(batch)
-    rows = [start + position for position in order]
-    axes = [*range(start), *rows, *(axis + len(dims) for axis in rows)]
-    return operator.reshape(*batch, *dims, *dims).permute(axes).reshape(operator.shape)
+    return _permuted(operator, dims, order, 2)
+
+
+def _permuted(tensor: Tensor, dims: Sequence[int], order: Sequence[int], num_axes: int) -> Tensor:
+    """Reorder the factors of each of the last axes."""
+    check_dims(dims, tensor.shape[-1])
+    order, start = _check_order(order, len(dims)), tensor.ndim - num_axes
+    axes = [start + axis * len(dims) + position for axis in range(num_axes) for position in order]
+    split = tensor.reshape(*tensor.shape[:start], *tuple(dims) * num_axes)
+    return split.permute(*range(start), *axes).reshape(tensor.shape)

@@ -43,9 +43,6 @@ def evolve_coordinates(
         plan: Plan for t𝓐.
         time: Duration t > 0.
 
-    Returns:
-        The evolved coordinates.
-
     Raises:
         ArgumentError: If numbers overflow all the same.
 

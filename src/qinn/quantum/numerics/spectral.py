@@ -181,17 +181,21 @@ def singular_sum(matrices: Tensor, function: Spectral) -> Tensor:
     return _SingularSum.apply(wide, function)[0]
 
 
-class _SpectralSum(torch.autograd.Function):
-    @staticmethod
-    def forward(matrices: Tensor, function: Spectral) -> tuple[Tensor, Tensor, Tensor]:
-        levels, vectors = torch.linalg.eigh(matrices)
-        return function.value(levels).sum(-1), levels, vectors
+class _Sum(torch.autograd.Function):
+    """A sum over a spectrum, beside which `forward` returns what it was made of."""
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         ctx.function = inputs[1]
         ctx.mark_non_differentiable(*output[1:])
         ctx.save_for_backward(inputs[0], *output[1:])
+
+
+class _SpectralSum(_Sum):
+    @staticmethod
+    def forward(matrices: Tensor, function: Spectral) -> tuple[Tensor, Tensor, Tensor]:
+        levels, vectors = torch.linalg.eigh(matrices)
+        return function.value(levels).sum(-1), levels, vectors
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
@@ -203,17 +207,11 @@ class _SpectralSum(torch.autograd.Function):
         return vectors @ (weights[..., None] * vectors.mH), None
 
 
-class _SingularSum(torch.autograd.Function):
+class _SingularSum(_Sum):
     @staticmethod
     def forward(matrices: Tensor, function: Spectral) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         left, values, right = torch.linalg.svd(matrices, full_matrices=False)
         return function.value(values.square()).sum(-1), left, values, right
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.function = inputs[1]
-        ctx.mark_non_differentiable(*output[1:])
-        ctx.save_for_backward(inputs[0], *output[1:])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:

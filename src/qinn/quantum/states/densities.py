@@ -19,7 +19,13 @@ from qinn.quantum.arguments import (
     check_vectors,
     state_tolerance,
 )
-from qinn.quantum.numerics.factors import check_dims, check_positions, complement, permute_operator
+from qinn.quantum.numerics.factors import (
+    check_dims,
+    check_positions,
+    complement,
+    permute_ket,
+    permute_operator,
+)
 from qinn.quantum.numerics.spectral import Absolute, Root, positive_root, spectral_sum
 from qinn.quantum.states.kets import squared_magnitude
 
@@ -149,10 +155,8 @@ def ket_as_matrix(
     check_dims(dims, ket.shape[-1])
     part = check_positions(part, len(dims), "part")
     rest = complement(part, len(dims))
-    batch = ket.shape[:-1]
-    axes = [*range(len(batch)), *(len(batch) + position for position in (*part, *rest))]
     inside, outside = prod(dims[position] for position in part), prod(dims[position] for position in rest)
-    return ket.reshape(*batch, *dims).permute(axes).reshape(*batch, inside, outside)
+    return permute_ket(ket, dims, (*part, *rest)).reshape(*ket.shape[:-1], inside, outside)
 
 
 def reduced_density_of_ket(

@@ -65,19 +65,19 @@ class State(ABC):
     """A batch of joint states; every kind answers the same questions. Subclasses are final."""
 
     @property
-    @abstractmethod
     def dim(self) -> int:
         """Dimension D of the joint space."""
+        return self._numbers.shape[-1]
 
     @property
-    @abstractmethod
     def num_trajectories(self) -> int:
         """Length of the trajectory axis (1 for a mixed state)."""
+        return 1
 
     @property
-    @abstractmethod
     def dtype(self) -> torch.dtype:
         """Complex dtype."""
+        return self._numbers.dtype
 
     @property
     @abstractmethod
@@ -138,7 +138,7 @@ class State(ABC):
     @property
     @abstractmethod
     def _numbers(self) -> Tensor:
-        """A tensor of the state's dtype and device."""
+        """A tensor of the state's dtype and device, whose last axis is the joint space unless `dim` says otherwise."""
 
     @abstractmethod
     def _probabilities(self, vectors: Tensor) -> Tensor:
@@ -253,19 +253,9 @@ class PureEnsemble(State):
         )
 
     @property
-    def dim(self) -> int:
-        """Dimension D of the joint space."""
-        return self.kets.shape[-1]
-
-    @property
     def num_trajectories(self) -> int:
         """Number M of trajectories."""
         return self.kets.shape[-2]
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Complex dtype."""
-        return self.kets.dtype
 
     @property
     def log_likelihood(self) -> Float[Tensor, "*batch trajectory"]:
@@ -323,21 +313,6 @@ class MixedState(State):
         if validate:
             check_densities("density_matrix", matrix)
         object.__setattr__(self, "density_matrix", matrix)
-
-    @property
-    def dim(self) -> int:
-        """Dimension D of the joint space."""
-        return self.density_matrix.shape[-1]
-
-    @property
-    def num_trajectories(self) -> int:
-        """Always 1."""
-        return 1
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Complex dtype."""
-        return self.density_matrix.dtype
 
     @property
     def log_likelihood(self) -> Float[Tensor, "*batch trajectory"]:
@@ -409,11 +384,6 @@ class HeisenbergState(State):
     def num_trajectories(self) -> int:
         """Length of the initial state's trajectory axis."""
         return self.initial.num_trajectories
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Complex dtype."""
-        return self.initial.dtype
 
     @property
     def log_likelihood(self) -> Float[Tensor, "*batch trajectory"]:

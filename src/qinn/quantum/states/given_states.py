@@ -51,9 +51,6 @@ def state_of_dim(name: str, value: Any, dim: int, like: Tensor, like_name: str) 
         like: A tensor whose precision and device numbers without any take.
         like_name: What has that dimension, for messages.
 
-    Returns:
-        The state.
-
     Raises:
         ArgumentError: As for `state_of`.
 

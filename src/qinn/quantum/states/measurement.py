@@ -73,13 +73,7 @@ def probabilities(ket: Any, vectors: Any, *, validate: bool = True) -> Float[Ten
         >>> probabilities([0.6, 0.8j], torch.eye(2))
         tensor([0.3600, 0.6400])
     """
-    kets, rows = as_complex_together({"ket": ket, "vectors": vectors})
-    check_vectors("ket", kets)
-    as_rows("vectors", rows, kets.shape[-1], kets, "ket")
-    if validate:
-        check_kets("ket", kets)
-        check_kets("vectors", rows)
-    return probabilities_of_kets(kets, rows)
+    return probabilities_of_kets(*_checked("ket", ket, "vectors", vectors, validate))
 
 
 def probabilities_of_density(
@@ -104,13 +98,7 @@ def probabilities_of_density(
         >>> probabilities_of_density([[0.5, 0], [0, 0.5]], torch.eye(2))
         tensor([0.5000, 0.5000])
     """
-    matrices, rows = as_complex_together({"density": density, "vectors": vectors})
-    check_square("density", matrices)
-    as_rows("vectors", rows, matrices.shape[-1], matrices, "density")
-    if validate:
-        check_densities("density", matrices)
-        check_kets("vectors", rows)
-    return probabilities_of_matrices(matrices, rows)
+    return probabilities_of_matrices(*_checked("density", density, "vectors", vectors, validate))
 
 
 def expectations(
@@ -138,11 +126,7 @@ def expectations(
         >>> expectations([0.6, 0.8j], [[[0, 1], [0, 0]]])
         tensor([0.+0.4800j])
     """
-    kets, matrices = as_complex_together({"ket": ket, "observables": observables})
-    check_vectors("ket", kets)
-    as_matrices("observables", matrices, kets.shape[-1], kets, "ket", ndim=3)
-    if validate:
-        check_kets("ket", kets)
+    kets, matrices = _checked("ket", ket, "observables", observables, validate)
     real = are_hermitian("observables", matrices) if hermitian is None else hermitian
     return values_of_kets(kets, matrices, real)
 
@@ -168,13 +152,27 @@ def expectations_of_density(
         >>> expectations_of_density([[0.5, 0], [0, 0.5]], [[[1, 0], [0, 3]]])
         tensor([2.])
     """
-    matrices, operators = as_complex_together({"density": density, "observables": observables})
-    check_square("density", matrices)
-    as_matrices("observables", operators, matrices.shape[-1], matrices, "density", ndim=3)
-    if validate:
-        check_densities("density", matrices)
+    matrices, operators = _checked("density", density, "observables", observables, validate)
     real = are_hermitian("observables", operators) if hermitian is None else hermitian
     return values_of_matrices(matrices, operators, real)
+
+
+def _checked(
+    name: str, state: Any, measured_name: str, measured: Any, validate: bool
+) -> tuple[Tensor, Tensor]:
+    """Kets or densities, and the vectors or observables that are measured, refused unless they fit each other."""
+    states, others = as_complex_together({name: state, measured_name: measured})
+    are_kets, are_vectors = name == "ket", measured_name == "vectors"
+    (check_vectors if are_kets else check_square)(name, states)
+    if are_vectors:
+        as_rows(measured_name, others, states.shape[-1], states, name)
+    else:
+        as_matrices(measured_name, others, states.shape[-1], states, name, ndim=3)
+    if validate:
+        (check_kets if are_kets else check_densities)(name, states)
+        if are_vectors:
+            check_kets(measured_name, others)
+    return states, others
 
 
 def probabilities_of_kets(

@@ -85,16 +85,6 @@ class ProductState(State):
         return prod(self.dims)
 
     @property
-    def num_trajectories(self) -> int:
-        """Always 1."""
-        return 1
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Complex dtype."""
-        return self.kets[0].dtype
-
-    @property
     def log_likelihood(self) -> Float[Tensor, "batch trajectory"]:
         """Zeros: nothing is sampled."""
         return self.kets[0].real.new_zeros(len(self.present), 1)
