@@ -54,10 +54,14 @@ def visible(text: str, *, lines: bool = False) -> str:
 def tsv_cell(value: object) -> str:
     r"""Return a cell of a tab-separated line: tabs, line ends and backslashes are escaped, so that it can be undone.
 
+    None is an empty cell.
+
     Examples:
         >>> tsv_cell("a\tb\\"), tsv_cell(0.5)
         ('a\\tb\\\\', '0.500000')
     """
+    if value is None:
+        return ""
     return f"{value:.6f}" if isinstance(value, float) else visible(str(value).replace("\\", "\\\\"))
 
 

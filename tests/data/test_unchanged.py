@@ -21,8 +21,9 @@ from qinn.digests import OWN_DIGEST
 from qinn.errors import DataError
 from qinn.experiment.absence_sweep import sweep_absent
 from qinn.experiment.comparison import compare
-from qinn.experiment.evaluation import evaluate_run, predict_store
+from qinn.experiment.evaluation import evaluate_run
 from qinn.experiment.explanation import explain_run
+from qinn.experiment.prediction import predict_store
 from qinn.experiment.run import run
 
 from ..tiny import tiny_config, write_tiny_store

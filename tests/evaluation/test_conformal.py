@@ -17,7 +17,7 @@ SETS = 2000
 
 
 def of_one_model(errors):
-    return HeldOut(np.asarray(errors, dtype=float), np.zeros(len(errors), dtype=int))
+    return HeldOut(np.asarray(errors, dtype=float))
 
 
 def covered(hits: int, level: float) -> bool:

@@ -22,9 +22,10 @@ from qinn.experiment.absence_sweep import parse_rates, sweep_absent
 from qinn.experiment.build import build_model
 from qinn.experiment.comparison import compare
 from qinn.experiment.config import EncoderConfig, parse_config
-from qinn.experiment.evaluation import evaluate_run, predict_store
+from qinn.experiment.evaluation import evaluate_run
 from qinn.experiment.explanation import explain_run
 from qinn.experiment.model_configs import MODEL_CONFIGS
+from qinn.experiment.prediction import predict_store
 from qinn.experiment.predictor import Predictor
 from qinn.experiment.run import run
 from qinn.results.as_json import document

@@ -15,8 +15,9 @@ from qinn.data.stores.store import Modality, Store
 from qinn.errors import CheckpointError, ConfigError
 from qinn.experiment.comparison import compare
 from qinn.experiment.config import ExperimentConfig, parse_config
-from qinn.experiment.evaluation import evaluate_run, predict_store
+from qinn.experiment.evaluation import evaluate_run
 from qinn.experiment.explanation import explain_run
+from qinn.experiment.prediction import predict_store
 from qinn.experiment.predictor import Predictor
 from qinn.experiment.pretrained import load_transformers
 from qinn.experiment.run import run

@@ -20,8 +20,9 @@ from qinn.experiment import provenance
 from qinn.experiment.absence_sweep import sweep_absent
 from qinn.experiment.comparison import compare
 from qinn.experiment.description import describe
-from qinn.experiment.evaluation import evaluate_run, predict_store
+from qinn.experiment.evaluation import evaluate_run
 from qinn.experiment.explanation import explain_run
+from qinn.experiment.prediction import predict_store
 from qinn.experiment.predictor import Predictor
 from qinn.experiment.run import run
 from qinn.report.page import read_results, write_report
@@ -216,7 +217,11 @@ def test_an_old_run_is_read_everywhere_with_one_note(old, compared, tiny_store, 
     new = compared / "qinn" / "seed-0"
     remarks = []
     assert predict_store(old, tiny_store, on_remark=remarks.append) == predict_store(new, tiny_store)
-    assert remarks == [UNCHECKED]
+    assert remarks[0] == UNCHECKED
+    assert remarks[1:] == [
+        "Intervals of level 0.9 are made of the errors of 10 validation samples of 3 groups, "
+        "which selection saw and training did not."
+    ]
     result = evaluate_run(old)
     assert result.remarks == (UNCHECKED,)
     assert result.agreement.agrees
@@ -250,7 +255,7 @@ def test_an_old_comparison_is_read_with_a_note_and_a_new_one_is_made_of_its_runs
     content = compare(config, copy)
     assert content.models["qinn"].remarks == (UNCHECKED,)
     assert read_comparison(copy).notes == []
-    change_column(copy / "qinn/seed-0/predictions.parquet", "spread_0", lambda values: values * 2)
+    change_column(copy / "qinn/seed-0/predictions.parquet", "trajectory_std_0", lambda values: values * 2)
     with pytest.raises(CheckpointError, match="made from other runs than lie in it now"):
         read_comparison(copy)
 
@@ -392,7 +397,7 @@ def table_of(**columns):
         "group": pa.nulls(2, pa.string()),
         "label": [0.5, -1.0],
         "output_0": [0.1, 0.2],
-        "spread_0": pa.nulls(2, pa.float64()),
+        "trajectory_std_0": pa.nulls(2, pa.float64()),
         **columns,
     }
     return pa.table({name: value for name, value in content.items() if value is not None})
@@ -404,7 +409,7 @@ def table_of(**columns):
         ({"id": None}, "no column `id`"),
         ({"label": None}, "no column `label`"),
         ({"output_0": None}, "no column `output_0`"),
-        ({"spread_0": None}, "no column `spread_0`"),
+        ({"trajectory_std_0": None}, "no column `trajectory_std_0`"),
         ({"group": None}, "no column `group`"),
         ({"fold": None}, "no column `fold`"),
         ({"id": [1, 2]}, "column `id` holds int64, not text"),
@@ -420,7 +425,7 @@ def table_of(**columns):
         ({"output_0": [None, 0.0]}, "sample `a` has no finite number in `output_0`"),
         ({"output_0": [[0.0], [0.0]]}, "column `output_0` holds list"),
         ({"output_1": [0.0, 0.0]}, "it has the column `output_1`, but the task has 1 outputs"),
-        ({"spread_0": [0.0, None]}, "sample `b` has no finite number in `spread_0`"),
+        ({"trajectory_std_0": [0.0, None]}, "sample `b` has no finite number in `trajectory_std_0`"),
     ],
 )
 def test_damaged_predictions_are_one_sentence(columns, words):
@@ -431,12 +436,12 @@ def test_damaged_predictions_are_one_sentence(columns, words):
 def test_predictions_without_a_sample_are_damaged():
     with pytest.raises(CheckpointError, match="holds no sample"):
         checked_predictions(table_of().slice(2), Path("p.parquet"), SCORE)
-    assert checked_predictions(table_of(), Path("p.parquet"), SCORE).spread is None
+    assert checked_predictions(table_of(), Path("p.parquet"), SCORE).trajectory_std is None
 
 
 def test_a_class_that_does_not_exist_is_damage():
     task = Task("classification", classes=("x", "y"))
-    both = {"output_1": [0.0, 0.0], "spread_1": pa.nulls(2, pa.float64())}
+    both = {"output_1": [0.0, 0.0], "trajectory_std_1": pa.nulls(2, pa.float64())}
     for label in ([0, 2], [0, -1], [0, 0.5]):
         with pytest.raises(CheckpointError, match="which the task does not have"):
             checked_predictions(table_of(label=label, **both), Path("p.parquet"), task)

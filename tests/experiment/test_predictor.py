@@ -16,9 +16,10 @@ from qinn.experiment.build import build_model
 from qinn.experiment.config import read_config
 from qinn.experiment.demo import demo_config
 from qinn.experiment.description import describe
-from qinn.experiment.evaluation import evaluate_run, predict_store, write_predictions
+from qinn.experiment.evaluation import evaluate_run
 from qinn.experiment.explanation import explain_run
 from qinn.experiment.model_configs import parse_model
+from qinn.experiment.prediction import predict_store, write_predictions
 from qinn.experiment.predictor import Predictor
 from qinn.experiment.run import run
 from qinn.results.as_json import document
@@ -68,8 +69,8 @@ def test_batches_of_one_and_loaded_weights_predict_the_same(which, request):
     subset = predictor.subset(store)
     whole, single = (predictor.predict(subset, batch_size=size) for size in (256, 1))
     assert np.abs(whole.outputs - single.outputs).max() <= 1e-5
-    assert np.abs(whole.spread - single.spread).max() <= 1e-5
-    assert whole.spread.max() > 0
+    assert np.abs(whole.trajectory_std - single.trajectory_std).max() <= 1e-5
+    assert whole.trajectory_std.max() > 0
     stored = pq.read_table(folder / "predictions.parquet")
     rows = [whole.ids.index(name) for name in stored["id"].to_pylist()]
     for index in range(whole.outputs.shape[1]):
@@ -180,13 +181,13 @@ def test_several_folds_predict_their_mean(fold_run, tmp_path):
     single = [predict(model, subset).outputs for model in predictor.models.values()]
     found = predictor.predict(subset)
     assert found.outputs == pytest.approx(np.mean(single, axis=0))
-    assert found.spread is None
+    assert found.trajectory_std is None
 
 
-def test_rows_of_a_regression_have_a_score_and_its_spread(tiny_run, tiny_store):
-    rows = predict_store(tiny_run, tiny_store, split="test", batch_size=3)
+def test_rows_of_a_regression_have_a_score_and_its_interval(tiny_run, tiny_store):
+    rows = predict_store(tiny_run, tiny_store, split="test", batch_size=3, level=0.8)
     assert len(rows) == 10
-    assert list(rows[0]) == ["id", "score", "spread", "absent"]
+    assert list(rows[0]) == ["id", "score", "low", "high", "p_positive", "trajectory_std", "absent"]
 
 
 def test_rows_of_a_classification_have_probabilities_that_add_up_to_one(class_run, class_store):
@@ -198,13 +199,16 @@ def test_rows_of_a_classification_have_probabilities_that_add_up_to_one(class_ru
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_predictions_are_written_as_they_are(suffix, tmp_path):
-    rows = [{"id": "a, b", "score": 0.125, "spread": 1.5}, {"id": "ü", "score": -3.0, "spread": 0.0}]
+    rows = [
+        {"id": "a, b", "score": 0.125, "trajectory_std": 1.5},
+        {"id": "ü", "score": -3.0, "trajectory_std": 0.0},
+    ]
     path = tmp_path / f"out{suffix}"
     write_predictions(path, rows)
     if suffix == ".csv":
         with path.open(encoding="utf-8", newline="") as file:
             found = [
-                {**row, "score": float(row["score"]), "spread": float(row["spread"])}
+                {**row, "score": float(row["score"]), "trajectory_std": float(row["trajectory_std"])}
                 for row in csv.DictReader(file)
             ]
     else:

@@ -17,7 +17,8 @@ from qinn.errors import ArgumentError, CheckpointError, ConfigError, DataError, 
 from qinn.evaluation.intervals import bootstrap_intervals
 from qinn.evaluation.metrics import metrics
 from qinn.experiment import provenance
-from qinn.experiment.evaluation import evaluate_run, predict_store
+from qinn.experiment.evaluation import evaluate_run
+from qinn.experiment.prediction import predict_store
 from qinn.experiment.run import config_text, run
 from qinn.results.files import read_json
 from qinn.results.folder import RunFolder
@@ -86,12 +87,12 @@ def test_the_summary_names_the_data_the_code_and_the_seed(tiny_run, tiny_store):
 def test_predictions_are_of_the_test_samples_and_the_metrics_follow_from_them(tiny_run, tiny_store):
     table = pq.read_table(tiny_run / "predictions.parquet")
     test = fixed_fold(Store.open(tiny_store)).test
-    assert table.column_names == ["id", "fold", "group", "label", "output_0", "spread_0"]
+    assert table.column_names == ["id", "fold", "group", "label", "output_0", "trajectory_std_0"]
     assert table["id"].to_pylist() == list(test.ids)
     assert table["label"].to_pylist() == test.labels.tolist()
     assert table["group"].to_pylist() == test.groups.tolist()
     assert set(table["fold"].to_pylist()) == {"fixed"}
-    assert min(table["spread_0"].to_pylist()) >= 0
+    assert min(table["trajectory_std_0"].to_pylist()) >= 0
     stated = read_json(tiny_run / "metrics.json")
     outputs = np.asarray(table["output_0"])[:, None]
     labels = np.asarray(table["label"])
@@ -204,7 +205,7 @@ def test_leaving_one_group_out_tests_every_sample_once(tiny_store, tmp_path):
     table = pq.read_table(done.predictions_file)
     assert table["fold"].to_pylist() == table["group"].to_pylist()
     assert len(set(table["id"].to_pylist())) == 44
-    assert table["spread_0"].null_count == 44
+    assert table["trajectory_std_0"].null_count == 44
     assert not done.explanation_file.exists()
 
 
@@ -234,7 +235,7 @@ def test_explaining_can_be_switched_off(tiny_store, tmp_path):
 
 def test_a_classification_run_has_one_output_per_class(class_run):
     table = pq.read_table(class_run / "predictions.parquet")
-    assert {"output_0", "output_1", "spread_0", "spread_1"} <= set(table.column_names)
+    assert {"output_0", "output_1", "trajectory_std_0", "trajectory_std_1"} <= set(table.column_names)
     assert set(table["label"].to_pylist()) <= {0, 1}
     assert set(read_json(class_run / "metrics.json")["test"]) == {
         "accuracy",
@@ -360,7 +361,7 @@ def test_a_run_made_before_a_key_was_renamed_is_read_and_resumed(tiny_run, tiny_
 
     import yaml
 
-    from qinn.experiment.evaluation import predict_store
+    from qinn.experiment.prediction import predict_store
 
     old = shutil.copytree(tiny_run, tmp_path / "old")
     made_before(old)

@@ -10,7 +10,7 @@ import torch
 from qinn import cli
 from qinn.errors import ArgumentError, CheckpointError
 from qinn.experiment.coupling import couple_run, parse_couplings
-from qinn.experiment.evaluation import predict_store
+from qinn.experiment.prediction import predict_store
 from qinn.explain.activity import activity_of_batches
 from qinn.explain.coupling import coupled
 from qinn.explain.explanation import explain_batch

@@ -116,7 +116,8 @@ def test_a_run_on_words_learns_them_and_predicts_new_texts_with_the_same_vocabul
     from qinn.data.importing import TableOptions, TaskOptions, import_data
     from qinn.errors import CheckpointError
     from qinn.experiment.config import parse_config
-    from qinn.experiment.evaluation import evaluate_run, predict_store
+    from qinn.experiment.evaluation import evaluate_run
+    from qinn.experiment.prediction import predict_store
     from qinn.experiment.run import run
     from qinn.experiment.text_encoders import load_encoder
 

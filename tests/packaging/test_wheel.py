@@ -141,4 +141,4 @@ def test_the_wheel_trains_and_with_the_base_alone_computes_and_predicts(built, t
     predicted = ran([base / "qinn", "predict", "run", "store", "--split", "test", "--json"], work)
     assert predicted.returncode == 0, predicted.stderr
     rows = json.loads(predicted.stdout)
-    assert rows[0].keys() >= {"id", "score", "spread"}
+    assert rows[0].keys() >= {"id", "score", "trajectory_std"}

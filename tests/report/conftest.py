@@ -116,8 +116,14 @@ def write_run(path: Path, shape: Shape) -> Path:
     for index in range(task.num_outputs):
         columns[f"output_{index}"] = outputs[:, index]
     for index in range(task.num_outputs):
-        columns[f"spread_{index}"] = spread[:, index] if shape.stochastic else pa.nulls(size, pa.float64())
+        columns[f"trajectory_std_{index}"] = (
+            spread[:, index] if shape.stochastic else pa.nulls(size, pa.float64())
+        )
     write_table(run.predictions_file, columns)
+    if shape.num_folds == 1 and shape.trained:
+        run.fold(0).mkdir(parents=True, exist_ok=True)
+        half = {name: column[: size // 2] for name, column in columns.items()}
+        write_table(run.fold(0) / "valid.parquet", half)
     intervals = bootstrap_intervals(task, labels, outputs, groups=groups, num_resamples=100)
     write_json(
         run.metrics_file,

@@ -129,13 +129,13 @@ def test_chosen_samples_are_the_extremes(make_run: Callable[..., Path]) -> None:
     chosen = {reason: sample for sample in choose_samples(run, table) for reason in sample.reasons}
     entangled, shifts = table.relative_entanglement(), np.abs(list(table.shifts().values())).max(0)
     assert entangled is not None
-    assert run.spread is not None
+    assert run.trajectory_std is not None
     for reason, values, extreme in [
         ("largest error", errors_of(run), np.max),
         ("most entangled", entangled, np.max),
         ("least entangled", entangled, np.min),
         ("largest counterfactual shift", shifts, np.max),
-        ("largest spread over trajectories", run.spread[:, 0], np.max),
+        ("largest standard deviation over trajectories", run.trajectory_std[:, 0], np.max),
     ]:
         assert values[chosen[reason].row] == extreme(values)
         assert run.ids[chosen[reason].row] == table.ids[chosen[reason].explained] == chosen[reason].id

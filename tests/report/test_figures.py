@@ -83,9 +83,9 @@ DRAWN: dict[str, tuple[Callable[[], str], list[str]]] = {
         ),
         ["quantum mutual information (bits)", "text : audio", "undefined"],
     ),
-    "spread": (
-        lambda: run_figures.spread_calibration(np.abs(SCORES), SCORES),
-        ["spread over trajectories (standard deviation, score)", "root mean square error (score)"],
+    "coverage": (
+        lambda: run_figures.coverage_curve({0.5: 0.4, 0.9: 0.95}),
+        ["level", "share of labels inside", "as stated", "on the test samples"],
     ),
 }
 
@@ -216,10 +216,6 @@ REFUSALS: dict[str, tuple[Callable[[], object], str]] = {
     "pairs that do not fit": (
         lambda: explanation_figures.mutual_information_distributions(["a", "b"], np.ones((3, 1))),
         r"but its shape is \(3, 1\)",
-    ),
-    "no spread": (
-        lambda: run_figures.spread_calibration(np.zeros(20), np.ones(20)),
-        "`spread` must be positive for some sample",
     ),
 }
 

@@ -111,6 +111,7 @@ def test_comparison_page_has_every_section(comparison_page: Page) -> None:
         "Metrics",
         "Training",
         "Predictions",
+        "How sure it is",
         "Entanglement and correlation",
         "Counterfactuals",
         "Samples explained",
@@ -211,11 +212,20 @@ def test_untrained_constant_and_deterministic_run_says_so(
     assert "surer than it should be" in comparison_page.text
 
 
-def test_deterministic_run_shows_no_spread(
+def test_a_run_without_validation_samples_shows_no_intervals(
     make_run: Callable[..., Path], page_of: Callable[..., Page], comparison_page: Page
 ) -> None:
-    assert "(over trajectories)" in comparison_page.text
-    assert "(over trajectories)" not in page_of(make_run(stochastic=False, trained=False)).text
+    assert "90 % interval" in comparison_page.text
+    page = page_of(make_run(trained=False))
+    assert "How sure it is" not in page.headings(3)
+    assert "90 % interval" not in page.text
+
+
+@pytest.mark.parametrize("stochastic", [True, False])
+def test_what_chance_does_within_a_model_stands_beside_no_score(
+    stochastic: bool, make_run: Callable[..., Path], page_of: Callable[..., Page]
+) -> None:
+    assert "±" not in page_of(make_run(stochastic=stochastic)).text
 
 
 def test_classification_run_shows_classes_folds_and_groups(

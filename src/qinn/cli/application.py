@@ -11,6 +11,7 @@ from qinn import __version__
 from qinn.cli.data import data_app
 from qinn.cli.output import SafeGroup
 from qinn.cli.runs import (
+    calibrate,
     compare,
     demo,
     evaluate,
@@ -32,7 +33,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.add_typer(data_app, name="data")
-for command in (train, evaluate, predict, explain, compare, sweep_absent, report, info):
+for command in (train, evaluate, predict, calibrate, explain, compare, sweep_absent, report, info):
     app.command()(command)
 
 

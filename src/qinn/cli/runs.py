@@ -31,6 +31,14 @@ ExplainedSplitOption = Annotated[
     str | None,
     typer.Option(help="Only the samples of this split (default: test; all of another store without one)."),
 ]
+LevelOption = Annotated[
+    float,
+    typer.Option(
+        min=0.01,
+        max=0.999,
+        help="Share of new samples whose label the interval, or the set of classes, is to hold.",
+    ),
+]
 AbsentOption = Annotated[
     list[str] | None,
     typer.Option("--absent", metavar="MODALITY", help="Do without this modality (repeat for more)."),
@@ -144,11 +152,12 @@ def predict(
             help="Factor of what couples the modalities (or memory and stream); 1 is what was learned.",
         ),
     ] = 1.0,
+    level: LevelOption = 0.9,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Predict scores or class probabilities, with their spread over trajectories and what was absent."""
-    from qinn.experiment.evaluation import predict_store, predictions_destination, write_predictions
+    """Predict scores with intervals, or class probabilities with the classes that cannot be excluded."""
+    from qinn.experiment.prediction import predict_store, predictions_destination, write_predictions
 
     if to is not None:
         predictions_destination(to, overwrite=overwrite, inputs=[run, store])
@@ -159,6 +168,7 @@ def predict(
         batch_size=batch_size,
         absent=absent or (),
         coupling=coupling,
+        level=level,
         on_remark=lambda remark: note(f"note: {remark}"),
     )
     if to is not None:
@@ -173,6 +183,27 @@ def predict(
         print_json(rows)
     else:
         print_rows([list(rows[0]), *(list(row.values()) for row in rows)])
+
+
+def calibrate(
+    run: RunArgument,
+    store: Annotated[Path, typer.Argument(help="Store with labelled samples that are new to the run.")],
+    split: SplitOption = None,
+    level: LevelOption = 0.9,
+    as_json: JsonOption = False,
+) -> None:
+    """Keep a run's errors on samples of your own: what `qinn predict` makes intervals of from then on.
+
+    For samples made otherwise than those of training: another recogniser of speech, other speakers, another place.
+    """
+    from qinn.experiment.prediction import calibrate_run, certainty_of
+
+    record = calibrate_run(run, store, split=split)
+    if as_json:
+        print_json(record)
+        return
+    note(f"wrote {run / 'calibration.json'}")
+    echo(certainty_of(record, level))
 
 
 def explain(

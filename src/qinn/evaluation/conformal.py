@@ -38,7 +38,7 @@ class HeldOut:
 
     Attributes:
         errors: Of a score: label − prediction. Of classes: 1 − the probability that the label's class was given.
-        folds: Which model predicted each, from 0; all 0 where there is one.
+        folds: Which model predicted each, from 0; None where there is one.
         num_groups: How many groups (speakers, participants) they come from; None where there are no groups.
 
     Raises:
@@ -46,7 +46,7 @@ class HeldOut:
     """
 
     errors: Float64[np.ndarray, "held_out"]
-    folds: Int[np.ndarray, "held_out"]
+    folds: Int[np.ndarray, "held_out"] | None = None
     num_groups: int | None = None
 
     def __post_init__(self) -> None:
@@ -89,11 +89,10 @@ def held_out_errors(
         [0.5, -0.25]
     """
     predicted = outputs[np.arange(len(labels)), labels.astype(int)] if classes else outputs[:, 0]
-    names = sorted(set(folds)) if folds is not None else [""]
-    places = [0] * len(labels) if folds is None else [names.index(name) for name in folds]
+    names = None if folds is None else sorted(set(folds))
     return HeldOut(
         np.asarray(1 - predicted if classes else labels - predicted, dtype=np.float64),
-        np.asarray(places, dtype=np.int64),
+        None if names is None else np.array([names.index(name) for name in folds or ()], dtype=np.int64),
         None if groups is None else len(set(groups)),
     )
 
@@ -129,12 +128,12 @@ def intervals(
         ArgumentError: If the level is not between 0 and 1, or an error's fold has no outputs.
 
     Examples:
-        >>> low, high = intervals(np.array([[0.0, 1.0]]), HeldOut(np.arange(-4.0, 5.0), np.zeros(9, int)), 0.8)
+        >>> low, high = intervals(np.array([[0.0, 1.0]]), HeldOut(np.arange(-4.0, 5.0)), 0.8)
         >>> low.tolist(), high.tolist()
         ([-4.0, -3.0], [4.0, 5.0])
     """
     check_level(level)
-    _check_folds(outputs, held_out)
+    folds = _folds_of(held_out, outputs)
     num = len(held_out)
     rank = math.ceil(_exactly(level * (num + 1)))
     if rank > num:
@@ -145,7 +144,7 @@ def intervals(
         return outputs[0] - half, outputs[0] + half
     low, high = np.empty(outputs.shape[1]), np.empty(outputs.shape[1])
     for piece in _pieces(outputs.shape[1], num):
-        of_each = outputs[held_out.folds, piece]
+        of_each = outputs[folds, piece]
         low[piece] = np.partition(of_each - sizes[:, None], num - rank, axis=0)[num - rank]
         high[piece] = np.partition(of_each + sizes[:, None], rank - 1, axis=0)[rank - 1]
     return low, high
@@ -169,14 +168,14 @@ def probability_above(
         ArgumentError: If an error's fold has no outputs.
 
     Examples:
-        >>> errors = HeldOut(np.array([-1.0, 0.0, 1.0]), np.zeros(3, int))
+        >>> errors = HeldOut(np.array([-1.0, 0.0, 1.0]))
         >>> probability_above(np.array([[0.0, 9.0]]), errors, 0.0).tolist()
         [0.5, 0.875]
     """
-    _check_folds(outputs, held_out)
+    folds = _folds_of(held_out, outputs)
     found = np.empty(outputs.shape[1])
     for piece in _pieces(outputs.shape[1], len(held_out)):
-        moved = outputs[held_out.folds, piece] + held_out.errors[:, None] - threshold
+        moved = outputs[folds, piece] + held_out.errors[:, None] - threshold
         found[piece] = ((moved > 0).sum(0) + 0.5 * (moved == 0).sum(0) + 0.5) / (len(held_out) + 1)
     return found
 
@@ -200,25 +199,27 @@ def prediction_sets(
 
     Examples:
         >>> likely = np.array([[[0.9, 0.1], [0.5, 0.5]]])
-        >>> prediction_sets(likely, HeldOut(np.linspace(0.0, 0.6, 19), np.zeros(19, int)), 0.9).tolist()
+        >>> prediction_sets(likely, HeldOut(np.linspace(0.0, 0.6, 19)), 0.9).tolist()
         [[True, False], [True, True]]
     """
     check_level(level)
-    _check_folds(probabilities, held_out)
+    folds = _folds_of(held_out, probabilities)
     _, samples, classes = probabilities.shape
     as_likely = np.zeros((samples, classes), dtype=np.int64)
     for fold, said in enumerate(probabilities):
-        errors = np.sort(held_out.errors[held_out.folds == fold])
+        errors = np.sort(held_out.errors[folds == fold])
         as_likely += len(errors) - np.searchsorted(errors, 1 - said, side="left")
     return 1 + as_likely > _exactly((1 - level) * (len(held_out) + 1))
 
 
-def _check_folds(outputs: np.ndarray, held_out: HeldOut) -> None:
-    if held_out.folds.max() >= len(outputs) or held_out.folds.min() < 0:
+def _folds_of(held_out: HeldOut, outputs: np.ndarray) -> np.ndarray:
+    """Return the row of the outputs that each error belongs to."""
+    folds = np.zeros(len(held_out), dtype=np.int64) if held_out.folds is None else held_out.folds
+    if folds.max() >= len(outputs) or folds.min() < 0:
         raise ArgumentError(
-            f"Argument `outputs` must have one row for each of {int(held_out.folds.max()) + 1} folds, but it has "
-            f"{len(outputs)}."
+            f"Argument `outputs` must have one row for each of {int(folds.max()) + 1} folds, but it has {len(outputs)}."
         )
+    return folds
 
 
 def _exactly(number: float) -> float:

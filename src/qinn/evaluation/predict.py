@@ -23,14 +23,15 @@ class PredictionTable:
         labels: Scores or class indices; None where the samples are unlabelled.
         groups: Group (actor, participant, video …) of each sample; None where there is none.
         outputs: Scores (one column) or logits.
-        spread: Standard deviation of the output over trajectories; None for deterministic models.
+        trajectory_std: Standard deviation of the output over trajectories, which is no error of the prediction; None
+            for deterministic models.
     """
 
     ids: tuple[str, ...]
     labels: np.ndarray | None
     groups: tuple[str, ...] | None
     outputs: Float[np.ndarray, "sample output"]
-    spread: Float[np.ndarray, "sample output"] | None
+    trajectory_std: Float[np.ndarray, "sample output"] | None
 
 
 @torch.no_grad()
@@ -46,19 +47,19 @@ def predict(
         device: Where to compute; the model is moved there.
 
     Returns:
-        The predictions, with the spread over trajectories where the model reads out each trajectory.
+        The predictions, with the standard deviation over trajectories where the model reads out each trajectory.
 
     Raises:
         CheckpointError: If an output is not finite, which none of a trained model is.
     """
     was_training = model.training
     model.eval().to(device)
-    outputs, spreads = [], []
+    outputs, deviations = [], []
     for batch in batches(subset, batch_size, shuffle=False, seed=0, epoch=0):
         prediction: Prediction = model(batch.to(device))
         outputs.append(prediction.output.cpu())
         if prediction.trajectory_output is not None and prediction.trajectory_output.shape[1] > 1:
-            spreads.append(prediction.trajectory_output.std(1).cpu())
+            deviations.append(prediction.trajectory_output.std(1).cpu())
     model.train(was_training)
     check_finite(subset.ids, torch.cat(outputs))
     return PredictionTable(
@@ -66,7 +67,7 @@ def predict(
         labels=subset.labels if bool(subset.labelled.all()) else None,
         groups=None if subset.groups is None else tuple(subset.groups.tolist()),
         outputs=torch.cat(outputs).double().numpy(),
-        spread=torch.cat(spreads).double().numpy() if spreads else None,
+        trajectory_std=torch.cat(deviations).double().numpy() if deviations else None,
     )
 
 

@@ -1,6 +1,6 @@
-"""Evaluating a run again from its weights, and predicting new samples with it."""
+"""Evaluating a run again from its weights."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +9,7 @@ import numpy as np
 from qinn.data.stores.unchanged import open_unchanged
 from qinn.data.subsets.absence import Absence, present_modalities
 from qinn.data.subsets.subset import Subset
-from qinn.destinations import Destination, Product, check_destination, is_witnessed, witness, witness_of
 from qinn.errors import ArgumentError, ConfigError
-from qinn.escaping import active_in_spreadsheets, csv_line
 from qinn.evaluation.conventions import metrics_of
 from qinn.evaluation.intervals import Interval, bootstrap_intervals
 from qinn.evaluation.predict import PredictionTable, predict, probabilities_of
@@ -21,16 +19,11 @@ from qinn.experiment.config import ExperimentConfig, config_of
 from qinn.experiment.predictor import Predictor
 from qinn.extras import require
 from qinn.results.evaluation import Agreement, EvaluationResult, Missing
-from qinn.results.files import table_of, write_table, write_text
 from qinn.results.folder import RunFolder
 from qinn.results.predictions import StoredPredictions, check_samples, read_predictions
 from qinn.results.summary import RunSummary
 from qinn.task import Task
 
-PredictionRow = dict[str, str | float]
-"""One predicted sample: column → value."""
-
-_COMMAND = "qinn predict"
 NOTHING = Absence()
 """Takes nothing away."""
 
@@ -229,106 +222,3 @@ def _intervals(
         level=config.evaluation.level,
         seed=config.seeds[0],
     )
-
-
-def predict_store(
-    folder: Path | str,
-    store: Path | str,
-    *,
-    split: str | None = None,
-    batch_size: int = 256,
-    absent: Sequence[str] = (),
-    coupling: float = 1.0,
-    on_remark: Callable[[str], None] | None = None,
-) -> list[PredictionRow]:
-    """Predict a store's samples with a run.
-
-    Args:
-        folder: A complete run.
-        store: The samples.
-        split: Split to predict; None for all samples.
-        batch_size: Samples per pass; it changes nothing but speed and memory.
-        absent: Modalities to do without, which the store need not have.
-        coupling: Factor of what couples the modalities; 1 is what was learned.
-        on_remark: Called with each sentence that a user should know about the samples.
-
-    Returns:
-        One row per sample: ``id`` and ``score`` (regression), or ``class`` and one probability per class
-        (classification); ``spread`` is the standard deviation over trajectories, where there are any; ``absent``
-        names the modalities that the model did without, joined by ``+``.
-    """
-    predictor = Predictor.load(folder)
-    subset = predictor.subset(open_unchanged(store), split, absent=absent)
-    subset = Absence(tuple(absent)).apply(subset)
-    rows = prediction_rows(
-        predictor.predict(subset, batch_size=batch_size, coupling=coupling), predictor.task
-    )
-    gone = predictor.absent(subset)
-    if on_remark is not None:
-        for remark in predictor.remarks([subset]):
-            on_remark(remark)
-    return [{**row, "absent": "+".join(names)} for row, names in zip(rows, gone, strict=True)]
-
-
-def prediction_rows(table: PredictionTable, task: Task) -> list[PredictionRow]:
-    """Return predictions as one readable row per sample (see `predict_store`)."""
-    rows = []
-    probabilities = probabilities_of(table.outputs)
-    for index, identifier in enumerate(table.ids):
-        row: PredictionRow = {"id": identifier}
-        if task.kind == "regression":
-            row["score"] = float(table.outputs[index, 0])
-        else:
-            row["class"] = task.classes[int(table.outputs[index].argmax())]
-            for name, value in zip(task.classes, probabilities[index], strict=True):
-                row[f"probability:{name}"] = float(value)
-        if table.spread is not None:
-            row["spread"] = float(table.spread[index].max())
-        rows.append(row)
-    return rows
-
-
-def predictions_destination(
-    path: Path | str, *, overwrite: bool = False, inputs: Sequence[Path | str] = ()
-) -> Destination:
-    """Check where predictions are to be written, before they are made.
-
-    Args:
-        path: The file to be.
-        overwrite: Replace a file that holds no predictions of this command, or ones that were changed since.
-        inputs: What the command reads.
-
-    Raises:
-        ArgumentError: If the file name ends in neither ``.csv`` nor ``.parquet``.
-        OutputError: If the place is another's or cannot be written.
-    """
-    path = Path(path)
-    if path.suffix not in (".csv", ".parquet"):
-        raise ArgumentError(f"Predictions can be written to .csv or .parquet, but the file is `{path}`.")
-    own = table_of(_COMMAND) if path.suffix == ".parquet" else Product(_COMMAND, is_witnessed)
-    return check_destination(path, own, overwrite=overwrite, inputs=inputs)
-
-
-def write_predictions(path: Path, rows: list[PredictionRow], *, overwrite: bool = False) -> int:
-    """Write prediction rows as CSV or Parquet, atomically.
-
-    In CSV, texts that a spreadsheet would run get an apostrophe before them (see `qinn.escaping.csv_line`). A CSV file
-    cannot say who made it, so the hash of what was written is kept in a hidden file beside it.
-
-    Returns:
-        How many texts got one.
-
-    Raises:
-        ArgumentError: If the file name ends in neither ``.csv`` nor ``.parquet``.
-        OutputError: If the place is another's or cannot be written.
-    """
-    place = predictions_destination(path, overwrite=overwrite)
-    if path.suffix == ".parquet":
-        columns = {name: [row[name] for row in rows] for name in rows[0]}
-        write_table(place.path, columns, maker=_COMMAND, overwrite=place.replaces)
-        return 0
-    lines = [list(rows[0]), *(list(row.values()) for row in rows)]
-    text = "".join(map(csv_line, lines))
-    write_text(place.path, text, overwrite=place.replaces)
-    write_text(witness_of(place.path), witness(text.encode(), _COMMAND))
-    return sum(active_in_spreadsheets(cell) for line in lines for cell in line)

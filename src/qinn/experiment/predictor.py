@@ -255,7 +255,7 @@ class Predictor:
         return remarks
 
     def predict(self, subset: Subset, *, batch_size: int = 256, coupling: float = 1.0) -> PredictionTable:
-        """Predict every sample; the spread is that over trajectories, averaged over folds.
+        """Predict every sample: the mean over folds, as of `predict_folds`.
 
         Args:
             subset: Samples, from `Predictor.subset`.
@@ -266,19 +266,27 @@ class Predictor:
             ArgumentError: If the models have no coupling, or the factor is none.
             CheckpointError: If an output is not finite.
         """
-        tables = []
-        for model in self.models.values():
+        return mean_over_folds(self.predict_folds(subset, batch_size=batch_size, coupling=coupling))
+
+    def predict_folds(
+        self, subset: Subset, *, batch_size: int = 256, coupling: float = 1.0
+    ) -> list[PredictionTable]:
+        """Predict every sample by the model of each fold, in the order of the folds' names.
+
+        Args:
+            subset: Samples, from `Predictor.subset`.
+            batch_size: Samples per pass; it changes nothing but speed and memory.
+            coupling: Factor of what couples the modalities (see `qinn.explain.coupling.coupled`).
+
+        Raises:
+            ArgumentError: If the models have no coupling, or the factor is none.
+            CheckpointError: If an output is not finite.
+        """
+        tables: list[PredictionTable] = []
+        for _, model in sorted(self.models.items()):
             with coupled(model, coupling):
                 tables.append(predict(model, subset, batch_size=batch_size))
-        spreads = [table.spread for table in tables if table.spread is not None]
-        first = tables[0]
-        return PredictionTable(
-            ids=first.ids,
-            labels=first.labels,
-            groups=first.groups,
-            outputs=np.mean([table.outputs for table in tables], axis=0),
-            spread=np.mean(spreads, axis=0) if spreads else None,
-        )
+        return tables
 
     def model_of(self, fold: str | None) -> nn.Module:
         """Return the model of one fold (default: the only one).
@@ -305,6 +313,23 @@ class Predictor:
             explanation = explain(self.model_of(fold), subset)
         check_finite(explanation.ids, explanation.output)
         return explanation
+
+
+def mean_over_folds(tables: Sequence[PredictionTable]) -> PredictionTable:
+    """Return the mean of what several models predict of the same samples.
+
+    Args:
+        tables: Predictions, one table per model.
+    """
+    deviations = [table.trajectory_std for table in tables if table.trajectory_std is not None]
+    first = tables[0]
+    return PredictionTable(
+        ids=first.ids,
+        labels=first.labels,
+        groups=first.groups,
+        outputs=np.mean([table.outputs for table in tables], axis=0),
+        trajectory_std=np.mean(deviations, axis=0) if deviations else None,
+    )
 
 
 def _first_mismatch(error: BaseException) -> str:

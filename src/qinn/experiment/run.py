@@ -419,7 +419,7 @@ def _remarks(folds: list[Fold], model_config: Any, rates: dict[str, float], *, r
 
 
 def prediction_columns(table: PredictionTable, fold: str) -> dict[str, Any]:
-    """Return predictions as columns: id, fold, group, label, output_j and spread_j."""
+    """Return predictions as columns: id, fold, group, label, output_j and trajectory_std_j."""
     size = len(table.ids)
     columns: dict[str, Any] = {
         "id": list(table.ids),
@@ -430,8 +430,10 @@ def prediction_columns(table: PredictionTable, fold: str) -> dict[str, Any]:
     for index in range(table.outputs.shape[1]):
         columns[f"output_{index}"] = table.outputs[:, index]
     for index in range(table.outputs.shape[1]):
-        columns[f"spread_{index}"] = (
-            table.spread[:, index] if table.spread is not None else pa.nulls(size, pa.float64())
+        columns[f"trajectory_std_{index}"] = (
+            table.trajectory_std[:, index]
+            if table.trajectory_std is not None
+            else pa.nulls(size, pa.float64())
         )
     return columns
 

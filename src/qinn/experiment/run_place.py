@@ -14,7 +14,7 @@ from qinn.placement import is_partial
 from qinn.results.files import read_json
 from qinn.results.folder import RunFolder
 
-_OF_A_RUN = RUN_FILES | {"explanation", "missing"}
+_OF_A_RUN = RUN_FILES | {"explanation", "missing", "calibration.json"}
 
 
 @dataclass

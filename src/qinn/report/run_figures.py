@@ -1,4 +1,4 @@
-"""The figures of runs: training, what the dynamics do, predictions and their spread.
+"""The figures of runs: training, what the dynamics do, predictions and how sure they are.
 
 Figures are SVG text, drawn without a display and without pyplot's global state. Every figure states its units, is
 readable at 600 to 700 pixels and uses the Okabe–Ito palette, which colour-blind readers can tell apart; nothing is
@@ -254,52 +254,24 @@ def confusion_figure(counts: Int[np.ndarray, "true predicted"], classes: Sequenc
 
 
 @styled
-def spread_calibration(
-    spread: Float[np.ndarray, "sample"],
-    errors: Float[np.ndarray, "sample"],
-    *,
-    num_bins: int = 8,
-    unit: str = "score",
-) -> str:
-    """Root mean square error against the spread over trajectories, in bins of equally many samples.
+def coverage_curve(curve: Mapping[float, float]) -> str:
+    """How many test labels lie in the intervals, or sets, of each level.
 
-    Points on the dashed line mean that the spread is the size of the error; above it the model is too sure.
+    Points on the dashed line mean that the level is kept; below it the model is too sure.
 
     Args:
-        spread: Standard deviation over the trajectories of each sample.
-        errors: Prediction minus label.
-        num_bins: Largest number of bins; fewer where there are fewer than 10 samples for each.
-        unit: Unit of the score.
-
-    Raises:
-        ArgumentError: If no sample has a spread.
+        curve: Level → share of labels.
 
     Examples:
-        >>> generator = np.random.default_rng(0)
-        >>> spread = generator.uniform(0.1, 1.0, 100)
-        >>> spread_calibration(spread, spread * generator.normal(size=100))[:4]
+        >>> coverage_curve({0.5: 0.55, 0.9: 0.91})[:4]
         '<svg'
     """
-    require(
-        bool((spread > 0).any()),
-        "Argument `spread` must be positive for some sample, but none is; a deterministic model has none.",
-    )
-    order = np.argsort(spread, kind="stable")
-    bins = np.array_split(order, max(1, min(num_bins, len(order) // 10)))
-    mean_spread = np.array([spread[members].mean() for members in bins])
-    error = np.array([np.sqrt((errors[members] ** 2).mean()) for members in bins])
-    top = 1.08 * float(max(mean_spread.max(), error.max()))
     figure, (axes,) = new_figure(4.4, 3.6)
-    axes.plot([0, top], [0, top], "--", color=VERMILLION, label="spread = error")
-    axes.plot(mean_spread, error, "o-", color=BLUE, label=f"bins of about {len(order) // len(bins)} samples")
-    axes.set(
-        xlim=(0, top),
-        ylim=(0, top),
-        xlabel=f"spread over trajectories (standard deviation, {unit})",
-        ylabel=f"root mean square error ({unit})",
-    )
+    axes.plot([0, 1], [0, 1], "--", color=VERMILLION, label="as stated")
+    axes.plot(list(curve), list(curve.values()), "o-", color=BLUE, label="on the test samples")
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="level", ylabel="share of labels inside")
     axes.legend(loc="best")
-    return to_svg(figure, f"Error against spread over trajectories of {len(spread)} samples")
+    return to_svg(figure, f"Share of test labels inside, at {len(curve)} levels")
 
 
 def learning_curve_figure(run: RunResult) -> str | None:
@@ -333,13 +305,6 @@ def activity_figure(run: RunResult) -> str | None:
 def regression_figure(run: RunResult) -> str:
     """Draw predicted against true scores of a run of a regression task."""
     return predicted_against_true(run.labels, run.outputs[:, 0], low=run.task.low, high=run.task.high)
-
-
-def calibration_figure(run: RunResult) -> str | None:
-    """Draw, of a regression task, the error against the spread over trajectories; None for a deterministic model."""
-    if run.spread is None or not (run.spread > 0).any():
-        return None
-    return spread_calibration(run.spread[:, 0], run.outputs[:, 0] - run.labels)
 
 
 def _column(rows: list[dict[str, float]], name: str) -> np.ndarray:

@@ -7,9 +7,10 @@ import numpy as np
 from scipy.special import softmax
 
 from qinn.results.chosen_samples import ChosenSample
+from qinn.results.coverage import Coverage
 from qinn.results.explanation import ExplanationTable
 from qinn.results.run import RunResult
-from qinn.results.wording import number
+from qinn.results.wording import number, percent
 
 
 @dataclass(frozen=True)
@@ -73,23 +74,27 @@ def sample_blocks(
 
 def _facts(run: RunResult, sample: ChosenSample) -> list[tuple[str, str]]:
     label, output = run.labels[sample.row], run.outputs[sample.row]
-    spread = "" if run.spread is None else f" ± {number(float(run.spread[sample.row].max()))}"
     if run.task.kind == "regression":
         return [
             ("label", number(float(label))),
-            ("prediction", f"{number(float(output[0]))}{spread}{' (over trajectories)' if spread else ''}"),
+            ("prediction", number(float(output[0]))),
+            *_interval(run.coverage, sample.row),
             ("error", number(float(output[0] - label), signed=True)),
         ]
     probabilities = softmax(output)
     best = int(output.argmax())
-    facts = [
+    return [
         ("label", run.task.classes[int(label)]),
         ("prediction", f"{run.task.classes[best]}, probability {number(float(probabilities[best]))}"),
         ("true class", f"probability {number(float(probabilities[int(label)]))}"),
     ]
-    if spread:
-        facts.append(("spread", f"logits up to{spread} over trajectories"))
-    return facts
+
+
+def _interval(coverage: Coverage | None, row: int) -> list[tuple[str, str]]:
+    if coverage is None or coverage.low is None or coverage.high is None or coverage.is_infinite:
+        return []
+    ends = f"{number(float(coverage.low[row]))} to {number(float(coverage.high[row]))}"
+    return [(f"{percent(coverage.level)} interval", ends)]
 
 
 def _absences(explanation: ExplanationTable, sample: ChosenSample) -> list[tuple[str, str]]:

@@ -19,8 +19,8 @@ from qinn.report.facts import activity_facts, data_facts, metric_legend, provena
 from qinn.report.numbering import Exhibit, Numbering
 from qinn.report.run_figures import (
     activity_figure,
-    calibration_figure,
     confusion_figure,
+    coverage_curve,
     learning_curve_figure,
     regression_figure,
 )
@@ -29,6 +29,7 @@ from qinn.report.sentence_figure import sentence_figure
 from qinn.results.chosen_samples import choose_samples
 from qinn.results.comparison import ComparisonResult, cpu_seconds, runs_table, units
 from qinn.results.coupling import CouplingResult
+from qinn.results.coverage import Coverage
 from qinn.results.explanation import ExplanationTable
 from qinn.results.run import RunResult
 from qinn.results.steps import ShownSteps
@@ -126,6 +127,8 @@ def run_section(run: RunResult, anchor: str, numbering: Numbering) -> Section:
         _training_part(run, numbering),
         _prediction_part(run, numbering),
     ]
+    if run.coverage is not None:
+        parts.append(_certainty_part(run, run.coverage, numbering))
     if run.explanation is not None:
         parts += _explanation_parts(run, run.explanation, numbering)
     if run.coupling is not None:
@@ -175,21 +178,11 @@ def _training_part(run: RunResult, numbering: Numbering) -> Part:
 
 def _prediction_part(run: RunResult, numbering: Numbering) -> Part:
     if run.task.kind == "regression":
-        calibration = calibration_figure(run)
         exhibits = numbering.figure(
-            {
-                "Predicted against true score": regression_figure(run),
-                "Root mean square error against the spread over trajectories": calibration,
-            },
-            f"{'Left: predicted' if calibration else 'Predicted'} against true score of the "
-            f"{counted(len(run.ids), 'test sample')} of {run.title}; on the dashed line the prediction is right. The "
-            f"scale runs from {brief(run.task.low)} to {brief(run.task.high)}; predictions are not clipped."
-            + (
-                " Right: root mean square error against the standard deviation of the prediction over trajectories, in "
-                "bins of equally many samples; above the dashed line the model is surer than it should be."
-                if calibration
-                else ""
-            ),
+            {"Predicted against true score": regression_figure(run)},
+            f"Predicted against true score of the {counted(len(run.ids), 'test sample')} of {run.title}; on the dashed "
+            f"line the prediction is right. The scale runs from {brief(run.task.low)} to {brief(run.task.high)}; "
+            "predictions are not clipped.",
         )
     else:
         exhibits = numbering.figure(
@@ -203,6 +196,16 @@ def _prediction_part(run: RunResult, numbering: Numbering) -> Part:
             "logit.",
         )
     return Part("Predictions", exhibits=exhibits)
+
+
+def _certainty_part(run: RunResult, coverage: Coverage, numbering: Numbering) -> Part:
+    what = "intervals" if coverage.low is not None else "sets of classes"
+    curve = numbering.figure(
+        {f"Share of test labels in the {what} of every level": coverage_curve(coverage.curve)},
+        f"How many labels of the {counted(len(run.ids), 'test sample')} lie in the {what} that {run.title} gives at "
+        "each level; below the dashed line it is surer than it should be.",
+    )
+    return Part("How sure it is", exhibits=[*numbering.table(coverage.table(run.title)), *curve])
 
 
 def _steps_part(run: RunResult, shown: ShownSteps, numbering: Numbering) -> Part:
@@ -303,9 +306,10 @@ def _explanation_parts(run: RunResult, explanation: ExplanationTable, numbering:
                 "Samples explained",
                 text="Chosen by rule: the largest and the median error, the most and the least entangled "
                 "sample (entropy over its maximum, averaged over the cuts), the largest change by any removal, and the "
-                "largest spread over trajectories, as far as the run has them; ties go to the first id. Entropies: "
-                "mean over the sample's trajectories, as a share of the largest possible value; the line marks the "
-                "largest trajectory. Counterfactuals: the prediction after each removal; all bars share one scale.",
+                "largest standard deviation over trajectories, as far as the run has them; ties go to the first id. "
+                "Entropies: mean over the sample's trajectories, as a share of the largest possible value; the line "
+                "marks the largest trajectory. Counterfactuals: the prediction after each removal; all bars share one "
+                "scale.",
                 samples=sample_blocks(run, explanation, chosen),
             )
         )

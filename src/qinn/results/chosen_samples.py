@@ -37,7 +37,7 @@ def choose_samples(run: RunResult, explanation: ExplanationTable) -> list[Chosen
     """Choose the samples at the ends of what was measured; ties go to the first in the order of the ids.
 
     The largest and the median error, the most and the least entangled sample, the largest counterfactual
-    shift, and the largest spread over trajectories. A sample that is chosen twice appears once, with both
+    shift, and the largest standard deviation over trajectories. A sample that is chosen twice appears once, with both
     reasons.
 
     Returns:
@@ -61,8 +61,10 @@ def choose_samples(run: RunResult, explanation: ExplanationTable) -> list[Chosen
     largest = _largest_shift(explanation.shifts())
     if largest is not None:
         scores["largest counterfactual shift"] = largest[explained_rows]
-    if run.spread is not None:
-        scores["largest spread over trajectories"] = run.spread.max(axis=1)[predicted_rows]
+    if run.trajectory_std is not None:
+        scores["largest standard deviation over trajectories"] = run.trajectory_std.max(axis=1)[
+            predicted_rows
+        ]
     reasons: dict[str, list[str]] = {}
     for reason, score in scores.items():
         if np.isfinite(score).any():

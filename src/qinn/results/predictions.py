@@ -34,7 +34,7 @@ class StoredPredictions:
         groups: Group of each sample; None where there are none.
         labels: Scores, or class indices.
         outputs: Predicted scores, or logits; all finite.
-        spread: Standard deviation of the output over trajectories; None for deterministic models.
+        trajectory_std: Standard deviation of the output over trajectories; None for deterministic models.
     """
 
     path: Path
@@ -43,7 +43,7 @@ class StoredPredictions:
     groups: Shaped[np.ndarray, "sample"] | None
     labels: Shaped[np.ndarray, "sample"]
     outputs: Float[np.ndarray, "sample output"]
-    spread: Float[np.ndarray, "sample output"] | None
+    trajectory_std: Float[np.ndarray, "sample output"] | None
 
     def sorted_by_id(self) -> "StoredPredictions":
         """Return the same predictions in the order of the ids."""
@@ -55,7 +55,7 @@ class StoredPredictions:
             None if self.groups is None else self.groups[order],
             self.labels[order],
             self.outputs[order],
-            None if self.spread is None else self.spread[order],
+            None if self.trajectory_std is None else self.trajectory_std[order],
         )
 
 
@@ -67,6 +67,19 @@ def read_predictions(run: RunFolder, task: Task) -> StoredPredictions:
             kind, an id that is empty or appears twice, an output that is not finite, a label outside of the task.
     """
     return checked_predictions(run.table(run.predictions_file), run.predictions_file, task)
+
+
+def read_valid_predictions(run: RunFolder, task: Task, fold: int) -> StoredPredictions | None:
+    """Read the predictions of a fold's validation samples, by the weights before a refit; None where it kept none.
+
+    Raises:
+        CheckpointError: As `read_predictions`.
+    """
+    path = run.fold(fold) / "valid.parquet"
+    if not run.holds(path):
+        return None
+    table = run.table(path)
+    return checked_predictions(table, path, task) if table.num_rows else None
 
 
 def checked_predictions(table: pa.Table, path: Path, task: Task) -> StoredPredictions:
@@ -134,10 +147,12 @@ def checked_predictions(table: pa.Table, path: Path, task: Task) -> StoredPredic
     if others:
         raise damaged(f"it has the column `{min(others)}`, but the task has {task.num_outputs} outputs")
     outputs = np.stack([numbers(name) for name in names], axis=1)
-    spreads = [column(f"spread_{index}") for index in range(task.num_outputs)]
-    without = [spread.null_count == len(ids) for spread in spreads]
+    # Runs of earlier versions call it a spread.
+    prefix = "spread" if "spread_0" in table.column_names else "trajectory_std"
+    deviations = [f"{prefix}_{index}" for index in range(task.num_outputs)]
+    without = [column(name).null_count == len(ids) for name in deviations]
     if any(without) and not all(without):
-        raise damaged("some of its outputs have a spread over trajectories, and others have none")
+        raise damaged("some of its outputs have a standard deviation over trajectories, and others have none")
     return StoredPredictions(
         path,
         tuple(identifier for identifier in ids if identifier),
@@ -145,7 +160,7 @@ def checked_predictions(table: pa.Table, path: Path, task: Task) -> StoredPredic
         None if any(group is None for group in groups) else np.array(groups),
         labels if task.kind == "regression" else labels.astype(np.int64),
         outputs,
-        None if all(without) else np.stack([numbers(f"spread_{one}") for one in range(len(spreads))], axis=1),
+        None if all(without) else np.stack([numbers(name) for name in deviations], axis=1),
     )
 
 

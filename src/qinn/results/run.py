@@ -5,6 +5,7 @@
 
 import csv
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from qinn.evaluation.conventions import metrics_of
 from qinn.evaluation.intervals import Interval
 from qinn.evaluation.metrics import confusion_matrix, metrics
 from qinn.results.coupling import CouplingResult, read_coupling
+from qinn.results.coverage import Coverage, coverage_of
 from qinn.results.explanation import ExplanationTable, read_explanation, read_summary
 from qinn.results.folder import RunFolder
 from qinn.results.frames import frame_of
@@ -46,12 +48,13 @@ class RunResult:
         groups: Group of each test sample; None where there are none.
         labels: Scores, or class indices.
         outputs: Predicted scores, or logits.
-        spread: Standard deviation of the output over trajectories; None for deterministic models.
+        trajectory_std: Standard deviation of the output over trajectories; None for deterministic models.
         histories: Fold → one row per epoch; empty for a fold that was not trained.
         explanation: Explained test samples; None where the model has no quantum state or none was wanted.
         texts: Sample → its text, where it was asked for.
         coupling: What `qinn explain --coupling` found on the run's own data; None without.
         steps: What its steps do, of the first fold of a model along the stream; None for other models.
+        coverage: How its intervals or sets do on the test samples; None where it held nothing else out.
     """
 
     path: Path
@@ -67,12 +70,19 @@ class RunResult:
     groups: list[str] | None
     labels: Shaped[np.ndarray, "sample"]
     outputs: Float[np.ndarray, "sample output"]
-    spread: Float[np.ndarray, "sample output"] | None
+    trajectory_std: Float[np.ndarray, "sample output"] | None
     histories: Mapping[str, list[dict[str, float]]]
     explanation: ExplanationTable | None
     texts: Mapping[str, str] = field(default_factory=dict[str, str])
     coupling: CouplingResult | None = None
     steps: ShownSteps | None = None
+    coverage: Coverage | None = None
+
+    @property
+    def spread(self) -> Float[np.ndarray, "sample output"] | None:
+        """The old name of `trajectory_std`."""
+        warnings.warn("`spread` is called `trajectory_std` now: it is no error bar.", DeprecationWarning, 2)
+        return self.trajectory_std
 
     @property
     def title(self) -> str:
@@ -238,7 +248,7 @@ def read_run(path: Path, *, include_text: bool = False) -> RunResult:
         groups=None if predictions.groups is None else predictions.groups.tolist(),
         labels=predictions.labels,
         outputs=predictions.outputs,
-        spread=predictions.spread,
+        trajectory_std=predictions.trajectory_std,
         histories={
             fold.name: _read_history(folder, index) if fold.best_epoch >= 0 else []
             for index, fold in enumerate(summary.folds)
@@ -246,6 +256,7 @@ def read_run(path: Path, *, include_text: bool = False) -> RunResult:
         explanation=read_explanation(path) if folder.holds(folder.explanation_table) else None,
         texts={} if store is None else _texts(store),
         coupling=read_coupling(path / "explanation", folder),
+        coverage=coverage_of(folder, predictions, summary.task),
         steps=_read_steps(folder, summary, {} if store is None else _words(store, summary, predictions.ids)),
     )
 

@@ -1,0 +1,284 @@
+"""Predicting new samples with a run: scores or classes, and how sure one can be of them."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from qinn.data.stores.unchanged import open_unchanged
+from qinn.data.subsets.absence import Absence
+from qinn.destinations import Destination, Product, check_destination, is_witnessed, witness, witness_of
+from qinn.digests import file_digest
+from qinn.errors import ArgumentError, DataError
+from qinn.escaping import active_in_spreadsheets, csv_line
+from qinn.evaluation.conformal import (
+    HeldOut,
+    check_level,
+    held_out_errors,
+    intervals,
+    prediction_sets,
+    probability_above,
+)
+from qinn.evaluation.predict import PredictionTable, probabilities_of
+from qinn.experiment.predictor import Predictor, mean_over_folds
+from qinn.results.calibration import Calibration, CalibrationRecord, calibration_of, write_calibration
+from qinn.results.coverage import LEVEL
+from qinn.results.files import table_of, write_table, write_text
+from qinn.results.folder import RunFolder
+from qinn.results.wording import counted
+from qinn.task import Task
+
+PredictionRow = dict[str, str | float | None]
+"""One predicted sample: column → value."""
+
+_Columns = dict[str, list[str] | list[float] | list[float | None]]
+_COMMAND = "qinn predict"
+
+
+def predict_store(
+    folder: Path | str,
+    store: Path | str,
+    *,
+    split: str | None = None,
+    batch_size: int = 256,
+    absent: Sequence[str] = (),
+    coupling: float = 1.0,
+    level: float = LEVEL,
+    on_remark: Callable[[str], None] | None = None,
+) -> list[PredictionRow]:
+    """Predict a store's samples with a run.
+
+    Args:
+        folder: A complete run.
+        store: The samples.
+        split: Split to predict; None for all samples.
+        batch_size: Samples per pass; it changes nothing but speed and memory.
+        absent: Modalities to do without, which the store need not have.
+        coupling: Factor of what couples the modalities; 1 is what was learned.
+        level: Share of new samples whose label intervals, or sets of classes, are to hold.
+        on_remark: Called with each sentence that a user should know about the samples.
+
+    Returns:
+        One row per sample, as of `prediction_rows`, and ``absent``: the modalities that the model did without, joined
+        by ``+``. Intervals, sets and probabilities above the middle are None where the run held too few samples out for
+        the level, and are left out where it held none out, or where the model is not as it was then (`coupling` other
+        than 1, modalities to do without).
+    """
+    check_level(level)
+    predictor = Predictor.load(folder)
+    subset = predictor.subset(open_unchanged(store), split, absent=absent)
+    subset = Absence(tuple(absent)).apply(subset)
+    tables = predictor.predict_folds(subset, batch_size=batch_size, coupling=coupling)
+    calibration = calibration_of(RunFolder(Path(folder)), predictor.task)
+    if on_remark is not None:
+        for remark in (
+            *predictor.remarks([subset]),
+            *_certainty(calibration, predictor.task, level, absent, coupling),
+        ):
+            on_remark(remark)
+    applies = coupling == 1 and not absent
+    rows = prediction_rows(tables, predictor.task, calibration if applies else None, level)
+    gone = predictor.absent(subset)
+    return [{**row, "absent": "+".join(names)} for row, names in zip(rows, gone, strict=True)]
+
+
+def _certainty(
+    calibration: Calibration | None, task: Task, level: float, absent: Sequence[str], coupling: float
+) -> list[str]:
+    """Say what intervals and sets are made of, or why there are none."""
+    if calibration is None:
+        return [
+            "The run held no sample out, so nothing says how far its predictions are off; `qinn calibrate` it on "
+            "labelled samples of your own."
+        ]
+    if absent or coupling != 1:
+        return [
+            "There are no intervals: the run's errors on samples held out are those of the model as it was trained, "
+            "with every modality."
+        ]
+    if level > calibration.held_out.smallest_level_missed():
+        return [
+            f"There are too few samples held out ({len(calibration.held_out)}) for intervals of level {level:g}; ask "
+            f"for at most {calibration.held_out.smallest_level_missed():.3f}, or `qinn calibrate` the run."
+        ]
+    what = "Intervals" if task.kind == "regression" else "Sets of classes"
+    return [f"{what} of level {level:g} are made of the errors of {calibration.source}."]
+
+
+def prediction_rows(
+    tables: Sequence[PredictionTable], task: Task, calibration: Calibration | None, level: float
+) -> list[PredictionRow]:
+    """Return predictions as one readable row per sample.
+
+    Args:
+        tables: What the model of each fold predicts, in the order of the folds' names.
+        task: What is predicted.
+        calibration: The run's errors on samples held out; None for rows without intervals.
+        level: Share of new samples whose label is to be held.
+
+    Returns:
+        ``id`` and ``score``, ``low`` and ``high`` (the ends of its interval) and ``p_positive`` (the probability that
+        the label is above 0; ``p_above_3`` for a scale whose middle is 3), for scores; ``class``, one probability per
+        class and ``set``, the classes that cannot be excluded, joined by ``|``, for classes. ``trajectory_std`` is the
+        standard deviation over trajectories, where there are any: what chance does within the model, no error of the
+        prediction.
+    """
+    mean = mean_over_folds(tables)
+    columns = (
+        _scores(tables, mean, task, calibration, level)
+        if task.kind == "regression"
+        else _classes(tables, mean, task, calibration, level)
+    )
+    if mean.trajectory_std is not None:
+        columns["trajectory_std"] = mean.trajectory_std.max(1).tolist()
+    return [
+        {"id": identifier, **{name: values[row] for name, values in columns.items()}}
+        for row, identifier in enumerate(mean.ids)
+    ]
+
+
+def _scores(
+    tables: Sequence[PredictionTable],
+    mean: PredictionTable,
+    task: Task,
+    calibration: Calibration | None,
+    level: float,
+) -> _Columns:
+    columns: _Columns = {"score": mean.outputs[:, 0].tolist()}
+    if calibration is not None:
+        outputs = calibration.outputs(tables, task)
+        for name, ends in zip(("low", "high"), intervals(outputs, calibration.held_out, level), strict=True):
+            columns[name] = [end if np.isfinite(end) else None for end in ends.tolist()]
+        middle = (task.low + task.high) / 2
+        above = probability_above(outputs, calibration.held_out, middle)
+        columns["p_positive" if middle == 0 else f"p_above_{middle:g}"] = above.tolist()
+    return columns
+
+
+def _classes(
+    tables: Sequence[PredictionTable],
+    mean: PredictionTable,
+    task: Task,
+    calibration: Calibration | None,
+    level: float,
+) -> _Columns:
+    names = task.classes
+    likely = probabilities_of(mean.outputs)
+    columns: _Columns = {"class": [names[index] for index in mean.outputs.argmax(1)]}
+    columns |= {f"probability:{name}": likely[:, index].tolist() for index, name in enumerate(names)}
+    if calibration is not None:
+        sets = prediction_sets(calibration.outputs(tables, task), calibration.held_out, level)
+        columns["set"] = [
+            "|".join(name for name, held in zip(names, row, strict=True) if held) for row in sets
+        ]
+    return columns
+
+
+def calibrate_run(
+    folder: Path | str, store: Path | str, *, split: str | None = None, batch_size: int = 256
+) -> CalibrationRecord:
+    """Keep a run's errors on labelled samples of one's own, of which its intervals and sets are made from then on.
+
+    For samples that are made otherwise than those the run was trained on: by another recogniser of speech, of other
+    speakers, in another place. They have to be new to the run.
+
+    Args:
+        folder: A complete run.
+        store: Labelled samples.
+        split: Which of them; None for all.
+        batch_size: Samples per pass; it changes nothing but speed and memory.
+
+    Raises:
+        DataError: If no sample has a label, or the samples are those that the run was trained on.
+    """
+    run = RunFolder(Path(folder))
+    predictor = Predictor.load(folder)
+    opened = open_unchanged(store)
+    if opened.sha256 == run.summary().data.sha256 and split in (None, "train", "valid"):
+        raise DataError(
+            f"Store `{store}` is what the run was trained on, so its errors there say nothing about new samples; give "
+            "other samples, or the split that training did not see (`--split test`)."
+        )
+    subset = predictor.subset(opened, split)
+    subset = subset.take(np.flatnonzero(subset.labelled)) if not subset.labelled.all() else subset
+    if not len(subset):
+        raise DataError(f"Store `{store}` has no labelled sample to calibrate by; give labels with them.")
+    found = predictor.predict(subset, batch_size=batch_size)
+    classes = predictor.task.kind == "classification"
+    outputs = probabilities_of(found.outputs) if classes else found.outputs
+    held_out = held_out_errors(np.asarray(found.labels), outputs, classes=classes)
+    record = CalibrationRecord(
+        files={run.summary_file.name: file_digest(run.summary_file)},
+        store=str(store),
+        data_sha256=opened.sha256,
+        classes=classes,
+        errors=tuple(held_out.errors.tolist()),
+        num_groups=None if subset.groups is None else len(set(subset.groups.tolist())),
+    )
+    write_calibration(run, record)
+    return record
+
+
+def certainty_of(record: CalibrationRecord, level: float) -> str:
+    """Say what a calibration comes to: half the width of intervals, or the probability from which a class is held.
+
+    Args:
+        record: The calibration.
+        level: Share of new samples whose label is to be held.
+    """
+    held_out = HeldOut(np.array(record.errors))
+    what = f"{level:.0%} of {counted(len(held_out), 'sample')}" + (
+        "" if record.num_groups is None else f" of {counted(record.num_groups, 'group')}"
+    )
+    if level > held_out.smallest_level_missed():
+        return f"too few samples ({len(held_out)}) for intervals of level {level:g}"
+    half = float(intervals(np.zeros((1, 1)), held_out, level)[1][0])
+    if record.classes:
+        return f"{what}: a class is in the set from a probability of {max(0.0, 1 - half):.3g}"
+    return f"{what}: the score ± {half:.3g}"
+
+
+def predictions_destination(
+    path: Path | str, *, overwrite: bool = False, inputs: Sequence[Path | str] = ()
+) -> Destination:
+    """Check where predictions are to be written, before they are made.
+
+    Args:
+        path: The file to be.
+        overwrite: Replace a file that holds no predictions of this command, or ones that were changed since.
+        inputs: What the command reads.
+
+    Raises:
+        ArgumentError: If the file name ends in neither ``.csv`` nor ``.parquet``.
+        OutputError: If the place is another's or cannot be written.
+    """
+    path = Path(path)
+    if path.suffix not in (".csv", ".parquet"):
+        raise ArgumentError(f"Predictions can be written to .csv or .parquet, but the file is `{path}`.")
+    own = table_of(_COMMAND) if path.suffix == ".parquet" else Product(_COMMAND, is_witnessed)
+    return check_destination(path, own, overwrite=overwrite, inputs=inputs)
+
+
+def write_predictions(path: Path, rows: list[PredictionRow], *, overwrite: bool = False) -> int:
+    """Write prediction rows as CSV or Parquet, atomically.
+
+    In CSV, texts that a spreadsheet would run get an apostrophe before them (see `qinn.escaping.csv_line`). A CSV file
+    cannot say who made it, so the hash of what was written is kept in a hidden file beside it.
+
+    Returns:
+        How many texts got one.
+
+    Raises:
+        ArgumentError: If the file name ends in neither ``.csv`` nor ``.parquet``.
+        OutputError: If the place is another's or cannot be written.
+    """
+    place = predictions_destination(path, overwrite=overwrite)
+    if path.suffix == ".parquet":
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
+        write_table(place.path, columns, maker=_COMMAND, overwrite=place.replaces)
+        return 0
+    lines = [list(rows[0]), *(list(row.values()) for row in rows)]
+    text = "".join(map(csv_line, lines))
+    write_text(place.path, text, overwrite=place.replaces)
+    write_text(witness_of(place.path), witness(text.encode(), _COMMAND))
+    return sum(active_in_spreadsheets(cell) for line in lines for cell in line)

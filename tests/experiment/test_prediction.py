@@ -1,0 +1,209 @@
+"""How sure a prediction is: made of the samples that a run held out, kept with it, shown beside the score."""
+
+import json
+import shutil
+import sys
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from qinn import cli
+from qinn.data.stores.store import Store
+from qinn.errors import ArgumentError, CheckpointError, DataError
+from qinn.evaluation.predict import probabilities_of
+from qinn.experiment.prediction import calibrate_run, predict_store
+from qinn.experiment.predictor import Predictor
+from qinn.experiment.run import run
+from qinn.results.calibration import FILE
+from qinn.results.coverage import coverage_of
+from qinn.results.folder import RunFolder
+from qinn.results.predictions import read_predictions
+from qinn.results.run import read_run
+
+from ..tiny import TRAINING, tiny_config, write_tiny_store
+
+FAST = {"models": {"m": {"kind": "concatenation"}}, "training": {**TRAINING, "max_epochs": 1}}
+
+
+@pytest.fixture(scope="module")
+def folds_run(tiny_store, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("folds") / "run"
+    config = tiny_config(tiny_store, **FAST, data={"store": str(tiny_store), "split": "group"})
+    return run(config, folder).path
+
+
+@pytest.fixture
+def copy(tiny_run, tmp_path):
+    return shutil.copytree(tiny_run, tmp_path / "run")
+
+
+@pytest.fixture
+def others(tmp_path):
+    """Samples that the run never saw."""
+    return write_tiny_store(tmp_path / "others", seed=9).path
+
+
+def test_the_interval_of_one_model_is_the_score_and_a_quantile_of_validation_errors(tiny_run, tiny_store):
+    valid = pq.read_table(tiny_run / "folds/000/valid.parquet")
+    errors = np.abs(np.array(valid["label"]) - np.array(valid["output_0"]))
+    half = np.sort(errors)[int(np.ceil(0.8 * (len(errors) + 1))) - 1]
+    for row in predict_store(tiny_run, tiny_store, split="test", level=0.8):
+        assert row["low"] == pytest.approx(row["score"] - half)
+        assert row["high"] == pytest.approx(row["score"] + half)
+        assert 0 < row["p_positive"] < 1
+
+
+def test_intervals_over_folds_compare_each_error_with_its_own_model(folds_run, others):
+    predictor = Predictor.load(folds_run)
+    tables = predictor.predict_folds(predictor.subset(Store.open(others)))
+    assert len(tables) > 2
+    kept = read_predictions(RunFolder(folds_run), predictor.task)
+    names = sorted(set(kept.folds))
+    errors = np.abs(kept.labels - kept.outputs[:, 0])
+    size = len(errors)
+    rank = int(np.ceil(0.9 * (size + 1)))
+    rows = predict_store(folds_run, others, level=0.9)
+    for index in (0, 5):
+        said = np.array([tables[names.index(fold)].outputs[index, 0] for fold in kept.folds])
+        assert rows[index]["high"] == pytest.approx(np.sort(said + errors)[rank - 1])
+        assert rows[index]["low"] == pytest.approx(np.sort(said - errors)[size - rank])
+
+
+def test_sets_of_classes_name_what_cannot_be_excluded(class_run, class_store):
+    rows = predict_store(class_run, class_store, split="test", level=0.6)
+    valid = pq.read_table(class_run / "folds/000/valid.parquet")
+    likely = probabilities_of(np.stack([valid["output_0"], valid["output_1"]], axis=1))
+    errors = 1 - likely[np.arange(len(likely)), np.array(valid["label"], dtype=int)]
+    limit = np.sort(errors)[int(np.ceil(0.6 * (len(errors) + 1))) - 1]
+    for row in rows:
+        held = [name for name in ("negative", "positive") if 1 - row[f"probability:{name}"] <= limit]
+        assert row["set"] == "|".join(held)
+    assert {row["set"] for row in rows} != {""}
+
+
+def test_too_few_samples_make_no_interval_and_that_is_said(tiny_run, tiny_store):
+    remarks = []
+    rows = predict_store(tiny_run, tiny_store, split="test", level=0.99, on_remark=remarks.append)
+    assert {(row["low"], row["high"]) for row in rows} == {(None, None)}
+    assert remarks == [
+        "There are too few samples held out (10) for intervals of level 0.99; ask for at most 0.909, or `qinn "
+        "calibrate` the run."
+    ]
+
+
+@pytest.mark.parametrize("changes", [{"absent": ["audio"]}, {"coupling": 0.5}])
+def test_a_model_that_is_not_as_it_was_trained_has_no_intervals(changes, tiny_run, tiny_store):
+    remarks = []
+    rows = predict_store(tiny_run, tiny_store, split="test", on_remark=remarks.append, **changes)
+    assert not {"low", "high", "p_positive"} & set(rows[0])
+    assert "There are no intervals" in remarks[-1]
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, float("nan")])
+def test_an_impossible_level_is_refused_before_anything_is_read(level, tmp_path):
+    with pytest.raises(ArgumentError, match="`level` must lie between 0 and 1"):
+        predict_store(tmp_path / "none", tmp_path / "none", level=level)
+
+
+def test_a_calibration_on_samples_of_ones_own_is_used_from_then_on(copy, tiny_store, others):
+    before = predict_store(copy, tiny_store, split="test", level=0.8)
+    record = calibrate_run(copy, others)
+    remarks = []
+    after = predict_store(copy, tiny_store, split="test", level=0.8, on_remark=remarks.append)
+    half = np.sort(np.abs(record.errors))[int(np.ceil(0.8 * (len(record.errors) + 1))) - 1]
+    assert [row["score"] for row in after] == [row["score"] for row in before]
+    assert after[0]["high"] == pytest.approx(after[0]["score"] + half)
+    assert f"{len(record.errors)} samples" in remarks[-1]
+    assert str(others) in remarks[-1]
+    # It says nothing about the run's own test samples.
+    assert "validation samples" in read_run(copy).coverage.source
+
+
+def test_the_mean_of_folds_is_what_ones_own_samples_calibrate(folds_run, others, tmp_path):
+    copy = shutil.copytree(folds_run, tmp_path / "run")
+    record = calibrate_run(copy, others)
+    rows = predict_store(copy, others)
+    labels = dict(zip(Store.open(others).strings("id"), Store.open(others).labels, strict=True))
+    found = [labels[row["id"]] - row["score"] for row in rows]
+    assert record.errors == pytest.approx(found)
+
+
+def test_samples_that_training_saw_calibrate_nothing(copy, tiny_store):
+    for split in (None, "train", "valid"):
+        with pytest.raises(DataError, match="is what the run was trained on"):
+            calibrate_run(copy, tiny_store, split=split)
+    assert not (copy / FILE).exists()
+    assert len(calibrate_run(copy, tiny_store, split="test").errors) == 10
+
+
+def test_a_calibration_of_another_run_and_a_changed_one_are_refused(copy, others, folds_run, tmp_path):
+    calibrate_run(copy, others)
+    other = shutil.copytree(folds_run, tmp_path / "other")
+    shutil.copy(copy / FILE, other / FILE)
+    with pytest.raises(CheckpointError, match="is of another run, or of this one before it was repeated"):
+        predict_store(other, others)
+    (copy / FILE).write_text((copy / FILE).read_text().replace("0.", "1."))
+    with pytest.raises(CheckpointError, match="is not what was written"):
+        predict_store(copy, others)
+
+
+def test_a_calibration_goes_with_the_run_that_is_made_anew(copy, others, tiny_store):
+    calibrate_run(copy, others)
+    config = tiny_config(tiny_store, **FAST)
+    run(config, copy, overwrite=True)
+    assert not (copy / FILE).exists()
+
+
+def test_coverage_is_that_of_the_test_samples(tiny_run, folds_run):
+    for folder in (tiny_run, folds_run):
+        target = RunFolder(folder)
+        task = target.summary().task
+        kept = read_predictions(target, task)
+        found = coverage_of(target, kept, task, level=0.8)
+        inside = (found.low <= kept.labels) & (kept.labels <= found.high)
+        assert found.covered.tolist() == inside.tolist()
+        assert found.curve[0.8] == pytest.approx(inside.mean())
+        assert sum(int(part.sum()) for part in found.parts.values()) == len(kept.ids)
+        assert sorted(found.curve.values()) == list(found.curve.values())
+
+
+def test_a_test_sample_of_a_fold_has_no_part_in_its_own_interval(folds_run):
+    target = RunFolder(folds_run)
+    task = target.summary().task
+    kept = read_predictions(target, task)
+    found = coverage_of(target, kept, task, level=0.8)
+    folds = np.array(kept.folds)
+    fold = folds[0]
+    others = np.sort(np.abs(kept.labels - kept.outputs[:, 0])[folds != fold])
+    half = others[int(np.ceil(0.8 * (len(others) + 1))) - 1]
+    np.testing.assert_allclose(found.high[folds == fold] - kept.outputs[folds == fold, 0], half)
+
+
+def test_the_command_calibrates_and_predicts_with_a_level(copy, others, monkeypatch, capsys):
+    def qinn(*arguments):
+        monkeypatch.setattr(sys, "argv", ["qinn", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        captured = capsys.readouterr()
+        return end.value.code or 0, captured.out, captured.err
+
+    code, out, err = qinn("calibrate", copy, others, "--level", "0.8")
+    assert code == 0, err
+    assert "80% of" in out
+    assert "the score ±" in out
+    code, out, err = qinn("calibrate", copy, others, "--json")
+    assert json.loads(out)["format"] == "qinn-calibration"
+    code, out, err = qinn("predict", copy, others, "--level", "0.8", "--json")
+    rows = json.loads(out)
+    assert {"low", "high", "p_positive"} <= set(rows[0])
+    assert "qinn calibrate" in err
+    code, _, err = qinn("predict", copy, others, "--level", "2")
+    assert code == 2
+    assert "--level" in err
+
+
+def test_the_old_name_of_what_chance_does_within_a_model_warns(tiny_run):
+    found = read_run(tiny_run)
+    with pytest.warns(DeprecationWarning, match="`spread` is called `trajectory_std` now"):
+        assert found.spread is found.trajectory_std
