@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from qinn.data.importing import LAYOUTS
-from qinn.data.importing.option import Option, options_of
 from qinn.data.importing.reader import COMMON, ImportOptions
 from qinn.data.importing.transcripts import EncoderOptions, TextOptions
+from qinn.stated_options import Option, options_of
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "data.md"
 BEGIN, END = "<!-- options of {}: made by benchmarks/option_tables.py -->\n", "<!-- end of options -->\n"

@@ -287,7 +287,7 @@ def test_a_column_in_the_place_of_features_is_refused(suffix: str, column: str, 
     [
         ("a.xyz", {}, "does not tell the format"),
         ("a.npz", {"aligned": True}, "belong to the format mmsa"),
-        ("a.pkl", {"format": "csv"}, "mmsa, parquet, npz"),
+        ("a.pkl", {"format": "csv"}, "mmsa, parquet or npz"),
         ("a.pkl", {"max_lengths": {"text": 0}}, "at least 1"),
     ],
 )

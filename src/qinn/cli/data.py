@@ -1,20 +1,28 @@
 """Commands about data: import, inspect, verify, describe, and those of `qinn.cli.changes` and `.synthesis`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from qinn.cli.changes import convert, split
 from qinn.cli.imports import import_app
 from qinn.cli.output import JsonOption, OverwriteOption, echo, note, print_json
-from qinn.cli.synthesis import synthesize
+from qinn.cli.stated_commands import LazyGroup
 
-data_app = typer.Typer(help="Import, inspect and make data.", no_args_is_help=True)
+
+class _DataGroup(LazyGroup):
+    """Commands about data, of which those that make data of others wait for the classes of their options."""
+
+    def stated(self) -> dict[str, tuple[Any, None]]:
+        """Return the commands that make data."""
+        from qinn.cli.changes import convert, split
+        from qinn.cli.synthesis import synthesize
+
+        return {"convert": (convert, None), "split": (split, None), "synthesize": (synthesize, None)}
+
+
+data_app = typer.Typer(cls=_DataGroup, help="Import, inspect and make data.", no_args_is_help=True)
 data_app.add_typer(import_app, name="import")
-data_app.command()(convert)
-data_app.command()(split)
-data_app.command()(synthesize)
 
 
 @data_app.command()

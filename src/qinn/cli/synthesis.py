@@ -1,115 +1,88 @@
-"""The command that makes sets with a known answer: `qinn data synthesize`."""
+"""The command that makes sets with a known answer: `qinn data synthesize`. Imported when it is asked for."""
 
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from qinn.cli.output import JsonOption, echo, note, print_json
+from qinn.cli.stated_commands import with_options
+from qinn.data.synthetic.known_answer_set import SyntheticSpec, known_answer, write_synthetic_store
+from qinn.data.synthetic.modulo import ModuloSpec
+from qinn.data.synthetic.shifters import ShiftersSpec
+from qinn.data.synthetic.streams import write_stream_store
+from qinn.data.synthetic.valence import ValenceSpec
+from qinn.errors import ArgumentError
+from qinn.stated_options import Option, made, options_of
 
-SyntheticTask = Literal["product", "shifters", "modulo", "valence"]
-
-_STREAMS = ("shifters", "modulo", "valence")
-# Option → the tasks that have it; the others are refused.
-_OWN_OPTIONS: dict[str, tuple[str, ...]] = {
-    "absent_rate": ("product",),
-    "classification": ("product",),
-    "prototype_seed": _STREAMS,
-    "min_length": _STREAMS,
-    "max_length": _STREAMS,
-    "absent_steps": _STREAMS,
-    "single_set": ("shifters",),
-    "asynchronous": ("shifters",),
-    "expiry": ("shifters",),
+_SPECS: dict[str, Any] = {
+    "product": SyntheticSpec,
+    "shifters": ShiftersSpec,
+    "modulo": ModuloSpec,
+    "valence": ValenceSpec,
 }
 
 
+def _tasks_with() -> dict[str, dict[str, Option]]:
+    """Name of each option → the tasks that have it, and what it is there."""
+    found: dict[str, dict[str, Option]] = {}
+    for task, spec in _SPECS.items():
+        for one in options_of(spec):
+            found.setdefault(one.name, {})[task] = one
+    return found
+
+
+def _options() -> Iterator[Option]:
+    """Go through the options of all tasks, whose help says which have it and what it is there by default."""
+    for tasks in _tasks_with().values():
+        one = next(iter(tasks.values()))
+        text, streams = one.help, [task for task in tasks if task != "product"]
+        if len(tasks) < len(_SPECS):
+            whose = "Streams" if len(streams) > 1 else next(iter(tasks))
+            text = f"{whose}: {text[0].lower()}{text[1:]}"
+        groups = {"product": tasks.get("product"), "streams": tasks[streams[0]] if streams else None}
+        defaults = {
+            name: f"{one.default:g}" for name, one in groups.items() if one and _is_number(one.default)
+        }
+        if len(set(defaults.values())) == 1:
+            text += f" (default: {next(iter(defaults.values()))})"
+        elif defaults:
+            text += f" (default: {', '.join(f'{name} {value}' for name, value in defaults.items())})"
+        yield replace(one, help=text, default=None)
+
+
+def _is_number(default: Any) -> bool:
+    return isinstance(default, int | float) and not isinstance(default, bool)
+
+
+@with_options(_options())
 def synthesize(
     to: Annotated[Path, typer.Option(help="Folder of the store to write.")],
     task: Annotated[
-        SyntheticTask,
+        Literal["product", "shifters", "modulo", "valence"],
         typer.Option(
             help="product: a score of pooled latents; streams: shifters (words and tones set and turn a sentiment), "
             "modulo (a counter modulo 5 with resets), valence (graded words, negations, boosters, sarcasm)."
         ),
     ] = "product",
-    num_train: Annotated[
-        int | None,
-        typer.Option(min=0, max=10**9, help="Training samples (default: product 2000, streams 10000)."),
-    ] = None,
-    num_valid: Annotated[
-        int | None,
-        typer.Option(min=0, max=10**9, help="Validation samples (default: product 400, streams 1000)."),
-    ] = None,
-    num_test: Annotated[
-        int | None,
-        typer.Option(min=0, max=10**9, help="Test samples (default: product 1000, streams 2000)."),
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed.")] = 0,
-    absent_rate: Annotated[
-        float | None,
-        typer.Option(min=0.0, max=0.99, help="product: rate of absent modalities (default: 0)."),
-    ] = None,
-    classification: Annotated[
-        bool, typer.Option("--classification", help="product: predict the sign of the score.")
-    ] = False,
-    prototype_seed: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            max=2**32 - 1,
-            help="Streams: seed of what events look like (default: the seed); models know one set of these.",
-        ),
-    ] = None,
-    min_length: Annotated[
-        int | None, typer.Option(min=1, max=100_000, help="Streams: fewest steps of a sample (default: 2).")
-    ] = None,
-    max_length: Annotated[
-        int | None, typer.Option(min=1, max=100_000, help="Streams: most steps of a sample (default: 20).")
-    ] = None,
-    absent_steps: Annotated[
-        float | None,
-        typer.Option(min=0.0, max=0.99, help="Streams: rate of events that no model sees (default: 0)."),
-    ] = None,
-    single_set: Annotated[
-        bool, typer.Option("--single-set", help="shifters: one SET at the first step, none later.")
-    ] = False,
-    asynchronous: Annotated[
-        bool, typer.Option("--asynchronous", help="shifters: events of each modality at times of their own.")
-    ] = False,
-    expiry: Annotated[
-        float | None,
-        typer.Option(
-            min=1e-6,
-            max=1e6,
-            help="shifters, asynchronous: seconds of silence after which the sentiment expires.",
-        ),
-    ] = None,
+    *,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a store that this command made.")
     ] = False,
     as_json: JsonOption = False,
+    **typed: Any,
 ) -> None:
     """Write a synthetic set, and print the best scores that any model can reach on it."""
-    from dataclasses import asdict
-
-    given = {
-        "num_train": num_train,
-        "num_valid": num_valid,
-        "num_test": num_test,
-        "absent_rate": absent_rate,
-        "classification": classification or None,
-        "prototype_seed": prototype_seed,
-        "min_length": min_length,
-        "max_length": max_length,
-        "absent_steps": absent_steps,
-        "single_set": single_set or None,
-        "asynchronous": asynchronous or None,
-        "expiry": expiry,
-    }
-    chosen = {name: value for name, value in given.items() if value is not None}
+    chosen = {name: value for name, value in typed.items() if value is not None and value is not False}
     _refuse_options_of_others(task, chosen)
-    answer = asdict(_written(to, task, {"seed": seed, **chosen}, overwrite))
+    spec = made(_SPECS[task], chosen)
+    if task == "product":
+        write_synthetic_store(to, spec, overwrite=overwrite)
+        answer = asdict(known_answer(spec))
+    else:
+        answer = asdict(write_stream_store(to, spec, overwrite=overwrite)[1])
     if as_json:
         print_json(answer)
         return
@@ -139,34 +112,10 @@ def _in_words(answer: dict[str, Any]) -> list[str]:
 
 
 def _refuse_options_of_others(task: str, chosen: dict[str, Any]) -> None:
-    from qinn.errors import ArgumentError
-
+    known = _tasks_with()
     for name in chosen:
-        tasks = _OWN_OPTIONS.get(name, (task,))
-        if task not in tasks:
+        if task not in known[name]:
             raise ArgumentError(
-                f"Option `--{name.replace('_', '-')}` belongs to {_listed(tasks)}, but the task is `{task}`; leave it "
-                "out, or choose its task."
+                f"Option `--{name.replace('_', '-')}` belongs to `--task {' | '.join(known[name])}`, but the task is "
+                f"`{task}`; leave it out, or choose its task."
             )
-
-
-def _listed(tasks: tuple[str, ...]) -> str:
-    return "`--task " + " | ".join(tasks) + "`"
-
-
-def _written(to: Path, task: str, chosen: dict[str, Any], overwrite: bool) -> Any:
-    """Write the store and return its known answer."""
-    if task == "product":
-        from qinn.data.synthetic.known_answer_set import SyntheticSpec, known_answer, write_synthetic_store
-
-        kind = "classification" if chosen.pop("classification", False) else "regression"
-        spec = SyntheticSpec(**chosen, kind=kind)
-        write_synthetic_store(to, spec, overwrite=overwrite)
-        return known_answer(spec)
-    from qinn.data.synthetic.modulo import ModuloSpec
-    from qinn.data.synthetic.shifters import ShiftersSpec
-    from qinn.data.synthetic.streams import write_stream_store
-    from qinn.data.synthetic.valence import ValenceSpec
-
-    specs = {"shifters": ShiftersSpec, "modulo": ModuloSpec, "valence": ValenceSpec}
-    return write_stream_store(to, specs[task](**chosen), overwrite=overwrite)[1]

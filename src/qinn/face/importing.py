@@ -7,13 +7,13 @@ from typing import Any, cast
 from qinn.data.importing import LAYOUTS, detect_layout
 from qinn.data.importing import import_data as import_with
 from qinn.data.importing.driver import Progress
-from qinn.data.importing.option import Option, made, options_of
 from qinn.data.importing.reader import Layout
 from qinn.data.importing.transcripts import EncoderOptions
 from qinn.data.stores.place import check_store_place
 from qinn.data.stores.store import Store
 from qinn.errors import ConfigError
 from qinn.experiment.key_errors import nearest
+from qinn.stated_options import Option, made, options_of
 
 
 def import_data(

@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 
 from qinn.cli.application import app
 from qinn.data.importing import LAYOUTS, TableOptions, TaskOptions, import_data
-from qinn.data.importing.option import made, options_of
 from qinn.data.importing.reader import COMMON, ImportOptions
 from qinn.data.stores.store import Store
 from qinn.errors import ConfigError
+from qinn.stated_options import made, options_of
 
 WRITING = {
     "typer",

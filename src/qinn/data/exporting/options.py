@@ -1,10 +1,11 @@
 """How a store is converted, and what is said about it afterwards."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from qinn.errors import ConfigError
+from qinn.stated_options import check_options, option
 
 FORMATS: dict[str, tuple[str, ...]] = {
     "mmsa": (".pkl", ".pickle"),
@@ -19,10 +20,9 @@ class ConversionOptions:
     """How a store is to be converted.
 
     Attributes:
-        format: A key of `FORMATS`; None to go by the target's suffix.
         overwrite: Replace an existing file of the target's name.
-        aligned: mmsa: write one length for all modalities, without ``audio_lengths`` and ``vision_lengths``.
-        max_lengths: mmsa: modality → most steps to keep, from the first; others are padded to the longest.
+        aligned: Without ``audio_lengths`` and ``vision_lengths`` then.
+        max_lengths: Modality → most steps to keep, from the first; others are padded to the longest.
 
     Raises:
         ConfigError: If the format is unknown or a length below 1.
@@ -32,14 +32,20 @@ class ConversionOptions:
         False
     """
 
-    format: str | None = None
+    format: str | None = option(None, "What to write (default: by the suffix)", choices=tuple(FORMATS))
     overwrite: bool = False
-    aligned: bool = False
-    max_lengths: Mapping[str, int] = field(default_factory=dict)
+    aligned: bool = option(False, "mmsa: one length for all modalities")
+    max_lengths: Mapping[str, int] = option(
+        {},
+        "mmsa: most steps to keep; repeat",
+        name="max_length",
+        form="repeated",
+        metavar="MODALITY=STEPS",
+        read=lambda typed: parse_lengths(typed),
+    )
 
     def __post_init__(self) -> None:
-        if self.format is not None and self.format not in FORMATS:
-            raise ConfigError(f"Option `format` must be {', '.join(FORMATS)}, but it is `{self.format}`.")
+        check_options(self)
         for name, length in self.max_lengths.items():
             if length < 1:
                 raise ConfigError(f"Option `max_length` of `{name}` must be at least 1, but it is {length}.")

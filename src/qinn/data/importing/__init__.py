@@ -11,10 +11,10 @@ from qinn.data.importing.mfn import MfnOptions
 from qinn.data.importing.misa import MisaOptions
 from qinn.data.importing.mmsa import MmsaOptions
 from qinn.data.importing.mult import MultOptions
-from qinn.data.importing.option import parse_pairs
 from qinn.data.importing.reader import ImportOptions
 from qinn.data.importing.table import TableOptions
 from qinn.data.importing.transcripts import TextOptions
+from qinn.stated_options import parse_pairs
 
 __all__ = [
     "LAYOUTS",

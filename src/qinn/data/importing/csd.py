@@ -16,11 +16,11 @@ from qinn.data.files.intervals import COLLAPSES, Timed, collapsed, overlapping
 from qinn.data.files.sequence_files import SequenceFile
 from qinn.data.importing.folds import read_folds
 from qinn.data.importing.labels import TaskOptions
-from qinn.data.importing.option import nested, option
 from qinn.data.importing.reader import Feature, ImportOptions, Layout, Reader, Samples, Steps
 from qinn.data.importing.transcripts import EncoderOrLearner, TextOptions
 from qinn.data.stores.manifest import Modality
 from qinn.errors import ConfigError, DataError
+from qinn.stated_options import nested, option
 
 __all__ = ["CSD", "CsdOptions"]
 

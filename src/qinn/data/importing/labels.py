@@ -7,8 +7,8 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from qinn.data.files.numerals import number_of
-from qinn.data.importing.option import check_options, option
 from qinn.errors import ArgumentError, ConfigError, DataError
+from qinn.stated_options import check_options, option
 from qinn.task import Task
 
 __all__ = ["DROP", "TAKE_OUT", "Labels", "TaskOptions", "read_labels"]

@@ -16,11 +16,11 @@ import numpy as np
 
 from qinn.data.files.array_file import ArrayFile
 from qinn.data.files.arrays import open_arrays
-from qinn.data.importing.option import option
 from qinn.data.importing.reader import Feature, ImportOptions, Layout, Reader, Samples, Steps
 from qinn.data.importing.steps import Padding, nonzero_window
 from qinn.data.stores.manifest import Modality
 from qinn.errors import ConfigError, DataError
+from qinn.stated_options import option
 
 __all__ = ["MFN", "MfnOptions", "is_mfn"]
 

@@ -15,11 +15,11 @@ from qinn.data.files.array_file import decoded
 from qinn.data.files.pickles.reading import PickleFile, open_pickle
 from qinn.data.importing.intake import OF_VIDEOS, groups_of, split_name
 from qinn.data.importing.labels import TaskOptions
-from qinn.data.importing.option import nested, option
 from qinn.data.importing.reader import Candidate, Feature, ImportOptions, Layout, Reader, Samples, Steps
 from qinn.data.importing.transcripts import EncoderOrLearner, TextOptions
 from qinn.data.stores.manifest import Modality
 from qinn.errors import ConfigError, DataError
+from qinn.stated_options import nested, option
 
 __all__ = ["MISA", "MisaOptions", "is_misa"]
 

@@ -20,7 +20,6 @@ from qinn.data.files.pickles.reading import open_pickle
 from qinn.data.importing.intake import OF_VIDEOS, groups_of, naming
 from qinn.data.importing.labels import DROP, TaskOptions
 from qinn.data.importing.mult import is_mult
-from qinn.data.importing.option import nested, option
 from qinn.data.importing.parts import Part, check_parts, joined_columns, notes_of_parts
 from qinn.data.importing.reader import Feature, ImportOptions, Layout, Reader, Samples, Steps
 from qinn.data.importing.steps import Padding, nonzero_window
@@ -28,6 +27,7 @@ from qinn.data.importing.tokens import TokenAligner
 from qinn.data.importing.transcripts import EncoderOrLearner, TextOptions, check_learned
 from qinn.data.stores.manifest import Modality, Source
 from qinn.errors import ConfigError, DataError
+from qinn.stated_options import nested, option
 
 __all__ = ["MMSA", "MmsaOptions", "is_mmsa"]
 

@@ -15,10 +15,10 @@ import numpy as np
 
 from qinn.data.files.pickles.reading import PickleFile, open_pickle
 from qinn.data.importing.labels import TAKE_OUT, TaskOptions
-from qinn.data.importing.option import check_options, nested, option
 from qinn.data.importing.steps import Padding
 from qinn.data.importing.transcripts import EncoderOrLearner, TextOptions
 from qinn.data.stores.manifest import Modality, Source
+from qinn.stated_options import check_options, nested, option
 
 __all__ = ["COMMON", "Candidate", "Feature", "ImportOptions", "Layout", "Reader", "Samples", "Steps"]
 

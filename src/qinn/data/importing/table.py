@@ -16,12 +16,12 @@ from qinn.data.importing.clip_folders import feature_folders, table_in, tables_i
 from qinn.data.importing.feature_files import FeatureReader, open_features
 from qinn.data.importing.feature_specs import FeatureSpec
 from qinn.data.importing.intake import groups_of, naming, split_name
-from qinn.data.importing.option import nested, option
 from qinn.data.importing.reader import Candidate, Feature, ImportOptions, Layout, Reader, Samples, Steps
 from qinn.data.importing.row_names import rows_by_name, rows_in_order
 from qinn.data.importing.transcripts import EncoderOrLearner, TextOptions
 from qinn.data.stores.manifest import Modality, Source
 from qinn.errors import ConfigError, DataError
+from qinn.stated_options import nested, option
 
 __all__ = ["TABLE", "TableOptions"]
 

@@ -8,11 +8,11 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float64
 
-from qinn.data.importing.option import check_options, option
 from qinn.data.stores.manifest import TOKEN_IDS
 from qinn.data.stores.spans import Spans
 from qinn.data.stores.store import Modality
 from qinn.errors import ConfigError
+from qinn.stated_options import check_options, option
 
 __all__ = [
     "Encoder",

@@ -16,6 +16,7 @@ from qinn.data.subsets.splits import hold_out
 from qinn.data.subsets.subset import labelled_mask
 from qinn.errors import ArgumentError, ConfigError, DataError
 from qinn.escaping import visible
+from qinn.stated_options import option
 
 __all__ = ["Division", "SplitOptions", "divide", "write_division"]
 
@@ -33,11 +34,8 @@ class SplitOptions:
     """How a store is to be divided.
 
     Attributes:
-        fractions: Shares of train, valid and test, which add up to 1; ignored where there are folds.
-        folds: Number of cross-validation folds in place of splits.
-        seed: Seed.
+        fractions: Shares of the parts; ignored where there are folds.
         stratified: Give every part the distribution of labels of the whole: classes, or fifths of the scores.
-        grouped: Keep every group in one part.
 
     Raises:
         ConfigError: If the fractions do not add up, or there are fewer than two folds.
@@ -47,11 +45,15 @@ class SplitOptions:
         5
     """
 
-    fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
-    folds: int | None = None
-    seed: int = 0
-    stratified: bool = True
-    grouped: bool = True
+    fractions: tuple[float, float, float] = option(
+        (0.7, 0.1, 0.2),
+        "Shares of train, valid and test; they add up to 1 (default: 0.7 0.1 0.2)",
+        form="three",
+    )
+    folds: int | None = option(None, "Make this many folds, not splits", bounds=(2, 10_000))
+    seed: int = option(0, "Seed (default: 0)", bounds=(0, 2**32 - 1))
+    stratified: bool = option(True, "The same labels in every part", name="stratify")
+    grouped: bool = option(True, "Keep each group in one part", name="group")
 
     def __post_init__(self) -> None:
         if self.folds is not None and self.folds < 2:

@@ -16,6 +16,7 @@ from qinn.data.stores.ragged import Ragged
 from qinn.data.stores.store import Store, StoreWriter
 from qinn.data.synthetic.uniform_sums import mean_absolute, same_sign
 from qinn.errors import ArgumentError
+from qinn.stated_options import option
 from qinn.task import Task
 
 MODALITIES = ("text", "audio", "vision")
@@ -48,9 +49,6 @@ class SyntheticSpec:
     means: given the observed sequences.
 
     Attributes:
-        num_train: Training samples.
-        num_valid: Validation samples.
-        num_test: Test samples.
         seed: Seed; one split's samples do not depend on another split's size.
         text_dim: Width of a text step.
         audio_dim: Width of an audio step.
@@ -70,18 +68,24 @@ class SyntheticSpec:
         ArgumentError: If a field is out of its range.
     """
 
-    num_train: int = 2000
-    num_valid: int = 400
-    num_test: int = 1000
-    seed: int = 0
+    num_train: int = option(2000, "Training samples", bounds=(0, 10**9))
+    num_valid: int = option(400, "Validation samples", bounds=(0, 10**9))
+    num_test: int = option(1000, "Test samples", bounds=(0, 10**9))
+    seed: int = option(0, "Seed", bounds=(0, 2**32 - 1))
     text_dim: int = 24
     audio_dim: int = 12
     vision_dim: int = 16
     min_length: int = 6
     max_length: int = 20
     noise: float = 0.5
-    absent_rate: float = 0.0
-    kind: Literal["regression", "classification"] = "regression"
+    absent_rate: float = option(0.0, "Rate of absent modalities", bounds=(0.0, 0.99))
+    kind: Literal["regression", "classification"] = option(
+        "regression",
+        "Predict the sign of the score",
+        name="classification",
+        form="flag",
+        read=lambda typed: "classification" if typed else "regression",
+    )
     text_audio: float = 0.8
     audio_vision: float = 0.6
     additive: tuple[float, float, float] = (0.5, 0.2, 0.2)

@@ -26,6 +26,7 @@ from qinn.data.synthetic.events import EventSequences, Kind, Process, draw_event
 from qinn.data.synthetic.streams import StreamSpec
 from qinn.errors import ArgumentError
 from qinn.extras import needs
+from qinn.stated_options import option
 from qinn.task import Task
 
 __all__ = ["ShiftersSpec"]
@@ -67,9 +68,11 @@ class ShiftersSpec(StreamSpec):
         (1.0, 1.0, 0.5)
     """
 
-    single_set: bool = False
-    asynchronous: bool = False
-    expiry: float | None = None
+    single_set: bool = option(False, "One SET at the first step, none later")
+    asynchronous: bool = option(False, "Events of each modality at times of their own")
+    expiry: float | None = option(
+        None, "With asynchronous: seconds of silence after which the sentiment expires", bounds=(1e-6, 1e6)
+    )
 
     name: ClassVar[str] = "shifters"
 

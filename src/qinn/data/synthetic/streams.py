@@ -24,6 +24,7 @@ from qinn.data.synthetic.events import (
     transcribed,
 )
 from qinn.errors import ArgumentError
+from qinn.stated_options import option
 from qinn.task import Task
 
 __all__ = ["LONGEST", "StreamSamples", "StreamSpec", "draw_streams", "drawn_from", "write_stream_store"]
@@ -41,14 +42,11 @@ class StreamSpec(ABC):
     An event looks like the prototype of its kind, N(0, 1) in every feature, plus noise.
 
     Attributes:
-        num_train: Training samples.
-        num_valid: Validation samples.
-        num_test: Test samples.
         seed: Seed of the samples; a sample depends on it, its split and its position there, on no size.
         prototype_seed: Seed of the prototypes, `seed` if None: stores of other lengths or seeds with the same
             prototypes can be predicted by one model.
-        min_length: Fewest steps (asynchronous: events).
-        max_length: Most steps (asynchronous: events).
+        min_length: Fewest steps of a sample (asynchronous: events).
+        max_length: Most steps of a sample (asynchronous: events).
         absent_steps: Probability that an event does not reach a model, though it counts.
         dim: Number of features of each modality.
         noise: Standard deviation of the noise per feature.
@@ -57,14 +55,18 @@ class StreamSpec(ABC):
         ArgumentError: If a field is out of its range.
     """
 
-    num_train: int = 10_000
-    num_valid: int = 1_000
-    num_test: int = 2_000
-    seed: int = 0
-    prototype_seed: int | None = None
-    min_length: int = 2
-    max_length: int = 20
-    absent_steps: float = 0.0
+    num_train: int = option(10_000, "Training samples", bounds=(0, 10**9))
+    num_valid: int = option(1_000, "Validation samples", bounds=(0, 10**9))
+    num_test: int = option(2_000, "Test samples", bounds=(0, 10**9))
+    seed: int = option(0, "Seed", bounds=(0, 2**32 - 1))
+    prototype_seed: int | None = option(
+        None,
+        "Seed of what events look like (default: the seed); models know one set of these",
+        bounds=(0, 2**32 - 1),
+    )
+    min_length: int = option(2, "Fewest steps of a sample", bounds=(1, LONGEST))
+    max_length: int = option(20, "Most steps of a sample", bounds=(1, LONGEST))
+    absent_steps: float = option(0.0, "Rate of events that no model sees", bounds=(0.0, 0.99))
     dim: int = 16
     noise: float = 0.3
 

@@ -1,6 +1,7 @@
 """Options stated once: what an option is called, what it may be and what it means stands at a field of a dataclass.
 
-The commands ``qinn data import LAYOUT``, the checks of what is given and the tables of docs/data.md follow from it.
+The commands ``qinn data import LAYOUT``, ``convert``, ``split`` and ``synthesize``, the checks of what is given and the
+tables of docs/data.md follow from it.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from qinn.errors import ConfigError
 
 __all__ = ["Option", "check_options", "made", "nested", "option", "options_of", "parse_pairs"]
 
-Form = Literal["text", "whole", "flag", "repeated", "listed", "pairs", "range"]
+Form = Literal["text", "whole", "number", "flag", "switch", "repeated", "listed", "pairs", "range", "three"]
 _Made = TypeVar("_Made")
 
 
@@ -24,13 +25,14 @@ class Option:
     Attributes:
         help: What it means, in Markdown.
         name: What it is called, with underscores; by default as its field.
-        form: How it is typed, by default as the type of its field says: a word, a whole number, a flag, an option that
-            is repeated, names with commas between them, ``KEY=VALUE`` pairs with commas between them, or the two ends
-            of a range (fields `low` and `high`).
+        form: How it is typed, by default as the type of its field says: a word, a whole number, a number, a flag, a
+            switch that is on by default, an option that is repeated, names with commas between them, ``KEY=VALUE``
+            pairs with commas between them, the two ends of a range (fields `low` and `high`), or three numbers.
         choices: What it may be; of a repeated one, what each may be.
         metavar: What stands for its value.
-        bounds: Smallest and largest whole number.
+        bounds: Smallest and largest number.
         off: A flag that makes it None, and what that means.
+        read: Makes what the field is of what was typed.
         default: What it is where nothing is said.
         place: Fields that lead to it.
     """
@@ -40,8 +42,9 @@ class Option:
     form: Form | None = None
     choices: tuple[str, ...] = ()
     metavar: str = ""
-    bounds: tuple[int, int] | None = None
+    bounds: tuple[float | int, float | int] | None = None
     off: tuple[str, str] | None = None
+    read: Callable[[Any], Any] | None = None
     default: Any = None
     place: tuple[str, ...] = ()
 
@@ -58,8 +61,10 @@ class Option:
     @property
     def meaning(self) -> str:
         """What it means and what it is by default."""
-        shown = self.default if isinstance(self.default, str | int) else None
-        return self.help if shown in (None, "", False) else f"{self.help}; `{shown}` by default"
+        is_shown = (
+            self.default and isinstance(self.default, str | int) and self.form not in ("flag", "switch")
+        )
+        return f"{self.help}; `{self.default}` by default" if is_shown else self.help
 
     def fields_of(self, typed: Any) -> dict[str, Any]:
         """Return the fields of its class that a typed value gives.
@@ -68,6 +73,8 @@ class Option:
             ConfigError: If the value has not its form.
         """
         name = self.place[-1]
+        if self.read is not None:
+            return {name: self.read(typed)}
         if self.form == "range":
             return dict(zip((name, "high"), typed, strict=True))
         if self.form == "listed":
@@ -187,7 +194,13 @@ def _stated(one: Field[Any]) -> Option:
     """Return the option that a field is."""
     stated = one.metadata["option"]
     kind = get_origin(one.type) or one.type
-    forms: dict[Any, Form] = {bool: "flag", int: "whole", tuple: "repeated", Mapping: "pairs"}
+    forms: dict[Any, Form] = {
+        bool: "switch" if one.default is True else "flag",
+        int: "whole",
+        float: "number",
+        tuple: "repeated",
+        Mapping: "pairs",
+    }
     if kind is UnionType:
         kind = next((form for form in map(_plain, get_args(one.type)) if form in forms), str)
     return replace(

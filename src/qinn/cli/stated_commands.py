@@ -1,0 +1,94 @@
+"""Commands made of the options that classes state, and groups whose commands are made when one is asked for."""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from qinn.stated_options import Option
+
+_TYPES: dict[str, Any] = {
+    "text": str | None,
+    "whole": int | None,
+    "number": float | None,
+    "flag": bool,
+    "switch": bool,
+    "repeated": list[str] | None,
+    "listed": str | None,
+    "pairs": list[str] | None,
+    "range": tuple[float, float] | None,
+    "three": tuple[float, float, float] | None,
+}
+
+
+class LazyGroup(TyperGroup):
+    """A group some of whose commands are made when one is asked for: others do not wait for what these need."""
+
+    def stated(self) -> Mapping[str, tuple[Callable[..., None], str | None]]:
+        """Return the function of each such command, and what its help says; its docstring if None."""
+        raise NotImplementedError
+
+    @cached_property
+    def made(self) -> dict[str, Any]:
+        """Name → command."""
+        app = typer.Typer(add_completion=False)
+        for name, (function, text) in self.stated().items():
+            app.command(name=name, help=text)(function)
+        return dict(typer.main.get_group(app).commands)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of all commands."""
+        return [*super().list_commands(ctx), *self.made]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command."""
+        return super().get_command(ctx, cmd_name) or self.made.get(cmd_name)
+
+
+def with_options(options: "Iterable[Option]") -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Put options in the place of the ``**typed`` of a command, before its keyword-only parameters."""
+
+    def decorated(command: Callable[..., None]) -> Callable[..., None]:
+        own = [one for one in inspect.signature(command).parameters.values() if one.name != "typed"]
+        first = [one for one in own if one.kind is not inspect.Parameter.KEYWORD_ONLY]
+        stated = [parameter for one in options for parameter in _parameters(one)]
+        signature = inspect.Signature(
+            [
+                one.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+                for one in (*first, *stated, *own[len(first) :])
+            ]
+        )
+        # What typer reads; type checkers know no such attribute of a function.
+        command.__signature__ = signature  # pyright: ignore[reportFunctionMemberAccess]
+        return command
+
+    return decorated
+
+
+def _parameters(option: "Option") -> list[inspect.Parameter]:
+    """Return an option as a parameter of a command, with the flag that turns it off, if there is one."""
+    shown: dict[str, Any] = {"help": _sentence(option.meaning), "metavar": option.value or None}
+    if option.bounds:
+        shown |= {"min": option.bounds[0], "max": option.bounds[1]}
+    flags = f"{option.flag}/--no-{option.flag[2:]}" if option.form == "switch" else option.flag
+    default = {"flag": False, "switch": True}.get(option.form or "text")
+    typed = [(option.name, _TYPES[option.form or "text"], typer.Option(flags, **shown), default)]
+    if option.off:
+        name, meaning = option.off
+        off = typer.Option("--" + name.replace("_", "-"), help=_sentence(meaning))
+        typed.append((name, bool, off, False))
+    return [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[kind, how], default=default
+        )
+        for name, kind, how, default in typed
+    ]
+
+
+def _sentence(meaning: str) -> str:
+    return escape(meaning.replace("`", "")) + "."
