@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -126,31 +127,22 @@ def build_model(
     Raises:
         ConfigError: If the configuration names a modality that the data lacks.
     """
-    given, words = transformers or {}, num_words or {}
-    is_timed = not set(timed).isdisjoint(feature_dims)
-    budget = getattr(config, "parameter_budget", None)
-    width = getattr(config, "hidden_dim", None) or encoder.hidden_dim
-    if budget is not None:
-        width = _width_for_budget(
-            budget,
-            lambda hidden: _count_new_parameters(
-                _build(
-                    config,
-                    encoder,
-                    hidden,
-                    dict(feature_dims),
-                    dict(sequences),
-                    num_outputs,
-                    given,
-                    is_timed,
-                    words,
-                )
-            ),
-        )
-    torch.manual_seed(seed)
-    return _build(
-        config, encoder, width, dict(feature_dims), dict(sequences), num_outputs, given, is_timed, words
+    build = partial(
+        _build,
+        config,
+        encoder,
+        feature_dims=dict(feature_dims),
+        sequences=dict(sequences),
+        num_outputs=num_outputs,
+        transformers=transformers or {},
+        timed=not set(timed).isdisjoint(feature_dims),
+        num_words=num_words or {},
     )
+    width = getattr(config, "hidden_dim", None) or encoder.hidden_dim
+    if (budget := getattr(config, "parameter_budget", None)) is not None:
+        width = _width_for_budget(budget, lambda hidden: _count_new_parameters(build(width=hidden)))
+    torch.manual_seed(seed)
+    return build(width=width)
 
 
 def _count_new_parameters(model: nn.Module) -> int:
@@ -177,6 +169,7 @@ def _width_for_budget(budget: int, count: Any) -> int:
 def _build(
     config: Any,
     encoder: EncoderConfig,
+    *,
     width: int,
     feature_dims: dict[str, int],
     sequences: dict[str, bool],
@@ -211,6 +204,7 @@ def _build(
                 "as its `encoder.kind`."
             )
     follows = follows_stream(config)
+    dropout = encoder.dropout_of_heads
     encoders = Encoders(
         feature_dims,
         sequences,
@@ -229,7 +223,7 @@ def _build(
         embedding_dim=encoder.embedding_dim,
     )
     if isinstance(config, UnimodalConfig):
-        return Concatenation(encoders, num_outputs=num_outputs, dropout=encoder.dropout_of_heads)
+        return Concatenation(encoders, num_outputs=num_outputs, dropout=dropout)
     if isinstance(config, QiNNConfig):
         return QiNN(
             encoders,
@@ -240,7 +234,7 @@ def _build(
             num_vectors=config.num_vectors,
             head=config.head,
             per_trajectory=config.per_trajectory,
-            dropout=encoder.dropout_of_heads,
+            dropout=dropout,
             outcome_dropout=config.outcome_dropout,
             lean=config.lean,
         )
@@ -248,7 +242,7 @@ def _build(
     if issubclass(BASELINES[config.kind], RecurrentStream):
         options["timed"] = timed
     baseline = cast("Callable[..., nn.Module]", BASELINES[config.kind])
-    return baseline(encoders, num_outputs=num_outputs, dropout=encoder.dropout_of_heads, **options)
+    return baseline(encoders, num_outputs=num_outputs, dropout=dropout, **options)
 
 
 def follows_stream(config: Any) -> bool:
@@ -385,29 +379,15 @@ def _max_rate(config: QiNNConfig) -> float | None:
 
 def _evolutions(config: QiNNConfig) -> tuple[Evolution, Evolution]:
     """Return the evolutions of training and of evaluation mode."""
-    tolerance = config.tolerance
+    tolerance, few, many = config.tolerance, config.num_trajectories, config.num_evaluation_trajectories
+    jumps = QuantumJumps(many, seed=_EVALUATION_SEED)
     if config.evolution == "jumps":
-        if not config.per_trajectory:
-            return QuantumJumps(config.num_trajectories), Heisenberg(tolerance)
-        return (
-            QuantumJumps(config.num_trajectories),
-            QuantumJumps(config.num_evaluation_trajectories, seed=_EVALUATION_SEED),
-        )
-    if config.evolution == "hybrid":
-        return (
-            Hybrid(config.num_trajectories, config.sampled, tolerance=tolerance),
-            Hybrid(
-                config.num_evaluation_trajectories,
-                config.sampled,
-                tolerance=tolerance,
-                seed=_EVALUATION_SEED,
-            ),
-        )
+        return QuantumJumps(few), jumps if config.per_trajectory else Heisenberg(tolerance)
     if config.evolution == "gumbel":
-        return (
-            GumbelJumps(config.num_trajectories),
-            QuantumJumps(config.num_evaluation_trajectories, seed=_EVALUATION_SEED),
-        )
+        return GumbelJumps(few), jumps
+    if config.evolution == "hybrid":
+        hybrid = Hybrid(many, config.sampled, tolerance=tolerance, seed=_EVALUATION_SEED)
+        return Hybrid(few, config.sampled, tolerance=tolerance), hybrid
     simple: dict[str, Evolution] = {
         "exact": ExactChannel(tolerance),
         "heisenberg": Heisenberg(tolerance),

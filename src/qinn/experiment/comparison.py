@@ -182,10 +182,7 @@ def summarize(config: ExperimentConfig, folder: Path) -> ComparisonResult:
         num_groups=None if groups is None else len(np.unique(groups)),
         models=models,
         paired=corrected(tests),
-        versions=provenance.versions(),
-        commit=provenance.commit(),
-        machine=provenance.machine(),
-        command=provenance.command(),
+        **provenance.stated(),
         folder=folder,
     )
     write_text(folder / TABLE_FILE, result.table(shown_metrics(task)).to_markdown())

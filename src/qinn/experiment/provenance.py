@@ -7,12 +7,18 @@ import sys
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import torch
 
 import qinn
 
 _PACKAGES = ("torch", "lightning", "numpy", "scipy", "safetensors", "pyarrow")
+
+
+def stated() -> dict[str, Any]:
+    """Return what every result says of what made it: `versions`, `commit`, `machine` and `command`."""
+    return {"versions": versions(), "commit": commit(), "machine": machine(), "command": command()}
 
 
 def versions() -> dict[str, str]:

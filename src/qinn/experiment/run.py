@@ -4,9 +4,10 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import fields, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import qinn
 from qinn.data.stores.manifest import num_words_of
 from qinn.data.stores.store import Modality, Store
 from qinn.data.stores.unchanged import open_unchanged
-from qinn.data.subsets.splits import Fold, Subset
+from qinn.data.subsets.splits import Fold
 from qinn.digests import OWN_DIGEST, file_digest
 from qinn.errors import CheckpointError, ConfigError
 from qinn.evaluation.intervals import bootstrap_intervals
@@ -129,6 +130,7 @@ def run(
     torch.set_num_threads(config.threads)
     config.training.options().selection(store.task)  # refuses options that do not fit the task
     (label, model_config), seed = next(iter(config.models.items())), config.seeds[0]
+    sequences, num_words = sequences_of(store, config.data), num_words_of(store.tiers)
     folds = build_folds(store, config.data, seed=seed)
     first = folds[0].development.train
     parts = [first, folds[0].development.valid, folds[0].test]
@@ -136,15 +138,30 @@ def run(
     check_feasible(
         config,
         feature_dims=first.dims,
-        sequences=sequences_of(store, config.data),
+        sequences=sequences,
         num_outputs=store.task.num_outputs,
-        num_words=num_words_of(store.tiers),
+        num_words=num_words,
         num_samples=len(store),
         longest={name: max(int(part.lengths(name).max()) for part in parts) for name in first.modalities},
     )
-    check_steps(config, parts, sequences=sequences_of(store, config.data))
-    transformers = load_transformers(model_config, config.encoder, _modalities(store, first, config))
-    num_parameters = count_parameters(_build(config, model_config, first, store, seed, transformers))
+    check_steps(config, parts, sequences=sequences)
+    modalities = {
+        name: Modality(dim, "sequence" if sequences[name] else "vector", store.tiers[name])
+        for name, dim in first.dims.items()
+    }
+    transformers = load_transformers(model_config, config.encoder, modalities)
+    build = partial(
+        build_model,
+        model_config,
+        config.encoder,
+        sequences=sequences,
+        num_outputs=store.task.num_outputs,
+        seed=seed,
+        transformers=transformers,
+        timed=timed_modalities(store, config.data),
+        num_words=num_words,
+    )
+    num_parameters = count_parameters(build(feature_dims=first.dims))
     # Only a configuration that fits the data leaves a trace, and only from its first epoch on.
     with place:
         if not target.config_file.is_file():
@@ -154,18 +171,10 @@ def run(
         for index, fold in enumerate(folds):
             if (target.fold(index) / "fold.json").is_file():
                 _finished_fold(target, index, fold, store)
-                _drop_checkpoints(target.fold(index), transformers)
             else:
-                _run_fold(
-                    target.fold(index),
-                    fold,
-                    config,
-                    model_config,
-                    store,
-                    seed,
-                    transformers,
-                    progress=progress,
-                )
+                _run_fold(target.fold(index), fold, config, store, build, progress=progress)
+            if transformers:
+                _drop_checkpoints(target.fold(index))
             if on_fold is not None:
                 on_fold(index + 1, len(folds))
 
@@ -188,13 +197,8 @@ def run(
             store.sha256,
             store.task,
             {
-                name: ModalityRecord(
-                    first.dims[name],
-                    store.tiers[name],
-                    sequences_of(store, config.data)[name],
-                    name in first.timed,
-                )
-                for name in first.modalities
+                name: ModalityRecord(dim, store.tiers[name], sequences[name], name in first.timed)
+                for name, dim in first.dims.items()
             },
             config.data.split,
         ),
@@ -206,11 +210,8 @@ def run(
             *_remarks(folds, model_config, rates, refit=config.training.refit),
             *(UNCHECKED_FOLD for record in records[:1] if any(one.files is None for one in records)),
         ),
-        versions=provenance.versions(),
-        commit=provenance.commit(),
-        machine=provenance.machine(),
+        **provenance.stated(),
         device=provenance.device(),
-        command=provenance.command(),
         started=started.isoformat(timespec="seconds"),
         seconds=round(time.perf_counter() - clock, 3),
         cpu_seconds=_cpu_seconds(records),
@@ -287,36 +288,6 @@ def config_text(config: ExperimentConfig) -> str:
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
-def _modalities(store: Store, train: Subset, config: ExperimentConfig) -> dict[str, Modality]:
-    """Return the modalities as they reach the model."""
-    sequences = sequences_of(store, config.data)
-    return {
-        name: Modality(dim, "sequence" if sequences[name] else "vector", store.tiers[name])
-        for name, dim in train.dims.items()
-    }
-
-
-def _build(
-    config: ExperimentConfig,
-    model_config: Any,
-    train: Subset,
-    store: Store,
-    seed: int,
-    transformers: Mapping[str, nn.Module],
-) -> nn.Module:
-    return build_model(
-        model_config,
-        config.encoder,
-        feature_dims=train.dims,
-        sequences=sequences_of(store, config.data),
-        num_outputs=store.task.num_outputs,
-        seed=seed,
-        transformers=transformers,
-        timed=timed_modalities(store, config.data),
-        num_words=num_words_of(store.tiers),
-    )
-
-
 def _identity(config: ExperimentConfig, fold: Fold, store: Store) -> str:
     """Return whose checkpoints a fold's are; choices left at their defaults are not named, so that more may come."""
     return json.dumps([config.model_dump(mode="json", exclude_defaults=True), fold.name, store.sha256])
@@ -326,44 +297,30 @@ def _run_fold(
     folder: Path,
     fold: Fold,
     config: ExperimentConfig,
-    model_config: Any,
     store: Store,
-    seed: int,
-    transformers: Mapping[str, nn.Module],
+    build: Callable[..., nn.Module],
     *,
     progress: bool,
 ) -> None:
     from qinn.training.fit import fit, refit  # takes seconds to import, and a complete run needs it not
 
-    model = _build(config, model_config, fold.development.train, store, seed, transformers)
-    identity = _identity(config, fold, store)
-    result = fit(
-        model,
-        fold.development,
-        task=store.task,
-        options=config.training.options(),
-        folder=folder,
-        seed=seed,
-        identity=identity,
-        progress=progress,
-    )
+    model = build(feature_dims=fold.development.train.dims)
+    shared: dict[str, Any] = {
+        "task": store.task,
+        "options": config.training.options(),
+        "seed": config.seeds[0],
+        "identity": _identity(config, fold, store),
+        "progress": progress,
+    }
+    result = fit(model, fold.development, folder=folder, **shared)
     write_table(
         folder / "valid.parquet", prediction_columns(predict(model, fold.development.valid), fold.name)
     )
     cpu_seconds = result.cpu_seconds
     if config.training.refit:
-        model = _build(config, model_config, fold.development.train, store, seed, transformers)
-        cpu_seconds += refit(
-            model,
-            fold.development,
-            task=store.task,
-            options=config.training.options(),
-            epochs=result.best_epoch + 1,
-            folder=folder / "refit",
-            seed=seed,
-            identity=identity,
-            progress=progress,
-        )
+        model = build(feature_dims=fold.development.train.dims)
+        epochs = result.best_epoch + 1
+        cpu_seconds += refit(model, fold.development, epochs=epochs, folder=folder / "refit", **shared)
     write_weights(folder / "weights.safetensors", model.state_dict(), {"data_sha256": store.sha256})
     write_table(folder / "test.parquet", prediction_columns(predict(model, fold.test), fold.name))
     if config.evaluation.explain and isinstance(model, QiNN):
@@ -389,14 +346,12 @@ def _run_fold(
         files=digests_of(folder, [folder / name for name in _FOLD_FILES]),
     )
     write_document(folder / "fold.json", record)
-    _drop_checkpoints(folder, transformers)
 
 
-def _drop_checkpoints(folder: Path, transformers: Mapping[str, nn.Module]) -> None:
+def _drop_checkpoints(folder: Path) -> None:
     """Remove a transformer's checkpoints: several times its size, and nothing resumes a finished fold."""
-    if transformers:
-        for place in (folder, folder / "refit"):
-            shutil.rmtree(place / "checkpoints", ignore_errors=True)
+    for place in (folder, folder / "refit"):
+        shutil.rmtree(place / "checkpoints", ignore_errors=True)
 
 
 def _remarks(folds: list[Fold], model_config: Any, rates: dict[str, float], *, refit: bool) -> list[str]:

@@ -148,6 +148,7 @@ def trained(
     config, seed = choice.config, choice.config.seeds[0]
     options, development = config.training.options(), parts.development
     options.selection(task)
+    shared: dict[str, Any] = {"task": task, "options": options, "seed": seed, "progress": progress}
     _check(choice, development, dims=dims, kinds=kinds, task=task)
     history: list[dict[str, float]] = []
     with apart(config.threads), tempfile.TemporaryDirectory(prefix="qinn-fit-") as name:
@@ -155,22 +156,11 @@ def trained(
         model = _built(choice, dims=dims, kinds=kinds, task=task)
         epochs = config.training.max_epochs
         if parts.selects:
-            result = fit(
-                model, development, task=task, options=options, folder=folder, seed=seed, progress=progress
-            )
+            result = fit(model, development, folder=folder, **shared)
             history, epochs = result.history, result.best_epoch + 1
         if config.training.refit or not parts.selects:
             model = _built(choice, dims=dims, kinds=kinds, task=task)
-            refit(
-                model,
-                development,
-                task=task,
-                options=options,
-                epochs=epochs,
-                folder=folder / "refit",
-                seed=seed,
-                progress=progress,
-            )
+            refit(model, development, epochs=epochs, folder=folder / "refit", **shared)
         model.eval()
         axis = memory_axis(model, development.valid) if follows_stream(model) else None
     return Fitted(model, task, dict(dims), dict(kinds), tuple(history), epochs - 1, axis)

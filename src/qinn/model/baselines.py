@@ -48,6 +48,11 @@ class EncodedBaseline(nn.Module):
         self.encoders = encoders
         self.output_scale = OutputScale(num_outputs)
 
+    def head_from(self, width: int, dropout: float) -> nn.Module:
+        """Return a head with one hidden layer as wide as the encoders', from vectors of a width to the output."""
+        num_outputs = len(self.output_scale.offset)
+        return build_head("mlp", width, num_outputs, hidden_dim=self.encoders.hidden_dim, dropout=dropout)
+
     def encode(self, batch: Batch) -> list[Float[Tensor, "batch hidden"]]:
         """Return one hidden vector per modality; zero where it is absent (zero-filling)."""
         batch = self.encoders.usable(batch)
@@ -71,10 +76,7 @@ class Concatenation(EncodedBaseline):
         dropout: float = 0.2,
     ) -> None:
         super().__init__(encoders, num_outputs)
-        hidden_dim = encoders.hidden_dim
-        self.head = build_head(
-            "mlp", hidden_dim * len(encoders), num_outputs, hidden_dim=hidden_dim, dropout=dropout
-        )
+        self.head = self.head_from(encoders.hidden_dim * len(encoders), dropout)
 
     def forward(self, batch: Batch) -> Prediction:
         """Predict from the hidden vectors side by side."""
@@ -98,11 +100,7 @@ class LateFusion(EncodedBaseline):
         dropout: float = 0.2,
     ) -> None:
         super().__init__(encoders, num_outputs)
-        hidden_dim = encoders.hidden_dim
-        self.heads = nn.ModuleList(
-            build_head("mlp", hidden_dim, num_outputs, hidden_dim=hidden_dim, dropout=dropout)
-            for _ in encoders.items()
-        )
+        self.heads = nn.ModuleList(self.head_from(encoders.hidden_dim, dropout) for _ in encoders.items())
 
     def forward(self, batch: Batch) -> Prediction:
         """Predict the sum of the single-modality scores."""
@@ -131,15 +129,8 @@ class TensorFusion(EncodedBaseline):
         dropout: float = 0.2,
     ) -> None:
         super().__init__(encoders, num_outputs)
-        hidden_dim = encoders.hidden_dim
-        self.projections = nn.ModuleList(nn.Linear(hidden_dim, factor_dim) for _ in encoders.items())
-        self.head = build_head(
-            "mlp",
-            (factor_dim + 1) ** len(encoders),
-            num_outputs,
-            hidden_dim=hidden_dim,
-            dropout=dropout,
-        )
+        self.projections = nn.ModuleList(nn.Linear(encoders.hidden_dim, factor_dim) for _ in encoders.items())
+        self.head = self.head_from((factor_dim + 1) ** len(encoders), dropout)
 
     def forward(self, batch: Batch) -> Prediction:
         """Predict from every product of the modalities' entries."""
@@ -235,14 +226,7 @@ class RecurrentStream(EncodedBaseline):
         num = len(encoders)
         width = num * encoders.step_dim if form == "joint" else encoders.step_dim + num + self.timed
         self.recurrent = self._CELL(width, memory_dim, batch_first=True)
-        hidden_dim = encoders.hidden_dim
-        self.head = build_head(
-            "mlp",
-            2 * memory_dim + by_pass * num * hidden_dim,
-            num_outputs,
-            hidden_dim=hidden_dim,
-            dropout=dropout,
-        )
+        self.head = self.head_from(2 * memory_dim + by_pass * num * encoders.hidden_dim, dropout)
 
     def forward(self, batch: Batch) -> Prediction:
         """Predict from the last and the mean state; those of a sample without steps are zero."""
