@@ -45,7 +45,7 @@ _PARTS = (
     "experiment.explanation",
     "experiment.absence_sweep",
     "report.explanation_figures",
-    "report.absence",
+    "report.absence_figures",
     "report.page",
     "training.fit",
 )

@@ -13,9 +13,17 @@ _HOMES = {
     "Samples": "qinn.face.samples",
     "Store": "qinn.data.stores.store",
     "Task": "qinn.task",
+    "calibrate": "qinn.face.running",
     "compare": "qinn.face.comparing",
+    "describe": "qinn.experiment.description",
+    "evaluate": "qinn.face.running",
+    "explain_run": "qinn.face.reporting",
     "import_data": "qinn.face.importing",
     "load": "qinn.face.loading",
+    "predict": "qinn.face.running",
+    "sweep_absent": "qinn.face.reporting",
+    "train": "qinn.face.running",
+    "write_report": "qinn.report.page",
 }
 _PACKAGES = ("quantum", "testing")
 
@@ -27,11 +35,19 @@ __all__ = [
     "Store",
     "Task",
     "__version__",
+    "calibrate",
     "compare",
+    "describe",
+    "evaluate",
+    "explain_run",
     "import_data",
     "load",
+    "predict",
     "quantum",
+    "sweep_absent",
     "testing",
+    "train",
+    "write_report",
 ]
 
 

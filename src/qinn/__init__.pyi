@@ -1,12 +1,20 @@
 from qinn import quantum as quantum
 from qinn import testing as testing
 from qinn.data.stores.store import Store as Store
+from qinn.experiment.description import describe as describe
 from qinn.experiment.predictor import Predictor as Predictor
 from qinn.face.comparing import compare as compare
 from qinn.face.estimator import Estimator as Estimator
 from qinn.face.importing import import_data as import_data
 from qinn.face.loading import load as load
+from qinn.face.reporting import explain_run as explain_run
+from qinn.face.reporting import sweep_absent as sweep_absent
+from qinn.face.running import calibrate as calibrate
+from qinn.face.running import evaluate as evaluate
+from qinn.face.running import predict as predict
+from qinn.face.running import train as train
 from qinn.face.samples import Samples as Samples
+from qinn.report.page import write_report as write_report
 from qinn.task import Task as Task
 
 __version__: str
@@ -17,9 +25,17 @@ __all__ = [
     "Store",
     "Task",
     "__version__",
+    "calibrate",
     "compare",
+    "describe",
+    "evaluate",
+    "explain_run",
     "import_data",
     "load",
+    "predict",
     "quantum",
+    "sweep_absent",
     "testing",
+    "train",
+    "write_report",
 ]

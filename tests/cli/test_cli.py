@@ -306,7 +306,7 @@ def test_an_operating_system_error_is_one_line(qinn, monkeypatch, tmp_path):
     def full(_):
         raise OSError(28, "No space left on device", "disk")
 
-    monkeypatch.setattr("qinn.experiment.description.describe", full)
+    monkeypatch.setattr("qinn.describe", full)
     assert qinn("info", tmp_path) == (2, "", "error: disk: No space left on device.\n")
 
 

@@ -206,7 +206,7 @@ def _set_epoch(module):
     [
         (["evaluate", "run"], "qinn.experiment.evaluation.predict_parts"),
         (["demo", "--to", "out"], "qinn.data.stores.writing.StoreWriter.add_many"),
-        (["info", "run"], "qinn.experiment.description.describe"),
+        (["info", "run"], "qinn.describe"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else None,
 )

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from qinn.errors import ArgumentError, CheckpointError
-from qinn.report.absence import RateCurve, absent_rate_figure, sweep_figures, write_sweep_figures
+from qinn.report.absence_figures import RateCurve, absent_rate_figure, sweep_figures, write_sweep_figures
 from qinn.report.explanation_figures import entropy_figure, negativity_figure
 from qinn.report.page import write_report
 from qinn.results.explanation import read_explanation

@@ -1,4 +1,4 @@
-"""The commands and what they are called: parse, call the experiment layer, print. No logic.
+"""The commands and what they are called: parse, call the face, print. No logic.
 
 Heavy libraries are imported inside the commands, so that ``qinn --help`` answers at once.
 """

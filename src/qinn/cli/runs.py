@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import qinn
 from qinn.cli.output import (
     JsonOption,
     OverwriteOption,
@@ -18,10 +19,10 @@ from qinn.cli.output import (
     show,
     show_table,
 )
+from qinn.results.as_json import document, plain
 
 if TYPE_CHECKING:
     from qinn.results.comparison import ComparisonResult
-    from qinn.results.folder import RunFolder
     from qinn.results.steps import StepsSummary
 
 RunArgument = Annotated[Path, typer.Argument(help="Folder of a finished run.")]
@@ -60,19 +61,24 @@ def train(
 
     A run that was killed continues where it stopped when the command is repeated.
     """
-    from qinn.experiment.comparison import run_path
-    from qinn.experiment.config import read_config
-    from qinn.experiment.run import run
-    from qinn.experiment.run_place import check_not_compared
+    from qinn.results.evaluation import metrics_table
 
-    experiment = read_config(config)
-    label = model if model is not None else next(iter(experiment.models))
-    chosen = experiment.only(label, experiment.seeds[0] if seed is None else seed)
-    folder = to or run_path(Path("runs") / experiment.name, label, chosen.seeds[0])
-    if overwrite:
-        check_not_compared(folder)
-    finished = run(chosen, folder, overwrite=overwrite, progress=not as_json and console.is_terminal)
-    _show_run(finished, as_json)
+    finished = qinn.train(
+        config,
+        to,
+        model=model,
+        seed=seed,
+        overwrite=overwrite,
+        progress=not as_json and console.is_terminal,
+    )
+    summary, measured = finished.summary(), finished.metrics()
+    if as_json:
+        print_json({"run": str(finished.path), "summary": summary, "metrics": measured})
+        return
+    print_table(metrics_table(summary, measured))
+    for remark in summary.remarks:
+        note(f"note: {remark}")
+    show(f"run: {finished.path}")
 
 
 def evaluate(
@@ -96,40 +102,22 @@ def evaluate(
     With modalities absent, their metrics stand beside those of the samples as they are. What is absent depends
     on the seed and the samples' ids alone: it is the same for every model.
     """
-    from qinn.data.subsets.absence import Absence
-    from qinn.experiment.evaluation import evaluate_run
-    from qinn.results.evaluation import intervals_table
-
-    absence = Absence(tuple(absent or ()), absent_rate, absent_seed)
-    result = evaluate_run(run, split=split, store=store, absence=absence)
-    agreement = result.agreement
-    differs = agreement is not None and agreement.same_device and not agreement.agrees
+    found = qinn.evaluate(
+        run,
+        split=split,
+        store=store,
+        absent=absent or (),
+        absent_rate=absent_rate,
+        absent_seed=absent_seed,
+    )
     if as_json:
-        print_json(result)
-        if differs:
-            raise typer.Exit(1)
-        return
-    title = f"{run} on {result.samples} {split or ''} samples".replace("  ", " ")
-    if result.missing is not None and result.complete is not None:
-        print_table(intervals_table(result.complete, result.labels, f"{title}: as they are"))
-        shares = ", ".join(f"{name} {share:.0%}" for name, share in result.missing.absent.items())
-        title = f"{title}, modalities absent ({shares}; {result.missing.empty} samples have nothing left)"
-    print_table(intervals_table(result.metrics, result.labels, title))
-    for remark in result.remarks:
-        note(f"note: {remark}")
-    if result.largest_difference is not None:
-        note(f"largest difference from the stored predictions: {result.largest_difference:.1e}")
-    if agreement is not None and not agreement.agrees:
-        note(
-            f"{'error' if differs else 'note'}: the weights give other outputs than the run stored, by "
-            f"{agreement.difference:.1e} of the label range (more than {agreement.tolerance:.0e})"
-            + (
-                ", on the kind of device that made them: weights, code or libraries are not those of the run"
-                if differs
-                else ", on another kind of device than made them"
-            )
-        )
-    if differs:
+        print_json(found)
+    else:
+        for table in found.tables(str(run)):
+            print_table(table)
+        for remark in found.notes:
+            note(remark)
+    if found.differs:
         raise typer.Exit(1)
 
 
@@ -157,28 +145,20 @@ def predict(
     as_json: JsonOption = False,
 ) -> None:
     """Predict scores with intervals, or class probabilities with the classes that cannot be excluded."""
-    from qinn.experiment.prediction import predict_store, predictions_destination, write_predictions
-
-    if to is not None:
-        predictions_destination(to, overwrite=overwrite, inputs=[run, store])
-    rows = predict_store(
+    rows = qinn.predict(
         run,
         store,
+        to,
         split=split,
         batch_size=batch_size,
         absent=absent or (),
         coupling=coupling,
         level=level,
+        overwrite=overwrite,
         on_remark=lambda remark: note(f"note: {remark}"),
     )
     if to is not None:
-        changed = write_predictions(to, rows, overwrite=overwrite)
         note(f"wrote {len(rows)} predictions to {to}")
-        if changed:
-            note(
-                f"note: {changed} texts begin like a formula of a spreadsheet (= + - @ ' or a tab), so an apostrophe "
-                "stands before them; programs take it away, or read a .parquet file"
-            )
     elif as_json:
         print_json(rows)
     else:
@@ -196,9 +176,9 @@ def calibrate(
 
     For samples made otherwise than those of training: another recogniser of speech, other speakers, another place.
     """
-    from qinn.experiment.prediction import calibrate_run, certainty_of
+    from qinn.face.running import certainty_of
 
-    record = calibrate_run(run, store, split=split)
+    record = qinn.calibrate(run, store, split=split)
     if as_json:
         print_json(record)
         return
@@ -228,29 +208,17 @@ def explain(
     as_json: JsonOption = False,
 ) -> None:
     """Explain each sample: entanglement, correlation, counterfactual scores; along a stream what every step does."""
-    from qinn.experiment.coupling import couple_run, parse_couplings
-    from qinn.experiment.explanation import explain_run
-    from qinn.report.explanation_figures import write_coupling_figure, write_explanation_figures
-    from qinn.results.as_json import document, plain
-
-    folder = to or run / "explanation"
-    turned = None
-    if coupling is not None:
-        turned = couple_run(
-            run,
-            folder,
-            couplings=parse_couplings(coupling),
-            store=store,
-            split=split,
-            fold=fold,
-            absent=absent or (),
-            overwrite=overwrite,
-        )
-        write_coupling_figure(folder, turned)
-    result = explain_run(
-        run, folder, store=store, split=split, fold=fold, absent=absent or (), overwrite=overwrite
+    found = qinn.explain_run(
+        run,
+        to,
+        store=store,
+        split=split,
+        fold=fold,
+        absent=absent or (),
+        couplings=coupling,
+        overwrite=overwrite,
     )
-    figures = write_explanation_figures(folder)
+    result, turned = found.summary, found.coupling
     if as_json:
         content = {**document(result), "remarks": result.remarks}
         print_json(content if turned is None else {**content, "coupling": plain(turned.points)})
@@ -273,8 +241,8 @@ def explain(
     if result.steps is not None:
         _show_steps(result.steps)
         written.insert(1, result.steps.file)
-    *first, last = [str(folder / name) for name in written]
-    note(f"wrote {', '.join(first)}, {last} and {len(figures)} figures")
+    *first, last = [str(found.folder / name) for name in written]
+    note(f"wrote {', '.join(first)}, {last} and {len(found.figures)} figures")
 
 
 def _show_steps(steps: "StepsSummary") -> None:
@@ -302,19 +270,8 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Train every model with every seed and print one table with intervals and paired tests."""
-    from qinn.experiment.comparison import compare as compare_models
-    from qinn.experiment.config import read_config
-
-    experiment = read_config(config)
-    folder = to or Path("runs") / experiment.name
     with progress_bar("runs") as on_run:
-        result = compare_models(
-            experiment,
-            folder,
-            workers=workers,
-            overwrite=overwrite,
-            on_run=on_run,
-        )
+        result = qinn.compare(config, to=to, workers=workers, overwrite=overwrite, on_run=on_run)
     _show_comparison(result, as_json)
 
 
@@ -346,38 +303,28 @@ def sweep_absent(
     as_json: JsonOption = False,
 ) -> None:
     """Take modalities away at rising rates from what finished runs are tested on, the same for every model."""
-    from qinn.errors import ArgumentError
-    from qinn.experiment.absence_sweep import parse_rates
-    from qinn.experiment.absence_sweep import sweep_absent as sweep
-    from qinn.report.absence import write_sweep_figures
-    from qinn.results.sweep import FOLDER, SWEEP_FILE, TABLE_FILE
+    from qinn.results.sweep import SWEEP_FILE, TABLE_FILE
 
-    if to is None:
-        if len(runs) > 1:
-            raise ArgumentError(
-                "Several runs are swept together, so name a folder for the result with `--to`."
-            )
-        to = runs[0] / FOLDER
     with progress_bar("runs") as on_run:
-        result = sweep(
+        result = qinn.sweep_absent(
             runs,
             to,
-            rates=parse_rates(rates),
-            mask_seeds=range(masks),
+            rates=rates,
+            masks=masks,
             split=split,
             reference=reference,
             num_resamples=num_resamples,
             overwrite=overwrite,
             on_run=on_run,
         )
-    figures = write_sweep_figures(to)
     if as_json:
         print_json(result)
         return
     echo(result.to_markdown())
     for remark in result.remarks:
         note(f"note: {remark}")
-    note(f"wrote {to / SWEEP_FILE}, {to / TABLE_FILE} and {', '.join(str(figure) for figure in figures)}")
+    figures = [str(result.folder / f"{name}.svg") for name in result.drawn]
+    note(f"wrote {result.folder / SWEEP_FILE}, {result.folder / TABLE_FILE} and {', '.join(figures)}")
 
 
 def report(
@@ -390,9 +337,7 @@ def report(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Write one self-contained HTML page about runs and comparisons."""
-    from qinn.report.page import write_report
-
-    write_report(
+    qinn.write_report(
         runs,
         to,
         include_text=include_text,
@@ -409,9 +354,7 @@ def info(
     as_json: JsonOption = False,
 ) -> None:
     """Say what this installation, a run, a comparison or a store is."""
-    from qinn.experiment.description import describe
-
-    content = describe(path)
+    content = qinn.describe(path)
     if as_json:
         print_json(content)
         return
@@ -443,29 +386,14 @@ def demo(
     from qinn.extras import require
 
     require("report", "train", what="`qinn demo`")
-    from qinn.destinations import check_destination
-    from qinn.experiment.demo import run_demo
-    from qinn.experiment.stream_demo import run_stream_demo
-    from qinn.report.page import page_of, write_report
-    from qinn.report.stream_lengths import FIGURE, lengths_section, write_lengths_figure
-    from qinn.results.as_json import document
+    from qinn.face.reporting import demonstrate
 
-    page, figure = to / "report.html", to / "streams.svg"
-    check_destination(page, page_of("report"), overwrite=overwrite)
-    check_destination(figure, FIGURE, overwrite=overwrite)
     with progress_bar("runs") as on_run:
-        result = run_demo(to, workers=workers, overwrite=overwrite, on_run=on_run)
-        streams = run_stream_demo(to / "streams", workers=workers, overwrite=overwrite, on_run=on_run)
-    write_lengths_figure(figure, streams)
-    write_report(
-        [to / "comparison", to / "streams" / "comparison"],
-        page,
-        overwrite=overwrite,
-        further=lambda numbering: [lengths_section(streams, numbering)],
-    )
+        found = demonstrate(to, workers=workers, overwrite=overwrite, on_run=on_run)
+    result, streams = found.pooled, found.streams
     if as_json:
-        content = {**document(result), "streams": streams, "report": str(page), "figure": str(figure)}
-        print_json(content)
+        places = {"report": str(found.page), "figure": str(found.figure)}
+        print_json({**document(result), "streams": streams, **places})
         return
     _show_comparison(result.comparison, as_json=False)
     known = [(name, f"{value:.4f}") for name, value in result.known.items()]
@@ -477,24 +405,8 @@ def demo(
     )
     print_table(streams.longest_table())
     show(f"comparison: {streams.comparison.folder}")
-    show(f"figure: {figure}")
-    show(f"report: {page}")
-
-
-def _show_run(finished: "RunFolder", as_json: bool) -> None:
-    from qinn.evaluation.conventions import metrics_of
-    from qinn.results.evaluation import intervals_table
-
-    summary, measured = finished.summary(), finished.metrics()
-    if as_json:
-        print_json({"run": str(finished.path), "summary": summary, "metrics": measured})
-        return
-    labels = {name: metric.label for name, metric in metrics_of(summary.task).items()}
-    title = f"{summary.title}, {summary.num_parameters:,} parameters: test"
-    print_table(intervals_table(measured.test, labels, title))
-    for remark in summary.remarks:
-        note(f"note: {remark}")
-    show(f"run: {finished.path}")
+    show(f"figure: {found.figure}")
+    show(f"report: {found.page}")
 
 
 def _show_comparison(result: "ComparisonResult", as_json: bool) -> None:

@@ -16,7 +16,13 @@ from qinn.data.stores.writing import StoreWriter
 from qinn.data.subsets.splits import hold_out
 from qinn.errors import ArgumentError, DataError, OutputError
 from qinn.experiment.comparison import compare as compare_models
-from qinn.experiment.config import EncoderConfig, TrainingConfig, parse_config
+from qinn.experiment.config import (
+    EncoderConfig,
+    ExperimentConfig,
+    TrainingConfig,
+    parse_config,
+    read_config,
+)
 from qinn.face.estimator import Estimator
 from qinn.face.labels import Labels, Scale, classes_of, groups_of, scores_of
 from qinn.face.samples import Samples
@@ -27,8 +33,8 @@ _SPLITS = ("train", "valid", "test")
 
 
 def compare(
-    models: Mapping[str, Estimator | str | Mapping[str, object]],
-    data: object,
+    models: Mapping[str, Estimator | str | Mapping[str, object]] | ExperimentConfig | Path | str,
+    data: object = None,
     y: object = None,
     *,
     groups: object = None,
@@ -53,12 +59,13 @@ def compare(
 ) -> ComparisonResult:
     """Train several models with several seeds on the same samples and test them against each other.
 
-    What `qinn compare` does with a YAML file: mean and deviation over seeds, bootstrap intervals and paired tests, on
-    test samples that neither training nor the choice of the epoch sees.
+    What `qinn compare` does with a YAML file, which may be given too: mean and deviation over seeds, bootstrap
+    intervals and paired tests, on test samples that neither training nor the choice of the epoch sees.
 
     Args:
         models: Label → a model: an `Estimator`, whose fit plays no part; its kind; or a mapping as in a configuration.
-            The first is the one that the others are tested against, unless `reference` names another.
+            The first is the one that the others are tested against, unless `reference` names another. Or a
+            configuration, or the file of one, which says all but `to`, `workers`, `overwrite` and `on_run`.
         data: The folder of a store, a `Store`, or samples as `Estimator.fit` takes them.
         y: One score or class per sample, where `data` are samples.
         groups: One group (speaker, video …) per sample: none is in two splits, and intervals count groups.
@@ -68,7 +75,7 @@ def compare(
         validation: Part of the others that chooses the epoch; of a store without validation samples too.
         seeds: One run of each model for each.
         to: Folder for the runs, where a killed comparison goes on, and the store of the samples. If None, only the
-            result is kept.
+            result is kept; of a configuration, all in ``runs/NAME``.
         name: What the comparison is called.
         task: What is predicted, where `data` are samples; if None that of the estimators, or ``"regression"``.
         scale: As of `Estimator`; likewise.
@@ -91,6 +98,21 @@ def compare(
         ConfigError: If a model or a section has an unknown key or an impossible value.
         CheckpointError: If the folder holds another comparison.
     """
+    if isinstance(models, (ExperimentConfig, Path, str)):
+        beside = {"data": data, "y": y, "groups": groups, "splits": splits, "task": task, "scale": scale}
+        beside |= {"encoder": encoder, "training": training, "evaluation": evaluation, "reference": reference}
+        if said := [name for name, value in beside.items() if value is not None]:
+            raise ArgumentError(
+                f"Argument `{said[0]}` must be left out where `models` is a configuration, but it is given; the "
+                "configuration says it."
+            )
+        config = read_config(models) if isinstance(models, (Path, str)) else models
+        place = Path("runs") / config.name if to is None else Path(to)
+        return compare_models(config, place, workers=workers, overwrite=overwrite, on_run=on_run)
+    if data is None:
+        raise ArgumentError(
+            "Argument `data` must be samples or a store, but it is None; say what to compare on."
+        )
     given = _Models(models, encoder=encoder, training=training)
     with _folder(to) as folder:
         if isinstance(data, (str, Path, Store)):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import yaml
 
-from qinn.report.absence import absence_exhibits
+from qinn.report.absence_figures import absence_exhibits
 from qinn.report.bloch_figure import ball_figure
 from qinn.report.comparison_figures import forest_figures
 from qinn.report.explanation_figures import (

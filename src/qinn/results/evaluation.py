@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from qinn.evaluation.conventions import metrics_of
 from qinn.evaluation.intervals import Interval
 from qinn.results.as_json import OPTIONAL
+from qinn.results.summary import RunMetrics, RunSummary
 from qinn.results.tables import Cell, Table, columns
 from qinn.results.wording import number
 
@@ -67,6 +69,47 @@ class EvaluationResult:
     complete: Mapping[str, Interval] | None = field(default=None, metadata=OPTIONAL)
     missing: Missing | None = field(default=None, metadata=OPTIONAL)
 
+    @property
+    def differs(self) -> bool:
+        """Whether outputs are others than those that the run stored, on the kind of device that made these."""
+        found = self.agreement
+        return found is not None and found.same_device and not found.agrees
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know: remarks, and how near outputs are to those that the run stored."""
+        notes = [f"note: {remark}" for remark in self.remarks]
+        if self.largest_difference is not None:
+            notes.append(f"largest difference from the stored predictions: {self.largest_difference:.1e}")
+        if self.agreement is not None and not self.agreement.agrees:
+            where = (
+                "on the kind of device that made them: weights, code or libraries are not those of the run"
+                if self.differs
+                else "on another kind of device than made them"
+            )
+            notes.append(
+                f"{'error' if self.differs else 'note'}: the weights give other outputs than the run stored, by "
+                f"{self.agreement.difference:.1e} of the label range (more than {self.agreement.tolerance:.0e}), "
+                f"{where}"
+            )
+        return notes
+
+    def tables(self, run: str) -> list[Table]:
+        """Return the metrics, before them those of the samples as they are where something was taken away.
+
+        Args:
+            run: What the run is called.
+        """
+        title = f"{run} on {self.samples} {self.split or ''} samples".replace("  ", " ")
+        if self.missing is None or self.complete is None:
+            return [intervals_table(self.metrics, self.labels, title)]
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in self.missing.absent.items())
+        absent = f"modalities absent ({shares}; {self.missing.empty} samples have nothing left)"
+        return [
+            intervals_table(self.complete, self.labels, f"{title}: as they are"),
+            intervals_table(self.metrics, self.labels, f"{title}, {absent}"),
+        ]
+
     def table(self) -> Table:
         """Return the metrics."""
         return intervals_table(self.metrics, self.labels)
@@ -91,3 +134,10 @@ def intervals_table(found: Mapping[str, Interval], labels: Mapping[str, str], ti
         for name, one in found.items()
     )
     return Table("", columns("metric", "value", "low", "high"), tuple(rows), title=title)
+
+
+def metrics_table(summary: RunSummary, found: RunMetrics) -> Table:
+    """Return a run's test metrics with their intervals."""
+    labels = {name: metric.label for name, metric in metrics_of(summary.task).items()}
+    title = f"{summary.title}, {summary.num_parameters:,} parameters: test"
+    return intervals_table(found.test, labels, title)

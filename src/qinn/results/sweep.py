@@ -157,6 +157,15 @@ class SweepResult(Written):
         """The two metrics that matter most."""
         return shown_metrics(self.task)[:2]
 
+    @property
+    def drawn(self) -> list[str]:
+        """Those of them that some model has, of which there are figures."""
+        return [
+            name
+            for name in self.shown
+            if any(rate[name].mean is not None for entry in self.models.values() for rate in entry.rates)
+        ]
+
     def write(self) -> None:
         """Write ``sweep.json`` into its folder."""
         write_document(self.folder / SWEEP_FILE, self)

@@ -95,7 +95,7 @@ def absent_rate_figure(
 def sweep_figures(sweep: SweepResult) -> dict[str, str]:
     """Draw a sweep: metric → SVG text, for the two metrics that matter most."""
     figures = {}
-    for name in sweep.shown:
+    for name in sweep.drawn:
         metric = metrics_of(sweep.task)[name]
         curves = [
             RateCurve(
@@ -106,8 +106,7 @@ def sweep_figures(sweep: SweepResult) -> dict[str, str]:
             for label, entry in sweep.models.items()
         ]
         curves = [curve for curve in curves if np.isfinite(curve.values).any()]
-        if curves:
-            figures[name] = absent_rate_figure(sweep.rates, curves, metric=name, better=metric.direction)
+        figures[name] = absent_rate_figure(sweep.rates, curves, metric=name, better=metric.direction)
     return figures
 
 

@@ -1,0 +1,180 @@
+"""What `qinn explain`, `qinn sweep-absent` and `qinn demo` do, figures included, as functions."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from qinn.destinations import check_destination
+from qinn.errors import ArgumentError
+from qinn.experiment.absence_sweep import RATES, parse_rates
+from qinn.experiment.absence_sweep import sweep_absent as sweep_runs
+from qinn.experiment.coupling import couple_run, parse_couplings
+from qinn.experiment.demo import run_demo
+from qinn.experiment.explanation import explain_run as write_explanation
+from qinn.experiment.stream_demo import run_stream_demo
+from qinn.report.absence_figures import write_sweep_figures
+from qinn.report.explanation_figures import write_coupling_figure, write_explanation_figures
+from qinn.report.page import page_of, write_report
+from qinn.report.stream_lengths import FIGURE, lengths_section, write_lengths_figure
+from qinn.results.coupling import CouplingResult
+from qinn.results.demo import DemoResult, StreamsResult
+from qinn.results.explanation import ExplanationSummary
+from qinn.results.sweep import FOLDER, SweepResult
+
+OnRun = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class ExplainedRun:
+    """A run, explained.
+
+    Attributes:
+        folder: Where data and figures lie.
+        summary: Means and names of what was found, and what a user should know.
+        coupling: The run along the knob of its coupling; None where that was not asked for.
+        figures: What was drawn.
+    """
+
+    folder: Path
+    summary: ExplanationSummary
+    coupling: CouplingResult | None
+    figures: Sequence[Path]
+
+
+def explain_run(
+    run: Path | str,
+    to: Path | str | None = None,
+    *,
+    store: Path | str | None = None,
+    split: str | None = None,
+    fold: str | None = None,
+    absent: Sequence[str] = (),
+    couplings: Sequence[float] | str | None = None,
+    overwrite: bool = False,
+) -> ExplainedRun:
+    """Explain each sample: entanglement, correlation, counterfactuals, and along a stream every step: `qinn explain`.
+
+    Args:
+        run: Folder of a finished run.
+        to: Folder for data and figures; ``RUN/explanation`` if None.
+        store: Another store than the one that the run was trained on.
+        split: Only the samples of this split; if None the test samples, and all of another store that has none.
+        fold: Fold whose model explains; needed if the run has several.
+        absent: Modalities to do without.
+        couplings: Factors at which what couples the modalities (or memory and stream) is looked at too, as numbers or
+            in a text with commas between them.
+        overwrite: Replace what another program made, or was changed since.
+
+    Raises:
+        ConfigError: If the fold or split does not exist.
+        ArgumentError: If there is no such modality, or the model has no coupling.
+        OutputError: If the files would replace another's.
+    """
+    folder = Path(run) / "explanation" if to is None else Path(to)
+    turned = None
+    if couplings is not None:
+        turned = couple_run(
+            run,
+            folder,
+            couplings=parse_couplings(couplings) if isinstance(couplings, str) else couplings,
+            store=store,
+            split=split,
+            fold=fold,
+            absent=absent,
+            overwrite=overwrite,
+        )
+        write_coupling_figure(folder, turned)
+    summary = write_explanation(
+        run, folder, store=store, split=split, fold=fold, absent=absent, overwrite=overwrite
+    )
+    return ExplainedRun(folder, summary, turned, write_explanation_figures(folder))
+
+
+def sweep_absent(
+    runs: Sequence[Path | str],
+    to: Path | str | None = None,
+    *,
+    rates: Sequence[float] | str = RATES,
+    masks: int = 3,
+    split: str = "test",
+    reference: str | None = None,
+    num_resamples: int | None = None,
+    overwrite: bool = False,
+    on_run: OnRun | None = None,
+) -> SweepResult:
+    """Take modalities away at rising rates from what finished runs are tested on: what `qinn sweep-absent` does.
+
+    Args:
+        runs: Folders of comparisons (all their runs) and runs.
+        to: Folder for data, table and figures; that of the only comparison if None.
+        rates: Rates of absence, rising, as numbers or in a text with commas between them.
+        masks: Number of masks (seeds 0, 1, …) to average over.
+        split: ``"test"`` or ``"valid"``.
+        reference: Model that the others are tested against; the comparison's if None.
+        num_resamples: Bootstrap resamples and permutations; as configured if None.
+        overwrite: Replace what another program made, or was changed since.
+        on_run: Called with (runs done, runs in all, label of the last) after each run.
+
+    Raises:
+        ArgumentError: If rates are impossible, a run is named twice, or several runs have no folder for the result.
+        CheckpointError: If a folder is no finished run or comparison.
+        DataError: If the runs were not tested on the same samples.
+    """
+    if to is None:
+        if len(runs) > 1:
+            raise ArgumentError(
+                "Several runs are swept together, so name a folder for the result with `--to`."
+            )
+        to = Path(runs[0]) / FOLDER
+    result = sweep_runs(
+        runs,
+        to,
+        rates=parse_rates(rates) if isinstance(rates, str) else rates,
+        mask_seeds=range(masks),
+        split=split,
+        reference=reference,
+        num_resamples=num_resamples,
+        overwrite=overwrite,
+        on_run=on_run,
+    )
+    write_sweep_figures(result.folder)
+    return result
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """What the demo found, and where its page and figure lie."""
+
+    pooled: DemoResult
+    streams: StreamsResult
+    page: Path
+    figure: Path
+
+
+def demonstrate(
+    to: Path, *, workers: int, overwrite: bool = False, on_run: OnRun | None = None
+) -> Demonstration:
+    """Train QiNN-QJ and baselines on two embedded synthetic sets, pooled and along streams, and report.
+
+    Args:
+        to: Folder for the stores, the runs and the report.
+        workers: Runs at the same time.
+        overwrite: Replace what another program made, or was changed since.
+        on_run: Called with (runs done, runs in all, label of the last) after each run.
+
+    Raises:
+        OutputError: If a place holds something else.
+    """
+    page, figure = to / "report.html", to / "streams.svg"
+    check_destination(page, page_of("report"), overwrite=overwrite)
+    check_destination(figure, FIGURE, overwrite=overwrite)
+    pooled = run_demo(to, workers=workers, overwrite=overwrite, on_run=on_run)
+    streams = run_stream_demo(to / "streams", workers=workers, overwrite=overwrite, on_run=on_run)
+    write_lengths_figure(figure, streams)
+    write_report(
+        [to / "comparison", to / "streams" / "comparison"],
+        page,
+        overwrite=overwrite,
+        further=lambda numbering: [lengths_section(streams, numbering)],
+    )
+    return Demonstration(pooled, streams, page, figure)

@@ -1,0 +1,174 @@
+"""What `qinn train`, `qinn evaluate`, `qinn predict` and `qinn calibrate` do, as functions."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from qinn.data.subsets.absence import Absence
+from qinn.experiment.config import ExperimentConfig, parse_config, read_config
+from qinn.experiment.evaluation import evaluate_run
+from qinn.experiment.prediction import (
+    PredictionRow,
+    calibrate_run,
+    predict_store,
+    predictions_destination,
+    write_predictions,
+)
+from qinn.experiment.prediction import certainty_of as certainty_of
+from qinn.results.calibration import CalibrationRecord
+from qinn.results.coverage import LEVEL
+from qinn.results.evaluation import EvaluationResult
+from qinn.results.folder import RunFolder
+
+Configuration = ExperimentConfig | Mapping[str, object] | Path | str
+"""A configuration, what a file of one holds, or the file."""
+
+
+def configured(config: Configuration) -> ExperimentConfig:
+    """Return a configuration, checked.
+
+    Raises:
+        ConfigError: If the file is missing, no YAML, or has an unknown key or impossible value.
+    """
+    if isinstance(config, ExperimentConfig):
+        return config
+    return read_config(config) if isinstance(config, (str, Path)) else parse_config(config, "qinn.train")
+
+
+def train(
+    config: Configuration,
+    to: Path | str | None = None,
+    *,
+    model: str | None = None,
+    seed: int | None = None,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> RunFolder:
+    """Train one model with one seed, then evaluate it on the sealed test split: what `qinn train` does.
+
+    Args:
+        config: The experiment: a YAML file, or what one holds.
+        to: Folder of the run, ``runs/NAME/MODEL/seed-SEED`` if None; a run that was killed continues where it stopped.
+        model: Label of the model; the first if None.
+        seed: The seed; the first if None.
+        overwrite: Replace a run of another configuration or of other data.
+        progress: Whether to show a bar.
+
+    Returns:
+        The run: `summary()` and `metrics()` say what it found, and `qinn.load` makes its `path` a predictor.
+
+    Raises:
+        ConfigError: If the configuration is wrong, or has no such model.
+        CheckpointError: If the folder holds another run.
+        OutputError: If it cannot be written.
+    """
+    from qinn.experiment.comparison import run_path
+    from qinn.experiment.run import run
+    from qinn.experiment.run_place import check_not_compared
+
+    experiment = configured(config)
+    label = model if model is not None else next(iter(experiment.models))
+    chosen = experiment.only(label, experiment.seeds[0] if seed is None else seed)
+    folder = Path(to) if to else run_path(Path("runs") / experiment.name, label, chosen.seeds[0])
+    if overwrite:
+        check_not_compared(folder)
+    return run(chosen, folder, overwrite=overwrite, progress=progress)
+
+
+def evaluate(
+    run: Path | str,
+    *,
+    split: str | None = "test",
+    store: Path | str | None = None,
+    absent: Sequence[str] = (),
+    absent_rate: float = 0.0,
+    absent_seed: int = 0,
+) -> EvaluationResult:
+    """Recompute a run's predictions from its weights and state every metric with its interval: `qinn evaluate`.
+
+    Args:
+        run: Folder of a finished run.
+        split: Only the samples of this split; None for all of another store.
+        store: Another store than the one that the run was trained on.
+        absent: Modalities to do without.
+        absent_rate: Probability with which each modality of each sample is absent.
+        absent_seed: What is absent at that rate depends on this and on the samples' ids alone.
+
+    Raises:
+        ConfigError: If the split does not exist.
+        ArgumentError: If samples have no labels, or there is no such modality.
+        CheckpointError: If the run is damaged, or of other samples than its data.
+    """
+    absence = Absence(tuple(absent), absent_rate, absent_seed)
+    return evaluate_run(run, split=split, store=store, absence=absence)
+
+
+def predict(
+    run: Path | str,
+    store: Path | str,
+    to: Path | str | None = None,
+    *,
+    split: str | None = None,
+    batch_size: int = 256,
+    absent: Sequence[str] = (),
+    coupling: float = 1.0,
+    level: float = LEVEL,
+    overwrite: bool = False,
+    on_remark: Callable[[str], None] | None = None,
+) -> list[PredictionRow]:
+    """Predict scores with intervals, or class probabilities with the classes that cannot be excluded: `qinn predict`.
+
+    Args:
+        run: Folder of a finished run.
+        store: The samples.
+        to: A .csv or .parquet file to write; none if None.
+        split: Only the samples of this split.
+        batch_size: Samples per pass; results do not depend on it.
+        absent: Modalities to do without.
+        coupling: Factor of what couples the modalities, or memory and stream; 1 is what was learned.
+        level: Share of new samples whose label intervals, or sets of classes, are to hold.
+        overwrite: Replace a file that another program made, or was changed since.
+        on_remark: Called with each sentence that a user should know.
+
+    Returns:
+        A row for each sample (see `qinn.experiment.prediction.predict_store`).
+
+    Raises:
+        ArgumentError: If the file's name has another suffix, or the model no coupling.
+        CheckpointError: If the run is damaged, or made for other features.
+        OutputError: If the file cannot be written.
+    """
+    if to is not None:
+        predictions_destination(to, overwrite=overwrite, inputs=[run, store])
+    rows = predict_store(
+        run,
+        store,
+        split=split,
+        batch_size=batch_size,
+        absent=absent,
+        coupling=coupling,
+        level=level,
+        on_remark=on_remark,
+    )
+    if to is not None:
+        changed = write_predictions(Path(to), rows, overwrite=overwrite)
+        if changed and on_remark is not None:
+            on_remark(
+                f"{changed} texts begin like a formula of a spreadsheet (= + - @ ' or a tab), so an apostrophe stands "
+                "before them; programs take it away, or read a .parquet file"
+            )
+    return rows
+
+
+def calibrate(run: Path | str, store: Path | str, *, split: str | None = None) -> CalibrationRecord:
+    """Keep a run's errors on samples of your own, of which `predict` makes intervals from then on: `qinn calibrate`.
+
+    Args:
+        run: Folder of a finished run.
+        store: Labelled samples that are new to the run.
+        split: Only the samples of this split.
+
+    Raises:
+        DataError: If samples have no labels.
+        CheckpointError: If the run is damaged, or made for other features.
+    """
+    return calibrate_run(run, store, split=split)
