@@ -1,7 +1,7 @@
 """How finished runs bear the loss of modalities: one sweep over rates of absence, the same masks for every model."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,7 @@ class _Swept:
 
     outputs: Float[np.ndarray, "rate mask sample output"]
     empty: Float[np.ndarray, "sample output"]
+    shares: tuple[Shares, ...]
     training_labels: list[np.ndarray]
     remarks: list[str]
 
@@ -111,11 +112,10 @@ def sweep_absent(
     """
     started = time.perf_counter()
     _check_options(rates, mask_seeds)
-    runs = _find_runs([Path(path) for path in paths])
+    runs, reference = _find_runs([Path(path) for path in paths], reference)
     first = next(iter(runs.values()))[0]
     check_destinations(target, _products(first.summary().task), overwrite=overwrite, inputs=list(paths))
     config = config_of(first)
-    reference = _reference(reference, runs, paths)
     samples, swept = None, {}
     done, total = 0, sum(map(len, runs.values()))
     for label, folders in runs.items():
@@ -145,7 +145,7 @@ def sweep_absent(
         num_resamples=options["num_resamples"],
         num_test=len(samples.ids),
         num_groups=None if samples.groups is None else len(np.unique(samples.groups)),
-        absent=_shares(first, rates, mask_seeds, split),
+        absent=next(iter(swept.values()))[0].shares,
         models={
             label: SweptModel(
                 model=described[label][0].model,
@@ -160,10 +160,7 @@ def sweep_absent(
         },
         paired=_tests_by_rate(samples, swept, reference, options),
         remarks=tuple(dict.fromkeys(one for found in swept.values() for r in found for one in r.remarks)),
-        versions=provenance.versions(),
-        commit=provenance.commit(),
-        machine=provenance.machine(),
-        command=provenance.command(),
+        **provenance.stated(),
         seconds=round(time.perf_counter() - started, 1),
         folder=Path(target),
     )
@@ -210,13 +207,19 @@ def _check_options(rates: Sequence[float], mask_seeds: Sequence[int]) -> None:
         raise ArgumentError(f"Mask seeds must be distinct and 0 or more, but they are {list(mask_seeds)}.")
 
 
-def _find_runs(paths: Sequence[Path]) -> dict[str, list[RunFolder]]:
-    """Label → its finished runs; those of a comparison in the order of its models and seeds."""
+def _find_runs(paths: Sequence[Path], reference: str | None) -> tuple[dict[str, list[RunFolder]], str]:
+    """Label → its finished runs, those of a comparison in the order of its models and seeds; and the reference."""
     if not paths:
         raise ArgumentError("A sweep must be over at least one run or comparison; name its folder.")
-    found: dict[str, list[RunFolder]] = {}
-    places: set[tuple[str, int]] = set()
-    folders = list(_folders(paths))
+    folders, references = [], []
+    for path in paths:
+        if (path / COMPARISON_FILE).is_file():
+            compared = read_comparison(path)
+            references.append(compared.reference)
+            folders += [run for label in compared.models for run in compared.runs(label)]
+        else:
+            folders.append(RunFolder(path))
+    found: dict[str, dict[int, RunFolder]] = {}
     data = folders[0].summary().data.sha256
     for folder in folders:
         summary = folder.summary()
@@ -224,36 +227,17 @@ def _find_runs(paths: Sequence[Path]) -> dict[str, list[RunFolder]]:
             raise DataError(
                 f"Run `{folder.path}` is on other data than `{folders[0].path}`; sweep them apart."
             )
-        place = (summary.label, summary.seed)
-        if place in places:
+        seeds = found.setdefault(summary.label, {})
+        if summary.seed in seeds:
             raise ArgumentError(
-                f"Model `{place[0]}` with seed {place[1]} is named twice, the second time by `{folder.path}`; "
+                f"Model `{summary.label}` with seed {summary.seed} is named twice, the second time by `{folder.path}`; "
                 "give runs of different labels, or each run once."
             )
-        places.add(place)
-        found.setdefault(summary.label, []).append(folder)
-    return found
-
-
-def _folders(paths: Sequence[Path]) -> Iterator[RunFolder]:
-    for path in paths:
-        if (path / COMPARISON_FILE).is_file():
-            found = read_comparison(path)
-            for label in found.models:
-                yield from found.runs(label)
-        else:
-            yield RunFolder(path)
-
-
-def _reference(named: str | None, runs: dict[str, list[RunFolder]], paths: Sequence[Path | str]) -> str:
-    if named is not None:
-        if named not in runs:
-            raise ArgumentError(f"The reference must be one of {list(runs)}, but it is `{named}`.")
-        return named
-    for path in map(Path, paths):
-        if (path / COMPARISON_FILE).is_file():
-            return read_comparison(path).reference
-    return next(iter(runs))
+        seeds[summary.seed] = folder
+    if reference is not None and reference not in found:
+        raise ArgumentError(f"The reference must be one of {list(found)}, but it is `{reference}`.")
+    runs = {label: list(seeds.values()) for label, seeds in found.items()}
+    return runs, reference or next(iter([*references, *found]))
 
 
 def _sweep_run(
@@ -271,17 +255,29 @@ def _sweep_run(
             f"Run `{folder.path}` was tested on other samples than the first run; sweep them apart."
         )
 
-    def outputs(absence: Absence) -> np.ndarray:
-        taken = [(fold, absence.apply(subset)) for fold, subset in parts]
-        return np.concatenate([table.outputs for table in predict_parts(predictor, taken)])[order]
+    def taken(absence: Absence) -> list[tuple[str | None, Subset]]:
+        return [(fold, absence.apply(subset)) for fold, subset in parts]
 
-    complete = outputs(Absence())
-    by_rate = [
-        [complete if rate == 0 else outputs(Absence(rate=rate, seed=seed)) for seed in mask_seeds]
-        for rate in rates
-    ]
-    remarks = predictor.remarks([subset for _, subset in parts])
-    return samples, _Swept(np.array(by_rate), outputs(Absence(rate=1.0)), training_labels(predictor), remarks)
+    def outputs(lacking: Sequence[tuple[str | None, Subset]]) -> np.ndarray:
+        return np.concatenate([table.outputs for table in predict_parts(predictor, lacking)])[order]
+
+    complete, by_rate, shares = outputs(parts), [], []
+    for rate in rates:
+        masked, there = [], []
+        for seed in mask_seeds:
+            lacking = taken(Absence(rate=rate, seed=seed))
+            masked.append(outputs(lacking) if rate else complete)
+            there += [present_modalities(subset) for _, subset in lacking]
+        present = np.concatenate(there)
+        by_rate.append(masked)
+        shares.append(Shares(float((~present).mean()), float((~present.any(axis=1)).mean())))
+    return samples, _Swept(
+        np.array(by_rate),
+        outputs(taken(Absence(rate=1.0))),
+        tuple(shares),
+        training_labels(predictor),
+        predictor.remarks([subset for _, subset in parts]),
+    )
 
 
 def _samples(task: Task, subsets: Sequence[Subset], folder: RunFolder) -> tuple[_Samples, np.ndarray]:
@@ -393,10 +389,12 @@ def _prior(samples: _Samples, results: Sequence[_Swept]) -> EmptyScores | EmptyC
             distance=float(np.mean(distances)),
             distance_sd=_deviation(distances),
         )
+
+    def trained_on(statistic: Callable[[np.ndarray], Any]) -> list[float]:
+        return [float(np.mean([statistic(part) for part in result.training_labels])) for result in results]
+
     scores = [float(result.empty.mean()) for result in results]
-    means = [float(np.mean([part.mean() for part in result.training_labels])) for result in results]
-    medians = [float(np.mean([np.median(part) for part in result.training_labels])) for result in results]
-    spreads = [float(np.mean([part.std() for part in result.training_labels])) for result in results]
+    means, medians = trained_on(np.mean), trained_on(np.median)
     distances = [abs(score - mean) for score, mean in zip(scores, means, strict=True)]
     from_medians = [abs(score - median) for score, median in zip(scores, medians, strict=True)]
     return EmptyScores(
@@ -409,7 +407,7 @@ def _prior(samples: _Samples, results: Sequence[_Swept]) -> EmptyScores | EmptyC
         prediction_sd=_deviation(scores),
         training_mean=float(np.mean(means)),
         training_median=float(np.mean(medians)),
-        training_sd=float(np.mean(spreads)),
+        training_sd=float(np.mean(trained_on(np.std))),
         distance=float(np.mean(distances)),
         distance_sd=_deviation(distances),
         distance_from_median=float(np.mean(from_medians)),
@@ -418,24 +416,6 @@ def _prior(samples: _Samples, results: Sequence[_Swept]) -> EmptyScores | EmptyC
 
 def _deviation(values: Sequence[float]) -> float | None:
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
-
-
-def _shares(
-    folder: RunFolder, rates: Sequence[float], mask_seeds: Sequence[int], split: str
-) -> tuple[Shares, ...]:
-    """Per rate, the share of absent modalities and of samples that have none, over all masks."""
-    subsets = [subset for _, subset in evaluated_subsets(Predictor.load(folder.path), split=split)]
-    shares = []
-    for rate in rates:
-        present = np.concatenate(
-            [
-                present_modalities(Absence(rate=rate, seed=seed).apply(subset))
-                for seed in mask_seeds
-                for subset in subsets
-            ]
-        )
-        shares.append(Shares(float((~present).mean()), float((~present.any(axis=1)).mean())))
-    return tuple(shares)
 
 
 def _absences_in_training(folder: RunFolder) -> dict[str, bool | float | Mapping[str, float]]:

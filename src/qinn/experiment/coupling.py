@@ -85,7 +85,7 @@ def couple_run(
     predictor = Predictor.load(run_folder.path, fold=fold)
     model = predictor.model_of(fold)
     check_coupling(model)
-    subset, split = chosen_samples(run_folder, predictor, store=store, split=split, fold=fold, absent=absent)
+    subset, split = chosen_samples(predictor, store=store, split=split, fold=fold, absent=absent)
     unchanged = _scores(predict(model, subset).outputs)
     points = []
     for coupling in couplings:

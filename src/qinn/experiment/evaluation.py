@@ -148,19 +148,31 @@ def evaluated_subsets(
     """
     if store is not None:
         return [(None, predictor.subset(open_unchanged(store), split, absent=absent))]
-    target = RunFolder(predictor.source)
-    config = config_of(target)
+    if split == "valid" and config_of(RunFolder(predictor.source)).training.refit:
+        raise ConfigError(
+            f"The weights of `{predictor.source}` were fitted to its validation samples as well (`refit`), so they "
+            "cannot be evaluated on them; what was measured before that is in its metrics.json."
+        )
+    return list(own_parts(predictor, split))
+
+
+def own_parts(predictor: Predictor, split: str | None) -> list[tuple[str, Subset]]:
+    """Return a split of the data that a run was trained on, fold by fold.
+
+    Args:
+        predictor: The run's models.
+        split: ``"test"`` or ``"valid"``.
+
+    Raises:
+        ConfigError: If the split is neither.
+        CheckpointError: If the run's store holds other data now than it was trained on.
+    """
     if split not in ("test", "valid"):
         raise ConfigError(
             f"Argument `split` must be `test` or `valid` on the run's own data, but it is `{split}`; "
             "name another store with `--store` for other splits."
         )
-    if split == "valid" and config.training.refit:
-        raise ConfigError(
-            f"The weights of `{target.path}` were fitted to its validation samples as well (`refit`), so they "
-            "cannot be evaluated on them; what was measured before that is in its metrics.json."
-        )
-    own = predictor.own_store()
+    config, own = config_of(RunFolder(predictor.source)), predictor.own_store()
     predictor.subset(own)
     folds = build_folds(own, config.data, seed=config.seeds[0])
     return [(fold.name, fold.test if split == "test" else fold.development.valid) for fold in folds]

@@ -13,14 +13,12 @@ from qinn.data.subsets.absence import Absence
 from qinn.data.subsets.splits import Subset
 from qinn.destinations import Product, check_destinations, marked
 from qinn.errors import ConfigError, QinnError
-from qinn.experiment.build import build_folds
-from qinn.experiment.config import config_of
+from qinn.experiment.evaluation import own_parts
 from qinn.experiment.predictor import Predictor
 from qinn.experiment.steps import ExplainedSteps, explained_steps, follows_stream, write_steps
 from qinn.records import Explanation
 from qinn.results.explanation import FORMAT, ExplanationSummary
 from qinn.results.files import table_of, write_table
-from qinn.results.folder import RunFolder
 from qinn.results.frames import Columns
 from qinn.results.steps import FILE as STEPS_FILE
 from qinn.results.steps import TOGETHER
@@ -75,11 +73,10 @@ def explain_run(
     check_destinations(
         target, PRODUCTS, overwrite=overwrite, inputs=[folder, *([] if store is None else [store])]
     )
-    run_folder, target = RunFolder(Path(folder)), Path(target)
-    predictor = Predictor.load(run_folder.path, fold=fold)
-    subset, _ = chosen_samples(run_folder, predictor, store=store, split=split, fold=fold, absent=absent)
+    target, predictor = Path(target), Predictor.load(folder, fold=fold)
+    subset, _ = chosen_samples(predictor, store=store, split=split, fold=fold, absent=absent)
     explanation = predictor.explain(subset, fold=fold)
-    steps = _steps(run_folder, predictor, subset, fold)
+    steps = _steps(predictor, subset, fold)
     summary = write_explanation(explanation, target, steps=steps)
     remarks = predictor.remarks([subset])
     if summary.steps is not None and summary.steps.together:
@@ -183,7 +180,6 @@ def explanation_columns(explanation: Explanation) -> Columns:
 
 
 def chosen_samples(
-    run_folder: RunFolder,
     predictor: Predictor,
     *,
     store: Path | str | None,
@@ -194,8 +190,7 @@ def chosen_samples(
     """Return the samples that a command about a run is asked about, and their split.
 
     Args:
-        run_folder: The run.
-        predictor: Its models.
+        predictor: The run's models.
         store: Another store than the run's own.
         split: The split; if None, the test samples, and all of another store that has none.
         fold: The fold; None if there is one only.
@@ -207,7 +202,7 @@ def chosen_samples(
     """
     if store is None:
         split = "test" if split is None else split
-        subset = own_subset(run_folder, predictor, split, fold)
+        subset = own_subset(predictor, split, fold)
     else:
         other = open_unchanged(store)
         if split is None and "test" in other.manifest["splits"]:
@@ -216,43 +211,32 @@ def chosen_samples(
     return Absence(tuple(absent)).apply(subset), split
 
 
-def _steps(
-    run_folder: RunFolder, predictor: Predictor, subset: Subset, fold: str | None
-) -> ExplainedSteps | None:
+def _steps(predictor: Predictor, subset: Subset, fold: str | None) -> ExplainedSteps | None:
     """Explain the steps along the axis that the run's own validation samples give, where they can be had."""
     model = predictor.model_of(fold)
     if not follows_stream(model):
         return None
     try:
-        reference = own_subset(run_folder, predictor, "valid", fold)
+        reference = own_subset(predictor, "valid", fold)
     except QinnError:
         reference = None  # the store has moved or changed: the explained samples have to do
     return explained_steps(model, subset, reference)
 
 
-def own_subset(run_folder: RunFolder, predictor: Predictor, split: str | None, fold: str | None) -> Subset:
+def own_subset(predictor: Predictor, split: str | None, fold: str | None) -> Subset:
     """Return a split of the data that a run was trained on, as one of its folds divides them.
 
     Args:
-        run_folder: The run.
-        predictor: Its models.
+        predictor: The run's models.
         split: ``"test"`` or ``"valid"``.
         fold: The fold; None if there is one only.
 
     Raises:
         ConfigError: If the split or the fold does not exist.
     """
-    if split not in ("test", "valid"):
-        raise ConfigError(
-            f"Argument `split` must be `test` or `valid` on the run's own data, but it is `{split}`; "
-            "name another store with `--store` for other splits."
-        )
-    config = config_of(run_folder)
-    store = predictor.own_store()
-    predictor.subset(store)
-    folds = {one.name: one for one in build_folds(store, config.data, seed=config.seeds[0])}
-    if fold is None and len(folds) == 1:
-        fold = next(iter(folds))
-    if fold not in folds:
-        raise ConfigError(f"Run `{run_folder.path}` has the folds {list(folds)}; name one with `--fold`.")
-    return folds[fold].test if split == "test" else folds[fold].development.valid
+    parts = dict(own_parts(predictor, split))
+    if fold is None and len(parts) == 1:
+        fold = next(iter(parts))
+    if fold not in parts:
+        raise ConfigError(f"Run `{predictor.source}` has the folds {list(parts)}; name one with `--fold`.")
+    return parts[fold]
