@@ -15,7 +15,7 @@ _HOMES = {
     "Task": "qinn.task",
     "calibrate": "qinn.face.running",
     "compare": "qinn.face.comparing",
-    "describe": "qinn.experiment.description",
+    "describe": "qinn.face.describing",
     "evaluate": "qinn.face.running",
     "explain_run": "qinn.face.reporting",
     "import_data": "qinn.face.importing",

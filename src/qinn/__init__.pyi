@@ -1,9 +1,9 @@
 from qinn import quantum as quantum
 from qinn import testing as testing
 from qinn.data.stores.store import Store as Store
-from qinn.experiment.description import describe as describe
 from qinn.experiment.predictor import Predictor as Predictor
 from qinn.face.comparing import compare as compare
+from qinn.face.describing import describe as describe
 from qinn.face.estimator import Estimator as Estimator
 from qinn.face.importing import import_data as import_data
 from qinn.face.loading import load as load

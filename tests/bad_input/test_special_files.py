@@ -27,10 +27,10 @@ from qinn.data.stores.manifest import Source
 from qinn.data.stores.store import Store
 from qinn.errors import QinnError
 from qinn.experiment.config import read_config
-from qinn.experiment.description import describe
 from qinn.experiment.evaluation import evaluate_run
 from qinn.experiment.explanation import explain_run
 from qinn.experiment.predictor import Predictor
+from qinn.face.describing import describe
 from qinn.features.text import load_text_encoder
 from qinn.results.comparison import read_comparison
 from qinn.results.explanation import read_explanation

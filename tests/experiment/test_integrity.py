@@ -19,12 +19,12 @@ from qinn.evaluation.predict import check_finite
 from qinn.experiment import provenance
 from qinn.experiment.absence_sweep import sweep_absent
 from qinn.experiment.comparison import compare
-from qinn.experiment.description import describe
 from qinn.experiment.evaluation import evaluate_run
 from qinn.experiment.explanation import explain_run
 from qinn.experiment.prediction import predict_store
 from qinn.experiment.predictor import Predictor
 from qinn.experiment.run import run
+from qinn.face.describing import describe
 from qinn.report.page import read_results, write_report
 from qinn.results.comparison import read_comparison
 from qinn.results.predictions import checked_predictions

@@ -15,13 +15,13 @@ from qinn.evaluation.predict import predict
 from qinn.experiment.build import build_model
 from qinn.experiment.config import read_config
 from qinn.experiment.demo import demo_config
-from qinn.experiment.description import describe
 from qinn.experiment.evaluation import evaluate_run
 from qinn.experiment.explanation import explain_run
 from qinn.experiment.model_configs import parse_model
 from qinn.experiment.prediction import predict_store, write_predictions
 from qinn.experiment.predictor import Predictor
 from qinn.experiment.run import run
+from qinn.face.describing import describe
 from qinn.results.as_json import document
 from qinn.results.demo import LengthsRow
 from qinn.task import Task

@@ -8,13 +8,13 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from qinn.experiment.description import describe
 from qinn.explain.attractor import (
     Certificate,
     certificate_of_batches,
     certificate_words,
     mean_certificate,
 )
+from qinn.face.describing import describe
 from qinn.quantum import (
     ExactChannel,
     ExactCollisions,

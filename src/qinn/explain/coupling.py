@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from torch import nn
 
 from qinn.errors import ArgumentError
-from qinn.model.collisions import CollisionFusion, UnitaryStreamFusion
+from qinn.model.collisions import InteractingFusion
 from qinn.model.fusion import QuantumFusion
 from qinn.model.network import QiNN
 from qinn.quantum.generators.locality import check_factor
@@ -55,9 +55,9 @@ def check_coupling(model: nn.Module) -> None:
     _fusion_of(model)
 
 
-def _fusion_of(model: nn.Module) -> QuantumFusion | CollisionFusion | UnitaryStreamFusion:
+def _fusion_of(model: nn.Module) -> QuantumFusion | InteractingFusion:
     fusion = model.fusion if isinstance(model, QiNN) else None
-    if isinstance(fusion, CollisionFusion | UnitaryStreamFusion):
+    if isinstance(fusion, InteractingFusion):
         return fusion
     if isinstance(fusion, QuantumFusion) and fusion.lindbladian is not None:
         if len(fusion.dims) > 1:

@@ -63,7 +63,7 @@ def import_data(
     check_store_place(to, "qinn data import", overwrite=overwrite, inputs=[source])
     encoding, encoder = made(EncoderOptions, typed), None
     if encoding != EncoderOptions():
-        from qinn.experiment.text_encoders import load_encoder
+        from qinn.face.text_encoders import load_encoder
 
         encoder = load_encoder(
             encoding.encode_text or "", num_words=encoding.num_words, lexicon=encoding.lexicon

@@ -103,7 +103,25 @@ class StreamFusion(nn.Module, ABC):
         """Return the final and the mean state."""
 
 
-class CollisionFusion(StreamFusion):
+class InteractingFusion(StreamFusion):
+    """What learned interactions with the modalities' states do to the memory; arguments as for `StreamFusion`."""
+
+    def _add_operators(self) -> None:
+        self.interactions = nn.ModuleDict(
+            {name: LearnableInteraction(self.memory_dim, dims) for name, dims in self.operand_dims.items()}
+        )
+        self.coupling = 1.0
+
+    def interaction(self, name: str) -> Interaction:
+        """Return the learned interaction of an operator, what joins memory and ancilla in it times `coupling`."""
+        learned: Interaction = self.interactions[name]()
+        if self.coupling == 1:
+            return learned
+        scaled = scale_operator(learned.coupling, (learned.memory_dim, learned.ancilla_dim), self.coupling)
+        return Interaction(scaled, learned.memory_dim, learned.ancilla_dims, validate=False)
+
+
+class CollisionFusion(InteractingFusion):
     """At every step a fresh ancilla, the modalities' state, interacts with the memory and is thrown away.
 
     ρ ← tr_A[U (ρ ⊗ σ) U†] with U = exp(−iV): a channel whatever V is, which may keep, turn or replace what the memory
@@ -148,17 +166,9 @@ class CollisionFusion(StreamFusion):
         self.relaxation = relaxation
         self.time = time
 
-    def _add_operators(self) -> None:
-        self.interactions = _interactions(self.memory_dim, self.operand_dims)
-        self.coupling = 1.0
-
     def meetings(self, states: ModalityStates) -> list[tuple[Interaction, Ancillas]]:
         """Return who meets the memory: each interaction with its ancillas."""
         return [(self.interaction(stream.name), self._ancillas(stream)) for stream in self.streams(states)]
-
-    def interaction(self, name: str) -> Interaction:
-        """Return the learned interaction of an operator, what joins memory and ancilla in it times `coupling`."""
-        return _coupled(self.interactions[name](), self.coupling)
 
     def _ancillas(self, stream: Stream) -> Ancillas:
         mixtures = None if self.priors is None else [prior() for prior in self.priors.values()]
@@ -185,7 +195,7 @@ class CollisionFusion(StreamFusion):
         return states.final, states.mean
 
 
-class UnitaryStreamFusion(StreamFusion):
+class UnitaryStreamFusion(InteractingFusion):
     """Rival: the memory is turned by exp(−iH(x)), H(x) = tr_A[V (𝟙 ⊗ σ(x))], and nothing is thrown away.
 
     The same interactions V as in `CollisionFusion`, of which the ancilla here only gives the mean: a unitary, which
@@ -200,13 +210,9 @@ class UnitaryStreamFusion(StreamFusion):
     Source: unitary cells as a class: docs/theory.md, "Along the stream".
     """
 
-    def _add_operators(self) -> None:
-        self.interactions = _interactions(self.memory_dim, self.operand_dims)
-        self.coupling = 1.0
-
     def turns(self, stream: Stream) -> Complex[Tensor, "batch time memory memory"]:
         """Return the unitary of every step of a stream; 𝟙 where there is none."""
-        interaction = _coupled(self.interactions[stream.name](), self.coupling)
+        interaction = self.interaction(stream.name)
         ancillas = _ancillas(stream, mixtures=None, validate=not self.training)
         D, A = interaction.memory_dim, interaction.ancilla_dim
         coupling = interaction.coupling.reshape(D, A, D, A)
@@ -273,18 +279,6 @@ class LinearMapStreamFusion(StreamFusion):
         order = order_of(streams)
         maps = order.of([self.maps(each) for each in streams])
         return _walk(self.start, maps, order.happens, are_unitary=False, validate=not self.training)
-
-
-def _interactions(memory_dim: int, dims: Mapping[str, tuple[int, ...]]) -> nn.ModuleDict:
-    return nn.ModuleDict({name: LearnableInteraction(memory_dim, each) for name, each in dims.items()})
-
-
-def _coupled(interaction: Interaction, factor: float) -> Interaction:
-    if factor == 1:
-        return interaction
-    joint = (interaction.memory_dim, interaction.ancilla_dim)
-    scaled = scale_operator(interaction.coupling, joint, factor)
-    return Interaction(scaled, interaction.memory_dim, interaction.ancilla_dims, validate=False)
 
 
 def _ancillas(stream: Stream, *, mixtures: Sequence | None, validate: bool) -> Ancillas:

@@ -193,12 +193,11 @@ def feature_ranges(
 
 
 @styled
-def group_sizes(sizes: Int[np.ndarray, "group"], *, noun: str = "group") -> str:
+def group_sizes(sizes: Int[np.ndarray, "group"]) -> str:
     """Distribution of the number of samples per group.
 
     Args:
         sizes: Samples of each group.
-        noun: What a group is called.
 
     Raises:
         ArgumentError: If there is no group.
@@ -215,8 +214,8 @@ def group_sizes(sizes: Int[np.ndarray, "group"], *, noun: str = "group") -> str:
     axes.axvline(
         float(np.median(sizes)), color=VERMILLION, linestyle="--", label=f"median {np.median(sizes):g}"
     )
-    axes.set(xlabel=f"samples per {noun}", ylabel=f"{noun}s")
+    axes.set(xlabel="samples per group", ylabel="groups")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
-    return to_svg(figure, f"Number of samples per {noun}, {low} to {high}, of {len(sizes)} {noun}s")
+    return to_svg(figure, f"Number of samples per group, {low} to {high}, of {len(sizes)} groups")
