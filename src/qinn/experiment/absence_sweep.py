@@ -160,7 +160,7 @@ def sweep_absent(
         },
         paired=_tests_by_rate(samples, swept, reference, options),
         remarks=tuple(dict.fromkeys(one for found in swept.values() for r in found for one in r.remarks)),
-        **provenance.stated(),
+        **provenance.origin(),
         seconds=round(time.perf_counter() - started, 1),
         folder=Path(target),
     )

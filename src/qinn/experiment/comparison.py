@@ -182,7 +182,7 @@ def summarize(config: ExperimentConfig, folder: Path) -> ComparisonResult:
         num_groups=None if groups is None else len(np.unique(groups)),
         models=models,
         paired=corrected(tests),
-        **provenance.stated(),
+        **provenance.origin(),
         folder=folder,
     )
     write_text(folder / TABLE_FILE, result.table(shown_metrics(task)).to_markdown())

@@ -7,7 +7,7 @@ import sys
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import torch
 
@@ -16,8 +16,17 @@ import qinn
 _PACKAGES = ("torch", "lightning", "numpy", "scipy", "safetensors", "pyarrow")
 
 
-def stated() -> dict[str, Any]:
-    """Return what every result says of what made it: `versions`, `commit`, `machine` and `command`."""
+class Origin(TypedDict):
+    """What every result says of what made it."""
+
+    versions: dict[str, str]
+    commit: str | None
+    machine: dict[str, str | int]
+    command: str
+
+
+def origin() -> Origin:
+    """Return what made a result of this process."""
     return {"versions": versions(), "commit": commit(), "machine": machine(), "command": command()}
 
 

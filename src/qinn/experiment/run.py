@@ -210,7 +210,7 @@ def run(
             *_remarks(folds, model_config, rates, refit=config.training.refit),
             *(UNCHECKED_FOLD for record in records[:1] if any(one.files is None for one in records)),
         ),
-        **provenance.stated(),
+        **provenance.origin(),
         device=provenance.device(),
         started=started.isoformat(timespec="seconds"),
         seconds=round(time.perf_counter() - clock, 3),
