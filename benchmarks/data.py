@@ -51,7 +51,7 @@ from qinn.data.subsets.buckets import bucketed_batches, padding_share
 from qinn.data.subsets.splits import cross_validation, fixed_fold, subset_of
 from qinn.data.synthetic.known_answer_set import SyntheticSpec, write_synthetic_store
 from qinn.experiment.build import build_model
-from qinn.experiment.config import EncoderConfig
+from qinn.experiment.encoder_config import EncoderConfig
 from qinn.experiment.model_configs import MODEL_CONFIGS
 from qinn.task import Task
 

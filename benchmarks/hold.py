@@ -27,7 +27,7 @@ from qinn.data.subsets.splits import fixed_fold
 from qinn.data.synthetic.known_answer_set import MODALITIES, SyntheticSpec, write_synthetic_store
 from qinn.errors import QinnError
 from qinn.experiment.build import build_model
-from qinn.experiment.config import EncoderConfig
+from qinn.experiment.encoder_config import EncoderConfig
 from qinn.experiment.model_configs import QiNNConfig
 from qinn.explain.activity import activity_of
 from qinn.quantum import collision_influence

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from qinn.errors import ArgumentError
 from qinn.experiment.build import build_model
-from qinn.experiment.config import EncoderConfig
+from qinn.experiment.encoder_config import EncoderConfig
 from qinn.experiment.model_configs import MODEL_CONFIGS
 from qinn.model.baselines import RecurrentStream, count_parameters
 from qinn.model.streams import StreamForm

@@ -16,14 +16,8 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from qinn.experiment.config import (
-    DataConfig,
-    EncoderConfig,
-    EvaluationConfig,
-    ExperimentConfig,
-    TrainingConfig,
-    TransformerConfig,
-)
+from qinn.experiment.config import DataConfig, EvaluationConfig, ExperimentConfig, TrainingConfig
+from qinn.experiment.encoder_config import EncoderConfig, TransformerConfig
 from qinn.experiment.model_configs import MODEL_CONFIGS, ModelConfig
 
 PAGE = Path(__file__).resolve().parent / "configuration.md"
@@ -34,7 +28,8 @@ leave it out (where that is –, the last column says what happens), and what it
 file: `data.store` is the key `store` below `data`, and `LABEL` is a name that you give to a model. A key that is not
 here is refused, and the message names the nearest one that is; so is a number out of its bounds.
 
-This page is made from the code that checks the file, by `python docs/make_configuration.py`.
+This page is made from the code that checks the file, by `python docs/make_configuration.py`: `config.py`,
+`encoder_config.py` and `model_configs.py` in `src/qinn/experiment`, and `src/qinn/training/options.py`.
 
 ```yaml
 name: mine

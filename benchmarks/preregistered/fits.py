@@ -102,7 +102,8 @@ def run_fit(fit: Fit, work: Path) -> dict[str, Any]:
     from qinn.evaluation.metrics import metrics
     from qinn.evaluation.predict import predict
     from qinn.experiment.build import build_model
-    from qinn.experiment.config import EncoderConfig, TrainingConfig
+    from qinn.experiment.config import TrainingConfig
+    from qinn.experiment.encoder_config import EncoderConfig
     from qinn.experiment.model_configs import parse_model
     from qinn.explain.activity import activity_of
     from qinn.model.baselines import count_parameters

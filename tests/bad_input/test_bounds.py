@@ -20,7 +20,8 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from qinn import cli
 from qinn.cli.application import app
 from qinn.errors import CheckpointError, ConfigError, QinnError
-from qinn.experiment.config import ExperimentConfig, TransformerConfig, parse_config, read_config
+from qinn.experiment.config import ExperimentConfig, parse_config, read_config
+from qinn.experiment.encoder_config import TransformerConfig
 from qinn.experiment.feasibility import check_feasible
 from qinn.experiment.model_configs import MODEL_CONFIGS
 from qinn.experiment.predictor import Predictor

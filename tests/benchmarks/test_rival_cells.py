@@ -9,7 +9,7 @@ from qinn.data.stores.store import Store
 from qinn.data.subsets.splits import fixed_fold
 from qinn.errors import ArgumentError
 from qinn.experiment.build import build_model
-from qinn.experiment.config import EncoderConfig
+from qinn.experiment.encoder_config import EncoderConfig
 from qinn.experiment.model_configs import MODEL_CONFIGS
 from qinn.model.baselines import count_parameters
 from qinn.task import Task

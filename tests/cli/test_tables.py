@@ -10,7 +10,7 @@ from qinn.cli import output, runs
 from qinn.cli.output import console
 from qinn.explain.activity import Activity
 from qinn.results.comparison import ComparisonResult, ModelResult
-from qinn.results.metrics import PairedDifference, SeedMetric
+from qinn.results.metric_columns import PairedDifference, SeedMetric
 from qinn.results.summary import DataRecord
 from qinn.task import Task
 

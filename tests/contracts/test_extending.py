@@ -31,7 +31,7 @@ RECIPES = {
         *["src/qinn/experiment/build.py"] * 2,
     ],
     "A metric": [
-        "src/qinn/evaluation/conventions.py",
+        "src/qinn/evaluation/metric_names.py",
         "src/qinn/evaluation/metrics.py",
         "tests/evaluation/test_metrics.py",
         "CHANGELOG.md",

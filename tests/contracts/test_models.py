@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from qinn.experiment.build import build_model
-from qinn.experiment.config import EncoderConfig
+from qinn.experiment.encoder_config import EncoderConfig
 from qinn.experiment.model_configs import EVOLUTIONS_OF, MODEL_CONFIGS
 from qinn.model.baselines import Concatenation
 from qinn.model.encoders import Encoders

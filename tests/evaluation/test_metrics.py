@@ -5,7 +5,7 @@ import pytest
 
 from qinn.errors import ArgumentError
 from qinn.evaluation import conventions
-from qinn.evaluation.conventions import metrics_of
+from qinn.evaluation.metric_names import metrics_of
 from qinn.evaluation.metrics import confusion_matrix, metrics, prepare_metrics
 from qinn.task import Task
 

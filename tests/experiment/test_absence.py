@@ -21,7 +21,8 @@ from qinn.evaluation.predict import predict
 from qinn.experiment.absence_sweep import parse_rates, sweep_absent
 from qinn.experiment.build import build_model
 from qinn.experiment.comparison import compare
-from qinn.experiment.config import EncoderConfig, parse_config
+from qinn.experiment.config import parse_config
+from qinn.experiment.encoder_config import EncoderConfig
 from qinn.experiment.evaluation import evaluate_run
 from qinn.experiment.explanation import explain_run
 from qinn.experiment.model_configs import MODEL_CONFIGS

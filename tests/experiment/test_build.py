@@ -6,7 +6,8 @@ import torch
 from qinn.data.stores.store import Store
 from qinn.errors import ConfigError
 from qinn.experiment.build import build_folds, build_model
-from qinn.experiment.config import DataConfig, EncoderConfig
+from qinn.experiment.config import DataConfig
+from qinn.experiment.encoder_config import EncoderConfig
 from qinn.experiment.model_configs import EVOLUTIONS_OF, MODEL_CONFIGS
 from qinn.model.baselines import count_parameters
 from qinn.model.collisions import CollisionFusion, LinearMapStreamFusion, UnitaryStreamFusion

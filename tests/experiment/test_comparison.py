@@ -17,7 +17,7 @@ from qinn.results.as_json import document
 from qinn.results.comparison import read_comparison
 from qinn.results.files import write_json
 from qinn.results.folder import RunFolder
-from qinn.results.metrics import shown_metrics
+from qinn.results.metric_columns import shown_metrics
 from qinn.task import Task
 
 from ..tiny import TRAINING, tiny_config, trusted
@@ -226,6 +226,6 @@ def test_what_is_no_comparison_is_refused(content, tmp_path):
     ids=lambda task: f"{task.kind} {task.scale}",
 )
 def test_every_shown_metric_belongs_to_the_task(task):
-    from qinn.evaluation.conventions import metrics_of
+    from qinn.evaluation.metric_names import metrics_of
 
     assert set(shown_metrics(task)) <= set(metrics_of(task))

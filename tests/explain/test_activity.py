@@ -15,7 +15,7 @@ from qinn.report.numbering import Numbering
 from qinn.report.page import read_results
 from qinn.report.sections import run_section
 from qinn.results.folder import RunFolder
-from qinn.results.metrics import shown_metrics
+from qinn.results.metric_columns import shown_metrics
 from qinn.results.run import read_run
 from qinn.testing import example_batch
 

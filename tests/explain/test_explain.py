@@ -6,7 +6,7 @@ import torch
 from qinn.data.stores.store import Store
 from qinn.data.subsets.splits import fixed_fold
 from qinn.experiment.build import build_model
-from qinn.experiment.config import EncoderConfig
+from qinn.experiment.encoder_config import EncoderConfig
 from qinn.experiment.model_configs import EVOLUTIONS_OF, MODEL_CONFIGS
 from qinn.explain.counterfactuals import counterfactual_outputs
 from qinn.explain.entanglement import cut_names

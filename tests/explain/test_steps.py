@@ -12,7 +12,7 @@ from qinn.data.subsets.subset import subset_of
 from qinn.data.synthetic.shifters import ShiftersSpec
 from qinn.data.synthetic.streams import write_stream_store
 from qinn.experiment.build import build_model
-from qinn.experiment.config import EncoderConfig
+from qinn.experiment.encoder_config import EncoderConfig
 from qinn.experiment.model_configs import QiNNConfig
 from qinn.explain import steps as steps_module
 from qinn.explain.memory_axis import MemoryAxis, memory_axis

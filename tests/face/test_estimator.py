@@ -10,7 +10,8 @@ import torch
 
 from qinn import Estimator, Samples
 from qinn.errors import ArgumentError, QinnError
-from qinn.experiment.config import EncoderConfig, TrainingConfig
+from qinn.experiment.config import TrainingConfig
+from qinn.experiment.encoder_config import EncoderConfig
 from qinn.experiment.model_configs import MODEL_CONFIGS
 from qinn.face.fitting import divided
 from qinn.face.labels import scores_of

@@ -8,7 +8,7 @@ from qinn.data.synthetic.known_answer_set import SyntheticSpec, known_answer, wr
 from qinn.evaluation.metrics import metrics
 from qinn.evaluation.predict import predict
 from qinn.experiment.build import build_model
-from qinn.experiment.config import EncoderConfig
+from qinn.experiment.encoder_config import EncoderConfig
 from qinn.experiment.model_configs import MODEL_CONFIGS
 from qinn.training.fit import fit
 from qinn.training.options import FitOptions

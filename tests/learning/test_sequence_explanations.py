@@ -7,7 +7,7 @@ from torch.nn import functional
 from qinn.data.subsets.batching import batch_of
 from qinn.data.subsets.subset import subset_of
 from qinn.experiment.build import build_model
-from qinn.experiment.config import EncoderConfig
+from qinn.experiment.encoder_config import EncoderConfig
 from qinn.experiment.model_configs import QiNNConfig
 from qinn.explain.memory_axis import memory_axis
 from qinn.explain.steps import explain_steps

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from qinn.experiment.build import build_model
-from qinn.experiment.config import EncoderConfig
+from qinn.experiment.encoder_config import EncoderConfig
 from qinn.experiment.model_configs import QiNNConfig
 from qinn.quantum import collision_influence
 from qinn.records import Batch, Features

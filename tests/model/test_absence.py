@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from qinn.experiment.build import build_model
-from qinn.experiment.config import EncoderConfig
+from qinn.experiment.encoder_config import EncoderConfig
 from qinn.experiment.model_configs import EVOLUTIONS_OF, MODEL_CONFIGS
 from qinn.model.fusion import QuantumFusion
 from qinn.model.standardization import set_training_statistics

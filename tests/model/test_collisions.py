@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from qinn.errors import ArgumentError
 from qinn.experiment.build import build_model
-from qinn.experiment.config import EncoderConfig
+from qinn.experiment.encoder_config import EncoderConfig
 from qinn.experiment.model_configs import MODEL_CONFIGS
 from qinn.model.collisions import CollisionFusion, LinearMapStreamFusion, UnitaryStreamFusion
 from qinn.quantum import (

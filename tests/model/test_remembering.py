@@ -7,7 +7,7 @@ import torch
 
 import qinn.quantum.states.evolved as evolved_module
 from qinn.experiment.build import build_model
-from qinn.experiment.config import EncoderConfig
+from qinn.experiment.encoder_config import EncoderConfig
 from qinn.experiment.model_configs import QiNNConfig
 from qinn.quantum import HeisenbergState, LearnableLindbladian, PureEnsemble, random_kets
 from qinn.testing import example_batch

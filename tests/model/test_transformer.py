@@ -11,7 +11,7 @@ pytest.importorskip("transformers", reason="the optional extra qinn[text] is not
 
 from qinn.errors import ArgumentError
 from qinn.experiment.build import build_model
-from qinn.experiment.config import EncoderConfig
+from qinn.experiment.encoder_config import EncoderConfig
 from qinn.experiment.model_configs import MODEL_CONFIGS
 from qinn.features.text import load_text_encoder
 from qinn.model.baselines import BASELINES, count_parameters

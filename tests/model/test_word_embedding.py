@@ -9,7 +9,7 @@ from torch import nn
 
 from qinn.errors import ArgumentError, ConfigError
 from qinn.experiment.build import build_model
-from qinn.experiment.config import EncoderConfig
+from qinn.experiment.encoder_config import EncoderConfig
 from qinn.experiment.model_configs import MODEL_CONFIGS
 from qinn.model.encoders import Encoder, WordEmbedding
 from qinn.model.standardization import set_training_statistics

@@ -11,8 +11,8 @@ import pytest
 from qinn.errors import ArgumentError, CheckpointError, QinnError
 from qinn.report.page import read_results, write_report
 from qinn.results.comparison import COMPARISON_FILE
+from qinn.results.number_text import interval, number
 from qinn.results.run import read_run
-from qinn.results.wording import interval, number
 from qinn.task import Task
 
 HOSTILE = "<script>alert(1)</script>\"'&amp;<img src=http://evil.example/x onerror=alert(2)>"

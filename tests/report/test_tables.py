@@ -10,7 +10,7 @@ from qinn.evaluation.metrics import metrics
 from qinn.report.numbering import inline_svg
 from qinn.report.page import read_results
 from qinn.results.comparison import ComparisonResult, ModelResult
-from qinn.results.metrics import PairedDifference, SeedMetric
+from qinn.results.metric_columns import PairedDifference, SeedMetric
 from qinn.results.run import read_run
 from qinn.results.summary import DataRecord
 from qinn.task import Task

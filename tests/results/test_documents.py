@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from qinn.errors import CheckpointError, QinnError
-from qinn.evaluation.conventions import metrics_of
+from qinn.evaluation.metric_names import metrics_of
 from qinn.explain.activity import Activity
 from qinn.results.as_json import OPTIONAL, OUTSIDE, document, plain
 from qinn.results.comparison import ComparisonResult, ModelResult, read_comparison
 from qinn.results.documents import parsed, read_document, write_document
-from qinn.results.metrics import SIGNIFICANCE, PairedDifference, SeedMetric, mark
+from qinn.results.metric_columns import SIGNIFICANCE, PairedDifference, SeedMetric, mark
 from qinn.results.summary import DataRecord, ModalityRecord
 from qinn.task import Task
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from qinn.experiment.build import build_model
-from qinn.experiment.config import EncoderConfig
+from qinn.experiment.encoder_config import EncoderConfig
 from qinn.experiment.model_configs import MODEL_CONFIGS
 from qinn.quantum import Hybrid, QuantumJumps, SteppedJumps
 from qinn.testing import example_batch

@@ -27,7 +27,7 @@ from qinn.experiment.predictor import Predictor
 from qinn.results.comparison import COMPARISON_FILE, read_comparison
 from qinn.results.files import digests_of, write_text
 from qinn.results.folder import RunFolder
-from qinn.results.metrics import PairedDifference, shown_metrics
+from qinn.results.metric_columns import PairedDifference, shown_metrics
 from qinn.results.sweep import (
     FORMAT,
     SWEEP_FILE,

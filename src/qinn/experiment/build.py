@@ -13,7 +13,8 @@ from qinn.data.stores.manifest import modalities_of
 from qinn.data.stores.store import Store
 from qinn.data.subsets.splits import Fold, cross_validation, fixed_fold
 from qinn.errors import ArgumentError, ConfigError
-from qinn.experiment.config import DataConfig, EncoderConfig
+from qinn.experiment.config import DataConfig
+from qinn.experiment.encoder_config import EncoderConfig
 from qinn.experiment.model_configs import ConstantConfig, QiNNConfig, UnimodalConfig
 from qinn.model.baselines import BASELINES, Concatenation, Constant, RecurrentStream, count_parameters
 from qinn.model.collisions import CollisionFusion, LinearMapStreamFusion, StreamFusion, UnitaryStreamFusion

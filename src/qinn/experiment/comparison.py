@@ -25,7 +25,7 @@ from qinn.placement import is_partial
 from qinn.results.comparison import COMPARISON_FILE, TABLE_FILE, ComparisonResult, ModelResult
 from qinn.results.files import digests_of, read_json, write_text
 from qinn.results.folder import RunFolder
-from qinn.results.metrics import PairedDifference, SeedMetric, shown_metrics
+from qinn.results.metric_columns import PairedDifference, SeedMetric, shown_metrics
 from qinn.results.predictions import check_samples, read_metrics, read_predictions
 from qinn.results.summary import RunSummary
 

@@ -10,8 +10,8 @@ from qinn.data.stores.unchanged import open_unchanged
 from qinn.data.subsets.absence import Absence, present_modalities
 from qinn.data.subsets.subset import Subset
 from qinn.errors import ArgumentError, ConfigError
-from qinn.evaluation.conventions import metrics_of
 from qinn.evaluation.intervals import Interval, bootstrap_intervals
+from qinn.evaluation.metric_names import metrics_of
 from qinn.evaluation.predict import PredictionTable, predict, probabilities_of
 from qinn.experiment import provenance
 from qinn.experiment.build import build_folds

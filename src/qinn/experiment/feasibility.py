@@ -10,7 +10,8 @@ import torch
 from qinn.data.subsets.subset import Subset
 from qinn.errors import ConfigError
 from qinn.experiment.build import build_model, follows_stream, state_dims_of, uses_times
-from qinn.experiment.config import EncoderConfig, ExperimentConfig
+from qinn.experiment.config import ExperimentConfig
+from qinn.experiment.encoder_config import EncoderConfig
 from qinn.experiment.model_configs import ConstantConfig, QiNNConfig, UnimodalConfig
 from qinn.resources import available_memory, shown_size
 

@@ -25,7 +25,7 @@ from qinn.results.calibration import Calibration, CalibrationRecord, calibration
 from qinn.results.coverage import LEVEL
 from qinn.results.files import table_of, write_table, write_text
 from qinn.results.folder import RunFolder
-from qinn.results.wording import counted
+from qinn.results.number_text import counted
 from qinn.task import Task
 
 PredictionRow = dict[str, str | float | None]

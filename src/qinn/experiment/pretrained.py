@@ -9,7 +9,7 @@ from torch import nn
 from qinn.data.stores.manifest import Modality
 from qinn.errors import CheckpointError, ConfigError
 from qinn.experiment.build import encoder_kinds
-from qinn.experiment.config import EncoderConfig
+from qinn.experiment.encoder_config import EncoderConfig
 from qinn.experiment.model_configs import ConstantConfig, UnimodalConfig
 from qinn.results.files import json_of, write_json
 from qinn.results.folder import RunFolder

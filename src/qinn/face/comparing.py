@@ -16,13 +16,8 @@ from qinn.data.stores.writing import StoreWriter
 from qinn.data.subsets.splits import hold_out
 from qinn.errors import ArgumentError, DataError, OutputError
 from qinn.experiment.comparison import compare as compare_models
-from qinn.experiment.config import (
-    EncoderConfig,
-    ExperimentConfig,
-    TrainingConfig,
-    parse_config,
-    read_config,
-)
+from qinn.experiment.config import ExperimentConfig, TrainingConfig, parse_config, read_config
+from qinn.experiment.encoder_config import EncoderConfig
 from qinn.face.estimator import Estimator
 from qinn.face.labels import Labels, Scale, classes_of, groups_of, scores_of
 from qinn.face.samples import Samples

@@ -11,9 +11,9 @@ from qinn.explain.steps import explain_steps
 from qinn.face.fitting import Fitted, apart
 from qinn.records import Explanation
 from qinn.results.frames import Columns, frame_of
+from qinn.results.number_text import counted, number
 from qinn.results.steps import TOGETHER
 from qinn.results.tables import Cell, Table, columns
-from qinn.results.wording import counted, number
 
 
 @dataclass(frozen=True, eq=False)

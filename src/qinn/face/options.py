@@ -9,7 +9,8 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from qinn.errors import ArgumentError
-from qinn.experiment.config import DataConfig, EncoderConfig, ExperimentConfig, TrainingConfig
+from qinn.experiment.config import DataConfig, ExperimentConfig, TrainingConfig
+from qinn.experiment.encoder_config import EncoderConfig
 from qinn.experiment.key_errors import explain, nearest
 from qinn.experiment.model_configs import MODEL_CONFIGS
 from qinn.face.arrays import is_mapping

@@ -32,6 +32,9 @@ from qinn.quantum.collisions.scan import scan_maps
 from qinn.quantum.numerics.turning import unitaries_of
 from qinn.records import JointState, ModalityStates
 
+_START = 0.3
+"""How strong what a step does to the memory is before training: near nothing, as the norm of V or of Σ_a χ_a W_a."""
+
 
 class StreamFusion(nn.Module, ABC):
     """A memory that starts in a learned pure state and meets the modalities' states step by step.
@@ -108,7 +111,10 @@ class InteractingFusion(StreamFusion):
 
     def _add_operators(self) -> None:
         self.interactions = nn.ModuleDict(
-            {name: LearnableInteraction(self.memory_dim, dims) for name, dims in self.operand_dims.items()}
+            {
+                name: LearnableInteraction(self.memory_dim, dims, scale=_START)
+                for name, dims in self.operand_dims.items()
+            }
         )
         self.coupling = 1.0
 
@@ -250,11 +256,9 @@ class LinearMapStreamFusion(StreamFusion):
     Source: QiNN-QJ (arXiv 2510.27091), the criticised earlier fusion, here at every step; the start is ours.
     """
 
-    _SCALE = 0.3
-
     def _add_operators(self) -> None:
         # Σ_a χ_a W_a has a spectral norm of about the scale for any ket χ, as the interactions have.
-        spread, dim = self._SCALE / (8 * self.memory_dim) ** 0.5, self.memory_dim
+        spread, dim = _START / (8 * self.memory_dim) ** 0.5, self.memory_dim
         self.weights = nn.ParameterDict(
             {
                 name: nn.Parameter(torch.randn(2, dim, dim, prod(each)) * spread)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from qinn.evaluation.conventions import metrics_of
+from qinn.evaluation.metric_names import metrics_of
 from qinn.report.figure_style import (
     BLUE,
     VERMILLION,

@@ -15,8 +15,8 @@ from qinn.report.figure_style import plain
 from qinn.report.numbering import Exhibit, Numbering
 from qinn.report.page import page_of, render_page
 from qinn.report.sections import Part, Section
+from qinn.results.number_text import brief, counted, span
 from qinn.results.tables import Cell, Column, Table, columns
-from qinn.results.wording import brief, counted, span
 
 _SPLITS = {"train": "train", "valid": "valid", "test": "test", "": "no split"}
 _BINS = 12

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from qinn.evaluation.conventions import metrics_of
+from qinn.evaluation.metric_names import metrics_of
 from qinn.explain.attractor import certificate_words
 from qinn.results.comparison import ComparisonResult
+from qinn.results.number_text import brief, counted, span
 from qinn.results.summary import DataRecord, FoldRecord, RunSummary
-from qinn.results.wording import brief, counted, span
 from qinn.task import Task
 
 Fact = tuple[str, str]

@@ -14,9 +14,9 @@ from qinn.report.numbering import Numbering
 from qinn.report.sections import Section, comparison_section, run_section
 from qinn.results.comparison import COMPARISON_FILE, ComparisonResult, read_comparison
 from qinn.results.files import write_text
+from qinn.results.number_text import counted
 from qinn.results.run import RunResult, read_run
 from qinn.results.summary import UNCHECKED
-from qinn.results.wording import counted
 
 
 def write_report(

@@ -9,8 +9,8 @@ from scipy.special import softmax
 from qinn.results.chosen_samples import ChosenSample
 from qinn.results.coverage import Coverage
 from qinn.results.explanation import ExplanationTable
+from qinn.results.number_text import number, percent
 from qinn.results.run import RunResult
-from qinn.results.wording import number, percent
 
 
 @dataclass(frozen=True)

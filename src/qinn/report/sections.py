@@ -31,10 +31,10 @@ from qinn.results.comparison import ComparisonResult, cpu_seconds, runs_table, u
 from qinn.results.coupling import CouplingResult
 from qinn.results.coverage import Coverage
 from qinn.results.explanation import ExplanationTable
+from qinn.results.number_text import brief, counted, percent
 from qinn.results.run import RunResult
 from qinn.results.steps import ShownSteps
 from qinn.results.sweep import read_own_sweep
-from qinn.results.wording import brief, counted, percent
 
 _DRAWN = 4  # metrics; the table has them all
 _CONFIGURED = ("encoder", "models", "training", "evaluation")

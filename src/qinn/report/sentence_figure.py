@@ -13,8 +13,8 @@ from matplotlib.patches import FancyBboxPatch
 from matplotlib.textpath import text_to_path
 
 from qinn.report.figure_style import GREY, plain, require, styled, to_svg
+from qinn.results.number_text import number
 from qinn.results.steps import ShownSteps, Step
-from qinn.results.wording import number
 
 COLOURS = {
     "resets": "#D55E00",

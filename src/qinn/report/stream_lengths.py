@@ -21,7 +21,7 @@ from qinn.report.figure_style import (
 from qinn.report.numbering import Numbering
 from qinn.report.sections import Part, Section
 from qinn.results.demo import BAYES, CONSTANT, KINDS, StreamsResult
-from qinn.results.wording import counted
+from qinn.results.number_text import counted
 
 _MARK = "<!-- made by qinn demo -->"
 FIGURE = marked("qinn demo", _MARK)

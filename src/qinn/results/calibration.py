@@ -17,8 +17,8 @@ from qinn.evaluation.conformal import HeldOut, held_out_errors
 from qinn.evaluation.predict import PredictionTable, probabilities_of
 from qinn.results.documents import read_document, write_document
 from qinn.results.folder import RunFolder
+from qinn.results.number_text import counted
 from qinn.results.predictions import StoredPredictions, read_predictions, read_valid_predictions
-from qinn.results.wording import counted
 from qinn.task import Task
 
 FORMAT = "qinn-calibration"

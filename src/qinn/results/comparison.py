@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from qinn.errors import CheckpointError
-from qinn.evaluation.conventions import metrics_of
+from qinn.evaluation.metric_names import metrics_of
 from qinn.explain.activity import Activity
 from qinn.results.as_json import OPTIONAL, OUTSIDE
 from qinn.results.documents import read_document, write_document
 from qinn.results.files import check_files
 from qinn.results.folder import RunFolder
 from qinn.results.frames import frame_of
-from qinn.results.metrics import (
+from qinn.results.metric_columns import (
     SIGNIFICANCE,
     PairedDifference,
     SeedMetric,
@@ -23,9 +23,9 @@ from qinn.results.metrics import (
     metric_columns,
     metric_names,
 )
+from qinn.results.number_text import counted, interval, number, p_value, percent, span
 from qinn.results.summary import VERSION, RunSummary, Written
 from qinn.results.tables import Cell, Table, columns
-from qinn.results.wording import counted, interval, number, p_value, percent, span
 
 FORMAT = "qinn-comparison"
 COMPARISON_FILE = "comparison.json"

@@ -12,8 +12,8 @@ from qinn.errors import CheckpointError
 from qinn.explain.activity import Activity
 from qinn.results.documents import read_document, write_document
 from qinn.results.folder import RunFolder
+from qinn.results.number_text import counted
 from qinn.results.tables import Cell, Table, columns
-from qinn.results.wording import counted
 
 FORMAT = "qinn-coupling"
 VERSION = 2

@@ -12,9 +12,9 @@ from qinn.evaluation.conformal import HeldOut, intervals, prediction_sets
 from qinn.evaluation.predict import probabilities_of
 from qinn.results.calibration import calibration_of, errors_of
 from qinn.results.folder import RunFolder
+from qinn.results.number_text import counted, number, percent
 from qinn.results.predictions import StoredPredictions
 from qinn.results.tables import Cell, Column, Table, columns
-from qinn.results.wording import counted, number, percent
 from qinn.task import Task
 
 LEVEL = 0.9

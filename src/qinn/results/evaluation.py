@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from qinn.evaluation.conventions import metrics_of
 from qinn.evaluation.intervals import Interval
+from qinn.evaluation.metric_names import metrics_of
 from qinn.results.as_json import OPTIONAL
+from qinn.results.number_text import number
 from qinn.results.summary import RunMetrics, RunSummary
 from qinn.results.tables import Cell, Table, columns
-from qinn.results.wording import number
 
 
 @dataclass(frozen=True, kw_only=True)

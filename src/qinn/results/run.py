@@ -17,21 +17,21 @@ from jaxtyping import Float, Int, Shaped
 from qinn.data.stores.store import Store
 from qinn.data.stores.unchanged import open_unchanged
 from qinn.errors import CheckpointError, ConfigError, QinnError
-from qinn.evaluation.conventions import metrics_of
 from qinn.evaluation.intervals import Interval
+from qinn.evaluation.metric_names import metrics_of
 from qinn.evaluation.metrics import confusion_matrix, metrics
 from qinn.results.coupling import CouplingResult, read_coupling
 from qinn.results.coverage import Coverage, coverage_of
 from qinn.results.explanation import ExplanationTable, read_explanation, read_summary
 from qinn.results.folder import RunFolder
 from qinn.results.frames import frame_of
-from qinn.results.metrics import metric_columns, metric_names, shown_metrics
+from qinn.results.metric_columns import metric_columns, metric_names, shown_metrics
+from qinn.results.number_text import counted, interval, number, percent
 from qinn.results.predictions import read_metrics, read_predictions
 from qinn.results.steps import FILE as STEPS_FILE
 from qinn.results.steps import ShownSteps, steps_by_sample
 from qinn.results.summary import RunSummary
 from qinn.results.tables import Cell, Column, Table, columns
-from qinn.results.wording import counted, interval, number, percent
 from qinn.task import Task
 from qinn.yaml_files import yaml_of
 

@@ -15,8 +15,8 @@ from pydantic import Field
 from qinn.errors import CheckpointError
 from qinn.explain.steps import VERDICTS
 from qinn.results.files import read_table
+from qinn.results.number_text import counted, number
 from qinn.results.tables import Cell, Column, Table, columns
-from qinn.results.wording import counted, number
 
 FILE = "steps.parquet"
 """One row per explained step."""

@@ -7,17 +7,17 @@ from typing import Any
 
 from qinn.digests import file_digest
 from qinn.errors import CheckpointError
-from qinn.evaluation.conventions import metrics_of
 from qinn.evaluation.intervals import SeedSummary
+from qinn.evaluation.metric_names import metrics_of
 from qinn.results.as_json import OUTSIDE
 from qinn.results.comparison import ComparisonResult
 from qinn.results.documents import read_document, write_document
 from qinn.results.folder import RunFolder
 from qinn.results.frames import frame_of
-from qinn.results.metrics import PairedDifference, mark, marks_note, mean_and_deviation, shown_metrics
+from qinn.results.metric_columns import PairedDifference, mark, marks_note, mean_and_deviation, shown_metrics
+from qinn.results.number_text import counted, number
 from qinn.results.summary import VERSION, Written
 from qinn.results.tables import Cell, Table, columns
-from qinn.results.wording import counted, number
 
 FORMAT = "qinn-missing-sweep"
 SWEEP_FILE = "sweep.json"

@@ -9,7 +9,7 @@ from torch import nn
 
 import qinn
 from qinn.data.subsets.batching import BatchLoader
-from qinn.evaluation.conventions import metrics_of
+from qinn.evaluation.metric_names import metrics_of
 from qinn.evaluation.metrics import metrics
 from qinn.explain.activity import activity_of_batches
 from qinn.extras import needs

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from qinn.errors import ArgumentError
-from qinn.evaluation.conventions import metrics_of
+from qinn.evaluation.metric_names import metrics_of
 from qinn.task import Task
 from qinn.training.objective import LossKind, check_loss
 

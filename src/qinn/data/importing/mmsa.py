@@ -20,7 +20,7 @@ from qinn.data.files.pickles.reading import open_pickle
 from qinn.data.importing.intake import OF_VIDEOS, groups_of, naming
 from qinn.data.importing.labels import DROP, TaskOptions
 from qinn.data.importing.mult import is_mult
-from qinn.data.importing.parts import Part, check_parts, joined_columns, notes_of_parts
+from qinn.data.importing.parts import SplitPart, check_parts, joined_columns, notes_of_parts
 from qinn.data.importing.reader import Feature, ImportOptions, Layout, Reader, Samples, Steps
 from qinn.data.importing.steps import Padding, nonzero_window
 from qinn.data.importing.tokens import TokenAligner
@@ -154,7 +154,7 @@ class _Reader(Reader):
         return [self._official]
 
 
-class _Part(Part):
+class _Part(SplitPart):
     """One split of an MMSA file, checked."""
 
     def __init__(self, source: Path, key: str, part: Mapping[str, Any], options: MmsaOptions) -> None:

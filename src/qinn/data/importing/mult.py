@@ -19,7 +19,7 @@ from qinn.data.files.array_file import decoded
 from qinn.data.files.pickles.reading import open_pickle
 from qinn.data.importing.intake import OF_VIDEOS, groups_of, naming
 from qinn.data.importing.labels import DROP, TaskOptions
-from qinn.data.importing.parts import Part, check_parts, joined_columns, notes_of_parts
+from qinn.data.importing.parts import SplitPart, check_parts, joined_columns, notes_of_parts
 from qinn.data.importing.reader import Feature, ImportOptions, Layout, Reader, Samples, Steps
 from qinn.data.importing.steps import Padding, nonzero_window
 from qinn.data.stores.manifest import Modality
@@ -133,7 +133,7 @@ class _Reader(Reader):
         return [self.source]
 
 
-class _Part(Part):
+class _Part(SplitPart):
     """One split, checked."""
 
     form = "an array (samples, steps, features)"

@@ -9,10 +9,10 @@ import numpy as np
 from qinn.data.importing.intake import split_name
 from qinn.errors import DataError
 
-__all__ = ["Part", "check_parts", "joined_columns", "notes_of_parts"]
+__all__ = ["SplitPart", "check_parts", "joined_columns", "notes_of_parts"]
 
 
-class Part:
+class SplitPart:
     """One split of a pickle; layouts read its columns from it.
 
     Args:
@@ -90,7 +90,7 @@ class Part:
         return array
 
 
-def check_parts(source: Path, parts: Sequence[Part]) -> None:
+def check_parts(source: Path, parts: Sequence[SplitPart]) -> None:
     """Refuse parts that do not fit each other.
 
     Raises:
@@ -112,7 +112,7 @@ def check_parts(source: Path, parts: Sequence[Part]) -> None:
             raise DataError(f"{part.where} and {first.where} differ in whether their modalities are aligned.")
 
 
-def notes_of_parts(parts: Sequence[Part], official: Mapping[tuple[int, int, int], str]) -> list[str]:
+def notes_of_parts(parts: Sequence[SplitPart], official: Mapping[tuple[int, int, int], str]) -> list[str]:
     """Say whether modalities are aligned, and whose sizes the splits have.
 
     Args:
@@ -132,7 +132,7 @@ def notes_of_parts(parts: Sequence[Part], official: Mapping[tuple[int, int, int]
     ]
 
 
-def joined_columns(parts: Sequence[Part], names: Sequence[str]) -> dict[str, Any]:
+def joined_columns(parts: Sequence[SplitPart], names: Sequence[str]) -> dict[str, Any]:
     """Return the columns of the parts of a source after each other, as `Samples` takes them.
 
     Args:

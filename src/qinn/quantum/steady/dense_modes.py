@@ -7,7 +7,8 @@ from qinn.quantum.generators.coordinates import from_real_coordinates, superoper
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.steady.frame import Frame
 from qinn.quantum.steady.linear import kernel_dimension, null_vector
-from qinn.quantum.steady.modes import SlowestMode, check_one_steady_state, has_twin
+from qinn.quantum.steady.modes import SlowestMode, has_twin
+from qinn.quantum.steady.uniqueness import check_one_steady_state
 
 # Round-off of an eigenvalue in units of ε ‖𝓛‖ times its condition number: observed up to 2 or 3.
 _ROUND_OFF = 10

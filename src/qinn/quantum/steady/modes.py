@@ -1,4 +1,4 @@
-"""The slowest mode of a generator, its differentiable rate, and the refusals that all methods share."""
+"""The slowest mode of a generator, and its rate with a gradient."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +12,6 @@ from qinn.quantum.numerics.refusing import refusing
 
 # Modes whose rates differ by less than this many times their errors leave the gap without a gradient.
 _TWINS = 1e4
-# Digits that a steady state must keep to be one.
-_LARGEST_ERROR = 1e-3
-# exp(−rate · time) that is left of what a start state decays to, in the time that a refusal recommends.
-_DECAYED = 30.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,61 +98,3 @@ class _Rate(torch.autograd.Function):
             )
             return first, second, None
         return gradients[0] * found[0], gradients[0] * found[1], None
-
-
-def value_only(density: Tensor, lindbladian: Lindbladian, where: str) -> Tensor:
-    """Return a density through which ``backward`` is refused.
-
-    Args:
-        density: The density.
-        lindbladian: The dynamics that it depends on.
-        where: For which dynamics there is no gradient.
-    """
-    return refusing(
-        density,
-        f"The gradient of a steady state must be asked for where it is known, but for {where} there is none; "
-        "differentiate `ExactChannel` of a long time, or use the value only (`detach()`).",
-        lindbladian.hamiltonian,
-        lindbladian.jump_operators,
-    )
-
-
-def check_one_steady_state(
-    number: int, next_rate: float | None, scale: float, *, at_least: bool = False
-) -> None:
-    """Refuse several steady states, with what helps.
-
-    Args:
-        number: How many states are steady.
-        next_rate: Rate of the slowest mode that decays, if known.
-        scale: What rates are multiplied by to be in the user's units.
-        at_least: Whether there may be more.
-
-    Raises:
-        ArgumentError: If the number is not 1.
-    """
-    if number == 1:
-        return
-    time = "long time" if not next_rate else f"time of {_DECAYED / (next_rate * scale):.2g} or more"
-    raise ArgumentError(
-        f"Argument `lindbladian` must have one steady state, but {'at least ' if at_least else ''}{number} "
-        "independent states are steady (or so nearly that round-off decides), and the end depends on the start; evolve "
-        f"the start state that you mean by `ExactChannel` for a {time}."
-    )
-
-
-def check_density_error(error: float) -> None:
-    """Refuse a steady state without digits.
-
-    Args:
-        error: Estimate of its error.
-
-    Raises:
-        ArgumentError: If too few digits are left.
-    """
-    if not error <= _LARGEST_ERROR:
-        raise ArgumentError(
-            "Argument `lindbladian` must have one steady state that stands out from round-off, but round-off may move "
-            f"it by {error:.1g}; write the Hamiltonian in its eigenbasis or in a rotating frame, where weak rates are "
-            "not added to large energies, or evolve the start state that you mean by `ExactChannel`."
-        )

@@ -12,7 +12,8 @@ from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.generators.propagation import field_of_values, propagate_densities, propagate_observables
 from qinn.quantum.numerics.arnoldi import RitzPairs, leading_eigenpairs
 from qinn.quantum.numerics.chebyshev import plan_exponential
-from qinn.quantum.steady.modes import SlowestMode, check_one_steady_state
+from qinn.quantum.steady.modes import SlowestMode
+from qinn.quantum.steady.uniqueness import check_one_steady_state
 
 _NUM_VECTORS = 60
 # Relative residuals that count as converged. That of the slowest mode bounds the error of its rate: where another

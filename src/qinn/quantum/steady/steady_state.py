@@ -16,14 +16,9 @@ from qinn.quantum.generators.propagation import propagate_densities
 from qinn.quantum.numerics.spectral import Absolute, spectral_sum
 from qinn.quantum.steady.dense_modes import dense_slowest_mode, dense_steady_state
 from qinn.quantum.steady.frame import Frame, frame_of, in_own_units
-from qinn.quantum.steady.modes import (
-    SlowestMode,
-    check_density_error,
-    check_one_steady_state,
-    differentiable_rate,
-    value_only,
-)
+from qinn.quantum.steady.modes import SlowestMode, differentiable_rate
 from qinn.quantum.steady.slow_modes import find_slow_modes, krylov_cost
+from qinn.quantum.steady.uniqueness import check_density_error, check_one_steady_state, value_only
 from qinn.quantum.steady.weak_damping import weak_damping
 
 # The dense generator has D² × D² entries, whose eigenvalues take about 60 D⁶ operations: seconds up to this.

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from qinn.quantum.steady.frame import Frame
 from qinn.quantum.steady.linear import null_vector
-from qinn.quantum.steady.modes import SlowestMode, check_one_steady_state, has_twin
+from qinn.quantum.steady.modes import SlowestMode, has_twin
+from qinn.quantum.steady.uniqueness import check_one_steady_state
 
 # Distance of groups of frequencies in units of ‖𝓓‖: an iteration gains about half of that.
 _SEPARATION = 50.0

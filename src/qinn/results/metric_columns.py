@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from qinn.evaluation.conventions import Metric, metrics_of
 from qinn.evaluation.intervals import SeedSummary
+from qinn.evaluation.metric_names import Metric, metrics_of
 from qinn.evaluation.paired_tests import PairedResult
+from qinn.results.number_text import number
 from qinn.results.tables import Column
-from qinn.results.wording import number
 from qinn.task import Task
 
 SIGNIFICANCE = 0.05
