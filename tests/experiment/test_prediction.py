@@ -10,12 +10,15 @@ import pytest
 
 from qinn import cli
 from qinn.data.stores.store import Store
-from qinn.errors import ArgumentError, CheckpointError, DataError
+from qinn.errors import ArgumentError, CheckpointError, ConfigError, DataError
+from qinn.evaluation.metrics import metrics
 from qinn.evaluation.predict import probabilities_of
+from qinn.experiment.comparison import compare
 from qinn.experiment.prediction import calibrate_run, predict_store
 from qinn.experiment.predictor import Predictor
 from qinn.experiment.run import run
 from qinn.results.calibration import FILE
+from qinn.results.comparison import read_comparison
 from qinn.results.coverage import coverage_of
 from qinn.results.folder import RunFolder
 from qinn.results.predictions import read_predictions
@@ -207,3 +210,80 @@ def test_the_old_name_of_what_chance_does_within_a_model_warns(tiny_run):
     found = read_run(tiny_run)
     with pytest.warns(DeprecationWarning, match="`spread` is called `trajectory_std` now"):
         assert found.spread is found.trajectory_std
+
+
+@pytest.fixture(scope="module")
+def compared(tiny_store, tmp_path_factory):
+    models = {"m": {"kind": "concatenation"}, "late": {"kind": "late_fusion"}}
+    config = tiny_config(tiny_store, **{**FAST, "models": models}, seeds=[0, 1, 2])
+    return compare(config, tmp_path_factory.mktemp("compared") / "three")
+
+
+def test_a_folder_of_seeds_predicts_the_mean_of_them(compared, others):
+    folder = compared.folder / "m"
+    single = [predict_store(folder / f"seed-{seed}", others) for seed in (0, 1, 2)]
+    for row, *of_seeds in zip(predict_store(folder, others), *single, strict=True):
+        assert row["score"] == pytest.approx(np.mean([one["score"] for one in of_seeds]))
+
+
+def test_an_ensemble_has_intervals_of_its_own_errors(compared, tiny_store):
+    folder = compared.folder / "m"
+    valid = [pq.read_table(folder / f"seed-{seed}" / "folds/000/valid.parquet") for seed in (0, 1, 2)]
+    mean = np.mean([np.array(table["output_0"]) for table in valid], axis=0)
+    errors = np.sort(np.abs(np.array(valid[0]["label"]) - mean))
+    half = errors[int(np.ceil(0.8 * (len(errors) + 1))) - 1]
+    row = predict_store(folder, tiny_store, split="test", level=0.8)[0]
+    assert row["high"] - row["score"] == pytest.approx(half)
+
+
+def test_an_ensemble_is_calibrated_as_a_whole(compared, others, tmp_path):
+    folder = shutil.copytree(compared.folder / "m", tmp_path / "m")
+    record = calibrate_run(folder, others)
+    assert sorted(record.files) == [f"seed-{seed}/run.json" for seed in (0, 1, 2)]
+    labels = dict(zip(Store.open(others).strings("id"), Store.open(others).labels, strict=True))
+    rows = predict_store(folder, others)
+    assert record.errors == pytest.approx([labels[row["id"]] - row["score"] for row in rows])
+    shutil.rmtree(folder / "seed-2")
+    with pytest.raises(CheckpointError, match="is of another run"):
+        predict_store(folder, others)
+
+
+def test_seeds_that_held_other_samples_out_have_no_common_errors(tiny_store, others, tmp_path):
+    config = tiny_config(tiny_store, **FAST, data={"store": str(tiny_store), "split": "group"})
+    model = tmp_path / "model"
+    run(config, model / "seed-0")
+    run(tiny_config(tiny_store, **FAST), model / "seed-1")
+    with pytest.raises(ConfigError, match="so they have no mean"):
+        predict_store(model, others)
+
+
+def test_an_interrupted_seed_is_named(compared, others, tmp_path):
+    folder = shutil.copytree(compared.folder / "m", tmp_path / "m")
+    (folder / "seed-1" / "run.json").unlink()
+    with pytest.raises(CheckpointError, match=r"seed-1` has no `run.json`; it was interrupted"):
+        predict_store(folder, others)
+
+
+def test_a_comparison_states_the_ensembles_of_its_models(compared, tiny_store):
+    task = read_run(compared.folder / "m" / "seed-0").task
+    outputs = {}
+    for label in ("m", "late"):
+        found = [read_run(compared.folder / label / f"seed-{seed}") for seed in (0, 1, 2)]
+        assert len({one.ids for one in found}) == 1
+        outputs[label] = np.mean([one.outputs for one in found], axis=0)
+        stated = compared.models[label].ensemble
+        for name, value in metrics(task, found[0].labels, outputs[label]).items():
+            assert stated[name].value == (None if value is None else pytest.approx(value))
+            assert stated[name].test is None or label == "late"
+    difference = compared.models["late"].ensemble["mae"].test.difference
+    errors = [np.abs(outputs[label][:, 0] - found[0].labels).mean() for label in ("m", "late")]
+    assert difference == pytest.approx(errors[1] - errors[0])
+    assert "Ensembles: each model's 3 seeds" in (compared.folder / "table.md").read_text()
+    assert read_comparison(compared.folder).ensemble_table() == compared.ensemble_table()
+
+
+def test_one_seed_is_no_ensemble(tiny_store, tmp_path):
+    result = compare(tiny_config(tiny_store, **FAST), tmp_path / "one")
+    assert result.models["m"].ensemble is None
+    assert result.ensemble_table() is None
+    assert "Ensembles" not in (tmp_path / "one" / "table.md").read_text()

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from qinn.results.steps import StepsSummary
 
 RunArgument = Annotated[Path, typer.Argument(help="Folder of a finished run.")]
+PredictingArgument = Annotated[
+    Path,
+    typer.Argument(help="Folder of a finished run, or of a model in a comparison: the mean of its seeds."),
+]
 ConfigArgument = Annotated[Path, typer.Argument(help="YAML configuration (see configs/).")]
 SplitOption = Annotated[str | None, typer.Option(help="Only the samples of this split (train, valid, test).")]
 ExplainedSplitOption = Annotated[
@@ -122,7 +126,7 @@ def evaluate(
 
 
 def predict(
-    run: RunArgument,
+    run: PredictingArgument,
     store: Annotated[Path, typer.Argument(help="Store with the samples to predict.")],
     split: SplitOption = None,
     to: Annotated[
@@ -166,7 +170,7 @@ def predict(
 
 
 def calibrate(
-    run: RunArgument,
+    run: PredictingArgument,
     store: Annotated[Path, typer.Argument(help="Store with labelled samples that are new to the run.")],
     split: SplitOption = None,
     level: LevelOption = 0.9,
@@ -414,8 +418,10 @@ def _show_comparison(result: "ComparisonResult", as_json: bool) -> None:
         print_json(result)
         return
     # Narrow terminals get fewer metrics, rather than cells broken in pieces; table.md has them all.
-    table = result.table(result.metric_names[: 4 if console.width >= 140 else 2])
-    if len(table.columns) > 5 and console.width < 100:
-        table = result.table(result.metric_names[:1])
-    print_table(table)
+    names = result.metric_names[: 4 if console.width >= 140 else 2]
+    if len(result.table(names).columns) > 5 and console.width < 100:
+        names = names[:1]
+    print_table(result.table(names))
+    if (together := result.ensemble_table(names)) is not None:
+        print_table(together)
     show(f"comparison: {result.folder}")

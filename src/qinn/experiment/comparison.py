@@ -25,9 +25,10 @@ from qinn.placement import is_partial
 from qinn.results.comparison import COMPARISON_FILE, TABLE_FILE, ComparisonResult, ModelResult
 from qinn.results.files import digests_of, read_json, write_text
 from qinn.results.folder import RunFolder
-from qinn.results.metric_columns import PairedDifference, SeedMetric, shown_metrics
+from qinn.results.metric_columns import EnsembleMetric, PairedDifference, SeedMetric, shown_metrics
 from qinn.results.predictions import check_samples, read_metrics, read_predictions
 from qinn.results.summary import RunSummary
+from qinn.task import Task
 
 _UNRECORDED = (
     "Whether the dynamics act was not recorded: the run was made by an earlier version, whose weight decay could stop "
@@ -146,6 +147,7 @@ def summarize(config: ExperimentConfig, folder: Path) -> ComparisonResult:
         "level": config.evaluation.level,
         "seed": 0,
     }
+    ensembles = _ensembles(task, labels, outputs, reference, options) if len(config.seeds) > 1 else {}
     models: dict[str, ModelResult] = {}
     for label, summaries in described.items():
         seeds = summarize_seeds(values[label])
@@ -161,6 +163,7 @@ def summarize(config: ExperimentConfig, folder: Path) -> ComparisonResult:
             remarks=_remarks_of(
                 summaries, [run_path(folder, label, one) for one in config.seeds], config.models[label]
             ),
+            ensemble=ensembles.get(label),
             metrics={
                 name: SeedMetric(**asdict(seeds[name]), low=interval.low, high=interval.high)
                 for name, interval in intervals.items()
@@ -185,12 +188,40 @@ def summarize(config: ExperimentConfig, folder: Path) -> ComparisonResult:
         **provenance.origin(),
         folder=folder,
     )
-    write_text(folder / TABLE_FILE, result.table(shown_metrics(task)).to_markdown())
+    tables = (result.table(shown_metrics(task)), result.ensemble_table(shown_metrics(task)))
+    write_text(folder / TABLE_FILE, "\n".join(table.to_markdown() for table in tables if table is not None))
     made_from = [run for label in models for run in result.runs(label)]
     files = [folder / CONFIG_FILE, folder / TABLE_FILE, *(one for run in made_from for one in _read_of(run))]
     result = replace(result, files=digests_of(folder, files))
     result.write()
     return result
+
+
+def _ensembles(
+    task: Task,
+    labels: np.ndarray,
+    outputs: Mapping[str, np.ndarray],
+    reference: str,
+    options: Mapping[str, Any],
+) -> dict[str, dict[str, EnsembleMetric]]:
+    """Return the metrics of the mean over seeds of each model's outputs, tested against those of the reference."""
+    together = {label: found.mean(0) for label, found in outputs.items()}
+    tests = corrected(
+        {
+            label: paired_test(task, labels, found, together[reference], **options)
+            for label, found in together.items()
+            if label != reference
+        }
+    )
+    return {
+        label: {
+            name: EnsembleMetric(
+                value=one.value, low=one.low, high=one.high, test=tests.get(label, {}).get(name)
+            )
+            for name, one in bootstrap_intervals(task, labels, found, **options).items()
+        }
+        for label, found in together.items()
+    }
 
 
 def corrected(

@@ -7,9 +7,9 @@ import numpy as np
 
 from qinn.data.stores.unchanged import open_unchanged
 from qinn.data.subsets.absence import Absence
+from qinn.data.subsets.subset import Subset
 from qinn.destinations import Destination, Product, check_destination, is_witnessed, witness, witness_of
-from qinn.digests import file_digest
-from qinn.errors import ArgumentError, DataError
+from qinn.errors import ArgumentError, ConfigError, DataError
 from qinn.escaping import active_in_spreadsheets, csv_line
 from qinn.evaluation.conformal import (
     HeldOut,
@@ -20,11 +20,17 @@ from qinn.evaluation.conformal import (
     probability_above,
 )
 from qinn.evaluation.predict import PredictionTable, probabilities_of
-from qinn.experiment.predictor import Predictor, mean_over_folds
-from qinn.results.calibration import Calibration, CalibrationRecord, calibration_of, write_calibration
+from qinn.experiment.predictor import Predictor, mean_prediction
+from qinn.results.calibration import (
+    Calibration,
+    CalibrationRecord,
+    calibration_of,
+    identity_of,
+    write_calibration,
+)
 from qinn.results.coverage import LEVEL
 from qinn.results.files import table_of, write_table, write_text
-from qinn.results.folder import RunFolder
+from qinn.results.folder import RunFolder, runs_of
 from qinn.results.number_text import counted
 from qinn.task import Task
 
@@ -46,10 +52,10 @@ def predict_store(
     level: float = LEVEL,
     on_remark: Callable[[str], None] | None = None,
 ) -> list[PredictionRow]:
-    """Predict a store's samples with a run.
+    """Predict a store's samples with a run, or with all seeds of a model by the mean of what they predict.
 
     Args:
-        folder: A complete run.
+        folder: A complete run, or the folder of a model in a comparison.
         store: The samples.
         split: Split to predict; None for all samples.
         batch_size: Samples per pass; it changes nothing but speed and memory.
@@ -65,11 +71,13 @@ def predict_store(
         than 1, modalities to do without).
     """
     check_level(level)
-    predictor = Predictor.load(folder)
+    runs = runs_of(folder)
+    predictors = _loaded(runs)
+    predictor = predictors[0]
     subset = predictor.subset(open_unchanged(store), split, absent=absent)
     subset = Absence(tuple(absent)).apply(subset)
-    tables = predictor.predict_folds(subset, batch_size=batch_size, coupling=coupling)
-    calibration = calibration_of(RunFolder(Path(folder)), predictor.task)
+    tables = _predicted(predictors, subset, batch_size=batch_size, coupling=coupling)
+    calibration = calibration_of(Path(folder), runs, predictor.task)
     if on_remark is not None:
         for remark in (
             *predictor.remarks([subset]),
@@ -80,6 +88,35 @@ def predict_store(
     rows = prediction_rows(tables, predictor.task, calibration if applies else None, level)
     gone = predictor.absent(subset)
     return [{**row, "absent": "+".join(names)} for row, names in zip(rows, gone, strict=True)]
+
+
+def _loaded(runs: Sequence[RunFolder]) -> list[Predictor]:
+    """Return the models of every seed, which have to be made of the same data by the same folds.
+
+    Raises:
+        ConfigError: If they are not.
+    """
+    predictors = [Predictor.load(run.path) for run in runs]
+    for other in predictors[1:]:
+        first = predictors[0]
+        if (other.task, other.modalities, set(other.models)) != (
+            first.task,
+            first.modalities,
+            set(first.models),
+        ):
+            raise ConfigError(
+                f"Runs `{first.source}` and `{other.source}` predict other things, from other modalities or by other "
+                "folds, so they have no mean; give the folder of one of them."
+            )
+    return predictors
+
+
+def _predicted(
+    predictors: Sequence[Predictor], subset: Subset, *, batch_size: int, coupling: float = 1.0
+) -> list[PredictionTable]:
+    """Return what each fold's models predict, the mean over seeds."""
+    tables = [one.predict_folds(subset, batch_size=batch_size, coupling=coupling) for one in predictors]
+    return [mean_prediction(of_fold) for of_fold in zip(*tables, strict=True)]
 
 
 def _certainty(
@@ -123,7 +160,7 @@ def prediction_rows(
         standard deviation over trajectories, where there are any: what chance does within the model, no error of the
         prediction.
     """
-    mean = mean_over_folds(tables)
+    mean = mean_prediction(tables)
     columns = (
         _scores(tables, mean, task, calibration, level)
         if task.kind == "regression"
@@ -183,7 +220,7 @@ def calibrate_run(
     speakers, in another place. They have to be new to the run.
 
     Args:
-        folder: A complete run.
+        folder: A complete run, or the folder of a model in a comparison.
         store: Labelled samples.
         split: Which of them; None for all.
         batch_size: Samples per pass; it changes nothing but speed and memory.
@@ -191,10 +228,11 @@ def calibrate_run(
     Raises:
         DataError: If no sample has a label, or the samples are those that the run was trained on.
     """
-    run = RunFolder(Path(folder))
-    predictor = Predictor.load(folder)
+    runs = runs_of(folder)
+    predictors = _loaded(runs)
+    predictor = predictors[0]
     opened = open_unchanged(store)
-    if opened.sha256 == run.summary().data.sha256 and split in (None, "train", "valid"):
+    if opened.sha256 == runs[0].summary().data.sha256 and split in (None, "train", "valid"):
         raise DataError(
             f"Store `{store}` is what the run was trained on, so its errors there say nothing about new samples; give "
             "other samples, or the split that training did not see (`--split test`)."
@@ -203,19 +241,19 @@ def calibrate_run(
     subset = subset.take(np.flatnonzero(subset.labelled)) if not subset.labelled.all() else subset
     if not len(subset):
         raise DataError(f"Store `{store}` has no labelled sample to calibrate by; give labels with them.")
-    found = predictor.predict(subset, batch_size=batch_size)
+    found = mean_prediction(_predicted(predictors, subset, batch_size=batch_size))
     classes = predictor.task.kind == "classification"
     outputs = probabilities_of(found.outputs) if classes else found.outputs
     held_out = held_out_errors(np.asarray(found.labels), outputs, classes=classes)
     record = CalibrationRecord(
-        files={run.summary_file.name: file_digest(run.summary_file)},
+        files=identity_of(runs),
         store=str(store),
         data_sha256=opened.sha256,
         classes=classes,
         errors=tuple(held_out.errors.tolist()),
         num_groups=None if subset.groups is None else len(set(subset.groups.tolist())),
     )
-    write_calibration(run, record)
+    write_calibration(Path(folder), record)
     return record
 
 

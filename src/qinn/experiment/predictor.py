@@ -266,7 +266,7 @@ class Predictor:
             ArgumentError: If the models have no coupling, or the factor is none.
             CheckpointError: If an output is not finite.
         """
-        return mean_over_folds(self.predict_folds(subset, batch_size=batch_size, coupling=coupling))
+        return mean_prediction(self.predict_folds(subset, batch_size=batch_size, coupling=coupling))
 
     def predict_folds(
         self, subset: Subset, *, batch_size: int = 256, coupling: float = 1.0
@@ -315,7 +315,7 @@ class Predictor:
         return explanation
 
 
-def mean_over_folds(tables: Sequence[PredictionTable]) -> PredictionTable:
+def mean_prediction(tables: Sequence[PredictionTable]) -> PredictionTable:
     """Return the mean of what several models predict of the same samples.
 
     Args:

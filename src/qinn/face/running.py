@@ -118,7 +118,7 @@ def predict(
     """Predict scores with intervals, or class probabilities with the classes that cannot be excluded: `qinn predict`.
 
     Args:
-        run: Folder of a finished run.
+        run: Folder of a finished run, or of a model in a comparison: all its seeds, by the mean of what they predict.
         store: The samples.
         to: A .csv or .parquet file to write; none if None.
         split: Only the samples of this split.
@@ -163,7 +163,7 @@ def calibrate(run: Path | str, store: Path | str, *, split: str | None = None) -
     """Keep a run's errors on samples of your own, of which `predict` makes intervals from then on: `qinn calibrate`.
 
     Args:
-        run: Folder of a finished run.
+        run: Folder of a finished run, or of a model in a comparison.
         store: Labelled samples that are new to the run.
         split: Only the samples of this split.
 

@@ -81,6 +81,7 @@ def comparison_section(result: ComparisonResult, anchor: str, numbering: Numberi
             "Results",
             exhibits=[
                 *numbering.table(result.table()),
+                *numbering.table(result.ensemble_table()),
                 *numbering.figure(
                     forest_figures(result, names[:_DRAWN]),
                     f"{', '.join(names[:_DRAWN])} of every model on the test samples: "

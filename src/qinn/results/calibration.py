@@ -5,7 +5,7 @@ test samples. ``calibration.json`` holds those of samples of one's own, where `q
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,7 @@ class CalibrationRecord:
     """Content of ``calibration.json``.
 
     Attributes:
-        files: ``run.json`` → its hash, which says of which run this is.
+        files: The ``run.json`` of the run, or of each seed → its hash, which says of which this is.
         store: The samples' store, as it was named.
         data_sha256: Hash of its content.
         classes: Whether the labels are classes.
@@ -80,33 +80,38 @@ class Calibration:
         return outputs[..., 0] if task.kind == "regression" else probabilities_of(outputs)
 
 
-def calibration_of(run: RunFolder, task: Task, *, own: bool = True) -> Calibration | None:
-    """Return what a run knows of its errors on samples held out; None where it held out none.
+def calibration_of(
+    folder: Path, runs: Sequence[RunFolder], task: Task, *, own: bool = True
+) -> Calibration | None:
+    """Return what is known of the errors on samples held out; None where nothing is.
 
     Of ``calibration.json``, where there is one; else of the test samples of several folds, or of the validation
-    samples.
+    samples. Of several runs the errors are those of the mean of their predictions, which is known where all of them
+    held out the same samples.
 
     Args:
-        run: A complete run.
-        task: What it predicts.
+        folder: The run, or the model's folder.
+        runs: The run, or those of all seeds.
+        task: What they predict.
         own: Whether ``calibration.json`` is asked.
 
     Raises:
         CheckpointError: If a file is missing, damaged or not of this run.
     """
-    if own and (run.path / FILE).exists():
-        return _own(run)
-    several = len(run.summary().folds) > 1
-    predictions = read_predictions(run, task) if several else read_valid_predictions(run, task, 0)
-    if predictions is None:
+    if own and (folder / FILE).exists():
+        return _own(folder, runs)
+    several = len(runs[0].summary().folds) > 1
+    each = [read_predictions(run, task) if several else read_valid_predictions(run, task, 0) for run in runs]
+    kept = [one.sorted_by_id() for one in each if one is not None]
+    if len(kept) < len(runs) or any((one.ids, one.folds) != (kept[0].ids, kept[0].folds) for one in kept):
         return None
-    groups = None if predictions.groups is None else len(set(predictions.groups.tolist()))
-    of_groups = "" if groups is None else f" of {counted(groups, 'group')}"
+    predictions = replace(kept[0], outputs=np.mean([one.outputs for one in kept], axis=0))
     size = len(predictions.ids)
+    groups = None if predictions.groups is None else len(set(predictions.groups.tolist()))
     source = (
-        f"{counted(size, 'test sample')}{of_groups}, each predicted by the model of the fold that left it out"
+        f"{counted(size, 'test sample')}{_of_groups(groups)}, each predicted by the model of the fold that left it out"
         if several
-        else f"{counted(size, 'validation sample')}{of_groups}, which selection saw and training did not"
+        else f"{counted(size, 'validation sample')}{_of_groups(groups)}, which selection saw and training did not"
     )
     return Calibration(errors_of(predictions, task, several=several), False, source)
 
@@ -129,25 +134,31 @@ def errors_of(predictions: StoredPredictions, task: Task, *, several: bool) -> H
     )
 
 
-def write_calibration(run: RunFolder, record: CalibrationRecord) -> Path:
-    """Write ``calibration.json`` into a run's folder and return its path."""
-    path = run.path / FILE
+def identity_of(runs: Sequence[RunFolder]) -> dict[str, str]:
+    """Return which runs a calibration is of: the path of each ``run.json`` from the folder, and its hash."""
+    names = ["run.json"] if len(runs) == 1 else [f"{run.path.name}/run.json" for run in runs]
+    return {name: file_digest(run.summary_file) for name, run in zip(names, runs, strict=True)}
+
+
+def write_calibration(folder: Path, record: CalibrationRecord) -> Path:
+    """Write ``calibration.json`` into the folder of a run or a model, and return its path."""
+    path = folder / FILE
     write_document(path, record)
     return path
 
 
-def _own(run: RunFolder) -> Calibration:
-    path = run.path / FILE
+def _of_groups(number: int | None) -> str:
+    return "" if number is None else f" of {counted(number, 'group')}"
+
+
+def _own(folder: Path, runs: Sequence[RunFolder]) -> Calibration:
+    path = folder / FILE
     remedy = "calibrate the run again, or delete the file"
     record = read_document(
         path, CalibrationRecord, format=FORMAT, what="a calibration", newest=VERSION, remedy=remedy
     )
-    if record.files.get(run.summary_file.name) != file_digest(run.summary_file):
+    if record.files != identity_of(runs):
         raise CheckpointError(f"`{path}` is of another run, or of this one before it was repeated; {remedy}.")
     held_out = HeldOut(np.array(record.errors, dtype=np.float64), num_groups=record.num_groups)
-    of_groups = "" if record.num_groups is None else f" of {counted(record.num_groups, 'group')}"
-    return Calibration(
-        held_out,
-        True,
-        f"{counted(len(held_out), 'sample')}{of_groups} of `{record.store}` (`qinn calibrate`)",
-    )
+    source = f"{counted(len(held_out), 'sample')}{_of_groups(record.num_groups)} of `{record.store}` (`qinn calibrate`)"
+    return Calibration(held_out, True, source)

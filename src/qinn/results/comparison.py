@@ -15,6 +15,7 @@ from qinn.results.folder import RunFolder
 from qinn.results.frames import frame_of
 from qinn.results.metric_columns import (
     SIGNIFICANCE,
+    EnsembleMetric,
     PairedDifference,
     SeedMetric,
     mark,
@@ -51,6 +52,7 @@ class ModelResult:
         cpu_seconds: Processor time of training, likewise; None where a run does not say.
         dynamics: How much its learned dynamics do, likewise.
         metrics: Metric → its mean, deviation and interval on the test samples.
+        ensemble: Metric → what it is for the mean of the seeds' predictions; None for one seed.
     """
 
     model: str
@@ -62,6 +64,7 @@ class ModelResult:
     dynamics: Activity | None = None
     remarks: tuple[str, ...] = ()
     metrics: Mapping[str, SeedMetric]
+    ensemble: Mapping[str, EnsembleMetric] | None = field(default=None, metadata=OPTIONAL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,6 +195,42 @@ class ComparisonResult(Written):
             notes=(*self._tested(any(cell.strong for row in rows for cell in row)), *notes),
             remarks=tuple(self.remarks),
             title=f"{self.name}: test, mean ± sd over seeds [{percent(self.level)} interval]",
+        )
+
+    def ensemble_table(self, names: Sequence[str] | None = None) -> Table | None:
+        """Return the metrics of every model's ensemble, the mean of its seeds' predictions; None for one seed.
+
+        Args:
+            names: The metrics; if None, all.
+        """
+        names = self.metric_names if names is None else names
+        known = metrics_of(self.task)
+        rows = [
+            (
+                Cell(label, "(reference)" if label == self.reference else ""),
+                *(
+                    Cell(
+                        "undefined" if found.value is None else number(found.value),
+                        f"{interval(found.low, found.high)} {mark(found.test, known.get(name))}".strip(),
+                    )
+                    for name in names
+                    for found in [entry.ensemble[name]]
+                ),
+            )
+            for label, entry in self.models.items()
+            if entry.ensemble is not None
+        ]
+        if not rows:
+            return None
+        return Table(
+            caption=f"Ensembles: each model's {counted(len(self.seeds), 'seed')} predict together, by the mean of "
+            f"their outputs. Test metrics ({self._samples()}) with {percent(self.level)} percentile bootstrap "
+            f"intervals, drawing {units(self.num_groups)}.",
+            columns=columns("model", *metric_columns(self.task, names)),
+            rows=tuple(rows),
+            notes=(f"{marks_note(f'ensemble, {self.reference}')}.",) if self.paired else (),
+            title=f"{self.name}: ensembles of {counted(len(self.seeds), 'seed')}, test "
+            f"[{percent(self.level)} interval]",
         )
 
     def paired_table(self) -> Table | None:

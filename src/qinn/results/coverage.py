@@ -110,7 +110,7 @@ def coverage_of(
     Raises:
         CheckpointError: If a file is missing, damaged or not of this run.
     """
-    found = calibration_of(run, task, own=False)
+    found = calibration_of(run.path, [run], task, own=False)
     if found is None:
         return None
     several = len(run.summary().folds) > 1

@@ -19,6 +19,28 @@ from qinn.results.summary import FORMAT, UNCHECKED, VERSION, RunMetrics, RunSumm
 from qinn.results.weights import read_weights
 
 
+def runs_of(folder: Path | str) -> list["RunFolder"]:
+    """Return the run that a folder is, or the runs of all seeds that lie in a model's folder of a comparison.
+
+    Args:
+        folder: ``runs/NAME/MODEL/seed-SEED``, or ``runs/NAME/MODEL``.
+
+    Raises:
+        CheckpointError: If a seed of a model's folder was interrupted.
+    """
+    folder = Path(folder)
+    seeds = [
+        RunFolder(place)
+        for place in sorted(folder.glob("seed-*"), key=lambda place: (len(place.name), place.name))
+        if place.is_dir()
+    ]
+    if (folder / "run.json").exists() or not seeds:
+        return [RunFolder(folder)]
+    for one in seeds:
+        one.summary()
+    return seeds
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """One run: a model, a data set, a seed; all folds."""

@@ -49,6 +49,23 @@ class PairedDifference(PairedResult):
         return self.p_value_holm is not None and self.p_value_holm < SIGNIFICANCE
 
 
+@dataclass(frozen=True, kw_only=True)
+class EnsembleMetric:
+    """A metric of the mean of what the seeds' models predict.
+
+    Attributes:
+        value: The metric; None if undefined.
+        low: Lower end of its bootstrap interval on new test samples; None if there is none.
+        high: Its upper end.
+        test: How it differs from that of the reference's mean prediction; None of the reference itself.
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    test: PairedDifference | None = None
+
+
 def mark(test: PairedDifference | None, metric: Metric | None) -> str:
     """Return ▲ where a model is significantly better than the reference, ▼ where it is worse, and else nothing."""
     if test is None or metric is None or test.difference is None or not test.is_significant:
