@@ -154,7 +154,9 @@ def test_a_signal_while_a_file_is_written_ends_the_command_and_the_repeat_ends_u
         at_call(patched, qinn_flush_owner(command), "flush", name, number)
         code, said = qinn(*COMMANDS[command])
     aim = CONTINUED if command in ("train", "compare") else STARTED
-    assert (code, said) == (CODES[name], f"error: {WORDS[name]}; repeat the command {aim}.\n")
+    *before, last = said.splitlines(keepends=True)
+    assert (code, last) == (CODES[name], f"error: {WORDS[name]}; repeat the command {aim}.\n")
+    assert all(line.startswith("note: Intervals") for line in before)
     assert not list((tmp_path / "disturbed").rglob(".*.partial"))
     assert qinn(*COMMANDS[command])[0] == 0
     found, expected = (contents(tmp_path / folder / "out") for folder in ("disturbed", "undisturbed"))

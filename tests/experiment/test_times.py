@@ -119,5 +119,5 @@ def test_a_modality_that_is_missing_altogether_lacks_no_times(tmp_path):
         layout="test",
     ) as writer:
         writer.add("a", {"text": np.ones((2, 3))}, times={"text": np.array([0.5, 3.0])})
-    subset = predictor.subset(Store.open(tmp_path / "text"), lacking=["audio", "face"])
+    subset = predictor.subset(Store.open(tmp_path / "text"), absent=["audio", "face"])
     assert np.isfinite(predictor.predict(subset).outputs).all()

@@ -28,19 +28,19 @@ class _LayoutGroup(LazyGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """Return the command to run: the layout that is named, or else that of the source."""
-        if args[0] in self.made:
+        if args[0] in self.made_commands:
             return super().resolve_command(ctx, args)
         rest = args[1:] if args[0] == "auto" else args
         if not rest or not Path(rest[0]).exists():
             ctx.fail(
-                f"`{rest[0] if rest else args[0]}` is neither a layout ({', '.join(self.made)}) nor a file or "
+                f"`{rest[0] if rest else args[0]}` is neither a layout ({', '.join(self.made_commands)}) nor a file or "
                 "folder to import; the source comes before the options."
             )
         from qinn.data.importing import detect_layout
 
         layout = detect_layout(rest[0])
         note(f"`{rest[0]}` has the layout `{layout}`")
-        return layout, self.made[layout], rest
+        return layout, self.made_commands[layout], rest
 
 
 import_app = typer.Typer(

@@ -34,7 +34,7 @@ class LazyGroup(TyperGroup):
         raise NotImplementedError
 
     @cached_property
-    def made(self) -> dict[str, Any]:
+    def made_commands(self) -> dict[str, Any]:
         """Name → command."""
         app = typer.Typer(add_completion=False)
         for name, (function, text) in self.stated().items():
@@ -43,11 +43,11 @@ class LazyGroup(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of all commands."""
-        return [*super().list_commands(ctx), *self.made]
+        return [*super().list_commands(ctx), *self.made_commands]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command."""
-        return super().get_command(ctx, cmd_name) or self.made.get(cmd_name)
+        return super().get_command(ctx, cmd_name) or self.made_commands.get(cmd_name)
 
 
 def with_options(options: "Iterable[Option]") -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 from qinn.errors import ArgumentError, QinnError
 from qinn.extras import needs
 
-HAS_SCIKIT = importlib.util.find_spec("sklearn") is not None
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # what an importer that hides a package says
+        return False
+
+
+HAS_SCIKIT = _is_installed("sklearn")
 """Whether scikit-learn is installed (extra ``sklearn``)."""
 
 
