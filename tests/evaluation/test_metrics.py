@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from qinn.errors import ArgumentError
-from qinn.evaluation import conventions
-from qinn.evaluation.metric_names import metrics_of
+from qinn.evaluation.metric_names import METRICS_BY_CONVENTION, metrics_of
 from qinn.evaluation.metrics import confusion_matrix, metrics, prepare_metrics
 from qinn.task import Task
 
@@ -148,7 +147,7 @@ def test_undefined_metrics_are_none_and_no_others(
     result = regression_metrics(np.array(labels), np.array(predictions), scale)
     assert {name for name, value in result.items() if value is None} == undefined
     for name in undefined:
-        table = {metric.name: metric for metric in conventions.METRICS_BY_CONVENTION[scale]}
+        table = {metric.name: metric for metric in METRICS_BY_CONVENTION[scale]}
         assert table[name].undefined_when != "never"
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from qinn.data.stores.manifest import may_be_alike
 from qinn.data.stores.store import Modality, Store, StoreWriter
 from qinn.data.subsets.splits import fixed_fold
 from qinn.errors import ArgumentError, CheckpointError, ConfigError
@@ -123,6 +124,49 @@ def test_only_the_held_out_splits_of_the_own_data_are_offered(action, tiny_run):
     with pytest.raises(ConfigError, match="`split` must be `test` or `valid` on the run's own data"):
         action(tiny_run, split="train")
     assert not (tiny_run / "no").exists()
+
+
+@pytest.mark.parametrize(
+    ("trained", "given", "doubted"),
+    [
+        ("f.npz:audio", "clip.npz:audio", True),
+        ("", "egemaps@2.0", True),
+        ("mmsa:audio", "a.npz:v + b.h5:w", True),
+        ("egemaps@2.0", "egemaps@2.0", False),
+    ],
+)
+def test_features_of_another_file_are_taken_and_doubted_where_nothing_is_stated(
+    trained, given, doubted, tmp_path
+):
+    generator = np.random.default_rng(0)
+    write_store(tmp_path / "store", generator, tier=trained, folds=True)
+    config = tiny_config(
+        tmp_path / "store",
+        models={"m": {"kind": "concatenation"}},
+        data={"store": str(tmp_path / "store"), "split": "fold"},
+        training={**TRAINING, "max_epochs": 1},
+    )
+    folder = run(config, tmp_path / "run").path
+    write_store(tmp_path / "new", generator, tier=given)
+    remarks = []
+    assert len(predict_store(folder, tmp_path / "new", on_remark=remarks.append)) == 12
+    doubts = [remark for remark in remarks if "Nothing says whether the same extractor" in remark]
+    assert len(doubts) == (len(DIMS) if doubted else 0)
+
+
+@pytest.mark.parametrize(
+    ("first", "other"),
+    [
+        ("minilm-l6-v2@1a2b/ids", "clip.npz:ids"),
+        ("words-300@1a2b3c4d5e6f", ""),
+        ("mmsa:text_bert ids", "mmsa:text"),
+        ("minilm-l6-v2@1a2b", "minilm-l6-v2@1a2b/ids"),
+    ],
+)
+def test_ids_are_never_taken_for_others(first, other):
+    assert not may_be_alike(first, other)
+    assert not may_be_alike(other, first)
+    assert may_be_alike(first, first)
 
 
 @pytest.mark.parametrize(

@@ -74,13 +74,15 @@ def predict_store(
     runs = runs_of(folder)
     predictors = _loaded(runs)
     predictor = predictors[0]
-    subset = predictor.subset(open_unchanged(store), split, absent=absent)
+    opened = open_unchanged(store)
+    subset = predictor.subset(opened, split, absent=absent)
     subset = Absence(tuple(absent)).apply(subset)
     tables = _predicted(predictors, subset, batch_size=batch_size, coupling=coupling)
     calibration = calibration_of(Path(folder), runs, predictor.task)
     if on_remark is not None:
         for remark in (
             *predictor.remarks([subset]),
+            *predictor.doubts(opened),
             *_certainty(calibration, predictor.task, level, absent, coupling),
         ):
             on_remark(remark)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from qinn.data.stores.manifest import num_words_of
+from qinn.data.stores.manifest import may_be_alike, num_words_of
 from qinn.data.stores.store import Store
 from qinn.data.stores.unchanged import open_unchanged
 from qinn.data.subsets.absence import present_modalities
@@ -192,7 +192,9 @@ class Predictor:
                     f"without it by `--absent {name}`."
                 )
             width = store.modalities[name] * (2 if name in self.pool else 1)
-            found = {"dim": (expected.dim, width), "tier": (expected.tier, store.tiers[name])}
+            found: dict[str, tuple[object, object]] = {"dim": (expected.dim, width)}
+            if not may_be_alike(expected.tier, store.tiers[name]):
+                found["tier"] = (expected.tier, store.tiers[name])
             for key, (needed, value) in found.items():
                 if value != needed:
                     raise CheckpointError(
@@ -214,6 +216,21 @@ class Predictor:
         subset = subset_of(store, split, modalities=known)
         subset = subset.pool([name for name in self.pool if name in known])
         return subset.widened({name: value.dim for name, value in self.modalities.items()})
+
+    def doubts(self, store: Store) -> list[str]:
+        """Return of which features of a store nothing says that they are those that the run was trained on.
+
+        Args:
+            store: The samples.
+        """
+        tiers = {name: store.tiers[name] for name in self.modalities if name in store.modalities}
+        return [
+            f"Nothing says whether the same extractor made the `{name}` features of store `{store.name}` as those of "
+            f"the run ({tier or 'not stated'}; {self.modalities[name].tier or 'not stated'}): state it at import, as "
+            f"by `--extractor {name}=NAME@VERSION`."
+            for name, tier in tiers.items()
+            if tier != self.modalities[name].tier
+        ]
 
     def absent(self, subset: Subset) -> list[tuple[str, ...]]:
         """Return which modalities the models do without, sample by sample.

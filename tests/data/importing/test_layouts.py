@@ -68,7 +68,7 @@ def test_every_option_called_common_is_in_every_layout(layout):
 def test_every_field_of_the_options_is_an_option(layout):
     places = {one.place[0] for one in options_of(LAYOUTS[layout].options)}
     assert places == {one.name for one in fields(LAYOUTS[layout].options)}
-    assert set(COMMON) == {"task", "nan", "empty"}
+    assert set(COMMON) == {"task", "nan", "empty", "extractors"}
 
 
 def test_the_tables_of_the_page_are_those_of_the_classes():

@@ -1,7 +1,8 @@
 """The way into a store, the same for every layout: read, check, clean, encode, write, and say what was done."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,7 +11,7 @@ import numpy as np
 from qinn.data.importing.intake import naming
 from qinn.data.importing.labels import Labels, read_labels
 from qinn.data.importing.layouts import layout_of
-from qinn.data.importing.reader import ImportOptions, Reader, Steps
+from qinn.data.importing.reader import Feature, ImportOptions, Reader, Steps
 from qinn.data.importing.steps import StepCleaner
 from qinn.data.importing.transcripts import (
     Encoder,
@@ -23,6 +24,7 @@ from qinn.data.importing.transcripts import (
     spans_of_texts,
     times_of_steps,
 )
+from qinn.data.stores.manifest import Modality, extractor_of
 from qinn.data.stores.place import check_store_place
 from qinn.data.stores.store import Store, StoreWriter
 from qinn.errors import ConfigError, DataError
@@ -96,17 +98,54 @@ def import_data(
         described = {
             key: encoding if feature is None else feature for key, feature in reader.features.items()
         }
+        modalities = {key: one.modality for key, one in described.items() if one is not None}
+        modalities |= _by_extractors(options.extractors, modalities, reader.features)
         with StoreWriter(
             target,
             name=name or target.name,
             task=labels.task,
-            modalities={key: one.modality for key, one in described.items() if one is not None},
+            modalities=modalities,
             layout=layout.name,
-            notes=[*reader.notes, *(encoding.remarks if encoding else ()), *labels.notes],
+            notes=[
+                *reader.notes,
+                *(encoding.remarks if encoding else ()),
+                *labels.notes,
+                *_unstated(modalities),
+            ],
             overwrite=overwrite,
         ) as writer:
             _fill(writer, reader, labels, options, encoding, progress)
     return Store.open(target)
+
+
+def _by_extractors(
+    stated: Mapping[str, str], modalities: Mapping[str, Modality], features: Mapping[str, Feature | None]
+) -> dict[str, Modality]:
+    """Return the modalities whose extractors were stated, with these as their tiers.
+
+    Raises:
+        ConfigError: If there is no such modality, or a text encoder makes it.
+    """
+    for name in stated:
+        if features.get(name) is None:
+            why = (
+                "is made by the text encoder, which says itself what it is"
+                if name in modalities
+                else (f"is no modality of the source, which has {', '.join(modalities)}")
+            )
+            raise ConfigError(f"Option `extractor` names `{name}`, but that {why}; leave it out.")
+    return {name: replace(modalities[name], tier=extractor) for name, extractor in stated.items()}
+
+
+def _unstated(modalities: Mapping[str, Modality]) -> list[str]:
+    """Say of which features nothing tells what made them."""
+    names = [name for name, modality in modalities.items() if extractor_of(modality.tier) is None]
+    if not names:
+        return []
+    return [
+        f"nothing says what made the features of {', '.join(names)}: a run takes others of the same width for them; "
+        f"state it, as by `--extractor {names[0]}=NAME@VERSION`"
+    ]
 
 
 def _fill(

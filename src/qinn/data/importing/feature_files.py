@@ -15,7 +15,7 @@ from qinn.data.files.arrays import open_arrays, rows_of
 from qinn.data.importing.feature_specs import FeatureSpec
 from qinn.data.importing.row_names import rows_by_name, rows_in_order
 from qinn.data.importing.steps import nonzero_window
-from qinn.data.stores.store import Source
+from qinn.data.stores.manifest import Source, extractor_of
 from qinn.errors import DataError
 
 __all__ = ["FeatureReader", "open_features"]
@@ -79,6 +79,45 @@ def open_features(specs: Sequence[FeatureSpec], ids: Sequence[str], *, absent: s
             opened.callback(readers[-1].close)
         opened.pop_all()
     return readers[0] if len(readers) == 1 else _SideBySide(specs, ids, readers)
+
+
+def extractor_beside(specs: Sequence[FeatureSpec]) -> str | None:
+    """Return what a modality's files say of the extractor; None unless every place says it.
+
+    An npz or HDF5 file says it by an array of one text: ``ARRAY_extractor``, or ``extractor`` for all its arrays.
+
+    Args:
+        specs: Where the features lie.
+
+    Raises:
+        DataError: If such an array holds anything else, or a file is damaged.
+    """
+    found = [_said_in(spec) for spec in specs]
+    stated = [one for one in found if one is not None]
+    return " + ".join(dict.fromkeys(stated)) if stated and len(stated) == len(found) else None
+
+
+def _said_in(spec: FeatureSpec) -> str | None:
+    if "{id}" in spec.file or not spec.file.lower().endswith((".npz", ".h5", ".hdf5")):
+        return None
+    with open_arrays(spec.file) as arrays:
+        for key in (*(f"{key}_extractor" for key in spec.keys), "extractor"):
+            if key in arrays:
+                text = np.asarray(arrays.array(key)[...])
+                said = text.reshape(-1).tolist()
+                named = (
+                    said[0].decode()
+                    if len(said) == 1 and isinstance(said[0], bytes)
+                    else said[0]
+                    if said
+                    else ""
+                )
+                if len(said) != 1 or not isinstance(named, str) or extractor_of(named) is None:
+                    raise DataError(
+                        f"`{spec.file}:{key}` must be one text, name and version of the extractor as in `egemaps@2.0`."
+                    )
+                return named
+    return None
 
 
 def _open_one(spec: FeatureSpec, ids: Sequence[str], *, absent: str) -> FeatureReader:

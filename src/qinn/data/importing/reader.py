@@ -17,7 +17,8 @@ from qinn.data.files.pickles.reading import PickleFile, open_pickle
 from qinn.data.importing.labels import TAKE_OUT, TaskOptions
 from qinn.data.importing.steps import Padding
 from qinn.data.importing.transcripts import EncoderOrLearner, TextOptions
-from qinn.data.stores.manifest import Modality, Source
+from qinn.data.stores.manifest import Modality, Source, extractor_of
+from qinn.errors import ConfigError
 from qinn.stated_options import check_options, nested, option
 
 __all__ = ["COMMON", "Candidate", "Feature", "ImportOptions", "Layout", "Reader", "Samples", "Steps"]
@@ -43,9 +44,22 @@ class ImportOptions:
         "Samples without a step in any modality: refuse them, or leave them out",
         choices=("refuse", "drop"),
     )
+    extractors: Mapping[str, str] = option(
+        {},
+        "What made a modality's features, by name and version, as in `audio=egemaps@2.0`; repeat for more. A run is "
+        "applied to features of the extractor that it was trained on, whatever file they lie in",
+        name="extractor",
+        metavar="MODALITY=NAME@VERSION",
+    )
 
     def __post_init__(self) -> None:
         check_options(self)
+        for name, extractor in self.extractors.items():
+            if extractor_of(extractor) is None:
+                raise ConfigError(
+                    f"Option `extractor` must name what made `{name}` and its version, as in {name}=egemaps@2.0, but "
+                    f"`{extractor}` names a file or a layout."
+                )
 
 
 COMMON = tuple(one.name for one in fields(ImportOptions))

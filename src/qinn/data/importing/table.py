@@ -13,7 +13,7 @@ import numpy as np
 from qinn.data.files.arrays import open_arrays
 from qinn.data.files.tables import TABLE_SUFFIXES, Columns, read_columns
 from qinn.data.importing.clip_folders import feature_folders, table_in, tables_in
-from qinn.data.importing.feature_files import FeatureReader, open_features
+from qinn.data.importing.feature_files import FeatureReader, extractor_beside, open_features
 from qinn.data.importing.feature_specs import FeatureSpec
 from qinn.data.importing.intake import groups_of, naming, split_name
 from qinn.data.importing.reader import Candidate, Feature, ImportOptions, Layout, Reader, Samples, Steps
@@ -166,7 +166,7 @@ class _Reader(Reader):
             reader = open_features(places, self.samples.ids, absent=self._options.absent_features)
             self._opened.callback(reader.close)
             self._readers[name] = reader
-            tier = " + ".join(place.tier for place in places)
+            tier = extractor_beside(places) or " + ".join(place.tier for place in places)
             where = "` and `".join(place.where for place in places)
             features[name] = Feature(Modality(reader.dim, reader.kind, tier), where)
         return features

@@ -48,6 +48,11 @@ _REQUIRED: dict[str, type | tuple[type, ...]] = {
 }
 
 
+# A tier that names files and arrays, or the key of a layout: where features lay, not what made them.
+_PLACE = r"(?:mmsa|mult|misa|mfn):[\w-]+|.+\.(?:npz|npy|h5|hdf5|csv|tsv|csd)(?::.*)?"
+_PLACES = re.compile(rf"(?:{_PLACE})(?: \+ (?:{_PLACE}))*", re.IGNORECASE)
+
+
 @dataclass(frozen=True)
 class Modality:
     """One modality of a store.
@@ -260,6 +265,35 @@ def modalities_of(manifest: Mapping[str, Any]) -> dict[str, Modality]:
         )
         for name, entry in manifest["modalities"].items()
     }
+
+
+def extractor_of(tier: str) -> str | None:
+    """Return name and version of what made features; None where a tier only says in which file or layout they lay.
+
+    Args:
+        tier: What a store says of a modality.
+
+    Examples:
+        >>> [extractor_of(tier) for tier in ("covarep@1.4", "audio.npz:mfcc", "mmsa:audio", "")]
+        ['covarep@1.4', None, None, None]
+    """
+    return None if _PLACES.fullmatch(tier) else tier or None
+
+
+def may_be_alike(first: str, other: str) -> bool:
+    """Whether features of two tiers may be taken for each other: unless both say what made them, and it differs.
+
+    Ids of words and tokens mean nothing without the vocabulary, so their tiers have to be the same.
+
+    Examples:
+        >>> may_be_alike("covarep@1.4", "clip.npz:audio"), may_be_alike("covarep@1.4", "covarep@2.0")
+        (True, False)
+    """
+    both = [Modality(1, "sequence", tier) for tier in (first, other)]
+    if any(one.num_words or one.tokenizer or one.tier.endswith(" ids") for one in both):
+        return first == other
+    known = {extractor_of(first), extractor_of(other)}
+    return len(known) == 1 or None in known
 
 
 def num_words_of(tiers: Mapping[str, str]) -> dict[str, int]:
