@@ -461,3 +461,33 @@ def test_errors_name_options_as_they_are_typed(tmp_path, qinn):
         "data", "import", "table", *arguments, "--group-column", "a", "--group-pattern", "(a)"
     )
     assert "Options `--group-column` and `--group-pattern` exclude each other" in err
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        (["evaluate", "RUN", "--missing", "audio"], ["evaluate", "RUN", "--absent", "audio"]),
+        (["evaluate", "RUN", "--missing-rate=0.3"], ["evaluate", "RUN", "--absent-rate=0.3"]),
+        (
+            ["data", "import", "t.csv", "--missing", "absent"],
+            ["data", "import", "t.csv", "--absent-features", "allow"],
+        ),
+        (
+            ["data", "import", "t.csv", "--missing=refuse"],
+            ["data", "import", "t.csv", "--absent-features=refuse"],
+        ),
+        (["sweep-missing", "runs/sweep-missing"], ["sweep-absent", "runs/sweep-missing"]),
+        (["data", "inspect", "absent"], ["data", "inspect", "absent"]),
+    ],
+)
+def test_names_of_before_mean_what_they_are_called_now(before, now):
+    found, notes = with_names_of_now(before)
+    assert found == now
+    assert bool(notes) == (before != now)
+
+
+def test_an_option_of_before_works_with_a_note(tiny_run, qinn):
+    code, out, err = qinn("evaluate", tiny_run, "--missing", "audio", "--json")
+    assert code == 0
+    assert json.loads(out)["missing"]["absent"]["audio"] == 1.0
+    assert "`--missing` is called `--absent` now" in err

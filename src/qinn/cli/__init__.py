@@ -32,14 +32,18 @@ def main() -> None:
 
 def _run() -> None:
     from qinn.cli.application import app
-    from qinn.cli.output import StoreProgress, print_error
+    from qinn.cli.output import StoreProgress, note, print_error
+    from qinn.cli.renamed import with_names_of_now
     from qinn.data.stores.progress import watched
     from qinn.errors import QinnError
     from qinn.resources import resource_error
 
     try:
+        arguments, renamed = with_names_of_now(sys.argv[1:])
+        for text in renamed:
+            note(f"note: {text}")
         with watched(StoreProgress()):
-            app()
+            app(args=arguments)
     except QinnError as error:
         print_error(str(error))
         sys.exit(2)
