@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from qinn import __version__, cli
+from qinn.cli.renamed import with_names_of_now
 from qinn.digests import OWN_DIGEST
 
 from ..tiny import tiny_config, tiny_content
