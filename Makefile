@@ -20,8 +20,9 @@ BIN = $(VENV)/bin
 PEERS ?= .venv-benchmark
 DATA_PEERS ?= .venv-peers-data
 
-# One thread per worker: with two workers on two cores, more would only wait for each other.
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+# One thread per worker: with two workers on two cores, more would only wait for each other. Bytecode is kept, whatever
+# the shell says: without it every session rewrites the assertions of all tests and every process compiles the package.
+PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 .PHONY: demo test docs readme laws collisions gpu layouts check lint fuzz edits kills peers-data benchmark benchmark-data clean
 .DEFAULT_GOAL := demo

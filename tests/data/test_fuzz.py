@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from fuzzing import pickles, sandbox
 from fuzzing.blocks import mutate_blocks
-from fuzzing.sandbox import FAILURES, Sandbox
+from fuzzing.sandbox import FAILURES, Sandbox, Verdict
 from fuzzing.targets import TARGETS, mutated
 
 QUICK = 24
@@ -55,58 +55,78 @@ def test_instructions_of_a_pickle_are_the_pickle() -> None:
     assert b"".join(pickles.split_instructions(content)) == content
 
 
+PLANTED = (
+    ("raise ValueError('not ours')", "foreign exception"),
+    ("import os; os.system('true')", "ran code"),
+    ("open('canary', 'w').close()", "ran code"),
+    ("open('/tmp/elsewhere-of-qinn', 'w')", "ran code"),
+    ("import socket; socket.getaddrinfo('localhost', 80)", "ran code"),
+    ("big = bytearray(300 * 2**20); big[::4096] = b'x' * len(big[::4096])", "memory"),
+    ("bytearray(2**40)", "foreign exception"),
+    ("import os; os.kill(os.getpid(), 11)", "crash"),
+    ("import ctypes; ctypes.string_at(0)", "crash"),
+    ("exec('while True: pass')", "hang"),
+    ("from qinn.errors import DataError; raise DataError('Something is wrong.')", "unnamed"),
+    ("import warnings; warnings.warn('odd')", "foreign exception"),
+    ("return valid", "same contents"),
+    ("valid.labels[0] = 2.5; return valid", "silently wrong"),
+    ("valid.features['audio'][0][0, 0] += 1; return valid", "silently wrong"),
+    ("valid.features['audio'][0][0, 0] = 31337.25; return valid", "foreign data"),
+)
+PLANT = """
+import dataclasses
+
+from fuzzing import sandbox, targets
+
+make = targets.TARGETS["table csv"]
+current = None
+
+def planted(place):
+    target = make(place)
+
+    def read(folder, store):
+        if current is None:
+            return target.read(folder, store)
+        return bodies[current](target.reference(folder))
+
+    unchanged = {"mutations": (lambda data, chance: data,), "mutable": ("t.csv",)}
+    return dataclasses.replace(target, read=read, **unchanged)
+
+def mutated(target, number):
+    global current
+    current = number
+    sandbox.CPU_SECONDS = 0.5 if number in hanging else usual
+    return target.files, "t.csv"
+
+usual = sandbox.CPU_SECONDS
+targets.mutated = mutated
+targets.TARGETS["table csv"] = planted
+sandbox._serve()
+"""
+
+
+@pytest.fixture(scope="module")
+def verdicts(tmp_path_factory: pytest.TempPathFactory) -> list[Verdict]:
+    """What the sandbox says of readers that do one of these, planted into its process."""
+    folder = tmp_path_factory.mktemp("planted")
+    lines = [f"def body_{number}(valid):\n    {body}\n" for number, (body, _) in enumerate(PLANTED)]
+    lines.append(f"bodies = [{', '.join(f'body_{number}' for number in range(len(PLANTED)))}]")
+    lines.append(f"hanging = {[number for number, (_, outcome) in enumerate(PLANTED) if outcome == 'hang']}")
+    (folder / "planted.py").write_text("\n".join(lines) + PLANT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(folder))
+        patch.setattr(sandbox, "_COMMAND", ("-m", "planted"))
+        with Sandbox() as opened:
+            return list(opened.judge("table csv", range(len(PLANTED))))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("body", "outcome"),
-    [
-        ("raise ValueError('not ours')", "foreign exception"),
-        ("import os; os.system('true')", "ran code"),
-        ("open('canary', 'w').close()", "ran code"),
-        ("open('/tmp/elsewhere-of-qinn', 'w')", "ran code"),
-        ("import socket; socket.getaddrinfo('localhost', 80)", "ran code"),
-        ("big = bytearray(300 * 2**20); big[::4096] = b'x' * len(big[::4096])", "memory"),
-        ("bytearray(2**40)", "foreign exception"),
-        ("import os; os.kill(os.getpid(), 11)", "crash"),
-        ("import ctypes; ctypes.string_at(0)", "crash"),
-        ("exec('while True: pass')", "hang"),
-        ("from qinn.errors import DataError; raise DataError('Something is wrong.')", "unnamed"),
-        ("import warnings; warnings.warn('odd')", "foreign exception"),
-        ("return valid", "same contents"),
-        ("valid.labels[0] = 2.5; return valid", "silently wrong"),
-        ("valid.features['audio'][0][0, 0] += 1; return valid", "silently wrong"),
-        ("valid.features['audio'][0][0, 0] = 31337.25; return valid", "foreign data"),
-    ],
+    ("number", "outcome"),
+    [pytest.param(number, outcome, id=body) for number, (body, outcome) in enumerate(PLANTED)],
 )
-def test_the_sandbox_sees_what_must_not_be(
-    body: str, outcome: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A reader that does one of these is planted into the process; its verdict is compared."""
-    plant = (
-        "from fuzzing import sandbox, targets\n"
-        "import dataclasses\n"
-        f"sandbox.CPU_SECONDS = {0.5 if outcome == 'hang' else sandbox.CPU_SECONDS}\n"
-        "make = targets.TARGETS['table csv']\n"
-        "def planted(place):\n"
-        "    target = make(place)\n"
-        "    calls = []\n"
-        "    def read(folder, store):\n"
-        "        if not calls:\n"
-        "            calls.append(1)\n"
-        "            return target.read(folder, store)\n"
-        "        valid = target.reference(folder)\n"
-        f"        {body}\n"
-        "    unchanged = {'mutations': (lambda data, chance: data,), 'mutable': ('t.csv',)}\n"
-        "    return dataclasses.replace(target, read=read, **unchanged)\n"
-        "targets.mutated = lambda target, number: (target.files, 't.csv')\n"
-        "targets.TARGETS['table csv'] = planted\n"
-        "sandbox._serve()\n"
-    )
-    (tmp_path / "planted.py").write_text(plant)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(sandbox, "_COMMAND", ("-m", "planted"))
-    with Sandbox() as planted:
-        (verdict,) = planted.judge("table csv", range(1))
-    assert verdict.outcome == outcome, verdict.detail
+def test_the_sandbox_sees_what_must_not_be(number: int, outcome: str, verdicts: list[Verdict]) -> None:
+    assert verdicts[number].outcome == outcome, verdicts[number].detail
 
 
 def test_the_record_of_the_long_run_is_whole_and_without_a_failure() -> None:

@@ -31,7 +31,7 @@ EXCITED = torch.tensor([0, 1], dtype=DTYPE)
 TIME = 1.5
 # H = θ₁X, L = θ₂σ₋ from |1⟩ for a time 1.5: gradient of ρ₁₁, by the exact channel.
 EXACT = (-0.2960, -0.2354)
-ROWS, TRAJECTORIES, REPLICATES = 100, 40, 16
+ROWS, TRAJECTORIES, REPLICATES = 200, 40, 8
 
 
 def dynamics(theta):
@@ -117,7 +117,7 @@ def test_averages_have_an_unbiased_gradient(name):
 
 def test_a_curved_function_of_a_large_average_is_unbiased_to_its_standard_error():
     def value(theta):
-        state = run(start(1), QuantumJumps(4000), theta, TIME)
+        state = run(start(1), QuantumJumps(8000), theta, TIME)
         return purity(state.density()).mean()
 
     scores, errors = deviations(gradients(value), exact_gradient(purity))

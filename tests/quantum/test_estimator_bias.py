@@ -52,7 +52,7 @@ def test_the_reference_agrees_with_the_exact_channel(benchmark):
 @pytest.mark.slow
 def test_averages_have_an_unbiased_gradient_on_four_problems_or_refuse_it(benchmark):
     ways = tuple(each for each in benchmark.averages_of(2) if each[:8] not in ("pathwise", "Gumbel, "))
-    results = benchmark.measure_averages(replicates=8, num_trajectories=2000, only=ways)
+    results = benchmark.measure_averages(replicates=8, num_trajectories=1000, only=ways)
     assert len({each.problem for each in results}) == 4
     for each in results:
         assert each.refused == each.way.startswith("one trajectory"), each
