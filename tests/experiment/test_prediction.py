@@ -1,6 +1,7 @@
 """How sure a prediction is: made of the samples that a run held out, kept with it, shown beside the score."""
 
 import json
+import re
 import shutil
 import sys
 
@@ -9,12 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from qinn import cli
+from qinn.data.stores.manifest import modalities_of
 from qinn.data.stores.store import Store
+from qinn.data.stores.writing import StoreWriter
 from qinn.errors import ArgumentError, CheckpointError, ConfigError, DataError
 from qinn.evaluation.metrics import metrics
 from qinn.evaluation.predict import probabilities_of
 from qinn.experiment.comparison import compare
-from qinn.experiment.prediction import calibrate_run, predict_store
+from qinn.experiment.evaluation import evaluate_run
+from qinn.experiment.prediction import calibrate_run, certainty_of, predict_store
 from qinn.experiment.predictor import Predictor
 from qinn.experiment.run import run
 from qinn.results.calibration import FILE
@@ -23,8 +27,9 @@ from qinn.results.coverage import coverage_of
 from qinn.results.folder import RunFolder
 from qinn.results.predictions import read_predictions
 from qinn.results.run import read_run
+from qinn.task import Task
 
-from ..tiny import TRAINING, tiny_config, write_tiny_store
+from ..tiny import TRAINING, rewritten, tiny_config, write_tiny_store
 
 FAST = {"models": {"m": {"kind": "concatenation"}}, "training": {**TRAINING, "max_epochs": 1}}
 
@@ -287,3 +292,104 @@ def test_one_seed_is_no_ensemble(tiny_store, tmp_path):
     assert result.models["m"].ensemble is None
     assert result.ensemble_table() is None
     assert "Ensembles" not in (tmp_path / "one" / "table.md").read_text()
+
+
+def test_seeds_that_hold_other_samples_out_say_so_instead_of_none(tmp_path, others):
+    store = write_tiny_store(tmp_path / "no-valid", num_train=60, num_valid=0, seed=3).path
+    model = compare(tiny_config(store, **FAST, seeds=[0, 1]), tmp_path / "two").folder / "m"
+    remarks = []
+    rows = predict_store(model, others, on_remark=remarks.append)
+    assert "low" not in rows[0]
+    assert "The 2 seeds did not all hold the same samples out" in remarks[-1]
+    assert "low" in predict_store(model / "seed-0", others)[0]
+
+
+def test_seeds_of_other_data_have_no_mean(tmp_path, tiny_store, others):
+    run(tiny_config(tiny_store, **FAST), tmp_path / "m" / "seed-0")
+    run(tiny_config(others, **FAST, seeds=[1]), tmp_path / "m" / "seed-1")
+    with pytest.raises(ConfigError, match="were trained on other data, so they have no mean"):
+        predict_store(tmp_path / "m", others)
+
+
+def relabelled(source, place, task):
+    """Write the samples of a store with labels of another task."""
+    store = Store.open(source)
+    modalities = modalities_of(store.manifest)
+    with StoreWriter(place, name="other", task=task, modalities=modalities, layout="memory") as writer:
+        for row, name in enumerate(store.strings("id")):
+            writer.add(str(name), {one: store.sample(row, one) for one in modalities}, label=1)
+    return place
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        Task("regression", -3.0, 6.0),
+        Task("classification", classes=("a", "b", "c")),
+    ],
+    ids=["another range", "classes"],
+)
+def test_labels_that_are_not_what_the_run_predicts_are_compared_with_nothing(copy, others, tmp_path, task):
+    store = relabelled(others, tmp_path / "relabelled", task)
+    with pytest.raises(DataError, match=r"has labels that are .*, but run .* predicts scores from -3 to 3"):
+        calibrate_run(copy, store)
+    with pytest.raises(DataError, match=r"has labels that are .*, but run .* predicts scores from -3 to 3"):
+        evaluate_run(copy, split=None, store=store)
+    assert not (copy / FILE).exists()
+    assert predict_store(copy, store)
+
+
+def test_classes_in_another_order_calibrate_nothing(class_run, class_store, tmp_path):
+    copy = shutil.copytree(class_run, tmp_path / "run")
+    store = relabelled(
+        class_store, tmp_path / "store", Task("classification", classes=("positive", "negative"))
+    )
+    with pytest.raises(
+        DataError, match=r"classes positive, negative, but run .* the classes negative, positive"
+    ):
+        calibrate_run(copy, store)
+
+
+def test_samples_without_labels_calibrate_nothing(copy, others, tmp_path):
+    store = Store.open(others)
+    modalities = modalities_of(store.manifest)
+    with StoreWriter(
+        tmp_path / "bare", name="bare", task=store.task, modalities=modalities, layout="memory"
+    ) as writer:
+        writer.add("a", {one: store.sample(0, one) for one in modalities})
+    with pytest.raises(DataError, match="has no labelled sample to calibrate by"):
+        calibrate_run(copy, tmp_path / "bare")
+
+
+def test_samples_of_a_runs_own_folds_calibrate_nothing(folds_run, tiny_store, tmp_path):
+    copy = shutil.copytree(folds_run, tmp_path / "run")
+    for split in (None, "test"):
+        with pytest.raises(DataError, match="left out by one of its folds only"):
+            calibrate_run(copy, tiny_store, split=split)
+
+
+def test_the_highest_level_that_is_named_can_be_asked_for(copy, tmp_path):
+    two = write_tiny_store(tmp_path / "two", num_train=2, num_valid=0, num_test=0, seed=9).path
+    calibrate_run(copy, two)
+    remarks = []
+    predict_store(copy, two, on_remark=remarks.append)
+    named = float(re.search(r"at most ([0-9.]+),", remarks[-1])[1])
+    assert predict_store(copy, two, level=named)[0]["low"] is not None
+
+
+def test_a_calibration_that_cannot_be_read_does_not_condemn_the_run(copy, others):
+    calibrate_run(copy, others)
+    whole = (copy / FILE).read_text()
+    for damaged in ("", whole[:100], "[" * 100_000):
+        (copy / FILE).write_text(damaged)
+        with pytest.raises(CheckpointError, match="calibrate the run again, or delete the file"):
+            predict_store(copy, others)
+    (copy / FILE).write_text(whole)
+    rewritten(copy / FILE, lambda content: content.update(errors=[]))
+    with pytest.raises(CheckpointError, match="calibrate the run again, or delete the file"):
+        predict_store(copy, others)
+
+
+def test_a_level_is_not_rounded_where_it_is_told(copy, others):
+    record = calibrate_run(copy, others)
+    assert certainty_of(record, 0.925).startswith("92.5% of 44 samples")

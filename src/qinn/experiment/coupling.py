@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import qinn
+from qinn.data.stores.unchanged import open_unchanged
 from qinn.destinations import Product, check_destinations, marked
 from qinn.digests import file_digest
 from qinn.errors import ArgumentError
@@ -76,6 +77,7 @@ def couple_run(
     Raises:
         ArgumentError: If the model has no coupling, or a setting is none.
         ConfigError: If the fold or split does not exist.
+        DataError: If the labels of another store are not what the run predicts.
         OutputError: If a file would replace another's.
     """
     check_destinations(
@@ -86,6 +88,8 @@ def couple_run(
     model = predictor.model_of(fold)
     check_coupling(model)
     subset, split = chosen_samples(predictor, store=store, split=split, fold=fold, absent=absent)
+    if store is not None and subset.labels is not None:
+        predictor.check_labels(open_unchanged(store))
     unchanged = _scores(predict(model, subset).outputs)
     points = []
     for coupling in couplings:

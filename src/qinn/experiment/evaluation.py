@@ -145,9 +145,12 @@ def evaluated_subsets(
     Raises:
         ConfigError: If the split does not exist, or belongs to what a refitted run was trained on.
         CheckpointError: If the run's store holds other data now than it was trained on.
+        DataError: If the labels of another store are not what the run predicts.
     """
     if store is not None:
-        return [(None, predictor.subset(open_unchanged(store), split, absent=absent))]
+        other = open_unchanged(store)
+        predictor.check_labels(other)
+        return [(None, predictor.subset(other, split, absent=absent))]
     if split == "valid" and config_of(RunFolder(predictor.source)).training.refit:
         raise ConfigError(
             f"The weights of `{predictor.source}` were fitted to its validation samples as well (`refit`), so they "

@@ -1,5 +1,6 @@
 """Predicting new samples with a run: scores or classes, and how sure one can be of them."""
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from qinn.evaluation.conformal import (
     probability_above,
 )
 from qinn.evaluation.predict import PredictionTable, probabilities_of
+from qinn.experiment.config import config_of
 from qinn.experiment.predictor import Predictor, mean_prediction
 from qinn.results.calibration import (
     Calibration,
@@ -83,7 +85,7 @@ def predict_store(
         for remark in (
             *predictor.remarks([subset]),
             *predictor.doubts(opened),
-            *_certainty(calibration, predictor.task, level, absent, coupling),
+            *_certainty(calibration, predictor.task, level, absent, coupling, seeds=len(runs)),
         ):
             on_remark(remark)
     applies = coupling == 1 and not absent
@@ -101,6 +103,11 @@ def _loaded(runs: Sequence[RunFolder]) -> list[Predictor]:
     predictors = [Predictor.load(run.path) for run in runs]
     for other in predictors[1:]:
         first = predictors[0]
+        if RunFolder(other.source).summary().data.sha256 != RunFolder(first.source).summary().data.sha256:
+            raise ConfigError(
+                f"Runs `{first.source}` and `{other.source}` were trained on other data, so they have no mean; give "
+                "the folder of one of them."
+            )
         if (other.task, other.modalities, set(other.models)) != (
             first.task,
             first.modalities,
@@ -122,9 +129,20 @@ def _predicted(
 
 
 def _certainty(
-    calibration: Calibration | None, task: Task, level: float, absent: Sequence[str], coupling: float
+    calibration: Calibration | None,
+    task: Task,
+    level: float,
+    absent: Sequence[str],
+    coupling: float,
+    *,
+    seeds: int,
 ) -> list[str]:
     """Say what intervals and sets are made of, or why there are none."""
+    if calibration is None and seeds > 1:
+        return [
+            f"The {seeds} seeds did not all hold the same samples out, so nothing says how far their mean is off; "
+            "`qinn calibrate` the model's folder on labelled samples of your own, or predict with one seed."
+        ]
     if calibration is None:
         return [
             "The run held no sample out, so nothing says how far its predictions are off; `qinn calibrate` it on "
@@ -138,10 +156,15 @@ def _certainty(
     if level > calibration.held_out.smallest_level_missed():
         return [
             f"There are too few samples held out ({len(calibration.held_out)}) for intervals of level {level:g}; ask "
-            f"for at most {calibration.held_out.smallest_level_missed():.3f}, or `qinn calibrate` the run."
+            f"for at most {_rounded_down(calibration.held_out.smallest_level_missed()):g}, or `qinn calibrate` the run."
         ]
     what = "Intervals" if task.kind == "regression" else "Sets of classes"
     return [f"{what} of level {level:g} are made of the errors of {calibration.source}."]
+
+
+def _rounded_down(level: float) -> float:
+    """Return a level of three digits that is not above a level."""
+    return math.floor(level * 1000 + 1e-9) / 1000
 
 
 def prediction_rows(
@@ -228,21 +251,22 @@ def calibrate_run(
         batch_size: Samples per pass; it changes nothing but speed and memory.
 
     Raises:
-        DataError: If no sample has a label, or the samples are those that the run was trained on.
+        DataError: If no sample has a label, labels are not what the run predicts, or the samples are those that the
+            run was trained on.
     """
     runs = runs_of(folder)
     predictors = _loaded(runs)
     predictor = predictors[0]
     opened = open_unchanged(store)
-    if opened.sha256 == runs[0].summary().data.sha256 and split in (None, "train", "valid"):
-        raise DataError(
-            f"Store `{store}` is what the run was trained on, so its errors there say nothing about new samples; give "
-            "other samples, or the split that training did not see (`--split test`)."
-        )
+    if opened.sha256 == runs[0].summary().data.sha256:
+        _check_unseen(store, split, folds=config_of(runs[0]).data.split != "fixed")
+    predictor.check_labels(opened)
     subset = predictor.subset(opened, split)
-    subset = subset.take(np.flatnonzero(subset.labelled)) if not subset.labelled.all() else subset
-    if not len(subset):
+    labelled = np.flatnonzero(subset.labelled)
+    if not len(labelled):
         raise DataError(f"Store `{store}` has no labelled sample to calibrate by; give labels with them.")
+    if len(labelled) < len(subset):
+        subset = subset.take(labelled)
     found = mean_prediction(_predicted(predictors, subset, batch_size=batch_size))
     classes = predictor.task.kind == "classification"
     outputs = probabilities_of(found.outputs) if classes else found.outputs
@@ -259,6 +283,20 @@ def calibrate_run(
     return record
 
 
+def _check_unseen(store: Path | str, split: str | None, *, folds: bool) -> None:
+    """Refuse samples of a run's own store that its models were trained on."""
+    if folds:
+        raise DataError(
+            f"Store `{store}` is what the run was trained on: each sample was left out by one of its folds only, and "
+            "intervals are made of what that fold's model said already; give other samples."
+        )
+    if split in (None, "train", "valid"):
+        raise DataError(
+            f"Store `{store}` is what the run was trained on, so its errors there say nothing about new samples; give "
+            "other samples, or the split that training did not see (`--split test`)."
+        )
+
+
 def certainty_of(record: CalibrationRecord, level: float) -> str:
     """Say what a calibration comes to: half the width of intervals, or the probability from which a class is held.
 
@@ -267,7 +305,8 @@ def certainty_of(record: CalibrationRecord, level: float) -> str:
         level: Share of new samples whose label is to be held.
     """
     held_out = HeldOut(np.array(record.errors))
-    what = f"{level:.0%} of {counted(len(held_out), 'sample')}" + (
+    check_level(level)
+    what = f"{100 * level:g}% of {counted(len(held_out), 'sample')}" + (
         "" if record.num_groups is None else f" of {counted(record.num_groups, 'group')}"
     )
     if level > held_out.smallest_level_missed():

@@ -12,7 +12,7 @@ from qinn.data.stores.store import Store
 from qinn.data.stores.unchanged import open_unchanged
 from qinn.data.subsets.absence import present_modalities
 from qinn.data.subsets.splits import Subset, subset_of
-from qinn.errors import ArgumentError, CheckpointError, ConfigError, QinnError
+from qinn.errors import ArgumentError, CheckpointError, ConfigError, DataError, QinnError
 from qinn.evaluation.predict import PredictionTable, check_finite, predict
 from qinn.experiment.build import build_model, uses_times
 from qinn.experiment.config import config_of
@@ -164,6 +164,27 @@ class Predictor:
                 f"({store.sha256[:12]}…); restore them, or name the store with `--store` to take it for another one."
             )
         return store
+
+    def check_labels(self, store: Store) -> None:
+        """Make sure that a store's labels are of what this run predicts, before they are compared with it.
+
+        Args:
+            store: Samples whose labels are to be used.
+
+        Raises:
+            DataError: If they are scores of another range, other classes, or the same in another order.
+        """
+        found = store.task
+        if (found.kind, found.low, found.high, found.classes) != (
+            self.task.kind,
+            self.task.low,
+            self.task.high,
+            self.task.classes,
+        ):
+            raise DataError(
+                f"Store `{store.path}` has labels that are {_labels_of(found)}, but run `{self.source}` predicts "
+                f"{_labels_of(self.task)}; import the samples with labels of the same kind."
+            )
 
     def subset(self, store: Store, split: str | None = None, *, absent: Sequence[str] = ()) -> Subset:
         """Return a store's samples with this run's modalities; None takes every sample.
@@ -347,6 +368,12 @@ def mean_prediction(tables: Sequence[PredictionTable]) -> PredictionTable:
         outputs=np.mean([table.outputs for table in tables], axis=0),
         trajectory_std=np.mean(deviations, axis=0) if deviations else None,
     )
+
+
+def _labels_of(task: Task) -> str:
+    if task.kind == "regression":
+        return f"scores from {task.low:g} to {task.high:g}"
+    return f"the classes {', '.join(task.classes)}"
 
 
 def _first_mismatch(error: BaseException) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 import qinn
 from qinn.digests import file_digest
-from qinn.errors import CheckpointError
+from qinn.errors import ArgumentError, CheckpointError
 from qinn.evaluation.conformal import HeldOut, held_out_errors
 from qinn.evaluation.predict import PredictionTable, probabilities_of
 from qinn.results.documents import read_document, write_document
@@ -159,6 +159,9 @@ def _own(folder: Path, runs: Sequence[RunFolder]) -> Calibration:
     )
     if record.files != identity_of(runs):
         raise CheckpointError(f"`{path}` is of another run, or of this one before it was repeated; {remedy}.")
-    held_out = HeldOut(np.array(record.errors, dtype=np.float64), num_groups=record.num_groups)
+    try:
+        held_out = HeldOut(np.array(record.errors, dtype=np.float64), num_groups=record.num_groups)
+    except ArgumentError as error:
+        raise CheckpointError(f"`{path}` lacks or contradicts something ({error}); {remedy}.") from error
     source = f"{counted(len(held_out), 'sample')}{_of_groups(record.num_groups)} of `{record.store}` (`qinn calibrate`)"
     return Calibration(held_out, True, source)

@@ -43,8 +43,8 @@ def read_document(
     Raises:
         CheckpointError: If it is missing, of another format or version, was changed, or lacks something.
     """
-    content = read_bytes(path)
-    found = object_of(json_of(content, path))
+    content = read_bytes(path, remedy=remedy)
+    found = object_of(json_of(content, path, remedy=remedy))
     if found is None or found.get("format") != format:
         raise CheckpointError(f"`{path}` does not describe {what}; check the path.")
     check_format(path, found, range(1, newest + 1), remedy=remedy, error=CheckpointError)

@@ -22,6 +22,7 @@ from qinn.placement import complete_path
 
 _MAKER = "qinn.command"
 _MOST_TABLE_BYTES = 2**31
+_REPEAT = "the run folder is damaged, repeat the run"
 
 
 def write_atomically(path: Path, write: Callable[[Path], object], *, overwrite: bool = True) -> None:
@@ -101,13 +102,16 @@ def digests_of(folder: Path, files: Sequence[Path]) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): file_digest(path) for path in files if path.is_file()}
 
 
-def read_bytes(path: Path, digest: str | None = None, *, most_bytes: int = SMALL_BYTES) -> bytes:
+def read_bytes(
+    path: Path, digest: str | None = None, *, most_bytes: int = SMALL_BYTES, remedy: str = _REPEAT
+) -> bytes:
     """Read a file of a run.
 
     Args:
         path: The file.
         digest: SHA-256 that it must have; None where it is not known.
         most_bytes: What it may have.
+        remedy: What to do about one that cannot be read.
 
     Raises:
         CheckpointError: If it is missing, no regular file or too large, or has another digest.
@@ -115,18 +119,18 @@ def read_bytes(path: Path, digest: str | None = None, *, most_bytes: int = SMALL
     try:
         content = read_small(path, most_bytes)
     except OSError as error:
-        raise unreadable(path, error) from None
+        raise unreadable(path, error, remedy=remedy) from None
     if digest is not None and (found := bytes_digest(content)) != digest:
         raise foreign(path, found, digest)
     return content
 
 
-def unreadable(path: Path, error: OSError) -> CheckpointError:
+def unreadable(path: Path, error: OSError, *, remedy: str = _REPEAT) -> CheckpointError:
     """Return the error of a file that cannot be read."""
     if isinstance(error, FileNotFoundError):
-        return CheckpointError(f"`{path}` is missing; the run folder is damaged, repeat the run.")
+        return CheckpointError(f"`{path}` is missing; {remedy}.")
     reason = error.strerror or error
-    return CheckpointError(f"`{path}` cannot be read ({reason}); the run folder is damaged, repeat the run.")
+    return CheckpointError(f"`{path}` cannot be read ({reason}); {remedy}.")
 
 
 def foreign(path: Path, found: str, digest: str) -> CheckpointError:
@@ -146,12 +150,13 @@ def read_json(path: Path) -> Any:
     return json_of(read_bytes(path), path)
 
 
-def json_of(content: bytes, path: Path) -> Any:
+def json_of(content: bytes, path: Path, *, remedy: str = _REPEAT) -> Any:
     """Return what JSON holds.
 
     Args:
         content: What was read.
         path: Where, for messages.
+        remedy: What to do about what is none.
 
     Raises:
         CheckpointError: If it is none.
@@ -159,9 +164,7 @@ def json_of(content: bytes, path: Path) -> Any:
     try:
         return json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(
-            f"`{path}` cannot be read ({error}); the run folder is damaged, repeat the run."
-        ) from error
+        raise CheckpointError(f"`{path}` cannot be read ({error}); {remedy}.") from error
 
 
 def read_table(path: Path, digest: str | None = None) -> pa.Table:
@@ -175,5 +178,5 @@ def read_table(path: Path, digest: str | None = None) -> pa.Table:
         return read_parquet(content)
     except (OSError, pa.ArrowException) as error:
         raise CheckpointError(
-            f"`{path}` cannot be read ({' '.join(str(error).split())}); the run folder is damaged, repeat the run."
+            f"`{path}` cannot be read ({' '.join(str(error).split())}); {_REPEAT}."
         ) from error
