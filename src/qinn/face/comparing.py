@@ -22,11 +22,13 @@ from qinn.face.estimator import Estimator
 from qinn.face.labels import Labels, Scale, classes_of, groups_of, scores_of
 from qinn.face.samples import Samples
 from qinn.results.comparison import ComparisonResult
+from qinn.typed_arguments import typed
 
 _Value = TypeVar("_Value")
 _SPLITS = ("train", "valid", "test")
 
 
+@typed
 def compare(
     models: Mapping[str, Estimator | str | Mapping[str, object]] | ExperimentConfig | Path | str,
     data: object = None,
@@ -96,6 +98,11 @@ def compare(
     if isinstance(models, (ExperimentConfig, Path, str)):
         beside = {"data": data, "y": y, "groups": groups, "splits": splits, "task": task, "scale": scale}
         beside |= {"encoder": encoder, "training": training, "evaluation": evaluation, "reference": reference}
+        beside |= {"label_range": label_range}
+        # What differs from the default was meant, and would be done without.
+        fixed = {"test": (test, 0.2), "validation": (validation, 0.15), "seeds": (tuple(seeds), (0,))}
+        fixed |= {"name": (name, "comparison"), "split": (split, "fixed"), "threads": (threads, 1)}
+        beside |= {key: given for key, (given, default) in fixed.items() if given != default}
         if said := [name for name, value in beside.items() if value is not None]:
             raise ArgumentError(
                 f"Argument `{said[0]}` must be left out where `models` is a configuration, but it is given; the "

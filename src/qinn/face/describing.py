@@ -10,10 +10,15 @@ from qinn.results.comparison import COMPARISON_FILE, read_comparison
 from qinn.results.files import check_files
 from qinn.results.folder import RunFolder
 from qinn.results.summary import UNCHECKED
+from qinn.typed_arguments import typed
 
 
-def describe(path: Path | None) -> dict[str, object]:
+@typed
+def describe(path: Path | str | None = None) -> dict[str, object]:
     """Describe a path, or this installation where none is given; every file that a run names is read and checked.
+
+    Args:
+        path: Folder of a run, a comparison or a store.
 
     Raises:
         CheckpointError: If the path is none of a run, a comparison and a store, or a file is not what was written.
@@ -24,6 +29,7 @@ def describe(path: Path | None) -> dict[str, object]:
             "commit": provenance.commit(),
             "machine": provenance.machine(),
         }
+    path = Path(path)
     if (path / COMPARISON_FILE).is_file():
         found = read_comparison(path)
         check_files(path / COMPARISON_FILE, found.files or {})

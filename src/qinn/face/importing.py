@@ -1,6 +1,6 @@
 """Importing foreign files into a store, with options by name."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,9 +13,12 @@ from qinn.data.stores.place import check_store_place
 from qinn.data.stores.store import Store
 from qinn.errors import ConfigError
 from qinn.experiment.key_errors import nearest
+from qinn.face.arrays import in_one_line
 from qinn.stated_options import Option, made, options_of
+from qinn.typed_arguments import fits, typed
 
 
+@typed
 def import_data(
     source: Path | str,
     to: Path | str,
@@ -59,9 +62,9 @@ def import_data(
             raise ConfigError(
                 f"Layout `{named}` has no option `{given}`{nearest(given, known)}; its options are {sorted(known)}."
             )
-    typed = {given: _as_typed(known[given], value) for given, value in options.items()}
+    as_typed = {given: _as_typed(known[given], given, value) for given, value in options.items()}
     check_store_place(to, "qinn data import", overwrite=overwrite, inputs=[source])
-    encoding, encoder = made(EncoderOptions, typed), None
+    encoding, encoder = made(EncoderOptions, as_typed), None
     if encoding != EncoderOptions():
         from qinn.face.text_encoders import load_encoder
 
@@ -71,7 +74,7 @@ def import_data(
     return import_with(
         source,
         to,
-        made(chosen.options, typed),
+        made(chosen.options, as_typed),
         encoder=encoder,
         progress=progress,
         name=name,
@@ -86,13 +89,40 @@ def options_of_layout(layout: Layout) -> Iterator[Option]:
         yield from options_of(EncoderOptions)
 
 
-def _as_typed(option: Option, value: Any) -> Any:
-    """Return a value as the command line would give it."""
+_Word = Path | str | float
+_Several = _Word | Sequence[_Word] | Mapping[str, object]
+_FORMS: Mapping[str, tuple[Any, str]] = {
+    "text": (_Word, "a text"),
+    "whole": (int, "a whole number"),
+    "number": (float, "a number"),
+    "flag": (bool, "True or False"),
+    "switch": (bool, "True or False"),
+    "repeated": (_Several, "a text, a list of texts or a mapping"),
+    "listed": (_Several, "a text or a list of texts"),
+    "pairs": (_Several, "a mapping"),
+    "range": (Sequence[float], "two numbers"),
+    "three": (Sequence[float], "three numbers"),
+}
+_LENGTHS = {"range": 2, "three": 3}
+
+
+def _as_typed(option: Option, name: str, value: Any) -> Any:
+    """Return a value as the command line would give it.
+
+    Raises:
+        ConfigError: If it is of a type that the option cannot have.
+    """
+    form = "flag" if option.off and name == option.off[0] else option.form or "text"
+    kind, words = _FORMS[form]
+    if value is None:
+        return None
+    if not fits(value, kind) or (form in _LENGTHS and len(value) != _LENGTHS[form]):
+        raise ConfigError(f"Option `{name}` must be {words}, but it is {in_one_line(value)}.")
     if isinstance(value, Mapping):
         given = cast("Mapping[Any, Any]", value)
         return [f"{key}={one}" for key, one in given.items()]
-    if option.form == "listed" and not isinstance(value, str):
-        return ",".join(str(one) for one in value)
-    if option.form in ("repeated", "pairs") and isinstance(value, str):
-        return [value]
-    return str(value) if isinstance(value, Path) else value
+    if form in ("repeated", "pairs", "listed"):
+        single = isinstance(value, (str, Path)) or not isinstance(value, Sequence)
+        several = [str(one) for one in cast("Sequence[Any]", [value] if single else value)]
+        return ",".join(several) if form == "listed" else several
+    return str(value) if form == "text" else value

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 from qinn.errors import CheckpointError
 from qinn.experiment.predictor import Predictor
 from qinn.face.saving import is_estimator
+from qinn.typed_arguments import typed
 
 if TYPE_CHECKING:
     from qinn.face.estimator import Estimator
 
 
+@typed
 def load(path: Path | str) -> "Predictor | Estimator":
     """Return the models of a run that `qinn train` or `qinn compare` made, or an estimator that was saved.
 

@@ -20,6 +20,7 @@ from qinn.results.coupling import CouplingResult
 from qinn.results.demo import DemoResult, StreamsResult
 from qinn.results.explanation import ExplanationSummary
 from qinn.results.sweep import FOLDER, SweepResult
+from qinn.typed_arguments import typed
 
 OnRun = Callable[[int, int, str], None]
 
@@ -41,6 +42,7 @@ class ExplainedRun:
     figures: Sequence[Path]
 
 
+@typed
 def explain_run(
     run: Path | str,
     to: Path | str | None = None,
@@ -90,6 +92,7 @@ def explain_run(
     return ExplainedRun(folder, summary, turned, write_explanation_figures(folder))
 
 
+@typed
 def sweep_absent(
     runs: Sequence[Path | str],
     to: Path | str | None = None,
@@ -121,6 +124,8 @@ def sweep_absent(
         DataError: If the runs were not tested on the same samples.
     """
     if to is None:
+        if not runs:
+            raise ArgumentError("A sweep must be over at least one run or comparison; name its folder.")
         if len(runs) > 1:
             raise ArgumentError(
                 "Several runs are swept together, so name a folder for the result with `--to`."

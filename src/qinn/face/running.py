@@ -18,6 +18,7 @@ from qinn.results.calibration import CalibrationRecord
 from qinn.results.coverage import LEVEL
 from qinn.results.evaluation import EvaluationResult
 from qinn.results.folder import RunFolder
+from qinn.typed_arguments import typed
 
 Configuration = ExperimentConfig | Mapping[str, object] | Path | str
 """A configuration, what a file of one holds, or the file."""
@@ -34,6 +35,7 @@ def configured(config: Configuration) -> ExperimentConfig:
     return read_config(config) if isinstance(config, (str, Path)) else parse_config(config, "qinn.train")
 
 
+@typed
 def train(
     config: Configuration,
     to: Path | str | None = None,
@@ -67,13 +69,14 @@ def train(
 
     experiment = configured(config)
     label = model if model is not None else next(iter(experiment.models))
-    chosen = experiment.only(label, experiment.seeds[0] if seed is None else seed)
+    chosen = experiment.only(label, experiment.seeds[0] if seed is None else int(seed))
     folder = Path(to) if to else run_path(Path("runs") / experiment.name, label, chosen.seeds[0])
     if overwrite:
         check_not_compared(folder)
     return run(chosen, folder, overwrite=overwrite, progress=progress)
 
 
+@typed
 def evaluate(
     run: Path | str,
     *,
@@ -102,6 +105,7 @@ def evaluate(
     return evaluate_run(run, split=split, store=store, absence=absence)
 
 
+@typed
 def predict(
     run: Path | str,
     store: Path | str,
@@ -159,6 +163,7 @@ def predict(
     return rows
 
 
+@typed
 def calibrate(run: Path | str, store: Path | str, *, split: str | None = None) -> CalibrationRecord:
     """Keep a run's errors on samples of your own, of which `predict` makes intervals from then on: `qinn calibrate`.
 

@@ -17,11 +17,13 @@ from qinn.results.files import write_text
 from qinn.results.number_text import counted
 from qinn.results.run import RunResult, read_run
 from qinn.results.summary import UNCHECKED
+from qinn.typed_arguments import typed
 
 
+@typed
 def write_report(
-    paths: Sequence[Path],
-    target: Path,
+    paths: Sequence[Path | str],
+    target: Path | str,
     *,
     include_text: bool = False,
     overwrite: bool = False,
@@ -74,7 +76,7 @@ def write_report(
 
 
 def read_results(
-    paths: Sequence[Path], *, include_text: bool = False
+    paths: Sequence[Path | str], *, include_text: bool = False
 ) -> tuple[list[ComparisonResult], list[RunResult]]:
     """Read run and comparison folders, each once.
 
