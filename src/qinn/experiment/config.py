@@ -27,7 +27,7 @@ from pydantic import (
 )
 
 from qinn.errors import ConfigError
-from qinn.experiment.encoder_config import DROPOUT, EncoderConfig
+from qinn.experiment.encoder_config import DROPOUT, EncoderConfig, TransformerConfig
 from qinn.experiment.key_errors import RENAMED, explain, nearest
 from qinn.experiment.model_configs import Strict, parse_model
 from qinn.results.folder import RunFolder
