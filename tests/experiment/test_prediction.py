@@ -18,7 +18,7 @@ from qinn.evaluation.metrics import metrics
 from qinn.evaluation.predict import probabilities_of
 from qinn.experiment.comparison import compare
 from qinn.experiment.evaluation import evaluate_run
-from qinn.experiment.prediction import calibrate_run, certainty_of, predict_store
+from qinn.experiment.prediction import calibrate_run, certainty_of, predict_store, write_predictions
 from qinn.experiment.predictor import Predictor
 from qinn.experiment.run import run
 from qinn.results.calibration import FILE
@@ -309,6 +309,24 @@ def test_seeds_of_other_data_have_no_mean(tmp_path, tiny_store, others):
     run(tiny_config(others, **FAST, seeds=[1]), tmp_path / "m" / "seed-1")
     with pytest.raises(ConfigError, match="were trained on other data, so they have no mean"):
         predict_store(tmp_path / "m", others)
+
+
+def test_runs_of_different_configurations_are_no_seeds_of_one_model(compared, others, tmp_path):
+    shutil.copytree(compared.folder / "m" / "seed-0", tmp_path / "m" / "seed-0")
+    shutil.copytree(compared.folder / "late" / "seed-1", tmp_path / "m" / "seed-1")
+    for use in (predict_store, calibrate_run):
+        with pytest.raises(ConfigError, match="different configurations, so they are no seeds of one model"):
+            use(tmp_path / "m", others)
+
+
+def test_intervals_that_there_are_none_of_are_a_column_of_numbers(tiny_run, tiny_store, tmp_path):
+    types = []
+    for level in (0.5, 0.99):
+        rows = predict_store(tiny_run, tiny_store, split="test", level=level)
+        write_predictions(tmp_path / f"{level}.parquet", rows)
+        types.append(pq.read_schema(tmp_path / f"{level}.parquet"))
+    assert types[0].equals(types[1])
+    assert pq.read_table(tmp_path / "0.99.parquet")["low"].null_count == len(rows)
 
 
 def relabelled(source, place, task):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from qinn.data.stores.unchanged import open_unchanged
 from qinn.data.subsets.absence import Absence
@@ -41,6 +42,8 @@ PredictionRow = dict[str, str | float | None]
 
 _Columns = dict[str, list[str] | list[float] | list[float | None]]
 _COMMAND = "qinn predict"
+_WITHOUT_EFFECT = {"accelerator", "checkpoint_seconds", "tensorboard"}
+"""Keys of training that change nothing of what is learned but by round-off."""
 
 
 def predict_store(
@@ -98,7 +101,7 @@ def _loaded(runs: Sequence[RunFolder]) -> list[Predictor]:
     """Return the models of every seed, which have to be made of the same data by the same folds.
 
     Raises:
-        ConfigError: If they are not.
+        ConfigError: If they are not, or are of different configurations.
     """
     predictors = [Predictor.load(run.path) for run in runs]
     for other in predictors[1:]:
@@ -117,7 +120,19 @@ def _loaded(runs: Sequence[RunFolder]) -> list[Predictor]:
                 f"Runs `{first.source}` and `{other.source}` predict other things, from other modalities or by other "
                 "folds, so they have no mean; give the folder of one of them."
             )
+        if _model_of(other) != _model_of(first):
+            raise ConfigError(
+                f"Runs `{first.source}` and `{other.source}` are of different configurations, so they are no seeds of "
+                "one model; give the folder of one of them."
+            )
     return predictors
+
+
+def _model_of(predictor: Predictor) -> tuple[object, ...]:
+    """Return what seeds of one model have alike: model, encoders, and how they were trained."""
+    config = config_of(RunFolder(predictor.source))
+    training = config.training.model_dump(exclude=_WITHOUT_EFFECT)
+    return (*config.models.values(), config.encoder, training)
 
 
 def _predicted(
@@ -338,6 +353,11 @@ def predictions_destination(
     return check_destination(path, own, overwrite=overwrite, inputs=inputs)
 
 
+def _column(values: list[str | float | None]) -> object:
+    """Return a column of a table; one in which every number is missing is one of numbers still."""
+    return pa.nulls(len(values), pa.float64()) if all(value is None for value in values) else values
+
+
 def write_predictions(path: Path, rows: list[PredictionRow], *, overwrite: bool = False) -> int:
     """Write prediction rows as CSV or Parquet, atomically.
 
@@ -353,7 +373,7 @@ def write_predictions(path: Path, rows: list[PredictionRow], *, overwrite: bool 
     """
     place = predictions_destination(path, overwrite=overwrite)
     if path.suffix == ".parquet":
-        columns = {name: [row[name] for row in rows] for name in rows[0]}
+        columns = {name: _column([row[name] for row in rows]) for name in rows[0]}
         write_table(place.path, columns, maker=_COMMAND, overwrite=place.replaces)
         return 0
     lines = [list(rows[0]), *(list(row.values()) for row in rows)]
