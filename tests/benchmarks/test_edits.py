@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.slow
 def test_single_changes_are_refused_in_a_sentence_or_change_nothing() -> None:
     # A process of its own: it forks, which one with threads of other tests should not.
-    command = [sys.executable, str(ROOT / "benchmarks" / "edits.py"), "--edits", "6"]
+    command = [sys.executable, str(ROOT / "benchmarks" / "edits.py"), "--edits", "3"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

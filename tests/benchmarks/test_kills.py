@@ -1,11 +1,16 @@
 """Killing commands: the trials cover what they should, the judge sees what went wrong, and a handful is made."""
 
+import contextlib
+import shutil
 import signal
+import sys
 from collections import Counter
 
 import pytest
 import torch
 from kills import COMMANDS, SIGNALS, Ground, Trial, _verdict, contents, differences, other_file_system
+
+from qinn import cli
 
 TERM, KILL = signal.SIGTERM, signal.SIGKILL
 SENTENCE = "error: terminated; repeat the command to start it again.\n"
@@ -69,15 +74,33 @@ def test_contents_differ_in_results_and_not_in_times(tmp_path):
     assert differences({}, {"gone": ""}) == ["`gone` is missing"]
 
 
+class SwiftGround(Ground):
+    """What nobody kills runs in this process, which has everything imported; what is killed is a real command."""
+
+    def run(self, arguments, folder):
+        if folder.name in {f"undisturbed {name}" for name, one in COMMANDS.items() if not one.during}:
+            super().run(arguments, folder)  # how long it takes says when it is killed
+            return
+        with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folder):
+            patch.setattr(sys, "argv", ["qinn", *arguments])
+            try:
+                cli.main()
+            except SystemExit as end:
+                if end.code:
+                    raise RuntimeError(f"qinn {' '.join(arguments)} ended with {end.code}") from None
+
+
 @pytest.fixture(scope="module")
 def ground(tmp_path_factory):
     folder = tmp_path_factory.mktemp("kills")
     temporary = other_file_system(folder)
-    ground = Ground(folder / "ground", temporary)
+    ground = SwiftGround(folder / "ground", temporary)
     ground.prepare(finished=False)
     yield ground
     if temporary is not None:
-        temporary.rmdir()  # no checkpoint went through it
+        # No checkpoint went through it; torch's own folder is left by whoever is killed.
+        assert not [path for path in temporary.rglob("*") if path.is_file()]
+        shutil.rmtree(temporary)
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Ids, labels, classes, groups, folds and texts that attack terminals, tables and pages, through every command."""
 
 import csv
+import functools
 import html.parser
 import json
 import os
@@ -149,6 +150,17 @@ def call(*arguments: object) -> tuple[int, str, str]:
     return end.value.code or 0, out.text(), err.text()
 
 
+@pytest.fixture(scope="module")
+def said(folder):
+    """Exit code, output and errors of a command, which is run once."""
+
+    @functools.cache
+    def say(command: str) -> tuple[int, str, str]:
+        return call(*(part.format(folder) for part in COMMANDS[command]))
+
+    return say
+
+
 def run_of(folder: Path) -> Path:
     return folder / "comparison" / "qinn-qj" / "seed-0"
 
@@ -207,9 +219,9 @@ PAGES = ("report", "describe")
         *(pytest.param(True, name, id=f"as JSON-{name}") for name in COMMANDS if name not in PAGES),
     ],
 )
-def test_no_command_prints_what_hides_or_acts(command, as_json, folder):
+def test_no_command_prints_what_hides_or_acts(command, as_json, folder, said):
     arguments = [part.format(folder) for part in COMMANDS[command]]
-    code, out, err = call(*arguments, *(["--json"] if as_json else []))
+    code, out, err = call(*arguments, "--json") if as_json else said(command)
     assert code in (0, 1), err
     assert is_clean(out + err)
     if as_json:
@@ -263,9 +275,9 @@ def cells(line: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["comparison", "swept"])
-def test_markdown_tables_are_not_broken(name, folder):
+def test_markdown_tables_are_not_broken(name, folder, said):
     if name == "swept":
-        call(*(part.format(folder) for part in COMMANDS["sweep-absent"]))
+        said("sweep-absent")
     text = (folder / name / "table.md").read_text(encoding="utf-8")
     assert is_clean(text)
     rows = [line for line in text.split("\n") if line.startswith("|")]
@@ -294,8 +306,8 @@ class Reader(html.parser.HTMLParser):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("command", "page"), [("report", "page.html"), ("describe", "store.html")])
-def test_pages_have_nothing_hidden_and_no_script(command, page, folder):
-    call(*(part.format(folder) for part in COMMANDS[command]))
+def test_pages_have_nothing_hidden_and_no_script(command, page, folder, said):
+    said(command)
     text = (folder / page).read_text(encoding="utf-8")
     assert is_clean(text)
     reader = Reader()

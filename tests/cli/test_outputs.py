@@ -217,9 +217,19 @@ PRECIOUS = [
 ]
 
 
-@pytest.mark.parametrize("spell", SPELLINGS)
-@pytest.mark.parametrize("precious", PRECIOUS)
-@pytest.mark.parametrize("command", ["predict parquet", "report", "data describe", "data convert npz"])
+# A hard link is in no place that could be refused, and the command writes its file: where that means drawing a page,
+# a document, a table and a file of weights stand for all.
+ONE_OF_EACH_KIND = ("store/manifest.json", "run/predictions.parquet", "run/folds/000/weights.safetensors")
+OVERWRITES = [
+    (command, precious, spell)
+    for command in ("predict parquet", "report", "data describe", "data convert npz")
+    for precious in PRECIOUS
+    for spell in SPELLINGS
+    if spell is not hard or command not in ("report", "data describe") or precious in ONE_OF_EACH_KIND
+]
+
+
+@pytest.mark.parametrize(("command", "precious", "spell"), OVERWRITES)
 def test_a_file_of_a_store_or_run_stays_even_when_told_to_overwrite(command, precious, spell, place, qinn):
     suffix, arguments = FILES[command]
     target = place.folder / precious

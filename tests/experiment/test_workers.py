@@ -88,14 +88,16 @@ def test_every_error_survives_the_way_between_processes(error):
     assert str(error) in str(found)
 
 
-# Signal, whether to the whole group, exit code, and whether the workers are still starting then.
+TRAINED, BEGUN = "seed-0/folds/000/checkpoints/last.ckpt", "seed-0/config.yaml"
+# Signal, whether to the whole group, exit code, and which file every run has by then (nothing: its worker starts). Who
+# is killed handles nothing, so that his workers learn it in the same way in a training and before.
 ENDS = {
-    "SIGTERM to the parent": (signal.SIGTERM, False, 143, False),
-    "SIGINT to the group": (signal.SIGINT, True, 130, False),
-    "SIGKILL to the parent": (signal.SIGKILL, False, -9, False),
-    "SIGHUP to the group at the start": (signal.SIGHUP, True, 129, True),
-    "SIGINT to the group at the start": (signal.SIGINT, True, 130, True),
-    "SIGKILL to the parent at the start": (signal.SIGKILL, False, -9, True),
+    "SIGTERM to the parent": (signal.SIGTERM, False, 143, TRAINED),
+    "SIGINT to the group": (signal.SIGINT, True, 130, TRAINED),
+    "SIGKILL to the parent": (signal.SIGKILL, False, -9, BEGUN),
+    "SIGHUP to the group at the start": (signal.SIGHUP, True, 129, ""),
+    "SIGINT to the group at the start": (signal.SIGINT, True, 130, ""),
+    "SIGKILL to the parent at the start": (signal.SIGKILL, False, -9, ""),
 }
 # What the tests were started to ignore (in the background, by nohup) their children would ignore too.
 QINN = "import signal, sys; signal.signal(signal.SIGHUP, signal.SIG_DFL); "
@@ -106,7 +108,7 @@ QINN += "from qinn.cli import main; main()"
 @pytest.mark.slow
 @pytest.mark.parametrize("end", ENDS)
 def test_however_a_comparison_ends_its_workers_end_with_it(end, endless, mark, tmp_path):
-    number, to_group, code, starting = ENDS[end]
+    number, to_group, code, file = ENDS[end]
     (tmp_path / "config.yaml").write_text(config_text(endless))
     process = subprocess.Popen(
         [sys.executable, "-c", QINN, "compare", "config.yaml", "--to", "out", "--workers", "2"],
@@ -118,11 +120,10 @@ def test_however_a_comparison_ends_its_workers_end_with_it(end, endless, mark, t
     )
     assert process.stderr is not None
     with process.stderr:
-        last = "seed-0/folds/000/checkpoints/last.ckpt"
         assert wait_until(
-            (lambda: len(marked(mark)) == 3)
-            if starting
-            else (lambda: all((tmp_path / "out" / model / last).exists() for model in ("one", "two"))),
+            (lambda: all((tmp_path / "out" / model / file).exists() for model in ("one", "two")))
+            if file
+            else (lambda: len(marked(mark)) == 3),
             120,
         )
         (os.killpg if to_group else os.kill)(process.pid, number)
@@ -134,11 +135,10 @@ def test_however_a_comparison_ends_its_workers_end_with_it(end, endless, mark, t
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_killed_worker_is_said_in_a_sentence_and_the_others_end(number, endless, mark, tmp_path):
+@pytest.mark.parametrize(("number", "file"), [(signal.SIGKILL, BEGUN), (signal.SIGTERM, TRAINED)])
+def test_a_killed_worker_is_said_in_a_sentence_and_the_others_end(number, file, endless, mark, tmp_path):
     def kill():
-        last = tmp_path / "out" / "one" / "seed-0" / "folds" / "000" / "checkpoints" / "last.ckpt"
-        wait_until(last.exists, 120)
+        wait_until((tmp_path / "out" / "one" / file).exists, 120)
         os.kill(max(marked(mark)), number)
 
     threading.Thread(target=kill, daemon=True).start()

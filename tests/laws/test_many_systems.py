@@ -25,9 +25,9 @@ def benchmark():
 
 @pytest.mark.slow
 def test_no_law_is_broken_on_a_few_random_systems(benchmark):
-    found = benchmark.measure_laws(25, first_seed=50_000, num_large=2)
+    found = benchmark.measure_laws(10, first_seed=50_000, num_large=1)
     for law in found.values():
-        assert law.systems >= 27
+        assert law.systems >= 11
         assert law.broken == 0, (law.statement, law.largest, law.worst_system)
         assert law.largest < law.tolerance
 
@@ -47,15 +47,15 @@ def test_no_attractor_is_silently_wrong(benchmark):
 @pytest.mark.slow
 def test_no_attractor_from_krylov_spaces_is_silently_wrong(benchmark):
     seen = benchmark.Attractors("hard", "iterative")
-    for seed in range(5):
+    for seed in range(3):
         for draw in (
             benchmark.nearly_divided,
             benchmark.near_exceptional_qubit,
             benchmark.near_exceptional_chain,
         ):
-            size = (seed + 0.5) / 5
+            size = (seed + 0.5) / 3
             benchmark.examine_attractor(*draw(torch.Generator().manual_seed(seed), size), seen)
-    assert seen.systems == 15
+    assert seen.systems == 9
     assert seen.silently_wrong == 0
     assert seen.refused > 0
     assert seen.flagged > 0
