@@ -37,7 +37,7 @@ def fold(tmp_path_factory):
     return fixed_fold(write_synthetic_store(tmp_path_factory.mktemp("learning") / "store", SPEC))
 
 
-def error_of(fold, folder, config) -> float:
+def error_of(fold, folder, config, epochs=25) -> float:
     model: nn.Module = build_model(
         MODEL_CONFIGS[config["kind"]].model_validate(config),
         EncoderConfig(hidden_dim=12, dropout=0.0),
@@ -46,7 +46,7 @@ def error_of(fold, folder, config) -> float:
         num_outputs=1,
         seed=0,
     )
-    options = FitOptions(max_epochs=25, batch_size=40, learning_rate=0.02, patience=0, tensorboard=False)
+    options = FitOptions(max_epochs=epochs, batch_size=80, learning_rate=0.03, patience=0, tensorboard=False)
     fit(model, fold.development, task=SPEC.task, options=options, folder=folder, seed=0)
     table = predict(model, fold.test)
     return metrics(SPEC.task, table.labels, table.outputs)["mae"]
@@ -65,7 +65,7 @@ def test_qinn_beats_every_sum_of_single_modality_scores(evolution, fold, tmp_pat
         "num_evaluation_trajectories": 8,
         "steps": 4,
     }
-    error = error_of(fold, tmp_path, config)
+    error = error_of(fold, tmp_path, config, epochs=14)
     assert answer.additive is not None
     assert error < 0.6 * answer.additive
     assert error < 0.6 * answer.constant

@@ -64,7 +64,7 @@ def test_words_called_reset_and_invert_are_exactly_those_that_set_and_flip(tmp_p
     store = write_shifters(
         tmp_path / "store", seed=0, sizes={"train": 2000, "valid": 300}, sentences=SENTENCES, longest=8
     )
-    model = trained(subset_of(store, "train"), 500)
+    model = trained(subset_of(store, "train"), 300)
     valid, test = subset_of(store, "valid"), subset_of(store, "test")
     right = model(batch_of(valid, range(len(valid)))).output.argmax(1).numpy() == valid.labels
     assert right.mean() > 0.97

@@ -63,7 +63,7 @@ def trained(evolution, batch):
     )
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
     draw = torch.Generator().manual_seed(0)
-    for _ in range(300):
+    for _ in range(200):
         part = rows_of(batch, torch.randint(0, 1500, (32,), generator=draw))
         loss = functional.cross_entropy(model(part).output, part.labels)
         optimizer.zero_grad()
