@@ -34,7 +34,7 @@ said = {{}}
 for name, commands in json.loads(sys.stdin.read()).items():
     said[name] = []
     for command in commands:
-        sys.argv = ["qinn", *command]
+        sys.argv = ["qinn", *map(str, command)]
         err = io.StringIO()
         code = 0
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(err):

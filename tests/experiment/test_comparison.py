@@ -105,7 +105,9 @@ def test_the_comparison_says_what_was_compared(compared, config):
 def test_the_table_has_a_row_for_each_model(compared):
     folder, content = compared
     text = (folder / "table.md").read_text()
-    assert text == content.table(shown_metrics(content.task)).to_markdown()
+    names = shown_metrics(content.task)
+    tables = content.table(names).to_markdown(), content.ensemble_table(names).to_markdown()
+    assert text == "\n".join(tables)
     lines = text.splitlines()
     assert lines[0].split(" | ")[:4] == ["| model", "parameters", "CPU s", "mae ↓"]
     assert [line.split(" | ")[0] for line in lines[2:5]] == [

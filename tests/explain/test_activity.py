@@ -3,14 +3,13 @@
 import json
 import math
 from dataclasses import asdict
-from functools import partial
 
 import pytest
 import torch
 
 from qinn.experiment.comparison import compare
 from qinn.explain.activity import Activity, activity_of_batches, activity_remarks, mean_activity
-from qinn.quantum import LearnableInteraction, QuantumJumps, collision_influence, find_attractor
+from qinn.quantum import QuantumJumps, collision_influence, find_attractor
 from qinn.report.numbering import Numbering
 from qinn.report.page import read_results
 from qinn.report.sections import run_section
@@ -247,7 +246,7 @@ def compared_along(tiny_store, tmp_path_factory):
     )
     # Interactions that do nothing, and hardly learn to.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("qinn.model.collisions.LearnableInteraction", partial(LearnableInteraction, scale=1e-3))
+        patch.setattr("qinn.model.collisions._START", 1e-3)
         content = compare(config, folder)
     return folder, content
 
