@@ -413,11 +413,11 @@ def test_a_failure_at_any_step_of_the_end_leaves_the_old_state(
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_one_clear_sentence_even_if_the_error_is_swallowed(tmp_path: Path) -> None:
     def swallowing() -> None:
-        with writer_at(tmp_path / "store") as writer:
+        with Path("/dev/full").open("wb", buffering=0) as full, writer_at(tmp_path / "store") as writer:
             writer.add("a", GOOD)
             text = writer._arrays["values", "text"]
             text.close()
-            text._stream = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115 - the writer closes it
+            text._stream = full
             with pytest.raises(OutputError, match=r"Cannot write the store .*No space left.*; free space"):
                 writer.add("b", GOOD)
 

@@ -1,6 +1,7 @@
 """Commands made of the options that classes state, and groups whose commands are made when one is asked for."""
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,12 +27,12 @@ _TYPES: dict[str, Any] = {
 }
 
 
-class LazyGroup(TyperGroup):
+class LazyGroup(TyperGroup, ABC):
     """A group some of whose commands are made when one is asked for: others do not wait for what these need."""
 
+    @abstractmethod
     def stated(self) -> Mapping[str, tuple[Callable[..., None], str | None]]:
         """Return the function of each such command, and what its help says; its docstring if None."""
-        raise NotImplementedError
 
     @cached_property
     def made_commands(self) -> dict[str, Any]:
@@ -63,7 +64,7 @@ def with_options(options: "Iterable[Option]") -> Callable[[Callable[..., None]],
                 for one in (*first, *stated, *own[len(first) :])
             ]
         )
-        # What typer reads; type checkers know no such attribute of a function.
+        # The only way by which typer takes parameters that no source text states; type checkers do not know it.
         command.__signature__ = signature  # pyright: ignore[reportFunctionMemberAccess]
         return command
 
