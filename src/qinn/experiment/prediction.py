@@ -201,11 +201,11 @@ def prediction_rows(
         prediction.
     """
     mean = mean_prediction(tables)
-    columns = (
-        _scores(tables, mean, task, calibration, level)
-        if task.kind == "regression"
-        else _classes(tables, mean, task, calibration, level)
-    )
+    scored = task.kind == "regression"
+    columns = _scores(mean) if scored else _classes(mean, task)
+    if calibration is not None:
+        certain = _intervals if scored else _sets
+        columns |= certain(calibration.outputs(tables, task), calibration.held_out, task, level)
     if mean.trajectory_std is not None:
         columns["trajectory_std"] = mean.trajectory_std.max(1).tolist()
     return [
@@ -214,41 +214,35 @@ def prediction_rows(
     ]
 
 
-def _scores(
-    tables: Sequence[PredictionTable],
-    mean: PredictionTable,
-    task: Task,
-    calibration: Calibration | None,
-    level: float,
-) -> _Columns:
-    columns: _Columns = {"score": mean.outputs[:, 0].tolist()}
-    if calibration is not None:
-        outputs = calibration.outputs(tables, task)
-        for name, ends in zip(("low", "high"), intervals(outputs, calibration.held_out, level), strict=True):
-            columns[name] = [end if np.isfinite(end) else None for end in ends.tolist()]
-        middle = (task.low + task.high) / 2
-        above = probability_above(outputs, calibration.held_out, middle)
-        columns["p_positive" if middle == 0 else f"p_above_{middle:g}"] = above.tolist()
-    return columns
+def _scores(mean: PredictionTable) -> _Columns:
+    return {"score": mean.outputs[:, 0].tolist()}
 
 
-def _classes(
-    tables: Sequence[PredictionTable],
-    mean: PredictionTable,
-    task: Task,
-    calibration: Calibration | None,
-    level: float,
-) -> _Columns:
-    names = task.classes
+def _intervals(outputs: np.ndarray, held_out: HeldOut, task: Task, level: float) -> _Columns:
+    low, high = intervals(outputs, held_out, level)
+    middle = (task.low + task.high) / 2
+    return {
+        "low": [end if np.isfinite(end) else None for end in low.tolist()],
+        "high": [end if np.isfinite(end) else None for end in high.tolist()],
+        "p_positive" if middle == 0 else f"p_above_{middle:g}": probability_above(
+            outputs, held_out, middle
+        ).tolist(),
+    }
+
+
+def _classes(mean: PredictionTable, task: Task) -> _Columns:
     likely = probabilities_of(mean.outputs)
-    columns: _Columns = {"class": [names[index] for index in mean.outputs.argmax(1)]}
-    columns |= {f"probability:{name}": likely[:, index].tolist() for index, name in enumerate(names)}
-    if calibration is not None:
-        sets = prediction_sets(calibration.outputs(tables, task), calibration.held_out, level)
-        columns["set"] = [
-            "|".join(name for name, held in zip(names, row, strict=True) if held) for row in sets
-        ]
-    return columns
+    return {
+        "class": [task.classes[index] for index in mean.outputs.argmax(1)],
+        **{f"probability:{name}": likely[:, index].tolist() for index, name in enumerate(task.classes)},
+    }
+
+
+def _sets(likely: np.ndarray, held_out: HeldOut, task: Task, level: float) -> _Columns:
+    sets = prediction_sets(likely, held_out, level)
+    return {
+        "set": ["|".join(name for name, held in zip(task.classes, row, strict=True) if held) for row in sets]
+    }
 
 
 def calibrate_run(
