@@ -19,6 +19,8 @@ import h5py
 import numpy as np
 import pyarrow.parquet as pq
 
+from qinn.data.files.delimiters import delimiter_of
+
 from .contents import Contents, number, steps
 
 _ALLOWED = {
@@ -275,9 +277,7 @@ def _assigned(text: str) -> dict[str, Any]:
 
 def _csv(path: Path) -> dict[str, list[Any]]:
     with path.open(encoding="utf-8-sig", newline="") as stream:
-        header, *rows = (
-            row for row in csv.reader(stream, delimiter="\t" if path.suffix == ".tsv" else ",") if row
-        )
+        header, *rows = (row for row in csv.reader(stream, delimiter=delimiter_of(path)) if row)
     return {name: [row[at] for row in rows] for at, name in enumerate(header)}
 
 
@@ -315,8 +315,7 @@ def clips(folder: Path) -> Contents:
 def _clip(path: Path) -> tuple[list[str], list[list[float]]]:
     """Return header and rows; cells that are no numbers become None, which is no number to count with."""
     text = path.read_text(encoding="utf-8-sig")
-    first = text.splitlines()[0]
-    lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count)))
+    lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(path)))
     header, *rows = (line for line in lines if line)
     return [name.strip() for name in header], [[_float(cell) for cell in row] for row in rows]
 

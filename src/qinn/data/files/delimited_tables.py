@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from qinn.data.files.array_file import ArrayFile
+from qinn.data.files.delimiters import delimiter_of
 from qinn.data.files.text_lines import text_lines
 from qinn.errors import DataError
 
@@ -42,7 +43,7 @@ class DelimitedTable(ArrayFile):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         line = next(text_lines(path), "")
-        self._delimiter = max(",;\t", key=line.count)
+        self._delimiter = delimiter_of(path)
         try:
             header = next(csv.reader([line], delimiter=self._delimiter, strict=True), [])
         except csv.Error as error:

@@ -2,7 +2,7 @@
 
 import csv
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ import pyarrow as pa
 
 from qinn.data.files.array_file import name_of
 from qinn.data.files.arrays import check_file, open_arrays
+from qinn.data.files.delimiters import DELIMITERS, delimiter_of
+from qinn.data.files.numerals import number_of
 from qinn.data.files.parquet import ParquetTooLargeError, read_parquet
 from qinn.data.files.text_lines import text_lines
 from qinn.errors import ConfigError, DataError
@@ -19,6 +21,7 @@ __all__ = ["TABLE_SUFFIXES", "Columns", "read_columns"]
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".npz")
 _CELL_BYTES = 64
+_NAME_THEM = "if the first line is a sample already, name the columns in order by `--columns`"
 
 
 @dataclass(frozen=True)
@@ -29,11 +32,13 @@ class Columns:
         path: Where it comes from.
         values: Column → its values: text for csv, whatever the file holds otherwise; None = no value.
         first_line: Line of the first row, for messages.
+        delimiter: What divides its cells; None where they are not divided by a character.
     """
 
     path: Path
     values: dict[str, list[Any]]
     first_line: int = 1
+    delimiter: str | None = None
 
     @property
     def is_text(self) -> bool:
@@ -52,8 +57,25 @@ class Columns:
         if name not in self.values:
             nearest = difflib.get_close_matches(name, self.values, 1)
             hint = f"did you mean `{nearest[0]}`? " if nearest else ""
-            raise ConfigError(f"`{self.path}` has no column `{name}`; {hint}It has {', '.join(self.values)}.")
+            raise ConfigError(
+                f"`{self.path}` has no column `{name}`; {hint}It has {', '.join(self.values)}{self._headless()}."
+            )
         return self.values[name]
+
+    def _headless(self) -> str:
+        """Say, as the end of a sentence, that the first line looks like a sample, if it does."""
+        found = next((name for name in self.values if _is_number(name)), None) if self.delimiter else None
+        return "" if found is None else f", of which `{found}` is a number; {_NAME_THEM}"
+
+    def notes(self) -> list[str]:
+        """Say what was found out of how the file is written, unless that is how its name ends."""
+        own = {".csv": ",", ".tsv": "\t"}.get(self.path.suffix.lower())
+        found = self.delimiter
+        return (
+            []
+            if found in (own, None)
+            else [f"the cells of `{self.path.name}` are divided by {DELIMITERS[found]}"]
+        )
 
     def texts(self, name: str) -> list[str]:
         """Return a column as text; empty where there is no value."""
@@ -73,22 +95,29 @@ class Columns:
         return f"`{self.path}` {'line' if self.is_text else 'row'} {row + self.first_line}"
 
 
-def read_columns(path: Path | str) -> Columns:
+def read_columns(path: Path | str, names: Sequence[str] = ()) -> Columns:
     """Read a table of samples.
 
     Args:
-        path: A .csv (comma) or .tsv (tab) file in UTF-8 with a header, a .parquet file, or an .npz file whose
-            one-dimensional arrays of the most frequent length are the columns.
+        path: A .csv or .tsv file in UTF-8, whose cells are divided by commas, semicolons or tabs; a .parquet file; or
+            an .npz file whose one-dimensional arrays of the most frequent length are the columns.
+        names: Names of the columns of a .csv or .tsv file that has no header.
 
     Raises:
         DataError: If it is missing, of another kind, damaged, empty or ragged.
+        ConfigError: If names are given of a table that has names already.
     """
     path = Path(path)
     check_file(path, f"a table ({', '.join(TABLE_SUFFIXES)})")
     suffix = path.suffix.lower()
+    if names and suffix not in (".csv", ".tsv"):
+        raise ConfigError(
+            f"Option `columns` names the columns of a csv or tsv file without a header, but `{path}` names its own; "
+            "leave it out."
+        )
     try:
         if suffix in (".csv", ".tsv"):
-            columns = _read_text(path, "," if suffix == ".csv" else "\t")
+            columns = _read_text(path, names)
         elif suffix == ".parquet":
             table = read_parquet(path, cell_bytes=_CELL_BYTES)
             columns = Columns(path, {name: table[name].to_pylist() for name in table.column_names})
@@ -110,16 +139,18 @@ def read_columns(path: Path | str) -> Columns:
     return columns
 
 
-def _read_text(path: Path, delimiter: str) -> Columns:
+def _read_text(path: Path, names: Sequence[str]) -> Columns:
     rows: list[list[str]] = []
+    delimiter = delimiter_of(path, len(names) or None)
     try:
         reader = csv.reader(text_lines(path), delimiter=delimiter, strict=True)
-        header = next(reader, [])
+        header = list(names) or next(reader, [])
         for row in reader:
             if row and len(row) != len(header):
                 raise DataError(
-                    f"`{path}` line {reader.line_num} has {len(row)} fields, but its header has {len(header)}; "
-                    "quote fields that hold the separator."
+                    f"`{path}` line {reader.line_num} has {len(row)} fields, but "
+                    + (f"{len(names)} columns are named" if names else f"its header has {len(header)}")
+                    + "; quote fields that hold the separator."
                 )
             if row:
                 rows.append(row)
@@ -127,8 +158,23 @@ def _read_text(path: Path, delimiter: str) -> Columns:
         raise DataError(f"`{path}` is damaged near line {len(rows) + 2}: {error}.") from error
     if len(set(header)) != len(header):
         twice = next(name for name in header if header.count(name) > 1)
-        raise DataError(f"`{path}` has two columns `{twice}`; rename one.")
-    return Columns(path, {name: [row[at] for row in rows] for at, name in enumerate(header)}, first_line=2)
+        remedy = f"rename one, or {_NAME_THEM}" if _is_number(twice) else "rename one"
+        raise DataError(f"`{path}` has two columns `{twice}`; {remedy}.")
+    if names and rows and (named := set(names) & set(rows[0])):
+        raise ConfigError(
+            f"Option `columns` names the columns of a table without a header, but the first line of `{path}` names "
+            f"`{min(named)}` itself; leave the option out."
+        )
+    values = {name: [row[at] for row in rows] for at, name in enumerate(header)}
+    return Columns(path, values, first_line=1 if names else 2, delimiter=delimiter)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        number_of(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _read_npz(path: Path) -> Columns:

@@ -46,6 +46,12 @@ class TableOptions(ImportOptions):
         name="feature",
         metavar="NAME=FILE[:ARRAY][@OFFSETS][@@TIMES][#IDS]",
     )
+    columns: tuple[str, ...] = option(
+        (),
+        "Names of all columns, in order, of a csv or tsv file without a header",
+        form="listed",
+        metavar="A,B,C",
+    )
     id_columns: tuple[str, ...] = option(
         ("id",),
         "Column with the sample's id, `id` by default; repeated, the columns are joined by `_`",
@@ -125,7 +131,8 @@ class _Reader(Reader):
         self.source, self.task, self.notes = source, options.task, notes
         self.text = None if encoder is None else options.text
         self._options, self._specs = options, options.specs()
-        table = read_columns(source)
+        table = read_columns(source, options.columns)
+        notes += table.notes()
         with naming(source):
             ids = _ids(table, options)
             extra = _extra(table, options)
