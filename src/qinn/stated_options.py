@@ -91,6 +91,9 @@ class Option:
         """
         if value is None and self.default is None:
             return
+        if self.form == "repeated" and len(set(value or ())) < len(value or ()):
+            twice = next(one for one in value if value.count(one) > 1)
+            raise ConfigError(f"Option `{self.name}` names `{twice}` twice; give it once.")
         if self.choices and self.form == "repeated":
             if not value or not set(value) <= set(self.choices):
                 raise ConfigError(
@@ -169,6 +172,10 @@ def made(options: type[_Made], typed: Mapping[str, object]) -> _Made:
     inner: dict[str, dict[str, Any]] = {}
     for one in options_of(options):
         if one.off and typed.get(one.off[0]):
+            if typed.get(one.name) is not None:
+                raise ConfigError(
+                    f"Options `{one.name}` and `{one.off[0]}` exclude each other; give one of them."
+                )
             values[one.place[0]] = None
         elif (given := typed.get(one.name)) not in (None, [], ()):
             found = one.fields_of(given)

@@ -22,8 +22,9 @@ from qinn.cli.runs import (
     sweep_absent,
     train,
 )
+from qinn.cli.stated_commands import Commands
 
-app = typer.Typer(
+app = Commands(
     name="qinn",
     cls=SafeGroup,
     help="QiNN-QJ: quantum-inspired multimodal sentiment analysis with quantum jumps.",

@@ -7,7 +7,7 @@ import typer
 
 from qinn.cli.imports import import_app
 from qinn.cli.output import JsonOption, OverwriteOption, echo, note, print_json
-from qinn.cli.stated_commands import LazyGroup
+from qinn.cli.stated_commands import Commands, LazyGroup
 
 
 class _DataGroup(LazyGroup):
@@ -21,7 +21,7 @@ class _DataGroup(LazyGroup):
         return {"convert": (convert, None), "split": (split, None), "synthesize": (synthesize, None)}
 
 
-data_app = typer.Typer(cls=_DataGroup, help="Import, inspect and make data.", no_args_is_help=True)
+data_app = Commands(cls=_DataGroup, help="Import, inspect and make data.", no_args_is_help=True)
 data_app.add_typer(import_app, name="import")
 
 

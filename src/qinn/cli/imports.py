@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qinn.cli.output import JsonOption, note, print_json, progress_bar
-from qinn.cli.stated_commands import LazyGroup, with_options
+from qinn.cli.stated_commands import Commands, LazyGroup, with_options
 
 if TYPE_CHECKING:
     from qinn.data.importing.reader import Layout
@@ -43,7 +43,7 @@ class _LayoutGroup(LazyGroup):
         return layout, self.made_commands[layout], rest
 
 
-import_app = typer.Typer(
+import_app = Commands(
     cls=_LayoutGroup,
     help="Import a data set into a store: `qinn data import SOURCE --to STORE`, with the options of its layout. "
     "The layout is found by what is in the source; name it first to be sure, as in `qinn data import mmsa SOURCE "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 if TYPE_CHECKING:
     from qinn.stated_options import Option
@@ -27,6 +27,32 @@ _TYPES: dict[str, Any] = {
 }
 
 
+class _Command(TyperCommand):
+    """A command that refuses an option given twice, of which the parser would take the last without a word."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse what was typed."""
+        _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+        for one in given:
+            several = getattr(one, "multiple", False) or getattr(one, "count", False)
+            if not several and given.count(one) > 1:
+                names = " or ".join(dict.fromkeys((one.opts[0], *one.secondary_opts)))
+                ctx.fail(f"Option {names} is given {_times(given.count(one))}; give it once.")
+        return super().parse_args(ctx, args)
+
+
+def _times(count: int) -> str:
+    return "twice" if count == 2 else f"{count} times"
+
+
+class Commands(typer.Typer):
+    """A group all of whose commands take each option once, unless it is one to repeat."""
+
+    def command(self, *stated: Any, **options: Any) -> Any:
+        """Return what makes a command of a function."""
+        return super().command(*stated, **{"cls": _Command, **options})
+
+
 class LazyGroup(TyperGroup, ABC):
     """A group some of whose commands are made when one is asked for: others do not wait for what these need."""
 
@@ -37,7 +63,7 @@ class LazyGroup(TyperGroup, ABC):
     @cached_property
     def made_commands(self) -> dict[str, Any]:
         """Name → command."""
-        app = typer.Typer(add_completion=False)
+        app = Commands(add_completion=False)
         for name, (function, text) in self.stated().items():
             app.command(name=name, help=text)(function)
         return dict(typer.main.get_group(app).commands)
