@@ -213,10 +213,7 @@ def test_mfn_modalities_are_taken_as_asked(mfn: Path, tmp_path: Path) -> None:
 
 
 BAD_MFN: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "no labels": (
-        lambda f: [(f / f"y_{s}.h5").unlink() for s in ("train", "valid", "test")],
-        "no y_train.h5",
-    ),
+    "no files": (lambda f: [file.unlink() for file in f.iterdir()], "no audio_train.h5"),
     "two names": (lambda f: h5(f / "text_test.h5", d1=np.ones((2, 5, 4))), "two files for `text` in test"),
     "two datasets": (
         lambda f: h5(f / "audio_test.h5", a=np.ones(1), b=np.ones(1)),

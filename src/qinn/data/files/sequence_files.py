@@ -5,6 +5,7 @@ seconds; files that the SDK has aligned call their entries ``video[0]``, ``video
 byte strings (steps, 1).
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -63,13 +64,42 @@ class SequenceFile:
     def __contains__(self, video: str) -> bool:
         return video in self._entries
 
-    def names(self, video: str) -> list[str]:
-        """Name the steps of a video as samples: by the file's own entries, or else ``video[0]`` ….
+    def reads(self, path: Path) -> bool:
+        """Tell whether this is a certain file."""
+        return self.path.samefile(path) if path.exists() else False
+
+    def whole(self, video: str, others: Iterable["SequenceFile"]) -> Timed:
+        """Return each entry of a video as one step, from its first moment to its last.
+
+        Args:
+            video: The video; where it is a single entry, it lasts as long as in any of the others.
+            others: Further sequences.
 
         Raises:
             DataError: If an entry is damaged.
         """
         entries = self._entries[video]
+        files = [self, *(one for one in others if video in one)] if len(entries) == 1 else [self]
+        moments = [
+            np.concatenate([file._read(entry if file is self else video)[1] for file in files])
+            for entry in entries
+        ]
+        limits = np.array([(one.min(), one.max()) if one.size else (0.0, 0.0) for one in moments])
+        return Timed(np.zeros((len(entries), 1)), limits, np.ones(len(entries), bool))
+
+    def names(self, video: str, *, whole: bool = False) -> list[str]:
+        """Name the steps of a video as samples: by the file's own entries, or else ``video[0]`` ….
+
+        Args:
+            video: The video.
+            whole: Whether the entries are the samples, however many steps they have.
+
+        Raises:
+            DataError: If an entry is damaged.
+        """
+        entries = self._entries[video]
+        if whole:
+            return entries
         if entries != [video] and all(len(self._read(entry)[0]) == 1 for entry in entries):
             return entries
         return [f"{video}[{row}]" for row in range(len(self.read(video).times))]

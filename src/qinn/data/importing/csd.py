@@ -3,6 +3,9 @@
 The source is the sequence of labels: each of its intervals is a sample, and the steps of other sequences that
 lie in it are the sample's. On request these are first put on the intervals of words: see
 `qinn.data.files.intervals`. A step happens in the middle of its interval, and no earlier or later than its segment.
+
+Where nothing is labelled, the source is any sequence whose intervals are the samples; or one of the features or the
+words themselves, every entry of which is then one sample, from its first moment to its last.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -82,11 +85,16 @@ class CsdOptions(ImportOptions):
         "Videos that the splits do not name: refuse the file, or leave them out",
         choices=("refuse", "drop"),
     )
-    label_column: int = option(
+    label_column: int | None = option(
         0,
         "Which column of the labels, from 0: sentiment is the first of MOSEI's seven",
         bounds=(0, 2**20),
         metavar="K",
+        off=(
+            "no_labels",
+            "The samples are unlabelled: the source says by its intervals alone what they are, or is one of the "
+            "features, each of whose entries is a sample then",
+        ),
     )
     text: TextOptions = nested(lambda: TextOptions(unit="words"), without=("unit",))
     task: TaskOptions = nested(lambda: TaskOptions(scale="mosi"))
@@ -123,7 +131,6 @@ class _Reader(Reader):
         self.text = None if encoder is None else options.text
         splits = {} if options.splits is None else read_folds(options.splits)
         with ExitStack() as files:
-            segments = files.enter_context(SequenceFile(source))
             opened = {
                 key: files.enter_context(SequenceFile(Path(path))) for key, path in options.features.items()
             }
@@ -132,9 +139,13 @@ class _Reader(Reader):
                 if options.words is None
                 else files.enter_context(SequenceFile(Path(options.words), words=True))
             )
+            own = (*opened.values(), *([spoken] if spoken else []))
+            segments = next((one for one in own if options.label_column is None and one.reads(source)), None)
+            whole = segments is not None
+            segments = segments or files.enter_context(SequenceFile(source))
             videos, left_out = _listed(segments, splits, options, source)
-            timed = {video: segments.read(video) for video in videos}
-            ids = [id for video in videos for id in segments.names(video)]
+            timed = {video: segments.whole(video, own) if whole else segments.read(video) for video in videos}
+            ids = [id for video in videos for id in segments.names(video, whole=whole)]
             self._opened = files.pop_all()
         self._timed = list(timed.items())
         self._files = [source, *(file.path for file in opened.values()), *([spoken.path] if spoken else [])]
@@ -145,7 +156,7 @@ class _Reader(Reader):
         self.samples = Samples(
             ids,
             [splits.get(video, "") for video in of],
-            _scores(timed, options, source),
+            None if options.label_column is None else _scores(timed, options.label_column, source),
             lambda row: f"`{source}` sample `{ids[row]}`",
             "`features`",
             groups=of,
@@ -160,6 +171,10 @@ class _Reader(Reader):
             },
         }
         self.notes = [*_notes(options), *left_out]
+        if whole:
+            self.notes.append(
+                f"the samples are the entries of `{source.name}`, each from its first moment to its last"
+            )
 
     def read(self, part: int, rows: Sequence[int]) -> Steps:
         video, segment = self._timed[part]
@@ -303,8 +318,7 @@ def _listed(
     return [video for video in segments.videos if video not in left_out], notes
 
 
-def _scores(timed: Mapping[str, Timed], options: CsdOptions, source: Path) -> list[np.generic]:
-    column = options.label_column
+def _scores(timed: Mapping[str, Timed], column: int, source: Path) -> list[np.generic]:
     for video, segment in timed.items():
         if not 0 <= column < segment.values.shape[1]:
             raise ConfigError(

@@ -2,7 +2,8 @@
 
 ``audio_train.h5`` … ``video_test.h5`` (also ``text_test_emb.h5``) hold one dataset (n, steps, features) each,
 and ``y_train.h5`` … the scores (n). Steps are words, the same for every modality, padded by zeros; a modality
-whose file is missing for a split is absent there.
+whose file is missing for a split is absent there. New samples need no ``y`` files, and no splits: ``audio.h5``,
+``text_emb.h5``, ``video.h5``.
 """
 
 import re
@@ -16,6 +17,7 @@ import numpy as np
 
 from qinn.data.files.array_file import ArrayFile
 from qinn.data.files.arrays import open_arrays
+from qinn.data.importing.clip_folders import tables_in
 from qinn.data.importing.reader import Feature, ImportOptions, Layout, Reader, Samples, Steps
 from qinn.data.importing.steps import Padding, nonzero_window
 from qinn.data.stores.manifest import Modality
@@ -24,8 +26,9 @@ from qinn.stated_options import option
 
 __all__ = ["MFN", "MfnOptions", "is_mfn"]
 
-_FILE = re.compile(r"(?P<modality>[a-zA-Z]+)_(?P<split>train|valid|test)(?:_emb)?\.h5")
+_FILE = re.compile(r"(?P<modality>[a-zA-Z]+)(?:_(?P<split>train|valid|test))?(?:_emb)?\.h5")
 _NAMES = {"video": "vision", "visual": "vision", "acoustic": "audio"}
+_KNOWN = {"text", "audio", "vision"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +41,22 @@ class MfnOptions(ImportOptions):
 
 
 def is_mfn(folder: Path) -> bool:
-    """Tell whether a folder has the layout."""
-    return folder.is_dir() and any(folder.glob("y_*.h5"))
+    """Tell whether a folder has the layout: labels, or features of samples without any, and no table of them."""
+    if not folder.is_dir():
+        return False
+    named = {modality for (modality, _), _ in _named(folder)}
+    return any(folder.glob("y_*.h5")) or bool(named & _KNOWN and not tables_in(folder))
+
+
+def _named(folder: Path) -> list[tuple[tuple[str, str], Path]]:
+    """Return modality, split and path of each file; without splits only where no file names one."""
+    found: list[tuple[tuple[str, str], Path]] = []
+    for path in sorted(folder.iterdir()):
+        if match := _FILE.fullmatch(path.name):
+            modality = match["modality"].lower()
+            found.append(((_NAMES.get(modality, modality), match["split"] or ""), path))
+    divided = [one for one in found if one[0][1]]
+    return divided or [one for one in found if one[0][0] in (*_KNOWN, "y")]
 
 
 class _Reader(Reader):
@@ -52,8 +69,9 @@ class _Reader(Reader):
     def __init__(self, source: Path, options: MfnOptions, encoder: object) -> None:
         self.source, self.task = source, options.task
         files = _files(source)
-        splits = self._splits = [split for split in ("train", "valid", "test") if ("y", split) in files]
-        known = {modality for modality, split in files if split in splits} - {"y"}
+        found = {split for _, split in files}
+        splits = self._splits = [split for split in ("train", "valid", "test", "") if split in found]
+        known = {modality for modality, _ in files} - {"y"}
         modalities = options.modalities or tuple(
             sorted(known, key=lambda name: (["text", "audio", "vision", name].index(name), name))
         )
@@ -65,19 +83,27 @@ class _Reader(Reader):
             arrays = self._arrays = {
                 (name, split): _only_array(opened.enter_context(open_arrays(path)))
                 for (name, split), path in files.items()
-                if name == "y" or (name in modalities and split in splits)
+                if name in ("y", *modalities)
             }
             self.sizes = [_check(split, modalities, files, arrays) for split in splits]
             dims = _dims(modalities, splits, files, arrays)
-            scores = [score for split in splits for score in np.asarray(arrays["y", split][...]).reshape(-1)]
+            scores = [
+                score
+                for split, size in zip(splits, self.sizes, strict=True)
+                for score in (
+                    np.asarray(arrays["y", split][...]).reshape(-1)
+                    if ("y", split) in arrays
+                    else [None] * size
+                )
+            ]
             self._opened = opened.pop_all()
         self._files = [files[key] for key in arrays]
         named = list(zip(splits, self.sizes, strict=True))
-        ids = [f"{split}-{row:04d}" for split, size in named for row in range(size)]
+        ids = [f"{split or source.name}-{row:04d}" for split, size in named for row in range(size)]
         self.samples = Samples(
             ids,
             [split for split, size in named for _ in range(size)],
-            scores,
+            scores if any(name == "y" for name, _ in files) else None,
             lambda row: f"`{source}` sample `{ids[row]}`",
             "the y files",
         )
@@ -99,6 +125,11 @@ class _Reader(Reader):
                 for name in modalities
                 for split in splits
                 if (name, split) not in files
+            ),
+            *(
+                f"the samples {f'of {split} ' if split else ''}have no file of labels, so they are unlabelled"
+                for split in splits
+                if ("y", split) not in files
             ),
         ]
 
@@ -131,18 +162,16 @@ def _files(source: Path) -> dict[tuple[str, str], Path]:
     if not source.is_dir():
         raise DataError(f"`{source}` must be a folder with audio_train.h5, y_train.h5 …, but it is none.")
     files: dict[tuple[str, str], Path] = {}
-    for path in sorted(source.iterdir()):
-        if match := _FILE.fullmatch(path.name):
-            modality = match["modality"].lower()
-            key = (_NAMES.get(modality, modality), match["split"])
-            if key in files:
-                raise DataError(
-                    f"`{source}` has two files for `{key[0]}` in {key[1]}: {files[key].name} and {path.name}."
-                )
-            files[key] = path
-    if not any(modality == "y" for modality, _ in files):
+    for key, path in _named(source):
+        if key in files:
+            raise DataError(
+                f"`{source}` has two files for `{key[0]}` in {key[1] or 'no split'}: {files[key].name} and {path.name}."
+            )
+        files[key] = path
+    if not {modality for modality, _ in files} - {"y"}:
         raise DataError(
-            f"`{source}` has no y_train.h5, y_valid.h5 or y_test.h5, so it does not have the MFN layout."
+            f"`{source}` has no audio_train.h5, y_train.h5 … and no audio.h5, video.h5 …, so it does not have the MFN "
+            "layout."
         )
     return files
 
@@ -166,29 +195,27 @@ def _check(
     files: dict[tuple[str, str], Path],
     arrays: dict[tuple[str, str], Any],
 ) -> int:
-    labels = arrays["y", split]
-    size = int(np.prod(labels.shape))
-    if not labels.shape or size != labels.shape[0]:
-        raise DataError(
-            f"`{files['y', split]}` must hold one score per sample, but has shape {labels.shape}."
-        )
     present = [name for name in modalities if (name, split) in arrays]
     if not present:
-        raise DataError(
-            f"`{files['y', split].parent}` has no features for {split}; add a file or take out y_{split}.h5."
-        )
+        place = next(path for (_, of), path in files.items() if of == split)
+        raise DataError(f"`{place.parent}` has no features for {split}; add a file or take out {place.name}.")
+    first = "y" if ("y", split) in arrays else present[0]
+    shape = arrays[first, split].shape
+    size = shape[0] if shape else 0
+    if first == "y" and (not shape or size != int(np.prod(shape))):
+        raise DataError(f"`{files['y', split]}` must hold one score per sample, but has shape {shape}.")
     steps = {}
     for name in present:
         shape, path = arrays[name, split].shape, files[name, split]
         if len(shape) != 3 or not shape[2]:
             raise DataError(f"`{path}` must have shape (samples, steps, features), but has {shape}.")
         if shape[0] != size:
-            raise DataError(f"`{path}` has {shape[0]} samples, but `{files['y', split].name}` has {size}.")
+            raise DataError(f"`{path}` has {shape[0]} samples, but `{files[first, split].name}` has {size}.")
         steps[name] = shape[1]
     if len(set(steps.values())) > 1:
         raise DataError(
-            f"`{files['y', split].parent}` must have the same steps for all "
-            f"modalities of {split}, but has {steps}."
+            f"`{files[first, split].parent}` must have the same steps for all modalities"
+            f"{f' of {split}' if split else ''}, but has {steps}."
         )
     return size
 

@@ -1,7 +1,8 @@
 """The pickle layout of the MISA code: word-aligned lists of tuples, one file per split.
 
 Each file is a list of ``((word_ids, vision, audio[, words]), label, segment)``; the arrays have one row per
-word, the label is (1, 1) or (1, 7) with the sentiment first, and the segment is like ``video[3]``.
+word, the label is (1, 1) or (1, 7) with the sentiment first, and the segment is like ``video[3]``. New samples have
+None in place of the label, or no label: ``((word_ids, vision, audio[, words]), segment)``.
 """
 
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ __all__ = ["MISA", "MisaOptions", "is_misa"]
 
 _VIDEO = r"(.+?)(?:\[.*\])?$"
 _FILES = ("train.pkl", "dev.pkl", "test.pkl")
+_FORM = "a list of ((word_ids, vision, audio, words), label, segment), without the label where there is none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +51,7 @@ def is_misa(content: Any) -> bool:
         isinstance(content, list)
         and bool(content)
         and isinstance(content[0], tuple)
-        and len(content[0]) == 3
+        and len(content[0]) in (2, 3)
         and isinstance(content[0][0], tuple)
         and len(content[0][0]) in (3, 4)
     )
@@ -98,10 +100,14 @@ class _Reader(Reader):
                         f"`{modality}`, but the first sample has {dim}."
                     )
         ids = [sample.segment for sample in self._samples]
+        labels = [sample.label for sample in self._samples]
+        labelled = any(label is not None for label in labels)
+        if not labelled:
+            self.notes.append("no sample has a label")
         self.samples = Samples(
             ids,
             [split for _, split, _ in found],
-            [sample.label for sample in self._samples],
+            labels if labelled else None,
             lambda row: f"`{found[row][0]}` sample `{ids[row]}`",
             "the labels",
             groups=groups_of(ids, options.group_pattern or _VIDEO),
@@ -141,28 +147,25 @@ class _Sample:
 def _open(file: Path) -> PickleFile:
     opened = open_pickle(file)
     if not is_misa(opened.content):
-        raise DataError(
-            f"`{file}` does not have the MISA layout: a list of ((word_ids, "
-            "vision, audio, words), label, segment)."
-        )
+        raise DataError(f"`{file}` does not have the MISA layout: {_FORM}.")
     return opened
 
 
 def _checked(file: Path, row: int, item: Any) -> _Sample:
     if not is_misa([item]):
-        raise DataError(f"`{file}` entry {row} is not ((word_ids, vision, audio, words), label, segment).")
-    (ids, vision, audio, *rest), label, segment = item
+        raise DataError(f"`{file}` entry {row} is not what entries of {_FORM} are.")
+    (ids, vision, audio, *rest), *said, segment = item
+    label = said[0] if said else None
     segment = decoded(segment) if isinstance(segment, bytes) else segment
     arrays = {"vision": vision, "audio": audio}
     words = rest[0] if rest else []
     if (
         not isinstance(segment, str)
         or not isinstance(words, list | tuple)
-        or not isinstance(label, np.ndarray)
-        or not label.size
+        or (label is not None and not (isinstance(label, np.ndarray) and label.size))
     ):
         raise DataError(
-            f"`{file}` entry {row} must have a name, a list of words and an array with its label."
+            f"`{file}` entry {row} must have a name, a list of words and an array with its label, or None for it."
         )
     lengths = {"words": len(words)} if rest else {}
     for name, array in arrays.items():
@@ -176,13 +179,16 @@ def _checked(file: Path, row: int, item: Any) -> _Sample:
         raise DataError(
             f"`{file}` sample `{segment}` must have the same steps throughout, but has {described}."
         )
-    said = [decoded(word) for word in words] if rest else None
-    return _Sample(said, arrays, label.reshape(-1)[0], segment)
+    spoken = [decoded(word) for word in words] if rest else None
+    return _Sample(spoken, arrays, None if label is None else label.reshape(-1)[0], segment)
 
 
 def _fits(candidate: Candidate) -> bool:
     if candidate.is_folder:
-        return any((candidate.path / name).exists() for name in ("train.pkl", "dev.pkl"))
+        if any((candidate.path / name).exists() for name in ("train.pkl", "dev.pkl")):
+            return True
+        alone = candidate.path / "test.pkl"
+        return alone.is_file() and is_misa(Candidate(alone).content)
     return is_misa(candidate.content)
 
 

@@ -5,6 +5,9 @@ One file holds ``{"train", "valid", "test"}``, each a dict of ``raw_text``, ``id
 ``regression_labels`` (n), ``classification_labels`` (n), ``annotations`` (n) and, where the modalities are
 not aligned, ``audio_lengths`` and ``vision_lengths``; CH-SIMS adds ``regression_labels_T``, ``_A``, ``_V``.
 Sizes differ between releases, so they are read from the file and checked against each other.
+
+New samples need no labels, no names and no splits: one dict of such arrays, or that of a single clip as MMSA-FET writes
+it, whose arrays lack the dimension of samples.
 """
 
 import math
@@ -20,7 +23,7 @@ from qinn.data.files.pickles.reading import open_pickle
 from qinn.data.importing.intake import OF_VIDEOS, groups_of, naming
 from qinn.data.importing.labels import DROP, TaskOptions
 from qinn.data.importing.mult import is_mult
-from qinn.data.importing.parts import SplitPart, check_parts, joined_columns, notes_of_parts
+from qinn.data.importing.parts import SplitPart, check_parts, joined_columns, notes_of_parts, parts_of
 from qinn.data.importing.reader import Feature, ImportOptions, Layout, Reader, Samples, Steps
 from qinn.data.importing.steps import Padding, nonzero_window
 from qinn.data.importing.tokens import TokenAligner
@@ -46,6 +49,9 @@ OFFICIAL_SPLITS = {
 }
 
 
+_FEATURES = ("audio", "vision", "text")
+
+
 @dataclass(frozen=True, kw_only=True)
 class MmsaOptions(ImportOptions):
     """How an MMSA pickle is to be read."""
@@ -69,14 +75,19 @@ class MmsaOptions(ImportOptions):
 
 def is_mmsa(content: Any) -> bool:
     """Tell whether the content of a pickle has the MMSA layout."""
-    return (
-        isinstance(content, dict)
-        and {"train", "test"} <= set(content)
-        and all(
-            isinstance(part, dict) and ({"audio", "vision", "text", "text_bert"} & set(part))
-            for part in content.values()
-        )
-    )
+    parts = parts_of(content)
+    return bool(parts) and all({*_FEATURES, "text_bert"} & set(part) for part in parts.values())
+
+
+def _of_samples(part: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return samples; a single clip, whose arrays have no dimension of samples, as one of them."""
+    clip = [part[name] for name in _FEATURES if name in part]
+    if not clip or not all(isinstance(values, np.ndarray) and values.ndim == 2 for values in clip):
+        return part
+    return {
+        key: value[None] if isinstance(value, np.ndarray) and key in (*_FEATURES, "text_bert") else [value]
+        for key, value in part.items()
+    }
 
 
 class _Reader(Reader):
@@ -99,7 +110,9 @@ class _Reader(Reader):
                 f"{{train, valid, test}}, each with audio, vision, text …."
             )
         with naming(source):
-            parts = [_Part(source, str(key), part, options) for key, part in file.content.items()]
+            found = {key: _of_samples(part) for key, part in parts_of(file.content).items()}
+            named = any("id" in part for part in found.values())
+            parts = [_Part(source, key, part, options, named=named) for key, part in found.items()]
             check_parts(source, parts)
             self._official = Source.of(source)
             self.notes = notes_of_parts(parts, OFFICIAL_SPLITS)
@@ -111,6 +124,10 @@ class _Reader(Reader):
                 else f"the file is none of the official ones that are known by their SHA-256 ({digest[:12]}…)",
             )
             self.samples, self.task = _samples(source, parts, options)
+            if not named:
+                self.notes.append("the file does not name its samples, so they are numbered")
+            if self.samples.labels is None:
+                self.notes.append(f"the file has no {self.samples.what}, so the samples are unlabelled")
             self._aligner = None
             ids = check_learned(encoder, MMSA.name) if names_ids else None
             if ids is not None:
@@ -157,10 +174,12 @@ class _Reader(Reader):
 class _Part(SplitPart):
     """One split of an MMSA file, checked."""
 
-    def __init__(self, source: Path, key: str, part: Mapping[str, Any], options: MmsaOptions) -> None:
+    def __init__(
+        self, source: Path, key: str, part: Mapping[str, Any], options: MmsaOptions, *, named: bool
+    ) -> None:
         super().__init__(source, key, part)
         self._options = options
-        self.ids = self._strings("id")
+        self.ids = self._strings("id") if named else self.numbered(self._counted())
         self.texts = self._strings("raw_text") if "raw_text" in part else [""] * len(self)
         if options.text_source == "encode" and "text" in options.modalities and "raw_text" not in part:
             raise DataError(f"{self.where} has no key `raw_text` to encode; use its vectors or token ids.")
@@ -183,6 +202,11 @@ class _Part(SplitPart):
     def dims(self) -> dict[str, int]:
         """Modality → number of its features; texts and token ids are one."""
         return {**({"text": 1} if "text" in self._options.modalities else {}), **super().dims}
+
+    def _counted(self) -> int:
+        """Return how many samples the first features are of, where nothing names them."""
+        first = next(self.content[name] for name in (*_FEATURES, "text_bert") if name in self.content)
+        return len(first) if isinstance(first, np.ndarray) and first.ndim else 0
 
     def _vector(self, key: str) -> list[Any]:
         values = self.entry(key)
@@ -323,9 +347,10 @@ def _paddings(parts: list[_Part], options: MmsaOptions, encodes: bool) -> dict[s
 def _samples(source: Path, parts: list[_Part], options: MmsaOptions) -> tuple[Samples, TaskOptions]:
     task = options.task
     key = options.label_key or ("regression_labels" if task.kind == "regression" else "classification_labels")
-    values = [value for part in parts for value in part._vector(key)]
+    labelled = options.label_key is not None or any(key in part.content for part in parts)
+    values = [value for part in parts for value in part._vector(key)] if labelled else None
     if task.kind == "regression" and task.scale is None and task.low is None:
-        task = replace(task, scale=_scale(source, parts, values, drops=bool(task.drop_labels)))
+        task = replace(task, scale=_scale(source, parts, values or [], drops=bool(task.drop_labels)))
     return Samples(
         **joined_columns(parts, ("ids", "groups", "texts")),
         labels=values,
@@ -355,6 +380,6 @@ MMSA = Layout(
     "A pickle of the MMSA framework: MOSI, MOSEI, CH-SIMS; aligned or unaligned.",
     MmsaOptions,
     _Reader,
-    lambda candidate: is_mmsa(candidate.content) and not is_mult(candidate.content),
+    lambda candidate: is_mmsa(candidate.content) and not is_mult(candidate.content, labelled=True),
     OFFICIAL_SPLITS,
 )

@@ -4,7 +4,7 @@
 each a dict of ``vision``, ``text`` (GloVe, 300 features) and ``audio`` (n, L, d), ``labels`` (n, 1, 1) and,
 in most releases, ``id``: names (n), or (n, 3) of video, start and end. There are no lengths: steps of zeros
 around a sequence are padding. The files of the LMF code call the same ``facet``, ``glove``, ``covarep`` and
-``label``, and hold one vector per sample for sound and vision.
+``label``, and hold one vector per sample for sound and vision. New samples need no labels and no splits.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from qinn.data.files.array_file import decoded
 from qinn.data.files.pickles.reading import open_pickle
 from qinn.data.importing.intake import OF_VIDEOS, groups_of, naming
 from qinn.data.importing.labels import DROP, TaskOptions
-from qinn.data.importing.parts import SplitPart, check_parts, joined_columns, notes_of_parts
+from qinn.data.importing.parts import SplitPart, check_parts, joined_columns, notes_of_parts, parts_of
 from qinn.data.importing.reader import Feature, ImportOptions, Layout, Reader, Samples, Steps
 from qinn.data.importing.steps import Padding, nonzero_window
 from qinn.data.stores.manifest import Modality
@@ -34,6 +34,16 @@ _KEYS = {
     "vision": ("vision", "video", "facet"),
     "labels": ("labels", "label"),
 }
+_OF_MMSA = {
+    "raw_text",
+    "text_bert",
+    "audio_lengths",
+    "vision_lengths",
+    "annotations",
+    "regression_labels",
+    "classification_labels",
+}
+"""Keys that only pickles of the MMSA framework have, which call features the same."""
 OFFICIAL_SPLITS = {
     (1284, 229, 686): "MOSI",
     (1283, 214, 686): "MOSI as MultiBench divides it",
@@ -63,18 +73,19 @@ class MultOptions(ImportOptions):
     task: TaskOptions = nested(lambda: TaskOptions(scale="mosi"))
 
 
-def is_mult(content: Any) -> bool:
-    """Tell whether the content of a pickle has the layout of the MulT or the LMF code."""
-    return (
-        isinstance(content, dict)
-        and {"train", "test"} <= set(content)
-        and all(
-            isinstance(part, dict)
-            and set(_KEYS["labels"]) & set(part)
-            and "regression_labels" not in part
-            and any(set(_KEYS[name]) & set(part) for name in ("text", "audio", "vision"))
-            for part in content.values()
-        )
+def is_mult(content: Any, *, labelled: bool = False) -> bool:
+    """Tell whether the content of a pickle has the layout of the MulT or the LMF code.
+
+    Args:
+        content: The content.
+        labelled: Whether labels have to be there; without them MMSA's files may be the same.
+    """
+    parts = parts_of(content)
+    return bool(parts) and all(
+        (not labelled or set(_KEYS["labels"]) & set(part))
+        and not (_OF_MMSA & set(part))
+        and any(set(_KEYS[name]) & set(part) for name in ("text", "audio", "vision"))
+        for part in parts.values()
     )
 
 
@@ -97,14 +108,18 @@ class _Reader(Reader):
                 "and labels."
             )
         with naming(source):
-            parts = [_Part(source, str(key), part, options) for key, part in file.content.items()]
+            found = parts_of(file.content)
+            labelled = any(set(_KEYS["labels"]) & set(part) for part in found.values())
+            parts = [_Part(source, key, part, options, labelled=labelled) for key, part in found.items()]
             check_parts(source, parts)
             self.notes = [*_number_twins(parts), *notes_of_parts(parts, OFFICIAL_SPLITS)]
             if not any(part.groups[0] for part in parts if part.groups):
                 self.notes.append("the file does not name videos, so the groups are not known")
+            if not labelled:
+                self.notes.append("the file has no `labels`, so the samples are unlabelled")
         self.samples = Samples(
             **joined_columns(parts, ("ids", "groups")),
-            labels=[value for part in parts for value in part.labels],
+            labels=[value for part in parts for value in part.labels] if labelled else None,
             what="`labels`",
             unlabelled=DROP,
         )
@@ -140,12 +155,18 @@ class _Part(SplitPart):
     ndims = (2, 3)
     counted = "labels"
 
-    def __init__(self, source: Path, key: str, part: Mapping[str, Any], options: MultOptions) -> None:
+    def __init__(
+        self, source: Path, key: str, part: Mapping[str, Any], options: MultOptions, *, labelled: bool
+    ) -> None:
         super().__init__(source, key, part)
-        raw = self._labels()
-        self._num_samples = len(raw)
-        self.labels = _one_label(raw, options, self.where)
         present = [name for name in ("text", "audio", "vision") if self._key(name) is not None]
+        if labelled:
+            raw = self._labels()
+            self._num_samples = len(raw)
+            self.labels = _one_label(raw, options, self.where)
+        else:
+            self.counted = "samples"
+            self._num_samples = self._counted(present)
         self.arrays = {name: self.features(self._key(name) or name) for name in options.modalities or present}
         steps = {array.shape[1] for array in self.arrays.values()}
         self.aligned = len(self.arrays) > 1 and len(steps) == 1 and steps != {1}
@@ -159,9 +180,14 @@ class _Part(SplitPart):
     def _key(self, name: str) -> str | None:
         return next((key for key in _KEYS[name] if key in self.content), None)
 
+    def _counted(self, present: list[str]) -> int:
+        """Return how many samples the first features are of."""
+        first = self.content[self._key(present[0]) or present[0]]
+        return len(first) if isinstance(first, np.ndarray) and first.ndim else 0
+
     def _labels(self) -> np.ndarray:
         key = self._key("labels") or "labels"
-        labels = _array_of(self.content[key])
+        labels = _array_of(self.entry(key))
         if labels.ndim < 1 or labels.dtype.kind not in "biuf" or not labels.size:
             raise DataError(
                 f"{self.where} must have numbers under `{key}`, but it is {labels.dtype} of shape "
@@ -170,9 +196,8 @@ class _Part(SplitPart):
         return labels
 
     def _names(self) -> tuple[list[str], list[str], dict[str, list[str]]]:
-        numbered = [f"{self.split or self.key}-{row:04d}" for row in range(len(self))]
         if "id" not in self.content:
-            return numbered, [""] * len(self), {}
+            return self.numbered(len(self)), [""] * len(self), {}
         ids = _array_of(self.content["id"])
         ids = ids[:, None] if ids.ndim == 1 else ids
         plain = all(isinstance(value, str | bytes | int | float | np.generic) for value in ids.flat)
@@ -191,7 +216,7 @@ class _Part(SplitPart):
     def number(self) -> None:
         """Call the samples by their number and keep what the file calls them in a column."""
         self.extra["source_id"] = self.ids
-        self.ids = [f"{self.split or self.key}-{row:04d}" for row in range(len(self))]
+        self.ids = self.numbered(len(self))
 
     def steps(self, row: int, paddings: Mapping[str, Padding]) -> dict[str, np.ndarray]:
         """Return a sample's steps per modality, without padding."""

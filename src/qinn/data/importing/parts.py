@@ -1,4 +1,4 @@
-"""Pickles in parts, one for each split: what is checked and noted of them, and their columns after each other."""
+"""Pickles in parts, one for each split, or whole: what is checked and noted of them, and their columns in a row."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +9,20 @@ import numpy as np
 from qinn.data.importing.intake import split_name
 from qinn.errors import DataError
 
-__all__ = ["SplitPart", "check_parts", "joined_columns", "notes_of_parts"]
+__all__ = ["SplitPart", "check_parts", "joined_columns", "notes_of_parts", "parts_of"]
+
+
+def parts_of(content: Any) -> dict[str, Mapping[str, Any]]:
+    """Return what a pickle holds of each of its splits; all of it under an empty name where it has none.
+
+    Examples:
+        >>> parts_of({"test": {"audio": []}}), parts_of({"audio": []})
+        ({'test': {'audio': []}}, {'': {'audio': []}})
+    """
+    if not isinstance(content, Mapping):
+        return {}
+    divided = bool(content) and all(isinstance(part, Mapping) for part in content.values())
+    return {str(key): part for key, part in content.items()} if divided else {"": content}
 
 
 class SplitPart:
@@ -17,12 +30,12 @@ class SplitPart:
 
     Args:
         source: The file.
-        key: What the split is called there.
+        key: What the split is called there; empty for samples that are in none.
         content: What the file holds of it, by keys.
 
     Attributes:
         where: File and split, for messages.
-        split: train, valid or test.
+        split: train, valid, test or empty.
         ids: Names of the samples.
         groups: What training and test must not share.
         arrays: Modality → (samples, steps, features).
@@ -33,7 +46,7 @@ class SplitPart:
     form: ClassVar[str] = "an array of 3 dimensions"
     """What features are to be, for messages."""
     ndims: ClassVar[tuple[int, ...]] = (3,)
-    counted: ClassVar[str] = "ids"
+    counted: str = "ids"
     """What says how many samples there are, for messages."""
     ids: list[str]
     groups: list[str]
@@ -41,8 +54,9 @@ class SplitPart:
     aligned: bool
 
     def __init__(self, source: Path, key: str, content: Mapping[str, Any]) -> None:
-        self.where = f"`{source}` [{key}]"
+        self.where = f"`{source}` [{key}]" if key else f"`{source}`"
         self.key = key
+        self.stem = source.stem
         self.split = split_name(key, f"`{source}`")
         self.content = content
         self.extra: dict[str, list[Any]] = {}
@@ -54,6 +68,10 @@ class SplitPart:
     def dims(self) -> dict[str, int]:
         """Modality → number of its features."""
         return {name: array.shape[2] for name, array in self.arrays.items()}
+
+    def numbered(self, size: int) -> list[str]:
+        """Return names for samples that have none: test-0000, test-0001 …; by the file where there are no splits."""
+        return [f"{self.split or self.key or self.stem}-{row:04d}" for row in range(size)]
 
     def entry(self, key: str) -> Any:
         """Return what stands under a key.
@@ -119,7 +137,10 @@ def notes_of_parts(parts: Sequence[SplitPart], official: Mapping[tuple[int, int,
         parts: The parts.
         official: Sizes of train, valid and test → data set.
     """
+    aligned = "modalities are aligned step by step" if parts[0].aligned else "modalities are not aligned"
     sizes = {part.split: len(part) for part in parts}
+    if set(sizes) == {""}:
+        return [aligned, "the file has no splits"]
     counts = (sizes.get("train", 0), sizes.get("valid", 0), sizes.get("test", 0))
     known = (
         f"are the official ones of {official[counts]}"
@@ -127,7 +148,7 @@ def notes_of_parts(parts: Sequence[SplitPart], official: Mapping[tuple[int, int,
         else "are not those of a known official split"
     )
     return [
-        "modalities are aligned step by step" if parts[0].aligned else "modalities are not aligned",
+        aligned,
         f"split sizes {' / '.join(map(str, counts))} {known}",
     ]
 
