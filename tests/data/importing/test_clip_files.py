@@ -137,7 +137,6 @@ BAD: dict[str, tuple[Callable[[Path], Any], str, str]] = {
         "@@/vision/",
         "has shape (1, 2)",
     ),
-    "one table for all": (lambda f: None, "@@/labels.csv", "one per sample"),
 }
 
 

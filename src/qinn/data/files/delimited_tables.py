@@ -1,6 +1,7 @@
 """A delimited table (commas, semicolons, tabs) of one clip, a row per step: what OpenFace and spreadsheets write."""
 
 import csv
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from qinn.data.files.delimiters import delimiter_of
 from qinn.data.files.text_lines import text_lines
 from qinn.errors import DataError
 
-__all__ = ["DelimitedTable"]
+__all__ = ["BOOKKEEPING", "DelimitedTable", "chosen_columns"]
 
 BOOKKEEPING = frozenset(("frame", "face_id", "timestamp", "confidence", "success"))
 """Columns of OpenFace that say which row it is and whether a face was found; no features."""
@@ -68,32 +69,78 @@ class DelimitedTable(ArrayFile):
         Raises:
             DataError: If no column has the name or fits the pattern, or a cell is no number.
         """
-        if key:
-            chosen = [name for name in self.columns if name == key or fnmatchcase(name, key)]
-        elif set(self.columns) >= BOOKKEEPING:
-            chosen = [name for name in self.columns if name not in BOOKKEEPING]
-        else:
-            chosen = self.columns
-        if not chosen:
-            shown = ", ".join(self.columns[:12]) + (", …" if len(self.columns) > 12 else "")
-            raise DataError(f"`{self.path}` has no column `{key}`; it has {shown}.")
+        return self.numbers(chosen_columns(self.columns, [key] if key else [], self.path))
+
+    def numbers(self, names: Sequence[str]) -> np.ndarray:
+        """Return columns as numbers, (rows, columns); NaN where a cell is empty.
+
+        Raises:
+            DataError: If a cell is no number.
+        """
         try:
-            table = pa_csv.read_csv(
-                self.path,
-                pa_csv.ReadOptions(column_names=self.columns, skip_rows=1, use_threads=False),
-                pa_csv.ParseOptions(delimiter=self._delimiter),
-                pa_csv.ConvertOptions(
-                    column_types=dict.fromkeys(chosen, pa.float64()),
-                    include_columns=chosen,
-                    null_values=["", " ", "NA", "nan", "NaN"],
-                ),
-            )
+            table = self._read(names, pa.float64(), ["", " ", "NA", "nan", "NaN"])
         except pa.ArrowException as error:
             if "Empty CSV" in str(error):
-                return np.empty((0, len(chosen)))
+                return np.empty((0, len(names)))
             reason = str(error).split("\n")[0][:200]
             raise DataError(
                 f"`{self.path}` has cells that are no numbers, or rows of another length ({reason}); name the columns "
-                "to take, as in folder/{id}.csv:AU*_r."
+                "to take, as in FILE.csv:AU*_r."
             ) from error
-        return np.stack([table[name].to_numpy(zero_copy_only=False) for name in chosen], axis=1)
+        return np.stack([table[name].to_numpy(zero_copy_only=False) for name in names], axis=1)
+
+    def texts(self, name: str) -> list[str]:
+        """Return a column as text.
+
+        Raises:
+            DataError: If there is none, or rows differ in length.
+        """
+        if name not in self.columns:
+            raise DataError(f"`{self.path}` has no column `{name}`; it has {', '.join(self.columns[:12])}.")
+        try:
+            return self._read([name], pa.string(), [])[name].to_pylist()
+        except pa.ArrowException as error:
+            if "Empty CSV" in str(error):
+                return []
+            raise DataError(
+                f"`{self.path}` has rows of another length, or no text in UTF-8 ({str(error)[:200]})."
+            ) from error
+
+    def _read(self, names: Sequence[str], kind: pa.DataType, nothing: list[str]) -> pa.Table:
+        return pa_csv.read_csv(
+            self.path,
+            pa_csv.ReadOptions(column_names=self.columns, skip_rows=1, use_threads=False),
+            pa_csv.ParseOptions(delimiter=self._delimiter),
+            pa_csv.ConvertOptions(
+                column_types=dict.fromkeys(names, kind), include_columns=list(names), null_values=nothing
+            ),
+        )
+
+
+def chosen_columns(columns: Sequence[str], patterns: Sequence[str], path: Path) -> list[str]:
+    """Return the columns that have one of some names or fit one of some patterns, in the order of these.
+
+    Args:
+        columns: What there is.
+        patterns: Names or patterns; none for all columns but `BOOKKEEPING` where the file is of OpenFace.
+        path: The file, for messages.
+
+    Raises:
+        DataError: If one fits no column.
+
+    Examples:
+        >>> chosen_columns(["id", "f0", "f1"], ["f*"], Path("t.csv"))
+        ['f0', 'f1']
+    """
+    if not patterns:
+        of_openface = set(columns) >= BOOKKEEPING
+        return [name for name in columns if not (of_openface and name in BOOKKEEPING)]
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        # A name as it stands comes before what it means as a pattern.
+        fitting = [pattern] if pattern in columns else [n for n in columns if fnmatchcase(n, pattern)]
+        if not fitting:
+            shown = ", ".join(columns[:12]) + (", …" if len(columns) > 12 else "")
+            raise DataError(f"`{path}` has no column `{pattern}`; it has {shown}.")
+        found |= dict.fromkeys(fitting)
+    return list(found)

@@ -2,11 +2,13 @@
 
 import csv
 import difflib
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from qinn.data.files.array_file import name_of
@@ -80,6 +82,24 @@ class Columns:
     def texts(self, name: str) -> list[str]:
         """Return a column as text; empty where there is no value."""
         return [name_of(value) for value in self.column(name)]
+
+    def numbers(self, names: Sequence[str]) -> np.ndarray:
+        """Return columns as numbers, (rows, columns); NaN where a cell is empty.
+
+        Raises:
+            DataError: If a cell is no number.
+        """
+        found = np.empty((len(self), len(names)))
+        for at, name in enumerate(names):
+            for row, cell in enumerate(self.column(name)):
+                try:
+                    found[row, at] = _number(cell)
+                except (TypeError, ValueError):
+                    raise DataError(
+                        f"{self.place(row)} has `{str(cell)[:60]}` in column `{name}`, which is no number; name the "
+                        "columns to take, as in NAME=:mfcc_*."
+                    ) from None
+        return found
 
     def joined(self, names: Iterable[str]) -> list[str]:
         """Join several columns by underscores, row by row.
@@ -167,6 +187,12 @@ def _read_text(path: Path, names: Sequence[str]) -> Columns:
         )
     values = {name: [row[at] for row in rows] for at, name in enumerate(header)}
     return Columns(path, values, first_line=1 if names else 2, delimiter=delimiter)
+
+
+def _number(cell: Any) -> float:
+    if cell is None or (isinstance(cell, str) and not cell.strip()):
+        return math.nan
+    return number_of(cell) if isinstance(cell, str) else float(cell)
 
 
 def _is_number(text: str) -> bool:

@@ -1,73 +1,36 @@
 """Reading the features of a table's samples from the places that `qinn.data.importing.feature_specs` names."""
 
 import contextlib
-import hashlib
-import re
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from qinn.data.files.array_file import ArrayFile
 from qinn.data.files.arrays import open_arrays, rows_of
+from qinn.data.importing.feature_reader import FeatureReader, Named, joint_source, refuse_missing
 from qinn.data.importing.feature_specs import FeatureSpec
+from qinn.data.importing.feature_tables import ColumnsOfSamples, RowsOfTable
 from qinn.data.importing.row_names import rows_by_name, rows_in_order
 from qinn.data.importing.steps import nonzero_window
 from qinn.data.stores.manifest import Source, extractor_of
 from qinn.errors import DataError
 
-__all__ = ["FeatureReader", "open_features"]
+__all__ = ["extractor_beside", "open_features"]
 
 
-class FeatureReader(ABC):
-    """Reads one modality sample by sample; made by `open_features`.
-
-    Attributes:
-        dim: Width of a feature vector.
-        kind: ``"vector"`` or ``"sequence"``.
-    """
-
-    dim: int
-    kind: Literal["vector", "sequence"]
-
-    @abstractmethod
-    def read(self, rows: Sequence[int]) -> list[np.ndarray | None]:
-        """Read the features of some samples; None where a sample has none.
-
-        Args:
-            rows: Rows of the table.
-        """
-
-    def times(self, rows: Sequence[int]) -> list[np.ndarray | None] | None:
-        """Read when the steps of some samples happen, as many as `read` gives; None where no array says it.
-
-        Args:
-            rows: Rows of the table.
-        """
-        return None
-
-    def notes(self) -> list[str]:
-        """Say what was assumed."""
-        return []
-
-    @abstractmethod
-    def sources(self) -> list[Source]:
-        """What was read."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Release files."""
-
-
-def open_features(specs: Sequence[FeatureSpec], ids: Sequence[str], *, absent: str) -> FeatureReader:
+def open_features(
+    specs: Sequence[FeatureSpec], samples: Named, *, absent: str, roles: Collection[str] = ()
+) -> FeatureReader:
     """Open a modality's features and check them against the samples.
 
     Args:
         specs: Where they lie; those of several places are put side by side.
-        ids: The samples' ids, in the table's order.
+        samples: The samples.
         absent: What to do about a sample that has no features there.
+        roles: Columns of the table of samples that are labels, names and the like, and no features.
 
     Raises:
         DataError: If files or arrays are missing, damaged or don't fit the samples or each other.
@@ -75,10 +38,10 @@ def open_features(specs: Sequence[FeatureSpec], ids: Sequence[str], *, absent: s
     with contextlib.ExitStack() as opened:
         readers: list[FeatureReader] = []
         for spec in specs:
-            readers.append(_open_one(spec, ids, absent=absent))
+            readers.append(_open_one(spec, samples, absent, roles))
             opened.callback(readers[-1].close)
         opened.pop_all()
-    return readers[0] if len(readers) == 1 else _SideBySide(specs, ids, readers)
+    return readers[0] if len(readers) == 1 else _SideBySide(specs, samples.ids, readers)
 
 
 def extractor_beside(specs: Sequence[FeatureSpec]) -> str | None:
@@ -98,7 +61,7 @@ def extractor_beside(specs: Sequence[FeatureSpec]) -> str | None:
 
 
 def _said_in(spec: FeatureSpec) -> str | None:
-    if "{id}" in spec.file or not spec.file.lower().endswith((".npz", ".h5", ".hdf5")):
+    if "{" in spec.file or not spec.file.lower().endswith((".npz", ".h5", ".hdf5")):
         return None
     with open_arrays(spec.file) as arrays:
         for key in (*(f"{key}_extractor" for key in spec.keys), "extractor"):
@@ -120,22 +83,22 @@ def _said_in(spec: FeatureSpec) -> str | None:
     return None
 
 
-def _open_one(spec: FeatureSpec, ids: Sequence[str], *, absent: str) -> FeatureReader:
-    if "{id}" in spec.file:
-        return _FilePerSample(spec, ids, absent)
-    if spec.file.lower().endswith((".csv", ".tsv")):
-        raise DataError(
-            f"`{spec.file}` is a table: features in tables are read from one per sample, as in folder/{{id}}.csv."
-        )
+def _open_one(spec: FeatureSpec, samples: Named, absent: str, roles: Collection[str]) -> FeatureReader:
+    if not spec.file:
+        return ColumnsOfSamples(spec, samples, absent, roles)
+    if "{" in spec.file:
+        return _FilePerSample(spec, samples, absent)
+    if spec.file.lower().endswith((".csv", ".tsv", ".parquet")):
+        return RowsOfTable(spec, samples, absent)
     arrays = open_arrays(spec.file)
     try:
-        if any("{id}" in key for key in spec.keys):
-            return _ArrayPerSample(spec, ids, absent, arrays, spec.keys)
+        if any("{" in key for key in spec.keys):
+            return _ArrayPerSample(spec, samples, absent, arrays, spec.keys)
         group = spec.keys[0] if len(spec.keys) == 1 else ""
         children = getattr(arrays, "children", lambda _: None)(group) if len(spec.keys) < 2 else None
         if children is not None and spec.bounds is None:
-            return _ArrayPerSample(spec, ids, absent, arrays, (f"{group}/{{id}}" if group else "{id}",))
-        return _Rows(spec, ids, absent, arrays)
+            return _ArrayPerSample(spec, samples, absent, arrays, (f"{group}/{{id}}" if group else "{id}",))
+        return _Rows(spec, samples.ids, absent, arrays)
     except BaseException:
         arrays.close()
         raise
@@ -226,7 +189,7 @@ class _Rows(FeatureReader):
             return rows
         index = rows_by_name(self._file, self._spec.ids, ids, num_samples, where=self._spec.where)
         if absent == "refuse":
-            _refuse_missing(self._spec, [name for name in ids if name not in index])
+            refuse_missing(self._spec, [name for name in ids if name not in index])
         return np.array([index.get(name, -1) for name in ids], np.int64)
 
     def read(self, rows: Sequence[int]) -> list[np.ndarray | None]:
@@ -283,8 +246,8 @@ class _Rows(FeatureReader):
             ]
         return self._order
 
-    def sources(self) -> list[Source]:
-        return [Source.of(self._spec.file)]
+    def sources(self) -> dict[str, Source]:
+        return {self._spec.file: Source.of(self._spec.file)}
 
     def close(self) -> None:
         self._file.close()
@@ -293,35 +256,35 @@ class _Rows(FeatureReader):
 class _PerSample(FeatureReader):
     """Each sample has an array of its own; the first one found says what all must look like."""
 
-    def __init__(self, spec: FeatureSpec, ids: Sequence[str], absent: str) -> None:
+    def __init__(self, spec: FeatureSpec, samples: Named, absent: str) -> None:
         self._spec = spec
-        self._ids = ids
-        found = [name for name in ids if self._exists(name)]
+        self._samples = samples
+        self._ids = samples.ids
+        found = [row for row in range(len(samples.ids)) if self._exists(row)]
         if absent == "refuse" or not found:
             present = set(found)
-            _refuse_missing(spec, [name for name in ids if name not in present])
+            refuse_missing(spec, [name for row, name in enumerate(samples.ids) if row not in present])
         first = self._read_one(found[0])
         self.kind = "vector" if first.ndim == 1 else "sequence"
         self.dim = first.shape[-1]
 
     @abstractmethod
-    def _exists(self, name: str) -> bool: ...
+    def _exists(self, row: int) -> bool: ...
 
     @abstractmethod
-    def _load(self, name: str) -> list[Any]: ...
+    def _load(self, row: int) -> list[Any]: ...
 
     @abstractmethod
-    def _load_times(self, name: str, key: str) -> np.ndarray: ...
+    def _load_times(self, row: int, key: str) -> np.ndarray: ...
 
     def times(self, rows: Sequence[int]) -> list[np.ndarray | None] | None:
         key = self._spec.times
         if key is None:
             return None
-        names = [self._ids[row] for row in rows]
-        return [self._load_times(name, key).reshape(-1) if self._exists(name) else None for name in names]
+        return [self._load_times(row, key).reshape(-1) if self._exists(row) else None for row in rows]
 
-    def _read_one(self, name: str) -> np.ndarray:
-        parts = [np.asarray(part) for part in self._load(name)]
+    def _read_one(self, row: int) -> np.ndarray:
+        parts = [np.asarray(part) for part in self._load(row)]
         shapes = [part.shape for part in parts]
         if (
             any(
@@ -331,7 +294,7 @@ class _PerSample(FeatureReader):
             or len({shape[:-1] for shape in shapes}) > 1
         ):
             raise DataError(
-                f"Sample `{name}` must have numbers of shape (features,) or (steps, features) in "
+                f"Sample `{self._ids[row]}` must have numbers of shape (features,) or (steps, features) in "
                 f"`{self._spec.where}`, but has {' + '.join(map(str, shapes))} of type {parts[0].dtype}."
             )
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
@@ -339,13 +302,12 @@ class _PerSample(FeatureReader):
     def read(self, rows: Sequence[int]) -> list[np.ndarray | None]:
         results: list[np.ndarray | None] = []
         for row in rows:
-            name = self._ids[row]
-            value = self._read_one(name) if self._exists(name) else None
+            value = self._read_one(row) if self._exists(row) else None
             if value is not None and (
                 value.shape[-1] != self.dim or (value.ndim == 1) != (self.kind == "vector")
             ):
                 raise DataError(
-                    f"Sample `{name}` has shape {value.shape} in "
+                    f"Sample `{self._ids[row]}` has shape {value.shape} in "
                     f"`{self._spec.where}`, but the first sample's "
                     f"{self.kind} has {self.dim} features."
                 )
@@ -355,51 +317,47 @@ class _PerSample(FeatureReader):
 
 class _ArrayPerSample(_PerSample):
     def __init__(
-        self, spec: FeatureSpec, ids: Sequence[str], absent: str, arrays: ArrayFile, keys: Sequence[str]
+        self, spec: FeatureSpec, samples: Named, absent: str, arrays: ArrayFile, keys: Sequence[str]
     ) -> None:
         self._file = arrays
         self._keys = keys
-        super().__init__(spec, ids, absent)
+        super().__init__(spec, samples, absent)
 
-    def _exists(self, name: str) -> bool:
-        return all(key.replace("{id}", name) in self._file for key in self._keys)
+    def _exists(self, row: int) -> bool:
+        return all(self._samples.array(key, row) in self._file for key in self._keys)
 
-    def _load(self, name: str) -> list[Any]:
-        return [self._file.array(key.replace("{id}", name))[...] for key in self._keys]
+    def _load(self, row: int) -> list[Any]:
+        return [self._file.array(self._samples.array(key, row))[...] for key in self._keys]
 
-    def _load_times(self, name: str, key: str) -> np.ndarray:
-        if "{id}" not in key:
+    def _load_times(self, row: int, key: str) -> np.ndarray:
+        if "{" not in key:
             raise DataError(
                 f"`{self._spec.where}` has an array for each sample, so its times must too: write @@ and a name with "
                 f"{{id}} in it, not `{key}`."
             )
-        return np.asarray(self._file.array(key.replace("{id}", name))[...])
+        return np.asarray(self._file.array(self._samples.array(key, row))[...])
 
-    def sources(self) -> list[Source]:
-        return [Source.of(self._spec.file)]
+    def sources(self) -> dict[str, Source]:
+        return {self._spec.file: Source.of(self._spec.file)}
 
     def close(self) -> None:
         self._file.close()
 
 
 class _FilePerSample(_PerSample):
-    def __init__(self, spec: FeatureSpec, ids: Sequence[str], absent: str) -> None:
+    def __init__(self, spec: FeatureSpec, samples: Named, absent: str) -> None:
         self._hashes: dict[str, Source] = {}
-        self._left_out: dict[str, int] = {}
-        super().__init__(spec, ids, absent)
+        self._left_out: dict[int, int] = {}
+        super().__init__(spec, samples, absent)
 
-    def _path(self, name: str) -> Path:
-        if re.search(r"[/\\\0]", name) or name in (".", ".."):
-            raise DataError(
-                f"Sample `{name}` can't name a file for `{self._spec.where}`: its id has a path separator."
-            )
-        return Path(self._spec.file.replace("{id}", name))
+    def _path(self, row: int) -> Path:
+        return Path(self._samples.file(self._spec.file, row))
 
-    def _exists(self, name: str) -> bool:
-        return self._path(name).is_file()
+    def _exists(self, row: int) -> bool:
+        return self._path(row).is_file()
 
-    def _load(self, name: str) -> list[Any]:
-        path = self._path(name)
+    def _load(self, row: int) -> list[Any]:
+        path = self._path(row)
         with open_arrays(path) as arrays:
             keys = self._spec.keys or tuple(arrays.keys()[:1])
             if not self._spec.keys and len(arrays.keys()) != 1:
@@ -407,12 +365,12 @@ class _FilePerSample(_PerSample):
                     f"`{path}` holds {len(arrays.keys())} arrays; say which, as in "
                     f"{self._spec.name}={self._spec.file}:ARRAY."
                 )
-            self._hashes[name] = Source.of(path)
-            parts = [np.array(arrays.array(key.replace("{id}", name))[...]) for key in keys]
+            self._hashes[self._ids[row]] = Source.of(path)
+            parts = [np.array(arrays.array(self._samples.array(key, row))[...]) for key in keys]
             if self._spec.bounds is None:
                 return parts
             kept = self._kept(arrays, self._spec.bounds, parts)
-            self._left_out[name] = int((~kept).sum())
+            self._left_out[row] = int((~kept).sum())
             return [part[kept] for part in parts]
 
     def _kept(self, arrays: ArrayFile, key: str, parts: Sequence[np.ndarray]) -> np.ndarray:
@@ -429,9 +387,9 @@ class _FilePerSample(_PerSample):
             )
         return np.nan_to_num(steps) != 0
 
-    def _load_times(self, name: str, key: str) -> np.ndarray:
-        with open_arrays(self._path(name)) as arrays:
-            moments = np.array(arrays.array(key.replace("{id}", name))[...]).reshape(-1)
+    def _load_times(self, row: int, key: str) -> np.ndarray:
+        with open_arrays(self._path(row)) as arrays:
+            moments = np.array(arrays.array(self._samples.array(key, row))[...]).reshape(-1)
             return (
                 moments
                 if self._spec.bounds is None
@@ -446,12 +404,8 @@ class _FilePerSample(_PerSample):
             else []
         )
 
-    def sources(self) -> list[Source]:
-        digest = hashlib.sha256()
-        for name in sorted(self._hashes):
-            digest.update(f"{name} {self._hashes[name].sha256}\n".encode())
-        size = sum(file.bytes for file in self._hashes.values())
-        return [Source(Path(self._spec.file).name, digest.hexdigest(), size)]
+    def sources(self) -> dict[str, Source]:
+        return {self._spec.file: joint_source(self._spec.file, self._hashes)}
 
     def close(self) -> None:
         """Nothing to do: each file is closed once it is read."""
@@ -515,18 +469,9 @@ class _SideBySide(FeatureReader):
     def notes(self) -> list[str]:
         return [note for reader in self._readers for note in reader.notes()]
 
-    def sources(self) -> list[Source]:
-        return [source for reader in self._readers for source in reader.sources()]
+    def sources(self) -> dict[str, Source]:
+        return {file: source for reader in self._readers for file, source in reader.sources().items()}
 
     def close(self) -> None:
         for reader in self._readers:
             reader.close()
-
-
-def _refuse_missing(spec: FeatureSpec, missing: list[str]) -> None:
-    if missing:
-        raise DataError(
-            f"`{spec.where}` has no features for sample `{missing[0]}`"
-            + (f" and {len(missing) - 1} others" if len(missing) > 1 else "")
-            + "; add them, or import with `--absent-features allow`."
-        )

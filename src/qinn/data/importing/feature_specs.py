@@ -14,7 +14,13 @@
 ``vision=folder/{id}.csv:AU*_r@success``         columns of a table per sample; rows where success is not 0
 ``audio=f.npz:lld@offsets@@seconds``             the array ``seconds`` says when each step happens
 ``vision=folder/{id}.csv:AU*_r@@timestamp``      the same, of a file per sample
+``ecg=ecg.csv#id``                               a row of a table per sample, or a run of rows, one per step
+``ecg=ecg.csv:rr*+hr@valid@@time#id``            its columns by name or pattern; rows where valid is not 0, by time
+``audio=:mfcc_*``                                columns of the table of samples itself
 =============================================== =====================================================
+
+In the name of a file, and of an HDF5 dataset, ``{column}`` stands for what that column of the table says of the sample,
+as in ``{video}/{clip}.npy``; ``{id}`` is its id.
 
 Several lines with one name are put side by side: sequences step by step, a vector repeated at every step.
 """
@@ -30,10 +36,11 @@ from qinn.errors import ConfigError
 __all__ = ["FeatureSpec"]
 
 _GRAMMAR = re.compile(
-    r"(?P<name>[^=]*)=(?P<file>.+?\.(?:npz|npy|h5|hdf5|csv|tsv))"
+    r"(?P<name>[^=]*)=(?P<file>.+?\.(?:npz|npy|h5|hdf5|csv|tsv|parquet))"
     r"(?::(?P<keys>[^@#]+))?(?:@(?P<bounds>(?!@)[^#]+?))?(?:@@(?P<times>[^#]+))?(?:#(?P<ids>.+))?",
     re.IGNORECASE,
 )
+_COLUMNS = re.compile(r"(?P<name>[^=]*)=:(?P<keys>[^@#]+)")
 _FOLDER = re.compile(r"(?P<name>[^=]*)=(?P<file>.*[/\\])")
 _EXAMPLES = (
     "for example audio=features.npz:mfcc@offsets, vision=features.h5:group/frames#id or audio=folder/{id}.npy"
@@ -46,10 +53,11 @@ class FeatureSpec:
 
     Attributes:
         name: Modality.
-        file: Path of the file; with ``{id}`` in it, one file per sample.
-        keys: Arrays to put side by side; empty for a npy file.
-        bounds: Array of offsets or lengths; None for one vector per sample. With a file per sample: an array
-            that is 0 at the steps to leave out.
+        file: Path of the file; with ``{id}`` or another column in it, one file per sample; empty for the table of
+            samples itself.
+        keys: Arrays to put side by side, columns of a table; empty for a npy file, and for all columns.
+        bounds: Array of offsets or lengths; None for one vector per sample. With a file per sample, and in a table: an
+            array that is 0 at the steps to leave out.
         ids: Arrays that, joined, name the rows; empty when rows are in the table's order.
         times: Array that says at how many seconds from its sample's beginning each step happens, shaped as the steps
             are; None where that is not known.
@@ -73,7 +81,9 @@ class FeatureSpec:
             >>> FeatureSpec.parse("audio=ravdess.npz:lld@offsets")
             FeatureSpec(name='audio', file='ravdess.npz', keys=('lld',), bounds='offsets', ids=(), times=None)
         """
-        if match := _GRAMMAR.fullmatch(text.strip()):
+        if match := _COLUMNS.fullmatch(text.strip()):
+            spec = cls(match["name"].strip(), "", tuple(match["keys"].split("+")))
+        elif match := _GRAMMAR.fullmatch(text.strip()):
             keys, ids = match["keys"], match["ids"]
             spec = cls(
                 match["name"].strip(),
@@ -100,9 +110,9 @@ class FeatureSpec:
     @property
     def where(self) -> str:
         """File and arrays, for messages."""
-        return self.file + (f":{'+'.join(self.keys)}" if self.keys else "")
+        return (self.file or "table") + (f":{'+'.join(self.keys)}" if self.keys else "")
 
     @property
     def tier(self) -> str:
         """File name and arrays: what is known of the extractor that made them."""
-        return Path(self.file).name + (f":{'+'.join(self.keys)}" if self.keys else "")
+        return (Path(self.file).name or "table") + (f":{'+'.join(self.keys)}" if self.keys else "")

@@ -1,6 +1,6 @@
 """Your own data: a table of samples and any number of features per sample."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,13 +11,16 @@ from typing import Any
 import numpy as np
 
 from qinn.data.files.arrays import open_arrays
-from qinn.data.files.tables import TABLE_SUFFIXES, Columns, read_columns
-from qinn.data.importing.clip_folders import feature_folders, table_in, tables_in
-from qinn.data.importing.feature_files import FeatureReader, extractor_beside, open_features
+from qinn.data.files.tables import TABLE_SUFFIXES, Columns
+from qinn.data.importing.clip_folders import feature_folders, tables_in
+from qinn.data.importing.feature_files import extractor_beside, open_features
+from qinn.data.importing.feature_reader import FeatureReader, Named
 from qinn.data.importing.feature_specs import FeatureSpec
 from qinn.data.importing.intake import groups_of, naming, split_name
 from qinn.data.importing.reader import Candidate, Feature, ImportOptions, Layout, Reader, Samples, Steps
 from qinn.data.importing.row_names import rows_by_name, rows_in_order
+from qinn.data.importing.split_tables import SPLIT, read_tables, tables_by_split
+from qinn.data.importing.text_files import read_text_files
 from qinn.data.importing.transcripts import EncoderOrLearner, TextOptions
 from qinn.data.stores.manifest import Modality, Source
 from qinn.errors import ConfigError, DataError
@@ -44,7 +47,7 @@ class TableOptions(ImportOptions):
         "A modality; repeat for more; their order is the order of the modalities, after encoded text; a name given "
         "twice puts two places side by side, a vector repeated at every step of a sequence",
         name="feature",
-        metavar="NAME=FILE[:ARRAY][@OFFSETS][@@TIMES][#IDS]",
+        metavar="NAME=[FILE][:ARRAY][@OFFSETS][@@TIMES][#IDS]",
     )
     columns: tuple[str, ...] = option(
         (),
@@ -64,6 +67,12 @@ class TableOptions(ImportOptions):
     split_column: str | None = option(
         None, "Column that says train, valid (val, dev) or test; empty for none", metavar="NAME"
     )
+    split_files: Mapping[str, str] = option(
+        {},
+        "A further table with the samples of that split; repeat; the table to import then holds those of `train`",
+        name="split_file",
+        metavar="SPLIT=FILE",
+    )
     group_column: str | None = option(
         None, "Column of what training and test must not share: speaker, video …", metavar="NAME"
     )
@@ -78,6 +87,12 @@ class TableOptions(ImportOptions):
         "which becomes the times of the encoded text's steps",
         name="text_words",
         metavar="FILE.npz:WORDS@OFFSETS[@@SECONDS]",
+    )
+    text_files: str | None = option(
+        None,
+        "In place of a column: a text file in UTF-8 for each sample; `{COLUMN}` stands for what a column says of it, "
+        "`{id}` for its id",
+        metavar="FOLDER/{id}.txt",
     )
     extra_columns: tuple[str, ...] = option(
         (), "A further column to keep; repeat", name="extra_column", metavar="NAME"
@@ -95,8 +110,11 @@ class TableOptions(ImportOptions):
             raise ConfigError("Option `id_column` must name at least one column.")
         if self.group_column and self.group_pattern:
             raise ConfigError("Options `group_column` and `group_pattern` exclude each other; give one.")
-        if self.text_column and self.words:
-            raise ConfigError("Options `text_column` and `text_words` exclude each other; give one.")
+        said = {"text_column": self.text_column, "text_words": self.words, "text_files": self.text_files}
+        if len(given := [name for name, value in said.items() if value]) > 1:
+            raise ConfigError(f"Options `{given[0]}` and `{given[1]}` exclude each other; give one.")
+        if self.split_column and self.split_files:
+            raise ConfigError("Options `split_column` and `split_file` exclude each other; give one.")
 
     def specs(self) -> dict[str, list[FeatureSpec]]:
         """Return the places of each modality's features, parsed, in the order of their first mention.
@@ -121,22 +139,29 @@ class _Reader(Reader):
 
     def __init__(self, source: Path, options: TableOptions, encoder: EncoderOrLearner | None) -> None:
         notes: list[str] = []
-        if source.is_dir():
-            if not options.features:
-                options = replace(options, features=tuple(feature_folders(source)))
-                notes += (
-                    [f"features are the folders {', '.join(options.specs())}"] if options.features else []
-                )
-            source = table_in(source)
+        if source.is_dir() and not options.features:
+            options = replace(options, features=tuple(feature_folders(source)))
+            notes += [f"features are the folders {', '.join(options.specs())}"] if options.features else []
+        tables = tables_by_split(source, options.split_files, by_name=options.split_column is None)
+        source = source if len(tables) > 1 else next(iter(tables.values()))
         self.source, self.task, self.notes = source, options.task, notes
         self.text = None if encoder is None else options.text
         self._options, self._specs = options, options.specs()
-        table = read_columns(source, options.columns)
-        notes += table.notes()
+        self._tables = list(tables.values())
+        table = read_tables(tables, options.columns, options.id_columns, notes)
+        if len(tables) > 1:
+            options = replace(options, split_column=SPLIT, split_files={})
         with naming(source):
             ids = _ids(table, options)
+            self._named = Named(ids, table)
             extra = _extra(table, options)
-            texts, self._seconds = _transcripts(table, ids, options, notes)
+            self._seconds, self._text_source = None, None
+            if options.text_files is not None:
+                texts, self._text_source = read_text_files(
+                    options.text_files, self._named, absent=options.absent_features
+                )
+            else:
+                texts, self._seconds = _transcripts(table, ids, options, notes)
             self.samples = Samples(
                 ids,
                 _splits(table, options),
@@ -150,7 +175,9 @@ class _Reader(Reader):
                 extra=extra,
             )
         if encoder is not None and texts is None:
-            raise ConfigError("An encoder needs transcripts: name the text column or the words.")
+            raise ConfigError(
+                "An encoder needs transcripts: name the text column, the text files or the words."
+            )
         if encoder is None and self._seconds is not None:
             raise ConfigError(
                 "Option `text_words` says when words were said, but no text is encoded; say it of the features, as in "
@@ -170,7 +197,12 @@ class _Reader(Reader):
         for name, places in self._specs.items():
             if name in features:
                 raise ConfigError(f"The feature `{name}` has the name of the encoded text; rename one.")
-            reader = open_features(places, self.samples.ids, absent=self._options.absent_features)
+            reader = open_features(
+                places,
+                self._named,
+                absent=self._options.absent_features,
+                roles={*_roles(self._options), *([SPLIT] if len(self._tables) > 1 else [])},
+            )
             self._opened.callback(reader.close)
             self._readers[name] = reader
             tier = extractor_beside(places) or " + ".join(place.tier for place in places)
@@ -187,13 +219,14 @@ class _Reader(Reader):
         )
 
     def sources(self) -> list[Source | Path]:
-        found: dict[str, Source | Path] = {str(self.source): self.source}
-        for name, places in self._specs.items():
-            for place, read in zip(places, self._readers[name].sources(), strict=True):
-                found.setdefault(place.file, read)
+        found: dict[str, Source | Path] = {str(table): table for table in self._tables}
+        for reader in self._readers.values():
+            found |= {file: source for file, source in reader.sources().items() if file not in found}
         if self._options.words is not None:
             file = FeatureSpec.parse(f"words={self._options.words}").file
             found.setdefault(file, Path(file))
+        if self._text_source is not None:
+            found[self._text_source.file] = self._text_source
         return list(found.values())
 
     def closing_notes(self) -> list[str]:
@@ -212,10 +245,30 @@ def _ids(table: Columns, options: TableOptions) -> list[str]:
         if name in seen:
             raise DataError(
                 f"{table.place(row)} has the id `{name}`, which "
-                f"{table.place(seen[name])} has already; ids must be unique."
+                f"{table.place(seen[name])} has already; ids must be unique"
+                + (
+                    f": where they count anew in each table, name `--id-column {SPLIT}` before them."
+                    if options.split_column == SPLIT and SPLIT not in options.id_columns
+                    else "."
+                )
             )
         seen[name] = row
     return ids
+
+
+def _roles(options: TableOptions) -> Iterator[str]:
+    """Go through the columns that are something else than features."""
+    yield from options.id_columns
+    yield from options.extra_columns
+    for name in (
+        options.label_column,
+        options.split_column,
+        options.group_column,
+        options.fold_column,
+        options.text_column,
+    ):
+        if name is not None:
+            yield name
 
 
 def _extra(table: Columns, options: TableOptions) -> dict[str, Any]:

@@ -49,7 +49,7 @@ _REQUIRED: dict[str, type | tuple[type, ...]] = {
 
 
 # A tier that names files and arrays, or the key of a layout: where features lay, not what made them.
-_PLACE = r"(?:mmsa|mult|misa|mfn):[\w-]+|.+\.(?:npz|npy|h5|hdf5|csv|tsv|csd)(?::.*)?"
+_PLACE = r"(?:mmsa|mult|misa|mfn):[\w-]+|table:.+|.+\.(?:npz|npy|h5|hdf5|csv|tsv|parquet|csd)(?::.*)?"
 _PLACES = re.compile(rf"(?:{_PLACE})(?: \+ (?:{_PLACE}))*", re.IGNORECASE)
 
 
