@@ -34,7 +34,7 @@ from qinn.quantum import collision_influence
 from qinn.quantum.generators.coordinates import superoperator_on_real_coordinates
 from qinn.records import Batch, Features
 from qinn.training import fit as fitting
-from qinn.training.module import TrainingModule
+from qinn.training.loop import TrainingLoop
 from qinn.training.options import FitOptions
 
 SEEDS = range(3)
@@ -67,12 +67,12 @@ def deviation(model: nn.Module, target: dict[str, Any]) -> torch.Tensor:
     return (torch.linalg.matrix_norm(channel, 2) - target["left"]) ** 2
 
 
-def held(target: dict[str, Any]) -> type[TrainingModule]:
-    """The training module with the term."""
+def held(target: dict[str, Any]) -> type[TrainingLoop]:
+    """The training loop with the term."""
 
-    class Held(TrainingModule):
-        def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
-            loss = super().training_step(batch, batch_idx)
+    class Held(TrainingLoop):
+        def loss(self, batch: Batch) -> torch.Tensor:
+            loss = super().loss(batch)
             return loss + deviation(self.model, target).to(loss.dtype) if target else loss
 
     return Held
@@ -91,7 +91,7 @@ def pooled(store: Path, arm: dict[str, Any], rate: float, seed: int, folder: Pat
         num_outputs=1,
         seed=seed,
     )
-    original, fitting.TrainingModule = fitting.TrainingModule, held(target)
+    original, fitting.TrainingLoop = fitting.TrainingLoop, held(target)
     try:
         result = fitting.fit(
             model,
@@ -104,7 +104,7 @@ def pooled(store: Path, arm: dict[str, Any], rate: float, seed: int, folder: Pat
     except QinnError as error:
         return {"loss": None, "why": str(error)[:80]}
     finally:
-        fitting.TrainingModule = original
+        fitting.TrainingLoop = original
     activity = activity_of(model, development.valid)
     return {"loss": result.best_value, "gap": activity.gap, "jumps": activity.jumps}
 

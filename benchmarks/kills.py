@@ -358,10 +358,8 @@ def contents(folder: Path) -> dict[str, str]:
 
     The bytes count of everything but: times and the state of the checkout in JSON (the keys ``seconds``,
     ``cpu_seconds``, ``started``, ``created`` and ``commit``), a table's column of CPU seconds, and the digests of
-    documents that hold them, which are left out;
-    checkpoints, of which weights, optimiser, epoch
-    and random state count, since they also hold the path of their folder; and TensorBoard's logs, which hold times
-    throughout and are left out.
+    documents that hold them, which are left out; the CPU seconds of checkpoints; and TensorBoard's logs, which hold
+    times throughout and are left out.
     """
     found = {}
     for path in sorted(folder.rglob("*") if folder.is_dir() else [folder]):
@@ -381,9 +379,9 @@ def _content(path: Path) -> bytes:
     if path.suffix == ".ckpt":
         import torch
 
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        names = ("epoch", "global_step", "state_dict", "optimizer_states", "lr_schedulers", "random_state")
-        return repr({name: _plain(content[name]) for name in names}).encode()
+        state = torch.load(path, map_location="cpu", weights_only=True)["state"]
+        del state["cpu_seconds"]
+        return repr(_plain(state)).encode()
     return path.read_bytes()
 
 

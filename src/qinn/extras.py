@@ -14,7 +14,7 @@ from qinn.errors import MissingPackageError
 EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
     "data": ("h5py", "scipy"),
     "evaluate": ("scipy",),
-    "train": ("lightning", "scipy", "tensorboard"),
+    "train": ("scipy", "tensorboard"),
     "report": ("jinja2", "matplotlib", "scipy"),
     "text": ("tokenizers", "transformers"),
     "lexicon": ("vaderSentiment",),

@@ -11,8 +11,7 @@ _GROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limi
 _OF_RESOURCES = re.compile(
     r"can't allocate memory|cannot allocate memory|out of memory|not enough memory|unable to allocate"
     r"|storage size calculation overflowed|no cuda gpus|cuda error|found no nvidia driver|not compiled with cuda"
-    r"|mps backend|array is too big|maximum allowed dimension"
-    r"|no supported gpu backend|accelerator.{0,40}(not|can not).{0,20}(found|available|run)",
+    r"|mps backend|array is too big|maximum allowed dimension",
     re.IGNORECASE,
 )
 _KINDS = (
@@ -20,7 +19,6 @@ _KINDS = (
     "OutOfMemoryError",
     "AcceleratorError",
     "AssertionError",
-    "MisconfigurationException",
 )
 
 

@@ -57,9 +57,8 @@ def test_contents_differ_in_results_and_not_in_times(tmp_path):
         (folder / "table.md").write_text(
             f"| model | CPU s | mae |\n|---|---|---|\n| a | {seconds} | {value} |\n\n- A note.\n"
         )
-        parts = ("epoch", "global_step", "optimizer_states", "lr_schedulers", "random_state")
-        state = {"state_dict": {"weight": torch.tensor([weight])}}
-        torch.save({**dict.fromkeys(parts), **state, "path": str(folder)}, folder / "last.ckpt")
+        state = {"weights": {"weight": torch.tensor([weight])}, "cpu_seconds": seconds}
+        torch.save({"state": state}, folder / "last.ckpt")
         return contents(folder)
 
     first = write(tmp_path / "first", 1.0, 3, 0.5)

@@ -448,7 +448,7 @@ def test_a_failed_start_does_not_block_the_corrected_command(fault, command, pla
     target = place.folder / "new" / "place"
     with monkeypatch.context() as patch:
         if fault == "out of memory":
-            patch.setattr("lightning.Trainer.fit", exhausted)
+            patch.setattr("qinn.training.loop.TrainingLoop.run_epoch", exhausted)
             broken = {"encoder": {"hidden_dim": 5}}
         code, err = qinn(command, place.config(**{**FAST, **broken}), "--to", target)
     assert code == 2

@@ -18,7 +18,7 @@ from kills import contents, differences
 import qinn.placement
 from qinn import cli, interruption
 from qinn.interruption import Interrupted, supervise
-from qinn.training.module import TrainingModule
+from qinn.training.loop import TrainingLoop
 
 from ..tiny import tiny_content
 
@@ -192,22 +192,16 @@ def test_a_signal_in_a_training_step_ends_the_command_and_the_repeat_goes_on(
         undisturbed[command] = contents(tmp_path / "undisturbed" / "out")
     monkeypatch.chdir(tmp_path / "disturbed")
     with monkeypatch.context() as patched:
-        at_call(patched, TrainingModule, "training_step", name, 4)
+        at_call(patched, TrainingLoop, "step", name, 4)
         code, said = qinn(*COMMANDS[command])
     assert (code, said) == (CODES[name], f"error: {WORDS[name]}; repeat the command {CONTINUED}.\n")
-    steps = []
+    epochs, run_epoch = [], TrainingLoop.run_epoch
     monkeypatch.setattr(
-        TrainingModule,
-        "on_train_epoch_start",
-        lambda self: (steps.append(self.current_epoch), _set_epoch(self)),
+        TrainingLoop, "run_epoch", lambda self, *given: (epochs.append(self.epoch), run_epoch(self, *given))
     )
     assert qinn(*COMMANDS[command])[0] == 0
-    assert steps[:2] == [1, 2]
+    assert epochs[:2] == [1, 2]
     assert not differences(contents(tmp_path / "disturbed" / "out"), undisturbed[command])
-
-
-def _set_epoch(module):
-    module.loader.set_epoch(module.current_epoch)
 
 
 @pytest.mark.slow
@@ -270,7 +264,7 @@ def in_process(program, *arguments, cwd=None, **environment):
         ("numpy._core._multiarray_umath", "SIGINT", ["info", "nothing"]),
         ("torch", "SIGTERM", ["train", "config.yaml"]),
         ("torch.nn.functional", "SIGINT", ["train", "config.yaml"]),
-        ("lightning.pytorch.trainer", "SIGTERM", ["train", "config.yaml", "--to", "out"]),
+        ("qinn.training.fit", "SIGTERM", ["train", "config.yaml", "--to", "out"]),
     ],
 )
 def test_a_signal_while_modules_are_imported_ends_the_command(

@@ -19,7 +19,6 @@ ALLOWED = {
     "data/stores/manifest.py: task_to_json": "likewise",
     "data/stores/manifest.py: task_from_json": "likewise",
     "face/options.py: chosen": "options by name, as configurations have them",
-    "training/checkpoints.py: PlacedCheckpoint.load_state_dict": "the signature is that of the method it overrides",
 }
 """Signatures that may stay, and why."""
 

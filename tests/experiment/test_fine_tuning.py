@@ -151,9 +151,9 @@ def test_what_a_finished_run_no_longer_needs_is_not_kept(tuned: Path) -> None:
 def test_an_interrupted_run_ends_with_the_same_weights(
     places: tuple[Path, Path], tuned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from qinn.training.module import TrainingModule
+    from qinn.training.loop import TrainingLoop
 
-    step = TrainingModule.training_step
+    step = TrainingLoop.step
     calls: list[int] = []
 
     def interrupted(self: Any, batch: Any, batch_idx: int) -> torch.Tensor:
@@ -162,11 +162,11 @@ def test_an_interrupted_run_ends_with_the_same_weights(
             raise OSError("power cut")
         return step(self, batch, batch_idx)
 
-    monkeypatch.setattr(TrainingModule, "training_step", interrupted)
+    monkeypatch.setattr(TrainingLoop, "step", interrupted)
     with pytest.raises(OSError, match="power cut"):
         run(config_of(places), tmp_path / "run")
     assert (tmp_path / "run" / "folds" / "000" / "checkpoints" / "last.ckpt").is_file()
-    monkeypatch.setattr(TrainingModule, "training_step", step)
+    monkeypatch.setattr(TrainingLoop, "step", step)
     run(config_of(places), tmp_path / "run")
     expected, found = inside(tuned), inside(tmp_path / "run")
     assert all(torch.equal(value, expected[name]) for name, value in found.items())

@@ -56,9 +56,10 @@ def later_fold(copied: Path, store: Path, folder: Path) -> Callable[[], Any]:
 def later_checkpoint(run: Path, store: Path, folder: Path) -> Callable[[], Any]:
     path = run / "folds" / "000" / "checkpoints" / "last.ckpt"
     content = torch.load(path, weights_only=True)
-    assert content["qinn"] == {"version": 1, "qinn_version": qinn.__version__}
-    torch.save({**content, "qinn": LATER}, path)
-    return lambda: read_checkpoint(path)
+    header = content["qinn"]
+    assert header == {"version": 2, "qinn_version": qinn.__version__, "identity": header["identity"]}
+    torch.save({**content, "qinn": {**header, **LATER}}, path)
+    return lambda: read_checkpoint(path, header["identity"])
 
 
 def later_comparison(run: Path, store: Path, folder: Path) -> Callable[[], Any]:
@@ -126,12 +127,18 @@ def test_everything_of_a_run_says_its_format_and_who_wrote_it(tiny_run, tiny_sto
         assert content.get("qinn_version", content.get("versions", {}).get("qinn")) == qinn.__version__, path
 
 
-def test_a_checkpoint_of_before_is_read(copied):
-    path = copied / "folds" / "000" / "checkpoints" / "last.ckpt"
-    content = torch.load(path, weights_only=True)
-    del content["qinn"]
-    torch.save(content, path)
-    assert read_checkpoint(path)["epoch"] == content["epoch"]
+def test_a_checkpoint_of_before_is_refused_with_what_to_do(tmp_path):
+    lightning = {"state_dict": {}, "epoch": 3, "callbacks": {}, "loops": {}}
+    torch.save(lightning, tmp_path / "unnumbered.ckpt")
+    with pytest.raises(
+        CheckpointError, match="no state of a training of this version of qinn; delete its folder"
+    ):
+        read_checkpoint(tmp_path / "unnumbered.ckpt", "")
+    torch.save({**lightning, "qinn": {"version": 1, "qinn_version": "0.0.9"}}, tmp_path / "one.ckpt")
+    with pytest.raises(
+        CheckpointError, match=r"format version 1, .*; delete its folder .*, or read it with qinn 0\.0\.9"
+    ):
+        read_checkpoint(tmp_path / "one.ckpt", "")
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,6 @@ def test_a_run_folder_holds_everything_that_its_numbers_come_from(tiny_run):
             *(
                 f"{fold}/{name}"
                 for name in (
-                    "checkpoints/best.ckpt",
                     "checkpoints/last.ckpt",
                     "explanation.json",
                     "explanation.parquet",

@@ -104,6 +104,7 @@ def test_random_states_are_those_of_scikit_learn(samples, scores):
 
 
 def test_a_fit_leaves_torch_as_it_was(samples, scores):
+    torch.manual_seed(123)
     threads, state = torch.get_num_threads(), torch.get_rng_state()
     estimator = Estimator(
         "qinn", **{**TINY, "threads": threads + 1, "evolution": "none", "max_epochs": 1}

@@ -18,7 +18,7 @@ kets = random_kets(32, 8)
 state = Heisenberg().evolve(kets, LearnableLindbladian(dim=8, num_jumps=2)(), time=1.0)
 probabilities = state.probabilities(measurement_vectors_from(torch.randn(4, 2, 8)))
 assert probabilities.shape == (32, 1, 4) and bool((probabilities >= 0).all())
-print(sorted({name.partition(".")[0] for name in sys.modules} & {"scipy", "lightning", "numpy", "pydantic"}))
+print(sorted({name.partition(".")[0] for name in sys.modules} & {"scipy", "numpy", "pydantic"}))
 """
 
 COMMANDS = """
@@ -49,7 +49,7 @@ def ran(commands, folder):
 
 def test_the_base_is_small_and_everything_else_is_hidden():
     assert len(base_distributions()) <= 45
-    assert {"scipy", "lightning", "matplotlib", "h5py", "sklearn", "transformers", "pytest"} <= {
+    assert {"scipy", "tensorboard", "matplotlib", "h5py", "sklearn", "transformers", "pytest"} <= {
         *hidden_modules()
     }
 
@@ -90,7 +90,7 @@ def test_other_commands_name_their_extra(tiny_run, tiny_store, tmp_path):
     (tmp_path / "t.csv").write_text("id,label,text\na,1,well\n")
     (tmp_path / "f.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
     table = ["data", "import", "table", tmp_path / "t.csv", "--scale", "mosi", "--to", tmp_path / "s"]
-    training, drawing = "`lightning`, `scipy`, `tensorboard`", "`matplotlib`, `scipy`"  # torch brings jinja2
+    training, drawing = "`scipy`, `tensorboard`", "`matplotlib`, `scipy`"  # torch brings jinja2
     wanted = [
         ("train", training, ["train", tmp_path / "c.yaml"]),
         ("train", training, ["compare", tmp_path / "c.yaml"]),
@@ -99,7 +99,7 @@ def test_other_commands_name_their_extra(tiny_run, tiny_store, tmp_path):
         ("report", drawing, ["explain", tiny_run]),
         ("report", drawing, ["sweep-absent", tiny_run]),
         ("report", drawing, ["data", "describe", tiny_store, "--html", "d.html"]),
-        ("report,train", f"{drawing}, `lightning`, `tensorboard`", ["demo"]),
+        ("report,train", f"{drawing}, `tensorboard`", ["demo"]),
         ("data", "`h5py`", [*table, "--feature", f"a={tmp_path / 'f.h5'}:a"]),
         ("data", "`scipy`", ["data", "synthesize", "--task", "shifters", "--to", tmp_path / "s"]),
         ("text", "`transformers`", [*table, "--encode-text", f"folder:{tmp_path}"]),

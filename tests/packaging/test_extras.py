@@ -92,17 +92,17 @@ def test_whole_packages_ask_for_their_extra_when_they_are_imported():
 
 
 def test_a_missing_package_is_named_with_the_line_that_installs_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, "lightning", None)
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
     with pytest.raises(MissingPackageError) as caught:
         require("train", "report", what="`qinn demo`")
     assert str(caught.value) == (
-        "`qinn demo` needs the package `lightning`, which is not installed; "
+        "`qinn demo` needs the package `tensorboard`, which is not installed; "
         "`pip install 'qinn[train,report]'` installs what it needs."
     )
-    assert caught.value.name == "lightning"
+    assert caught.value.name == "tensorboard"
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(
-        QinnError, match=r"needs the packages `lightning`, `matplotlib`, which are not installed"
+        QinnError, match=r"needs the packages `tensorboard`, `matplotlib`, which are not installed"
     ):
         require("train", "report", what="`qinn demo`")
 

@@ -1,6 +1,5 @@
 """Checkpoints: whole or not there, on any file system; refused where damaged or foreign; signals in a fit."""
 
-import dataclasses
 import os
 import signal
 import subprocess
@@ -16,9 +15,9 @@ import torch
 import qinn.placement
 from qinn.errors import CheckpointError, OutputError
 from qinn.task import Task
-from qinn.training.checkpoints import CompleteCheckpoints, read_checkpoint
+from qinn.training.checkpoints import read_checkpoint, write_checkpoint
 from qinn.training.fit import fit, refit
-from qinn.training.module import TrainingModule
+from qinn.training.loop import TrainingLoop
 from qinn.training.options import FitOptions
 
 SCORE = Task("regression", -3.0, 3.0, "mosi")
@@ -64,25 +63,22 @@ def fail_at(monkeypatch, owner, name, error, number):
 def test_nothing_of_a_checkpoint_goes_through_the_folder_of_temporary_files(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "there is none"))
     trained(tmp_path / "fit")
-    assert sorted(path.name for path in (tmp_path / "fit" / "checkpoints").iterdir()) == [
-        "best.ckpt",
-        "last.ckpt",
-    ]
+    assert [path.name for path in (tmp_path / "fit" / "checkpoints").iterdir()] == ["last.ckpt"]
 
 
 def test_a_checkpoint_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch):
     path, seen = tmp_path / "last.ckpt", []
-    CompleteCheckpoints().save_checkpoint({"number": 1}, path)
+    write_checkpoint(path, {"number": 1}, "mine")
     flush = qinn.placement.flush
 
     def look(stream):
         flush(stream)
-        seen.append((torch.load(path)["number"], torch.load(stream.name)["number"]))
+        seen.append(tuple(read_checkpoint(Path(one), "mine")["number"] for one in (path, stream.name)))
 
     monkeypatch.setattr(qinn.placement, "flush", look)
-    CompleteCheckpoints().save_checkpoint({"number": 2}, path)
+    write_checkpoint(path, {"number": 2}, "mine")
     assert seen == [(1, 2)]
-    assert torch.load(path) == {"number": 2}
+    assert read_checkpoint(path, "mine") == {"number": 2}
 
 
 @pytest.mark.parametrize("number", [2, 3, 6, 8])
@@ -96,7 +92,7 @@ def test_a_full_disk_is_one_sentence_and_the_repeat_goes_on(
         with pytest.raises(OutputError, match=r"Cannot write `.*`: No space left on device; free space"):
             trained(tmp_path / "fit")
     if (tmp_path / "fit" / "checkpoints" / "last.ckpt").exists():
-        read_checkpoint(tmp_path / "fit" / "checkpoints" / "last.ckpt")
+        torch.load(tmp_path / "fit" / "checkpoints" / "last.ckpt", weights_only=True)
     again, found = trained(tmp_path / "fit")
     assert found.history == result.history
     assert_same(again, whole)
@@ -122,14 +118,14 @@ def test_a_full_disk_in_the_refit_is_one_sentence_and_the_repeat_goes_on(
 
 def test_the_history_on_disk_is_whole_after_every_epoch(trained, tmp_path, monkeypatch):
     seen = []
-    start = TrainingModule.on_train_epoch_start
+    run_epoch = TrainingLoop.run_epoch
 
-    def look(module):
-        start(module)
+    def look(*arguments):
         path = tmp_path / "fit" / "history.csv"
         seen.append(path.read_text().count("\n") if path.exists() else 0)
+        run_epoch(*arguments)
 
-    monkeypatch.setattr(TrainingModule, "on_train_epoch_start", look)
+    monkeypatch.setattr(TrainingLoop, "run_epoch", look)
     trained(tmp_path / "fit")
     assert seen == [0, 2, 3, 4]
 
@@ -143,23 +139,6 @@ def _flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-DAMAGES = {
-    "no bytes": lambda path: path.write_bytes(b""),
-    "garbage": lambda path: path.write_bytes(b"not a checkpoint" * 50),
-    "half of it": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
-    "one bit": _flip,
-    "gone": lambda path: path.unlink(),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_best_checkpoint_is_said_in_a_sentence(damage, trained, tmp_path):
-    trained(tmp_path)
-    DAMAGES[damage](tmp_path / "checkpoints" / "best.ckpt")
-    with pytest.raises(CheckpointError, match=r"Cannot resume from `.*best\.ckpt`: .*; delete its folder"):
-        trained(tmp_path)
-
-
 def test_one_changed_bit_in_the_last_checkpoint_is_noticed(trained, tmp_path):
     trained(tmp_path)
     _flip(tmp_path / "checkpoints" / "last.ckpt")
@@ -167,13 +146,12 @@ def test_one_changed_bit_in_the_last_checkpoint_is_noticed(trained, tmp_path):
         trained(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt"])
-def test_the_checkpoint_of_another_fit_with_the_same_shapes_is_refused(name, trained, tmp_path):
+def test_the_checkpoint_of_another_fit_with_the_same_shapes_is_refused(trained, tmp_path):
     for number in (1, 2):
         trained(tmp_path / str(number), identity=f"model {number}")
-    mine, other = (tmp_path / number / "checkpoints" / name for number in "12")
+    mine, other = (tmp_path / number / "checkpoints" / "last.ckpt" for number in "12")
     mine.write_bytes(other.read_bytes())
-    with pytest.raises(CheckpointError, match=rf"{name}`: it belongs to another model, seed or data set"):
+    with pytest.raises(CheckpointError, match=r"last\.ckpt`: it belongs to another model, seed or data set"):
         trained(tmp_path / "1", identity="model 1")
 
 
@@ -188,23 +166,6 @@ def test_the_checkpoint_of_another_seed_is_refused(trained, make_model, developm
             folder=tmp_path,
             seed=4,
         )
-
-
-def test_a_checkpoint_from_before_identities_is_gone_on_from(trained, tmp_path, monkeypatch):
-    whole, _ = trained(tmp_path / "whole")
-    short = dataclasses.replace(OPTIONS, max_epochs=4)
-    with monkeypatch.context() as patched:
-        patched.setattr(TrainingModule, "on_save_checkpoint", lambda self, checkpoint: _old(checkpoint))
-        fail_at(patched, TrainingModule, "training_step", RuntimeError("cut"), 6)
-        with pytest.raises(RuntimeError, match="cut"):
-            trained(tmp_path / "old", short)
-    assert "identity" not in torch.load(tmp_path / "old" / "checkpoints" / "last.ckpt")
-    again, _ = trained(tmp_path / "old")
-    assert_same(again, whole)
-
-
-def _old(checkpoint):
-    checkpoint["random_state"] = torch.get_rng_state()
 
 
 @pytest.fixture
@@ -222,7 +183,7 @@ def handlers():
 
 def test_ctrl_c_in_a_fit_reaches_the_caller_and_leaves_no_handler(handlers, trained, tmp_path, monkeypatch):
     whole, _ = trained(tmp_path / "whole")
-    step, steps = TrainingModule.training_step, iter(range(100))
+    step, steps = TrainingLoop.step, iter(range(100))
 
     def interrupted(*arguments):
         if next(steps) == 5:
@@ -230,7 +191,7 @@ def test_ctrl_c_in_a_fit_reaches_the_caller_and_leaves_no_handler(handlers, trai
         return step(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(TrainingModule, "training_step", interrupted)
+        patched.setattr(TrainingLoop, "step", interrupted)
         with pytest.raises(KeyboardInterrupt):
             trained(tmp_path / "fit")
     again, _ = trained(tmp_path / "fit")
@@ -244,14 +205,14 @@ def test_a_handler_of_the_caller_gets_its_signal_in_a_fit(handlers, trained, tmp
     def stop(number, _):
         raise StopError
 
-    step = TrainingModule.training_step
+    step = TrainingLoop.step
 
     def terminated(*arguments):
         os.kill(os.getpid(), signal.SIGTERM)
         return step(*arguments)
 
     signal.signal(signal.SIGTERM, stop)
-    monkeypatch.setattr(TrainingModule, "training_step", terminated)
+    monkeypatch.setattr(TrainingLoop, "step", terminated)
     with pytest.raises(StopError):
         trained(tmp_path)
     assert signal.getsignal(signal.SIGTERM) is stop
@@ -270,15 +231,15 @@ TERMINATED = """
 import os, signal, sys
 from qinn.experiment.config import read_config
 from qinn.experiment.run import run
-from qinn.training.module import TrainingModule
+from qinn.training.loop import TrainingLoop
 
-step = TrainingModule.training_step
+step = TrainingLoop.step
 
-def terminated(self, batch, batch_idx):
+def terminated(self, batch, index):
     os.kill(os.getpid(), signal.SIGTERM)
-    return step(self, batch, batch_idx)
+    return step(self, batch, index)
 
-TrainingModule.training_step = terminated
+TrainingLoop.step = terminated
 run(read_config(sys.argv[1]), sys.argv[2])
 print("went on")
 """

@@ -17,7 +17,7 @@ from qinn.evaluation.metrics import metrics
 from qinn.evaluation.predict import predict
 from qinn.task import Task
 from qinn.training.fit import fit, refit
-from qinn.training.module import TrainingModule
+from qinn.training.loop import TrainingLoop
 from qinn.training.options import FitOptions
 
 SCORE = Task("regression", -3.0, 3.0, "mosi")
@@ -97,18 +97,14 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(developmen
 
 def test_the_learning_rate_warms_up_to_its_peak_and_falls_to_zero(development, make_model):
     loader = BatchLoader(development.train, 12)
-    options = dataclasses.replace(OPTIONS, max_epochs=10, learning_rate=0.01)
-    module = TrainingModule(make_model(), task=SCORE, options=options, loader=loader, steps_per_epoch=10)
-    chosen = module.configure_optimizers()
-    scheduler = chosen["lr_scheduler"]["scheduler"]
-    rates = []
-    for _ in range(100):
-        rates.append(chosen["optimizer"].param_groups[0]["lr"])
-        chosen["optimizer"].step()
-        scheduler.step()
-    assert chosen["lr_scheduler"]["interval"] == "step"
+    options = dataclasses.replace(OPTIONS, max_epochs=50, learning_rate=0.01)
+    loop = TrainingLoop(make_model(kind="late_fusion"), task=SCORE, options=options, train=loader)
+    rates, batch = [], next(iter(loader))
+    for index in range(options.max_epochs * len(loader)):
+        rates.append(loop.optimizer.param_groups[0]["lr"])
+        loop.step(batch, index)
     assert max(rates) == pytest.approx(0.01, rel=1e-3)
-    assert rates.index(max(rates)) == pytest.approx(15, abs=1)
+    assert rates.index(max(rates)) == pytest.approx(0.15 * len(rates), abs=1)
     assert rates[0] == pytest.approx(0.01 / 25)
     assert rates[-1] < 1e-4 * 0.01 * 10
 
@@ -116,10 +112,9 @@ def test_the_learning_rate_warms_up_to_its_peak_and_falls_to_zero(development, m
 def test_a_constant_schedule_keeps_the_learning_rate(development, make_model):
     loader = BatchLoader(development.train, 12)
     options = dataclasses.replace(OPTIONS, schedule="constant", learning_rate=0.01)
-    module = TrainingModule(make_model(), task=SCORE, options=options, loader=loader, steps_per_epoch=2)
-    optimizer = module.configure_optimizers()
-    assert isinstance(optimizer, torch.optim.AdamW)
-    assert {group["lr"] for group in optimizer.param_groups} == {0.01}
+    loop = TrainingLoop(make_model(), task=SCORE, options=options, train=loader)
+    loop.step(next(iter(loader)), 0)
+    assert {group["lr"] for group in loop.optimizer.param_groups} == {0.01}
 
 
 def _parameters_of(part):
@@ -130,8 +125,7 @@ def test_weight_decay_is_on_matrices_that_do_not_act_on_states(development, make
     loader = BatchLoader(development.train, 12)
     options = dataclasses.replace(OPTIONS, schedule="constant", weight_decay=0.3)
     model = make_model()
-    module = TrainingModule(model, task=SCORE, options=options, loader=loader, steps_per_epoch=2)
-    groups = module.configure_optimizers().param_groups
+    groups = TrainingLoop(model, task=SCORE, options=options, train=loader).optimizer.param_groups
     on_states = {id(p) for part in (model.fusion, model.readout.free_vectors) for p in _parameters_of(part)}
     assert {
         (p.ndim >= 2 and id(p) not in on_states, group["weight_decay"])

@@ -20,7 +20,6 @@ from qinn.results.files import read_json
 from qinn.results.folder import RunFolder
 from qinn.results.weights import read_weights
 from qinn.task import Task
-from qinn.training.checkpoints import read_checkpoint
 from qinn.training.fit import fit
 from qinn.training.options import FitOptions
 
@@ -65,6 +64,10 @@ def uninterrupted(make_model, development, tmp_path_factory):
         options: trained(make_model, development, folder / str(number), options)
         for number, options in enumerate((OPTIONS, EARLY))
     }
+
+
+def state_of(checkpoint):
+    return torch.load(checkpoint, weights_only=True)["state"]
 
 
 def assert_same(found, expected):
@@ -141,7 +144,7 @@ def test_a_fit_with_few_checkpoints_ends_with_the_same_weights(
     last = tmp_path / "checkpoints" / "last.ckpt"
     assert last.exists() == (step >= 4)
     if last.exists():
-        assert read_checkpoint(last)["epoch"] == 2 * (step // 4) - 1
+        assert len(state_of(last)["history"]) == 2 * (step // 4)
     assert_same(trained(make, development, tmp_path, some), uninterrupted[options])
 
 
@@ -151,8 +154,8 @@ def test_the_last_epoch_has_a_checkpoint_however_short_it_was(make_model, develo
         _, result = trained(
             make_model, development, folder, dataclasses.replace(options, checkpoint_seconds=1e9)
         )
-        assert read_checkpoint(folder / "checkpoints" / "last.ckpt")["epoch"] == result.epochs - 1
-        assert read_checkpoint(folder / "checkpoints" / "best.ckpt")["epoch"] == result.best_epoch
+        state = state_of(folder / "checkpoints" / "last.ckpt")
+        assert (len(state["history"]), state["best"][0]) == (result.epochs, result.best_epoch)
 
 
 @pytest.mark.parametrize("step", [7, 9])
@@ -235,17 +238,17 @@ KILLED = """
 import sys, time
 from qinn.experiment.config import read_config
 from qinn.experiment.run import run
-from qinn.training.module import TrainingModule
+from qinn.training.loop import TrainingLoop
 
-step = TrainingModule.training_step
+step = TrainingLoop.step
 
-def hang_in_the_middle(self, batch, batch_idx):
-    if self.current_epoch == 3 and batch_idx == 1:
+def hang_in_the_middle(self, batch, index):
+    if self.epoch == 3 and index == 1:
         print("in the middle", flush=True)
         time.sleep(600)
-    return step(self, batch, batch_idx)
+    return step(self, batch, index)
 
-TrainingModule.training_step = hang_in_the_middle
+TrainingLoop.step = hang_in_the_middle
 run(read_config(sys.argv[1]), sys.argv[2])
 """
 

@@ -14,6 +14,7 @@ from qinn.experiment.config import ExperimentConfig
 from qinn.experiment.encoder_config import EncoderConfig
 from qinn.experiment.model_configs import ConstantConfig, QiNNConfig, UnimodalConfig
 from qinn.resources import available_memory, shown_size
+from qinn.training.device import training_device
 
 _COMPLEX_BYTES = 8
 _REAL_BYTES = 4
@@ -129,9 +130,7 @@ def check_machine(config: ExperimentConfig) -> None:
     Raises:
         ConfigError: Naming the key and what there is.
     """
-    if config.training.accelerator == "gpu" and not (
-        torch.cuda.is_available() or torch.backends.mps.is_available()
-    ):
+    if config.training.accelerator == "gpu" and training_device("auto").type == "cpu":
         raise ConfigError(
             "Key `training.accelerator` is `gpu`, but torch finds no GPU on this machine; choose `cpu` or `auto`."
         )

@@ -13,7 +13,7 @@ import torch
 
 import qinn
 
-_PACKAGES = ("torch", "lightning", "numpy", "scipy", "safetensors", "pyarrow")
+_PACKAGES = ("torch", "numpy", "scipy", "safetensors", "pyarrow")
 
 
 class Origin(TypedDict):

@@ -149,10 +149,10 @@ def trained(
     options, development = config.training.options(), parts.development
     options.selection(task)
     shared: dict[str, Any] = {"task": task, "options": options, "seed": seed, "progress": progress}
-    _check(choice, development, dims=dims, kinds=kinds, task=task)
     history: list[dict[str, float]] = []
     with apart(config.threads), tempfile.TemporaryDirectory(prefix="qinn-fit-") as name:
         folder = Path(name)
+        _check(choice, development, dims=dims, kinds=kinds, task=task)
         model = _built(choice, dims=dims, kinds=kinds, task=task)
         epochs = config.training.max_epochs
         if parts.selects:

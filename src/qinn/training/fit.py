@@ -1,17 +1,12 @@
-"""Fitting a model: Lightning's Trainer behind one function that never sees the test split."""
+"""Fitting a model: one function that trains, selects, and never sees the test split."""
 
 import contextlib
 import csv
 import hashlib
 import io
-import logging
 import math
-import pickle
-import signal
-import threading
 import time
-import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,26 +19,10 @@ from qinn.errors import ArgumentError
 from qinn.extras import needs
 from qinn.model.standardization import set_training_statistics
 from qinn.placement import complete_file
-from qinn.resources import resource_error
 from qinn.task import Task
-from qinn.training.checkpoints import (
-    CompleteCheckpoints,
-    PlacedCheckpoint,
-    Rhythm,
-    RhythmicCheckpoint,
-    check_owner,
-    first_line,
-    read_checkpoint,
-    unusable,
-)
-from qinn.training.module import TrainingModule
+from qinn.training.checkpoints import Rhythm, first_line, read_checkpoint, unusable, write_checkpoint
+from qinn.training.loop import TrainingLoop
 from qinn.training.options import FitOptions
-
-with needs("train", "Training"):
-    import lightning
-    from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
-    from lightning.pytorch.loggers import Logger, TensorBoardLogger
-    from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 
 @dataclass(frozen=True)
@@ -70,29 +49,7 @@ class FitResult:
     history: list[dict[str, float]]
 
 
-class _History(Callback):
-    """Keeps one row per epoch, in a file and in the checkpoint, so that a resumed run has the whole history."""
-
-    def __init__(self, path: Path, rhythm: Rhythm) -> None:
-        self.path = path
-        self.rhythm = rhythm
-        self.rows: list[dict[str, float]] = []
-
-    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        row = {"epoch": float(trainer.current_epoch)}
-        row.update({name: float(value) for name, value in trainer.callback_metrics.items()})
-        self.rows = [kept for kept in self.rows if kept["epoch"] < row["epoch"]] + [row]
-        if self.rhythm.is_due(trainer):
-            _write_history(self.path, self.rows)
-
-    def state_dict(self) -> dict[str, list[dict[str, float]]]:
-        return {"rows": self.rows}
-
-    def load_state_dict(self, state_dict: dict[str, list[dict[str, float]]]) -> None:
-        self.rows = list(state_dict["rows"])
-
-
-class _CpuTime(Callback):
+class _CpuTime:
     """Counts CPU seconds from its making, and those of the interrupted fit that this one goes on from."""
 
     def __init__(self) -> None:
@@ -102,30 +59,6 @@ class _CpuTime(Callback):
     @property
     def seconds(self) -> float:
         return self.before + time.process_time() - self.started
-
-    def state_dict(self) -> dict[str, float]:
-        return {"seconds": self.seconds}
-
-    def load_state_dict(self, state_dict: dict[str, float]) -> None:
-        self.before = float(state_dict["seconds"])
-
-
-class _Stopping(EarlyStopping):
-    """Early stopping that a resumed fit remembers: what had stopped stays stopped."""
-
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
-
-
-class _SignalsAsBefore(Callback):
-    """Gives SIGTERM back to whoever had it: Lightning takes it and stops after the batch as if all were well."""
-
-    def __init__(self) -> None:
-        self.handler = signal.getsignal(signal.SIGTERM)
-
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        if self.handler is not None and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self.handler)
 
 
 def fit(
@@ -163,42 +96,26 @@ def fit(
         OutputError: If checkpoints or history cannot be written; those of before stay.
     """
     started, cpu_time = time.perf_counter(), _CpuTime()
-    monitor, mode = options.selection(task)
+    monitor, _ = options.selection(task)
     if not _take_statistics(model, development.train):
         return FitResult(
             0, -1, monitor, float("nan"), time.perf_counter() - started, cpu_time.seconds, history=[]
         )
 
-    checkpoints = folder / "checkpoints"
-    module = _training_module(model, development.train, task, options, seed, identity)
-    valid_loader = BatchLoader(
-        development.valid, max(256, options.batch_size), shuffle=False, seed=seed, bucket=options.bucket
-    )
-    rhythm = Rhythm(options.checkpoint_seconds)
-    history = _History(folder / "history.csv", rhythm)
-    best = PlacedCheckpoint(
-        checkpoints, filename="best", monitor=monitor, mode=mode, save_top_k=1, enable_version_counter=False
-    )
-    callbacks: list[Callback] = [cpu_time, history, *([] if options.monitor == "last" else [best])]
-    if options.patience:
-        callbacks.append(_Stopping(monitor, mode=mode, patience=options.patience, check_finite=True))
-    loggers: list[Logger] = []
-    if options.tensorboard:
-        loggers.append(TensorBoardLogger(folder / "logs", name="", version="tensorboard"))
+    loop = _loop(model, development.train, task, options, seed, development.valid)
     _train(
-        module, valid_loader, folder, rhythm, callbacks, loggers, epochs=options.max_epochs, progress=progress
+        loop, folder, cpu_time, identity=_whose(seed, identity), epochs=options.max_epochs, progress=progress
     )
-    best_epoch, best_value = _selected(module, history, None if options.monitor == "last" else best, monitor)
+    best_epoch, best_value = _selected(loop, monitor)
     model.cpu()
-    _write_history(folder / "history.csv", history.rows)
     return FitResult(
-        epochs=len(history.rows),
+        epochs=len(loop.history),
         best_epoch=best_epoch,
         monitor=monitor,
         best_value=best_value,
         seconds=time.perf_counter() - started,
         cpu_seconds=cpu_time.seconds,
-        history=history.rows,
+        history=loop.history,
     )
 
 
@@ -241,36 +158,26 @@ def refit(
     cpu_time, merged = _CpuTime(), development.merged
     if not _take_statistics(model, merged) or not epochs:
         return cpu_time.seconds
-    _train(
-        _training_module(model, merged, task, options, seed, f"refit of {identity}"),
-        None,
-        folder,
-        Rhythm(options.checkpoint_seconds),
-        [cpu_time],
-        [],
-        epochs=epochs,
-        progress=progress,
-    )
+    loop = _loop(model, merged, task, options, seed)
+    whose = _whose(seed, f"refit of {identity}")
+    _train(loop, folder, cpu_time, identity=whose, epochs=epochs, progress=progress)
     model.cpu()
     if not all(bool(torch.isfinite(parameter).all()) for parameter in model.parameters()):
         raise _diverged("weights are not finite after the refit", options)
     return cpu_time.seconds
 
 
-def _selected(
-    module: TrainingModule, history: _History, best: PlacedCheckpoint | None, monitor: str
-) -> tuple[int, float]:
-    """Give the module the selected weights, the last ones without `best`; return their epoch and value."""
-    score = history.rows[-1][monitor] if best is None else best.best_model_score
-    if score is None or not math.isfinite(score):
-        raise _diverged(f"the validation value `{monitor}` was never finite", module.options)
-    if best is None:
-        return int(history.rows[-1]["epoch"]), float(score)
-    path = Path(best.best_model_path)
-    selected = read_checkpoint(path)
-    check_owner(path, selected, module, module.identity)
-    module.load_state_dict(selected["state_dict"])
-    return int(selected["epoch"]), float(score)
+def _selected(loop: TrainingLoop, monitor: str) -> tuple[int, float]:
+    """Give the model the selected weights, the last ones where nothing selects; return their epoch and value."""
+    if loop.options.monitor == "last":
+        epoch, value = loop.epoch - 1, loop.history[-1][monitor]
+    else:
+        epoch, value, weights = loop.best or (-1, math.nan, {})
+        if loop.best is not None:
+            loop.model.load_state_dict(weights)
+    if not math.isfinite(value):
+        raise _diverged(f"the validation value `{monitor}` was never finite", loop.options)
+    return epoch, value
 
 
 def _take_statistics(model: nn.Module, train: Subset) -> bool:
@@ -285,82 +192,60 @@ def _take_statistics(model: nn.Module, train: Subset) -> bool:
     return any(parameter.requires_grad for parameter in model.parameters())
 
 
-def _training_module(
-    model: nn.Module, train: Subset, task: Task, options: FitOptions, seed: int, identity: str
-) -> TrainingModule:
+def _loop(
+    model: nn.Module, train: Subset, task: Task, options: FitOptions, seed: int, valid: Subset | None = None
+) -> TrainingLoop:
     torch.manual_seed(seed)
     loader = BatchLoader(train, options.batch_size, shuffle=True, seed=seed, bucket=options.bucket)
-    return TrainingModule(
-        model,
-        task=task,
-        options=options,
-        loader=loader,
-        steps_per_epoch=len(loader),
-        identity=hashlib.sha256(f"{seed}\n{identity}".encode()).hexdigest(),
-    )
+    size = max(256, options.batch_size)
+    held_out = None if valid is None else BatchLoader(valid, size, seed=seed, bucket=options.bucket)
+    return TrainingLoop(model, task=task, options=options, train=loader, valid=held_out)
+
+
+def _whose(seed: int, identity: str) -> str:
+    return hashlib.sha256(f"{seed}\n{identity}".encode()).hexdigest()
 
 
 def _train(
-    module: TrainingModule,
-    valid_loader: BatchLoader | None,
-    folder: Path,
-    rhythm: Rhythm,
-    callbacks: list[Callback],
-    loggers: list[Logger],
-    *,
-    epochs: int,
-    progress: bool,
+    loop: TrainingLoop, folder: Path, cpu_time: _CpuTime, *, identity: str, epochs: int, progress: bool
 ) -> None:
-    """Run Lightning's trainer up to an epoch, from the last checkpoint in `folder` if there is one."""
-    options = module.options
-    folder.mkdir(parents=True, exist_ok=True)
-    checkpoints = folder / "checkpoints"
-    # Written after all others, so that it knows of them: an interruption between the two repeats some epochs.
-    last = RhythmicCheckpoint(checkpoints, rhythm)
-    shown: list[Callback] = [TQDMProgressBar(leave=False)] if progress else []
-    resume = checkpoints / "last.ckpt"
-    if resume.is_file():
-        check_owner(resume, read_checkpoint(resume), module, module.identity)
+    """Run the loop up to an epoch, from the checkpoint in `folder` if there is one."""
+    options, rhythm = loop.options, Rhythm(loop.options.checkpoint_seconds)
+    checkpoint = folder / "checkpoints" / "last.ckpt"
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    if checkpoint.is_file():
+        cpu_time.before = _go_on(loop, checkpoint, identity)
     with (
-        warnings.catch_warnings(),
-        _quiet_lightning(),
         _determinism(options.deterministic),
-        _signals_of_the_caller(),
+        _logging(folder if options.tensorboard and loop.valid else None) as log,
+        _bar(loop, epochs, shown=progress) as on_step,
     ):
-        warnings.filterwarnings("ignore", module=r"lightning\..*")
-        warnings.filterwarnings("ignore", message="Detected pickle protocol")
-        warnings.filterwarnings("ignore", message=r".*(lr_scheduler|LeafSpec|isinstance\(treespec).*")
-        trainer = lightning.Trainer(
-            accelerator=options.accelerator,
-            devices=1,
-            max_epochs=epochs,
-            gradient_clip_val=options.gradient_clip or None,
-            callbacks=[*callbacks, last, _SignalsAsBefore(), *shown],
-            plugins=[CompleteCheckpoints(held="best.ckpt")],
-            logger=loggers or False,
-            enable_progress_bar=progress,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            log_every_n_steps=max(1, module.steps_per_epoch),
-            default_root_dir=folder,
-        )
-        try:
-            trainer.fit(
-                module,
-                module.loader,
-                valid_loader,
-                ckpt_path=resume if resume.is_file() else None,
-                weights_only=True,
-            )
-        except (ArgumentError, torch.linalg.LinAlgError) as error:  # pyright: ignore[reportPrivateImportUsage]
-            # The model could compute at the start; what it computes now is beyond floating point.
-            if trainer.global_step == 0:
-                raise
-            raise _diverged(first_line(error).rstrip("."), options) from error
-        except (RuntimeError, KeyError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
-            if resume.is_file() and trainer.global_step == 0 and not resource_error(error):
-                raise unusable(resume, first_line(error)) from error
-            raise
+        while loop.epoch < epochs and not loop.stops_early:
+            try:
+                loop.run_epoch(on_step)
+            except (ArgumentError, torch.linalg.LinAlgError) as error:  # pyright: ignore[reportPrivateImportUsage]
+                # The model could compute at the start; what it computes now is beyond floating point.
+                if not loop.steps:
+                    raise
+                raise _diverged(first_line(error).rstrip("."), options) from error
+            log(loop.history[-1])
+            if rhythm.is_due or loop.epoch == epochs or loop.stops_early:
+                if loop.valid is not None:
+                    _write_history(folder / "history.csv", loop.history)
+                write_checkpoint(checkpoint, {**loop.to_state(), "cpu_seconds": cpu_time.seconds}, identity)
+                rhythm.start_again()
+    if loop.valid is not None:
+        _write_history(folder / "history.csv", loop.history)
+
+
+def _go_on(loop: TrainingLoop, checkpoint: Path, identity: str) -> float:
+    """Give the loop the state of a checkpoint; return the CPU seconds that went into it."""
+    state = read_checkpoint(checkpoint, identity)
+    try:
+        loop.restore(state)
+        return float(state["cpu_seconds"])
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise unusable(checkpoint, first_line(error)) from error
 
 
 def _diverged(reason: str, options: FitOptions) -> ArgumentError:
@@ -382,48 +267,42 @@ def _write_history(path: Path, rows: list[dict[str, float]]) -> None:
 
 
 @contextlib.contextmanager
-def _signals_of_the_caller() -> Iterator[None]:
-    """Let signals mean in training what they mean around it, and leave their handlers as they were.
-
-    Lightning makes an exit with code 1 of Ctrl-C and one with code 0 of SIGTERM.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
+def _logging(folder: Path | None) -> Iterator[Callable[[dict[str, float]], None]]:
+    """Give what writes an epoch's row to TensorBoard's files; without a folder it writes nothing."""
+    if folder is None:
+        yield lambda row: None
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    with needs("train", "A TensorBoard log"):
+        from torch.utils.tensorboard import SummaryWriter
 
-    def restore() -> None:
-        for number, handler in before.items():
-            if handler is not None:
-                signal.signal(number, handler)
+    def log(row: dict[str, float]) -> None:
+        for name, value in row.items():
+            writer.add_scalar(name, value, int(row["epoch"]))
 
-    try:
-        yield
-    except SIGTERMException:
-        # It came in the moment before the handlers were given back.
-        restore()
-        signal.raise_signal(signal.SIGTERM)
-        raise
-    except SystemExit as end:
-        if isinstance(end.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from None
-        raise
-    finally:
-        restore()
+    with SummaryWriter(folder / "logs" / "tensorboard") as writer:
+        yield log
 
 
 @contextlib.contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Silence Lightning's notices about devices and tips."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+def _bar(loop: TrainingLoop, epochs: int, *, shown: bool) -> Iterator[Callable[[], None]]:
+    """Show how far a fit is: by a bar or, where that is no terminal, a line an epoch. Give what each step calls."""
+    if not shown:
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console, per_epoch = Console(stderr=True), len(loop.train)
+    with Progress(console=console, transient=True, disable=not console.is_interactive) as bar:
+        of_the_fit = bar.add_task("", total=epochs * per_epoch)
+
+        def on_step() -> None:
+            said = f"Epoch {loop.epoch} of 0 to {epochs - 1}"
+            if bar.disable and loop.steps % per_epoch == 1 % per_epoch:
+                console.print(said)
+            bar.update(of_the_fit, completed=loop.steps, description=said)
+
+        yield on_step
 
 
 @contextlib.contextmanager
