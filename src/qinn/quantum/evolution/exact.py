@@ -1,4 +1,7 @@
-"""Deterministic evolutions: none at all, unitary, the exact channel, and its Heisenberg picture."""
+"""Deterministic evolutions: none at all, unitary, the exact channel, and its Heisenberg picture.
+
+How dense generators are computed with, and up to which dimension how: `qinn.quantum.generators.propagation`.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar, final
