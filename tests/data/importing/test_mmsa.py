@@ -231,9 +231,18 @@ BAD = {
     "no ids": (remove("train", "id"), "[train] has no key `id`"),
     "no labels": (remove("test", "regression_labels"), "[test] has no key `regression_labels`"),
     "no vision lengths": (remove("train", "vision_lengths"), None),
-    "two axes": (change("train", "audio", lambda array: array[:, 0]), "3 dimensions under `audio`"),
-    "list for array": (change("train", "vision", lambda array: array.tolist()), "`vision`, but it is list"),
-    "text array": (change("train", "audio", lambda array: array.astype(str)), "3 dimensions under `audio`"),
+    "two axes": (
+        change("train", "audio", lambda array: array[:, 0]),
+        "has the length 3 under `audio_lengths`, but `audio` has 1 steps",
+    ),
+    "list for array": (
+        change("train", "vision", lambda array: array[:, 0, 0].tolist()),
+        "`vision`, but it is list",
+    ),
+    "text array": (
+        change("train", "audio", lambda array: array.astype(str)),
+        "under `audio`, but it is shape",
+    ),
     "fewer rows": (
         change("train", "audio", lambda array: array[:-1]),
         "has 6 entries under `audio`, but 7 ids",

@@ -214,7 +214,10 @@ BAD: dict[str, tuple[Callable[[Content], Any], str]] = {
         change("train", "audio", lambda array: array[:-1]),
         "has 4 entries under `audio`, but 5 labels",
     ),
-    "list for array": (change("train", "audio", lambda array: array.tolist()), "`audio`, but it is list"),
+    "list for array": (
+        change("train", "audio", lambda array: array[:, 0, 0].tolist()),
+        "`audio`, but it is list",
+    ),
     "one axis": (change("train", "audio", np.ones(5)), "shape (5,)"),
     "text array": (change("train", "audio", lambda array: array.astype(str)), "under `audio`"),
     "no steps": (change("train", "audio", lambda array: array[:, :0]), "empty shape"),

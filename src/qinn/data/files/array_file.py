@@ -60,7 +60,7 @@ class ArrayFile(ABC):
         values = np.asarray(self.array(key)[...])
         if values.ndim == 0 or max(values.shape) != values.size:
             raise DataError(f"`{self.path}:{key}` must be one-dimensional, but has shape {values.shape}.")
-        if values.dtype.kind not in "SUObiuf":
+        if values.dtype.kind not in "SUObiuf" or any(isinstance(value, np.ndarray) for value in values.flat):
             raise DataError(f"`{self.path}:{key}` must hold text or numbers, but its type is {values.dtype}.")
         return [name_of(value) for value in values.reshape(-1).tolist()]
 

@@ -1,4 +1,7 @@
-"""Arrays of Python objects in npy and npz files, as pandas makes them of text: read by the safe pickle reader."""
+"""Arrays of Python objects in npy and npz files, as pandas makes them of text: read by the safe pickle reader.
+
+Sequences of unequal lengths are kept so too, each an array of its own.
+"""
 
 import math
 import shutil
@@ -17,7 +20,7 @@ _MOST_BYTES = 64 * 2**20
 
 
 def read_objects(stream: Any, shape: tuple[int, ...], size: int, *, where: str) -> np.ndarray:
-    """Read an array of Python objects all of which are text, numbers or nothing.
+    """Read an array of Python objects all of which are text, numbers or nothing, or else all of which are arrays.
 
     Args:
         stream: The file, behind the header.
@@ -49,12 +52,15 @@ def read_objects(stream: Any, shape: tuple[int, ...], size: int, *, where: str) 
             raise _refused(where) from error
     if not isinstance(content, np.ndarray) or content.dtype != object or content.size != math.prod(shape):
         raise _refused(where)
+    if len({isinstance(item, np.ndarray) for item in content.flat}) > 1:
+        raise _refused(where)
     return content.reshape(shape)
 
 
 def _refused(where: str) -> DataError:
     return DataError(
-        f"`{where}` holds Python objects that are not all text or numbers, or is damaged; such can't be read safely: "
+        f"`{where}` holds Python objects that are not all text or numbers, or all arrays, or is damaged; such can't be "
+        "read safely: "
         "save names by `.astype(str)`, numbers with a type of numbers, and sequences of unequal lengths one after "
         "another with their offsets."
     )

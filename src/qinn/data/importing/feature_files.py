@@ -10,6 +10,7 @@ import numpy as np
 
 from qinn.data.files.array_file import ArrayFile
 from qinn.data.files.arrays import open_arrays, rows_of
+from qinn.data.files.ragged_arrays import RaggedSteps, is_ragged, ragged_steps
 from qinn.data.importing.feature_reader import FeatureReader, Named, joint_source, refuse_missing
 from qinn.data.importing.feature_specs import FeatureSpec
 from qinn.data.importing.feature_tables import ColumnsOfSamples, RowsOfTable
@@ -116,7 +117,7 @@ class _Rows(FeatureReader):
                 f"`{spec.file}` holds several arrays; say which, as in "
                 f"{spec.name}={spec.file}:ARRAY ({', '.join(arrays.keys()[:12])})."
             )
-        self._arrays = [arrays.array(key) for key in spec.keys or ("",)]
+        self._arrays = [self._array(key) for key in spec.keys or ("",)]
         if other := [array.dtype for array in self._arrays if array.dtype.kind not in "biuf"]:
             raise DataError(
                 f"`{spec.where}` must hold numbers, but its type is {other[0]}; save it with a type of numbers, as by "
@@ -132,14 +133,26 @@ class _Rows(FeatureReader):
                 f"`{spec.where}` has shape {' + '.join(map(str, found))}; (samples, features), "
                 "(steps, features) with offsets or (samples, time, features) was expected."
             )
-        self._padded = len(shapes[0]) == 3
+        ragged = any(isinstance(array, RaggedSteps) for array in self._arrays)
+        if ragged and (len(self._arrays) > 1 or spec.bounds or spec.times):
+            raise DataError(
+                f"`{spec.where}` holds an array for each sample, which says their lengths itself and goes beside no "
+                "other; name it alone, without offsets, lengths or times."
+            )
+        self._padded = len(shapes[0]) == 3 and not ragged
         self.dim = sum(shape[-1] for shape in shapes)
-        self.kind = "sequence" if self._padded or spec.bounds else "vector"
+        self.kind = "sequence" if self._padded or spec.bounds or ragged else "vector"
         self._trimmed = self._padded and spec.bounds is None
         num_rows = shapes[0][0]
         self._starts, self._stops = self._bounds(num_rows, shapes[0])
         self._moments = None if spec.times is None else self._checked_moments(spec.times, shapes[0][:-1])
         self._index = self._match(ids, absent)
+
+    def _array(self, key: str) -> Any:
+        array = self._file.array(key)
+        if self._file.path.suffix.lower() in (".npz", ".npy") and is_ragged(array):
+            return ragged_steps(array, f"`{self._spec.where}`")
+        return array
 
     def _bounds(self, num_rows: int, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
         if self._spec.bounds is None:
@@ -204,6 +217,8 @@ class _Rows(FeatureReader):
 
     def _sequence(self, row: int) -> np.ndarray:
         start, stop = int(self._starts[row]), int(self._stops[row])
+        if isinstance(self._arrays[0], RaggedSteps):
+            return self._arrays[0][row]
         if not self._padded:
             return self._side_by_side([np.asarray(array[start:stop]) for array in self._arrays], stop - start)
         if self._trimmed:

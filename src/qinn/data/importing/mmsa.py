@@ -14,12 +14,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from qinn.data.files.array_file import decoded
 from qinn.data.files.pickles.reading import open_pickle
+from qinn.data.files.ragged_arrays import RaggedSteps
 from qinn.data.importing.intake import OF_VIDEOS, groups_of, naming
 from qinn.data.importing.labels import DROP, TaskOptions
 from qinn.data.importing.mult import is_mult
@@ -50,6 +51,12 @@ OFFICIAL_SPLITS = {
 
 
 _FEATURES = ("audio", "vision", "text")
+_ALSO_CALLED = {
+    "video": "vision",
+    "video_lengths": "vision_lengths",
+    "visual": "vision",
+    "visual_lengths": "vision_lengths",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,18 +83,35 @@ class MmsaOptions(ImportOptions):
 def is_mmsa(content: Any) -> bool:
     """Tell whether the content of a pickle has the MMSA layout."""
     parts = parts_of(content)
-    return bool(parts) and all({*_FEATURES, "text_bert"} & set(part) for part in parts.values())
+    return bool(parts) and all({*_FEATURES, "text_bert"} & set(_renamed(part)) for part in parts.values())
+
+
+def _renamed(part: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a part by the layout's own keys, where others stand for them."""
+    return {
+        own if (own := _ALSO_CALLED.get(key, key)) == key or own not in part else key: value
+        for key, value in part.items()
+    }
 
 
 def _of_samples(part: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return samples; a single clip, whose arrays have no dimension of samples, as one of them."""
     clip = [part[name] for name in _FEATURES if name in part]
+    listed = [part[name] for name in ("id", "raw_text", "regression_labels") if name in part]
+    if clip and any(_has_length(values, len(clip[0])) for values in listed):
+        # Vectors of many samples, not the steps of one.
+        return part
     if not clip or not all(isinstance(values, np.ndarray) and values.ndim == 2 for values in clip):
         return part
     return {
         key: value[None] if isinstance(value, np.ndarray) and key in (*_FEATURES, "text_bert") else [value]
         for key, value in part.items()
     }
+
+
+def _has_length(values: Any, length: int) -> bool:
+    is_list = isinstance(values, list | tuple) or (isinstance(values, np.ndarray) and values.ndim > 0)
+    return is_list and len(values) == length
 
 
 class _Reader(Reader):
@@ -110,7 +134,7 @@ class _Reader(Reader):
                 f"{{train, valid, test}}, each with audio, vision, text …."
             )
         with naming(source):
-            found = {key: _of_samples(part) for key, part in parts_of(file.content).items()}
+            found = {key: _of_samples(_renamed(part)) for key, part in parts_of(file.content).items()}
             named = any("id" in part for part in found.values())
             parts = [_Part(source, key, part, options, named=named) for key, part in found.items()]
             check_parts(source, parts)
@@ -145,7 +169,7 @@ class _Reader(Reader):
             else Feature(
                 replace(options.text, unit="ids").described(ids)
                 if name == "text" and ids is not None
-                else Modality(parts[0].dims[name], "sequence", _tier(name, options)),
+                else Modality(parts[0].dims[name], parts[0].kind(name), _tier(name, options)),
                 f"{source.name}:{name}",
                 drop_zeros=name != "text",
             )
@@ -197,16 +221,22 @@ class _Part(SplitPart):
         for suffix in ("T", "A", "V"):
             if f"regression_labels_{suffix}" in part:
                 self.extra[f"label_{suffix}"] = self._numbers(f"regression_labels_{suffix}")
+        if options.label_key not in (None, "regression_labels") and "regression_labels" in part:
+            self.extra["label_all"] = self._numbers("regression_labels")
 
     @property
     def dims(self) -> dict[str, int]:
         """Modality → number of its features; texts and token ids are one."""
         return {**({"text": 1} if "text" in self._options.modalities else {}), **super().dims}
 
+    def kind(self, name: str) -> Literal["vector", "sequence"]:
+        """Return whether a modality has steps, or one vector for each sample."""
+        return "vector" if name in self.arrays and self.arrays[name].shape[1] == 1 else "sequence"
+
     def _counted(self) -> int:
         """Return how many samples the first features are of, where nothing names them."""
         first = next(self.content[name] for name in (*_FEATURES, "text_bert") if name in self.content)
-        return len(first) if isinstance(first, np.ndarray) and first.ndim else 0
+        return len(first) if isinstance(first, list) or (isinstance(first, np.ndarray) and first.ndim) else 0
 
     def _vector(self, key: str) -> list[Any]:
         values = self.entry(key)
@@ -264,19 +294,29 @@ class _Part(SplitPart):
         lengths = np.array(given if whole else [], np.int64)
         if not whole:
             raise DataError(f"{self.where} must have whole numbers under `{name}_lengths`.")
-        if len(lengths) and (lengths.min() < 0 or lengths.max() > longest):
-            row = int(np.argmax((lengths < 0) | (lengths > longest)))
+        array = self.arrays[name]
+        steps = np.array(
+            [len(array[row]) for row in range(len(array))] if isinstance(array, RaggedSteps) else longest
+        )
+        beyond = (lengths < 0) | (lengths > steps)
+        if beyond.any():
+            row = int(np.argmax(beyond))
             raise DataError(
                 f"{self.where} sample `{self.ids[row]}` has the length "
                 f"{lengths[row]} under `{name}_lengths`, "
-                f"but `{name}` has {longest} steps."
+                f"but `{name}` has {steps.item(row if steps.ndim else 0)} steps."
             )
         return lengths
 
     def _is_aligned(self) -> bool:
         if any(lengths is not None for lengths in self.lengths.values()):
             return False
-        steps = {array.shape[1] for array in self.arrays.values()}
+        if any(isinstance(array, RaggedSteps) for array in self.arrays.values()):
+            return False
+        sequences = self.sequences()
+        if len(sequences) < min(2, len(self.arrays)):
+            return False
+        steps = {array.shape[1] for array in sequences.values()}
         if self.tokens is not None:
             steps.add(self.tokens.shape[2])
         return len(steps) == 1
@@ -284,10 +324,19 @@ class _Part(SplitPart):
     def steps(self, row: int, encodes: bool, padding: Mapping[str, Padding]) -> dict[str, np.ndarray]:
         """Return a sample's steps per modality, without padding."""
         arrays = {name: array[row] for name, array in self.arrays.items()}
-        window = self._window(row, arrays) if self.aligned else None
+        padded = {name: arrays[name] for name in self.sequences()}
+        window = self._window(row, padded) if self.aligned else None
         found = {}
         for name in self._options.modalities:
             if name == "text" and encodes:
+                continue
+            if name in arrays and name not in padding:
+                # A vector, or a sequence without padding.
+                lengths = self.lengths.get(name)
+                if lengths is not None and self.kind(name) == "sequence":
+                    found[name] = arrays[name][: int(lengths[row])]
+                else:
+                    found[name] = arrays[name]
                 continue
             if name == "text":
                 start, stop = window or self._text_window(row)
@@ -335,7 +384,7 @@ def _paddings(parts: list[_Part], options: MmsaOptions, encodes: bool) -> dict[s
         if name == "text" and encodes:
             continue
         array = parts[0].arrays.get(name, parts[0].tokens)
-        if array is None:
+        if array is None or (name in parts[0].arrays and name not in parts[0].sequences()):
             continue
         rule = mask if parts[0].aligned or name == "text" else "steps of zeros"
         if parts[0].lengths.get(name) is not None:

@@ -134,9 +134,7 @@ class _Reader(Reader):
         }
         rule = "steps of zeros in all modalities" if parts[0].aligned else "steps of zeros"
         self.paddings = {
-            name: Padding(name, array.shape[1], rule)
-            for name, array in parts[0].arrays.items()
-            if array.shape[1] > 1
+            name: Padding(name, array.shape[1], rule) for name, array in parts[0].sequences().items()
         }
         self._parts = parts
 
@@ -151,8 +149,6 @@ class _Reader(Reader):
 class _Part(SplitPart):
     """One split, checked."""
 
-    form = "an array (samples, steps, features)"
-    ndims = (2, 3)
     counted = "labels"
 
     def __init__(
@@ -169,7 +165,7 @@ class _Part(SplitPart):
             self._num_samples = self._counted(present)
         self.arrays = {name: self.features(self._key(name) or name) for name in options.modalities or present}
         steps = {array.shape[1] for array in self.arrays.values()}
-        self.aligned = len(self.arrays) > 1 and len(steps) == 1 and steps != {1}
+        self.aligned = len(self.sequences()) == len(self.arrays) > 1 and len(steps) == 1
         self.ids, self.groups, self.extra = self._names()
         if options.group_pattern:
             self.groups = groups_of(self.ids, options.group_pattern)
@@ -183,7 +179,7 @@ class _Part(SplitPart):
     def _counted(self, present: list[str]) -> int:
         """Return how many samples the first features are of."""
         first = self.content[self._key(present[0]) or present[0]]
-        return len(first) if isinstance(first, np.ndarray) and first.ndim else 0
+        return len(first) if isinstance(first, list) or (isinstance(first, np.ndarray) and first.ndim) else 0
 
     def _labels(self) -> np.ndarray:
         key = self._key("labels") or "labels"

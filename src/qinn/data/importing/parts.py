@@ -6,6 +6,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from qinn.data.files.array_file import decoded
+from qinn.data.files.ragged_arrays import RaggedSteps, is_ragged, ragged_steps
 from qinn.data.importing.intake import split_name
 from qinn.errors import DataError
 
@@ -15,6 +17,8 @@ __all__ = ["SplitPart", "check_parts", "joined_columns", "notes_of_parts", "part
 def parts_of(content: Any) -> dict[str, Mapping[str, Any]]:
     """Return what a pickle holds of each of its splits; all of it under an empty name where it has none.
 
+    Keys that are bytes, as Python 3 reads those of Python 2, become text.
+
     Examples:
         >>> parts_of({"test": {"audio": []}}), parts_of({"audio": []})
         ({'test': {'audio': []}}, {'': {'audio': []}})
@@ -22,7 +26,8 @@ def parts_of(content: Any) -> dict[str, Mapping[str, Any]]:
     if not isinstance(content, Mapping):
         return {}
     divided = bool(content) and all(isinstance(part, Mapping) for part in content.values())
-    return {str(key): part for key, part in content.items()} if divided else {"": content}
+    parts = content.items() if divided else [("", content)]
+    return {decoded(name): {decoded(key): value for key, value in part.items()} for name, part in parts}
 
 
 class SplitPart:
@@ -38,19 +43,19 @@ class SplitPart:
         split: train, valid, test or empty.
         ids: Names of the samples.
         groups: What training and test must not share.
-        arrays: Modality → (samples, steps, features).
+        arrays: Modality → (samples, steps, features), an array or `RaggedSteps`.
         aligned: Whether a step is the same moment in all modalities.
         extra: Further columns to keep.
     """
 
-    form: ClassVar[str] = "an array of 3 dimensions"
+    form: ClassVar[str] = "an array (samples, steps, features), or a list of arrays (steps, features),"
     """What features are to be, for messages."""
-    ndims: ClassVar[tuple[int, ...]] = (3,)
+    ndims: ClassVar[tuple[int, ...]] = (2, 3)
     counted: str = "ids"
     """What says how many samples there are, for messages."""
     ids: list[str]
     groups: list[str]
-    arrays: dict[str, np.ndarray]
+    arrays: dict[str, Any]
     aligned: bool
 
     def __init__(self, source: Path, key: str, content: Mapping[str, Any]) -> None:
@@ -83,29 +88,42 @@ class SplitPart:
             raise DataError(f"{self.where} has no key `{key}`; it has {', '.join(map(str, self.content))}.")
         return self.content[key]
 
-    def check_length(self, key: str, values: Sequence[Any] | np.ndarray) -> None:
+    def check_length(self, key: str, values: Sequence[Any] | np.ndarray | RaggedSteps) -> None:
         """Refuse entries that are more or fewer than the samples."""
         if len(values) != len(self):
             raise DataError(
                 f"{self.where} has {len(values)} entries under `{key}`, but {len(self)} {self.counted}."
             )
 
-    def features(self, key: str) -> np.ndarray:
-        """Return the array (samples, steps, features) under a key; one without steps has a single one.
+    def features(self, key: str) -> Any:
+        """Return what is (samples, steps, features) under a key: an array, or `RaggedSteps` of a list of arrays.
+
+        What has no steps has a single one.
 
         Raises:
             DataError: If it is of another form or size.
         """
         array = self.entry(key)
-        is_array = isinstance(array, np.ndarray)
+        if is_ragged(array):
+            self.check_length(key, array)
+            array = ragged_steps(array, f"{self.where} `{key}`")
+        is_array = isinstance(array, np.ndarray | RaggedSteps)
         if not is_array or array.ndim not in self.ndims or array.dtype.kind not in "biuf":
             found = f"shape {array.shape} of {array.dtype}" if is_array else type(array).__name__
             raise DataError(f"{self.where} must have {self.form} under `{key}`, but it is {found}.")
         self.check_length(key, array)
-        array = array[:, None, :] if array.ndim == 2 else array
+        array = array[:, None, :] if isinstance(array, np.ndarray) and array.ndim == 2 else array
         if 0 in array.shape[1:]:
             raise DataError(f"{self.where} has the empty shape {array.shape} under `{key}`.")
         return array
+
+    def sequences(self) -> dict[str, np.ndarray]:
+        """Modality → array, of those whose samples have several steps and padding."""
+        return {
+            name: array
+            for name, array in self.arrays.items()
+            if isinstance(array, np.ndarray) and array.shape[1] > 1
+        }
 
 
 def check_parts(source: Path, parts: Sequence[SplitPart]) -> None:

@@ -225,11 +225,15 @@ class Calls:
         if not isinstance(fortran, int) or fortran not in (0, 1):
             self.refuse_value("an array without the order of its axes")
         if kind.hasobject:
-            if not all(isinstance(item, (*SCALARS, np.generic)) for item in raw):
+            # Arrays of numbers within one, as sequences of unequal lengths are kept; none that holds objects itself.
+            arrays = [item for item in raw if isinstance(item, np.ndarray) and not item.dtype.hasobject]
+            plain = sum(isinstance(item, (*SCALARS, np.generic)) for item in raw)
+            if len(arrays) + plain < len(raw):
                 self.refuse_value("an array of objects that are neither text nor numbers")
             self.charge(len(raw))
             flat = np.empty(len(raw), object)
-            flat[:] = raw
+            for place, item in enumerate(raw):  # numpy would unfold arrays that are all of one shape
+                flat[place] = item
         elif self._source.sketch and isinstance(raw, Span) and raw.kind == "text":
             target.content = np.broadcast_to(np.zeros((), kind), shape)
             return
