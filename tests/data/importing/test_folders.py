@@ -221,7 +221,10 @@ BAD_MFN: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "no dataset": (lambda f: h5(f / "audio_test.h5"), "holds 0: none"),
     "text": (lambda f: h5(f / "audio_test.h5", d1=["a"]), "must hold numbers"),
-    "labels in two columns": (lambda f: h5(f / "y_test.h5", d1=np.ones((2, 2))), "one score per sample"),
+    "labels in four axes": (
+        lambda f: h5(f / "y_test.h5", d1=np.ones((2, 2, 1, 1))),
+        "one label or several per sample",
+    ),
     "two axes": (lambda f: h5(f / "audio_test.h5", d1=np.ones((2, 5))), "(samples, steps, features)"),
     "other rows": (
         lambda f: h5(f / "audio_test.h5", d1=np.ones((3, 5, 3))),

@@ -11,7 +11,7 @@ from qinn.errors import ArgumentError, ConfigError, DataError
 from qinn.stated_options import check_options, option
 from qinn.task import Task
 
-__all__ = ["DROP", "TAKE_OUT", "Labels", "TaskOptions", "read_labels"]
+__all__ = ["DROP", "TAKE_OUT", "Labels", "TaskOptions", "chosen_label", "label_index", "read_labels"]
 
 TAKE_OUT = "or take the sample out of the file if it is unlabelled"
 DROP = "or leave such samples out with `--drop-label {label}`"
@@ -221,6 +221,57 @@ def read_labels(
                 f"[{task.low:g}, {task.high:g}]; correct it or state the true scale."
             )
     return Labels(task, tuple(scores), tuple(kept), tuple(notes))
+
+
+def label_index(whose: str) -> Any:
+    """Return the option that says which label is taken, where there are several.
+
+    Args:
+        whose: For which files.
+    """
+    return option(
+        None, f"Which label, from 0, where there are several: {whose}", bounds=(0, 2**20), metavar="K"
+    )
+
+
+def chosen_label(labels: np.ndarray, index: int | None, where: str) -> list[Any]:
+    """Return one label per sample.
+
+    Args:
+        labels: One or several labels of each sample: (n), (n, 1, 1), (n, labels) or, one-hot, (n, labels, classes).
+        index: Which of several, from 0.
+        where: File and array, for messages.
+
+    Raises:
+        ConfigError: If there are several and none was chosen, or there is no such.
+        DataError: If a label among classes has not a single 1.
+
+    Examples:
+        >>> [float(label) for label in chosen_label(np.array([[0.5, 2], [1, 3]]), 1, "y.h5")]
+        [2.0, 3.0]
+    """
+    count = labels.shape[1] if labels.ndim > 1 else 1
+    if index is not None and index >= count:
+        raise ConfigError(
+            f"{where} has {count} label{'s' if count > 1 else ''} per sample, numbered from 0; there is no {index}."
+        )
+    if labels.size == len(labels):
+        return list(labels.reshape(-1))
+    if index is None:
+        if count > 1:
+            raise ConfigError(
+                f"{where} has labels of the shape {labels.shape}, several per sample; say which one by "
+                f"`--label-index`, 0 to {count - 1}."
+            )
+        index = 0
+    chosen = labels[:, index].reshape(len(labels), -1)
+    if chosen.shape[1] == 1:
+        return list(chosen[:, 0])
+    if not np.isin(chosen, (0, 1)).all() or (chosen.sum(axis=1) != 1).any():
+        raise DataError(
+            f"{where} must have a single 1 among the classes of each label, but not all samples do."
+        )
+    return list(chosen.argmax(axis=1))
 
 
 def _classification(

@@ -1,9 +1,9 @@
 """The layout of the MFN code: one HDF5 file per modality and split, in one folder.
 
 ``audio_train.h5`` … ``video_test.h5`` (also ``text_test_emb.h5``) hold one dataset (n, steps, features) each,
-and ``y_train.h5`` … the scores (n). Steps are words, the same for every modality, padded by zeros; a modality
-whose file is missing for a split is absent there. New samples need no ``y`` files, and no splits: ``audio.h5``,
-``text_emb.h5``, ``video.h5``.
+and ``y_train.h5`` … the labels: (n), or several per sample (n, labels), also one-hot (n, labels, classes). Steps are
+words, the same for every modality, padded by zeros; a modality whose file is missing for a split is absent there. New
+samples need no ``y`` files, and no splits: ``audio.h5``, ``text_emb.h5``, ``video.h5``.
 """
 
 import re
@@ -18,6 +18,7 @@ import numpy as np
 from qinn.data.files.array_file import ArrayFile
 from qinn.data.files.arrays import open_arrays
 from qinn.data.importing.clip_folders import tables_in
+from qinn.data.importing.labels import chosen_label, label_index
 from qinn.data.importing.reader import Feature, ImportOptions, Layout, Reader, Samples, Steps
 from qinn.data.importing.steps import Padding, nonzero_window
 from qinn.data.stores.manifest import Modality
@@ -37,6 +38,9 @@ class MfnOptions(ImportOptions):
 
     modalities: tuple[str, ...] | None = option(
         None, "Modality to take; repeat; all that are there by default", name="modality", metavar="NAME"
+    )
+    label_index: int | None = label_index(
+        "one of POM's traits, of IEMOCAP's emotions (with `--task classification`)"
     )
 
 
@@ -91,7 +95,9 @@ class _Reader(Reader):
                 score
                 for split, size in zip(splits, self.sizes, strict=True)
                 for score in (
-                    np.asarray(arrays["y", split][...]).reshape(-1)
+                    chosen_label(
+                        np.asarray(arrays["y", split][...]), options.label_index, f"`{files['y', split]}`"
+                    )
                     if ("y", split) in arrays
                     else [None] * size
                 )
@@ -202,8 +208,10 @@ def _check(
     first = "y" if ("y", split) in arrays else present[0]
     shape = arrays[first, split].shape
     size = shape[0] if shape else 0
-    if first == "y" and (not shape or size != int(np.prod(shape))):
-        raise DataError(f"`{files['y', split]}` must hold one score per sample, but has shape {shape}.")
+    if first == "y" and (len(shape) not in (1, 2, 3) or 0 in shape):
+        raise DataError(
+            f"`{files['y', split]}` must hold one label or several per sample, but has shape {shape}."
+        )
     steps = {}
     for name in present:
         shape, path = arrays[name, split].shape, files[name, split]

@@ -1,8 +1,11 @@
-"""The pickle layout of the MISA code: word-aligned lists of tuples, one file per split.
+"""The pickle layout of the MISA code: word-aligned lists of tuples, one file per split; and of MAG-BERT, in one file.
 
 Each file is a list of ``((word_ids, vision, audio[, words]), label, segment)``; the arrays have one row per
 word, the label is (1, 1) or (1, 7) with the sentiment first, and the segment is like ``video[3]``. New samples have
 None in place of the label, or no label: ``((word_ids, vision, audio[, words]), segment)``.
+
+The code of MAG-BERT (BERT_multimodal_transformer, ``mosi.pkl``, ``mosei.pkl``) has all splits in one file, ``{"train",
+"dev", "test"}``, and the words in place of their ids: ``((words, vision, audio), label, segment)``.
 """
 
 from collections.abc import Sequence
@@ -15,7 +18,7 @@ import numpy as np
 from qinn.data.files.array_file import decoded
 from qinn.data.files.pickles.reading import PickleFile, open_pickle
 from qinn.data.importing.intake import OF_VIDEOS, groups_of, split_name
-from qinn.data.importing.labels import TaskOptions
+from qinn.data.importing.labels import TaskOptions, chosen_label, label_index
 from qinn.data.importing.reader import Candidate, Feature, ImportOptions, Layout, Reader, Samples, Steps
 from qinn.data.importing.transcripts import EncoderOrLearner, TextOptions
 from qinn.data.stores.manifest import Modality
@@ -26,7 +29,10 @@ __all__ = ["MISA", "MisaOptions", "is_misa"]
 
 _VIDEO = r"(.+?)(?:\[.*\])?$"
 _FILES = ("train.pkl", "dev.pkl", "test.pkl")
-_FORM = "a list of ((word_ids, vision, audio, words), label, segment), without the label where there is none"
+_FORM = (
+    "a list of ((word_ids, vision, audio, words), label, segment) or ((words, vision, audio), label, segment), without "
+    "the label where there is none, or one such list for each of train, dev and test"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +46,22 @@ class MisaOptions(ImportOptions):
         choices=("text", "audio", "vision"),
     )
     split: str = option("", "Split of a single file; a folder's files name theirs", metavar="SPLIT")
+    label_index: int | None = label_index("sentiment is the first of MOSEI's seven, and the default")
     group_pattern: str | None = option(None, OF_VIDEOS, metavar="REGEX")
     text: TextOptions = nested(lambda: TextOptions(unit="words"), without=("unit",))
     task: TaskOptions = nested(lambda: TaskOptions(scale="mosi"))
 
 
 def is_misa(content: Any) -> bool:
-    """Tell whether the content of a pickle has the MISA layout."""
+    """Tell whether the content of a pickle has the MISA layout, or that of MAG-BERT, a list for each split."""
+    if isinstance(content, dict):
+        return any(map(_is_list, content.values())) and all(
+            isinstance(entries, list) and (not entries or _is_list(entries)) for entries in content.values()
+        )
+    return _is_list(content)
+
+
+def _is_list(content: Any) -> bool:
     return (
         isinstance(content, list)
         and bool(content)
@@ -81,9 +96,10 @@ class _Reader(Reader):
         self._files = [file for file, _ in files]
         self.pickles = [_open(file) for file in self._files]
         found = [
-            (file, split, _checked(file, row, item))
+            (file, part, _checked(file, row, item))
             for (file, split), pickled in zip(files, self.pickles, strict=True)
-            for row, item in enumerate(pickled.content)
+            for part, items in _divided(file, split, pickled.content)
+            for row, item in enumerate(items)
         ]
         self._samples = [sample for *_, sample in found]
         wordless = next((sample for sample in self._samples if sample.words is None), None)
@@ -100,7 +116,12 @@ class _Reader(Reader):
                         f"`{modality}`, but the first sample has {dim}."
                     )
         ids = [sample.segment for sample in self._samples]
-        labels = [sample.label for sample in self._samples]
+        widths = {sample.label.size for sample in self._samples if sample.label is not None}
+        labels = [_one_of(sample, options.label_index) for sample in self._samples]
+        if max(widths, default=1) > 1 and options.label_index is None:
+            self.notes.append(
+                f"the first of {max(widths)} labels is taken, by default; others are chosen by `--label-index`"
+            )
         labelled = any(label is not None for label in labels)
         if not labelled:
             self.notes.append("no sample has a label")
@@ -140,8 +161,25 @@ class _Reader(Reader):
 class _Sample:
     words: list[str] | None
     arrays: dict[str, np.ndarray]
-    label: Any
+    label: np.ndarray | None
     segment: str
+
+
+def _one_of(sample: _Sample, index: int | None) -> Any:
+    if sample.label is None:
+        return None
+    return chosen_label(sample.label.reshape(1, -1), index or 0, f"sample `{sample.segment}`")[0]
+
+
+def _divided(file: Path, split: str, content: Any) -> list[tuple[str, list[Any]]]:
+    """Return the splits of a file and what it holds of each."""
+    if isinstance(content, list):
+        return [(split, content)]
+    if split:
+        raise ConfigError(
+            f"`{file}` names its splits itself, {', '.join(map(decoded, content))}; leave `split` out."
+        )
+    return [(split_name(decoded(key), f"`{file}`"), entries) for key, entries in content.items()]
 
 
 def _open(file: Path) -> PickleFile:
@@ -156,16 +194,20 @@ def _checked(file: Path, row: int, item: Any) -> _Sample:
         raise DataError(f"`{file}` entry {row} is not what entries of {_FORM} are.")
     (ids, vision, audio, *rest), *said, segment = item
     label = said[0] if said else None
+    if isinstance(label, int | float | np.generic) and not isinstance(label, bool):
+        label = np.array([label])
+    if not rest and _are_words(ids):
+        ids, rest = None, [ids]
     segment = decoded(segment) if isinstance(segment, bytes) else segment
     arrays = {"vision": vision, "audio": audio}
     words = rest[0] if rest else []
     if (
         not isinstance(segment, str)
-        or not isinstance(words, list | tuple)
+        or not (isinstance(words, list | tuple) or _are_words(words))
         or (label is not None and not (isinstance(label, np.ndarray) and label.size))
     ):
         raise DataError(
-            f"`{file}` entry {row} must have a name, a list of words and an array with its label, or None for it."
+            f"`{file}` entry {row} must have a name, a list of words and its label, a number, an array or None."
         )
     lengths = {"words": len(words)} if rest else {}
     for name, array in arrays.items():
@@ -180,7 +222,17 @@ def _checked(file: Path, row: int, item: Any) -> _Sample:
             f"`{file}` sample `{segment}` must have the same steps throughout, but has {described}."
         )
     spoken = [decoded(word) for word in words] if rest else None
-    return _Sample(spoken, arrays, None if label is None else label.reshape(-1)[0], segment)
+    return _Sample(spoken, arrays, label, segment)
+
+
+def _are_words(values: Any) -> bool:
+    if isinstance(values, np.ndarray):
+        return (
+            values.ndim == 1
+            and values.dtype.kind in "SUO"
+            and all(isinstance(one, str | bytes) for one in values)
+        )
+    return isinstance(values, list | tuple) and all(isinstance(one, str | bytes) for one in values)
 
 
 def _fits(candidate: Candidate) -> bool:
@@ -194,8 +246,8 @@ def _fits(candidate: Candidate) -> bool:
 
 MISA = Layout(
     "misa",
-    "word-aligned pickles of the MISA code",
-    "Word-aligned pickles of the MISA code: train.pkl, dev.pkl, test.pkl, or one of them.",
+    "word-aligned pickles of the MISA or the MAG-BERT code",
+    "Word-aligned pickles of the MISA code (train.pkl, dev.pkl, test.pkl, or one of them) or of MAG-BERT (mosi.pkl).",
     MisaOptions,
     _Reader,
     _fits,

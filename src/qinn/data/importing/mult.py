@@ -18,12 +18,12 @@ import numpy as np
 from qinn.data.files.array_file import decoded
 from qinn.data.files.pickles.reading import open_pickle
 from qinn.data.importing.intake import OF_VIDEOS, groups_of, naming
-from qinn.data.importing.labels import DROP, TaskOptions
+from qinn.data.importing.labels import DROP, TaskOptions, chosen_label, label_index
 from qinn.data.importing.parts import SplitPart, check_parts, joined_columns, notes_of_parts, parts_of
 from qinn.data.importing.reader import Feature, ImportOptions, Layout, Reader, Samples, Steps
 from qinn.data.importing.steps import Padding, nonzero_window
 from qinn.data.stores.manifest import Modality
-from qinn.errors import ConfigError, DataError
+from qinn.errors import DataError
 from qinn.stated_options import nested, option
 
 __all__ = ["MULT", "MultOptions", "is_mult"]
@@ -62,12 +62,8 @@ class MultOptions(ImportOptions):
         name="modality",
         choices=("text", "audio", "vision"),
     )
-    label_index: int | None = option(
-        None,
-        "Which label, from 0, where there are several: one of IEMOCAP's four emotions (with `--task classification`), "
-        "one of POM's traits",
-        bounds=(0, 2**20),
-        metavar="K",
+    label_index: int | None = label_index(
+        "one of IEMOCAP's four emotions (with `--task classification`), one of POM's traits"
     )
     group_pattern: str | None = option(None, OF_VIDEOS, metavar="REGEX")
     task: TaskOptions = nested(lambda: TaskOptions(scale="mosi"))
@@ -159,7 +155,7 @@ class _Part(SplitPart):
         if labelled:
             raw = self._labels()
             self._num_samples = len(raw)
-            self.labels = _one_label(raw, options, self.where)
+            self.labels = chosen_label(raw, options.label_index, self.where)
         else:
             self.counted = "samples"
             self._num_samples = self._counted(present)
@@ -235,29 +231,6 @@ def _array_of(values: Any) -> np.ndarray:
         with suppress(ValueError):
             return np.asarray(values)
     return found
-
-
-def _one_label(labels: np.ndarray, options: MultOptions, where: str) -> list[Any]:
-    """Return one label per sample of (n), (n, 1, 1), (n, labels) or, one-hot, (n, labels, classes)."""
-    if labels.size == len(labels):
-        return list(labels.reshape(-1))
-    if options.label_index is None:
-        raise ConfigError(
-            f"{where} has labels of the shape {labels.shape}, several per sample; say which one by the option "
-            "label_index."
-        )
-    if options.label_index >= labels.shape[1]:
-        raise ConfigError(
-            f"{where} has {labels.shape[1]} labels per sample, numbered from 0; there is no {options.label_index}."
-        )
-    chosen = labels[:, options.label_index].reshape(len(labels), -1)
-    if chosen.shape[1] == 1:
-        return list(chosen[:, 0])
-    if not np.isin(chosen, (0, 1)).all() or (chosen.sum(axis=1) != 1).any():
-        raise DataError(
-            f"{where} must have a single 1 among the classes of each label, but not all samples do."
-        )
-    return list(chosen.argmax(axis=1))
 
 
 def _number_twins(parts: list[_Part]) -> list[str]:
