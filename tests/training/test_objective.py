@@ -2,13 +2,14 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from qinn.errors import ArgumentError
 from qinn.records import Prediction
 from qinn.task import Task
-from qinn.training.objective import check_loss, loss_per_sample, training_loss
+from qinn.training.objective import check_loss, loss_per_sample, training_loss, weights_of_classes
 from qinn.training.options import FitOptions
 
 SCORE = Task("regression", -3.0, 3.0, "mosi")
@@ -93,3 +94,46 @@ def test_the_default_loss_follows_the_task():
     assert FitOptions().resolved_loss(SCORE) == "l1"
     assert FitOptions().resolved_loss(CLASSES) == "cross_entropy"
     assert FitOptions(loss="huber").resolved_loss(SCORE) == "huber"
+
+
+def test_balanced_weights_are_in_inverse_proportion_to_the_numbers_of_samples():
+    labels = np.array([0, 0, 0, 1, 2, 2])
+    found = weights_of_classes("balanced", labels, Task("classification", classes=("a", "b", "c")))
+    np.testing.assert_allclose(found, [6 / (3 * 3), 6 / (3 * 1), 6 / (3 * 2)])  # as of scikit-learn
+    assert found[labels].mean() == pytest.approx(1)
+
+
+def test_only_ratios_of_weights_count_and_their_mean_over_the_samples_is_one():
+    labels = np.array([0, 0, 0, 1])
+    found = [weights_of_classes(given, labels, CLASSES) for given in ([1, 5], [0.2, 1.0])]
+    np.testing.assert_allclose(found[0], found[1])
+    np.testing.assert_allclose(found[0], [0.5, 2.5])
+
+
+def test_a_class_that_does_not_occur_weighs_something_and_moves_nothing():
+    found = weights_of_classes(
+        "balanced", np.array([0, 0, 2]), Task("classification", classes=("a", "b", "c"))
+    )
+    np.testing.assert_allclose(found[[0, 2]], [0.75, 1.5])
+    assert np.isfinite(found).all()
+
+
+def test_weights_multiply_the_loss_of_their_class_in_every_trajectory():
+    weights, labels = torch.tensor([0.5, 3.0]), torch.tensor([0, 1])
+    plain = loss_per_sample(LOGITS.expand(2, 2), labels, "cross_entropy")
+    weighed = loss_per_sample(LOGITS.expand(2, 2), labels, "cross_entropy", class_weights=weights)
+    torch.testing.assert_close(weighed, plain * weights)
+    prediction = Prediction(LOGITS, LOGITS.expand(1, 3, 2), torch.zeros(1, 3))
+    found = training_loss(prediction, torch.tensor([1]), "cross_entropy", class_weights=weights)
+    assert float(found) == pytest.approx(-3 * math.log(0.75), rel=1e-6)
+
+
+@pytest.mark.parametrize("given", [[1.0], [1.0, 0.0], [1.0, float("inf")]])
+def test_weights_that_do_not_fit_the_classes_are_refused(given):
+    with pytest.raises(ArgumentError, match="class_weights"):
+        weights_of_classes(given, np.array([0, 1]), CLASSES)
+
+
+def test_scores_have_no_classes_to_weigh():
+    with pytest.raises(ArgumentError, match="which has no classes"):
+        weights_of_classes("balanced", np.array([0.5, 1.0]), SCORE)

@@ -40,6 +40,7 @@ LARGEST_SEED = 2**32 - 1
 """What every generator of random numbers takes."""
 
 AbsentRate = Annotated[float, Field(ge=0, lt=1)]
+ClassWeight = Annotated[float, Field(gt=0, le=1e6)]
 
 
 class DataConfig(Strict):
@@ -73,7 +74,10 @@ class _Training(Strict):
         return FitOptions(**self.model_dump())
 
 
-_FINER: dict[str, Any] = {"absent_rate": AbsentRate | dict[str, AbsentRate]}
+_FINER: dict[str, Any] = {
+    "absent_rate": AbsentRate | dict[str, AbsentRate],
+    "class_weights": Literal["balanced"] | list[ClassWeight] | None,
+}
 """Types that bounds inside of them make finer in a configuration."""
 
 if TYPE_CHECKING:

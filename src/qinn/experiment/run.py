@@ -56,6 +56,7 @@ from qinn.results.files import (
     write_text,
 )
 from qinn.results.folder import RunFolder
+from qinn.results.number_text import brief
 from qinn.results.steps import FILE as STEPS_FILE
 from qinn.results.summary import (
     VERSION,
@@ -70,6 +71,7 @@ from qinn.results.summary import (
 )
 from qinn.results.weights import write_weights
 from qinn.task import Task
+from qinn.training.objective import weights_of_classes
 
 logger = logging.getLogger(__name__)
 
@@ -135,6 +137,7 @@ def run(
     first = folds[0].development.train
     parts = [first, folds[0].development.valid, folds[0].test]
     rates = config.training.options().absent_rates(first.modalities)
+    weighed = _weights_of_classes(folds, config, store.task)
     check_feasible(
         config,
         feature_dims=first.dims,
@@ -207,6 +210,7 @@ def run(
         attractor=mean_certificate([one.attractor for one in records if one.attractor is not None]),
         remarks=(
             *activity_remarks(acting),
+            *weighed,
             *_remarks(folds, model_config, rates, refit=config.training.refit),
             *(UNCHECKED_FOLD for record in records[:1] if any(one.files is None for one in records)),
         ),
@@ -371,6 +375,27 @@ def _remarks(folds: list[Fold], model_config: Any, rates: dict[str, float], *, r
             "mixed; set `training.absent_rate` to train them."
         )
     return remarks
+
+
+def _weights_of_classes(folds: list[Fold], config: ExperimentConfig, task: Task) -> list[str]:
+    """State what the samples of each class count in training.
+
+    Raises:
+        ArgumentError: If they can't be weighed so.
+    """
+    given = config.training.class_weights
+    parts = [fold.development.merged if config.training.refit else fold.development.train for fold in folds]
+    found = [weights_of_classes(given, part.labels, task) for part in parts]
+    known = [weights for weights in found if weights is not None]
+    if not known:
+        return []
+    stated = ", ".join(
+        f"{name} {brief(float(np.mean([weights[at] for weights in known])))}"
+        for at, name in enumerate(task.classes)
+    )
+    how = "in inverse proportion to their number" if given == "balanced" else "as the configuration says"
+    mean = " (means over the folds)" if len(known) > 1 else ""
+    return [f"The loss weighs the classes {how}: {stated}{mean}; metrics count all samples alike."]
 
 
 def prediction_columns(table: PredictionTable, fold: str) -> dict[str, Any]:

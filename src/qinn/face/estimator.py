@@ -25,7 +25,7 @@ from qinn.model.encoders import EncoderKind
 from qinn.model.fusion import AbsentState
 from qinn.model.readout import HeadKind
 from qinn.model.streams import StreamForm
-from qinn.training.objective import LossKind
+from qinn.training.objective import ClassWeights, LossKind
 
 Floats = npt.NDArray[np.float64]
 
@@ -134,6 +134,7 @@ class Estimator(Base):
         gradient_clip: float = 1.0,
         loss: LossKind | None = None,
         label_smoothing: float = 0.0,
+        class_weights: ClassWeights = None,
         absent_rate: float | Mapping[str, float] = 0.0,
         absent_all: bool = False,
         monitor: str = "loss",
@@ -190,6 +191,7 @@ class Estimator(Base):
         self.gradient_clip = gradient_clip
         self.loss = loss
         self.label_smoothing = label_smoothing
+        self.class_weights = class_weights
         self.absent_rate = absent_rate
         self.absent_all = absent_all
         self.monitor = monitor

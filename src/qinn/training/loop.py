@@ -16,7 +16,7 @@ from qinn.records import Batch
 from qinn.task import Task
 from qinn.training.device import training_device
 from qinn.training.modality_dropout import drop_modalities
-from qinn.training.objective import loss_per_sample, training_loss
+from qinn.training.objective import loss_per_sample, training_loss, weights_of_classes
 from qinn.training.options import FitOptions
 from qinn.training.parameter_groups import parameter_groups
 
@@ -57,6 +57,8 @@ class TrainingLoop:
         self.valid = valid
         self.device = training_device(options.accelerator)
         self.model = model.to(self.device)
+        weights = weights_of_classes(options.class_weights, train.subset.labels, task)
+        self.class_weights = None if weights is None else torch.as_tensor(weights)
         self.absent_rates = options.absent_rates(train.subset.modalities)
         self.optimizer = torch.optim.AdamW(parameter_groups(model, options), lr=options.learning_rate)
         self.scheduler = _scheduler(self.optimizer, options, len(train))
@@ -125,6 +127,7 @@ class TrainingLoop:
             batch.labels,
             self.options.resolved_loss(self.task),
             label_smoothing=self.options.label_smoothing,
+            class_weights=self.class_weights,
         )
 
     @torch.inference_mode()
@@ -142,7 +145,8 @@ class TrainingLoop:
             outputs.append(self.model(there).output.cpu())
             labels.append(batch.labels)
         output, label = torch.cat(outputs), torch.cat(labels)
-        loss = loss_per_sample(output, label, self.options.resolved_loss(self.task)).mean()
+        kind = self.options.resolved_loss(self.task)
+        loss = loss_per_sample(output, label, kind, class_weights=self.class_weights).mean()
         values = {"valid_loss": float(loss)}
         found: dict[str, float | None] = dict.fromkeys(metrics_of(self.task))
         if bool(torch.isfinite(output).all()):

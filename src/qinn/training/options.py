@@ -7,7 +7,7 @@ from typing import Any, Literal
 from qinn.errors import ArgumentError
 from qinn.evaluation.metric_names import metrics_of
 from qinn.task import Task
-from qinn.training.objective import LossKind, check_loss
+from qinn.training.objective import ClassWeights, LossKind, check_loss
 
 
 def setting(default: Any, description: str, **bounds: float | int) -> Any:
@@ -54,6 +54,12 @@ class FitOptions:
         None, "Loss to minimise (default: L1 for regression, cross-entropy for classification)"
     )
     label_smoothing: float = setting(0.0, "Label smoothing of the cross-entropy", ge=0, lt=1)
+    class_weights: ClassWeights = setting(
+        None,
+        "What the samples of each class count in the loss of training and validation: `balanced` (in inverse "
+        "proportion to their number in training) or a list of weights in the order of the classes, of which only the "
+        "ratios count; null for all alike",
+    )
     absent_rate: float | Mapping[str, float] = setting(
         0.0,
         "Probability with which a training step removes a modality from a sample, one for all or by modality; "
