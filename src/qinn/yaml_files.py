@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from qinn.errors import ConfigError
+from qinn.file_kinds import other_kind
 from qinn.opening import read_small
 
 _MOST_BYTES = 2**20
@@ -26,6 +27,8 @@ def read_yaml(path: Path) -> object:
         raise ConfigError(f"Configuration `{path}` does not exist; give the path of a YAML file.") from None
     except OSError as error:
         raise ConfigError(f"Cannot read configuration `{path}`: {error.strerror or error}.") from error
+    if (other := other_kind(path, ("text", "empty"))) is not None:
+        raise ConfigError(f"Configuration `{path}` is no YAML but {other}.")
     return yaml_of(text, path)
 
 

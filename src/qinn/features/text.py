@@ -27,6 +27,7 @@ from jaxtyping import Float32
 from qinn.errors import ConfigError
 from qinn.extras import needs
 from qinn.features.wheels import MPNET
+from qinn.file_kinds import other_kind
 from qinn.opening import check_regular, open_regular
 
 __all__ = ["InputEmbeddingEncoder", "TransformerEncoder", "load_text_encoder"]
@@ -273,6 +274,9 @@ def _weights_hash(folder: Path) -> str:
         raise ConfigError(
             f"The folder `{folder}` has no .safetensors weights; save the model with `save_pretrained`."
         )
+    for file in weights:
+        if (other := other_kind(file, ("safetensors",))) is not None:
+            raise ConfigError(f"`{file}` holds no weights: it is {other}.")
     digest = hashlib.sha256()
     for file in weights:
         with open_regular(file) as stream:

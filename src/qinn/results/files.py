@@ -17,6 +17,7 @@ from qinn.destinations import Product
 from qinn.digests import bytes_digest, file_digest
 from qinn.errors import CheckpointError
 from qinn.escaping import json_text
+from qinn.file_kinds import other_kind_of
 from qinn.opening import SMALL_BYTES, read_small
 from qinn.placement import complete_path
 
@@ -102,6 +103,10 @@ def digests_of(folder: Path, files: Sequence[Path]) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): file_digest(path) for path in files if path.is_file()}
 
 
+_MAY_BE = ("text", "parquet", "safetensors", "zip", "torch", "pickle")
+"""What the files of a run are; one of another kind was never written with it."""
+
+
 def read_bytes(
     path: Path, digest: str | None = None, *, most_bytes: int = SMALL_BYTES, remedy: str = _REPEAT
 ) -> bytes:
@@ -121,6 +126,8 @@ def read_bytes(
     except OSError as error:
         raise unreadable(path, error, remedy=remedy) from None
     if digest is not None and (found := bytes_digest(content)) != digest:
+        if (other := other_kind_of(content, path, _MAY_BE)) is not None:
+            raise CheckpointError(f"`{path}` is no file of a run but {other}.")
         raise foreign(path, found, digest)
     return content
 
@@ -164,6 +171,8 @@ def json_of(content: bytes, path: Path, *, remedy: str = _REPEAT) -> Any:
     try:
         return json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
+        if (other := other_kind_of(content, path, ("text",))) is not None:
+            raise CheckpointError(f"`{path}` is no JSON but {other}.") from error
         raise CheckpointError(f"`{path}` cannot be read ({error}); {remedy}.") from error
 
 

@@ -308,7 +308,7 @@ NO_PICKLES = {
     "csv": (b"id,label\na,1\n", "not a pickle"),
     "zeros": (b"\0" * 20, "not a pickle"),
     "hdf5": (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
-    "npz": (b"PK\x03\x04....", "a zip or npz archive"),
+    "npz": (b"PK\x03\x04....", "a zip archive"),
     "cut after the start": (b"\x80\x04", "cut short"),
     "cut in an array": (pickle.dumps(np.arange(100.0), 4)[:-50], "cut short"),
     "huge declared size": (b"\x80\x04\x8e" + struct.pack("<Q", 2**62) + b"abc", "where 3 are left"),

@@ -20,6 +20,7 @@ from qinn.data.files.npy import read_npy_header
 from qinn.data.files.object_arrays import read_objects
 from qinn.errors import DataError
 from qinn.extras import needs
+from qinn.file_kinds import damage_of, other_kind
 from qinn.opening import check_regular
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ARRAY_SUFFIXES", "Hdf5File", "check_file", "open_arrays"]
 
-ARRAY_SUFFIXES = (".npz", ".npy", ".h5", ".hdf5", ".csd")
+_KINDS = {".npz": "npz", ".npy": "npy", ".h5": "hdf5", ".hdf5": "hdf5", ".csd": "hdf5"}
+ARRAY_SUFFIXES = tuple(_KINDS)
 IN_MEMORY_BYTES = 64 * 2**20
 MOST_COMPRESSED = 1100
 """No file unpacks to more than this many times its size: deflate, the strongest method read, ends at 1032."""
@@ -97,6 +99,14 @@ def check_file(path: Path, expected: str = "an array file") -> None:
         raise DataError(f"`{path}` can't be read: {error.strerror}; {expected} was expected.") from error
 
 
+def _instead(path: Path, error: Exception | None = None) -> str:
+    """Say what a file is that its reader can't open, or what happened to it, as the end of a sentence."""
+    other = other_kind(path, (_KINDS[path.suffix.lower()], "zip"))
+    if other is not None:
+        return f": it is {other}"
+    return (f" ({error})" if error else "") + damage_of(path)
+
+
 class _Npz(ArrayFile):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -105,8 +115,12 @@ class _Npz(ArrayFile):
         except PermissionError:
             raise
         except _ZIP_ERRORS as error:
-            raise DataError(f"`{path}` is no npz archive or is damaged ({error}).") from error
+            raise DataError(f"`{path}` is no npz archive or is damaged{_instead(path, error)}.") from error
         self._names = {name[:-4]: name for name in self._zip.namelist() if name.endswith(".npy")}
+        if not self._names and self._zip.namelist():
+            self._zip.close()
+            other = other_kind(path, ("npz",)) or "an archive of something else"
+            raise DataError(f"`{path}` is no npz archive: none of its files is an array, it is {other}.")
         self._headers: dict[str, tuple[tuple[int, ...], bool, np.dtype, int]] = {}
         self._arrays: dict[str, np.ndarray] = {}
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -194,6 +208,10 @@ class _Npy(ArrayFile):
             with path.open("rb") as stream:
                 shape, fortran, dtype = read_npy_header(stream)
                 start = stream.tell()
+                stream.seek(start - 1)
+                if stream.read(1) != b"\n":
+                    # Where a copy has changed line ends, every value behind would be another.
+                    raise ValueError("its header has no end")
                 if dtype.hasobject:
                     self._array = read_objects(stream, shape, path.stat().st_size - start, where=str(path))
                     return
@@ -205,7 +223,7 @@ class _Npy(ArrayFile):
                 np.empty(shape, dtype) if empty else np.memmap(path, dtype, "r", start, shape, order)
             )
         except (ValueError, EOFError) as error:
-            raise DataError(f"`{path}` is no npy file or is damaged ({error}).") from error
+            raise DataError(f"`{path}` is no npy file or is damaged{_instead(path, error)}.") from error
 
     def close(self) -> None:
         """Nothing to do: the mapping ends with its last array."""
@@ -233,7 +251,7 @@ class Hdf5File(ArrayFile):
         try:
             self._file = h5py.File(path, "r")
         except _HDF5_ERRORS as error:
-            raise DataError(f"`{path}` is no HDF5 file or is damaged.") from error
+            raise DataError(f"`{path}` is no HDF5 file or is damaged{_instead(path)}.") from error
         self._heaps_checked = False
         self._size = path.stat().st_size
         self._most_bytes = max(IN_MEMORY_BYTES, MOST_COMPRESSED * self._size)

@@ -18,6 +18,7 @@ from qinn.data.files.numerals import number_of
 from qinn.data.files.parquet import ParquetTooLargeError, read_parquet
 from qinn.data.files.text_lines import text_lines
 from qinn.errors import ConfigError, DataError
+from qinn.file_kinds import damage_of, other_kind
 
 __all__ = ["TABLE_SUFFIXES", "Columns", "read_columns"]
 
@@ -144,8 +145,9 @@ def read_columns(path: Path | str, names: Sequence[str] = ()) -> Columns:
         elif suffix == ".npz":
             columns = _read_npz(path)
         else:
+            other = other_kind(path, ("text",))
             raise DataError(
-                f"`{path}` must be one of {', '.join(TABLE_SUFFIXES)}; it is no table that can be read."
+                f"`{path}` must be one of {', '.join(TABLE_SUFFIXES)}; it is {other or 'no table that can be read'}."
             )
     except PermissionError as error:
         raise DataError(f"`{path}` can't be read: permission denied.") from error
@@ -153,7 +155,9 @@ def read_columns(path: Path | str, names: Sequence[str] = ()) -> Columns:
         raise DataError(f"`{path}` is refused: {error.strerror}.") from error
     # A value of Parquet may also be no text, or a time that Python has no object for.
     except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError, ImportError) as error:
-        raise DataError(f"`{path}` is damaged or no {suffix[1:]} file.") from error
+        other = other_kind(path, ("parquet",)) if suffix == ".parquet" else None
+        what = f": it is {other}" if other else damage_of(path)
+        raise DataError(f"`{path}` is damaged or no {suffix[1:]} file{what}.") from error
     if not len(columns):
         raise DataError(f"`{path}` has no rows; a table with at least one sample was expected.")
     return columns

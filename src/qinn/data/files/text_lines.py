@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from qinn.errors import DataError
+from qinn.file_kinds import other_kind
 from qinn.opening import open_regular
 from qinn.resources import available_memory, shown_size
 
@@ -32,6 +33,8 @@ def text_lines(path: Path) -> Iterator[str]:
         >>> list(text_lines(file))
         ['id,label\\r\\n', 'a,1']
     """
+    if (other := other_kind(path, ("text", "empty"))) is not None:
+        raise DataError(f"`{path}` is no table but {other}.")
     with io.TextIOWrapper(open_regular(path), encoding="utf-8-sig", newline="") as stream:
         number = 0
         try:

@@ -13,6 +13,7 @@ from typing import Any
 from qinn.data.files.tables import TABLE_SUFFIXES, read_columns
 from qinn.data.importing.intake import split_name
 from qinn.errors import DataError
+from qinn.file_kinds import other_kind
 from qinn.opening import read_small_text
 
 __all__ = ["STANDARD_FOLDS", "read_folds"]
@@ -103,7 +104,9 @@ def _lists(path: Path) -> dict[str, list[str]]:
     except OSError as error:
         raise DataError(f"`{path}` can't be read: {error.strerror or error}.") from error
     except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
-        raise DataError(f"`{path}` is damaged: it is no {path.suffix[1:]} file in UTF-8.") from error
+        other = other_kind(path, ("text",))
+        why = f": it is {other}" if other else f": it is no {path.suffix[1:]} file in UTF-8"
+        raise DataError(f"`{path}` is damaged{why}.") from error
     found = isinstance(values, dict) and all(
         isinstance(videos, list | tuple) and all(isinstance(video, str) for video in videos)
         for videos in values.values()

@@ -11,6 +11,7 @@ from qinn.data.importing.mult import MULT
 from qinn.data.importing.reader import Candidate, ImportOptions, Layout
 from qinn.data.importing.table import TABLE
 from qinn.errors import ConfigError, DataError
+from qinn.file_kinds import file_kind
 from qinn.opening import check_regular
 
 __all__ = ["LAYOUTS", "detect_layout", "layout_of"]
@@ -27,6 +28,16 @@ LAYOUTS: dict[str, Layout] = {
     )
 }
 """Every layout by its name."""
+
+
+_CALLED = {
+    "pickle": (".pkl", ".pickle"),
+    "hdf5": (".h5", ".hdf5", ".csd"),
+    "npz": (".npz",),
+    "npy": (".npy",),
+    "parquet": (".parquet",),
+}
+"""Kinds of files that are read, and how their names end."""
 
 
 def layout_of(options: ImportOptions) -> Layout:
@@ -83,6 +94,8 @@ def detect_layout(source: Path | str) -> str:
         raise DataError(
             f"`{source}` has files of the layouts {' and '.join(sorted(found))}; say which is meant."
         )
+    if not candidate.is_folder and (what := _refused_kind(source)) is not None:
+        raise DataError(f"`{source}` is {what}.")
     if candidate.is_folder:
         raise DataError(
             f"`{source}` is a folder of no known layout: neither y_train.h5 …, train.pkl … nor a table is in it."
@@ -101,3 +114,16 @@ def detect_layout(source: Path | str) -> str:
         f"`{source}` is of no known layout; known are {', '.join(LAYOUTS)}, and "
         f"tables are {', '.join(TABLE_SUFFIXES)}."
     )
+
+
+def _refused_kind(source: Path) -> str | None:
+    """Say what a file is that no layout can have, by what is in it, and what to do; None if that does not tell."""
+    kind = file_kind(source)
+    if kind is None or kind.name == "text":
+        return None
+    suffixes = _CALLED.get(kind.name)
+    if suffixes is None:
+        return kind.said_of(source)
+    if source.suffix.lower() in suffixes:
+        return None
+    return f"{kind.title} that is not called so; rename it to `{source.stem}{suffixes[0]}`"

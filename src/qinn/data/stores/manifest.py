@@ -15,6 +15,7 @@ from jaxtyping import Int64
 
 from qinn.data.stores.cutting import ROWS
 from qinn.errors import ArgumentError, DataError
+from qinn.file_kinds import other_kind
 from qinn.formats import check_format
 from qinn.opening import open_regular, read_small_text
 from qinn.placement import PARTIAL_SUFFIX
@@ -234,6 +235,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"Cannot read `{path}`: {error.strerror}; check the file and its permissions."
         ) from None
     except (ValueError, RecursionError):
+        if (other := other_kind(path, ("text",))) is not None:
+            raise DataError(f"`{path}` is no manifest but {other}.") from None
         raise DataError(f"`{path}` is damaged: it is not JSON; import the data again.") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise DataError(f"`{folder}` is not a store: its manifest does not say format `{FORMAT}`.")

@@ -43,6 +43,7 @@ from qinn.data.stores.times import Times
 from qinn.data.stores.writing import StoreWriter
 from qinn.digests import OWN_DIGEST, file_digest, is_intact
 from qinn.errors import DataError
+from qinn.file_kinds import other_kind
 from qinn.opening import open_regular
 from qinn.task import Task
 
@@ -396,6 +397,11 @@ def _naming_damage(path: Path) -> Iterator[Path]:
     try:
         yield path
     except (OSError, pa.ArrowException) as error:
+        if (
+            isinstance(error, pa.ArrowException)
+            and (other := other_kind(path, ("parquet", "text"))) is not None
+        ):
+            raise DataError(f"`{path}` is no part of a store but {other}.") from None
         reason = " ".join(str(error).split())
         raise DataError(f"`{path}` is damaged ({reason}); import the data again.") from None
 
@@ -434,4 +440,6 @@ def _mapped_file(path: Path) -> np.ndarray:
             f"Cannot read `{path}`: {error.strerror}; check the file and its permissions."
         ) from None
     except (ValueError, TypeError, OverflowError) as error:
+        if (other := other_kind(path, ("npy", "text"))) is not None:
+            raise DataError(f"`{path}` is no part of a store but {other}.") from None
         raise DataError(f"`{path}` is damaged ({error}); import the data again.") from None

@@ -12,7 +12,7 @@ from qinn.data.files.pickles.calls import CALLS, GLOBALS, NOT_PLAIN, Array, Call
 from qinn.data.files.pickles.content import MAPPED_BYTES, PickleBytes, Span
 from qinn.errors import DataError
 
-__all__ = ["PickleMachine"]
+__all__ = ["PickleDamageError", "PickleMachine"]
 
 _OPCODES = {ord(opcode.code): opcode for opcode in pickletools.opcodes}
 _CONSTANTS = frozenset(
@@ -49,6 +49,19 @@ _ESCAPES = {
     "NEXT_BUFFER": "an out-of-band buffer",
     "READONLY_BUFFER": "an out-of-band buffer",
 }
+
+
+class PickleDamageError(DataError):
+    """A file is no pickle, damaged or cut short.
+
+    Args:
+        message: The sentence that says so.
+        is_no_pickle: Whether it does not even begin as one.
+    """
+
+    def __init__(self, message: str, *, is_no_pickle: bool = False) -> None:
+        super().__init__(message)
+        self.is_no_pickle = is_no_pickle
 
 
 class _Mark:
@@ -91,7 +104,9 @@ class PickleMachine:
         while True:
             code = source.next()
             if code is None:
-                raise DataError(f"`{self.path}` is cut short: the pickle ends without its STOP instruction.")
+                raise PickleDamageError(
+                    f"`{self.path}` is cut short: the pickle ends without its STOP instruction."
+                )
             opcode = _OPCODES.get(code)
             if opcode is None or (first and not _may_start(opcode)):
                 raise self._not_a_pickle(first, f"byte {bytes([code])!r} is no instruction")
@@ -103,7 +118,7 @@ class PickleMachine:
                 if opcode.name != "FRAME" and start < self.frame_end < source.position:
                     raise ValueError("beyond its frame")
             except EOFError as error:
-                raise DataError(
+                raise PickleDamageError(
                     f"`{self.path}` is cut short: instruction {opcode.name} at byte {source.position} {error}."
                 ) from error
             except (IndexError, KeyError, ValueError, TypeError, OverflowError, MemoryError) as error:
@@ -113,9 +128,11 @@ class PickleMachine:
                 ) from error
             first = False
 
-    def _not_a_pickle(self, early: bool, why: str) -> DataError:
+    def _not_a_pickle(self, early: bool, why: str) -> PickleDamageError:
         verdict = "is not a pickle file" if early else "is a damaged pickle file"
-        return DataError(f"`{self.path}` {verdict}: at byte {self.source.position}, {why}.")
+        return PickleDamageError(
+            f"`{self.path}` {verdict}: at byte {self.source.position}, {why}.", is_no_pickle=early
+        )
 
     def _step(self, opcode: pickletools.OpcodeInfo) -> None:
         name = opcode.name

@@ -12,18 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from qinn.data.files.pickles.content import PickleBytes
-from qinn.data.files.pickles.machine import PickleMachine
+from qinn.data.files.pickles.machine import PickleDamageError, PickleMachine
 from qinn.errors import DataError
+from qinn.file_kinds import damage_of, other_kind
 
 __all__ = ["PickleFile", "load_pickle", "open_pickle"]
 
-_SIGNATURES = {
-    b"\x89HDF": "an HDF5 file",
-    b"PK\x03\x04": "a zip or npz archive",
-    b"\x93NUM": "a npy file",
-    b"PAR1": "a parquet file",
-    b"\x1f\x8b": "a gzip archive (unpack it first)",
-}
+_MAY_BE = ("pickle", "text", "empty")
+"""What begins as a pickle may: those of the oldest protocol are text."""
 
 
 class PickleFile:
@@ -70,19 +66,29 @@ def open_pickle(path: str | Path, *, sketch: bool = False) -> PickleFile:
     """
     path = Path(path)
     try:
-        source = PickleBytes(path, sketch=sketch)
+        other = other_kind(path, _MAY_BE)
+        source = None if other else PickleBytes(path, sketch=sketch)
     except OSError as error:
         raise DataError(f"`{path}` can't be read: {error.strerror or error}.") from error
-    start = source.map[:8]
-    for signature, kind in _SIGNATURES.items():
-        if start.startswith(signature):
-            raise DataError(f"`{path}` is not a pickle file but {kind}.")
+    if source is None:
+        raise DataError(f"`{path}` is not a pickle file but {other}.")
     with warnings.catch_warnings():
         # Python's tokens warn about escapes that a damaged file makes by chance.
         warnings.simplefilter("ignore", DeprecationWarning)
-        content = PickleMachine(source).run()
+        try:
+            content = PickleMachine(source).run()
+        except PickleDamageError as error:
+            raise DataError(f"{str(error).rstrip('.')}{_what_happened(path, error)}.") from error
     source.release()
     return PickleFile(content, source)
+
+
+def _what_happened(path: Path, error: PickleDamageError) -> str:
+    """Say why a file is no pickle or a damaged one, where its bytes tell, as the end of a sentence."""
+    if happened := damage_of(path):
+        return happened
+    text = other_kind(path, ("pickle",)) if error.is_no_pickle else None
+    return f"; it is {text}" if text else ""
 
 
 def load_pickle(path: str | Path) -> Any:
