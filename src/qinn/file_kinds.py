@@ -21,7 +21,7 @@ __all__ = ["FileKind", "damage_of", "file_kind", "other_kind", "other_kind_of"]
 
 _HEAD = 4096
 _LOOKED_THROUGH = 2**20
-_ENOUGH_LINES = 4
+_ENOUGH = 4
 _LONGEST_TITLE = 60
 _DOWNLOAD = "it is what a server answered in place of the file, so download the file itself"
 _TEXT_MODE = "copy or download it again, in binary mode"
@@ -168,13 +168,13 @@ def damage_of(path: Path | str) -> str:
     except OSError:
         return ""
     ends, of_windows = begin.count(b"\n"), begin.count(b"\r\n")
-    if ends >= _ENOUGH_LINES and ends == of_windows:
+    if ends >= _ENOUGH and ends == of_windows:
         mended = ""
         # The oldest protocol of pickles writes a carriage return in a text by its number, so each is a line's end.
         if not begin.startswith(_BINARY):
             mended = f", or take them out (`tr -d '\\r' < {shlex.quote(os.fspath(path))} > NEW`)"
         return f"; every line end in it is one of Windows (CR LF), as after a copy in text mode: {_TEXT_MODE}{mended}"
-    if begin.count(_REPLACED) >= _ENOUGH_LINES:
+    if begin.count(_REPLACED) >= _ENOUGH:
         return f"; it was read as text and written again, which can't be undone: {_TEXT_MODE}"
     return ""
 
@@ -189,7 +189,7 @@ def _kind_of(head: bytes, path: Path) -> FileKind | None:
         # Some signatures are so short, or so far behind the front, that a table or a pickle may have them by chance.
         whole = {b"BZh": _BZIP2, b"WAVE": _RIFF, b"AVI ": _RIFF}.get(signature)
         if head.startswith(signature, place) and (whole is None or whole.match(head)):
-            return kind
+            return kind if kind.name != "utf-16" or len(_decoded(head, "utf-16")) >= _ENOUGH else None
     return _text(head)
 
 
@@ -274,10 +274,15 @@ def _container(head: bytes, path: Path) -> FileKind | None:
 
 
 def _text(head: bytes) -> FileKind | None:
-    try:
-        text = codecs.getincrementaldecoder("utf-8-sig")().decode(head)
-    except UnicodeDecodeError:
-        return None
+    text = _decoded(head, "utf-8-sig")
     first = text.lstrip().partition("\n")[0].strip()[:_LONGEST_TITLE]
     plain = all(character.isprintable() or character in "\t\r\n\f" for character in text)
     return FileKind("text", f"a text that begins with `{first}`") if plain and first else None
+
+
+def _decoded(head: bytes, encoding: str) -> str:
+    """Return the beginning of a text; empty if it is none."""
+    try:
+        return codecs.getincrementaldecoder(encoding)().decode(head)
+    except UnicodeDecodeError:
+        return ""

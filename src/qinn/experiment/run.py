@@ -204,6 +204,7 @@ def run(
                 for name, dim in first.dims.items()
             },
             config.data.split,
+            store.label_name,
         ),
         folds=tuple(_of_the_run(record) for record in records),
         dynamics=mean_activity(acting),

@@ -132,6 +132,35 @@ class TransformerEncoder:
             )
         ]
 
+    counted = "tokens"
+
+    def count_tokens(self, texts: Sequence[str] | Sequence[Sequence[str]]) -> list[tuple[int, int, int]]:
+        """Count, of each transcript, its tokens, those within the encoder's length and those that it does not know.
+
+        Special tokens are not counted.
+
+        Args:
+            texts: Transcripts, as text or as words, as the encoder should see them.
+        """
+        filled = [row for row, text in enumerate(texts) if len(text)]
+        counts = [(0, 0, 0)] * len(texts)
+        if not filled:
+            return counts
+        tokens = self._tokenizer(
+            [texts[row] if isinstance(texts[row], str) else list(texts[row]) for row in filled],
+            is_split_into_words=not isinstance(texts[filled[0]], str),
+            add_special_tokens=False,
+            truncation=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )
+        most = self._max_tokens - self._tokenizer.num_special_tokens_to_add(pair=False)
+        unknown = self._tokenizer.unk_token_id
+        for row, ids in zip(filled, tokens["input_ids"], strict=True):
+            counts[row] = (len(ids), min(len(ids), most), 0 if unknown is None else ids.count(unknown))
+        return counts
+
     @property
     def vocabulary_size(self) -> int:
         """Number of tokens that the model knows; ids are below it."""

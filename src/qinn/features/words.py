@@ -65,6 +65,15 @@ class WordEncoder:
             for words in sentences
         ]
 
+    counted = "words"
+
+    def count_tokens(self, texts: Sequence[Sequence[str]]) -> list[tuple[int, int, int]]:
+        """Count, of each sentence, its words, those that are read (all), and those that have no id."""
+        return [
+            (len(words), len(words), sum(_forms(word)[1] not in self._ids for word in words))
+            for words in texts
+        ]
+
     def _row(self, word: str) -> tuple[float, ...]:
         written, bare = _forms(word)
         number = self._ids.get(bare, 0.0)

@@ -185,12 +185,12 @@ def _label_counts(store: Store, rows: dict[str, np.ndarray]) -> tuple[dict[str, 
     """Samples of each split per class or interval, the names of these, and what they are."""
     task, labels = store.task, store.labels
     if task.kind == "classification":
-        names, label = [plain(name, 20) for name in task.classes], "class"
+        names, label = [plain(name, 20) for name in task.classes], _called(store, "class")
         edges = np.arange(len(names) + 1) - 0.5
     else:
         edges = np.linspace(task.low, task.high, _BINS + 1)
         names = [f"{brief(round(low, 2))} to {brief(round(high, 2))}" for low, high in pairwise(edges)]
-        label = "score"
+        label = _called(store, "score")
     counts = {}
     for name, chosen in rows.items():
         known = labels[chosen][labelled_mask(labels[chosen])]
@@ -199,8 +199,13 @@ def _label_counts(store: Store, rows: dict[str, np.ndarray]) -> tuple[dict[str, 
     if len(names) > _MOST_CLASSES:
         order = np.sort(np.argsort(-sum(counts.values()), kind="stable")[:_MOST_CLASSES])
         counts = {name: values[order] for name, values in counts.items()}
-        names, label = [names[index] for index in order], f"class (the {_MOST_CLASSES} most frequent)"
+        names, label = [names[index] for index in order], f"{label} (the {_MOST_CLASSES} most frequent)"
     return counts, names, label
+
+
+def _called(store: Store, what: str) -> str:
+    """Return what the labels are called, beside what they are, for the axis of a figure."""
+    return f"{plain(store.label_name, 40)} ({what})" if store.label_name else what
 
 
 def _modality_parts(

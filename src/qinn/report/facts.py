@@ -61,6 +61,7 @@ def data_facts(data: DataRecord) -> list[Fact]:
         ("data", data.name),
         ("data SHA-256", data.sha256),
         ("task", stated),
+        *([("label", data.label_name)] if data.label_name else ()),
         ("modalities", modalities),
         ("split", splits.get(data.split, data.split)),
     ]

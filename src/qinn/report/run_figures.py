@@ -210,12 +210,15 @@ def predicted_against_true(
 
 
 @styled
-def confusion_figure(counts: Int[np.ndarray, "true predicted"], classes: Sequence[str]) -> str:
+def confusion_figure(
+    counts: Int[np.ndarray, "true predicted"], classes: Sequence[str], label_name: str = ""
+) -> str:
     """Confusion matrix: shade and percentage are the share of the true class, with the count below.
 
     Args:
         counts: Samples of each true class (row) that were given each class (column).
         classes: Names of the classes.
+        label_name: What the labels are called where they come from.
 
     Raises:
         ArgumentError: If counts and names do not fit.
@@ -248,7 +251,8 @@ def confusion_figure(counts: Int[np.ndarray, "true predicted"], classes: Sequenc
     names = [plain(name, longest=16) for name in classes]
     axes.set_xticks(range(size), names, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(size), names)
-    axes.set(xlabel="predicted class", ylabel="true class")
+    called = f" ({plain(label_name, longest=40)})" if label_name else ""
+    axes.set(xlabel="predicted class", ylabel=f"true class{called}")
     figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
     return to_svg(figure, f"Confusion matrix of {int(counts.sum())} samples in {size} classes")
 
@@ -304,7 +308,14 @@ def activity_figure(run: RunResult) -> str | None:
 
 def regression_figure(run: RunResult) -> str:
     """Draw predicted against true scores of a run of a regression task."""
-    return predicted_against_true(run.labels, run.outputs[:, 0], low=run.task.low, high=run.task.high)
+    name = plain(run.summary.data.label_name, longest=40)
+    return predicted_against_true(
+        run.labels,
+        run.outputs[:, 0],
+        low=run.task.low,
+        high=run.task.high,
+        unit=f"score ({name})" if name else "score",
+    )
 
 
 def _column(rows: list[dict[str, float]], name: str) -> np.ndarray:

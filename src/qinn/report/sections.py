@@ -189,7 +189,7 @@ def _prediction_part(run: RunResult, numbering: Numbering) -> Part:
         exhibits = numbering.figure(
             {
                 "Confusion matrix: true class in rows, predicted class in columns": confusion_figure(
-                    run.confusion(), run.task.classes
+                    run.confusion(), run.task.classes, run.summary.data.label_name
                 )
             },
             f"Confusion matrix of {run.title} on its {counted(len(run.ids), 'test sample')}: share of the true class "

@@ -42,6 +42,7 @@ class DataRecord:
     Attributes:
         sha256: Hash of its content.
         modalities: Modality → how it reached the model.
+        label_name: What the labels are called where they come from; empty where nothing says it.
     """
 
     name: str
@@ -49,6 +50,7 @@ class DataRecord:
     task: Task
     modalities: Mapping[str, ModalityRecord]
     split: str
+    label_name: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

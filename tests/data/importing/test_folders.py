@@ -173,7 +173,7 @@ def test_mfn_steps_stay_aligned_and_a_missing_file_is_an_absent_modality(mfn: Pa
     lines = describe_import(store)
     assert lines[1:4] == [
         "splits: 3 train, 2 valid, 2 test; not the sizes of a known official split",
-        "labels: scores on the scale plain, 1 to 5; found 1 to 3, mean 1.714",
+        "labels: `y`, scores on the scale plain, 1 to 5; found 1 to 3, mean 1.714",
         "groups: not known",
     ]
     assert lines[4] == "text: 4 features, 5 to 5 steps (median 5), absent in 3 of 7 samples; from mfn:text"
@@ -196,7 +196,7 @@ def test_an_account_names_classes_unlabelled_samples_and_many_files(tmp_path: Pa
     assert lines[0].endswith("and 2 more files")
     assert lines[1:4] == [
         "splits: 3 in no split",
-        "labels: classes: 1 1, 1 2; 1 unlabelled",
+        "labels: `label`, classes: 1 1, 1 2; 1 unlabelled",
         "groups: 2 (videos, speakers …)",
     ]
     assert lines[4] == "m0: 2 features, one vector, in every sample; from f0.npy"
@@ -359,7 +359,8 @@ def test_the_layout_is_named_by_what_is_in_the_file(pickled: Callable[..., Path]
     ("name", "reason"),
     [
         ("none.csv", "does not exist"),
-        ("a.h5", "features without samples"),
+        ("a.h5", "an empty file"),
+        ("b.npy", "features without samples"),
         ("a.xlsx", "no known layout"),
         ("a.pkl", "neither the MMSA layout"),
         ("empty", "no known layout"),
@@ -369,8 +370,9 @@ def test_the_layout_is_named_by_what_is_in_the_file(pickled: Callable[..., Path]
 def test_what_has_no_layout_or_two_is_refused(
     name: str, reason: str, pickled: Callable[..., Path], tmp_path: Path
 ) -> None:
-    for file in ("a.h5", "a.xlsx"):
-        (tmp_path / file).write_text("")
+    (tmp_path / "a.h5").write_text("")
+    (tmp_path / "a.xlsx").write_text("words")
+    np.save(tmp_path / "b.npy", np.ones((2, 2)))
     pickled([1, 2], name="a.pkl")
     (tmp_path / "empty").mkdir()
     pickled([1, 2], name="both/train.pkl")

@@ -34,7 +34,7 @@ def test_every_layout_is_found_and_arrives_whole(name: str, tmp_path: Path) -> N
     for line in (
         f"layout: {spec.layout}",
         "splits: 12 train, 5 valid, 6 test",
-        "labels: scores on the scale",
+        ", scores on the scale",
     ):
         assert line in result.output
     for modality, dim in wanted.items():

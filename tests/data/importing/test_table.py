@@ -563,7 +563,7 @@ def test_pairs_must_be_pairs(item: str, reason: str) -> None:
 
 
 def test_names_of_modalities_must_differ(table: Path, encoder: Any) -> None:
-    with pytest.raises(ConfigError, match="is named twice"):
+    with pytest.raises(ConfigError, match="twice; give it once"):
         load(table, "v=@@/v.npy", "v=@@/v.npy")
     with pytest.raises(ConfigError, match="name of the encoded text"):
         load(table, "text=@@/v.npy", text_column="text", encoder=encoder)

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from qinn.data.checking.findings import Finding, Severity, found_in
+from qinn.data.checking.informative_absence import informative_absence
 from qinn.data.checking.plausibility import OFFICIAL_SPLITS, PLAUSIBILITY_CHECKS
+from qinn.data.checking.word_places import segments, word_spans, word_times
 from qinn.data.stores.cutting import even_pieces
 from qinn.data.stores.manifest import SPLITS
 from qinn.data.stores.store import Store
@@ -71,6 +73,8 @@ class Inspection:
         label_histogram: Class or interval → number of samples.
         modalities: Modality → its summary.
         findings: Errors first, then warnings, then remarks.
+        label_name: What the labels are called where they come from; empty where nothing says it.
+        notes: What the import cut, dropped, assumed or took by default.
     """
 
     name: str
@@ -83,6 +87,8 @@ class Inspection:
     label_histogram: dict[str, int]
     modalities: dict[str, ModalitySummary]
     findings: tuple[Finding, ...]
+    label_name: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def has_errors(self) -> bool:
@@ -110,10 +116,12 @@ class Inspection:
             if summary.latest is not None:
                 pause = "" if summary.mean_pause is None else f", {summary.mean_pause:.4g} s apart on average"
                 lines.append(f"{name}: steps have times, up to {summary.latest:.4g} s{pause}")
-        lines += ["", "labels"]
+        lines += ["", f"labels ({self.label_name})" if self.label_name else "labels"]
         most = max(self.label_histogram.values(), default=1)
         for name, count in self.label_histogram.items():
             lines.append(f"{name:>18} {count:>7} {'█' * round(30 * count / max(most, 1))}")
+        if self.notes:
+            lines += ["", "notes", *(f"    note: {note}" for note in self.notes)]
         lines += ["", "findings" if self.findings else "no findings"]
         lines += [f"{finding.severity:>8}: {finding.message}" for finding in self.findings]
         return "\n".join(map(visible, lines))
@@ -129,7 +137,7 @@ def inspect(store: Store) -> Inspection:
         Statistics and findings; the findings cover non-finite values, constant features, absent modalities,
         samples without any feature, duplicate ids and samples, labels out of range, unlabelled training
         samples, groups shared between splits or folds, small splits, rare classes, official split sizes, and
-        what `qinn.data.checking.plausibility` looks for.
+        what `qinn.data.checking.plausibility`, `word_places` and `informative_absence` look for.
 
     Examples:
         >>> import tempfile
@@ -144,7 +152,8 @@ def inspect(store: Store) -> Inspection:
         summary, found = _inspect_modality(store, name)
         summaries[name] = summary
         findings += found
-    for check in (_samples, _labels, _divisions, *PLAUSIBILITY_CHECKS):
+    of_words = (word_spans, word_times, segments)
+    for check in (_samples, _labels, _divisions, *of_words, informative_absence, *PLAUSIBILITY_CHECKS):
         findings += check(store)
     order: dict[Severity, int] = {"error": 0, "warning": 1, "info": 2}
     return Inspection(
@@ -158,6 +167,8 @@ def inspect(store: Store) -> Inspection:
         _histogram(store),
         summaries,
         tuple(sorted(findings, key=lambda finding: order[finding.severity])),
+        store.label_name,
+        tuple(map(str, store.manifest["notes"])),
     )
 
 

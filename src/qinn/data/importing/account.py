@@ -38,7 +38,7 @@ def describe_import(store: Store) -> list[str]:
         + (f", {LAYOUTS[layout].title}" if layout in LAYOUTS else "")
         + (f": {files}{more}" if files else ""),
         f"splits: {splits}{_official(manifest['splits'], layout)}",
-        f"labels: {_labels(store)}",
+        f"labels: {_named(store)}{_labels(store)}",
         f"groups: {_groups(store)}",
     ]
     for name, entry in manifest["modalities"].items():
@@ -64,6 +64,10 @@ def _official(splits: Mapping[str, int], layout: str) -> str:
     if sizes in known:
         return f"; the official sizes of {known[sizes]}"
     return "" if layout not in LAYOUTS or layout == "table" else "; not the sizes of a known official split"
+
+
+def _named(store: Store) -> str:
+    return f"`{store.label_name}`, " if store.label_name else ""
 
 
 def _labels(store: Store) -> str:

@@ -160,6 +160,7 @@ class _Reader(Reader):
             lambda row: f"`{source}` sample `{ids[row]}`",
             "`features`",
             groups=of,
+            label_name=f"features[:, {options.label_column}]",
             extra={"start": limits[:, 0].tolist(), "end": limits[:, 1].tolist()},
         )
         encoded = {} if encoder is None else {options.text.modality: None}

@@ -13,10 +13,12 @@ from qinn.data.importing.labels import Labels, read_labels
 from qinn.data.importing.layouts import layout_of
 from qinn.data.importing.reader import Feature, ImportOptions, Reader, Steps
 from qinn.data.importing.steps import StepCleaner
+from qinn.data.importing.text_account import CountsTokens, TextAccount
 from qinn.data.importing.transcripts import (
     Encoder,
     EncoderOrLearner,
     TextOptions,
+    as_encoded,
     check_learned,
     encode_texts,
     joined_text,
@@ -106,6 +108,7 @@ def import_data(
             task=labels.task,
             modalities=modalities,
             layout=layout.name,
+            label_name=samples.named_labels,
             notes=[
                 *reader.notes,
                 *(encoding.remarks if encoding else ()),
@@ -177,7 +180,7 @@ def _fill(
                 times[key] = [moment for _, moment in cleaned]
         spans = {} if steps.spans is None else {"text": steps.spans}
         if encoding is not None and texts is not None:
-            spans = encoding.add(texts, steps, features, times)
+            spans = encoding.add(texts, steps, features, times, ids)
         filled = [place for place in range(len(ids)) if _is_filled(features, place)]
         if len(filled) < len(ids) and options.empty == "refuse":
             lacking = next(name for place, name in enumerate(ids) if place not in filled)
@@ -206,6 +209,7 @@ def _fill(
         writer.add_source(file)
     for note in (
         *reader.closing_notes(),
+        *(encoding.notes() if encoding is not None else ()),
         *(note for cleaner in cleaners.values() for note in cleaner.notes()),
     ):
         writer.note(note)
@@ -231,6 +235,13 @@ class _Encoding:
         self._encoder: Encoder
         self._encoder, self._text, self.remarks = learned(encoder, texts, splits, text)
         self.modality = self._text.described(self._encoder)
+        self._account = None
+        if isinstance(self._encoder, CountsTokens):
+            self._account = TextAccount(self._encoder, as_words=self._text.unit == "words")
+
+    def notes(self) -> list[str]:
+        """Say what the encoder did not take of the transcripts."""
+        return [] if self._account is None else self._account.notes()
 
     def add(
         self,
@@ -238,9 +249,12 @@ class _Encoding:
         steps: Steps,
         features: dict[str, list[np.ndarray | None]],
         times: dict[str, list[np.ndarray | None]],
+        ids: Sequence[str],
     ) -> dict[str, Any]:
         """Encode the transcripts of some samples, and return which characters each step stands for."""
         name = self._text.modality
+        if self._account is not None:
+            self._account.add(as_encoded(texts, self._text), ids)
         features[name] = list(encode_texts(self._encoder, texts, self._text))
         spans = spans_of_texts(self._encoder, texts, self._text)
         if spans is not None and steps.spoken is not None:

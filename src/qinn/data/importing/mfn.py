@@ -112,6 +112,7 @@ class _Reader(Reader):
             scores if any(name == "y" for name, _ in files) else None,
             lambda row: f"`{source}` sample `{ids[row]}`",
             "the y files",
+            label_name="y",
         )
         self.features = {
             name: Feature(

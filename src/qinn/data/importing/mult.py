@@ -117,6 +117,7 @@ class _Reader(Reader):
             **joined_columns(parts, ("ids", "groups")),
             labels=[value for part in parts for value in part.labels] if labelled else None,
             what="`labels`",
+            label_name="labels" if options.label_index is None else f"labels[:, {options.label_index}]",
             unlabelled=DROP,
         )
         self.sizes = [len(part) for part in parts]

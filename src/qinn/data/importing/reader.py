@@ -3,6 +3,7 @@
 All else that happens on the way into a store is the same for every layout: see `qinn.data.importing.driver`.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -120,6 +121,7 @@ class Samples:
         groups: What training and test must not share.
         folds: Official folds.
         texts: Transcripts, as text or as words; None where there are none, or where they come with the steps.
+        label_name: What the labels are called in the source, where `what` does not name them.
         extra: Further columns to keep.
     """
 
@@ -133,6 +135,15 @@ class Samples:
     folds: Sequence[str] | None = None
     texts: Sequence[str] | Sequence[Sequence[str]] | None = None
     extra: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    label_name: str = ""
+
+    @property
+    def named_labels(self) -> str:
+        """What the labels are called in the source; empty where there are none."""
+        if self.labels is None:
+            return ""
+        named = re.search("`([^`]+)`", self.what)
+        return self.label_name or (named[1] if named else self.what.removeprefix("the "))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float64
@@ -22,6 +22,7 @@ __all__ = [
     "TextOptions",
     "Tokenized",
     "Tokenizer",
+    "as_encoded",
     "check_learned",
     "encode_texts",
     "joined_text",
@@ -196,6 +197,15 @@ def check_learned(encoder: EncoderOrLearner | None, layout: str) -> Encoder | No
     return encoder
 
 
+def as_encoded(
+    texts: Sequence[str] | Sequence[Sequence[str]], options: TextOptions
+) -> list[str] | list[list[str]]:
+    """Return transcripts, given as text or as words, as an encoder sees them."""
+    if options.unit == "words":
+        return [[_cased(word, options) for word in _divided(text)] for text in texts]
+    return [_cased(joined_text(text), options) for text in texts]
+
+
 def encode_texts(
     encoder: Encoder, texts: Sequence[str] | Sequence[Sequence[str]], options: TextOptions
 ) -> list[np.ndarray]:
@@ -208,15 +218,14 @@ def encode_texts(
     Raises:
         ConfigError: If token ids are asked of an encoder that has none.
     """
+    seen: Any = as_encoded(texts, options)
     if options.unit == "words":
-        divided = [_divided(text) for text in texts]
-        return encoder.encode_words([[_cased(word, options) for word in words] for words in divided])
-    joined = [_cased(joined_text(text), options) for text in texts]
+        return encoder.encode_words(seen)
     if options.unit == "tokens":
-        return encoder.encode(joined)
+        return encoder.encode(seen)
     if not isinstance(encoder, Tokenizer):
         raise ConfigError(f"Text encoder `{encoder.tier}` has no token ids; use tokens or words.")
-    return [_ids(tokens)[0].astype(np.float32)[:, None] for tokens in encoder.tokenize(joined)]
+    return [_ids(tokens)[0].astype(np.float32)[:, None] for tokens in encoder.tokenize(seen)]
 
 
 def spans_of_texts(

@@ -123,6 +123,11 @@ class Store:
         """Hash of the content, as recorded when the store was written."""
         return self.manifest["sha256"]
 
+    @property
+    def label_name(self) -> str:
+        """What the labels are called where they come from; empty where nothing says it."""
+        return str(self.manifest.get("label_name", ""))
+
     @cached_property
     def task(self) -> Task:
         """What is predicted."""

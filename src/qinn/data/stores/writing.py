@@ -73,6 +73,7 @@ class StoreWriter:
         layout: Which reader wrote it, for example ``"mmsa"``.
         sources: The files it is made from; more can follow by `add_source`.
         notes: Remarks kept in the manifest; more can follow by `note`.
+        label_name: What the labels are called where they come from: a column, a key.
         overwrite: Replace a store that the same command made (see `maker_of`), atomically where the system can
             exchange two folders.
         non_finite: ``"refuse"`` raises at NaN and ±inf feature values; ``"zero"`` replaces them by 0,
@@ -105,6 +106,7 @@ class StoreWriter:
         layout: str,
         sources: Iterable[Source | Path | str] = (),
         notes: Iterable[str] = (),
+        label_name: str = "",
         overwrite: bool = False,
         non_finite: Literal["refuse", "zero"] = "refuse",
     ) -> None:
@@ -122,6 +124,7 @@ class StoreWriter:
         for source in sources:
             self.add_source(source)
         self._notes = list(notes)
+        self._label_name = label_name
         self._overwrite = overwrite
         self._non_finite = non_finite
         self._replaced = dict.fromkeys(modalities, 0)
@@ -509,6 +512,7 @@ class StoreWriter:
             "num_samples": len(self),
             "splits": {split: self._split_sizes[split] for split in SPLITS if split in self._split_sizes},
             "label_range": self._label_range,
+            **({"label_name": self._label_name} if self._label_name else {}),
             "sources": [vars(source) for source in self._sources],
             "layout": self.layout,
             "sha256": sha256,

@@ -278,6 +278,7 @@ def write_division(
         modalities=modalities,
         layout=store.manifest["layout"],
         sources=[Source(**source) for source in store.manifest["sources"]],
+        label_name=store.label_name,
         notes=[*kept, options.describe(), f"{DIVIDED}{store.sha256}"],
         overwrite=overwrite,
     ) as writer:
