@@ -91,7 +91,7 @@ class Option:
         """
         if value is None and self.default is None:
             return
-        if self.form == "repeated" and len(set(value or ())) < len(value or ()):
+        if self.form == "repeated" and value is not None and len(set(value)) < len(value):
             twice = next(one for one in value if value.count(one) > 1)
             raise ConfigError(f"Option `{self.name}` names `{twice}` twice; give it once.")
         if self.choices and self.form == "repeated":
