@@ -28,6 +28,7 @@ RUN_FILES = {
     "run.json",
     "config.yaml",
     "transformers.json",
+    "recipe.json",
     "metrics.json",
     "predictions.parquet",
     "explanation.parquet",

@@ -8,6 +8,7 @@ import secrets
 import shutil
 import stat
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -138,6 +139,31 @@ def complete_folder(target: Path, *, overwrite: bool) -> Iterator[Path]:
         flush_folder(folder)
         put_in_place(folder, target, overwrite=overwrite)
         flush_folder(target.parent)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        unlock(lock)
+
+
+@contextmanager
+def temporary_folder(name: str) -> Iterator[Path]:
+    """Give a folder that goes when the block ends; that of a process that was killed goes with the next such block.
+
+    Args:
+        name: Beginning of its name.
+
+    Examples:
+        >>> with temporary_folder("qinn-example") as folder:
+        ...     folder.is_dir()
+        True
+        >>> folder.exists()
+        False
+    """
+    target = Path(tempfile.gettempdir()) / name
+    remove_stale(target)
+    folder, lock = locked_folder(target)
+    try:
+        folder.chmod(0o700)
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         unlock(lock)

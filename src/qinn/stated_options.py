@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from qinn.errors import ConfigError
 
-__all__ = ["Option", "check_options", "made", "nested", "option", "options_of", "parse_pairs"]
+__all__ = ["Option", "check_options", "made", "nested", "option", "options_of", "parse_pairs", "typed_from"]
 
 Form = Literal["text", "whole", "number", "flag", "switch", "repeated", "listed", "pairs", "range", "three"]
 _Made = TypeVar("_Made")
@@ -82,6 +82,19 @@ class Option:
         if self.form == "pairs":
             return {name: parse_pairs(typed, self.name)}
         return {name: tuple(typed) if self.form == "repeated" else typed}
+
+    def typed_of(self, options: Any) -> Any:
+        """Return what is typed for the value that options have: the inverse of `fields_of`."""
+        value: Any = getattr(options, self.place[-1])
+        if self.form == "range":
+            return [value, options.high]
+        if isinstance(value, Mapping):
+            return [f"{key}={one}" for key, one in value.items()]
+        if self.form == "listed":
+            return ",".join(value)
+        if self.form == "repeated":
+            return [str(one) for one in value]
+        return value if isinstance(value, int | float) else str(value)
 
     def check(self, value: Any) -> None:
         """Refuse what the option can't be.
@@ -157,20 +170,21 @@ def options_of(options: type | Any) -> Iterator[Option]:
                     yield replace(inner, place=(one.name, *inner.place))
 
 
-def made(options: type[_Made], typed: Mapping[str, object]) -> _Made:
+def made(options: "type[_Made] | _Made", typed: Mapping[str, object]) -> _Made:
     """Make options of what was typed.
 
     Args:
-        options: Their class.
+        options: Their class, or options of it to be changed.
         typed: Name of an option → what was typed; what is missing or None keeps its default. The name of a flag that
             makes an option None → True.
 
     Raises:
         ConfigError: If an option can't be what was typed.
     """
+    usual: Any = options() if isinstance(options, type) else options
     values: dict[str, Any] = {}
     inner: dict[str, dict[str, Any]] = {}
-    for one in options_of(options):
+    for one in options_of(usual):
         if one.off and typed.get(one.off[0]):
             if typed.get(one.name) is not None:
                 raise ConfigError(
@@ -181,9 +195,40 @@ def made(options: type[_Made], typed: Mapping[str, object]) -> _Made:
             found = one.fields_of(given)
             (values if len(one.place) == 1 else inner.setdefault(one.place[0], {})).update(found)
     for name, changed in inner.items():
-        default = getattr(options(), name)
+        default = getattr(usual, name)
         values[name] = getattr(default, "changed", partial(replace, default))(**changed)
-    return options(**values)
+    return replace(usual, **values)
+
+
+def typed_from(options: Any, usual: Any = None) -> dict[str, Any]:
+    """Return what has to be typed to make options: name → what, of those that are not as by default.
+
+    Args:
+        options: The options.
+        usual: What they are by default; those of their class if None.
+
+    Examples:
+        >>> @dataclass(frozen=True)
+        ... class Colours:
+        ...     sky: str = option("blue", "Colour of the sky")
+        ...     sea: tuple[str, ...] = option(("green",), "Colours of the sea")
+        >>> typed_from(Colours(sea=("grey", "black")))
+        {'sea': ['grey', 'black']}
+    """
+    usual = type(options)() if usual is None else usual
+    found: dict[str, Any] = {}
+    for one in fields(options):
+        value, default = getattr(options, one.name), getattr(usual, one.name)
+        if "without" in one.metadata:
+            found |= typed_from(value, default)
+        elif "option" in one.metadata:
+            stated = _stated(one)
+            ends = stated.form == "range" and options.high != usual.high
+            if value is None and default is not None and stated.off:
+                found[stated.off[0]] = True
+            elif value is not None and (value != default or ends):
+                found[stated.name] = stated.typed_of(options)
+    return found
 
 
 def check_options(options: Any) -> None:

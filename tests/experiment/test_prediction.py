@@ -71,7 +71,7 @@ def test_intervals_over_folds_compare_each_error_with_its_own_model(folds_run, o
     errors = np.abs(kept.labels - kept.outputs[:, 0])
     size = len(errors)
     rank = int(np.ceil(0.9 * (size + 1)))
-    rows = predict_store(folds_run, others, level=0.9)
+    rows = predict_store(folds_run, others, split="all", level=0.9)
     for index in (0, 5):
         said = np.array([tables[names.index(fold)].outputs[index, 0] for fold in kept.folds])
         assert rows[index]["high"] == pytest.approx(np.sort(said + errors)[rank - 1])
@@ -131,7 +131,7 @@ def test_a_calibration_on_samples_of_ones_own_is_used_from_then_on(copy, tiny_st
 def test_the_mean_of_folds_is_what_ones_own_samples_calibrate(folds_run, others, tmp_path):
     copy = shutil.copytree(folds_run, tmp_path / "run")
     record = calibrate_run(copy, others)
-    rows = predict_store(copy, others)
+    rows = predict_store(copy, others, split="all")
     labels = dict(zip(Store.open(others).strings("id"), Store.open(others).labels, strict=True))
     found = [labels[row["id"]] - row["score"] for row in rows]
     assert record.errors == pytest.approx(found)
@@ -246,7 +246,7 @@ def test_an_ensemble_is_calibrated_as_a_whole(compared, others, tmp_path):
     record = calibrate_run(folder, others)
     assert sorted(record.files) == [f"seed-{seed}/run.json" for seed in (0, 1, 2)]
     labels = dict(zip(Store.open(others).strings("id"), Store.open(others).labels, strict=True))
-    rows = predict_store(folder, others)
+    rows = predict_store(folder, others, split="all")
     assert record.errors == pytest.approx([labels[row["id"]] - row["score"] for row in rows])
     shutil.rmtree(folder / "seed-2")
     with pytest.raises(CheckpointError, match="is of another run"):

@@ -32,9 +32,11 @@ PredictingArgument = Annotated[
 ]
 ConfigArgument = Annotated[Path, typer.Argument(help="YAML configuration (see configs/).")]
 SplitOption = Annotated[str | None, typer.Option(help="Only the samples of this split (train, valid, test).")]
-ExplainedSplitOption = Annotated[
+NewSplitOption = Annotated[
     str | None,
-    typer.Option(help="Only the samples of this split (default: test; all of another store without one)."),
+    typer.Option(
+        help="Only the samples of this split: train, valid, test, or all (default: test; all where there is none)."
+    ),
 ]
 LevelOption = Annotated[
     float,
@@ -47,6 +49,44 @@ LevelOption = Annotated[
 AbsentOption = Annotated[
     list[str] | None,
     typer.Option("--absent", metavar="MODALITY", help="Do without this modality (repeat for more)."),
+]
+SamplesArgument = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="STORE|FILE...",
+        help="Store with the samples; or files and folders, read as the run's own data were imported.",
+    ),
+]
+ExplainedArgument = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="[STORE|FILE...]",
+        help="Store with the samples; or files and folders, read as the run's own data were imported "
+        "(default: the test samples of the run's own store).",
+    ),
+]
+LayoutOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LAYOUT", help="Layout of the files, where it is another than that of the run's own data."
+    ),
+]
+FeatureOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--feature",
+        metavar="NAME=FILE[:ARRAY]...",
+        help="Where the features of a table or of computational sequences lie (default: beside it, by the name that "
+        "those of the run's own data had; without an array, its arrays); repeat for more.",
+    ),
+]
+ExtractorOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--extractor",
+        metavar="MODALITY=NAME@VERSION",
+        help="What made a modality's features in the files (repeat for more).",
+    ),
 ]
 StoreOption = Annotated[Path | None, typer.Option(help="Another store than the one the run was trained on.")]
 
@@ -127,8 +167,8 @@ def evaluate(
 
 def predict(
     run: PredictingArgument,
-    store: Annotated[Path, typer.Argument(help="Store with the samples to predict.")],
-    split: SplitOption = None,
+    samples: SamplesArgument,
+    split: NewSplitOption = None,
     to: Annotated[
         Path | None, typer.Option(help="Write a .csv or .parquet file instead of printing.")
     ] = None,
@@ -145,14 +185,19 @@ def predict(
         ),
     ] = 1.0,
     level: LevelOption = 0.9,
+    layout: LayoutOption = None,
+    feature: FeatureOption = None,
+    extractor: ExtractorOption = None,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Predict scores with intervals, or class probabilities with the classes that cannot be excluded."""
     rows = qinn.predict(
         run,
-        store,
+        samples,
         to,
+        layout=layout,
+        options=_of_files(feature, extractor),
         split=split,
         batch_size=batch_size,
         absent=absent or (),
@@ -167,6 +212,11 @@ def predict(
         print_json(rows)
     else:
         print_rows([list(rows[0]), *(list(row.values()) for row in rows)])
+
+
+def _of_files(feature: list[str] | None, extractor: list[str] | None) -> dict[str, Any]:
+    """Return what is said of files of new samples."""
+    return {name: given for name, given in {"feature": feature, "extractor": extractor}.items() if given}
 
 
 def calibrate(
@@ -192,8 +242,9 @@ def calibrate(
 
 def explain(
     run: RunArgument,
-    store: StoreOption = None,
-    split: ExplainedSplitOption = None,
+    samples: ExplainedArgument = None,
+    store: Annotated[Path | None, typer.Option(hidden=True)] = None,
+    split: NewSplitOption = None,
     fold: Annotated[
         str | None, typer.Option(help="Fold whose model explains (runs over several folds).")
     ] = None,
@@ -208,14 +259,22 @@ def explain(
             "0,0.25,0.5,1,1.5: entanglement, score and metrics at each."
         ),
     ] = None,
+    layout: LayoutOption = None,
+    feature: FeatureOption = None,
+    extractor: ExtractorOption = None,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Explain each sample: entanglement, correlation, counterfactual scores; along a stream what every step does."""
+    if store is not None:
+        note("note: `--store STORE` is written without the option now, as in `qinn explain RUN STORE`")
+        samples = [store, *(samples or ())]
     found = qinn.explain_run(
         run,
         to,
-        store=store,
+        store=samples or None,
+        layout=layout,
+        options=_of_files(feature, extractor),
         split=split,
         fold=fold,
         absent=absent or (),

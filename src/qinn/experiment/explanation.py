@@ -14,7 +14,7 @@ from qinn.data.subsets.splits import Subset
 from qinn.destinations import Product, check_destinations, marked
 from qinn.errors import ConfigError, QinnError
 from qinn.experiment.evaluation import own_parts
-from qinn.experiment.predictor import Predictor
+from qinn.experiment.predictor import Predictor, split_of
 from qinn.experiment.steps import ExplainedSteps, explained_steps, follows_stream, write_steps
 from qinn.records import Explanation
 from qinn.results.explanation import FORMAT, ExplanationSummary
@@ -192,7 +192,7 @@ def chosen_samples(
     Args:
         predictor: The run's models.
         store: Another store than the run's own.
-        split: The split; if None, the test samples, and all of another store that has none.
+        split: The split; if None, the test samples, and all of another store that has none; ``"all"`` for all of it.
         fold: The fold; None if there is one only.
         absent: Modalities to take away.
 
@@ -205,8 +205,7 @@ def chosen_samples(
         subset = own_subset(predictor, split, fold)
     else:
         other = open_unchanged(store)
-        if split is None and "test" in other.manifest["splits"]:
-            split = "test"
+        split = split_of(other, split)
         subset = predictor.subset(other, split, absent=absent)
     return Absence(tuple(absent)).apply(subset), split
 

@@ -23,7 +23,7 @@ from qinn.evaluation.conformal import (
 )
 from qinn.evaluation.predict import PredictionTable, probabilities_of
 from qinn.experiment.config import config_of
-from qinn.experiment.predictor import Predictor, mean_prediction
+from qinn.experiment.predictor import Predictor, mean_prediction, split_of
 from qinn.results.calibration import (
     Calibration,
     CalibrationRecord,
@@ -62,7 +62,7 @@ def predict_store(
     Args:
         folder: A complete run, or the folder of a model in a comparison.
         store: The samples.
-        split: Split to predict; None for all samples.
+        split: Split to predict; None for the test samples, and for all where there are none; ``"all"`` for all.
         batch_size: Samples per pass; it changes nothing but speed and memory.
         absent: Modalities to do without, which the store need not have.
         coupling: Factor of what couples the modalities; 1 is what was learned.
@@ -80,7 +80,7 @@ def predict_store(
     predictors = _loaded(runs)
     predictor = predictors[0]
     opened = open_unchanged(store)
-    subset = predictor.subset(opened, split, absent=absent)
+    subset = predictor.subset(opened, split_of(opened, split), absent=absent)
     subset = Absence(tuple(absent)).apply(subset)
     tables = _predicted(predictors, subset, batch_size=batch_size, coupling=coupling)
     calibration = calibration_of(Path(folder), runs, predictor.task)

@@ -353,6 +353,18 @@ class Predictor:
         return explanation
 
 
+def split_of(store: Store, split: str | None) -> str | None:
+    """Return which split of a store is meant: None for all samples.
+
+    Args:
+        store: The store.
+        split: A split; None for the test samples, and for all where there are none; ``"all"`` for all.
+    """
+    if split is None:
+        return "test" if "test" in store.manifest["splits"] else None
+    return None if split == "all" else split
+
+
 def mean_prediction(tables: Sequence[PredictionTable]) -> PredictionTable:
     """Return the mean of what several models predict of the same samples.
 

@@ -57,6 +57,7 @@ from qinn.results.files import (
 )
 from qinn.results.folder import RunFolder
 from qinn.results.number_text import brief
+from qinn.results.recipe import write_recipe
 from qinn.results.steps import FILE as STEPS_FILE
 from qinn.results.summary import (
     VERSION,
@@ -171,6 +172,7 @@ def run(
             write_text(target.config_file, config_text(config))
         if config.encoder.transformer is not None:
             write_architectures(target.architectures_file, transformers)
+        write_recipe(target, store)
         for index, fold in enumerate(folds):
             if (target.fold(index) / "fold.json").is_file():
                 _finished_fold(target, index, fold, store)
@@ -242,6 +244,7 @@ def _files(target: RunFolder, num_folds: int) -> list[Path]:
     names = (
         target.config_file,
         target.architectures_file,
+        target.recipe_file,
         target.predictions_file,
         target.metrics_file,
         target.explanation_table,

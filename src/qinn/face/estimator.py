@@ -4,12 +4,19 @@ import contextlib
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from qinn.errors import ArgumentError, CheckpointError, QinnError
+from qinn.evaluation.conformal import (
+    HeldOut,
+    check_level,
+    intervals,
+    prediction_sets,
+    probability_above,
+)
 from qinn.evaluation.predict import probabilities_of
 from qinn.experiment.config import LARGEST_SEED
 from qinn.experiment.model_configs import DynamicsKind, EvolutionKind
@@ -28,6 +35,22 @@ from qinn.model.streams import StreamForm
 from qinn.training.objective import ClassWeights, LossKind
 
 Floats = npt.NDArray[np.float64]
+
+
+class Intervals(NamedTuple):
+    """Scores and how sure they are, one entry for each sample.
+
+    Attributes:
+        score: What is predicted.
+        low: Lower end of the interval; −inf where too few samples were held out for the level.
+        high: Upper end; inf likewise.
+        p_positive: Probability that the true score is above 0.
+    """
+
+    score: Floats
+    low: Floats
+    high: Floats
+    p_positive: Floats
 
 
 class Estimator(Base):
@@ -263,6 +286,47 @@ class Estimator(Base):
             )
         return self._probabilities
 
+    def predict_interval(self, X: object, level: float = 0.9) -> "Intervals":
+        """Return each sample's score with the interval that is to hold its true one, and how likely that is positive.
+
+        Split conformal prediction: the score ± the ⌈level · (n + 1)⌉-th smallest absolute error on the n validation
+        samples of the fit, as the model was before a refit (`qinn.evaluation.conformal`). New samples have to be like
+        those; that these also chose the epoch makes intervals a little narrow.
+
+        Args:
+            X: Samples, as for `predict`.
+            level: Share of new samples whose interval is to hold their score.
+
+        Raises:
+            NotFittedError: If the estimator was not fitted.
+            ArgumentError: If it predicts classes (`predict_set`), its fit held nothing out, or the level is not between
+                0 and 1.
+        """
+        held_out = self._held_out("regression", "predict_interval", "predict_set")
+        check_level(level)
+        outputs = self._outputs(X).T
+        low, high = intervals(outputs, held_out, level)
+        return Intervals(outputs[0], low, high, probability_above(outputs, held_out, 0.0))
+
+    def predict_set(self, X: object, level: float = 0.9) -> npt.NDArray[np.bool_]:
+        """Return which classes cannot be excluded for each sample, (n, classes), in the order of ``classes_``.
+
+        Least ambiguous sets by split conformal prediction: a class stays unless its probability is below that of the
+        label in all but a share 1 − level of the validation samples of the fit (`qinn.evaluation.conformal`).
+
+        Args:
+            X: Samples, as for `predict`.
+            level: Share of new samples whose set is to hold their class.
+
+        Raises:
+            NotFittedError: If the estimator was not fitted.
+            ArgumentError: If it predicts scores (`predict_interval`), its fit held nothing out, or the level is not
+                between 0 and 1.
+        """
+        held_out = self._held_out("classification", "predict_set", "predict_interval")
+        check_level(level)
+        return prediction_sets(self._probabilities(X)[None], held_out, level)
+
     def score(self, X: object, y: object) -> float:
         """Return the coefficient of determination R² of the predictions, or the accuracy of the classes.
 
@@ -348,7 +412,14 @@ class Estimator(Base):
                 f"`{path}` does not fit this version of qinn ({reason}); save the estimator again."
             ) from error
         fitted = Fitted(
-            model, saved.task, saved.dims, saved.kinds, saved.history, saved.best_epoch, saved.axis
+            model,
+            saved.task,
+            saved.dims,
+            saved.kinds,
+            saved.history,
+            saved.best_epoch,
+            saved.axis,
+            saved.held_out,
         )
         estimator._take(fitted, saved.classes, seed)
         if saved.feature_names is not None:
@@ -397,6 +468,21 @@ class Estimator(Base):
                 "This Estimator is not fitted yet; call `fit` with samples and labels before it is asked."
             )
         return self._state
+
+    def _held_out(self, kind: str, asked: str, other: str) -> HeldOut:
+        """Return the errors on samples that the fit held out."""
+        fitted = self._fitted()
+        if fitted.task.kind != kind:
+            raise ArgumentError(
+                f"An estimator of task `{fitted.task.kind}` has no `{asked}`; call `{other}`, or choose the task "
+                f"`{kind}`."
+            )
+        if fitted.held_out is None:
+            raise ArgumentError(
+                f"Method `{asked}` needs errors on samples held out, but the fit held none out (or an earlier version "
+                "saved it); fit with `validation`."
+            )
+        return fitted.held_out
 
     def _samples(self, X: object, *, first: bool = False, is_plain: bool | None = None) -> Samples:
         """Return samples, of a plain array compared with what the fit saw, or noted as that."""

@@ -16,7 +16,8 @@ from torch import nn
 
 from qinn.data.subsets.splits import Development, Subset, hold_out
 from qinn.errors import ArgumentError, ConfigError, DataError
-from qinn.evaluation.predict import predict
+from qinn.evaluation.conformal import HeldOut, held_out_errors
+from qinn.evaluation.predict import predict, probabilities_of
 from qinn.experiment.build import build_model
 from qinn.experiment.feasibility import check_feasible, check_steps
 from qinn.experiment.steps import follows_stream
@@ -48,6 +49,7 @@ class Fitted:
         history: One row per epoch.
         best_epoch: Epoch (from 0) whose weights it has.
         axis: Of a model along the stream, the axis of its memory on the validation samples.
+        held_out: Its errors on the validation samples, before a refit; None where nothing was held out.
     """
 
     model: nn.Module
@@ -57,6 +59,7 @@ class Fitted:
     history: tuple[Mapping[str, float], ...]
     best_epoch: int
     axis: MemoryAxis | None
+    held_out: HeldOut | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +153,7 @@ def trained(
     options.selection(task)
     shared: dict[str, Any] = {"task": task, "options": options, "seed": seed, "progress": progress}
     history: list[dict[str, float]] = []
+    held_out = None
     with apart(config.threads), tempfile.TemporaryDirectory(prefix="qinn-fit-") as name:
         folder = Path(name)
         _check(choice, development, dims=dims, kinds=kinds, task=task)
@@ -158,12 +162,25 @@ def trained(
         if parts.selects:
             result = fit(model, development, folder=folder, **shared)
             history, epochs = result.history, result.best_epoch + 1
+            held_out = _held_out(model, development.valid, task)
         if config.training.refit or not parts.selects:
             model = _built(choice, dims=dims, kinds=kinds, task=task)
             refit(model, development, epochs=epochs, folder=folder / "refit", **shared)
         model.eval()
         axis = memory_axis(model, development.valid) if follows_stream(model) else None
-    return Fitted(model, task, dict(dims), dict(kinds), tuple(history), epochs - 1, axis)
+    return Fitted(model, task, dict(dims), dict(kinds), tuple(history), epochs - 1, axis, held_out)
+
+
+def _held_out(model: nn.Module, valid: Subset, task: Task) -> HeldOut:
+    """Return the errors of a model on the samples that chose its epoch."""
+    found = predict(model, valid)
+    classes = task.kind == "classification"
+    return held_out_errors(
+        np.asarray(found.labels),
+        probabilities_of(found.outputs) if classes else found.outputs,
+        groups=found.groups,
+        classes=classes,
+    )
 
 
 def restored(

@@ -55,14 +55,7 @@ def import_data(
             f"Argument `layout` must be one of {list(LAYOUTS)}, but it is `{named}`{nearest(named, LAYOUTS)}."
         )
     chosen = LAYOUTS[named]
-    known = {one.name: one for one in options_of_layout(chosen)}
-    known |= {one.off[0]: one for one in known.values() if one.off}
-    for given in options:
-        if given not in known:
-            raise ConfigError(
-                f"Layout `{named}` has no option `{given}`{nearest(given, known)}; its options are {sorted(known)}."
-            )
-    as_typed = {given: _as_typed(known[given], given, value) for given, value in options.items()}
+    as_typed = checked_options(chosen, options)
     check_store_place(to, "qinn data import", overwrite=overwrite, inputs=[source])
     encoding, encoder = made(EncoderOptions, as_typed), None
     if encoding != EncoderOptions():
@@ -76,10 +69,32 @@ def import_data(
         to,
         made(chosen.options, as_typed),
         encoder=encoder,
+        encoding=None if encoder is None else encoding,
         progress=progress,
         name=name,
         overwrite=overwrite,
     )
+
+
+def checked_options(layout: Layout, options: Mapping[str, object]) -> dict[str, Any]:
+    """Return options by name as the command line would give them.
+
+    Args:
+        layout: The layout.
+        options: Name, with underscores → value.
+
+    Raises:
+        ConfigError: If the layout has no such option, or a value is of a type that it cannot have.
+    """
+    known = {one.name: one for one in options_of_layout(layout)}
+    known |= {one.off[0]: one for one in known.values() if one.off}
+    for given in options:
+        if given not in known:
+            raise ConfigError(
+                f"Layout `{layout.name}` has no option `{given}`{nearest(given, known)}; its options are "
+                f"{sorted(known)}."
+            )
+    return {given: _as_typed(known[given], given, value) for given, value in options.items()}
 
 
 def options_of_layout(layout: Layout) -> Iterator[Option]:

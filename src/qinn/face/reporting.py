@@ -1,17 +1,21 @@
 """What `qinn explain`, `qinn sweep-absent` and `qinn demo` do, figures included, as functions."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from qinn.destinations import check_destination
-from qinn.errors import ArgumentError
+from qinn.destinations import check_destination, check_destinations
+from qinn.errors import ArgumentError, ConfigError
 from qinn.experiment.absence_sweep import RATES, parse_rates
 from qinn.experiment.absence_sweep import sweep_absent as sweep_runs
 from qinn.experiment.coupling import couple_run, parse_couplings
 from qinn.experiment.demo import run_demo
+from qinn.experiment.explanation import PRODUCTS
 from qinn.experiment.explanation import explain_run as write_explanation
 from qinn.experiment.stream_demo import run_stream_demo
+from qinn.face.new_samples import Sources, listed, new_samples
 from qinn.report.absence_figures import write_sweep_figures
 from qinn.report.explanation_figures import write_coupling_figure, write_explanation_figures
 from qinn.report.page import page_of, write_report
@@ -47,7 +51,9 @@ def explain_run(
     run: Path | str,
     to: Path | str | None = None,
     *,
-    store: Path | str | None = None,
+    store: Sources | None = None,
+    layout: str | None = None,
+    options: Mapping[str, object] | None = None,
     split: str | None = None,
     fold: str | None = None,
     absent: Sequence[str] = (),
@@ -59,8 +65,12 @@ def explain_run(
     Args:
         run: Folder of a finished run.
         to: Folder for data and figures; ``RUN/explanation`` if None.
-        store: Another store than the one that the run was trained on.
-        split: Only the samples of this split; if None the test samples, and all of another store that has none.
+        store: Other samples than the test samples of the run's own store: a store; or files and folders, which are read
+            as the run's own data were imported (see `qinn.face.new_samples.new_samples`).
+        layout: Layout of the files, where it is another than that of the run's own data.
+        options: Options of the import that differ for these files, by the names of `qinn.import_data`.
+        split: Only the samples of this split; if None the test samples, and all where there are none; ``"all"`` for
+            all.
         fold: Fold whose model explains; needed if the run has several.
         absent: Modalities to do without.
         couplings: Factors at which what couples the modalities (or memory and stream) is looked at too, as numbers or
@@ -71,24 +81,31 @@ def explain_run(
         ConfigError: If the fold or split does not exist.
         ArgumentError: If there is no such modality, or the model has no coupling.
         OutputError: If the files would replace another's.
+        DataError: If a file is damaged, or not what its layout says.
     """
     folder = Path(run) / "explanation" if to is None else Path(to)
-    turned = None
-    if couplings is not None:
-        turned = couple_run(
-            run,
-            folder,
-            couplings=parse_couplings(couplings) if isinstance(couplings, str) else couplings,
-            store=store,
-            split=split,
-            fold=fold,
-            absent=absent,
-            overwrite=overwrite,
+    inputs = [run, *([] if store is None else listed(store))]
+    check_destinations(folder, PRODUCTS, overwrite=overwrite, inputs=inputs)
+    asked: dict[str, Any] = {"split": split, "fold": fold, "absent": absent, "overwrite": overwrite}
+    if store is None and (layout is not None or options):
+        raise ConfigError(
+            "Argument `layout` and options of an import go with files of samples, but none is named; name them, or "
+            "leave the options out."
         )
-        write_coupling_figure(folder, turned)
-    summary = write_explanation(
-        run, folder, store=store, split=split, fold=fold, absent=absent, overwrite=overwrite
-    )
+    with (
+        nullcontext()
+        if store is None
+        else new_samples(run, store, absent=absent, layout=layout, options=options)
+    ) as samples:
+        asked["store"] = None if samples is None else samples.store
+        turned = None
+        if couplings is not None:
+            knob = parse_couplings(couplings) if isinstance(couplings, str) else couplings
+            turned = couple_run(run, folder, couplings=knob, **asked)
+            write_coupling_figure(folder, turned)
+        summary = write_explanation(run, folder, **asked)
+    notes = () if samples is None else samples.notes
+    summary = replace(summary, remarks=(*notes, *summary.remarks))
     return ExplainedRun(folder, summary, turned, write_explanation_figures(folder))
 
 

@@ -14,6 +14,7 @@ from qinn.experiment.prediction import (
     write_predictions,
 )
 from qinn.experiment.prediction import certainty_of as certainty_of
+from qinn.face.new_samples import Sources, listed, new_samples
 from qinn.results.calibration import CalibrationRecord
 from qinn.results.coverage import LEVEL
 from qinn.results.evaluation import EvaluationResult
@@ -108,9 +109,11 @@ def evaluate(
 @typed
 def predict(
     run: Path | str,
-    store: Path | str,
+    store: Sources,
     to: Path | str | None = None,
     *,
+    layout: str | None = None,
+    options: Mapping[str, object] | None = None,
     split: str | None = None,
     batch_size: int = 256,
     absent: Sequence[str] = (),
@@ -123,9 +126,13 @@ def predict(
 
     Args:
         run: Folder of a finished run, or of a model in a comparison: all its seeds, by the mean of what they predict.
-        store: The samples.
+        store: The samples: a store; or files and folders, which are read as the run's own data were imported (see
+            `qinn.face.new_samples.new_samples`).
         to: A .csv or .parquet file to write; none if None.
-        split: Only the samples of this split.
+        layout: Layout of the files, where it is another than that of the run's own data.
+        options: Options of the import that differ for these files, by the names of `qinn.import_data`.
+        split: Only the samples of this split; if None the test samples, and all where there are none; ``"all"`` for
+            all.
         batch_size: Samples per pass; results do not depend on it.
         absent: Modalities to do without.
         coupling: Factor of what couples the modalities, or memory and stream; 1 is what was learned.
@@ -140,19 +147,25 @@ def predict(
         ArgumentError: If the file's name has another suffix, or the model no coupling.
         CheckpointError: If the run is damaged, or made for other features.
         OutputError: If the file cannot be written.
+        ConfigError: If nothing says how files are to be read.
+        DataError: If a file is damaged, or not what its layout says.
     """
     if to is not None:
-        predictions_destination(to, overwrite=overwrite, inputs=[run, store])
-    rows = predict_store(
-        run,
-        store,
-        split=split,
-        batch_size=batch_size,
-        absent=absent,
-        coupling=coupling,
-        level=level,
-        on_remark=on_remark,
-    )
+        predictions_destination(to, overwrite=overwrite, inputs=[run, *listed(store)])
+    with new_samples(run, store, absent=absent, layout=layout, options=options) as samples:
+        if on_remark is not None:
+            for note in samples.notes:
+                on_remark(note)
+        rows = predict_store(
+            run,
+            samples.store,
+            split=split,
+            batch_size=batch_size,
+            absent=absent,
+            coupling=coupling,
+            level=level,
+            on_remark=on_remark,
+        )
     if to is not None:
         changed = write_predictions(Path(to), rows, overwrite=overwrite)
         if changed and on_remark is not None:

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -18,6 +19,7 @@ from qinn.destinations import check_folder
 from qinn.digests import bytes_digest, is_intact, sealed
 from qinn.errors import ArgumentError, CheckpointError, OutputError
 from qinn.escaping import json_text
+from qinn.evaluation.conformal import HeldOut
 from qinn.experiment.provenance import versions
 from qinn.explain.memory_axis import MemoryAxis
 from qinn.face.arrays import Kind
@@ -31,6 +33,8 @@ VERSION = 1
 DOCUMENT = "estimator.json"
 WEIGHTS = "weights.safetensors"
 _MODEL, _AXIS = "model.", "axis."
+_HELD_OUT = "held_out.errors"
+"""Tensor of errors on samples held out; estimators of earlier versions have none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +52,7 @@ class Saved:
         best_epoch: Whose weights it has.
         weights: Its weights.
         axis: The axis of its memory.
+        held_out: Its errors on samples held out.
     """
 
     parameters: dict[str, Any]
@@ -60,6 +65,7 @@ class Saved:
     best_epoch: int
     weights: dict[str, Tensor]
     axis: MemoryAxis | None
+    held_out: HeldOut | None
 
 
 def is_estimator(path: Path) -> bool:
@@ -100,6 +106,9 @@ def write_estimator(
     axis = fitted.axis
     if axis is not None:
         tensors |= {f"{_AXIS}{name}": getattr(axis, name) for name in ("low", "high", "contrast")}
+    held_out = fitted.held_out
+    if held_out is not None:
+        tensors[_HELD_OUT] = torch.from_numpy(held_out.errors)
     weights = save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()})
     document = {
         "format": FORMAT,
@@ -117,6 +126,7 @@ def write_estimator(
         ],
         "best_epoch": fitted.best_epoch,
         "axis_states": None if axis is None else axis.num_states,
+        "held_out_groups": None if held_out is None else held_out.num_groups,
         "versions": versions(),
         "files": {WEIGHTS: bytes_digest(weights)},
     }
@@ -192,6 +202,8 @@ def _saved(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Saved:
             **{name: tensors[f"{_AXIS}{name}"] for name in ("low", "high", "contrast")},
             num_states=document["axis_states"],
         )
+    errors = tensors.get(_HELD_OUT)
+    held_out = None if errors is None else HeldOut(errors.numpy(), num_groups=document["held_out_groups"])
     classes, names, modalities = document["classes"], document["feature_names"], document["modalities"]
     return Saved(
         parameters={name: _parameter(value) for name, value in document["parameters"].items()},
@@ -207,6 +219,7 @@ def _saved(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Saved:
         best_epoch=document["best_epoch"],
         weights={name.removeprefix(_MODEL): one for name, one in tensors.items() if name.startswith(_MODEL)},
         axis=axis,
+        held_out=held_out,
     )
 
 

@@ -1,5 +1,6 @@
 """The text encoder that a command names: pretrained, or words with the vocabulary of a store or one to be learned."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from qinn.data.importing.transcripts import EncoderOrLearner
@@ -8,7 +9,7 @@ from qinn.errors import ConfigError
 from qinn.features.lexicons import load_lexicon
 from qinn.features.words import WordEncoder, WordLearner
 
-__all__ = ["load_encoder"]
+__all__ = ["load_encoder", "word_encoder"]
 
 _NUM_WORDS = 300
 
@@ -56,12 +57,25 @@ def _encoder_of_store(path: Path) -> WordEncoder:
             f"Store `{path}` must hold the words of one vocabulary, but holds those of "
             f"{len({modality.tier for modality in worded})}; name a store imported with `--encode-text words`."
         )
-    tier = worded[0].tier
+    return word_encoder(worded[0].tier, worded[0].vocabulary, f"Store `{path}`")
+
+
+def word_encoder(tier: str, vocabulary: Sequence[str], owner: str) -> WordEncoder:
+    """Return the encoder of words that has a tier.
+
+    Args:
+        tier: The tier.
+        vocabulary: Its words.
+        owner: Whose they are, for messages.
+
+    Raises:
+        ConfigError: If the lexicon is another one.
+    """
     stated = tier.partition("@")[0].partition("+")[2]
-    encoder = WordEncoder(worded[0].vocabulary, load_lexicon(stated) if stated else None)
+    encoder = WordEncoder(tuple(vocabulary), load_lexicon(stated) if stated else None)
     if encoder.tier != tier:
         raise ConfigError(
-            f"Store `{path}` says that its words are `{tier}`, but its vocabulary with the lexicon that is installed "
-            f"is `{encoder.tier}`; the store is damaged, or another version of the lexicon made it."
+            f"{owner} says that its words are `{tier}`, but its vocabulary with the lexicon that is installed "
+            f"is `{encoder.tier}`; it is damaged, or another version of the lexicon made it."
         )
     return encoder

@@ -63,6 +63,11 @@ class RunFolder:
         return self.path / "transformers.json"
 
     @property
+    def recipe_file(self) -> Path:
+        """How the run's data were imported, where their store says so."""
+        return self.path / "recipe.json"
+
+    @property
     def predictions_file(self) -> Path:
         """Test predictions, pooled over folds."""
         return self.path / "predictions.parquet"
@@ -107,6 +112,11 @@ class RunFolder:
                 if self.config_file.is_file()
                 else "it is no run folder: give that of a `qinn train` run"
             )
+            if seeds := sorted(place.parent.name for place in self.path.glob("seed-*/run.json")):
+                hint = (
+                    f"it is a model's folder, whose runs are {', '.join(seeds)}: give one of them, as "
+                    f"`{self.path / seeds[0]}` (`qinn predict` and `qinn calibrate` take all of them together)"
+                )
             raise CheckpointError(f"`{self.path}` has no `run.json`; {hint}.")
         summary = read_document(
             self.summary_file,

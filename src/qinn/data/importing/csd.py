@@ -8,16 +8,17 @@ Where nothing is labelled, the source is any sequence whose intervals are the sa
 words themselves, every entry of which is then one sample, from its first moment to its last.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from qinn.data.files.intervals import COLLAPSES, Timed, collapsed, overlapping
 from qinn.data.files.sequence_files import SequenceFile
-from qinn.data.importing.folds import read_folds
+from qinn.data.importing.feature_specs import is_there
+from qinn.data.importing.folds import STANDARD_FOLDS, read_folds
 from qinn.data.importing.labels import TaskOptions
 from qinn.data.importing.reader import Feature, ImportOptions, Layout, Reader, Samples, Steps
 from qinn.data.importing.transcripts import EncoderOrLearner, TextOptions
@@ -110,6 +111,31 @@ class CsdOptions(ImportOptions):
             raise ConfigError(
                 "Option `align_to` is words, so option `words` must name the file of timed words."
             )
+
+    def elsewhere(self, place: Callable[[str], str]) -> "CsdOptions":
+        """Return these options with other places of features, words and splits."""
+        known = self.splits is None or str(self.splits) in STANDARD_FOLDS
+        return replace(
+            self,
+            features={name: place(str(file)) for name, file in self.features.items()},
+            words=None if self.words is None else place(str(self.words)),
+            splits=self.splits if known else place(str(self.splits)),
+        )
+
+    def for_new(self, source: Path, needed: Collection[str]) -> "CsdOptions":
+        """Return the options for new samples: words and features are asked for where they are there."""
+        found = self.elsewhere(lambda file: str(source.parent / file))
+        files = {name: str(file) for name, file in found.features.items()}
+        worded = found.words is not None and (self.text.modality in needed or is_there(str(found.words)))
+        return replace(
+            found,
+            extractors={},
+            features={name: file for name, file in files.items() if name in needed or is_there(file)},
+            words=found.words if worded else None,
+            label_column=None,
+            splits=None,
+            unlisted="refuse",
+        )
 
 
 class _Reader(Reader):

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from qinn.data.importing.feature_specs import kept_name
 from qinn.data.importing.intake import naming
 from qinn.data.importing.labels import Labels, read_labels
 from qinn.data.importing.layouts import layout_of
@@ -16,6 +17,7 @@ from qinn.data.importing.steps import StepCleaner
 from qinn.data.importing.text_account import CountsTokens, TextAccount
 from qinn.data.importing.transcripts import (
     Encoder,
+    EncoderOptions,
     EncoderOrLearner,
     TextOptions,
     as_encoded,
@@ -28,8 +30,10 @@ from qinn.data.importing.transcripts import (
 )
 from qinn.data.stores.manifest import Modality, extractor_of
 from qinn.data.stores.place import check_store_place
+from qinn.data.stores.recipe import Recipe
 from qinn.data.stores.store import Store, StoreWriter
 from qinn.errors import ConfigError, DataError
+from qinn.stated_options import typed_from
 
 __all__ = ["Progress", "import_data"]
 
@@ -45,6 +49,8 @@ def import_data(
     options: ImportOptions,
     *,
     encoder: EncoderOrLearner | None = None,
+    encoding: EncoderOptions | None = None,
+    unlabelled: bool = False,
     progress: Progress | None = None,
     name: str | None = None,
     overwrite: bool = False,
@@ -57,6 +63,9 @@ def import_data(
         options: What to take and how to read it.
         encoder: Makes features of transcripts, or learns to from those of the split ``train``, where the layout has
             them; None if they are only to be kept.
+        encoding: What the encoder is called, so that new samples can be encoded by it; a store whose encoder is not
+            named has no recipe.
+        unlabelled: Take no notice of labels.
         progress: Told how many samples are done.
         name: Name of the data set; by default the target's.
         overwrite: Replace an existing store.
@@ -87,19 +96,17 @@ def import_data(
     with closing(layout.open(source, options, encoder)) as reader, naming(reader.source):
         samples = reader.samples
         labels = read_labels(
-            samples.labels,
+            None if unlabelled else samples.labels,
             len(samples.ids),
             reader.task,
             place=samples.place,
             what=samples.what,
             unlabelled=samples.unlabelled,
         )
-        encoding = None
+        made = None
         if encoder is not None and reader.text is not None:
-            encoding = _Encoding(encoder, reader, reader.text, labels, layout.name)
-        described = {
-            key: encoding if feature is None else feature for key, feature in reader.features.items()
-        }
+            made = _Encoding(encoder, reader, reader.text, labels, layout.name)
+        described = {key: made if feature is None else feature for key, feature in reader.features.items()}
         modalities = {key: one.modality for key, one in described.items() if one is not None}
         modalities |= _by_extractors(options.extractors, modalities, reader.features)
         with StoreWriter(
@@ -111,14 +118,29 @@ def import_data(
             label_name=samples.named_labels,
             notes=[
                 *reader.notes,
-                *(encoding.remarks if encoding else ()),
+                *(made.remarks if made else ()),
                 *labels.notes,
                 *_unstated(modalities),
             ],
+            recipe=_recipe(layout.name, options, encoder, encoding),
             overwrite=overwrite,
         ) as writer:
-            _fill(writer, reader, labels, options, encoding, progress)
+            _fill(writer, reader, labels, options, made, progress)
     return Store.open(target)
+
+
+def _recipe(
+    layout: str, options: ImportOptions, encoder: EncoderOrLearner | None, encoding: EncoderOptions | None
+) -> Recipe | None:
+    """Return how the source is imported, as a store keeps it: without the folders of its files."""
+    if encoder is not None and encoding is None:
+        return None
+    typed = typed_from(options.elsewhere(kept_name))
+    if encoding is not None:
+        typed |= typed_from(encoding)
+        if str(encoding.encode_text).startswith("words:"):
+            typed["encode_text"] = "words"  # the store has the vocabulary itself
+    return Recipe(layout, typed)
 
 
 def _by_extractors(

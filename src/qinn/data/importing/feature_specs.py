@@ -33,7 +33,7 @@ from qinn.data.importing.clip_folders import clip_suffix, refused_suffix
 from qinn.data.stores.manifest import is_modality_name
 from qinn.errors import ConfigError
 
-__all__ = ["FeatureSpec"]
+__all__ = ["FeatureSpec", "is_there", "kept_name"]
 
 _GRAMMAR = re.compile(
     r"(?P<name>[^=]*)=(?P<file>.+?\.(?:npz|npy|h5|hdf5|csv|tsv|parquet))"
@@ -107,6 +107,11 @@ class FeatureSpec:
             )
         return spec
 
+    def __str__(self) -> str:
+        times = f"@@{self.times}" if self.times else ""
+        bounds = f"@{self.bounds}" if self.bounds else ""
+        return f"{self.name}={self.where}{bounds}{times}{'#' + '+'.join(self.ids) if self.ids else ''}"
+
     @property
     def where(self) -> str:
         """File and arrays, for messages."""
@@ -116,3 +121,20 @@ class FeatureSpec:
     def tier(self) -> str:
         """File name and arrays: what is known of the extractor that made them."""
         return (Path(self.file).name or "table") + (f":{'+'.join(self.keys)}" if self.keys else "")
+
+
+def kept_name(file: str) -> str:
+    """Return what is kept of a path: the file's name, and of one file per sample its folder's.
+
+    Examples:
+        >>> kept_name("/home/me/set/f.npz"), kept_name("/home/me/set/audio/{id}.npy")
+        ('f.npz', 'audio/{id}.npy')
+    """
+    parts = re.split(r"[/\\]", file)
+    first = next((place for place, part in enumerate(parts) if "{" in part), len(parts))
+    return "/".join(part for part in parts[min(max(first - 1, 0), len(parts) - 1) :] if part)
+
+
+def is_there(file: str) -> bool:
+    """Tell whether a file is there; of one file per sample, whether its folder is."""
+    return Path(file.partition("{")[0] or ".").is_dir() if "{" in file else Path(file).exists()

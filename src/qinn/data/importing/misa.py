@@ -8,8 +8,8 @@ The code of MAG-BERT (BERT_multimodal_transformer, ``mosi.pkl``, ``mosei.pkl``) 
 "dev", "test"}``, and the words in place of their ids: ``((words, vision, audio), label, segment)``.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,10 @@ class MisaOptions(ImportOptions):
     group_pattern: str | None = option(None, OF_VIDEOS, metavar="REGEX")
     text: TextOptions = nested(lambda: TextOptions(unit="words"), without=("unit",))
     task: TaskOptions = nested(lambda: TaskOptions(scale="mosi"))
+
+    def for_new(self, source: Path, needed: Collection[str]) -> "MisaOptions":
+        """Return the options for new samples."""
+        return replace(self, extractors={}, group_pattern=None, split="")
 
 
 def is_misa(content: Any) -> bool:

@@ -11,7 +11,7 @@ it, whose arrays lack the dimension of samples.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -78,6 +78,14 @@ class MmsaOptions(ImportOptions):
     label_key: str | None = option(None, "Other labels, say `regression_labels_A`", metavar="KEY")
     group_pattern: str | None = option(None, OF_VIDEOS, metavar="REGEX")
     text: TextOptions = nested(TextOptions)
+
+    def for_new(self, source: Path, needed: Collection[str]) -> "MmsaOptions":
+        """Return the options for new samples: modalities are asked for where they are there."""
+        parts = list(map(_renamed, parts_of(open_pickle(source, sketch=True).content).values()))
+        text = {"vectors": "text", "encode": "raw_text", "ids": "text_bert"}[self.text_source]
+        keys = {name: text if name == "text" else name for name in self.modalities}
+        there = [name for name, key in keys.items() if name in needed or all(key in part for part in parts)]
+        return replace(self, extractors={}, modalities=tuple(there), label_key=None, group_pattern=None)
 
 
 def is_mmsa(content: Any) -> bool:

@@ -7,9 +7,9 @@ around a sequence are padding. The files of the LMF code call the same ``facet``
 ``label``, and hold one vector per sample for sound and vision. New samples need no labels and no splits.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,10 @@ class MultOptions(ImportOptions):
     )
     group_pattern: str | None = option(None, OF_VIDEOS, metavar="REGEX")
     task: TaskOptions = nested(lambda: TaskOptions(scale="mosi"))
+
+    def for_new(self, source: Path, needed: Collection[str]) -> "MultOptions":
+        """Return the options for new samples."""
+        return replace(self, extractors={}, group_pattern=None)
 
 
 def is_mult(content: Any, *, labelled: bool = False) -> bool:

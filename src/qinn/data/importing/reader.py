@@ -5,8 +5,8 @@ All else that happens on the way into a store is the same for every layout: see 
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -61,6 +61,31 @@ class ImportOptions:
                     f"Option `extractor` must name what made `{name}` and its version, as in {name}=egemaps@2.0, but "
                     f"`{extractor}` names a file or a layout."
                 )
+
+    def elsewhere(self, place: Callable[[str], str]) -> "ImportOptions":
+        """Return these options with other places of the files that they name.
+
+        Args:
+            place: File → where it is instead.
+        """
+        del place
+        return self
+
+    def for_new(self, source: Path, needed: Collection[str]) -> "ImportOptions":
+        """Return the options by which new samples are read as those were which these options imported.
+
+        Labels, groups and folds play no part, nor what nothing needs and new samples lack; files that are named by
+        their name alone lie beside the source. What made the features is left to the new samples to say.
+
+        Args:
+            source: The new samples.
+            needed: Modalities that they must have.
+
+        Raises:
+            DataError: If the source cannot be read.
+        """
+        del source, needed
+        return replace(self, extractors={})
 
 
 COMMON = tuple(one.name for one in fields(ImportOptions))

@@ -1,6 +1,6 @@
 """Your own data: a table of samples and any number of features per sample."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,7 +15,7 @@ from qinn.data.files.tables import TABLE_SUFFIXES, Columns
 from qinn.data.importing.clip_folders import feature_folders, tables_in
 from qinn.data.importing.feature_files import extractor_beside, open_features
 from qinn.data.importing.feature_reader import FeatureReader, Named
-from qinn.data.importing.feature_specs import FeatureSpec
+from qinn.data.importing.feature_specs import FeatureSpec, is_there
 from qinn.data.importing.intake import groups_of, naming, split_name
 from qinn.data.importing.reader import Candidate, Feature, ImportOptions, Layout, Reader, Samples, Steps
 from qinn.data.importing.row_names import rows_by_name, rows_in_order
@@ -129,6 +129,50 @@ class TableOptions(ImportOptions):
                 raise ConfigError(f"The feature `{spec.name}={spec.where}` is named twice; give it once.")
             places[spec.name].append(spec)
         return places
+
+    def elsewhere(self, place: Callable[[str], str]) -> "TableOptions":
+        """Return these options with other places of features, texts and further tables."""
+        specs = [spec for places in self.specs().values() for spec in places]
+        words = self.words and FeatureSpec.parse(f"words={self.words}")
+        return replace(
+            self,
+            features=tuple(replace(spec, file=spec.file and place(spec.file)) for spec in specs),
+            words=str(replace(words, file=place(words.file))).partition("=")[2] if words else None,
+            text_files=self.text_files and place(self.text_files),
+            split_files={split: place(file) for split, file in self.split_files.items()},
+        )
+
+    def for_new(self, source: Path, needed: Collection[str]) -> "TableOptions":
+        """Return the options for new samples: splits, texts and features are asked for where they are there."""
+        folder = source if source.is_dir() else source.parent
+        found = self.elsewhere(lambda file: str(folder / file))
+        tables = tables_by_split(source, {}, by_name=self.split_column is None)
+        columns = read_tables(tables, self.columns, self.id_columns, []).values
+        worded = found.words and FeatureSpec.parse(f"words={found.words}").file
+        is_needed = self.text.modality in needed
+        return replace(
+            found,
+            extractors={},
+            features=tuple(
+                spec
+                for places in found.specs().values()
+                for spec in places
+                if spec.name in needed or not spec.file or is_there(spec.file)
+            ),
+            # What a column is in the training set, it is no feature of new samples either.
+            label_column=self.label_column if self.label_column in columns else None,
+            split_column=self.split_column if self.split_column in columns else None,
+            split_files={},
+            text_column=self.text_column if is_needed or self.text_column in columns else None,
+            words=found.words if worded and (is_needed or is_there(worded)) else None,
+            text_files=found.text_files
+            if found.text_files and (is_needed or is_there(found.text_files))
+            else None,
+            group_column=self.group_column if self.group_column in columns else None,
+            group_pattern=None,
+            fold_column=self.fold_column if self.fold_column in columns else None,
+            extra_columns=tuple(name for name in self.extra_columns if name in columns),
+        )
 
 
 class _Reader(Reader):

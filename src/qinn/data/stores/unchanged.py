@@ -14,7 +14,7 @@ from qinn.data.stores.store import Store
 from qinn.errors import OutputError
 from qinn.placement import cache_folder, complete_file
 
-__all__ = ["cache_folder", "open_unchanged"]
+__all__ = ["cache_folder", "forget", "open_unchanged"]
 
 _SETTLED = 2.0
 """Seconds after which another change of a file has another time stamp, on every file system in use."""
@@ -49,7 +49,7 @@ def open_unchanged(path: Path | str, *, cache: Path | None = None) -> Store:
     """
     started = time.time()
     store = Store.open(path)
-    note = _note_of(store, cache)
+    note = _note_of(store.path, cache)
     before = _stamp(store)
     if before is not None and _known(note) == before:
         return store
@@ -70,8 +70,18 @@ def open_unchanged(path: Path | str, *, cache: Path | None = None) -> Store:
     return store
 
 
-def _note_of(store: Store, cache: Path | None) -> Path:
-    place = hashlib.sha256(os.fsencode(store.path.resolve())).hexdigest()[:32]
+def forget(path: Path) -> None:
+    """Remove what is noted of a store that will not be opened again.
+
+    Args:
+        path: The store's folder.
+    """
+    with suppress(OSError):
+        _note_of(path, None).unlink(missing_ok=True)
+
+
+def _note_of(path: Path, cache: Path | None) -> Path:
+    place = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]
     return (cache_folder() if cache is None else cache) / "stores" / f"{place}.json"
 
 

@@ -40,6 +40,7 @@ from qinn.data.stores.manifest import (
 )
 from qinn.data.stores.place import check_store_place, maker_of
 from qinn.data.stores.ragged import Ragged, as_ragged
+from qinn.data.stores.recipe import RECIPE, Recipe
 from qinn.data.stores.spans import checked_spans
 from qinn.data.stores.step_arrays import StepArrayWriter, form_of
 from qinn.data.stores.times import checked_times
@@ -74,6 +75,7 @@ class StoreWriter:
         sources: The files it is made from; more can follow by `add_source`.
         notes: Remarks kept in the manifest; more can follow by `note`.
         label_name: What the labels are called where they come from: a column, a key.
+        recipe: How it is imported.
         overwrite: Replace a store that the same command made (see `maker_of`), atomically where the system can
             exchange two folders.
         non_finite: ``"refuse"`` raises at NaN and ±inf feature values; ``"zero"`` replaces them by 0,
@@ -107,6 +109,7 @@ class StoreWriter:
         sources: Iterable[Source | Path | str] = (),
         notes: Iterable[str] = (),
         label_name: str = "",
+        recipe: Recipe | None = None,
         overwrite: bool = False,
         non_finite: Literal["refuse", "zero"] = "refuse",
     ) -> None:
@@ -125,6 +128,7 @@ class StoreWriter:
             self.add_source(source)
         self._notes = list(notes)
         self._label_name = label_name
+        self._recipe = recipe
         self._overwrite = overwrite
         self._non_finite = non_finite
         self._replaced = dict.fromkeys(modalities, 0)
@@ -515,6 +519,7 @@ class StoreWriter:
             **({"label_name": self._label_name} if self._label_name else {}),
             "sources": [vars(source) for source in self._sources],
             "layout": self.layout,
+            **({} if self._recipe is None else {RECIPE: self._recipe.to_json()}),
             "sha256": sha256,
             "notes": self._notes + replaced,
             "qinn_version": qinn.__version__,

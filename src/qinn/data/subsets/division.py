@@ -1,16 +1,16 @@
 """Dividing a store anew: whole groups, the same labels everywhere, as near to the sizes asked for as groups allow."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from qinn.data.stores.cutting import ROWS, pieces
+from qinn.data.stores.copying import copy_samples
 from qinn.data.stores.manifest import Modality, Source, modalities_of
 from qinn.data.stores.place import DIVIDED, check_store_place
-from qinn.data.stores.ragged import gather_steps
+from qinn.data.stores.recipe import recipe_of
 from qinn.data.stores.store import Store, StoreWriter
 from qinn.data.subsets.splits import hold_out
 from qinn.data.subsets.subset import labelled_mask
@@ -20,7 +20,6 @@ from qinn.stated_options import option
 
 __all__ = ["Division", "SplitOptions", "divide", "write_division"]
 
-_STANDARD = ("id", "split", "label", "group", "fold", "text")
 _FEW_GROUPS = 10
 _SMALL = 50
 _REPLACED = ("split sizes", "divided by qinn data split", DIVIDED)
@@ -280,42 +279,8 @@ def write_division(
         sources=[Source(**source) for source in store.manifest["sources"]],
         label_name=store.label_name,
         notes=[*kept, options.describe(), f"{DIVIDED}{store.sha256}"],
+        recipe=recipe_of(store.manifest),
         overwrite=overwrite,
     ) as writer:
-        for piece in pieces(store.num_values(), times=16, most=ROWS):
-            rows = np.arange(len(store))[piece]
-            columns = {
-                key: store.table.column(key).take(rows).to_pylist() for key in store.table.column_names
-            }
-            columns["split" if options.folds is None else "fold"] = list(division.parts[rows])
-            writer.add_many(
-                columns["id"],
-                {key: _steps(store, key, rows) for key in modalities},
-                splits=columns["split"],
-                labels=columns["label"],
-                groups=columns["group"],
-                folds=columns["fold"],
-                texts=columns["text"],
-                extra={key: values for key, values in columns.items() if key not in _STANDARD},
-                spans=_beside(store.spans, store, rows),
-                times=_beside(store.times, store, rows),
-            )
+        copy_samples(store, writer, {"split" if options.folds is None else "fold": division.parts})
     return Store.open(target)
-
-
-def _steps(store: Store, name: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    offsets = np.asarray(store.offsets(name))
-    lengths = np.diff(offsets)[rows]
-    return gather_steps(store.values(name), offsets[:-1][rows], lengths), lengths
-
-
-def _beside(
-    kept: Callable[[str], np.ndarray | None], store: Store, rows: np.ndarray
-) -> dict[str, list[np.ndarray]]:
-    """Return what a store keeps beside the steps of its modalities, sample by sample."""
-    found = {}
-    for name in store.modalities:
-        if (values := kept(name)) is not None:
-            offsets = store.offsets(name)
-            found[name] = [np.asarray(values[offsets[row] : offsets[row + 1]]) for row in rows]
-    return found
