@@ -146,6 +146,16 @@ def test_no_pattern_takes_labels_for_features(mine: Path) -> None:
     assert store.sample(2, "audio").tolist() == [[0.5, 2, 9]]
 
 
+def test_a_label_beside_the_features_is_none_of_them(mine: Path) -> None:
+    text = (mine / "once.csv").read_text().replace("good", "label").replace("gap", "split")
+    (mine / "once.csv").write_text(text)
+    store = load(mine, "ecg=@@@once.csv#video+clip", split_column="split", absent_features="allow")
+    np.testing.assert_allclose(values(store, "ecg"), [[[0.9, 2]], [[0, 3]], [[0.5, 7]]], rtol=1e-6)
+    assert any("2 columns (label … split) of `once.csv`" in note for note in store.manifest["notes"])
+    stated = load(mine, "ecg=@@@once.csv:label#video+clip")
+    assert values(stated, "ecg") == [[[1]], [[1]], [[1]]]
+
+
 def test_columns_of_other_kinds_of_tables_are_features_too(mine: Path) -> None:
     columns: dict[str, Any] = {"id": ["a", "b"], "label": [1.0, 2.0], "x0": [1, 2], "x1": [0.5, None]}
     pq.write_table(pa.table(columns), mine / "t.parquet")
@@ -243,6 +253,7 @@ BAD: dict[str, tuple[tuple[str, ...], dict[str, Any], str]] = {
     "no names": (("ecg=@@@heart.csv",), {}, "the column that names its samples must be stated"),
     "no order": (("ecg=@@@heart.csv:rate#video+clip",), {}, "3 rows for `v_01` that do not lie together"),
     "no time": (("ecg=@@@heart.csv:rate@@gap#video+clip",), {}, "has nothing for a row of `v_02`"),
+    "the table itself": (("a=@@@t.csv:mfcc_*#video+clip",), {}, "take its columns as a=:mfcc_\\*"),
     "names of others": (("ecg=@@@heart.csv:rate@@when#video",), {}, "names none of the table's samples"),
     "no such column": (("ecg=@@@heart.csv:beat#video+clip",), {}, "has no column `beat`"),
     "no numbers": (("ecg=@@@heart.csv:video#clip",), {}, "has cells that are no numbers"),

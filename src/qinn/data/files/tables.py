@@ -48,6 +48,11 @@ class Columns:
         """Whether it is a csv or tsv file, whose cells can be empty."""
         return self.path.suffix.lower() in (".csv", ".tsv")
 
+    @property
+    def files(self) -> list[Path]:
+        """The files that it comes from."""
+        return [self.path]
+
     def __len__(self) -> int:
         return len(next(iter(self.values.values()), []))
 

@@ -90,7 +90,7 @@ def _open_one(spec: FeatureSpec, samples: Named, absent: str, roles: Collection[
     if "{" in spec.file:
         return _FilePerSample(spec, samples, absent)
     if spec.file.lower().endswith((".csv", ".tsv", ".parquet")):
-        return RowsOfTable(spec, samples, absent)
+        return RowsOfTable(spec, samples, absent, roles)
     arrays = open_arrays(spec.file)
     try:
         if any("{" in key for key in spec.keys):

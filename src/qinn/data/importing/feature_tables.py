@@ -74,16 +74,22 @@ class RowsOfTable(FeatureReader):
         spec: The table, its columns, and the columns of names, of times and of what rows count.
         samples: The samples.
         absent: What to do about samples without a row.
+        roles: Columns that are taken for features only where they are named: ids, labels, splits and the like.
 
     Raises:
-        ConfigError: If no column of names is stated.
+        ConfigError: If no column of names is stated, or it is the table of samples itself.
         DataError: If a column is not there or a cell is no number; or if the order of a sample's rows isn't clear.
     """
 
-    def __init__(self, spec: FeatureSpec, samples: Named, absent: str) -> None:
+    def __init__(self, spec: FeatureSpec, samples: Named, absent: str, roles: Collection[str]) -> None:
         self._spec = spec
         path = Path(spec.file)
         check_file(path, "a table of features")
+        if any(file.exists() and file.samefile(path) for file in samples.table.files):
+            raise ConfigError(
+                f"`{spec.where}` is the table of samples itself; take its columns as {spec.name}=:"
+                f"{'+'.join(spec.keys) or 'COLUMNS'}."
+            )
         table = read_columns(path) if path.suffix.lower() == ".parquet" else DelimitedTable(path)
         columns = list(table.values) if isinstance(table, Columns) else table.columns
         if not spec.ids:
@@ -95,6 +101,8 @@ class RowsOfTable(FeatureReader):
         aside = {*spec.ids, spec.bounds, spec.times}
         if not spec.keys and set(columns) >= BOOKKEEPING:
             aside |= BOOKKEEPING
+        named_as_samples = [name for name in columns if name in roles and name not in {*aside, *spec.keys}]
+        aside |= set(named_as_samples)
         chosen = chosen_columns([name for name in columns if name not in aside], spec.keys, path)
         joined = [table.texts(key) for key in spec.ids]
         names: list[str] = ["_".join(parts) for parts in zip(*joined, strict=True)]
@@ -102,6 +110,10 @@ class RowsOfTable(FeatureReader):
         moments = None if spec.times is None else table.numbers([spec.times])[:, 0]
         rows = np.arange(len(names))
         self._notes = [f"`{spec.name}` is {_counted(chosen)} of `{path.name}`"]
+        if named_as_samples:
+            self._notes.append(
+                f"{_counted(named_as_samples)} of `{path.name}` has the name of a label or the like and is no feature"
+            )
         if spec.bounds is not None:
             rows = rows[np.nan_to_num(table.numbers([spec.bounds])[:, 0]) != 0]
             if len(rows) < len(names):

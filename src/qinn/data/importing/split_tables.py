@@ -121,6 +121,10 @@ class _Joined(Columns):
     parts: tuple[Columns, ...] = ()
 
     @property
+    def files(self) -> list[Path]:
+        return [part.path for part in self.parts]
+
+    @property
     def is_text(self) -> bool:
         return all(part.is_text for part in self.parts)
 
