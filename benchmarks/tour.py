@@ -9,7 +9,6 @@ Numbers and the frames of tables may differ: another machine rounds otherwise. A
 import argparse
 import contextlib
 import io
-import os
 import re
 import shlex
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from qinn import cli
+from qinn.cli.output import console
 
 PAGE = Path(__file__).parents[1] / "docs" / "tour.md"
 # What takes minutes or data that are not here, by how its first line begins, and where else it is run.
@@ -27,7 +27,7 @@ ELSEWHERE = {
     "qinn train shifters.yaml": "likewise",
     "qinn data import table sentences.csv": "nowhere: it needs CMU-MOSI",
 }
-WIDTH = "120"
+_WIDTH = 120
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```\n(?:```\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
 _NAMED = re.compile(r"`(\w+\.yaml)`[^`]*\Z")
 _NUMBER = re.compile(r"[-−]?\d+(?:,\d{3})*(?:\.\d+)?(?:e-?\d+)?")
@@ -83,6 +83,7 @@ def walk() -> Iterator[Ran]:
 
 def _command(line: str) -> str:
     before, sys.argv = sys.argv, shlex.split(line)
+    console.width = _WIDTH
     try:
         with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.redirect_stderr(printed):
             try:
@@ -102,7 +103,6 @@ def main() -> int:
     )
     parser.add_argument("--write", action="store_true", help="put what is printed into the page")
     write = parser.parse_args().write
-    os.environ["COLUMNS"] = WIDTH
     stale = 0
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         for ran in walk():

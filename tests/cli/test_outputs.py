@@ -400,7 +400,7 @@ def never(*_: Any, **__: Any) -> None:
         ("explain", "qinn.experiment.predictor.Predictor.load"),
         ("sweep-absent", "qinn.experiment.predictor.Predictor.load"),
         ("data split", "qinn.data.subsets.division.divide"),
-        ("data import", "qinn.data.importing.table.read_columns"),
+        ("data import", "qinn.data.importing.table.read_tables"),
         ("train", "qinn.experiment.run.build_folds"),
         ("compare", "qinn.experiment.comparison.run"),
     ],

@@ -107,7 +107,7 @@ def extended(tmp_path_factory) -> Path:
         "CHANGELOG.md",
         "docs/data.md",
     )
-    for name in (*files, *(f"benchmarks/{one}.py" for one in ("option_tables", "readme", "record"))):
+    for name in (*files, *(f"benchmarks/{one}.py" for one in ("option_tables", "readme", "record", "tour"))):
         if (ROOT / name).is_file():
             (copy / name).parent.mkdir(exist_ok=True)
             shutil.copy(ROOT / name, copy / name)

@@ -1,13 +1,12 @@
 """The tour runs from its first block to its last, and prints what it says."""
 
 import pytest
-from tour import ELSEWHERE, PAGE, WIDTH, Ran, walk
+from tour import ELSEWHERE, PAGE, Ran, walk
 
 
 @pytest.mark.slow
 def test_the_tour_prints_what_it_says(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", WIDTH)
     ran = list(walk())
     assert len(ran) > 10
     assert {one.line: one.missing() for one in ran if one.missing() is not None} == {}
