@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 from qinn.experiment.config import DataConfig, EvaluationConfig, ExperimentConfig, TrainingConfig
 from qinn.experiment.encoder_config import EncoderConfig, TransformerConfig
 from qinn.experiment.model_configs import MODEL_CONFIGS, ModelConfig
+from qinn.experiment.tuning_config import TuneConfig
 
 PAGE = Path(__file__).resolve().parent / "configuration.md"
 HEAD = """# Every key of a configuration
@@ -49,11 +50,13 @@ SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
     ("`encoder.transformer`: fine-tuning", "encoder.transformer.", TransformerConfig),
     ("`training`: how every model is trained that does not say otherwise", "training.", TrainingConfig),
     ("`evaluation`: how results are stated", "evaluation.", EvaluationConfig),
+    ("`tune`: what `qinn tune` searches", "tune.", TuneConfig),
     ("`models`: what every trained model can be given", "models.LABEL.", ModelConfig),
 )
 MODELS = {
     "qinn": "QiNN-QJ, its ablations, and the collision model along a stream",
     "constant": "the training mean, or the training class frequencies",
+    "linear": "ridge or logistic regression of the means over the steps",
     "unimodal": "one modality alone",
     "concatenation": "the encoders' vectors side by side",
     "late_fusion": "the sum of one score from each modality",

@@ -39,7 +39,7 @@ def write_tiny_store(path: Path, **changes: Any) -> Store:
 
 
 def tiny_content(store: Path | str, **changes: Any) -> dict[str, Any]:
-    """Return the content of a configuration that trains a tiny model for two epochs."""
+    """Return the content of a configuration that trains a tiny model for two epochs, and no other."""
     return {
         "name": "tiny",
         "data": {"store": str(store)},
@@ -47,6 +47,7 @@ def tiny_content(store: Path | str, **changes: Any) -> dict[str, Any]:
         "models": {"QiNN-QJ": QINN},
         "training": TRAINING,
         "evaluation": {"num_resamples": 100},
+        "simple_rows": False,
         **changes,
     }
 

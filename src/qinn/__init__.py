@@ -23,6 +23,7 @@ _HOMES = {
     "predict": "qinn.face.running",
     "sweep_absent": "qinn.face.reporting",
     "train": "qinn.face.running",
+    "tune": "qinn.face.running",
     "write_report": "qinn.report.page",
 }
 _PACKAGES = ("quantum", "testing")
@@ -47,6 +48,7 @@ __all__ = [
     "sweep_absent",
     "testing",
     "train",
+    "tune",
     "write_report",
 ]
 

@@ -13,6 +13,7 @@ from qinn.face.running import calibrate as calibrate
 from qinn.face.running import evaluate as evaluate
 from qinn.face.running import predict as predict
 from qinn.face.running import train as train
+from qinn.face.running import tune as tune
 from qinn.face.samples import Samples as Samples
 from qinn.report.page import write_report as write_report
 from qinn.task import Task as Task
@@ -37,5 +38,6 @@ __all__ = [
     "sweep_absent",
     "testing",
     "train",
+    "tune",
     "write_report",
 ]

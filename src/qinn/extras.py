@@ -20,6 +20,7 @@ EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
     "lexicon": ("vaderSentiment",),
     "sklearn": ("sklearn",),
     "frames": ("pandas",),
+    "tune": ("optuna", "sqlalchemy"),
 }
 """Extra → what it makes importable; `pyproject.toml` has the same under the packages' own names."""
 

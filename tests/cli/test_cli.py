@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -54,6 +55,15 @@ def config_file(tiny_store, tmp_path):
     content["training"] = {**content["training"], "max_epochs": 1}
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     return path
+
+
+def test_a_comparison_notes_each_run_where_there_is_no_terminal(config_file, tmp_path, qinn):
+    code, _, said = qinn("compare", config_file, "--to", tmp_path / "c")
+    assert code == 0
+    lines = [line for line in said.splitlines() if line.startswith("runs: ")]
+    assert len(lines) == 2
+    assert re.fullmatch(r"runs: 1 of 2 done in \d+ s; the last was one, seed 0; 1 left, some \d+ s", lines[0])
+    assert re.fullmatch(r"runs: 2 of 2 done in \d+ s; the last was constant, seed 0", lines[1])
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

@@ -43,6 +43,9 @@ class ModelCase:
 
 BASELINES: dict[str, dict[str, Any]] = {
     "constant": {"kind": "constant"},
+    "linear": {"kind": "linear"},
+    "linear, late": {"kind": "linear", "fusion": "late"},
+    "linear, stacked": {"kind": "linear", "fusion": "stacked"},
     "unimodal": {"kind": "unimodal", "modality": "audio"},
     "concatenation": {"kind": "concatenation"},
     "late_fusion": {"kind": "late_fusion"},

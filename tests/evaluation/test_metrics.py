@@ -155,10 +155,24 @@ def test_the_area_of_a_single_class_is_undefined_and_the_rest_is_not() -> None:
     result = classification_metrics(np.array([1, 1]), np.array([[0.0, 1.0], [1.0, 0.0]]))
     assert result == {
         "accuracy": 0.5,
+        "balanced_accuracy": 0.5,
         "f1_macro": pytest.approx(1 / 3),
         "f1_weighted": pytest.approx(2 / 3),
         "auc": None,
+        "log_loss": pytest.approx(np.log(1 + np.e) - 0.5),
     }
+
+
+def test_the_log_loss_of_a_certain_mistake_is_large_and_finite() -> None:
+    result = classification_metrics(np.array([0, 0]), np.array([[-1000.0, 1000.0], [1000.0, -1000.0]]))
+    assert result["log_loss"] == pytest.approx(1000.0)
+    assert metrics_of(Task("classification", classes=("a", "b")))["log_loss"].direction == "lower"
+
+
+def test_balanced_accuracy_counts_classes_not_samples() -> None:
+    logits = np.array([[1.0, 0.0]] * 9 + [[1.0, 0.0]])
+    result = classification_metrics(np.array([0] * 9 + [1]), logits)
+    assert (result["accuracy"], result["balanced_accuracy"]) == (0.9, 0.5)
 
 
 def test_a_class_without_samples_is_left_out_of_the_area() -> None:
@@ -173,7 +187,7 @@ def test_the_table_describes_exactly_the_metrics_that_are_computed(name: str) ->
     result = metrics(task, labels, np.eye(3)[:, : task.num_outputs])
     assert list(result) == list(metrics_of(task))
     for metric in metrics_of(task).values():
-        assert metric.direction == ("lower" if metric.name == "mae" else "higher")
+        assert metric.direction == ("lower" if metric.name in ("mae", "log_loss") else "higher")
         value = result[metric.name]
         assert value is None or metric.low <= value <= metric.high
 

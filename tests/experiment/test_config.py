@@ -2,17 +2,22 @@
 
 import dataclasses
 import inspect
+import math
 import re
 
 import pytest
+import yaml
 
+from qinn.data.stores.store import Store
 from qinn.errors import ConfigError
+from qinn.experiment.build import resolved
 from qinn.experiment.config import (
     ExperimentConfig,
     TrainingConfig,
     parse_config,
     read_config,
     read_run_config,
+    resolved_training,
     slug,
 )
 from qinn.experiment.model_configs import (
@@ -142,7 +147,48 @@ def test_seeds_and_labels_that_clash_on_disk_are_refused():
 
 
 def test_the_defaults_are_those_of_the_options():
-    assert TrainingConfig().options() == FitOptions()
+    by_rule = resolved_training(TrainingConfig(), 1284)
+    assert by_rule.options() == dataclasses.replace(FitOptions(), weight_decay=0.6)
+    assert TrainingConfig(weight_decay=0.01, refit=False).options() == FitOptions()
+    with pytest.raises(ConfigError, match="`auto` has to be resolved"):
+        TrainingConfig().options()
+
+
+def test_the_weight_decay_by_rule_does_as_much_whatever_the_size_of_the_data():
+    shrunk = []
+    for number, changes in ((60, {}), (1284, {}), (20_000, {}), (1284, {"max_epochs": 10, "batch_size": 16})):
+        options = resolved_training(TrainingConfig(**changes), number).options()
+        steps = options.max_epochs * math.ceil(number / options.batch_size)
+        shrunk.append(options.weight_decay * options.learning_rate * steps)
+    assert shrunk == pytest.approx([0.8, 1.0, 1.0, 1.0], rel=0.05)
+    assert resolved_training(TrainingConfig(max_epochs=1), 10).weight_decay == 10.0
+    assert resolved_training(TrainingConfig(), 10**7).weight_decay == 0.001
+
+
+def test_what_is_said_is_what_is_meant_and_solved_models_alone_are_refitted_by_rule():
+    said = TrainingConfig(weight_decay=3, refit=True)
+    assert resolved_training(said, 50) == said
+    assert resolved_training(TrainingConfig(), 50).refit is False
+    assert resolved_training(TrainingConfig(), 50, solved=True).refit is True
+    assert resolved_training(TrainingConfig(refit=False), 50, solved=True).refit is False
+
+
+def test_the_rule_depends_on_the_training_samples_and_no_seed(tiny_store, tmp_path):
+    store = Store.open(tiny_store)
+    for data, number in (({}, 24), ({"split": "fold"}, round(44 * 0.8 * 0.85))):
+        content = tiny_content(tiny_store, data={"store": str(tiny_store), **data}, seeds=[0, 1])
+        for seed in (0, 1):
+            config = resolved(parse_config(content, "t").only("QiNN-QJ", seed), store)
+            assert config.training == resolved_training(parse_config(content, "t").training, number)
+            assert "auto" not in config_text(config)
+
+
+def test_run_folders_of_before_mean_the_defaults_of_before(tmp_path):
+    content = {key: value for key, value in tiny_content("s").items() if key != "simple_rows"}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
+    training = read_run_config(tmp_path / "config.yaml").training
+    assert (training.weight_decay, training.refit) == (0.01, False)
+    assert (read_config(tmp_path / "config.yaml").training.weight_decay) == "auto"
 
 
 @pytest.mark.parametrize("kind", BASELINES)
@@ -464,7 +510,7 @@ def test_truth_values_and_texts_are_no_numbers(path, value, words):
         parse_config(changed(path, value), "file.yaml")
 
 
-@pytest.mark.parametrize("kind", [kind for kind in MODEL_CONFIGS if kind != "constant"])
+@pytest.mark.parametrize("kind", [kind for kind in MODEL_CONFIGS if kind not in ("constant", "linear")])
 def test_no_number_of_any_model_is_a_truth_value_or_a_text(kind):
     numbers = [
         name
@@ -522,7 +568,8 @@ def test_a_name_too_long_for_a_folder_is_refused():
 def test_every_key_of_the_training_is_said_once_at_its_option():
     for option in dataclasses.fields(FitOptions):
         key = TrainingConfig.model_fields[option.name]
-        assert (key.default, key.description) == (option.default, option.metadata["description"])
+        if option.name not in ("weight_decay", "refit"):
+            assert (key.default, key.description) == (option.default, option.metadata["description"])
     assert list(TrainingConfig.model_fields) == [option.name for option in dataclasses.fields(FitOptions)]
 
 

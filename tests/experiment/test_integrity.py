@@ -13,8 +13,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from qinn import cli
+from qinn.data.stores.manifest import Modality
+from qinn.data.stores.writing import StoreWriter
 from qinn.digests import document_digest, is_intact, sealed
-from qinn.errors import CheckpointError
+from qinn.errors import CheckpointError, DataError
 from qinn.evaluation.predict import check_finite
 from qinn.experiment import provenance
 from qinn.experiment.absence_sweep import sweep_absent
@@ -27,7 +29,7 @@ from qinn.experiment.run import run
 from qinn.face.describing import describe
 from qinn.report.page import read_results, write_report
 from qinn.results.comparison import read_comparison
-from qinn.results.predictions import checked_predictions
+from qinn.results.predictions import checked_predictions, prediction_columns
 from qinn.results.run import read_run
 from qinn.results.summary import UNCHECKED
 from qinn.results.sweep import read_sweep
@@ -449,6 +451,33 @@ def test_a_class_that_does_not_exist_is_damage():
         0,
         1,
     ]
+
+
+def test_classes_are_kept_by_name_and_read_by_name_or_as_numbers_of_before():
+    task = Task("classification", classes=("x", "y"))
+    logits = {"output_0": [0.0, 3.0], "output_1": [1.0, 0.0], "trajectory_std_1": pa.nulls(2, pa.float64())}
+    path = Path("p.parquet")
+    before = checked_predictions(table_of(label=[1, 0], **logits), path, task)
+    columns = prediction_columns(before, before.folds, task)
+    assert (columns["label"], columns["class"]) == (["y", "x"], ["y", "x"])
+    now = checked_predictions(pa.table(columns), path, task)
+    assert (now.labels.tolist(), now.outputs.tolist()) == (before.labels.tolist(), before.outputs.tolist())
+    assert columns["probability:x"] + columns["probability:y"] == pytest.approx(np.ones(2))
+    for label in (["x", "z"], ["x", None]):
+        with pytest.raises(CheckpointError, match=r"sample `b` has the label .*which the task does not have"):
+            checked_predictions(table_of(label=label, **logits), path, task)
+
+
+def test_an_unlabelled_test_sample_is_refused_before_anything_is_trained(tmp_path):
+    modalities = {"text": Modality(2, "vector")}
+    with StoreWriter(tmp_path / "store", name="s", task=SCORE, modalities=modalities, layout="t") as writer:
+        for number, split in enumerate(["train", "train", "valid", "test", "test"]):
+            label = None if number == 4 else float(number) - 2
+            writer.add(f"s{number}", {"text": np.full(2, number)}, split=split, label=label)
+    config = tiny_config(tmp_path / "store", models={"c": {"kind": "constant"}})
+    with pytest.raises(DataError, match="The test sample `s4` of the store `s` has no label"):
+        run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 # Folds that were finished before a run was killed

@@ -82,7 +82,7 @@ def test_sets_of_classes_name_what_cannot_be_excluded(class_run, class_store):
     rows = predict_store(class_run, class_store, split="test", level=0.6)
     valid = pq.read_table(class_run / "folds/000/valid.parquet")
     likely = probabilities_of(np.stack([valid["output_0"], valid["output_1"]], axis=1))
-    errors = 1 - likely[np.arange(len(likely)), np.array(valid["label"], dtype=int)]
+    errors = 1 - likely[np.arange(len(likely)), (np.array(valid["label"]) == "positive").astype(int)]
     limit = np.sort(errors)[int(np.ceil(0.6 * (len(errors) + 1))) - 1]
     for row in rows:
         held = [name for name in ("negative", "positive") if 1 - row[f"probability:{name}"] <= limit]

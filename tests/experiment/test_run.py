@@ -234,13 +234,24 @@ def test_explaining_can_be_switched_off(tiny_store, tmp_path):
 
 def test_a_classification_run_has_one_output_per_class(class_run):
     table = pq.read_table(class_run / "predictions.parquet")
-    assert {"output_0", "output_1", "trajectory_std_0", "trajectory_std_1"} <= set(table.column_names)
-    assert set(table["label"].to_pylist()) <= {0, 1}
+    likely = ["probability:negative", "probability:positive"]
+    assert table.column_names == [
+        *("id", "fold", "group", "label", "class", *likely),
+        *("output_0", "output_1", "trajectory_std_0", "trajectory_std_1"),
+    ]
+    shares = np.stack([table[name] for name in likely], axis=1)
+    logits = np.stack([table["output_0"], table["output_1"]], axis=1)
+    assert shares == pytest.approx(np.exp(logits) / np.exp(logits).sum(1, keepdims=True))
+    assert table["class"].to_pylist() == [["negative", "positive"][row.argmax()] for row in shares]
+    right = np.array(table["class"].to_pylist()) == np.array(table["label"].to_pylist())
+    assert read_json(class_run / "metrics.json")["test"]["accuracy"]["value"] == pytest.approx(right.mean())
     assert set(read_json(class_run / "metrics.json")["test"]) == {
         "accuracy",
+        "balanced_accuracy",
         "f1_macro",
         "f1_weighted",
         "auc",
+        "log_loss",
     }
 
 

@@ -22,6 +22,7 @@ FIRST = {
     qinn.predict: "run",
     qinn.sweep_absent: "runs",
     qinn.train: "config",
+    qinn.tune: "config",
     qinn.write_report: "paths",
 }
 

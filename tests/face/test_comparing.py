@@ -53,7 +53,8 @@ def test_the_result_is_that_of_the_same_configuration(compared, tmp_path):
     compare_models(parse_config(content, "by hand"), tmp_path / "runs")
     assert means(compared / "comparison") == means(tmp_path / "runs")
     assert written(compared / "comparison")["reference"] == "QiNN-QJ"
-    assert set(written(compared / "comparison")["paired"]) == {"mean"}
+    rows = {"linear, early", "linear, late", "linear, stacked"}
+    assert set(written(compared / "comparison")["paired"]) == {"mean", *rows}
 
 
 def test_no_group_is_in_two_splits_and_parts_are_as_large_as_asked(compared):
@@ -81,7 +82,7 @@ def test_a_repeated_comparison_keeps_its_runs_and_other_samples_need_a_word(comp
 def test_nothing_is_kept_where_no_folder_is_named(samples, scores, monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     options = {"seeds": (1, 2), "evaluation": {"num_resamples": 100}}
-    found = qinn.compare({"mean": "constant"}, samples, scores, **options)
+    found = qinn.compare({"mean": "constant"}, samples, scores, simple_rows=False, **options)
     assert list(tmp_path.iterdir()) == []
     assert isinstance(found, ComparisonResult)
     assert found.seeds == (1, 2)

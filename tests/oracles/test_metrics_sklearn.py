@@ -118,9 +118,11 @@ def test_classification_metrics_agree_with_the_reference_functions(seed: int, nu
     ]
     expected = {
         "accuracy": accuracy(labels, predicted),
+        "balanced_accuracy": sklearn_metrics.balanced_accuracy_score(labels, predicted),
         "f1_macro": sklearn_metrics.f1_score(labels, predicted, average="macro"),
         "f1_weighted": weighted_f1(labels, predicted),
         "auc": np.mean(areas),
+        "log_loss": sklearn_metrics.log_loss(labels, softmax(logits, axis=1), labels=range(num_classes)),
     }
     assert classification_metrics(labels, logits) == pytest.approx(expected, rel=1e-9)
 
@@ -133,6 +135,9 @@ def test_classes_that_never_occur_are_left_out_of_macro_averages_as_in_scikit_le
     expected = sklearn_metrics.f1_score(labels, wider.argmax(axis=1), average="macro")
     assert result["f1_macro"] == pytest.approx(expected, **EXACT)
     assert result["auc"] == pytest.approx(classification_metrics(labels, logits)["auc"], abs=1e-3)
+    assert result["balanced_accuracy"] == pytest.approx(
+        classification_metrics(labels, logits)["balanced_accuracy"], **EXACT
+    )
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -21,6 +21,7 @@ from qinn.cli.runs import (
     report,
     sweep_absent,
     train,
+    tune,
 )
 from qinn.cli.stated_commands import Commands
 
@@ -34,7 +35,7 @@ app = Commands(
 )
 app.command()(demo)
 app.add_typer(data_app, name="data")
-for command in (train, evaluate, predict, calibrate, explain, compare, sweep_absent, report, info):
+for command in (train, tune, evaluate, predict, calibrate, explain, compare, sweep_absent, report, info):
     app.command()(command)
 
 

@@ -123,11 +123,14 @@ class _Description(ProgressColumn):
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[..., None]]:
-    """Show a progress bar on the error stream; silent where that is no terminal.
+    """Show a progress bar on the error stream; where that is no terminal, a line for each that is done.
 
     Yields:
         Takes how many are done, how many there are, and what the last one was.
     """
+    if not stderr.is_terminal:
+        yield _line_by_line(title)
+        return
     with Progress(
         _Description(),
         BarColumn(),
@@ -135,7 +138,6 @@ def progress_bar(title: str) -> Iterator[Callable[..., None]]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=stderr,
-        disable=not stderr.is_terminal,
         transient=True,
     ) as bar:
         task = bar.add_task(title, total=None)
@@ -145,6 +147,30 @@ def progress_bar(title: str) -> Iterator[Callable[..., None]]:
             bar.update(task, completed=done, total=total, description=described)
 
         yield show
+
+
+def _line_by_line(title: str) -> Callable[..., None]:
+    """Return what notes how many are done, how long that took, and how long the rest may take."""
+    started = time.monotonic()
+
+    def show(done: int, total: int, last: str = "") -> None:
+        taken = time.monotonic() - started
+        said = [f"{title}: {done} of {total} done in {_duration(taken)}"]
+        if last:
+            said.append(f"the last was {last}")
+        if 0 < done < total:
+            said.append(f"{total - done} left, some {_duration(taken / done * (total - done))}")
+        note("; ".join(said))
+
+    return show
+
+
+def _duration(seconds: float) -> str:
+    """Return a time as people say it."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
 class StoreProgress:

@@ -114,6 +114,7 @@ def train(
         seed=seed,
         overwrite=overwrite,
         progress=not as_json and console.is_terminal,
+        on_remark=_remark,
     )
     summary, measured = finished.summary(), finished.metrics()
     if as_json:
@@ -204,7 +205,7 @@ def predict(
         coupling=coupling,
         level=level,
         overwrite=overwrite,
-        on_remark=lambda remark: note(f"note: {remark}"),
+        on_remark=_remark,
     )
     if to is not None:
         note(f"wrote {len(rows)} predictions to {to}")
@@ -334,8 +335,41 @@ def compare(
 ) -> None:
     """Train every model with every seed and print one table with intervals and paired tests."""
     with progress_bar("runs") as on_run:
-        result = qinn.compare(config, to=to, workers=workers, overwrite=overwrite, on_run=on_run)
+        result = qinn.compare(
+            config, to=to, workers=workers, overwrite=overwrite, on_run=on_run, on_remark=_remark
+        )
     _show_comparison(result, as_json)
+
+
+def tune(
+    config: ConfigArgument,
+    to: Annotated[Path | None, typer.Option(help="Folder of the result (default: runs/NAME-tuned).")] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(min=1, max=100_000, help="Trainings of each model (default: as configured, 20)."),
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            help="URL of the database of trials, such as sqlite:///trials.db (default: in the folder)."
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Search the options of every model with the same budget, by validation samples alone.
+
+    The test split stays sealed. Writes tuned.yaml, which `qinn compare` reads, and every trial beside it.
+    """
+    from qinn.results.tuning import TABLE_FILE, TUNED_FILE
+
+    with progress_bar("trials") as on_trial:
+        result = qinn.tune(config, to, trials=trials, storage=storage, on_trial=on_trial)
+    if as_json:
+        print_json(result)
+        return
+    print_table(result.table())
+    note(f"wrote {result.folder / TUNED_FILE} and {result.folder / TABLE_FILE}")
+    show(f"next: qinn compare {result.folder / TUNED_FILE}")
 
 
 def sweep_absent(
@@ -405,7 +439,7 @@ def report(
         to,
         include_text=include_text,
         overwrite=overwrite,
-        on_remark=lambda remark: note(f"note: {remark}"),
+        on_remark=_remark,
     )
     note(f"wrote {to}")
 
@@ -426,6 +460,10 @@ def info(
         (),
         [(name, _in_words(value)) for name, value in content.items()],
     )
+
+
+def _remark(text: str) -> None:
+    note(f"note: {text}")
 
 
 def _in_words(value: Any) -> str:

@@ -90,12 +90,24 @@ METRICS_BY_CONVENTION: Mapping[str, tuple[Metric, ...]] = MappingProxyType(
         ),
         "classification": (
             _higher("accuracy", "accuracy"),
+            _higher(
+                "balanced_accuracy",
+                "balanced accuracy: recall of each class, mean over the classes that occur",
+            ),
             _higher("f1_macro", "macro F1 over the classes that occur among labels or predictions"),
             _higher("f1_weighted", "F1 weighted by the number of true samples of each class"),
             _higher(
                 "auc",
                 "area under the ROC curve, one class vs the rest, mean over the classes that occur",
                 undefined_when="only one class occurs",
+            ),
+            Metric(
+                "log_loss",
+                "log loss: mean of −ln of the true class's probability",
+                "lower",
+                0.0,
+                _INFINITE,
+                _NEVER,
             ),
         ),
     }

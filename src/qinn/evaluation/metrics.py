@@ -87,11 +87,16 @@ def _classification_terms(labels: np.ndarray, logits: np.ndarray) -> dict[str, W
     # precision ties what is equal but for the order of a sum.
     others = np.stack([logsumexp(np.delete(logits, c, axis=1), axis=1) for c in range(num_classes)], axis=1)
     log_odds = np.round(logits - others, 9)
+    log_probabilities = logits - logsumexp(logits, axis=1, keepdims=True)
     return {
         "accuracy": WeightedMean(predicted == labels),
+        "balanced_accuracy": mean_of_defined(
+            [WeightedMean(predicted == c, labels == c) for c in range(num_classes)]
+        ),
         "f1_macro": f_score(labels, predicted, num_classes, average="macro"),
         "f1_weighted": f_score(labels, predicted, num_classes, average="weighted"),
         "auc": mean_of_defined([ranking_area(labels == c, log_odds[:, c]) for c in range(num_classes)]),
+        "log_loss": WeightedMean(-log_probabilities[np.arange(len(labels)), labels]),
     }
 
 

@@ -13,13 +13,14 @@ from qinn.data.stores.manifest import modalities_of
 from qinn.data.stores.store import Store
 from qinn.data.subsets.splits import Fold, cross_validation, fixed_fold
 from qinn.errors import ArgumentError, ConfigError
-from qinn.experiment.config import DataConfig
+from qinn.experiment.config import DataConfig, ExperimentConfig, resolved_training
 from qinn.experiment.encoder_config import EncoderConfig
-from qinn.experiment.model_configs import ConstantConfig, QiNNConfig, UnimodalConfig
+from qinn.experiment.model_configs import ConstantConfig, LinearConfig, QiNNConfig, UnimodalConfig
 from qinn.model.baselines import BASELINES, Concatenation, Constant, RecurrentStream, count_parameters
 from qinn.model.collisions import CollisionFusion, LinearMapStreamFusion, StreamFusion, UnitaryStreamFusion
 from qinn.model.encoders import Encoders
 from qinn.model.fusion import LinearMapFusion, QuantumFusion
+from qinn.model.linear import LinearFusion
 from qinn.model.network import QiNN
 from qinn.model.transformer import PretrainedTransformer
 from qinn.quantum import (
@@ -84,6 +85,34 @@ def build_folds(store: Store, config: DataConfig, *, seed: int) -> list[Fold]:
     return [fold.pool(config.pool) for fold in folds] if config.pool else folds
 
 
+def num_training_samples(store: Store, config: DataConfig) -> int:
+    """Return on how many samples a fold trains, whatever the seed: about so many where validation samples are drawn.
+
+    Args:
+        store: The samples.
+        config: How they are divided.
+    """
+    if config.split != "fixed":
+        parts = len(set(store.strings(config.split).tolist()) - {""})
+        return max(1, round(len(store) * (1 - 1 / max(parts, 2)) * (1 - config.valid_fraction)))
+    splits = store.categories("split")
+    number = len(splits.rows("train"))
+    return max(1, number if len(splits.rows("valid")) else round(number * (1 - config.valid_fraction)))
+
+
+def resolved(config: ExperimentConfig, store: Store) -> ExperimentConfig:
+    """Return an experiment of one model with numbers in place of every `auto`, by rules from the size of the data.
+
+    Args:
+        config: The experiment.
+        store: Its data.
+    """
+    [model] = config.models.values()
+    solved = isinstance(model, (ConstantConfig, LinearConfig))
+    training = resolved_training(config.training, num_training_samples(store, config.data), solved=solved)
+    return config.model_copy(update={"training": training})
+
+
 def sequences_of(store: Store, config: DataConfig) -> dict[str, bool]:
     """Return which modalities reach the models as sequences."""
     return {
@@ -128,6 +157,8 @@ def build_model(
     Raises:
         ConfigError: If the configuration names a modality that the data lacks.
     """
+    if (dropout := getattr(config, "dropout", None)) is not None:
+        encoder = encoder.model_copy(update={"dropout": dropout, "head_dropout": None})
     build = partial(
         _build,
         config,
@@ -181,6 +212,8 @@ def _build(
 ) -> nn.Module:
     if isinstance(config, ConstantConfig):
         return Constant(num_outputs)
+    if isinstance(config, LinearConfig):
+        return _build_linear(config, encoder, feature_dims, num_outputs, num_words)
     named = encoder.dropout if isinstance(encoder.dropout, dict) else {}
     if unknown := set(named) - set(feature_dims):
         raise ConfigError(
@@ -239,11 +272,44 @@ def _build(
             outcome_dropout=config.outcome_dropout,
             lean=config.lean,
         )
-    options = config.model_dump(exclude={"kind", "hidden_dim", "parameter_budget", "training", "transformer"})
+    options = config.model_dump(
+        exclude={"kind", "hidden_dim", "dropout", "parameter_budget", "training", "transformer"}
+    )
     if issubclass(BASELINES[config.kind], RecurrentStream):
         options["timed"] = timed
     baseline = cast("Callable[..., nn.Module]", BASELINES[config.kind])
     return baseline(encoders, num_outputs=num_outputs, dropout=dropout, **options)
+
+
+def _build_linear(
+    config: LinearConfig,
+    encoder: EncoderConfig,
+    feature_dims: Mapping[str, int],
+    num_outputs: int,
+    num_words: Mapping[str, int],
+) -> LinearFusion:
+    """Build a linear model of every modality whose features mean something on average."""
+    usable = linear_modalities(encoder, feature_dims)
+    if not usable:
+        raise ConfigError(
+            f"A model of kind `linear` reads features, but {list(feature_dims)} hold ids of tokens alone; leave it out."
+        )
+    return LinearFusion(
+        {name: feature_dims[name] for name in usable},
+        num_outputs=num_outputs,
+        fusion=config.fusion,
+        num_words=num_words,
+    )
+
+
+def linear_modalities(encoder: EncoderConfig, modalities: Iterable[str]) -> list[str]:
+    """Return the modalities that a model of kind `linear` reads: all but those of which a transformer reads ids.
+
+    Args:
+        encoder: The experiment's encoder.
+        modalities: The modalities, in order.
+    """
+    return [name for name, kind in encoder_kinds(encoder, modalities).items() if kind != "transformer"]
 
 
 def follows_stream(config: Any) -> bool:

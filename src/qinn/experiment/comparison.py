@@ -17,7 +17,9 @@ from qinn.evaluation.paired_tests import PairedResult, holm_correction, paired_t
 from qinn.experiment import provenance
 from qinn.experiment.build import build_folds
 from qinn.experiment.config import ExperimentConfig, read_run_config, slug
+from qinn.experiment.cost import cost_notes
 from qinn.experiment.run import config_text, run
+from qinn.experiment.simple_rows import with_simple_rows
 from qinn.experiment.workers import run_in_workers
 from qinn.explain.activity import Activity, mean_activity
 from qinn.extras import require
@@ -44,9 +46,11 @@ def compare(
     workers: int = 1,
     overwrite: bool = False,
     on_run: Callable[[int, int, str], None] | None = None,
+    on_remark: Callable[[str], None] | None = None,
 ) -> ComparisonResult:
     """Run every model with every seed, then compare them on the same test samples.
 
+    The constant and linear models are among them, unless the configuration has `simple_rows: false`.
     Runs that are complete are kept and interrupted ones are resumed, so that a killed comparison continues
     where it stopped.
 
@@ -56,6 +60,7 @@ def compare(
         workers: Number of runs at the same time, each in its own process.
         overwrite: Replace runs of another configuration or of other data.
         on_run: Called with (runs done, runs in all, label of the last) after each run.
+        on_remark: Called before the first run with each sentence about what runs will cost, where that is much.
 
     Returns:
         The result, as ``comparison.json`` keeps it.
@@ -67,9 +72,13 @@ def compare(
     """
     require("train", what="Training")
     folder = Path(folder)
+    check_folder(folder, inputs=[config.data.store])
+    config = with_simple_rows(config, open_unchanged(config.data.store))
     _check_place(folder, config)
     jobs = [(label, seed) for seed in config.seeds for label in config.models]
     done = 0
+    if on_remark is not None:
+        _say_costs(config, folder, on_remark)
 
     def count(index: int) -> None:
         nonlocal done
@@ -89,9 +98,19 @@ def compare(
     return summarize(config, folder)
 
 
+def _say_costs(config: ExperimentConfig, folder: Path, on_remark: Callable[[str], None]) -> None:
+    """Say what models will cost that are not trained yet."""
+    store, seed = open_unchanged(config.data.store), config.seeds[0]
+    folds = build_folds(store, config.data, seed=seed)
+    for label in config.models:
+        if all(RunFolder(run_path(folder, label, each)).is_complete for each in config.seeds):
+            continue
+        for remark in cost_notes(config.only(label, seed), store, folds):
+            on_remark(remark)
+
+
 def _check_place(folder: Path, config: ExperimentConfig) -> None:
     """Refuse a folder that holds anything but a comparison, finished or interrupted."""
-    check_folder(folder, inputs=[config.data.store])
     if not folder.is_dir() or (folder / COMPARISON_FILE).is_file():
         return
     own = {slug(label) for label in config.models}

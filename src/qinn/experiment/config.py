@@ -30,8 +30,9 @@ from qinn.errors import ConfigError
 from qinn.experiment.encoder_config import DROPOUT, EncoderConfig, TransformerConfig
 from qinn.experiment.key_errors import RENAMED, explain, nearest
 from qinn.experiment.model_configs import Strict, parse_model
+from qinn.experiment.tuning_config import TuneConfig
 from qinn.results.folder import RunFolder
-from qinn.training.options import FitOptions
+from qinn.training.options import FitOptions, weight_decay_for
 from qinn.yaml_files import read_yaml, yaml_of
 
 _LONGEST_SLUG = 120
@@ -70,15 +71,33 @@ class _Training(Strict):
     """How to train every model that does not say otherwise: the fields of `qinn.training.options.FitOptions`."""
 
     def options(self) -> FitOptions:
-        """Return the options for `qinn.training.fit.fit`."""
-        return FitOptions(**self.model_dump())
+        """Return the options for `qinn.training.fit.fit`.
+
+        Raises:
+            ConfigError: If one is still `auto` (see `resolved_training`).
+        """
+        values = self.model_dump()
+        if "auto" in (values["weight_decay"], values["refit"]):
+            raise ConfigError("`auto` has to be resolved by the number of samples before training begins.")
+        return FitOptions(**values)
 
 
 _FINER: dict[str, Any] = {
     "absent_rate": AbsentRate | dict[str, AbsentRate],
     "class_weights": Literal["balanced"] | list[ClassWeight] | None,
+    "weight_decay": Annotated[float, Field(ge=0, le=1e6)] | Literal["auto"],
+    "refit": bool | Literal["auto"],
 }
-"""Types that bounds inside of them make finer in a configuration."""
+"""Types that bounds inside of them, or a rule in place of a number, make finer in a configuration."""
+
+_BY_RULE = {
+    "weight_decay": "Decoupled weight decay (matrices only); auto: 1 / (`learning_rate` × steps), from 0.001 to 10, so "
+    "that what nothing renews loses two fifths of its size in `max_epochs`, however many samples there are",
+    "refit": "Once the validation samples have chosen the number of epochs, train anew on training and validation "
+    "samples together for that many; auto: true of models of kind `linear`, of which validation samples choose "
+    "nothing, false of those that are trained",
+}
+"""Keys whose default is `auto`: a rule that the number of training samples resolves, before anything is trained."""
 
 if TYPE_CHECKING:
     # A frozen dataclass under a model: what `create_model` makes below, which type checkers cannot follow.
@@ -93,9 +112,28 @@ else:
         __doc__=_Training.__doc__,
         **{
             one.name: (_FINER.get(one.name, one.type), Field(one.default, **one.metadata))
+            if one.name not in _BY_RULE
+            else (_FINER[one.name], Field("auto", description=_BY_RULE[one.name]))
             for one in fields(FitOptions)
         },
     )
+
+
+def resolved_training(training: TrainingConfig, num_train: int, *, solved: bool = False) -> TrainingConfig:
+    """Return the section `training` with numbers in place of `auto`.
+
+    Args:
+        training: The section.
+        num_train: Number of training samples.
+        solved: Whether the model is solved, not trained, so that validation samples choose nothing of it.
+    """
+    values = training.model_dump()
+    if values["weight_decay"] == "auto":
+        given = {name: values[name] for name in ("learning_rate", "batch_size", "max_epochs")}
+        values["weight_decay"] = weight_decay_for(num_train, **given)
+    if values["refit"] == "auto":
+        values["refit"] = solved
+    return TrainingConfig.model_validate(values)
 
 
 class EvaluationConfig(Strict):
@@ -123,10 +161,16 @@ class ExperimentConfig(Strict):
     reference: str | None = Field(
         default=None, description="Label of the model that the others are tested against (default: the first)"
     )
+    simple_rows: bool = Field(
+        default=True,
+        description="Whether `qinn compare` adds the constant and linear models (`kind: linear`, early, late and "
+        "stacked) that the models lack",
+    )
     training: TrainingConfig = Field(
         default=TrainingConfig(), description="How models are trained that do not say otherwise"
     )
     evaluation: EvaluationConfig = Field(default=EvaluationConfig(), description="How results are stated")
+    tune: TuneConfig = Field(default=TuneConfig(), description="How `qinn tune` searches")
     seeds: tuple[Annotated[int, Field(ge=0, le=LARGEST_SEED)], ...] = Field(
         default=(0,), min_length=1, max_length=10_000, description="Each model is trained once with each"
     )
@@ -226,6 +270,8 @@ class ExperimentConfig(Strict):
             "training": training,
             "seeds": (seed,),
             "reference": None,
+            "simple_rows": True,
+            "tune": TuneConfig(),
         }
         return self.model_copy(update=update)
 
@@ -296,6 +342,10 @@ def config_of(run: RunFolder) -> ExperimentConfig:
     return parse_config(_translated(yaml_of(run.config_text(), run.config_file)), str(run.config_file))
 
 
+_BEFORE_RULES: dict[str, object] = {"weight_decay": 1e-2, "refit": False}
+"""What was meant where a run folder does not say it."""
+
+
 def _translated(content: object) -> object:
     """Give what earlier versions wrote its present meaning, so that runs made before can be read."""
     if not isinstance(content, Mapping):
@@ -310,7 +360,8 @@ def _translated(content: object) -> object:
         translated["encoder"] = renamed
     if isinstance(models, Mapping):
         translated["models"] = {label: _model_of_now(model) for label, model in models.items()}
-    translated |= {"training": _renamed(training, "training")} if isinstance(training, Mapping) else {}
+    if isinstance(training, Mapping):
+        translated["training"] = {**_BEFORE_RULES, **_renamed(training, "training")}
     return translated
 
 

@@ -12,7 +12,7 @@ from qinn.errors import ConfigError
 from qinn.experiment.build import build_model, follows_stream, state_dims_of, uses_times
 from qinn.experiment.config import ExperimentConfig
 from qinn.experiment.encoder_config import EncoderConfig
-from qinn.experiment.model_configs import ConstantConfig, QiNNConfig, UnimodalConfig
+from qinn.experiment.model_configs import ConstantConfig, LinearConfig, QiNNConfig, UnimodalConfig
 from qinn.resources import available_memory, shown_size
 from qinn.training.device import training_device
 
@@ -66,18 +66,50 @@ def check_feasible(
     if isinstance(model, QiNNConfig):
         _check_turns(model)
     most, copies = available_memory(), _COPIES if training else 1
+    needs = memory_needs(
+        config,
+        feature_dims=feature_dims,
+        num_words=num_words,
+        num_samples=num_samples,
+        longest=longest,
+        training=training,
+    )
+    _compare(needs, most)
+    if isinstance(model, LinearConfig):
+        return
+    counted = _num_parameters(model, config.encoder, feature_dims, sequences, num_outputs, num_words)
+    _compare({f"{_widths(model)} give {counted:,} parameters": copies * _REAL_BYTES * counted}, most)
+
+
+def memory_needs(
+    config: ExperimentConfig,
+    *,
+    feature_dims: Mapping[str, int],
+    num_words: Mapping[str, int] | None = None,
+    num_samples: int | None = None,
+    longest: Mapping[str, int] | None = None,
+    training: bool = True,
+) -> dict[str, int]:
+    """Return what takes memory beside the parameters of encoders and heads, and how many bytes at least.
+
+    Args:
+        config: As of `check_feasible`, and so the rest.
+        feature_dims: Modality name → number of features.
+        num_words: Modality name → size of its vocabulary.
+        num_samples: How many samples there are.
+        longest: Modality name → most steps of a sample.
+        training: Whether the model is to be trained.
+    """
+    model, copies = next(iter(config.models.values())), _COPIES if training else 1
+    if isinstance(model, LinearConfig):
+        return _linear_needs(feature_dims, num_words or {}, (num_samples or 1) if training else 1)
     names = [model.modality] if isinstance(model, UnimodalConfig) else list(feature_dims)
     batch = min(config.training.batch_size, num_samples or 1) if training else 1
     evaluated = min(_PREDICTED_AT_ONCE, num_samples or 1)
-    needs: dict[str, int] = {}
     if follows_stream(model):
         steps = {name: (longest or {}).get(name, 1) for name in names}
-        needs |= _stream_needs(model, config.encoder.step_dim, steps, max(batch, evaluated), copies)
-    elif isinstance(model, QiNNConfig):
-        needs |= _quantum_needs(model, names, batch, evaluated, copies)
-    _compare(needs, most)
-    counted = _num_parameters(model, config.encoder, feature_dims, sequences, num_outputs, num_words)
-    _compare({f"{_widths(model)} give {counted:,} parameters": copies * _REAL_BYTES * counted}, most)
+        return _stream_needs(model, config.encoder.step_dim, steps, max(batch, evaluated), copies)
+    return _quantum_needs(model, names, batch, evaluated, copies) if isinstance(model, QiNNConfig) else {}
 
 
 def check_steps(config: ExperimentConfig, parts: Sequence[Subset], *, sequences: Mapping[str, bool]) -> None:
@@ -189,6 +221,12 @@ def _quantum_needs(
                 passes * samples * count * each
             )
     return needs
+
+
+def _linear_needs(dims: Mapping[str, int], num_words: Mapping[str, int], samples: int) -> dict[str, int]:
+    """What → bytes at least: the features of all samples in double precision, and copies that a fold needs."""
+    width = sum(dim + num_words.get(name, 0) for name, dim in dims.items())
+    return {f"`kind: linear` and {width:,} features of {samples:,} samples": 3 * 8 * width * samples}
 
 
 def _stream_needs(

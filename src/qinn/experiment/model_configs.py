@@ -19,6 +19,7 @@ from qinn.experiment.plain_types import plain
 from qinn.experiment.stated_options import stated_options
 from qinn.model.baselines import BASELINES
 from qinn.model.fusion import AbsentState
+from qinn.model.linear import LinearForm
 from qinn.model.readout import HeadKind
 from qinn.model.streams import StreamForm
 
@@ -59,6 +60,12 @@ class ModelConfig(Strict):
         ge=1,
         le=MOST_WIDE,
         description="Width of this model's hidden vectors (default: the encoder's)",
+    )
+    dropout: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="Dropout of this model's encoders and heads (default: as the encoder says)",
     )
     parameter_budget: int | None = Field(
         default=None,
@@ -224,6 +231,17 @@ class ConstantConfig(Strict):
     kind: Literal["constant"] = "constant"
 
 
+class LinearConfig(Strict):
+    """Ridge or logistic regression of the means of all modalities' steps, its penalty chosen by folds of training."""
+
+    kind: Literal["linear"] = "linear"
+    fusion: LinearForm = Field(
+        default="early",
+        description="early: one model of all features side by side; late: one of each modality, averaged; stacked: one "
+        "of each modality, weighted by a further one, which is fitted to what they predict of samples left out",
+    )
+
+
 class UnimodalConfig(ModelConfig):
     """One modality alone."""
 
@@ -251,6 +269,7 @@ BASELINE_CONFIGS = {kind: _baseline_config(kind, model) for kind, model in BASEL
 MODEL_CONFIGS: dict[str, type[BaseModel]] = {
     "qinn": QiNNConfig,
     "constant": ConstantConfig,
+    "linear": LinearConfig,
     "unimodal": UnimodalConfig,
     **BASELINE_CONFIGS,
 }

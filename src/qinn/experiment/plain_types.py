@@ -36,8 +36,8 @@ def plain(value: Any, annotation: Any) -> Any:
     leaves = _leaves(annotation)
     if leaves & {int, float} and not leaves & {bool, str}:
         return _each(value, lambda one: _number(one, leaves))
-    if bool in leaves and leaves <= {bool, type(None)}:
-        return _each(value, _switch)
+    if bool in leaves and not leaves & {int, float, str}:
+        return _each(value, lambda one: one if isinstance(one, str) and one in leaves else _switch(one))
     return value
 
 

@@ -10,7 +10,7 @@ from qinn.data.stores.manifest import Modality
 from qinn.errors import CheckpointError, ConfigError
 from qinn.experiment.build import encoder_kinds
 from qinn.experiment.encoder_config import EncoderConfig
-from qinn.experiment.model_configs import ConstantConfig, UnimodalConfig
+from qinn.experiment.model_configs import ConstantConfig, LinearConfig, UnimodalConfig
 from qinn.results.files import json_of, write_json
 from qinn.results.folder import RunFolder
 
@@ -34,7 +34,7 @@ def load_transformers(
         ConfigError: If a transformer is not available here (the message says what is), or a modality does not
             hold the token ids that it reads, or token ids are given to another kind of encoder.
     """
-    if isinstance(model, ConstantConfig):
+    if isinstance(model, (ConstantConfig, LinearConfig)):
         return {}
     used = [name for name in modalities if not isinstance(model, UnimodalConfig) or name == model.modality]
     kinds = encoder_kinds(encoder, used)

@@ -4,7 +4,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -22,14 +22,16 @@ from qinn.data.stores.manifest import num_words_of
 from qinn.data.stores.store import Modality, Store
 from qinn.data.stores.unchanged import open_unchanged
 from qinn.data.subsets.splits import Fold
+from qinn.data.subsets.subset import Subset
 from qinn.digests import OWN_DIGEST, file_digest
-from qinn.errors import CheckpointError, ConfigError
+from qinn.errors import CheckpointError, ConfigError, DataError
 from qinn.evaluation.intervals import bootstrap_intervals
 from qinn.evaluation.metrics import metrics
 from qinn.evaluation.predict import PredictionTable, predict
 from qinn.experiment import provenance
-from qinn.experiment.build import build_folds, build_model, sequences_of, timed_modalities
+from qinn.experiment.build import build_folds, build_model, resolved, sequences_of, timed_modalities
 from qinn.experiment.config import ExperimentConfig
+from qinn.experiment.cost import cost_notes
 from qinn.experiment.explanation import column_means, write_explanation
 from qinn.experiment.feasibility import check_feasible, check_machine, check_steps
 from qinn.experiment.pretrained import load_transformers, write_architectures
@@ -57,6 +59,7 @@ from qinn.results.files import (
 )
 from qinn.results.folder import RunFolder
 from qinn.results.number_text import brief
+from qinn.results.predictions import StoredPredictions, checked_predictions, joined, prediction_columns
 from qinn.results.recipe import write_recipe
 from qinn.results.steps import FILE as STEPS_FILE
 from qinn.results.summary import (
@@ -98,6 +101,7 @@ def run(
     overwrite: bool = False,
     progress: bool = False,
     on_fold: Callable[[int, int], None] | None = None,
+    on_remark: Callable[[str], None] | None = None,
 ) -> RunFolder:
     """Train, predict, evaluate and explain one model with one seed; continue where a killed run stopped.
 
@@ -108,9 +112,11 @@ def run(
         overwrite: Replace a run of another configuration or of other data.
         progress: Whether to show a progress bar for each fit.
         on_fold: Called with (folds done, folds in all) after each fold.
+        on_remark: Called before the training with each sentence about what it will cost, where that is much.
 
     Raises:
         ConfigError: If the configuration has several models or seeds.
+        DataError: If a sample has no label.
         CheckpointError: If the folder holds a run of another configuration or of other data, or a file of it, or of a
             finished fold, is not what was written.
         MissingPackageError: If what the extra `train` brings is not installed.
@@ -124,6 +130,7 @@ def run(
     started, clock = datetime.now(UTC), time.perf_counter()
     target = RunFolder(Path(folder))
     store = open_unchanged(config.data.store)
+    config = resolved(config, store)
     place = RunPlace.check(target, config, store, overwrite=overwrite)
     if target.is_complete and not place.replaces:
         return target
@@ -133,38 +140,17 @@ def run(
     torch.set_num_threads(config.threads)
     config.training.options().selection(store.task)  # refuses options that do not fit the task
     (label, model_config), seed = next(iter(config.models.items())), config.seeds[0]
-    sequences, num_words = sequences_of(store, config.data), num_words_of(store.tiers)
     folds = build_folds(store, config.data, seed=seed)
+    _check_tested(folds, store)
     first = folds[0].development.train
     parts = [first, folds[0].development.valid, folds[0].test]
     rates = config.training.options().absent_rates(first.modalities)
     weighed = _weights_of_classes(folds, config, store.task)
-    check_feasible(
-        config,
-        feature_dims=first.dims,
-        sequences=sequences,
-        num_outputs=store.task.num_outputs,
-        num_words=num_words,
-        num_samples=len(store),
-        longest={name: max(int(part.lengths(name).max()) for part in parts) for name in first.modalities},
-    )
-    check_steps(config, parts, sequences=sequences)
-    modalities = {
-        name: Modality(dim, "sequence" if sequences[name] else "vector", store.tiers[name])
-        for name, dim in first.dims.items()
-    }
-    transformers = load_transformers(model_config, config.encoder, modalities)
-    build = partial(
-        build_model,
-        model_config,
-        config.encoder,
-        sequences=sequences,
-        num_outputs=store.task.num_outputs,
-        seed=seed,
-        transformers=transformers,
-        timed=timed_modalities(store, config.data),
-        num_words=num_words,
-    )
+    build = model_builder(config, store, parts)
+    transformers = build.keywords["transformers"]
+    if on_remark is not None:
+        for remark in cost_notes(config, store, folds):
+            on_remark(remark)
     num_parameters = count_parameters(build(feature_dims=first.dims))
     # Only a configuration that fits the data leaves a trace, and only from its first epoch on.
     with place:
@@ -184,9 +170,9 @@ def run(
                 on_fold(index + 1, len(folds))
 
     records = [_finished_fold(target, index, fold, store) for index, fold in enumerate(folds)]
-    test = _pooled(target, folds, "test")
-    write_table(target.predictions_file, test)
-    measured = _metrics(config, store.task, test, _pooled(target, folds, "valid"), records)
+    test = _pooled(target, folds, "test", store.task)
+    write_table(target.predictions_file, prediction_columns(test, test.folds, store.task))
+    measured = _metrics(config, store.task, test, _pooled(target, folds, "valid", store.task), records)
     write_json(target.metrics_file, plain(measured))
     if (target.fold(0) / "explanation.parquet").is_file():
         _pool_explanations(target, len(folds))
@@ -197,17 +183,7 @@ def run(
         model=model_config.kind,
         seed=seed,
         num_parameters=num_parameters,
-        data=DataRecord(
-            store.name,
-            store.sha256,
-            store.task,
-            {
-                name: ModalityRecord(dim, store.tiers[name], sequences[name], name in first.timed)
-                for name, dim in first.dims.items()
-            },
-            config.data.split,
-            store.label_name,
-        ),
+        data=data_record(store, config, first),
         folds=tuple(_of_the_run(record) for record in records),
         dynamics=mean_activity(acting),
         attractor=mean_certificate([one.attractor for one in records if one.attractor is not None]),
@@ -226,6 +202,73 @@ def run(
     )
     write_document(target.summary_file, summary)
     return target
+
+
+def model_builder(config: ExperimentConfig, store: Store, parts: Sequence[Subset]) -> partial[nn.Module]:
+    """Return what builds the model of an experiment anew, given its `feature_dims`, known to be possible here.
+
+    Args:
+        config: An experiment with one model and one seed.
+        store: Its data.
+        parts: Samples that the model is to see, training samples first.
+
+    Raises:
+        ConfigError: If the model does not fit the data, or needs more than there is.
+    """
+    [model], [seed] = config.models.values(), config.seeds
+    sequences, num_words, first = sequences_of(store, config.data), num_words_of(store.tiers), parts[0]
+    check_feasible(
+        config,
+        feature_dims=first.dims,
+        sequences=sequences,
+        num_outputs=store.task.num_outputs,
+        num_words=num_words,
+        num_samples=len(store),
+        longest={name: max(int(part.lengths(name).max()) for part in parts) for name in first.modalities},
+    )
+    check_steps(config, parts, sequences=sequences)
+    modalities = {
+        name: Modality(dim, "sequence" if sequences[name] else "vector", store.tiers[name])
+        for name, dim in first.dims.items()
+    }
+    return partial(
+        build_model,
+        model,
+        config.encoder,
+        sequences=sequences,
+        num_outputs=store.task.num_outputs,
+        seed=seed,
+        transformers=load_transformers(model, config.encoder, modalities),
+        timed=timed_modalities(store, config.data),
+        num_words=num_words,
+    )
+
+
+def data_record(store: Store, config: ExperimentConfig, first: Subset) -> DataRecord:
+    """Return what a run says of its data.
+
+    Args:
+        store: The data.
+        config: The experiment.
+        first: Samples as the model sees them.
+    """
+    sequences = sequences_of(store, config.data)
+    modalities = {
+        name: ModalityRecord(dim, store.tiers[name], sequences[name], name in first.timed)
+        for name, dim in first.dims.items()
+    }
+    return DataRecord(store.name, store.sha256, store.task, modalities, config.data.split, store.label_name)
+
+
+def _check_tested(folds: list[Fold], store: Store) -> None:
+    """Refuse test samples without a label before anything is trained: nothing could be measured on them."""
+    for fold in folds:
+        if not fold.test.labelled.all():
+            where = fold.test.ids[int(np.argmin(fold.test.labelled))]
+            raise DataError(
+                f"The test sample `{where}` of the store `{store.name}` has no label; label it or leave it out of the "
+                "test split."
+            )
 
 
 def _of_the_run(record: FinishedFold) -> FoldRecord:
@@ -321,16 +364,14 @@ def _run_fold(
         "progress": progress,
     }
     result = fit(model, fold.development, folder=folder, **shared)
-    write_table(
-        folder / "valid.parquet", prediction_columns(predict(model, fold.development.valid), fold.name)
-    )
+    _write_predictions(folder / "valid.parquet", predict(model, fold.development.valid), fold, store.task)
     cpu_seconds = result.cpu_seconds
     if config.training.refit:
         model = build(feature_dims=fold.development.train.dims)
         epochs = result.best_epoch + 1
         cpu_seconds += refit(model, fold.development, epochs=epochs, folder=folder / "refit", **shared)
     write_weights(folder / "weights.safetensors", model.state_dict(), {"data_sha256": store.sha256})
-    write_table(folder / "test.parquet", prediction_columns(predict(model, fold.test), fold.name))
+    _write_predictions(folder / "test.parquet", predict(model, fold.test), fold, store.task)
     if config.evaluation.explain and isinstance(model, QiNN):
         steps = explained_steps(model.eval(), fold.test, fold.development.valid)
         write_explanation(explain(model, fold.test), folder, steps=steps, with_words=False)
@@ -354,6 +395,10 @@ def _run_fold(
         files=digests_of(folder, [folder / name for name in _FOLD_FILES]),
     )
     write_document(folder / "fold.json", record)
+
+
+def _write_predictions(path: Path, table: PredictionTable, fold: Fold, task: Task) -> None:
+    write_table(path, prediction_columns(table, [fold.name] * len(table.ids), task))
 
 
 def _drop_checkpoints(folder: Path) -> None:
@@ -402,59 +447,25 @@ def _weights_of_classes(folds: list[Fold], config: ExperimentConfig, task: Task)
     return [f"The loss weighs the classes {how}: {stated}{mean}; metrics count all samples alike."]
 
 
-def prediction_columns(table: PredictionTable, fold: str) -> dict[str, Any]:
-    """Return predictions as columns: id, fold, group, label, output_j and trajectory_std_j."""
-    size = len(table.ids)
-    columns: dict[str, Any] = {
-        "id": list(table.ids),
-        "fold": [fold] * size,
-        "group": list(table.groups) if table.groups is not None else pa.nulls(size, pa.string()),
-        "label": table.labels if table.labels is not None else pa.nulls(size, pa.float64()),
-    }
-    for index in range(table.outputs.shape[1]):
-        columns[f"output_{index}"] = table.outputs[:, index]
-    for index in range(table.outputs.shape[1]):
-        columns[f"trajectory_std_{index}"] = (
-            table.trajectory_std[:, index]
-            if table.trajectory_std is not None
-            else pa.nulls(size, pa.float64())
-        )
-    return columns
-
-
-def _pooled(target: RunFolder, folds: list[Fold], split: str) -> dict[str, Any]:
-    tables = [read_table(target.fold(index) / f"{split}.parquet") for index in range(len(folds))]
-    pooled = pa.concat_tables(tables, promote_options="permissive")
-    return {name: pooled.column(name) for name in pooled.column_names}
-
-
-def outputs_of(columns: Any, prefix: str = "output_") -> np.ndarray:
-    """Return the output columns of a prediction table as an array (samples, outputs)."""
-    names = [name for name in columns if name.startswith(prefix)]
-    return np.stack([np.asarray(columns[name], dtype=np.float64) for name in names], axis=1)
-
-
-def labels_of(columns: Any, task: Task) -> np.ndarray:
-    """Return the labels of a prediction table: scores, or integer classes."""
-    return np.asarray(columns["label"], dtype=np.float64 if task.kind == "regression" else np.int64)
-
-
-def groups_of(columns: Any) -> np.ndarray | None:
-    """Return the groups of a prediction table; None where there are none."""
-    groups = columns["group"].to_pylist()
-    return None if any(group is None for group in groups) else np.array(groups)
+def _pooled(target: RunFolder, folds: list[Fold], split: str, task: Task) -> StoredPredictions:
+    paths = [target.fold(index) / f"{split}.parquet" for index in range(len(folds))]
+    return joined([checked_predictions(read_table(path), path, task) for path in paths], paths[0])
 
 
 def _metrics(
-    config: ExperimentConfig, task: Task, test: Any, valid: Any, records: list[FinishedFold]
+    config: ExperimentConfig,
+    task: Task,
+    test: StoredPredictions,
+    valid: StoredPredictions,
+    records: list[FinishedFold],
 ) -> RunMetrics:
-    on_valid = metrics(task, labels_of(valid, task), outputs_of(valid))
+    on_valid = metrics(task, valid.labels, valid.outputs)
     return RunMetrics(
         bootstrap_intervals(
             task,
-            labels_of(test, task),
-            outputs_of(test),
-            groups=groups_of(test),
+            test.labels,
+            test.outputs,
+            groups=test.groups,
             num_resamples=config.evaluation.num_resamples,
             level=config.evaluation.level,
             seed=config.seeds[0],

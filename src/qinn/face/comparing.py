@@ -49,10 +49,12 @@ def compare(
     training: Mapping[str, object] | None = None,
     evaluation: Mapping[str, object] | None = None,
     reference: str | None = None,
+    simple_rows: bool = True,
     workers: int = 1,
     threads: int = 1,
     overwrite: bool = False,
     on_run: Callable[[int, int, str], None] | None = None,
+    on_remark: Callable[[str], None] | None = None,
 ) -> ComparisonResult:
     """Train several models with several seeds on the same samples and test them against each other.
 
@@ -62,7 +64,8 @@ def compare(
     Args:
         models: Label → a model: an `Estimator`, whose fit plays no part; its kind; or a mapping as in a configuration.
             The first is the one that the others are tested against, unless `reference` names another. Or a
-            configuration, or the file of one, which says all but `to`, `workers`, `overwrite` and `on_run`.
+            configuration, or the file of one, which says all but `to`, `workers`, `overwrite`, `on_run` and
+            `on_remark`.
         data: The folder of a store, a `Store`, or samples as `Estimator.fit` takes them.
         y: One score or class per sample, where `data` are samples.
         groups: One group (speaker, video …) per sample: none is in two splits, and intervals count groups.
@@ -82,10 +85,13 @@ def compare(
         training: The section `training`.
         evaluation: The section `evaluation`.
         reference: Label of the model that the others are tested against.
+        simple_rows: Whether the constant and linear models (early, late and stacked) that are not among the models are
+            added to them.
         workers: Runs at the same time, each in a process of its own.
         threads: Threads of a run.
         overwrite: Replace runs of other models, and the store of other samples.
         on_run: Called with (runs done, runs in all, label of the last) after each run.
+        on_remark: Called before the first run with each sentence about what runs will cost, where that is much.
 
     Returns:
         The result: a table in a notebook, and a data frame by `to_frame`.
@@ -102,6 +108,7 @@ def compare(
         # What differs from the default was meant, and would be done without.
         fixed = {"test": (test, 0.2), "validation": (validation, 0.15), "seeds": (tuple(seeds), (0,))}
         fixed |= {"name": (name, "comparison"), "split": (split, "fixed"), "threads": (threads, 1)}
+        fixed |= {"simple_rows": (simple_rows, True)}
         beside |= {key: given for key, (given, default) in fixed.items() if given != default}
         if said := [name for name, value in beside.items() if value is not None]:
             raise ArgumentError(
@@ -110,7 +117,9 @@ def compare(
             )
         config = read_config(models) if isinstance(models, (Path, str)) else models
         place = Path("runs") / config.name if to is None else Path(to)
-        return compare_models(config, place, workers=workers, overwrite=overwrite, on_run=on_run)
+        return compare_models(
+            config, place, workers=workers, overwrite=overwrite, on_run=on_run, on_remark=on_remark
+        )
     if data is None:
         raise ArgumentError(
             "Argument `data` must be samples or a store, but it is None; say what to compare on."
@@ -147,12 +156,15 @@ def compare(
                 "training": given.training,
                 "evaluation": dict(evaluation or {}),
                 "reference": reference,
+                "simple_rows": simple_rows,
                 "seeds": tuple(int(seed) for seed in seeds),
                 "threads": threads,
             },
             "qinn.compare",
         )
-        return compare_models(config, place, workers=workers, overwrite=overwrite, on_run=on_run)
+        return compare_models(
+            config, place, workers=workers, overwrite=overwrite, on_run=on_run, on_remark=on_remark
+        )
 
 
 class _Models:

@@ -30,6 +30,7 @@ from qinn.face.saving import read_estimator, write_estimator
 from qinn.face.scikit import HAS_SCIKIT, Base, NotFittedError, check_like_scikit, tagged
 from qinn.model.encoders import EncoderKind
 from qinn.model.fusion import AbsentState
+from qinn.model.linear import LinearForm
 from qinn.model.readout import HeadKind
 from qinn.model.streams import StreamForm
 from qinn.training.objective import ClassWeights, LossKind
@@ -60,7 +61,7 @@ class Estimator(Base):
     in a configuration, where it is described, but for those described here.
 
     Args:
-        kind: ``"qinn"``, or a baseline: ``"concatenation"``, ``"late_fusion"``, ``"tensor_fusion"``,
+        kind: ``"qinn"``, or a baseline: ``"linear"``, ``"concatenation"``, ``"late_fusion"``, ``"tensor_fusion"``,
             ``"low_rank_fusion"``, ``"gru_stream"``, ``"lstm_stream"``, ``"unimodal"``, ``"constant"``.
         task: ``"regression"`` (scores) or ``"classification"``.
         random_state: Seed of everything that is drawn: weights, validation samples, their order, trajectories. None
@@ -138,6 +139,7 @@ class Estimator(Base):
         lean: float = 2.0,
         factor_dim: int = 8,
         rank: int = 4,
+        fusion: LinearForm = "early",
         modality: str | None = None,
         parameter_budget: int | None = None,
         # its encoders
@@ -151,7 +153,7 @@ class Estimator(Base):
         batch_size: int = 64,
         bucket: int = 0,
         learning_rate: float = 2e-3,
-        weight_decay: float = 1e-2,
+        weight_decay: float | Literal["auto"] = "auto",
         schedule: Literal["one_cycle", "constant"] = "one_cycle",
         patience: int = 10,
         gradient_clip: float = 1.0,
@@ -162,7 +164,7 @@ class Estimator(Base):
         absent_all: bool = False,
         monitor: str = "loss",
         deterministic: bool = True,
-        refit: bool = False,
+        refit: bool | Literal["auto"] = "auto",
     ) -> None:
         self.kind = kind
         self.task = task
@@ -197,6 +199,7 @@ class Estimator(Base):
         self.lean = lean
         self.factor_dim = factor_dim
         self.rank = rank
+        self.fusion = fusion
         self.modality = modality
         self.parameter_budget = parameter_budget
         self.encoder = encoder

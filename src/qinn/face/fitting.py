@@ -19,7 +19,9 @@ from qinn.errors import ArgumentError, ConfigError, DataError
 from qinn.evaluation.conformal import HeldOut, held_out_errors
 from qinn.evaluation.predict import predict, probabilities_of
 from qinn.experiment.build import build_model
+from qinn.experiment.config import resolved_training
 from qinn.experiment.feasibility import check_feasible, check_steps
+from qinn.experiment.model_configs import ConstantConfig, LinearConfig
 from qinn.experiment.steps import follows_stream
 from qinn.explain.memory_axis import MemoryAxis, memory_axis
 from qinn.extras import require
@@ -149,7 +151,10 @@ def trained(
     from qinn.training.fit import fit, refit  # takes a second to import, and a fitted model needs it not
 
     config, seed = choice.config, choice.config.seeds[0]
-    options, development = config.training.options(), parts.development
+    development = parts.development
+    solved = isinstance(choice.model, (ConstantConfig, LinearConfig))
+    training = resolved_training(config.training, len(development.train), solved=solved)
+    options = training.options()
     options.selection(task)
     shared: dict[str, Any] = {"task": task, "options": options, "seed": seed, "progress": progress}
     history: list[dict[str, float]] = []
@@ -163,7 +168,7 @@ def trained(
             result = fit(model, development, folder=folder, **shared)
             history, epochs = result.history, result.best_epoch + 1
             held_out = _held_out(model, development.valid, task)
-        if config.training.refit or not parts.selects:
+        if training.refit or not parts.selects:
             model = _built(choice, dims=dims, kinds=kinds, task=task)
             refit(model, development, epochs=epochs, folder=folder / "refit", **shared)
         model.eval()

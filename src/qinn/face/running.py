@@ -1,9 +1,10 @@
-"""What `qinn train`, `qinn evaluate`, `qinn predict` and `qinn calibrate` do, as functions."""
+"""What `qinn train`, `qinn tune`, `qinn evaluate`, `qinn predict` and `qinn calibrate` do, as functions."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from qinn.data.subsets.absence import Absence
+from qinn.errors import ArgumentError
 from qinn.experiment.config import ExperimentConfig, parse_config, read_config
 from qinn.experiment.evaluation import evaluate_run
 from qinn.experiment.prediction import (
@@ -19,21 +20,26 @@ from qinn.results.calibration import CalibrationRecord
 from qinn.results.coverage import LEVEL
 from qinn.results.evaluation import EvaluationResult
 from qinn.results.folder import RunFolder
+from qinn.results.tuning import TuningResult
 from qinn.typed_arguments import typed
 
 Configuration = ExperimentConfig | Mapping[str, object] | Path | str
 """A configuration, what a file of one holds, or the file."""
 
 
-def configured(config: Configuration) -> ExperimentConfig:
+def configured(config: Configuration, source: str = "qinn.train") -> ExperimentConfig:
     """Return a configuration, checked.
+
+    Args:
+        config: The configuration.
+        source: Who was given it, for messages.
 
     Raises:
         ConfigError: If the file is missing, no YAML, or has an unknown key or impossible value.
     """
     if isinstance(config, ExperimentConfig):
         return config
-    return read_config(config) if isinstance(config, (str, Path)) else parse_config(config, "qinn.train")
+    return read_config(config) if isinstance(config, (str, Path)) else parse_config(config, source)
 
 
 @typed
@@ -45,6 +51,7 @@ def train(
     seed: int | None = None,
     overwrite: bool = False,
     progress: bool = False,
+    on_remark: Callable[[str], None] | None = None,
 ) -> RunFolder:
     """Train one model with one seed, then evaluate it on the sealed test split: what `qinn train` does.
 
@@ -55,6 +62,7 @@ def train(
         seed: The seed; the first if None.
         overwrite: Replace a run of another configuration or of other data.
         progress: Whether to show a bar.
+        on_remark: Called before the training with each sentence about what it will cost, where that is much.
 
     Returns:
         The run: `summary()` and `metrics()` say what it found, and `qinn.load` makes its `path` a predictor.
@@ -74,7 +82,44 @@ def train(
     folder = Path(to) if to else run_path(Path("runs") / experiment.name, label, chosen.seeds[0])
     if overwrite:
         check_not_compared(folder)
-    return run(chosen, folder, overwrite=overwrite, progress=progress)
+    return run(chosen, folder, overwrite=overwrite, progress=progress, on_remark=on_remark)
+
+
+@typed
+def tune(
+    config: Configuration,
+    to: Path | str | None = None,
+    *,
+    trials: int | None = None,
+    storage: str | None = None,
+    on_trial: Callable[[int, int, str], None] | None = None,
+) -> TuningResult:
+    """Search the options of every model with the same budget, by validation samples alone: what `qinn tune` does.
+
+    Args:
+        config: The experiment: a YAML file, or what one holds; its section `tune` says what is searched.
+        to: Folder of the result, ``runs/NAME-tuned`` if None: ``tuned.yaml``, which `compare` reads, ``trials.json``
+            and ``trials.md``. A search that was killed continues where it stopped.
+        trials: Trainings of each model; as configured if None.
+        storage: URL of the database of trials, such as ``sqlite:///trials.db``; ``trials.db`` in the folder if None.
+        on_trial: Called with (trials done, trials in all, what the last was) after each.
+
+    Returns:
+        Every trial of every model.
+
+    Raises:
+        ArgumentError: If `trials` is below 1.
+        ConfigError: If nothing can be searched, or a key or a value is impossible.
+        CheckpointError: If the folder holds something else.
+        MissingPackageError: If what the extras `train` and `tune` bring is not installed.
+    """
+    from qinn.experiment.tuning import tune as tune_models
+
+    experiment = configured(config, "qinn.tune")
+    if trials is not None and trials < 1:
+        raise ArgumentError(f"Argument `trials` must be 1 or more, but it is {trials}.")
+    folder = Path(to) if to else Path("runs") / f"{experiment.name}-tuned"
+    return tune_models(experiment, folder, trials=trials, storage=storage, on_trial=on_trial)
 
 
 @typed

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from qinn.errors import ArgumentError
 from qinn.model.encoders import Encoders
+from qinn.model.linear import LinearFusion
 from qinn.model.readout import build_head
 from qinn.model.standardization import OutputScale
 from qinn.model.streams import Order, Stream, StreamForm, order_of, streams_of
@@ -290,7 +291,9 @@ class LSTMStream(RecurrentStream):
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Return the number of trainable parameters (real numbers)."""
+    """Return the number of trainable parameters (real numbers), of a linear model those that are solved for."""
+    if isinstance(model, LinearFusion):
+        return model.num_parameters
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 

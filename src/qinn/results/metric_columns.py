@@ -101,7 +101,7 @@ def mean_and_deviation(mean: float | None, sd: float | None) -> str:
 def shown_metrics(task: Task) -> list[str]:
     """Return the metrics of a task that every table shows, most important first."""
     if task.kind == "classification":
-        return ["accuracy", "f1_macro", "f1_weighted", "auc"]
+        return ["accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "auc", "log_loss"]
     return {
         "mosi": ["mae", "corr", "acc2_has0", "f1_has0", "acc2_non0", "f1_non0", "acc7", "acc5"],
         "sims": ["mae", "corr", "acc2", "f1", "acc3", "acc5"],

@@ -16,6 +16,7 @@ from jaxtyping import Float, Shaped
 from qinn.data.subsets.subset import Subset
 from qinn.errors import CheckpointError
 from qinn.evaluation.metrics import metrics
+from qinn.evaluation.predict import PredictionTable, probabilities_of
 from qinn.results.folder import RunFolder
 from qinn.results.summary import RunMetrics
 from qinn.task import Task
@@ -57,6 +58,66 @@ class StoredPredictions:
             self.outputs[order],
             None if self.trajectory_std is None else self.trajectory_std[order],
         )
+
+
+def prediction_columns(
+    table: PredictionTable | StoredPredictions, folds: Sequence[str], task: Task
+) -> dict[str, object]:
+    """Return predictions as the columns that a run keeps.
+
+    Args:
+        table: The predictions.
+        folds: Fold whose model made each.
+        task: What is predicted.
+
+    Returns:
+        ``id``, ``fold``, ``group``, ``label``; of classes ``label`` is the name of the true one, then come ``class``,
+        the most probable one, and ``probability:CLASS`` of each; ``output_j``, the score or the logits, and
+        ``trajectory_std_j``.
+    """
+    size, classes = len(table.ids), task.classes
+    columns: dict[str, object] = {
+        "id": list(table.ids),
+        "fold": list(folds),
+        "group": pa.nulls(size, pa.string()) if table.groups is None else list(table.groups),
+        "label": table.labels,
+    }
+    if table.labels is None:
+        columns["label"] = pa.nulls(size, pa.string() if classes else pa.float64())
+    elif classes:
+        columns["label"] = [classes[int(label)] for label in table.labels]
+    if classes:
+        likely = probabilities_of(table.outputs)
+        columns["class"] = [classes[index] for index in table.outputs.argmax(axis=1)]
+        columns |= {f"probability:{name}": likely[:, index] for index, name in enumerate(classes)}
+    outputs, deviations = table.outputs, table.trajectory_std
+    columns |= {f"output_{index}": outputs[:, index] for index in range(task.num_outputs)}
+    return columns | {
+        f"trajectory_std_{index}": pa.nulls(size, pa.float64())
+        if deviations is None
+        else deviations[:, index]
+        for index in range(task.num_outputs)
+    }
+
+
+def joined(parts: Sequence[StoredPredictions], path: Path) -> StoredPredictions:
+    """Return the predictions of several folds as those of one run.
+
+    Args:
+        parts: Predictions, one after the other.
+        path: Where they are to lie.
+    """
+    groups = [part.groups for part in parts if part.groups is not None]
+    deviations = [part.trajectory_std for part in parts if part.trajectory_std is not None]
+    return StoredPredictions(
+        path,
+        tuple(identifier for part in parts for identifier in part.ids),
+        tuple(fold for part in parts for fold in part.folds),
+        np.concatenate(groups) if len(groups) == len(parts) else None,
+        np.concatenate([part.labels for part in parts]),
+        np.concatenate([part.outputs for part in parts]),
+        np.concatenate(deviations) if len(deviations) == len(parts) else None,
+    )
 
 
 def read_predictions(run: RunFolder, task: Task) -> StoredPredictions:
@@ -120,6 +181,13 @@ def checked_predictions(table: pa.Table, path: Path, task: Task) -> StoredPredic
             raise damaged(f"sample `{ids[row]}` has no finite number in `{name}`")
         return values
 
+    def named(name: str) -> np.ndarray:
+        found, index = texts(name), {known: number for number, known in enumerate(task.classes)}
+        for identifier, value in zip(ids, found, strict=True):
+            if value not in index:
+                raise damaged(f"sample `{identifier}` has the {name} `{value}`, which the task does not have")
+        return np.array([index[str(value)] for value in found], dtype=np.float64)
+
     ids = texts("id")
     if not ids:
         raise damaged("it holds no sample")
@@ -134,7 +202,7 @@ def checked_predictions(table: pa.Table, path: Path, task: Task) -> StoredPredic
     if None in folds:
         raise damaged(f"sample `{ids[folds.index(None)]}` has no fold")
     groups = [None] * len(ids) if pa.types.is_null(column("group").type) else texts("group")
-    labels = numbers("label")
+    labels = numbers("label") if _is_coded(table, task) else named("label")
     low, high = (task.low, task.high) if task.kind == "regression" else (0, task.num_outputs - 1)
     wrong = (labels < low) | (labels > high)
     if task.kind == "classification":
@@ -162,6 +230,12 @@ def checked_predictions(table: pa.Table, path: Path, task: Task) -> StoredPredic
         outputs,
         None if all(without) else np.stack([numbers(name) for name in deviations], axis=1),
     )
+
+
+def _is_coded(table: pa.Table, task: Task) -> bool:
+    """Whether labels are numbers: scores, and the indices of classes in runs of earlier versions."""
+    kind = table.column("label").type if table.column_names.count("label") == 1 else pa.float64()
+    return not task.classes or not (pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def read_metrics(run: RunFolder, predictions: StoredPredictions, task: Task) -> RunMetrics:

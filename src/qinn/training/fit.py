@@ -17,11 +17,14 @@ from qinn.data.subsets.batching import BatchLoader
 from qinn.data.subsets.splits import Development, Subset
 from qinn.errors import ArgumentError
 from qinn.extras import needs
+from qinn.model.linear import LinearFusion
 from qinn.model.standardization import set_training_statistics
 from qinn.placement import complete_file
 from qinn.task import Task
 from qinn.training.checkpoints import Rhythm, first_line, read_checkpoint, unusable, write_checkpoint
+from qinn.training.linear import solve
 from qinn.training.loop import TrainingLoop
+from qinn.training.objective import weights_of_classes
 from qinn.training.options import FitOptions
 
 
@@ -97,7 +100,7 @@ def fit(
     """
     started, cpu_time = time.perf_counter(), _CpuTime()
     monitor, _ = options.selection(task)
-    if not _take_statistics(model, development.train):
+    if not _begun(model, development.train, task, options, seed):
         return FitResult(
             0, -1, monitor, float("nan"), time.perf_counter() - started, cpu_time.seconds, history=[]
         )
@@ -156,7 +159,7 @@ def refit(
         OutputError: If checkpoints cannot be written; those of before stay.
     """
     cpu_time, merged = _CpuTime(), development.merged
-    if not _take_statistics(model, merged) or not epochs:
+    if not _begun(model, merged, task, options, seed) or not epochs:
         return cpu_time.seconds
     loop = _loop(model, merged, task, options, seed)
     whose = _whose(seed, f"refit of {identity}")
@@ -180,8 +183,12 @@ def _selected(loop: TrainingLoop, monitor: str) -> tuple[int, float]:
     return epoch, value
 
 
-def _take_statistics(model: nn.Module, train: Subset) -> bool:
-    """Give the model the scales of its training samples; return whether it has anything to train."""
+def _begun(model: nn.Module, train: Subset, task: Task, options: FitOptions, seed: int) -> bool:
+    """Give the model the scales of its training samples, or all that is solved; return whether it is to be trained."""
+    if isinstance(model, LinearFusion):
+        weights = weights_of_classes(options.class_weights, train.labels, task)
+        solve(model, train, seed=seed, class_weights=weights)
+        return False
     found = train.statistics()
     statistics = {
         name: (torch.as_tensor(value.mean).float(), torch.as_tensor(value.sd).float())

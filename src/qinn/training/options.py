@@ -1,5 +1,6 @@
 """How to train: every choice, with its default."""
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -23,6 +24,36 @@ def setting(default: Any, description: str, **bounds: float | int) -> Any:
 
 MOST_COUNTED = 2**31 - 1
 """Most epochs, samples of a batch and the like: numbers that cost nothing by being large."""
+
+
+_LEAST_DECAY, _MOST_DECAY = 1e-3, 10.0
+
+
+def weight_decay_for(num_train: int, *, learning_rate: float, batch_size: int, max_epochs: int) -> float:
+    """Return the weight decay λ that `weight_decay: auto` stands for: 1 / (learning rate × steps).
+
+    AdamW takes the share η_t λ from every weight in step t, η_t being the learning rate. With n training samples,
+    batches of B and E epochs there are S = E⌈n/B⌉ steps, and λ = 1 / (η S): by the end of a training that does not stop
+    early, weights that nothing renews have lost two fifths of their size (the mean of a one-cycle rate is about half of
+    its peak η), however many samples there are. A fixed λ does next to nothing on small sets and much on large ones. At
+    least 0.001, at most 10, and of two digits.
+
+    Args:
+        num_train: Number of training samples n.
+        learning_rate: Peak learning rate η.
+        batch_size: Samples per step B.
+        max_epochs: Number of epochs E.
+
+    Source: own; that 1/(ηλ) should be a fixed number of passes through the data: X. Wang, L. Aitchison, "How to set
+        AdamW's weight decay as you scale model and dataset size", arXiv 2405.13698.
+
+    Examples:
+        >>> [weight_decay_for(n, learning_rate=2e-3, batch_size=64, max_epochs=40) for n in (200, 1284, 16000)]
+        [3.1, 0.6, 0.05]
+    """
+    steps = max_epochs * math.ceil(num_train / batch_size)
+    decay = min(max(1 / (learning_rate * steps), _LEAST_DECAY), _MOST_DECAY)
+    return float(f"{decay:.2g}")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,373 @@
+"""Searching the options of every model of a configuration with the same budget, by validation samples alone."""
+
+import hashlib
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from pydantic import ValidationError
+
+from qinn.data.stores.store import Store
+from qinn.data.stores.unchanged import open_unchanged
+from qinn.data.subsets.splits import Development
+from qinn.destinations import check_folder
+from qinn.errors import ArgumentError, CheckpointError, ConfigError
+from qinn.experiment import provenance
+from qinn.experiment.build import build_folds, resolved
+from qinn.experiment.config import ExperimentConfig, TrainingConfig, resolved_training, slug
+from qinn.experiment.key_errors import explain, nearest
+from qinn.experiment.run import data_record, model_builder
+from qinn.experiment.tuning_config import KNOWN_KEYS, Range, Space, searched
+from qinn.extras import needs, require
+from qinn.placement import is_partial
+from qinn.results.files import write_text
+from qinn.results.tuning import TABLE_FILE, TRIALS_FILE, TUNED_FILE, Trial, TunedModel, TuningResult
+
+with needs("tune", "Tuning"):
+    import optuna
+    from optuna.distributions import (
+        BaseDistribution,
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+    )
+    from optuna.exceptions import StorageInternalError
+    from optuna.trial import TrialState
+    from sqlalchemy.exc import SQLAlchemyError
+
+_STORAGE = "trials.db"
+_OWN = {TABLE_FILE, TRIALS_FILE, TUNED_FILE, _STORAGE, f"{_STORAGE}-journal"}
+_OVERLAP = (
+    "Cross-validation: samples that chose in one fold are tested in another, so that test scores of the tuned "
+    "configuration flatter a little; a fixed split has no such overlap."
+)
+
+
+def tune(
+    config: ExperimentConfig,
+    folder: Path | str,
+    *,
+    trials: int | None = None,
+    storage: str | None = None,
+    on_trial: Callable[[int, int, str], None] | None = None,
+) -> TuningResult:
+    """Train each model as many times with other options, and write the configuration that does best on validation.
+
+    Every model has the same number of trials, its own configuration the first. A trial sees training and validation
+    samples only (`Development`, which has no test samples); its value is the one that selects the epoch. Trial k
+    depends on the seed, on k and on the trials before it, so that a killed search goes on as if nothing had happened.
+
+    Args:
+        config: The experiment; its section `tune` says what is searched.
+        folder: Where ``tuned.yaml``, ``trials.json`` and ``trials.md`` go.
+        trials: Trainings of each model; those of the configuration if None.
+        storage: URL of the database of trials, as Optuna takes it; ``trials.db`` in the folder if None.
+        on_trial: Called with (trials done, trials in all, what the last was) after each.
+
+    Raises:
+        ConfigError: If nothing can be searched, a key is unknown, a value is impossible, or the store cannot be opened.
+        CheckpointError: If the folder holds something else.
+        MissingPackageError: If what the extras `train` and `tune` bring is not installed.
+    """
+    require("train", "tune", what="Tuning")
+    folder, settings = Path(folder), config.tune
+    number = settings.trials if trials is None else trials
+    check_folder(folder, inputs=[config.data.store])
+    foreign = {entry.name for entry in folder.glob("*") if not is_partial(entry)} - _OWN
+    if foreign:
+        raise CheckpointError(
+            f"Folder `{folder}` holds `{min(foreign)}`, which no tuning made; choose another folder."
+        )
+    store = open_unchanged(config.data.store)
+    spaces = _spaces(config, store)
+    developments = _developments(config, store)
+    folder.mkdir(parents=True, exist_ok=True)
+    url = storage or f"sqlite:///{(folder / _STORAGE).absolute()}"
+    torch.set_flush_denormal(True)
+    torch.set_num_threads(config.threads)
+    first = config.only(next(iter(spaces)), settings.seed)
+    monitor, direction = resolved_training(first.training, 1).options().selection(store.task)
+    with _stored(url):
+        searches = {
+            label: _Search(config, label, spaces[label], store, developments, url, direction)
+            for label in spaces
+        }
+        total = number * len(searches)
+        # Trial after trial of every model in turn, so that a search that is stopped was equally long for each.
+        for wanted in range(number):
+            for index, (label, search) in enumerate(searches.items()):
+                if search.num_finished <= wanted:
+                    search.try_next()
+                    if on_trial is not None:
+                        on_trial(wanted * len(searches) + index + 1, total, f"trial {wanted} of {label}")
+        found = {label: search.result(number) for label, search in searches.items()}
+    result = TuningResult(
+        name=config.name,
+        data=data_record(store, config, developments[0].train),
+        monitor=monitor,
+        direction=direction,
+        num_trials=number,
+        seed=settings.seed,
+        storage=_STORAGE if storage is None else _without_password(storage),
+        models=found,
+        remarks=(_OVERLAP,) if config.data.split != "fixed" else (),
+        **provenance.origin(),
+        folder=folder,
+    )
+    write_text(folder / TUNED_FILE, _tuned_text(config, result))
+    result.write()
+    return result
+
+
+def _developments(config: ExperimentConfig, store: Store) -> list[Development]:
+    """Return training and validation samples, and nothing that leads to test samples."""
+    if config.data.split != "fixed" and not config.tune.allow_overlap:
+        raise ConfigError(
+            f"Key `data.split` is `{config.data.split}`, and in a cross-validation every sample is tested in some "
+            "fold, so that none may choose. Divide the store by `qinn data split`, or set "
+            "`tune.allow_overlap: true`, which the result then says."
+        )
+    folds = build_folds(store, config.data, seed=config.tune.seed)
+    return [fold.development for fold in folds[: config.tune.folds]]
+
+
+def _spaces(config: ExperimentConfig, store: Store) -> dict[str, dict[str, Space]]:
+    """Return what is searched for each model that has anything to search, known to be possible."""
+    known = KNOWN_KEYS | set(TrainingConfig.model_fields)
+    for key in config.tune.space:
+        if key not in known:
+            raise ConfigError(f"Key `tune.space` names `{key}`, which no model has{nearest(key, known)}.")
+    spaces: dict[str, dict[str, Space]] = {}
+    for label, model in config.models.items():
+        space = searched(model, config.tune, TrainingConfig)
+        for key, one in space.items():
+            for value in (one.low, one.high) if isinstance(one, Range) else one:
+                try:
+                    with_choices(config, label, {key: value}).only(label, 0)
+                except ConfigError as error:
+                    raise ConfigError(f"Key `tune.space.{key}` has {value!r}: {error}") from error
+        if space:
+            spaces[label] = space
+    if not spaces:
+        raise ConfigError(
+            "The configuration has no model with anything to tune; name one beside the simplest."
+        )
+    return spaces
+
+
+def with_choices(
+    config: ExperimentConfig, label: str, choices: Mapping[str, bool | int | float | str]
+) -> ExperimentConfig:
+    """Return an experiment in which one model has other options.
+
+    Args:
+        config: The experiment.
+        label: The model.
+        choices: Key of the model, or else of the training → value.
+
+    Raises:
+        ConfigError: If a value is impossible.
+    """
+    model = config.models[label]
+    kind = type(model)
+    own = {key: value for key, value in choices.items() if key in kind.model_fields}
+    training = {**model.training, **{key: value for key, value in choices.items() if key not in own}}
+    if "hidden_dim" in own:
+        own = {"parameter_budget": None, **own}
+    try:
+        changed = kind.model_validate({**model.model_dump(), **own, "training": training})
+        TrainingConfig.model_validate({**config.training.model_dump(), **training})
+    except ValidationError as error:
+        raise ConfigError(f"Model `{label}`: {explain(error, kind)}") from error
+    return config.model_copy(update={"models": {**config.models, label: changed}})
+
+
+class _Search:
+    """The trials of one model, in a study of Optuna's.
+
+    Args:
+        config: The experiment.
+        label: The model.
+        space: What is searched.
+        store: The data.
+        developments: Training and validation samples of each fold.
+        url: Where trials are kept.
+        direction: Which values are better.
+    """
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        label: str,
+        space: Mapping[str, Space],
+        store: Store,
+        developments: Sequence[Development],
+        url: str,
+        direction: str,
+    ) -> None:
+        self.config, self.label = config, label
+        self.store, self.developments = store, developments
+        self.space = {key: _distribution(one) for key, one in space.items()}
+        self.seed = config.tune.seed
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.study: optuna.Study = optuna.create_study(
+            storage=url,
+            study_name=f"{config.name}: {label} [{self._identity(space)}]",
+            direction="minimize" if direction == "min" else "maximize",
+            load_if_exists=True,
+        )
+        self._drop_interrupted()
+
+    def _identity(self, space: Mapping[str, Space]) -> str:
+        """Whose trials these are: another model, space, seed or store has others."""
+        told = {
+            "config": self.config.only(self.label, self.seed).model_dump(
+                mode="json", exclude={"tune", "name"}
+            ),
+            "model": self.config.models[self.label].model_dump(mode="json"),
+            "space": {
+                key: one.model_dump() if isinstance(one, Range) else list(one) for key, one in space.items()
+            },
+            "folds": len(self.developments),
+            "data": self.store.sha256,
+        }
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
+
+    def _drop_interrupted(self) -> None:
+        """Mark trials that a killed search left unfinished; they are made again."""
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)):
+            self.study.tell(trial.number, state=TrialState.FAIL)
+
+    def _finished(self) -> list[Any]:
+        return [one for one in self.study.get_trials(deepcopy=False) if "seconds" in one.user_attrs]
+
+    @property
+    def num_finished(self) -> int:
+        """Number of trials that ended by themselves, whether training failed or not."""
+        return len(self._finished())
+
+    def try_next(self) -> None:
+        """Make the next trial."""
+        done = self.num_finished
+        # Of its own for every trial: what is drawn depends on its number and the trials before it alone.
+        self.study.sampler = optuna.samplers.TPESampler(
+            seed=int(hashlib.sha256(f"{self.seed} {done}".encode()).hexdigest()[:8], 16)
+        )
+        trial = self.study.ask({} if done == 0 else self.space)
+        value, epoch, seconds, failure = self._trained(_rounded(trial.params))
+        trial.set_user_attr("epoch", epoch)
+        trial.set_user_attr("failure", failure)
+        trial.set_user_attr("seconds", seconds)
+        failed = TrialState.FAIL if value is None else None
+        self.study.tell(trial, value, state=failed)
+
+    def _trained(self, choices: Mapping[str, Any]) -> tuple[float | None, float | None, float, str]:
+        """Return validation value, its epoch, seconds, and why there is no value."""
+        from qinn.training.fit import fit
+
+        clock = time.perf_counter()
+        values, epochs = [], []
+        try:
+            config = with_choices(self.config, self.label, choices).only(self.label, self.seed)
+            config = resolved(config, self.store)
+            parts = [one for each in self.developments for one in (each.train, each.valid)]
+            build = model_builder(config, self.store, parts)
+            for development in self.developments:
+                with tempfile.TemporaryDirectory(prefix="qinn-trial-") as place:
+                    found = fit(
+                        build(feature_dims=development.train.dims),
+                        development,
+                        task=self.store.task,
+                        options=config.training.options(),
+                        folder=Path(place),
+                        seed=self.seed,
+                    )
+                values.append(found.best_value)
+                epochs.append(found.best_epoch)
+        except (ArgumentError, ConfigError) as error:
+            return None, None, round(time.perf_counter() - clock, 3), str(error)
+        return float(np.mean(values)), float(np.mean(epochs)), round(time.perf_counter() - clock, 3), ""
+
+    def result(self, most: int) -> TunedModel:
+        """Return the trials, those of a longer search left out.
+
+        Args:
+            most: How many.
+        """
+        trials = [
+            Trial(
+                number=number,
+                value=one.value,
+                choices=_rounded(one.params),
+                epoch=one.user_attrs["epoch"],
+                seconds=one.user_attrs["seconds"],
+                failure=one.user_attrs["failure"],
+            )
+            for number, one in enumerate(self._finished()[:most])
+        ]
+        known = [one for one in trials if one.value is not None]
+        sign = 1 if self.study.direction.name == "MINIMIZE" else -1
+        best = min(known, key=lambda one: sign * (one.value or 0.0)).number if known else None
+        return TunedModel(model=self.config.models[self.label].kind, trials=tuple(trials), best=best)
+
+
+def _rounded(choices: Mapping[str, Any]) -> dict[str, Any]:
+    """Return choices with numbers of four digits, as the result states them and as they are trained."""
+    return {
+        key: float(f"{value:.4g}") if isinstance(value, float) else value for key, value in choices.items()
+    }
+
+
+def _distribution(space: Space) -> BaseDistribution:
+    if not isinstance(space, Range):
+        return CategoricalDistribution(space)
+    if isinstance(space.low, int) and isinstance(space.high, int):
+        return IntDistribution(space.low, space.high, log=space.log)
+    return FloatDistribution(space.low, space.high, log=space.log)
+
+
+@contextmanager
+def _stored(url: str) -> Iterator[None]:
+    """Turn what a database says into a sentence."""
+    try:
+        yield
+    except (SQLAlchemyError, StorageInternalError, ImportError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise ConfigError(
+            f"The trials cannot be kept in `{_without_password(url)}` ({reason}); give a URL such as sqlite:///trials.db."
+        ) from error
+
+
+def _without_password(url: str) -> str:
+    scheme, mark, rest = url.partition("://")
+    user, at, host = rest.rpartition("@")
+    return f"{scheme}{mark}{user.partition(':')[0]}{at}{host}" if at else url
+
+
+def _tuned_text(config: ExperimentConfig, result: TuningResult) -> str:
+    """Return the configuration with the best options of every model, as YAML that `qinn compare` reads."""
+    lines = [
+        f"# {config.name}, tuned: {result.num_trials} trials of each model, seed {result.seed}; no test samples.",
+        "# command: qinn compare this file; every trial stands in trials.md beside it.",
+    ]
+    for label, found in result.models.items():
+        if found.best is not None:
+            best, given = found.trials[found.best], found.trials[0].value
+            config = with_choices(config, label, best.choices)
+            before = "" if given is None else f", as configured {given:.4g}"
+            lines.append(f"# {slug(label)}: trial {best.number}, {result.monitor} {best.value:.4g}{before}")
+    content = config.model_dump(mode="json", exclude_defaults=True, exclude={"models", "name", "data"})
+    models = {
+        label: {"kind": model.kind, **model.model_dump(mode="json", exclude_defaults=True)}
+        for label, model in config.models.items()
+    }
+    data = config.data.model_dump(mode="json", exclude_defaults=True)
+    content = {"name": f"{config.name}-tuned", "data": data, "models": models, **content}
+    return "\n".join(lines) + "\n" + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)

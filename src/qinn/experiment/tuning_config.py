@@ -1,0 +1,96 @@
+"""The section `tune` of a configuration: what is searched, how long, and what each model takes of it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from qinn.experiment.model_configs import BASELINE_CONFIGS, QiNNConfig, Strict
+
+Choice = bool | int | float | str
+"""What can be chosen for a key."""
+
+
+class Range(Strict):
+    """Numbers from one to another: whole ones where both ends are."""
+
+    low: int | float = Field(description="Smallest value")
+    high: int | float = Field(description="Largest value")
+    log: bool = Field(default=False, description="Whether every factor counts alike, not every difference")
+
+    @model_validator(mode="after")
+    def _rises(self) -> "Range":
+        if not self.low < self.high or (self.log and not self.low > 0):
+            raise ValueError("`low` must be below `high`, and above 0 where `log` is true")
+        return self
+
+
+Space = Range | tuple[Choice, ...]
+
+DEFAULT_SPACE: Mapping[str, Space] = {
+    "learning_rate": Range(low=3e-4, high=1e-2, log=True),
+    "weight_decay": Range(low=1e-3, high=10.0, log=True),
+    "dropout": Range(low=0.0, high=0.6),
+    "hidden_dim": (16, 32, 64, 128),
+    "num_vectors": (8, 16, 32, 64),
+    "state_dims": (2, 3, 4),
+    "factor_dim": (4, 8, 16),
+    "rank": (2, 4, 8),
+}
+"""Key → what is searched where a configuration says nothing; a model takes the keys that it has."""
+
+
+class TuneConfig(Strict):
+    """How `qinn tune` searches."""
+
+    trials: int = Field(
+        default=20, ge=1, le=100_000, description="Trainings of each model, its own configuration the first"
+    )
+    seed: int = Field(
+        default=0, ge=0, le=2**32 - 1, description="Seed of the search, and of every trial's training"
+    )
+    space: dict[str, Space] = Field(
+        default_factory=dict,
+        description="Key of a model or of `training` → a list of choices, or a mapping with `low`, `high` and `log`; "
+        "in place of the default's, and `[]` for a key that is not to be searched",
+    )
+    folds: int = Field(
+        default=1, ge=1, le=10_000, description="Of a cross-validation, on how many folds each trial trains"
+    )
+    allow_overlap: bool = Field(
+        default=False,
+        description="Accept a cross-validation, in which samples that choose in one fold are tested in another",
+    )
+
+
+def searched(model: Any, settings: TuneConfig, training: type[Strict]) -> dict[str, Space]:
+    """Return what is searched for one model.
+
+    A key that the model has is the model's, any other one of the training. State dimensions that differ by modality,
+    and the width of a model with a parameter budget, are left as they are unless the configuration names them.
+
+    Args:
+        model: Its configuration.
+        settings: The section `tune`.
+        training: What checks the section `training`.
+    """
+    if not hasattr(model, "training"):
+        return {}
+    fields = type(model).model_fields
+    found: dict[str, Space] = {}
+    for key, space in {**DEFAULT_SPACE, **settings.space}.items():
+        named = key in settings.space
+        if not space or not (key in fields or key in training.model_fields):
+            continue
+        if not named and key == "state_dims" and not isinstance(model.state_dims, int):
+            continue
+        if not named and key == "hidden_dim" and model.parameter_budget is not None:
+            continue
+        found[key] = space
+    return found
+
+
+KNOWN_KEYS = frozenset(
+    key for kind in (QiNNConfig, *BASELINE_CONFIGS.values()) for key in kind.model_fields
+) - {"kind", "training", "transformer"}
+"""Every key of a model that can be searched."""

@@ -1,0 +1,147 @@
+"""What `qinn tune` found: every trial of every model, as ``trials.json`` keeps them, and their tables."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from qinn.results.as_json import OUTSIDE
+from qinn.results.documents import write_document
+from qinn.results.files import write_text
+from qinn.results.number_text import counted, number
+from qinn.results.summary import Written
+from qinn.results.tables import Cell, Column, Table, columns
+
+FORMAT = "qinn-tuning"
+TRIALS_FILE = "trials.json"
+TABLE_FILE = "trials.md"
+TUNED_FILE = "tuned.yaml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One training of one model.
+
+    Attributes:
+        number: Which of the model's, from 0; 0 is its own configuration.
+        value: The validation value; None where training failed.
+        choices: Key → what was chosen; empty for the model as the configuration has it.
+        epoch: Epoch (from 0) that had the value, mean over folds.
+        failure: Why there is no value.
+    """
+
+    number: int
+    value: float | None
+    choices: Mapping[str, bool | int | float | str]
+    epoch: float | None
+    seconds: float
+    failure: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TunedModel:
+    """The trials of one model.
+
+    Attributes:
+        best: Number of the trial with the best value; None where every training failed.
+    """
+
+    model: str
+    trials: tuple[Trial, ...]
+    best: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningResult(Written):
+    """The trials of every model on the same samples: content of ``trials.json``.
+
+    Attributes:
+        monitor: Name of the validation value.
+        direction: Whether a lower or a higher value is better.
+        num_trials: Trainings of each model.
+        seed: Seed of the search and of every training.
+        storage: Where the trials are kept while they are made.
+        models: Label → its trials.
+        remarks: What a user should know.
+    """
+
+    format: str = FORMAT
+    monitor: str
+    direction: str
+    num_trials: int
+    seed: int
+    storage: str
+    models: Mapping[str, TunedModel]
+    remarks: tuple[str, ...] = ()
+    folder: Path = field(default=Path(), metadata=OUTSIDE)
+
+    def write(self) -> None:
+        """Write ``trials.json`` and ``trials.md`` into its folder."""
+        text = "\n".join(table.to_markdown() for table in (self.table(), *self.trial_tables()))
+        write_text(self.folder / TABLE_FILE, text)
+        write_document(self.folder / TRIALS_FILE, self)
+
+    def table(self) -> Table:
+        """Return what the search found for each model."""
+        rows: list[tuple[Cell, ...]] = []
+        for label, found in self.models.items():
+            given, failed = found.trials[0].value, sum(bool(one.failure) for one in found.trials)
+            best = None if found.best is None else found.trials[found.best]
+            rows.append(
+                (
+                    Cell(label),
+                    Cell(str(len(found.trials)), f"{failed} failed" if failed else ""),
+                    Cell("failed" if given is None else number(given)),
+                    Cell("–" if best is None else number(best.value)),
+                    Cell("nothing" if best is None else _chosen(best)),
+                )
+            )
+        arrow = "↓" if self.direction == "min" else "↑"
+        return Table(
+            caption=f"Best of {counted(self.num_trials, 'trial')} of each model by {self.monitor}, the value on the "
+            "validation samples that chose it and therefore flatters; no test sample took part. Seed of the search and "
+            f"of every training: {self.seed}.",
+            columns=columns(
+                "model",
+                "trials",
+                f"as configured {arrow}",
+                f"best {arrow}",
+                Column("chosen", left=True),
+            ),
+            rows=tuple(rows),
+            remarks=tuple(("all models", remark) for remark in self.remarks),
+            title=f"{self.name}: {self.monitor} of trials",
+        )
+
+    def trial_tables(self) -> list[Table]:
+        """Return every trial, a table for each model."""
+        return [
+            Table(
+                caption=f"Trials of {label}, in their order.",
+                columns=columns("trial", self.monitor, "epoch", "seconds", Column("chosen", left=True)),
+                rows=tuple(
+                    (
+                        Cell(str(one.number), strong=one.number == found.best),
+                        Cell(number(one.value, digits=4)),
+                        Cell("–" if one.epoch is None else f"{one.epoch:g}"),
+                        Cell(f"{one.seconds:.1f}"),
+                        Cell(_chosen(one), one.failure),
+                    )
+                    for one in found.trials
+                ),
+            )
+            for label, found in self.models.items()
+        ]
+
+    def _repr_html_(self) -> str:
+        return self.table().to_html()
+
+
+def _chosen(trial: Trial) -> str:
+    """What a trial chose, in words."""
+    return (
+        ", ".join(
+            f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}"
+            for key, value in trial.choices.items()
+        )
+        or "as configured"
+    )

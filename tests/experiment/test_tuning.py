@@ -1,0 +1,198 @@
+"""Tuning sees no test sample, gives every model the same budget, goes on where it was killed, and says all it did."""
+
+import json
+
+import numpy as np
+import pytest
+
+from qinn.data.stores.manifest import Modality
+from qinn.data.stores.writing import StoreWriter
+from qinn.errors import CheckpointError, ConfigError
+from qinn.experiment.comparison import compare
+from qinn.experiment.config import parse_config, read_config
+from qinn.experiment.tuning import tune
+from qinn.experiment.tuning_config import DEFAULT_SPACE
+from qinn.task import Task
+
+from ..tiny import tiny_content
+
+MODELS = {
+    "early": {"kind": "concatenation"},
+    "low rank": {"kind": "low_rank_fusion"},
+    "mean": {"kind": "constant"},
+}
+SPACE = {"hidden_dim": [2, 4], "rank": {"low": 1, "high": 3}, "batch_size": [6, 12]}
+
+
+def config_of(store, **tuning):
+    training = {"max_epochs": 1, "batch_size": 12, "tensorboard": False}
+    content = {**tiny_content(store, models=MODELS, training=training), "tune": {"trials": 3, **tuning}}
+    return parse_config({**content, "tune": {"space": SPACE, **content["tune"]}}, "tiny")
+
+
+def write_store(path, seed):
+    """Samples whose training and validation parts are the same for every seed, and whose test part is not."""
+    with StoreWriter(
+        path,
+        name="s",
+        task=Task("regression", -9.0, 9.0, "plain"),
+        modalities={"text": Modality(3, "vector"), "audio": Modality(2, "vector")},
+        layout="t",
+    ) as writer:
+        for number in range(30):
+            split = ("train", "train", "valid", "test", "test")[number % 5]
+            generator = np.random.default_rng([number, seed if split == "test" else 0])
+            features = {"text": generator.normal(size=3), "audio": generator.normal(size=2)}
+            writer.add(f"s{number:02}", features, split=split, label=float(generator.normal()))
+    return path
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tuned")
+    config = config_of(write_store(folder / "store", 0))
+    seen = []
+    result = tune(config, folder / "out", on_trial=lambda *one: seen.append(one))
+    return config, result, seen
+
+
+def told(result):
+    return {
+        label: [(one.value, dict(one.choices), one.failure) for one in model.trials]
+        for label, model in result.models.items()
+    }
+
+
+def test_every_model_has_the_same_budget_and_its_own_configuration_first(tuned):
+    _, result, seen = tuned
+    assert list(result.models) == ["early", "low rank"]
+    assert [len(model.trials) for model in result.models.values()] == [3, 3]
+    assert all(model.trials[0].choices == {} for model in result.models.values())
+    assert [one[:2] for one in seen] == [(number, 6) for number in range(1, 7)]
+    assert [one[2] for one in seen[:2]] == ["trial 0 of early", "trial 0 of low rank"]
+    keys = set(DEFAULT_SPACE) - {"num_vectors", "state_dims", "factor_dim"} | {"batch_size"}
+    assert set(result.models["low rank"].trials[1].choices) == keys
+    assert set(result.models["early"].trials[1].choices) == keys - {"rank"}
+    for model in result.models.values():
+        values = [one.value for one in model.trials]
+        assert values[model.best] == min(values)
+
+
+def test_another_test_split_changes_nothing(tuned, tmp_path):
+    config, result, _ = tuned
+    other = write_store(tmp_path / "store", 1)
+    data = config.data.model_copy(update={"store": other})
+    again = tune(config.model_copy(update={"data": data}), tmp_path / "out")
+    assert again.data.sha256 != result.data.sha256
+    assert told(again) == told(result)
+
+
+def test_a_killed_search_goes_on_as_if_nothing_had_happened(tuned, tmp_path, monkeypatch):
+    config, result, _ = tuned
+    kept = f"sqlite:///{tmp_path}/kept.db"
+
+    def killed(done, *_):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tune(config, tmp_path / "out", storage=kept, on_trial=killed)
+    # In the middle of a trial, which is made again.
+    with monkeypatch.context() as patch:
+        patch.setattr("qinn.training.fit.fit", lambda *_, **__: killed(3))
+        with pytest.raises(KeyboardInterrupt):
+            tune(config, tmp_path / "out", storage=kept)
+    assert not (tmp_path / "out" / "tuned.yaml").exists()
+    seen = []
+    again = tune(config, tmp_path / "out", storage=kept, on_trial=lambda *one: seen.append(one[0]))
+    assert told(again) == told(result)
+    assert seen == [4, 5, 6]
+    longer = tune(config, tmp_path / "out", trials=4, storage=kept)
+    assert {label: trials[:3] for label, trials in told(longer).items()} == told(result)
+    assert again.storage == kept
+
+
+def test_what_it_found_is_a_configuration_that_compare_reads(tuned, tmp_path):
+    config, result, _ = tuned
+    written = read_config(result.folder / "tuned.yaml")
+    best = result.models["early"].trials[result.models["early"].best]
+    early = written.only("early", 0)
+    for key, value in best.choices.items():
+        model = early.models["early"]
+        assert getattr(model if key in type(model).model_fields else early.training, key) == value
+    assert written.models["mean"] == config.models["mean"]
+    assert compare(written, tmp_path / "c").models.keys() == MODELS.keys()
+    kept = json.loads((result.folder / "trials.json").read_text())
+    assert [one["value"] for one in kept["models"]["early"]["trials"]] == [
+        one[0] for one in told(result)["early"]
+    ]
+    table = (result.folder / "trials.md").read_text()
+    assert table.count("Trials of ") == 2
+    assert "no test sample took part" in table
+
+
+@pytest.mark.parametrize(
+    ("space", "words"),
+    [
+        (
+            {"hidden_dims": [2]},
+            r"`tune.space` names `hidden_dims`, which no model has; did you mean `hidden_dim`\?",
+        ),
+        ({"hidden_dim": [2, 0]}, r"`tune.space.hidden_dim` has 0: .*hidden_dim"),
+        ({"learning_rate": {"low": 0.0, "high": 0.1}}, r"`tune.space.learning_rate` has 0.0"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused_before_anything_is_trained(space, words, tiny_store, tmp_path):
+    with pytest.raises(ConfigError, match=words):
+        tune(config_of(tiny_store, space=space), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_ranges_rise():
+    with pytest.raises(ConfigError, match="`low` must be below `high`"):
+        config_of("store", space={"rank": {"low": 3, "high": 3}})
+
+
+def test_cross_validation_is_refused_unless_its_overlap_is_accepted(tiny_store, tmp_path):
+    content = tiny_content(tiny_store, models={"a": {"kind": "concatenation"}})
+    content |= {"data": {"store": str(tiny_store), "split": "fold"}, "tune": {"trials": 1}}
+    with pytest.raises(ConfigError, match="every sample is tested in some fold, so that none may choose"):
+        tune(parse_config(content, "t"), tmp_path / "out")
+    content["tune"]["allow_overlap"] = True
+    result = tune(parse_config(content, "t"), tmp_path / "out")
+    assert "tested in another" in result.remarks[0]
+
+
+def test_only_the_simplest_models_are_nothing_to_tune(tiny_store, tmp_path):
+    content = tiny_content(tiny_store, models={"m": {"kind": "constant"}, "l": {"kind": "linear"}})
+    with pytest.raises(ConfigError, match="no model with anything to tune"):
+        tune(parse_config(content, "t"), tmp_path / "out")
+
+
+def test_places_and_databases_that_cannot_be_are_one_sentence(tiny_store, tmp_path):
+    config = config_of(tiny_store, trials=1)
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(CheckpointError, match=r"holds `notes.txt`, which no tuning made"):
+        tune(config, tmp_path)
+    with pytest.raises(ConfigError, match="cannot be kept in `nosql://me@host/x`") as caught:
+        tune(config, tmp_path / "out", storage="nosql://me:secret@host/x")
+    assert "secret" not in str(caught.value).split("(")[0]
+
+
+def test_training_that_fails_is_a_trial_of_its_own(tuned, tmp_path, monkeypatch):
+    from qinn.errors import ArgumentError
+    from qinn.training.fit import fit
+
+    def fails(model, *arguments, options, **others):
+        if options.batch_size == 6:
+            raise ArgumentError("Training diverged: it was told to.")
+        return fit(model, *arguments, options=options, **others)
+
+    monkeypatch.setattr("qinn.training.fit.fit", fails)
+    result = tune(config_of(tuned[0].data.store, space={"batch_size": [6]}, trials=2), tmp_path / "out")
+    assert [one.failure for one in result.models["early"].trials] == [
+        "",
+        "Training diverged: it was told to.",
+    ]
+    assert result.models["early"].best == 0
+    assert "1 failed" in (tmp_path / "out" / "trials.md").read_text()
