@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from qinn.data.stores.ragged import Ragged
-from qinn.data.subsets.subset import Subset, column_of
+from qinn.data.subsets.modality_columns import column_of
+from qinn.data.subsets.subset import Subset
 from qinn.task import Task
 
 

@@ -1,22 +1,18 @@
 """Rows of a store that can reach nothing but themselves."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
-from qinn.data.stores.cutting import pieces
-from qinn.data.stores.ragged import gather_padded, gather_steps
-from qinn.data.stores.spans import Spans, words_of
+from qinn.data.stores.spans import words_of
 from qinn.data.stores.store import Store
 from qinn.data.stores.strings import Strings
+from qinn.data.subsets.modality_columns import ModalityColumn, absent_column, column_of_store
 from qinn.errors import ArgumentError
 from qinn.task import Task
-
-Gather = Callable[[np.ndarray], np.ndarray]
-SpansOf = Callable[[int], Spans]
 
 
 @dataclass(frozen=True)
@@ -44,21 +40,6 @@ class FeatureStatistics:
         return np.where(self.sd > 1e-6 * (1e-30 + np.abs(self.mean)), self.sd, 1.0)
 
 
-@dataclass(frozen=True)
-class _Column:
-    """One modality of a subset: the lengths of its own samples, and access to their steps and no others.
-
-    `times` are padded by zeros as `padded` is; None where the store does not know when steps happen.
-    """
-
-    dim: int
-    lengths: np.ndarray
-    padded: Gather
-    steps: Gather
-    times: Gather | None = None
-    spans: SpansOf | None = None
-
-
 class Subset:
     """Some samples of a store: their features, labels and texts, and no way to those of any other sample.
 
@@ -82,7 +63,7 @@ class Subset:
         texts: Strings | Sequence[str],
         labels: np.ndarray | None,
         groups: np.ndarray | None,
-        columns: dict[str, _Column],
+        columns: dict[str, ModalityColumn],
     ) -> None:
         self.task = task
         self.ids = ids if isinstance(ids, Strings) else Strings(ids)
@@ -191,17 +172,7 @@ class Subset:
             ArgumentError: If a position is outside the subset or there is none.
         """
         rows = self._checked_positions(indices)
-        columns = {
-            name: _Column(
-                column.dim,
-                column.lengths[rows],
-                _narrowed(column.padded, rows),
-                _narrowed(column.steps, rows),
-                None if column.times is None else _narrowed(column.times, rows),
-                _narrowed_spans(column.spans, rows),
-            )
-            for name, column in self._columns.items()
-        }
+        columns = {name: column.take(rows) for name, column in self._columns.items()}
         return Subset(
             self.task,
             self.ids.take(rows),
@@ -228,9 +199,7 @@ class Subset:
             labels = np.concatenate([self.labels, other.labels])
         if self.groups is not None or other.groups is not None:
             groups = np.concatenate([_groups_or_ids(self), _groups_or_ids(other)])
-        columns = {
-            name: _joined(name, column, other._columns[name]) for name, column in self._columns.items()
-        }
+        columns = {name: column.joined(other._columns[name], name) for name, column in self._columns.items()}
         return Subset(self.task, self.ids + other.ids, self.texts + other.texts, labels, groups, columns)
 
     def pool(self, modalities: Sequence[str]) -> "Subset":
@@ -244,7 +213,7 @@ class Subset:
         """
         chosen = self._checked_modalities(modalities) if modalities else []
         columns = {
-            name: _pooled(column) if name in chosen else column for name, column in self._columns.items()
+            name: column.pooled() if name in chosen else column for name, column in self._columns.items()
         }
         return Subset(self.task, self.ids, self.texts, self.labels, self.groups, columns)
 
@@ -262,7 +231,9 @@ class Subset:
                 raise ArgumentError(
                     f"Argument `dims` must have {column.dim} features for `{name}`, but has {dims.get(name)}."
                 )
-        columns = {name: self._columns.get(name) or _nothing(len(self), dim) for name, dim in dims.items()}
+        columns = {
+            name: self._columns.get(name) or absent_column(len(self), dim) for name, dim in dims.items()
+        }
         return Subset(self.task, self.ids, self.texts, self.labels, self.groups, columns)
 
     def lacking(self, absent: Bool[np.ndarray, "n modality"]) -> "Subset":
@@ -279,7 +250,7 @@ class Subset:
                 f"Argument `absent` must have the shape {(len(self), len(self._columns))}, but has {absent.shape}."
             )
         columns = {
-            name: _emptied(column, gone)
+            name: column.emptied(gone)
             for (name, column), gone in zip(self._columns.items(), absent.T, strict=True)
         }
         return Subset(self.task, self.ids, self.texts, self.labels, self.groups, columns)
@@ -296,7 +267,7 @@ class Subset:
         result = {}
         for name, column in self._columns.items():
             count, mean, squares = 0, np.zeros(column.dim), np.zeros(column.dim)
-            for steps in _chunks(column):
+            for steps in column.chunks():
                 chunk_mean = steps.mean(axis=0, dtype=np.float64)
                 centred = steps - chunk_mean
                 difference, total = chunk_mean - mean, count + len(steps)
@@ -393,7 +364,7 @@ def subset_of_rows(
         Strings.chosen(rows, lambda: store.lean_strings("text")),
         labels if labelled_mask(labels).any() else None,
         _groups(store, rows, ids),
-        {name: _column(store, name, rows) for name in names},
+        {name: column_of_store(store, name, rows) for name in names},
     )
 
 
@@ -412,176 +383,7 @@ def labelled_mask(labels: np.ndarray) -> Bool[np.ndarray, "n"]:
     return ~np.isnan(labels) if labels.dtype.kind == "f" else labels >= 0
 
 
-def _column(store: Store, name: str, rows: np.ndarray) -> _Column:
-    # The whole memory map stays inside these two closures, which see positions of the subset only:
-    # nothing that a Subset offers leads to another sample.
-    # Views without numpy's class for memory maps, whose every slice is slow.
-    values, offsets = np.asarray(store.values(name)), np.asarray(store.offsets(name))
-    values, offsets = values.view(np.ndarray), offsets.view(np.ndarray)
-    lengths = offsets[1:][rows]
-    lengths -= offsets[rows]
-    known, written = store.times(name), store.spans(name)
-    return column_of(
-        values,
-        lambda positions: offsets[rows[positions]],
-        lengths,
-        None if known is None else np.asarray(known).view(np.ndarray),
-        None if written is None else np.asarray(written).view(np.ndarray),
-    )
-
-
-def column_of(
-    values: np.ndarray,
-    starts: Gather,
-    lengths: np.ndarray,
-    moments: np.ndarray | None = None,
-    places: np.ndarray | None = None,
-) -> _Column:
-    """Return samples whose steps, with their times and spans where there are any, lie in arrays from `starts` on."""
-
-    def gathering(gather: Callable[..., np.ndarray], array: np.ndarray) -> Gather:
-        return lambda positions: gather(array, starts(positions), lengths[positions])
-
-    def spans(position: int) -> Spans:
-        assert places is not None  # else this is not used
-        start = int(starts(np.array([position]))[0])
-        return places[start : start + int(lengths[position])].copy()
-
-    seconds = None if moments is None else gathering(gather_padded, moments[:, None])
-    return _Column(
-        values.shape[1],
-        lengths,
-        gathering(gather_padded, values),
-        gathering(gather_steps, values),
-        None if seconds is None else lambda positions: seconds(positions)[:, :, 0],
-        None if places is None else spans,
-    )
-
-
-def _narrowed(gather: Gather, rows: np.ndarray) -> Gather:
-    return lambda positions: gather(rows[positions])
-
-
-def _narrowed_spans(spans: SpansOf | None, rows: np.ndarray) -> SpansOf | None:
-    return None if spans is None else lambda position: spans(int(rows[position]))
-
-
-def _pooled(column: _Column) -> _Column:
-    vectors = np.zeros((len(column.lengths), 2 * column.dim), dtype=np.float32)
-    for row, length in enumerate(column.lengths):
-        if length:
-            values = column.steps(np.array([row])).astype(np.float64)
-            vectors[row] = np.concatenate([values.mean(axis=0), values.std(axis=0)])
-    lengths = (column.lengths > 0).astype(column.lengths.dtype)
-
-    def padded(positions: np.ndarray) -> np.ndarray:
-        return vectors[positions][:, None]
-
-    def steps(positions: np.ndarray) -> np.ndarray:
-        return vectors[positions[lengths[positions] > 0]]
-
-    return _Column(2 * column.dim, lengths, padded, steps)
-
-
-def _nothing(size: int, dim: int) -> _Column:
-    def padded(positions: np.ndarray) -> np.ndarray:
-        return np.zeros((len(positions), 1, dim), dtype=np.float32)
-
-    def steps(positions: np.ndarray) -> np.ndarray:
-        return np.zeros((0, dim), dtype=np.float32)
-
-    return _Column(dim, np.zeros(size, dtype=np.int64), padded, steps)
-
-
-def _emptied(column: _Column, gone: np.ndarray) -> _Column:
-    lengths = np.where(gone, 0, column.lengths)
-
-    def emptied(gather: Gather) -> Gather:
-        def padded(positions: np.ndarray) -> np.ndarray:
-            longest = max(1, int(lengths[positions].max(initial=0)))
-            values = gather(positions)[:, :longest]
-            values[gone[positions]] = 0
-            return values
-
-        return padded
-
-    def steps(positions: np.ndarray) -> np.ndarray:
-        return column.steps(positions[~gone[positions]])
-
-    times = None if column.times is None else emptied(column.times)
-    whole = column.spans
-    spans = None if whole is None else lambda position: whole(position)[: lengths[position]]
-    return _Column(column.dim, lengths, emptied(column.padded), steps, times, spans)
-
-
-def _times_beside(column: _Column, other: _Column) -> Gather | None:
-    """Return when a column's steps happen; one that has no steps lacks no times beside one that knows them."""
-    if column.times is None and other.times is not None and not column.lengths.any():
-        return lambda positions: np.zeros((len(positions), 1))
-    return column.times
-
-
 def _groups_or_ids(subset: Subset) -> np.ndarray:
     if subset.groups is not None:
         return subset.groups
     return np.array([f"id:{identifier}" for identifier in subset.ids], dtype=object)
-
-
-def _joined(name: str, first: _Column, second: _Column) -> _Column:
-    size = len(first.lengths)
-    early_times, late_times = _times_beside(first, second), _times_beside(second, first)
-    if (early_times is None) != (late_times is None):
-        raise ArgumentError(
-            f"Only subsets that both know when the steps of `{name}` happen can be joined, or that both do not; import "
-            "both with times or both without."
-        )
-    lengths = np.concatenate([first.lengths, second.lengths])
-
-    def joined(early_gather: Gather, late_gather: Gather) -> Gather:
-        def padded(positions: np.ndarray) -> np.ndarray:
-            early = positions < size
-            parts = [
-                (chosen, gather(positions[chosen] - start))
-                for chosen, gather, start in ((early, early_gather, 0), (~early, late_gather, size))
-                if chosen.any()
-            ]
-            longest = max(1, int(lengths[positions].max(initial=0)))
-            like = parts[0][1]
-            values = np.zeros((len(positions), longest, *like.shape[2:]), dtype=like.dtype)
-            for chosen, part in parts:
-                values[chosen, : part.shape[1]] = part
-            return values
-
-        return padded
-
-    def steps(positions: np.ndarray) -> np.ndarray:
-        # Runs of positions of one subset are read together; their order is kept.
-        cuts = np.flatnonzero(np.diff(positions < size)) + 1
-        return np.concatenate(
-            [
-                first.steps(run) if run[0] < size else second.steps(run - size)
-                for run in np.split(positions, cuts)
-            ]
-        )
-
-    before, after = first.spans, second.spans
-
-    def spans(position: int) -> Spans:
-        assert before is not None  # else this is not used
-        assert after is not None
-        return before(position) if position < size else after(position - size)
-
-    return _Column(
-        first.dim,
-        lengths,
-        joined(first.padded, second.padded),
-        steps,
-        joined(early_times, late_times) if early_times is not None and late_times is not None else None,
-        None if before is None or after is None else spans,
-    )
-
-
-def _chunks(column: _Column) -> Iterator[Float32[np.ndarray, "step feature"]]:
-    for piece in pieces(column.lengths * column.dim):
-        if column.lengths[piece].any():
-            yield column.steps(np.arange(piece.start, piece.stop))
