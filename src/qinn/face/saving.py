@@ -108,7 +108,7 @@ def write_estimator(
         tensors |= {f"{_AXIS}{name}": getattr(axis, name) for name in ("low", "high", "contrast")}
     held_out = fitted.held_out
     if held_out is not None:
-        tensors[_HELD_OUT] = torch.from_numpy(held_out.errors)
+        tensors[_HELD_OUT] = torch.as_tensor(held_out.errors)
     weights = save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()})
     document = {
         "format": FORMAT,
