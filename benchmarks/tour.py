@@ -17,8 +17,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import yaml
+
 from qinn import cli
 from qinn.cli.output import console
+from qinn.experiment.config import parse_config
 
 PAGE = Path(__file__).parents[1] / "docs" / "tour.md"
 # What takes minutes or data that are not here, by how its first line begins, and where else it is run.
@@ -62,15 +65,21 @@ def walk() -> Iterator[Ran]:
     """
     text = PAGE.read_text(encoding="utf-8")
     namespace: dict[str, object] = {}
+    last = Path()
     for found in _BLOCK.finditer(text):
         language, content, stated = found.groups()
         printed = ""
         if content.startswith(tuple(ELSEWHERE)):
             continue
         if language == "yaml":
-            named = _NAMED.search(text[: found.start()])
-            assert named, f"no name stands before {content}"
-            Path(named[1]).write_text(content, encoding="utf-8")
+            if named := _NAMED.search(text[: found.start()]):
+                last = Path(named[1])
+                last.write_text(content, encoding="utf-8")
+            else:
+                # Keys for the last one: they must be read, but are not kept.
+                parse_config(
+                    yaml.safe_load(last.read_text(encoding="utf-8")) | yaml.safe_load(content), "the tour"
+                )
         elif language == "python":
             with contextlib.redirect_stdout(io.StringIO()) as stream:
                 exec(compile(content, str(PAGE), "exec"), namespace)
