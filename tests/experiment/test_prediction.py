@@ -1,6 +1,7 @@
 """How sure a prediction is: made of the samples that a run held out, kept with it, shown beside the score."""
 
 import json
+import os
 import re
 import shutil
 import sys
@@ -9,19 +10,28 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+import qinn
 from qinn import cli
 from qinn.data.stores.manifest import modalities_of
 from qinn.data.stores.store import Store
 from qinn.data.stores.writing import StoreWriter
-from qinn.errors import ArgumentError, CheckpointError, ConfigError, DataError
+from qinn.errors import ArgumentError, CheckpointError, ConfigError, DataError, OutputError
+from qinn.evaluation.conformal import HeldOut
 from qinn.evaluation.metrics import metrics
-from qinn.evaluation.predict import probabilities_of
+from qinn.evaluation.predict import PredictionTable, probabilities_of
 from qinn.experiment.comparison import compare
 from qinn.experiment.evaluation import evaluate_run
-from qinn.experiment.prediction import calibrate_run, certainty_of, predict_store, write_predictions
+from qinn.experiment.prediction import (
+    calibrate_run,
+    certainty_of,
+    predict_store,
+    prediction_rows,
+    write_predictions,
+)
 from qinn.experiment.predictor import Predictor
 from qinn.experiment.run import run
-from qinn.results.calibration import FILE
+from qinn.report.page import read_results
+from qinn.results.calibration import FILE, Calibration
 from qinn.results.comparison import read_comparison
 from qinn.results.coverage import coverage_of
 from qinn.results.folder import RunFolder
@@ -411,3 +421,55 @@ def test_a_calibration_that_cannot_be_read_does_not_condemn_the_run(copy, others
 def test_a_level_is_not_rounded_where_it_is_told(copy, others):
     record = calibrate_run(copy, others)
     assert certainty_of(record, 0.925).startswith("92.5% of 44 samples")
+
+
+def test_a_file_that_holds_no_calibration_is_not_replaced(copy, compared, others, tmp_path):
+    model = shutil.copytree(compared.folder / "m", tmp_path / "m")
+    for folder in (copy, model):
+        (folder / FILE).write_text('{"mine": 1}')
+        with pytest.raises(OutputError, match="was not made by `qinn calibrate`, so it is not replaced"):
+            calibrate_run(folder, others)
+        assert (folder / FILE).read_text() == '{"mine": 1}'
+        (folder / FILE).unlink()
+        calibrate_run(folder, others)
+        calibrate_run(folder, others, split="test")
+
+
+def test_classes_whose_names_hold_the_mark_between_them_are_told_apart(tmp_path):
+    task = Task("classification", classes=("a|b", "c\\", "d"))
+    table = PredictionTable(("x",), None, None, np.zeros((1, 3)), None)
+    calibration = Calibration(HeldOut(np.array([0.9])), True, "")
+    assert prediction_rows([table], task, calibration, 0.5)[0]["set"] == "a\\|b|c\\\\|d"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are bytes on Linux alone")
+def test_a_store_whose_path_is_not_utf8_calibrates_and_predicts(copy, others):
+    odd = others.rename(os.fsdecode(os.fsencode(others) + b"\xff"))
+    calibrate_run(copy, odd)
+    remarks = []
+    assert predict_store(copy, odd, on_remark=remarks.append)[0]["low"] is not None
+    assert "others\\udcff" in remarks[-1]
+
+
+def test_a_models_folder_is_described_reported_and_else_points_to_its_seeds(compared, others, tmp_path):
+    model = compared.folder / "m"
+    found = qinn.describe(model)
+    assert (found["kind"], found["label"], found["runs"]) == ("model", "m", ["seed-0", "seed-1", "seed-2"])
+    _, runs = read_results([model, model / "seed-1"])
+    assert [run.summary.seed for run in runs] == [0, 1, 2]
+    for use in (evaluate_run, Predictor.load, lambda folder: qinn.explain_run(folder, tmp_path / "why")):
+        with pytest.raises(
+            CheckpointError, match=r"whose runs are seed-0, seed-1, seed-2: give one of them, as"
+        ):
+            use(model)
+
+
+def test_a_calibration_of_a_model_goes_when_its_runs_are_replaced(tiny_store, others, tmp_path):
+    config = tiny_config(tiny_store, **FAST, seeds=[0, 1])
+    model = compare(config, tmp_path / "two").folder / "m"
+    calibrate_run(model, others)
+    compare(config, tmp_path / "two", overwrite=True)
+    assert (model / FILE).exists()  # nothing was replaced
+    changed = {**FAST, "training": {**FAST["training"], "learning_rate": 0.5}}
+    compare(tiny_config(tiny_store, **changed, seeds=[0, 1]), tmp_path / "two", overwrite=True)
+    assert not (model / FILE).exists()

@@ -99,6 +99,11 @@ def test_a_seed_that_is_none_starts_no_run(tiny_run, tmp_path, seed):
         {"threads": 2},
         {"test": 0.3},
         {"validation": 0.3},
+        # What would have been so anyhow is said beside it too.
+        {"seeds": (0,)},
+        {"name": "comparison"},
+        {"split": "fixed"},
+        {"threads": 1},
     ],
     ids=lambda beside: next(iter(beside)),
 )

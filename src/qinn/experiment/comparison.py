@@ -24,9 +24,10 @@ from qinn.experiment.workers import run_in_workers
 from qinn.explain.activity import Activity, mean_activity
 from qinn.extras import require
 from qinn.placement import is_partial
+from qinn.results.calibration import remove_stale_calibration
 from qinn.results.comparison import COMPARISON_FILE, TABLE_FILE, ComparisonResult, ModelResult
 from qinn.results.files import digests_of, read_json, write_text
-from qinn.results.folder import RunFolder
+from qinn.results.folder import RunFolder, runs_of
 from qinn.results.metric_columns import EnsembleMetric, PairedDifference, SeedMetric, shown_metrics
 from qinn.results.predictions import check_samples, read_metrics, read_predictions
 from qinn.results.summary import RunSummary
@@ -95,6 +96,10 @@ def compare(
             (config_text(config.only(label, seed)), run_path(folder, label, seed)) for label, seed in jobs
         ]
         run_in_workers(described, workers, count, overwrite=overwrite)
+    if overwrite:
+        for label in config.models:
+            model = folder / slug(label)
+            remove_stale_calibration(model, runs_of(model))
     return summarize(config, folder)
 
 

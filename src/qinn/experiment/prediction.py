@@ -12,7 +12,7 @@ from qinn.data.subsets.absence import Absence
 from qinn.data.subsets.subset import Subset
 from qinn.destinations import Destination, Product, check_destination, is_witnessed, witness, witness_of
 from qinn.errors import ArgumentError, ConfigError, DataError
-from qinn.escaping import active_in_spreadsheets, csv_line
+from qinn.escaping import active_in_spreadsheets, csv_line, visible
 from qinn.evaluation.conformal import (
     HeldOut,
     check_level,
@@ -28,6 +28,7 @@ from qinn.results.calibration import (
     Calibration,
     CalibrationRecord,
     calibration_of,
+    check_calibration_place,
     identity_of,
     write_calibration,
 )
@@ -196,9 +197,9 @@ def prediction_rows(
     Returns:
         ``id`` and ``score``, ``low`` and ``high`` (the ends of its interval) and ``p_positive`` (the probability that
         the label is above 0; ``p_above_3`` for a scale whose middle is 3), for scores; ``class``, one probability per
-        class and ``set``, the classes that cannot be excluded, joined by ``|``, for classes. ``trajectory_std`` is the
-        standard deviation over trajectories, where there are any: what chance does within the model, no error of the
-        prediction.
+        class and ``set``, the classes that cannot be excluded, joined by ``|`` (in a name ``\\|``), for classes.
+        ``trajectory_std`` is the standard deviation over trajectories, where there are any: what chance does within
+        the model, no error of the prediction.
     """
     mean = mean_prediction(tables)
     scored = task.kind == "regression"
@@ -241,8 +242,16 @@ def _classes(mean: PredictionTable, task: Task) -> _Columns:
 def _sets(likely: np.ndarray, held_out: HeldOut, task: Task, level: float) -> _Columns:
     sets = prediction_sets(likely, held_out, level)
     return {
-        "set": ["|".join(name for name, held in zip(task.classes, row, strict=True) if held) for row in sets]
+        "set": [
+            "|".join(_apart(name) for name, held in zip(task.classes, row, strict=True) if held)
+            for row in sets
+        ]
     }
+
+
+def _apart(name: str) -> str:
+    """Return a class's name as it stands among others: with a backslash before what divides them."""
+    return name.replace("\\", "\\\\").replace("|", "\\|")
 
 
 def calibrate_run(
@@ -262,7 +271,9 @@ def calibrate_run(
     Raises:
         DataError: If no sample has a label, labels are not what the run predicts, or the samples are those that the
             run was trained on.
+        OutputError: If ``calibration.json`` is another program's.
     """
+    check_calibration_place(Path(folder))
     runs = runs_of(folder)
     predictors = _loaded(runs)
     predictor = predictors[0]
@@ -282,7 +293,7 @@ def calibrate_run(
     held_out = held_out_errors(np.asarray(found.labels), outputs, classes=classes)
     record = CalibrationRecord(
         files=identity_of(runs),
-        store=str(store),
+        store=visible(str(store)),
         data_sha256=opened.sha256,
         classes=classes,
         errors=tuple(held_out.errors.tolist()),

@@ -36,22 +36,22 @@ def compare(
     *,
     groups: object = None,
     splits: object = None,
-    test: float = 0.2,
-    validation: float = 0.15,
-    seeds: Sequence[int] = (0,),
+    test: float | None = None,
+    validation: float | None = None,
+    seeds: Sequence[int] | None = None,
     to: Path | str | None = None,
-    name: str = "comparison",
+    name: str | None = None,
     task: Literal["regression", "classification"] | None = None,
     scale: Scale | None = None,
     label_range: Sequence[float] | None = None,
-    split: Literal["fixed", "fold", "group"] = "fixed",
+    split: Literal["fixed", "fold", "group"] | None = None,
     encoder: Mapping[str, object] | None = None,
     training: Mapping[str, object] | None = None,
     evaluation: Mapping[str, object] | None = None,
     reference: str | None = None,
-    simple_rows: bool = True,
+    simple_rows: bool | None = None,
     workers: int = 1,
-    threads: int = 1,
+    threads: int | None = None,
     overwrite: bool = False,
     on_run: Callable[[int, int, str], None] | None = None,
     on_remark: Callable[[str], None] | None = None,
@@ -71,24 +71,24 @@ def compare(
         groups: One group (speaker, video …) per sample: none is in two splits, and intervals count groups.
         splits: ``"train"``, ``"valid"`` or ``"test"`` per sample; if None, they are divided by `test` and `validation`
             with the first seed.
-        test: Part of the samples that is tested on.
-        validation: Part of the others that chooses the epoch; of a store without validation samples too.
-        seeds: One run of each model for each.
+        test: Part of the samples that is tested on; 0.2 if None.
+        validation: Part of the others that chooses the epoch, of a store without validation samples too; 0.15 if None.
+        seeds: One run of each model for each; 0 alone if None.
         to: Folder for the runs, where a killed comparison goes on, and the store of the samples. If None, only the
             result is kept; of a configuration, all in ``runs/NAME``.
-        name: What the comparison is called.
+        name: What the comparison is called; ``"comparison"`` if None.
         task: What is predicted, where `data` are samples; if None that of the estimators, or ``"regression"``.
         scale: As of `Estimator`; likewise.
         label_range: As of `Estimator`; likewise.
-        split: Of a store: its splits, its folds in turn, or each group in turn.
+        split: Of a store: ``"fixed"``, its splits (if None), its folds in turn, or each group in turn.
         encoder: The section `encoder` of a configuration; that of the estimators if None.
         training: The section `training`.
         evaluation: The section `evaluation`.
         reference: Label of the model that the others are tested against.
         simple_rows: Whether the constant and linear models (early, late and stacked) that are not among the models are
-            added to them.
+            added to them; they are if None.
         workers: Runs at the same time, each in a process of its own.
-        threads: Threads of a run.
+        threads: Threads of a run; 1 if None.
         overwrite: Replace runs of other models, and the store of other samples.
         on_run: Called with (runs done, runs in all, label of the last) after each run.
         on_remark: Called before the first run with each sentence about what runs will cost, where that is much.
@@ -104,12 +104,8 @@ def compare(
     if isinstance(models, (ExperimentConfig, Path, str)):
         beside = {"data": data, "y": y, "groups": groups, "splits": splits, "task": task, "scale": scale}
         beside |= {"encoder": encoder, "training": training, "evaluation": evaluation, "reference": reference}
-        beside |= {"label_range": label_range}
-        # What differs from the default was meant, and would be done without.
-        fixed = {"test": (test, 0.2), "validation": (validation, 0.15), "seeds": (tuple(seeds), (0,))}
-        fixed |= {"name": (name, "comparison"), "split": (split, "fixed"), "threads": (threads, 1)}
-        fixed |= {"simple_rows": (simple_rows, True)}
-        beside |= {key: given for key, (given, default) in fixed.items() if given != default}
+        beside |= {"label_range": label_range, "test": test, "validation": validation, "seeds": seeds}
+        beside |= {"name": name, "split": split, "threads": threads, "simple_rows": simple_rows}
         if said := [name for name, value in beside.items() if value is not None]:
             raise ArgumentError(
                 f"Argument `{said[0]}` must be left out where `models` is a configuration, but it is given; the "
@@ -124,6 +120,8 @@ def compare(
         raise ArgumentError(
             "Argument `data` must be samples or a store, but it is None; say what to compare on."
         )
+    test, validation = 0.2 if test is None else test, 0.15 if validation is None else validation
+    seeds, name = (0,) if seeds is None else seeds, "comparison" if name is None else name
     given = _Models(models, encoder=encoder, training=training)
     with _folder(to) as folder:
         if isinstance(data, (str, Path, Store)):
@@ -150,15 +148,15 @@ def compare(
         config = parse_config(
             {
                 "name": name,
-                "data": {"store": store, "split": split, "valid_fraction": validation},
+                "data": {"store": store, "split": split or "fixed", "valid_fraction": validation},
                 "encoder": given.encoder,
                 "models": given.models,
                 "training": given.training,
                 "evaluation": dict(evaluation or {}),
                 "reference": reference,
-                "simple_rows": simple_rows,
+                "simple_rows": simple_rows is not False,
                 "seeds": tuple(int(seed) for seed in seeds),
-                "threads": threads,
+                "threads": 1 if threads is None else threads,
             },
             "qinn.compare",
         )

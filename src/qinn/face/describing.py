@@ -6,9 +6,10 @@ from qinn.data.stores.unchanged import open_unchanged
 from qinn.errors import CheckpointError
 from qinn.experiment import provenance
 from qinn.results.as_json import FILES, document
+from qinn.results.calibration import FILE as CALIBRATION_FILE
 from qinn.results.comparison import COMPARISON_FILE, read_comparison
 from qinn.results.files import check_files
-from qinn.results.folder import RunFolder
+from qinn.results.folder import RunFolder, runs_of
 from qinn.results.summary import UNCHECKED
 from qinn.typed_arguments import typed
 
@@ -18,7 +19,7 @@ def describe(path: Path | str | None = None) -> dict[str, object]:
     """Describe a path, or this installation where none is given; every file that a run names is read and checked.
 
     Args:
-        path: Folder of a run, a comparison or a store.
+        path: Folder of a run, of a model in a comparison (all its seeds), of a comparison or of a store.
 
     Raises:
         CheckpointError: If the path is none of a run, a comparison and a store, or a file is not what was written.
@@ -64,4 +65,20 @@ def describe(path: Path | str | None = None) -> dict[str, object]:
         stated = {name: value for name, value in document(run.summary()).items() if name != FILES}
         integrity = f"{checked} files are as they were written" if checked else UNCHECKED
         return {"kind": "run", "integrity": integrity, **stated}
+    if next(path.glob("seed-*/run.json"), None) is not None:
+        runs = runs_of(path)
+        first = runs[0].summary()
+        checked = sum(run.check() for run in runs)
+        return {
+            "kind": "model",
+            "integrity": f"{checked} files are as they were written",
+            "name": first.name,
+            "label": first.label,
+            "model": first.model,
+            "parameters": first.num_parameters,
+            "data": first.data.name,
+            "data sha256": first.data.sha256,
+            "runs": [run.path.name for run in runs],
+            "calibrated": (path / CALIBRATION_FILE).is_file(),
+        }
     raise CheckpointError(f"`{path}` is neither a run, a comparison nor a store; check the path.")

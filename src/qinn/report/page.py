@@ -14,6 +14,7 @@ from qinn.report.numbering import Numbering
 from qinn.report.sections import Section, comparison_section, run_section
 from qinn.results.comparison import COMPARISON_FILE, ComparisonResult, read_comparison
 from qinn.results.files import write_text
+from qinn.results.folder import runs_of
 from qinn.results.number_text import counted
 from qinn.results.run import RunResult, read_run
 from qinn.results.summary import UNCHECKED
@@ -35,8 +36,8 @@ def write_report(
     The same folders give the same page, byte by byte.
 
     Args:
-        paths: Folders of finished runs and comparisons. A comparison brings its tables and the first run of
-            its reference model; every run that is named is shown in full.
+        paths: Folders of finished runs and comparisons, and of models in these: all their seeds. A comparison brings
+            its tables and the first run of its reference model; every run that is named is shown in full.
         target: The HTML file.
         include_text: Whether to show the texts of the explained samples, looked up in the run's store. Off by
             default: transcripts may often not be passed on.
@@ -99,7 +100,8 @@ def read_results(
     for path in map(Path, paths):
         place = path.resolve()
         if not (path / COMPARISON_FILE).is_file():
-            runs.setdefault(place, path)
+            for found in runs_of(path):
+                runs.setdefault(found.path.resolve(), found.path)
         elif place not in comparisons:
             comparisons[place] = read_comparison(path)
             first = comparisons[place].runs(comparisons[place].reference)[0].path

@@ -12,9 +12,10 @@ import numpy as np
 
 import qinn
 from qinn.digests import file_digest
-from qinn.errors import ArgumentError, CheckpointError
+from qinn.errors import ArgumentError, CheckpointError, OutputError
 from qinn.evaluation.conformal import HeldOut, held_out_errors
 from qinn.evaluation.predict import PredictionTable, probabilities_of
+from qinn.opening import open_regular
 from qinn.results.documents import read_document, write_document
 from qinn.results.folder import RunFolder
 from qinn.results.number_text import counted
@@ -24,6 +25,7 @@ from qinn.task import Task
 FORMAT = "qinn-calibration"
 VERSION = 1
 FILE = "calibration.json"
+_HEAD = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +147,46 @@ def write_calibration(folder: Path, record: CalibrationRecord) -> Path:
     path = folder / FILE
     write_document(path, record)
     return path
+
+
+def check_calibration_place(folder: Path) -> None:
+    """Refuse to replace a file that holds no calibration.
+
+    Args:
+        folder: The run, or the model's folder.
+
+    Raises:
+        OutputError: If there is such a file.
+    """
+    path = folder / FILE
+    if path.exists() and not _is_calibration(path):
+        raise OutputError(
+            f"`{path}` was not made by `qinn calibrate`, so it is not replaced; move it away or delete it."
+        )
+
+
+def remove_stale_calibration(folder: Path, runs: Sequence[RunFolder]) -> None:
+    """Remove the calibration of runs that were replaced.
+
+    Args:
+        folder: The model's folder.
+        runs: Those that are there now.
+    """
+    path = folder / FILE
+    if not path.is_file() or not _is_calibration(path):
+        return
+    try:
+        _own(folder, runs)
+    except CheckpointError:
+        path.unlink()
+
+
+def _is_calibration(path: Path) -> bool:
+    try:
+        with open_regular(path) as stream:
+            return f'"format": "{FORMAT}"'.encode() in stream.read(_HEAD)
+    except OSError:
+        return False
 
 
 def _of_groups(number: int | None) -> str:

@@ -10,6 +10,7 @@ from qinn.data.stores.manifest import modalities_of
 from qinn.data.stores.recipe import recipe_of
 from qinn.data.stores.store import Store
 from qinn.errors import CheckpointError, QinnError
+from qinn.escaping import visible
 from qinn.formats import check_format
 from qinn.results.as_json import document as as_document
 from qinn.results.documents import object_of, parsed
@@ -60,7 +61,10 @@ def record_of(store: Store) -> RecipeRecord | None:
 
 
 def _typed(value: Any) -> Typed:
-    return tuple(cast("list[Any]", value)) if isinstance(value, list) else value
+    # Names of files that are not UTF-8 have characters that no JSON reader need take.
+    if isinstance(value, list):
+        return tuple(visible(one) if isinstance(one, str) else one for one in cast("list[Any]", value))
+    return visible(value) if isinstance(value, str) else value
 
 
 def write_recipe(run: RunFolder, store: Store) -> None:

@@ -5,6 +5,7 @@ number of cells is looked at before anything is read, and what is read is counte
 """
 
 import errno
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,17 @@ def open_parquet(path: Path | bytes, *, read_dictionary: Sequence[str] | None = 
     if isinstance(path, bytes):
         source: Any = pa.BufferReader(path)
     else:
-        source = check_regular(path) and path
+        check_regular(path)
+        # pyarrow takes names that are no UTF-8 as bytes alone, and those not for a file to be opened.
+        source = path if _is_utf8(path) else pa.OSFile(os.fsencode(path))
     return pq.ParquetFile(source, read_dictionary=list(read_dictionary or []) or None)
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        return bool(str(path).encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def read_parquet(path: Path | bytes, *, cell_bytes: int = _CELL_BYTES) -> pa.Table:
