@@ -6,6 +6,7 @@ from qinn.face.comparing import compare as compare
 from qinn.face.describing import describe as describe
 from qinn.face.estimator import Estimator as Estimator
 from qinn.face.importing import import_data as import_data
+from qinn.face.importing import look as look
 from qinn.face.loading import load as load
 from qinn.face.reporting import explain_run as explain_run
 from qinn.face.reporting import sweep_absent as sweep_absent
@@ -33,6 +34,7 @@ __all__ = [
     "explain_run",
     "import_data",
     "load",
+    "look",
     "predict",
     "quantum",
     "sweep_absent",

@@ -46,6 +46,8 @@ def _run() -> None:
             app(args=arguments)
     except QinnError as error:
         print_error(str(error))
+        for line in getattr(error, "__notes__", ()):
+            note(f"  {line}")
         sys.exit(2)
     except SystemExit as end:
         # What typer makes of an interruption that a library raised.

@@ -26,6 +26,21 @@ data_app.add_typer(import_app, name="import")
 
 
 @data_app.command()
+def look(
+    source: Annotated[Path, typer.Argument(help="File or folder.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a file or folder holds, which layout it has or is nearest to, and what to type next."""
+    from qinn.face.importing import look as look_at
+
+    found = look_at(source)
+    if as_json:
+        print_json(found)
+    else:
+        echo("\n".join(found.lines()))
+
+
+@data_app.command()
 def inspect(
     store: Annotated[Path, typer.Argument(help="Folder of a store.")],
     verify: Annotated[bool, typer.Option(help="Also recompute the content hash.")] = False,

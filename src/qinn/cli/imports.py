@@ -36,9 +36,9 @@ class _LayoutGroup(LazyGroup):
                 f"`{rest[0] if rest else args[0]}` is neither a layout ({', '.join(self.made_commands)}) nor a file or "
                 "folder to import; the source comes before the options."
             )
-        from qinn.data.importing import detect_layout
+        from qinn.face.importing import layout_of
 
-        layout = detect_layout(rest[0])
+        layout = layout_of(rest[0])
         note(f"`{rest[0]}` has the layout `{layout}`")
         return layout, self.made_commands[layout], rest
 

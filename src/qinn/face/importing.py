@@ -1,21 +1,27 @@
 """Importing foreign files into a store, with options by name."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
 from qinn.data.importing import LAYOUTS, detect_layout
 from qinn.data.importing import import_data as import_with
 from qinn.data.importing.driver import Progress
+from qinn.data.importing.looking import Look
+from qinn.data.importing.looking import look as look_at
 from qinn.data.importing.reader import Layout
 from qinn.data.importing.transcripts import EncoderOptions
 from qinn.data.stores.place import check_store_place
 from qinn.data.stores.store import Store
-from qinn.errors import ConfigError
+from qinn.errors import ConfigError, DataError, QinnError
 from qinn.experiment.key_errors import nearest
 from qinn.face.arrays import in_one_line
 from qinn.stated_options import Option, made, options_of
 from qinn.typed_arguments import fits, typed
+
+_MOST_LINES = 14
+"""Lines of a refusal that say what the source holds."""
 
 
 @typed
@@ -49,7 +55,7 @@ def import_data(
         DataError: If the source is damaged, unsafe or contradicts itself.
         OutputError: If the place is taken or another's, or cannot be written.
     """
-    named = detect_layout(source) if layout is None else layout
+    named = layout_of(source) if layout is None else layout
     if named not in LAYOUTS:
         raise ConfigError(
             f"Argument `layout` must be one of {list(LAYOUTS)}, but it is `{named}`{nearest(named, LAYOUTS)}."
@@ -59,21 +65,60 @@ def import_data(
     check_store_place(to, "qinn data import", overwrite=overwrite, inputs=[source])
     encoding, encoder = made(EncoderOptions, as_typed), None
     if encoding != EncoderOptions():
-        from qinn.face.text_encoders import load_encoder
+        from qinn.face.text_encoders import deferred_encoder
 
-        encoder = load_encoder(
+        encoder = deferred_encoder(
             encoding.encode_text or "", num_words=encoding.num_words, lexicon=encoding.lexicon
         )
-    return import_with(
-        source,
-        to,
-        made(chosen.options, as_typed),
-        encoder=encoder,
-        encoding=None if encoder is None else encoding,
-        progress=progress,
-        name=name,
-        overwrite=overwrite,
-    )
+    with _looking(source):
+        return import_with(
+            source,
+            to,
+            made(chosen.options, as_typed),
+            encoder=encoder,
+            encoding=None if encoder is None else encoding,
+            progress=progress,
+            name=name,
+            overwrite=overwrite,
+        )
+
+
+@typed
+def look(source: Path | str) -> Look:
+    """Say what a file or folder holds, which layout it has or is nearest to, and what to do next.
+
+    Nothing is imported, and no array is loaded; it takes some seconds at most.
+
+    Args:
+        source: File or folder.
+
+    Raises:
+        DataError: If it does not exist.
+    """
+    return look_at(source)
+
+
+def layout_of(source: Path | str) -> str:
+    """Name the layout of a file or folder; what refuses it says what it holds.
+
+    Raises:
+        DataError: If it has none, or several.
+    """
+    with _looking(source):
+        return detect_layout(source)
+
+
+@contextmanager
+def _looking(source: Path | str) -> Generator[None]:
+    """Add to a refusal what the source holds, the nearest layout and what to do next, as notes of the error."""
+    try:
+        yield
+    except (DataError, ConfigError) as error:
+        if Path(source).exists() and not hasattr(error, "__notes__"):
+            with suppress(QinnError, OSError):
+                for line in look_at(source).lines(_MOST_LINES):
+                    error.add_note(line)
+        raise
 
 
 def checked_options(layout: Layout, options: Mapping[str, object]) -> dict[str, Any]:

@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from qinn.data.importing.transcripts import EncoderOrLearner
+from qinn.data.importing.transcripts import Deferred, EncoderOrLearner, loaded
 from qinn.data.stores.manifest import modalities_of, read_manifest
 from qinn.errors import ConfigError
 from qinn.features.lexicons import load_lexicon
 from qinn.features.words import WordEncoder, WordLearner
 
-__all__ = ["load_encoder", "word_encoder"]
+__all__ = ["deferred_encoder", "load_encoder", "word_encoder"]
 
 _NUM_WORDS = 300
+_TRANSFORMERS = ("minilm", "mpnet")
 
 
 def load_encoder(name: str, *, num_words: int | None = None, lexicon: str | None = None) -> EncoderOrLearner:
@@ -46,6 +47,25 @@ def load_encoder(name: str, *, num_words: int | None = None, lexicon: str | None
     return WordLearner(
         _NUM_WORDS if num_words is None else num_words, None if lexicon is None else load_lexicon(lexicon)
     )
+
+
+def deferred_encoder(
+    name: str, *, num_words: int | None = None, lexicon: str | None = None
+) -> EncoderOrLearner:
+    """Return what `load_encoder` does, but a transformer, which takes seconds, only once it is asked for.
+
+    Args:
+        name: As for `load_encoder`; so are the others.
+        num_words: Size of the vocabulary to be learned.
+        lexicon: Lexicon beside the words.
+
+    Raises:
+        ConfigError: If the name is none of an encoder, or options contradict each other.
+    """
+    is_known = name.partition("/")[0] in _TRANSFORMERS or name.partition(":")[0] in ("hub", "folder")
+    if num_words is None and lexicon is None and is_known:
+        return Deferred(lambda: loaded(load_encoder(name)))
+    return load_encoder(name, num_words=num_words, lexicon=lexicon)
 
 
 def _encoder_of_store(path: Path) -> WordEncoder:

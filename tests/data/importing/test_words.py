@@ -92,7 +92,10 @@ def test_the_vocabulary_of_a_store_encodes_another(store: Store, tmp_path: Path)
     assert other.tiers == store.tiers
     assert vocabulary(other) == vocabulary(store)
     assert ids(other) == [[0, 1, 3, 0]]
-    assert other.manifest["notes"] == []
+    assert other.manifest["notes"] == [
+        f"50.00% of the words (2 of 4) are unknown to `{other.tiers['text']}`, in 1 of 1 "
+        "transcripts, as of sample `n`"
+    ]
 
 
 def test_the_vocabulary_is_part_of_the_content_hash_and_of_a_divided_store(

@@ -39,6 +39,10 @@ class ArrayFile(ABC):
         """Shape of an array, without reading it."""
         return tuple(self.array(key).shape)
 
+    def kind(self, key: str) -> str:
+        """Type of an array's values, without reading them."""
+        return str(self.array(key).dtype)
+
     def __contains__(self, key: str) -> bool:
         return key in self.keys()
 

@@ -138,6 +138,9 @@ class _Npz(ArrayFile):
     def shape(self, key: str) -> tuple[int, ...]:
         return self._header(key)[0]
 
+    def kind(self, key: str) -> str:
+        return str(self._header(key)[2])
+
     def _header(self, key: str) -> tuple[tuple[int, ...], bool, np.dtype, int]:
         if key not in self._names:
             raise self._missing(key)
@@ -268,6 +271,19 @@ class Hdf5File(ArrayFile):
                 lambda name, node: names.append(name) if isinstance(node, self._library.Dataset) else None
             )
         return names
+
+    def first_datasets(self, most: int) -> tuple[list[tuple[str, tuple[int, ...], str]], bool]:
+        """Return name, shape and type of the first datasets, and whether these are all; nothing of them is read."""
+        found: list[tuple[str, tuple[int, ...], str]] = []
+
+        def take(name: str, node: Any) -> bool | None:
+            if isinstance(node, self._library.Dataset):
+                found.append((name, tuple(node.shape or ()), str(node.dtype)))
+            return True if len(found) >= most else None
+
+        with _naming_damage(self.path):
+            stopped = self._file.visititems(take)
+        return found, stopped is None
 
     def children(self, group: str) -> list[str] | None:
         """Names below a group; None if it is not a group."""

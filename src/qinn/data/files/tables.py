@@ -64,9 +64,9 @@ class Columns:
         """
         if name not in self.values:
             nearest = difflib.get_close_matches(name, self.values, 1)
-            hint = f"did you mean `{nearest[0]}`? " if nearest else ""
+            hint = f"did you mean `{nearest[0]}`? It" if nearest else "it"
             raise ConfigError(
-                f"`{self.path}` has no column `{name}`; {hint}It has {', '.join(self.values)}{self._headless()}."
+                f"`{self.path}` has no column `{name}`; {hint} has {', '.join(self.values)}{self._headless()}."
             )
         return self.values[name]
 

@@ -1,6 +1,6 @@
 """The way into a store, the same for every layout: read, check, clean, encode, write, and say what was done."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -8,11 +8,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from qinn.data.importing.faults import Faults, together
 from qinn.data.importing.feature_specs import kept_name
 from qinn.data.importing.intake import naming
 from qinn.data.importing.labels import Labels, read_labels
 from qinn.data.importing.layouts import layout_of
-from qinn.data.importing.reader import Feature, ImportOptions, Reader, Steps
+from qinn.data.importing.reader import Feature, ImportOptions, Layout, Reader, Samples, Steps
 from qinn.data.importing.steps import StepCleaner
 from qinn.data.importing.text_account import CountsTokens, TextAccount
 from qinn.data.importing.transcripts import (
@@ -25,6 +26,7 @@ from qinn.data.importing.transcripts import (
     encode_texts,
     joined_text,
     learned,
+    loaded,
     spans_of_texts,
     times_of_steps,
 )
@@ -95,14 +97,7 @@ def import_data(
         raise ConfigError("This layout has no transcripts to encode; leave the text encoder out.")
     with closing(layout.open(source, options, encoder)) as reader, naming(reader.source):
         samples = reader.samples
-        labels = read_labels(
-            None if unlabelled else samples.labels,
-            len(samples.ids),
-            reader.task,
-            place=samples.place,
-            what=samples.what,
-            unlabelled=samples.unlabelled,
-        )
+        labels = _checked(reader, unlabelled=unlabelled)
         made = None
         if encoder is not None and reader.text is not None:
             made = _Encoding(encoder, reader, reader.text, labels, layout.name)
@@ -120,6 +115,7 @@ def import_data(
                 *reader.notes,
                 *(made.remarks if made else ()),
                 *labels.notes,
+                *_taken_for_granted(layout, options, reader, labels),
                 *_unstated(modalities),
             ],
             recipe=_recipe(layout.name, options, encoder, encoding),
@@ -143,6 +139,48 @@ def _recipe(
     return Recipe(layout, typed)
 
 
+def _checked(reader: Reader, *, unlabelled: bool) -> Labels:
+    """Return the labels, once all that is cheap to check is: ids, splits, labels, and where the features are.
+
+    Raises:
+        DataError, ConfigError: Saying all that is wrong.
+    """
+    samples, faults = reader.samples, Faults(reader.faults)
+    labels = faults.of(
+        lambda: read_labels(
+            None if unlabelled else samples.labels,
+            len(samples.ids),
+            reader.task,
+            place=samples.place,
+            what=samples.what,
+            unlabelled=samples.unlabelled,
+        ),
+        None,
+    )
+    if not reader.faults:
+        rows = range(len(samples.ids)) if labels is None else labels.kept
+        faults.of(lambda: _check_ids(samples, rows), None)
+        # Where ids or columns are wrong, so would be what is looked for by them.
+        faults.of(lambda: reader.features, None)
+    faults.refuse()
+    assert labels is not None  # what has none was refused
+    return labels
+
+
+def _check_ids(samples: Samples, rows: Iterable[int]) -> None:
+    """Refuse samples of one name."""
+    first: dict[str, int] = {}
+    twice: list[tuple[DataError, str]] = []
+    for row in rows:
+        name = samples.ids[row]
+        if name in first:
+            said = f"{samples.place(row)} has the id `{name}`, which {samples.place(first[name])} has already"
+            twice.append((DataError(f"{said}; ids must be unique."), samples.place(row)))
+        first.setdefault(name, row)
+    if twice:
+        raise together([error for error, _ in twice], [place for _, place in twice])
+
+
 def _by_extractors(
     stated: Mapping[str, str], modalities: Mapping[str, Modality], features: Mapping[str, Feature | None]
 ) -> dict[str, Modality]:
@@ -160,6 +198,22 @@ def _by_extractors(
             )
             raise ConfigError(f"Option `extractor` names `{name}`, but that {why}; leave it out.")
     return {name: replace(modalities[name], tier=extractor) for name, extractor in stated.items()}
+
+
+def _taken_for_granted(layout: Layout, options: ImportOptions, reader: Reader, labels: Labels) -> list[str]:
+    """Say what decided about the scale of the labels, where no option did, and how many samples have none."""
+    task, values = labels.task, labels.values
+    notes = []
+    if task.kind == "regression" and options.task.scale is None and options.task.low is None:
+        notes.append(f"the scale of the labels was found to be {task.scale}, [{task.low:g}, {task.high:g}]")
+    elif task.kind == "regression" and options.task == layout.options().task:
+        notes.append(
+            f"labels are taken to be on the scale {task.scale}, [{task.low:g}, {task.high:g}], as in this layout where "
+            "nothing is said"
+        )
+    if reader.samples.labels is not None and (unlabelled := sum(value is None for value in values)):
+        notes.append(f"{unlabelled} of {len(values)} samples have no label")
+    return notes
 
 
 def _unstated(modalities: Mapping[str, Modality]) -> list[str]:
@@ -250,6 +304,7 @@ class _Encoding:
         self, encoder: EncoderOrLearner, reader: Reader, text: TextOptions, labels: Labels, layout: str
     ) -> None:
         samples = reader.samples
+        encoder = loaded(encoder)
         if samples.texts is None:
             check_learned(encoder, layout)
         texts: Any = [] if samples.texts is None else [samples.texts[row] for row in labels.kept]

@@ -2,7 +2,8 @@
 
 import contextlib
 from abc import abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -202,7 +203,8 @@ class _Rows(FeatureReader):
             return rows
         index = rows_by_name(self._file, self._spec.ids, ids, num_samples, where=self._spec.where)
         if absent == "refuse":
-            refuse_missing(self._spec, [name for name in ids if name not in index])
+            refuse_missing(self._spec, [name for name in ids if name not in index], index)
+        self._order = without_row(self._spec, index, ids, "rows")
         return np.array([index.get(name, -1) for name in ids], np.int64)
 
     def read(self, rows: Sequence[int]) -> list[np.ndarray | None]:
@@ -268,6 +270,20 @@ class _Rows(FeatureReader):
         self._file.close()
 
 
+def without_row(spec: FeatureSpec, there: Iterable[str], ids: Sequence[str], what: str) -> list[str]:
+    """Note what there are features of, but no row of the table."""
+    known = set(ids)
+    found = [name for name in there if name not in known]
+    if not found:
+        return []
+    return [
+        f"{len(found)} {what} of `{spec.name}` belong to no row of the table, as that of `{min(found)[:60]}`"
+    ]
+
+
+_MOST_NAMES = 100_000
+
+
 class _PerSample(FeatureReader):
     """Each sample has an array of its own; the first one found says what all must look like."""
 
@@ -278,10 +294,22 @@ class _PerSample(FeatureReader):
         found = [row for row in range(len(samples.ids)) if self._exists(row)]
         if absent == "refuse" or not found:
             present = set(found)
-            refuse_missing(spec, [name for row, name in enumerate(samples.ids) if row not in present])
+            missing = [name for row, name in enumerate(samples.ids) if row not in present]
+            refuse_missing(spec, missing, self._names_there())
+        self._without_row = without_row(spec, self._names_there(), samples.ids, self._what)
         first = self._read_one(found[0])
         self.kind = "vector" if first.ndim == 1 else "sequence"
         self.dim = first.shape[-1]
+
+    _what = "arrays"
+    """What a sample has of its own, for notes."""
+
+    def _names_there(self) -> list[str]:
+        """Return what there are features of, where the place tells it by ids alone; a few thousand at most."""
+        return []
+
+    def notes(self) -> list[str]:
+        return self._without_row
 
     @abstractmethod
     def _exists(self, row: int) -> bool: ...
@@ -338,6 +366,13 @@ class _ArrayPerSample(_PerSample):
         self._keys = keys
         super().__init__(spec, samples, absent)
 
+    def _names_there(self) -> list[str]:
+        group, _, rest = self._keys[0].partition("{id}")
+        children = getattr(self._file, "children", lambda _: None)(group.rstrip("/"))
+        if len(self._keys) > 1 or children is None or (rest and not rest.startswith("/")) or "{" in group:
+            return []
+        return children[:_MOST_NAMES]
+
     def _exists(self, row: int) -> bool:
         return all(self._samples.array(key, row) in self._file for key in self._keys)
 
@@ -364,6 +399,20 @@ class _FilePerSample(_PerSample):
         self._hashes: dict[str, Source] = {}
         self._left_out: dict[int, int] = {}
         super().__init__(spec, samples, absent)
+
+    _what = "files"
+
+    def _names_there(self) -> list[str]:
+        folder, name = Path(self._spec.file).parent, Path(self._spec.file).name
+        before, mark, behind = name.partition("{id}")
+        if not mark or "{" in before + behind or "{" in str(folder) or not folder.is_dir():
+            return []
+        found = (entry.name for entry in islice(folder.iterdir(), _MOST_NAMES))
+        return [
+            one[len(before) : len(one) - len(behind)]
+            for one in found
+            if one.startswith(before) and one.endswith(behind) and len(one) > len(before) + len(behind)
+        ]
 
     def _path(self, row: int) -> Path:
         return Path(self._samples.file(self._spec.file, row))
@@ -413,11 +462,8 @@ class _FilePerSample(_PerSample):
 
     def notes(self) -> list[str]:
         count = sum(self._left_out.values())
-        return (
-            [f"{count} steps of `{self._spec.name}` whose `{self._spec.bounds}` is 0 were left out"]
-            if count
-            else []
-        )
+        left_out = f"{count} steps of `{self._spec.name}` whose `{self._spec.bounds}` is 0 were left out"
+        return [*super().notes(), *([left_out] if count else [])]
 
     def sources(self) -> dict[str, Source]:
         return {self._spec.file: joint_source(self._spec.file, self._hashes)}

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from qinn.data.files.tables import Columns
 from qinn.data.importing.feature_specs import FeatureSpec
+from qinn.data.importing.row_names import zeros_lost
 from qinn.data.stores.manifest import Source
 from qinn.errors import DataError
 
@@ -107,8 +108,13 @@ class FeatureReader(ABC):
         """Release files."""
 
 
-def refuse_missing(spec: FeatureSpec, missing: list[str]) -> None:
+def refuse_missing(spec: FeatureSpec, missing: list[str], there: Iterable[str] = ()) -> None:
     """Refuse samples that a place has no features for, if there are any.
+
+    Args:
+        spec: The place.
+        missing: Their ids.
+        there: What it has features for, where that is known.
 
     Raises:
         DataError: Naming the first.
@@ -117,6 +123,7 @@ def refuse_missing(spec: FeatureSpec, missing: list[str]) -> None:
         raise DataError(
             f"`{spec.where}` has no features for sample `{missing[0]}`"
             + (f" and {len(missing) - 1} others" if len(missing) > 1 else "")
+            + zeros_lost(missing, there)
             + "; add them, or import with `--absent-features allow`."
         )
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from qinn.data.files.numerals import number_of
+from qinn.data.importing.faults import Faults, together
 from qinn.errors import ArgumentError, ConfigError, DataError
 from qinn.stated_options import check_options, option
 from qinn.task import Task
@@ -199,27 +200,53 @@ def read_labels(
         )
     renamed = {_key(label): meaning for label, meaning in options.label_map.items()}
     found: list[str | float | int | None] = []
+    unmapped: list[tuple[DataError, str]] = []
     for row in kept:
         key = keys[row]
         if key == "":
             found.append(None)
         elif renamed and key not in renamed:
-            raise DataError(
-                f"{place(row)} has the label `{key}` in {what}, which the label map does not know "
-                f"(it knows {', '.join(renamed)}); add it to the map or drop it."
+            found.append(None)
+            unmapped.append(
+                (
+                    DataError(
+                        f"{place(row)} has the label `{key}` in {what}, which the label map does not know "
+                        f"(it knows {', '.join(renamed)}); add it to the map or drop it."
+                    ),
+                    f"{place(row)} (`{key}`)",
+                )
             )
         else:
             found.append(renamed.get(key, key))
+    _refuse(unmapped)
     if options.kind == "classification":
         return _classification(found, kept, options, renamed, notes, place, what, unlabelled)
-    scores = [_score(value, place(row), what, unlabelled) for row, value in zip(kept, found, strict=True)]
+    scores: list[float | None] = []
+    no_scores: list[tuple[DataError, str]] = []
+    for row, value in zip(kept, found, strict=True):
+        try:
+            scores.append(_score(value, place(row), what, unlabelled))
+        except DataError as error:
+            no_scores.append((error, f"{place(row)} (`{value}`)"))
+            scores.append(None)
+    faults = Faults()
+    faults.of(lambda: _refuse(no_scores), None)
+    if no_scores and not any(score is not None for score in scores):
+        faults.refuse()
     task = options.regression_task([score for score in scores if score is not None], what)
-    for row, score in zip(kept, scores, strict=True):
-        if score is not None and not task.low <= score <= task.high:
-            raise DataError(
+    outside = [
+        (
+            DataError(
                 f"{place(row)} has the label {score:g} in {what}, outside the scale {task.scale} "
                 f"[{task.low:g}, {task.high:g}]; correct it or state the true scale."
-            )
+            ),
+            f"{place(row)} ({score:g})",
+        )
+        for row, score in zip(kept, scores, strict=True)
+        if score is not None and not task.low <= score <= task.high
+    ]
+    faults.of(lambda: _refuse(outside), None)
+    faults.refuse()
     return Labels(task, tuple(scores), tuple(kept), tuple(notes))
 
 
@@ -272,6 +299,11 @@ def chosen_label(labels: np.ndarray, index: int | None, where: str) -> list[Any]
             f"{where} must have a single 1 among the classes of each label, but not all samples do."
         )
     return list(chosen.argmax(axis=1))
+
+
+def _refuse(wrong: Sequence[tuple[DataError, str]]) -> None:
+    if wrong:
+        raise together([error for error, _ in wrong], [where for _, where in wrong])
 
 
 def _classification(

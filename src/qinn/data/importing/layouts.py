@@ -14,7 +14,7 @@ from qinn.errors import ConfigError, DataError
 from qinn.file_kinds import file_kind
 from qinn.opening import check_regular
 
-__all__ = ["LAYOUTS", "detect_layout", "layout_of"]
+__all__ = ["LAYOUTS", "detect_layout", "fitting_layouts", "layout_of"]
 
 LAYOUTS: dict[str, Layout] = {
     layout.name: layout
@@ -85,9 +85,7 @@ def detect_layout(source: Path | str) -> str:
             raise DataError(
                 f"`{source}` can't be read: {error.strerror}; name a file or folder of data."
             ) from error
-    found = [layout.name for layout in LAYOUTS.values() if layout.fits(candidate)]
-    # Tables lie beside files of other layouts too.
-    found = [name for name in found if name != TABLE.name] or found
+    found = _fitting(candidate)
     if len(found) == 1:
         return found[0]
     if found:
@@ -114,6 +112,21 @@ def detect_layout(source: Path | str) -> str:
         f"`{source}` is of no known layout; known are {', '.join(LAYOUTS)}, and "
         f"tables are {', '.join(TABLE_SUFFIXES)}."
     )
+
+
+def fitting_layouts(source: Path) -> list[str]:
+    """Name the layouts that a file or folder has, none or several among them.
+
+    Raises:
+        DataError: If it cannot be read.
+    """
+    return _fitting(Candidate(source))
+
+
+def _fitting(candidate: Candidate) -> list[str]:
+    found = [layout.name for layout in LAYOUTS.values() if layout.fits(candidate)]
+    # Tables lie beside files of other layouts too.
+    return [name for name in found if name != TABLE.name] or found
 
 
 def _refused_kind(source: Path) -> str | None:

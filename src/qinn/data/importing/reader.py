@@ -19,7 +19,7 @@ from qinn.data.importing.labels import TAKE_OUT, TaskOptions
 from qinn.data.importing.steps import Padding
 from qinn.data.importing.transcripts import EncoderOrLearner, TextOptions
 from qinn.data.stores.manifest import Modality, Source, extractor_of
-from qinn.errors import ConfigError
+from qinn.errors import ConfigError, QinnError
 from qinn.stated_options import check_options, nested, option
 
 __all__ = ["COMMON", "Candidate", "Feature", "ImportOptions", "Layout", "Reader", "Samples", "Steps"]
@@ -202,6 +202,7 @@ class Reader(ABC):
         at_once: How many samples of a part are read together; None for all.
         text: How transcripts become features; None where they are only kept.
         notes: Remarks for the manifest on what was found when it was opened.
+        faults: What is wrong with its samples, found when it was opened; they are said together with others.
         paddings: Modality → what cuts the padding off, which notes what it did.
         pickles: Open files whose memory is given back on the way.
     """
@@ -214,6 +215,7 @@ class Reader(ABC):
     at_once: int | None = 256
     text: TextOptions | None = None
     notes: Sequence[str] = ()
+    faults: Sequence[QinnError] = ()
     paddings: Mapping[str, Padding] = MappingProxyType({})
     pickles: Sequence[PickleFile] = ()
 

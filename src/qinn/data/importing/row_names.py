@@ -2,14 +2,14 @@
 
 import re
 import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 
 from qinn.data.files.array_file import ArrayFile
 from qinn.errors import DataError
 
-__all__ = ["naming_arrays", "rows_by_name", "rows_in_order"]
+__all__ = ["naming_arrays", "rows_by_name", "rows_in_order", "zeros_lost"]
 
 _MOST_ARRAYS = 200
 _NAMES = ("id", "name", "key", "segment", "clip", "sample", "utterance", "file", "filename")
@@ -57,7 +57,9 @@ def rows_in_order(
         )
     for key, names in named.items():
         _refuse_others(key, names, ids, where)
-    return np.arange(num_rows), []
+    return np.arange(num_rows), [
+        f"`{modality}`: rows were taken in the order of the table, which nothing in the file confirms"
+    ]
 
 
 def rows_by_name(
@@ -89,8 +91,8 @@ def rows_by_name(
         raise DataError(f"{named} names sample `{twice}` twice; each sample has one row.")
     if names and not any(name in index for name in ids):
         raise DataError(
-            f"{named} names none of the table's samples (`{names[0][:60]}`, where the table has `{ids[0][:60]}`); "
-            "write the same ids in both."
+            f"{named} names none of the table's samples (`{names[0][:60]}`, where the table has `{ids[0][:60]}`)"
+            f"{zeros_lost(ids, names)}; write the same ids in both."
         )
     return index
 
@@ -108,7 +110,9 @@ def _refuse_others(key: str, names: list[str], ids: Sequence[str], where: str) -
                 f"rows by it, as in FILE:ARRAY#{key}, or correct it."
             )
         return
-    if _are_row_numbers(names):
+    numbers = zeros_lost(ids, names)
+    # Numbers 1, 2, 3 that count the rows may also be the ids 003, 001, 002 without their zeros, in another order.
+    if _are_row_numbers(names) and (not numbers or [_bare(name) for name in ids] == names):
         return
     plain = {_plainly(name) for name in ids}
     alike = sum(_plainly(name) in plain for name in names)
@@ -116,14 +120,46 @@ def _refuse_others(key: str, names: list[str], ids: Sequence[str], where: str) -
     if (2 * len(set(names)) > len(names) and _is_called_id(key)) or 2 * alike > len(names):
         raise DataError(
             f"`{where}` lies beside the array `{key}`, which calls its rows otherwise than the table does "
-            f"(`{names[0][:60]}`, where that has `{ids[0][:60]}`), so whose they are can't be known; write the same "
-            f"ids in both, or leave `{key}` out of the file if its rows are in the table's order."
+            f"(`{names[0][:60]}`, where that has `{ids[0][:60]}`){numbers}, so whose they are can't be "
+            f"known; write the same ids in both, or leave `{key}` out of the file if its rows are in the table's order."
         )
 
 
 def _are_row_numbers(names: Sequence[str]) -> bool:
     """Whether names only count the rows, from 0 or 1, so that they say the order in which the rows lie anyway."""
     return any(list(names) == [str(row + first) for row in range(len(names))] for first in (0, 1))
+
+
+def zeros_lost(wanted: Sequence[str], found: Iterable[str]) -> str:
+    """Say that ids differ in leading zeros (or a decimal point) alone, as where one side was read as numbers.
+
+    Args:
+        wanted: Ids of a table.
+        found: Names of rows, arrays or files that should be the same.
+
+    Returns:
+        A part of a sentence; empty if that is not so.
+
+    Examples:
+        >>> zeros_lost(["001", "002"], ["1", "2", "3"])[:47]
+        ': `001` and `1` are one number, written otherwi'
+        >>> zeros_lost(["a1"], ["b1"])
+        ''
+    """
+    known = set(wanted)
+    bare = {_bare(name): name for name in found if name not in known}
+    pair = next(((name, bare[_bare(name)]) for name in wanted if _bare(name) in bare), None)
+    if pair is None:
+        return ""
+    return (
+        f": `{pair[0][:60]}` and `{pair[1][:60]}` are one number, written otherwise, as where a column of ids was read "
+        "as numbers and lost leading zeros"
+    )
+
+
+def _bare(name: str) -> str:
+    """A name without what it loses or gets where it is read as a number; parts between other signs likewise."""
+    return re.sub(r"(?<![0-9.])0+(?=[0-9])", "", re.sub(r"^(\d+)\.0+$", r"\1", name))
 
 
 def _plainly(name: str) -> str:

@@ -1,9 +1,11 @@
 """Your own data: a table of samples and any number of features per sample."""
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import cached_property
+from fnmatch import fnmatchcase
+from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import numpy as np
 from qinn.data.files.arrays import open_arrays
 from qinn.data.files.tables import TABLE_SUFFIXES, Columns
 from qinn.data.importing.clip_folders import feature_folders, tables_in
+from qinn.data.importing.faults import Faults, together
 from qinn.data.importing.feature_files import extractor_beside, open_features
 from qinn.data.importing.feature_reader import FeatureReader, Named
 from qinn.data.importing.feature_specs import FeatureSpec, is_there
@@ -28,6 +31,14 @@ from qinn.stated_options import nested, option
 
 __all__ = ["TABLE", "TableOptions"]
 
+_SHOWN = 12
+_LIKE = {
+    **dict.fromkeys(("split", "mode", "partition", "subset"), "split-column"),
+    **dict.fromkeys(("speaker", "group", "video", "video_id", "actor", "participant"), "group-column"),
+    **dict.fromkeys(("fold", "folds"), "fold-column"),
+    **dict.fromkeys(("text", "transcript", "raw_text"), "text-column"),
+}
+"""What a column is called → the option that it looks like."""
 _UNLABELLED = {
     ".parquet": "or make it null if the sample is unlabelled",
     ".npz": "or make the column text, empty where a sample is unlabelled",
@@ -196,28 +207,36 @@ class _Reader(Reader):
         if len(tables) > 1:
             options = replace(options, split_column=SPLIT, split_files={})
         with naming(source):
-            ids = _ids(table, options)
+            faults = Faults()
+            ids = faults.of(lambda: _ids(table, options), [str(row) for row in range(len(table))])
             self._named = Named(ids, table)
-            extra = _extra(table, options)
+            extra = faults.of(lambda: _extra(table, options), {})
             self._seconds, self._text_source = None, None
             if options.text_files is not None:
                 texts, self._text_source = read_text_files(
                     options.text_files, self._named, absent=options.absent_features
                 )
             else:
-                texts, self._seconds = _transcripts(table, ids, options, notes)
+                texts, self._seconds = faults.of(
+                    lambda: _transcripts(table, ids, options, notes), ([""] * len(ids), None)
+                )
+            label_column = options.label_column
             self.samples = Samples(
                 ids,
-                _splits(table, options),
-                None if options.label_column is None else table.column(options.label_column),
+                faults.of(lambda: _splits(table, options), [""] * len(ids)),
+                None if label_column is None else faults.of(lambda: table.column(label_column), None),
                 lambda row: f"{table.place(row)} (sample `{ids[row]}`)",
                 f"column `{options.label_column}` of `{source.name}`",
                 _UNLABELLED.get(source.suffix.lower(), "or leave the cell empty if the sample is unlabelled"),
-                groups=_groups(table, ids, options),
-                folds=table.texts(options.fold_column) if options.fold_column else None,
+                groups=faults.of(lambda: _groups(table, ids, options), None),
+                folds=faults.of(
+                    lambda: table.texts(options.fold_column) if options.fold_column else None, None
+                ),
                 texts=texts,
                 extra=extra,
             )
+            self.faults = faults.found
+            self._unused = _unused(table, {*_roles(options), *_of_features(self._specs)})
         if encoder is not None and texts is None:
             raise ConfigError(
                 "An encoder needs transcripts: name the text column, the text files or the words."
@@ -274,7 +293,7 @@ class _Reader(Reader):
         return list(found.values())
 
     def closing_notes(self) -> list[str]:
-        return [note for reader in self._readers.values() for note in reader.notes()]
+        return [*(note for reader in self._readers.values() for note in reader.notes()), *self._unused]
 
     def close(self) -> None:
         self._opened.close()
@@ -283,11 +302,13 @@ class _Reader(Reader):
 def _ids(table: Columns, options: TableOptions) -> list[str]:
     ids = table.joined(options.id_columns)
     seen: dict[str, int] = {}
+    wrong: dict[str, list[tuple[DataError, str]]] = {"none": [], "twice": []}
     for row, name in enumerate(ids):
         if not name.strip("_"):
-            raise DataError(f"{table.place(row)} has no id in column {'+'.join(options.id_columns)}.")
-        if name in seen:
-            raise DataError(
+            said = f"{table.place(row)} has no id in column {'+'.join(options.id_columns)}."
+            wrong["none"].append((DataError(said), table.place(row)))
+        elif name in seen:
+            said = (
                 f"{table.place(row)} has the id `{name}`, which "
                 f"{table.place(seen[name])} has already; ids must be unique"
                 + (
@@ -296,7 +317,15 @@ def _ids(table: Columns, options: TableOptions) -> list[str]:
                     else "."
                 )
             )
-        seen[name] = row
+            wrong["twice"].append((DataError(said), f"{table.place(row)} (`{name}`)"))
+        else:
+            seen[name] = row
+    faults = Faults(
+        together([error for error, _ in found], [place for _, place in found])
+        for found in wrong.values()
+        if found
+    )
+    faults.refuse()
     return ids
 
 
@@ -315,8 +344,31 @@ def _roles(options: TableOptions) -> Iterator[str]:
             yield name
 
 
+def _of_features(specs: Mapping[str, Sequence[FeatureSpec]]) -> Iterator[str]:
+    """Go through the columns of the table itself that are features, by name or pattern, or name files and arrays."""
+    for places in specs.values():
+        for place in places:
+            yield from (place.keys or ("*",)) if not place.file else re.findall(r"\{([^{}]+)\}", place.where)
+
+
+def _unused(table: Columns, used: Collection[str]) -> list[str]:
+    """Note the columns that stand for nothing, and what some look like."""
+    if table.path.suffix.lower() == ".npz":
+        # Its other arrays are features and their bounds.
+        return []
+    left = [name for name in table.values if not any(name == one or fnmatchcase(name, one) for one in used)]
+    if not left:
+        return []
+    shown = ", ".join(f"`{name[:40]}`" for name in left[:_SHOWN]) + (", …" if len(left) > _SHOWN else "")
+    likely = [f"`--{option} {name}`" for name in left if (option := _LIKE.get(name.strip().lower()))]
+    hint = f" (perhaps meant: {', '.join(likely)})" if likely else ""
+    return [f"{len(left)} columns of the table were not used: {shown}{hint}"]
+
+
 def _extra(table: Columns, options: TableOptions) -> dict[str, Any]:
-    columns = {key: table.column(key) for key in options.extra_columns}
+    faults = Faults()
+    columns = {key: faults.of(partial(table.column, key), []) for key in options.extra_columns}
+    faults.refuse()
     if reserved := {"id", "split", "label", "group", "fold", "text"} & set(columns):
         raise ConfigError(
             f"Extra column `{min(reserved)}` has a name that a store keeps for itself; rename it."
@@ -327,8 +379,16 @@ def _extra(table: Columns, options: TableOptions) -> dict[str, Any]:
 def _splits(table: Columns, options: TableOptions) -> list[str]:
     if options.split_column is None:
         return [""] * len(table)
-    named = table.texts(options.split_column)
-    return [split_name(value, table.place(row)) for row, value in enumerate(named)]
+    splits: list[str] = []
+    unknown: list[tuple[DataError, str]] = []
+    for row, value in enumerate(table.texts(options.split_column)):
+        try:
+            splits.append(split_name(value, table.place(row)))
+        except DataError as error:
+            unknown.append((error, f"{table.place(row)} (`{value[:60]}`)"))
+    if unknown:
+        raise together([error for error, _ in unknown], [place for _, place in unknown])
+    return splits
 
 
 def _groups(table: Columns, ids: list[str], options: TableOptions) -> list[str] | None:

@@ -1,8 +1,9 @@
 """Transcripts on the way into a store: which encoder makes features of them, and in which units."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -15,6 +16,7 @@ from qinn.errors import ConfigError
 from qinn.stated_options import check_options, option
 
 __all__ = [
+    "Deferred",
     "Encoder",
     "EncoderOptions",
     "EncoderOrLearner",
@@ -27,6 +29,7 @@ __all__ = [
     "encode_texts",
     "joined_text",
     "learned",
+    "loaded",
     "spans_of_texts",
     "times_of_steps",
 ]
@@ -85,7 +88,23 @@ class Learner(Protocol):
         ...
 
 
-EncoderOrLearner = Encoder | Learner
+class Deferred:
+    """An encoder that is loaded, which takes seconds, once all that is cheap to check was found right.
+
+    Args:
+        load: Loads it.
+    """
+
+    def __init__(self, load: Callable[[], Encoder | Learner]) -> None:
+        self.loaded = cache(load)
+
+
+EncoderOrLearner = Encoder | Learner | Deferred
+
+
+def loaded(encoder: EncoderOrLearner) -> Encoder | Learner:
+    """Return an encoder, or what learns to be one, loaded."""
+    return encoder.loaded() if isinstance(encoder, Deferred) else encoder
 
 
 @dataclass(frozen=True)
@@ -164,6 +183,7 @@ def learned(
     Raises:
         ConfigError: If words are to be read in another unit, or there are none to learn from.
     """
+    encoder = loaded(encoder)
     if not isinstance(encoder, Learner | WordReader):
         return encoder, options, []
     if options.unit == "ids":
@@ -189,6 +209,7 @@ def check_learned(encoder: EncoderOrLearner | None, layout: str) -> Encoder | No
     Raises:
         ConfigError: If it has to learn first.
     """
+    encoder = None if encoder is None else loaded(encoder)
     if isinstance(encoder, Learner):
         raise ConfigError(
             f"The layout `{layout}` is read video by video, so no vocabulary can be learned from it; take that of a "

@@ -83,10 +83,12 @@ class PickleMachine:
 
     Args:
         source: Its bytes.
+        most_instructions: How many are followed; None for all.
     """
 
-    def __init__(self, source: PickleBytes) -> None:
+    def __init__(self, source: PickleBytes, most_instructions: int | None = None) -> None:
         self.source = source
+        self.most_instructions = most_instructions
         self.path = source.path
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
@@ -101,7 +103,11 @@ class PickleMachine:
             DataError: If the file is no pickle, damaged, cut short, or asks for what is not read.
         """
         source, first = self.source, True
+        number = 0
         while True:
+            if number == self.most_instructions:
+                raise DataError(f"`{self.path}` has more than {number:,} values, too many to look through.")
+            number += 1
             code = source.next()
             if code is None:
                 raise PickleDamageError(

@@ -38,7 +38,9 @@ class PickleFile:
         self._source.release()
 
 
-def open_pickle(path: str | Path, *, sketch: bool = False) -> PickleFile:
+def open_pickle(
+    path: str | Path, *, sketch: bool = False, most_instructions: int | None = None
+) -> PickleFile:
     """Open a pickle of numpy arrays and plain containers, running nothing that the file asks for.
 
     Protocols 0 to 5 are read, also from Python 2 (its byte strings become text through latin-1), and arrays
@@ -49,6 +51,7 @@ def open_pickle(path: str | Path, *, sketch: bool = False) -> PickleFile:
     Args:
         path: The pickle file.
         sketch: Only look: arrays that would have to be unpacked have their shape and type, but zeros in them.
+        most_instructions: Refuse a file that has more, so that looking takes no longer; None for no bound.
 
     Raises:
         DataError: If the file is missing, is no pickle, is cut short, or asks for anything else than arrays
@@ -76,7 +79,7 @@ def open_pickle(path: str | Path, *, sketch: bool = False) -> PickleFile:
         # Python's tokens warn about escapes that a damaged file makes by chance.
         warnings.simplefilter("ignore", DeprecationWarning)
         try:
-            content = PickleMachine(source).run()
+            content = PickleMachine(source, most_instructions).run()
         except PickleDamageError as error:
             raise DataError(f"{str(error).rstrip('.')}{_what_happened(path, error)}.") from error
     source.release()
