@@ -175,7 +175,7 @@ def _check_ids(samples: Samples, rows: Iterable[int]) -> None:
         name = samples.ids[row]
         if name in first:
             said = f"{samples.place(row)} has the id `{name}`, which {samples.place(first[name])} has already"
-            twice.append((DataError(f"{said}; ids must be unique."), samples.place(row)))
+            twice.append((DataError(f"{said}: it is there twice; ids must be unique."), samples.place(row)))
         first.setdefault(name, row)
     if twice:
         raise together([error for error, _ in twice], [place for _, place in twice])
