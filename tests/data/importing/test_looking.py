@@ -197,6 +197,7 @@ def test_looking_at_a_huge_pickle_or_file_ends_soon_and_takes_little(tmp_path, m
     tracemalloc.stop()
     assert len(found.holds) <= contents.MOST_LINES + 1
     assert "group clips: 60 datasets" in found.holds
+    monkeypatch.undo()
     saved(tmp_path / "deep.pkl", {"a" * 500: {f"k{one}": {"x": {"y": {"z": ARRAY}}} for one in range(500)}})
     assert max(map(len, qinn.look(tmp_path / "deep.pkl").holds)) < 200
 
