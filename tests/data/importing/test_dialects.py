@@ -71,6 +71,12 @@ def test_commas_in_unquoted_sentences_do_not_divide_a_table_of_semicolons(tmp_pa
     assert store.strings("text").tolist() == ["no, no, no", "x", "y"]
 
 
+def test_of_two_that_fit_what_divides_rows_into_more_cells_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("id;label;said, heard\na;0.5;no, no\nb;0;x, y\nc;1;z, z\n")
+    store = load(tmp_path / "t.csv", id_columns=("id",), split_column=None, text_column="said, heard")
+    assert store.strings("text").tolist() == ["no, no", "x, y", "z, z"]
+
+
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_a_table_without_a_header_is_read_by_the_names_of_its_columns(delimiter: str, tmp_path: Path) -> None:
     table = written(tmp_path / "t.csv", delimiter, ROWS[1:])
