@@ -377,7 +377,10 @@ def test_bad_input_is_one_sentence_exit_code_2_and_no_trace(name, place, qinn):
     assert code == 2, err
     assert not out
     assert err.startswith("error: ")
-    assert err.count("\n") == 1
+    # Beneath the sentence an import says what the source holds, and what to do next.
+    _, *beneath = err.splitlines()
+    assert all(line.startswith("  ") for line in beneath)
+    assert not beneath or list(arguments[:2]) == ["data", "import"]
     assert "Traceback" not in err
     assert re.search(words, err), err
     assert snapshot(place.folder) == before

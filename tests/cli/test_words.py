@@ -67,5 +67,6 @@ def test_options_that_fit_nothing_are_refused_in_a_sentence(
     code, said = qinn(*TABLE, "--to", "store", *options)
     assert code == 2
     assert message in said
-    assert len(said.strip().splitlines()) == 1
+    _, *beneath = said.strip().splitlines()
+    assert all(line.startswith("  ") for line in beneath)
     assert not (tmp_path / "store").exists()
