@@ -17,6 +17,7 @@ from qinn.errors import ArgumentError, CheckpointError, ConfigError, DataError, 
 from qinn.evaluation.intervals import bootstrap_intervals
 from qinn.evaluation.metrics import metrics
 from qinn.experiment import provenance
+from qinn.experiment.build import resolved
 from qinn.experiment.evaluation import evaluate_run
 from qinn.experiment.prediction import predict_store
 from qinn.experiment.run import config_text, run
@@ -330,7 +331,7 @@ def test_the_same_configuration_gives_the_same_run(tiny_store, tmp_path):
     first, second = run(config, tmp_path / "a"), run(config, tmp_path / "b")
     assert pq.read_table(first.predictions_file) == pq.read_table(second.predictions_file)
     assert read_json(first.metrics_file) == read_json(second.metrics_file)
-    assert config_text(config) == first.config_file.read_text()
+    assert config_text(resolved(config, Store.open(tiny_store))) == first.config_file.read_text()
 
 
 def test_a_refit_changes_the_weights_after_the_validation_samples_were_predicted(tiny_store, tmp_path):

@@ -136,7 +136,7 @@ def test_what_it_found_is_a_configuration_that_compare_reads(tuned, tmp_path):
     [
         (
             {"hidden_dims": [2]},
-            r"`tune.space` names `hidden_dims`, which no model has; did you mean `hidden_dim`\?",
+            r"`tune.space` names `hidden_dims`, which no model has \(did you mean `hidden_dim`",
         ),
         ({"hidden_dim": [2, 0]}, r"`tune.space.hidden_dim` has 0: .*hidden_dim"),
         ({"learning_rate": {"low": 0.0, "high": 0.1}}, r"`tune.space.learning_rate` has 0.0"),
