@@ -179,6 +179,14 @@ def test_several_files_are_predicted_together_under_names_of_their_own(mmsa_run,
     assert [row["score"] for row in rows] == pytest.approx(alone)
 
 
+def test_no_file_is_left_out_because_another_one_has_a_test_split(mmsa_run, clip, tmp_path):
+    parts = samples(3)
+    source = CASES["mmsa: one clip"].official(tmp_path, parts)
+    rows = qinn.predict(mmsa_run, [source, clip])
+    assert len(rows) == len(parts["test"]) + 1
+    assert rows[-1]["id"] == "new$_$0"
+
+
 def test_features_of_a_table_lie_beside_it_or_where_they_are_named(table_run, tmp_path):
     one = sample(np.random.default_rng(3))
     table = new_table(tmp_path, one)

@@ -47,6 +47,9 @@ def copy_samples(
 def join_stores(stores: Sequence[Store], target: Path, *, name: str) -> Store:
     """Write the samples of several stores into one, their ids with the stores' names before them if any occurs twice.
 
+    Where some have test samples, all samples of a store that has none are test samples too: those which are meant where
+    no split is named.
+
     Args:
         stores: Stores of one task.
         target: Folder of the new store.
@@ -65,8 +68,10 @@ def join_stores(stores: Sequence[Store], target: Path, *, name: str) -> Store:
     with StoreWriter(
         target, name=name, task=first.task, modalities=modalities, layout=first.manifest["layout"]
     ) as writer:
+        tested = [store for store in stores if "test" in store.manifest["splits"]]
         for store, own in zip(stores, ids, strict=True):
-            copy_samples(store, writer, {"id": own})
+            whole = {"split": ["test"] * len(store)} if tested and store not in tested else {}
+            copy_samples(store, writer, {"id": own, **whole})
     return Store.open(target)
 
 
