@@ -12,10 +12,22 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from qinn.errors import ConfigError
 
-__all__ = ["Option", "check_options", "made", "nested", "option", "options_of", "parse_pairs", "typed_from"]
+__all__ = [
+    "Option",
+    "Typed",
+    "check_options",
+    "made",
+    "nested",
+    "option",
+    "options_of",
+    "parse_pairs",
+    "typed_from",
+]
 
 Form = Literal["text", "whole", "number", "flag", "switch", "repeated", "listed", "pairs", "range", "three"]
 _Made = TypeVar("_Made")
+Typed = str | bool | int | float | list[str] | list[float | int]
+"""What is typed for an option."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +95,7 @@ class Option:
             return {name: parse_pairs(typed, self.name)}
         return {name: tuple(typed) if self.form == "repeated" else typed}
 
-    def typed_of(self, options: Any) -> Any:
+    def typed_of(self, options: Any) -> Typed:
         """Return what is typed for the value that options have: the inverse of `fields_of`."""
         value: Any = getattr(options, self.place[-1])
         if self.form == "range":
@@ -200,7 +212,7 @@ def made(options: "type[_Made] | _Made", typed: Mapping[str, object]) -> _Made:
     return replace(usual, **values)
 
 
-def typed_from(options: Any, usual: Any = None) -> dict[str, Any]:
+def typed_from(options: Any, usual: Any = None) -> dict[str, Typed]:
     """Return what has to be typed to make options: name → what, of those that are not as by default.
 
     Args:
@@ -216,7 +228,7 @@ def typed_from(options: Any, usual: Any = None) -> dict[str, Any]:
         {'sea': ['grey', 'black']}
     """
     usual = type(options)() if usual is None else usual
-    found: dict[str, Any] = {}
+    found: dict[str, Typed] = {}
     for one in fields(options):
         value, default = getattr(options, one.name), getattr(usual, one.name)
         if "without" in one.metadata:

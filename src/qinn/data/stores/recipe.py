@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from qinn.stated_options import Typed
+
 __all__ = ["RECIPE", "Recipe", "recipe_of"]
 
 RECIPE = "recipe"
@@ -21,21 +23,21 @@ class Recipe:
     """
 
     layout: str
-    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    options: Mapping[str, Typed] = field(default_factory=dict[str, Typed])
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return it as a manifest keeps it."""
         return asdict(self)
 
 
-def recipe_of(manifest: Mapping[str, Any]) -> Recipe | None:
+def recipe_of(manifest: Mapping[str, object]) -> Recipe | None:
     """Return the recipe in a manifest; None where there is none that can be understood.
 
     Examples:
         >>> recipe_of({"recipe": {"layout": "mmsa", "options": {"scale": "mosi"}}}).options["scale"]
         'mosi'
     """
-    kept = manifest.get(RECIPE)
+    kept: Any = manifest.get(RECIPE)
     if not isinstance(kept, Mapping) or not isinstance(kept.get("layout"), str):
         return None
     options = kept.get("options")
