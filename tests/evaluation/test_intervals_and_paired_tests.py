@@ -181,6 +181,24 @@ def test_an_undefined_metric_has_no_interval_and_an_often_undefined_one_says_so(
     assert f"undefined in {200 - area.num_resamples} of 200 resamples" in area.note
 
 
+@pytest.mark.parametrize("units", [2, 3, 5])
+def test_intervals_of_few_units_cover_what_percentiles_cannot(units: int) -> None:
+    trials, random, covered = 400, np.random.default_rng(units), 0
+    values = random.normal(size=(trials, units))
+    weights = random.multinomial(units, [1 / units] * units, size=300) / units
+    for row in values @ weights.T:
+        low, high = percentile_interval(row, units, 0.95)
+        covered += low <= 0.0 <= high
+    assert within_chance(covered, trials, 0.95)
+
+
+def test_no_interval_leaves_the_range_of_its_metric() -> None:
+    labels, outputs = data(30, noise=0.2)
+    found = bootstrap_intervals(MOSI, labels, outputs, groups=["a", "b", "c"] * 10, num_resamples=50)
+    assert found["corr"].high <= 1.0
+    assert 0.0 <= found["acc2_has0"].low <= found["acc2_has0"].high <= 1.0
+
+
 def test_the_expanded_interval_tends_to_the_plain_percentiles() -> None:
     resampled = np.random.default_rng(0).normal(size=5000)
     plain = np.quantile(resampled, [0.05, 0.95])
@@ -189,6 +207,8 @@ def test_the_expanded_interval_tends_to_the_plain_percentiles() -> None:
     assert low < plain[0]
     assert plain[1] < high
     assert percentile_interval(resampled, 1, 0.9) == (None, None)
+    spread = resampled.std() * np.sqrt(6 / 5) * stats.t.ppf(0.95, 5)
+    assert (low, high) == pytest.approx((resampled.mean() - spread, resampled.mean() + spread))
     assert percentile_interval(np.full(4, np.nan), 10, 0.9) == (None, None)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -11,7 +11,10 @@ import pytest
 from qinn.data.stores.store import Store
 from qinn.errors import CheckpointError
 from qinn.evaluation.intervals import bootstrap_intervals
+from qinn.evaluation.metric_names import metrics_of
+from qinn.evaluation.over_seeds import Spread, interval_over_seeds
 from qinn.evaluation.paired_tests import holm_correction, paired_test
+from qinn.evaluation.resampling import resampled_metrics
 from qinn.experiment.comparison import compare, summarize
 from qinn.results.as_json import document
 from qinn.results.comparison import read_comparison
@@ -36,6 +39,7 @@ def config(tiny_store):
         models=MODELS,
         seeds=[0, 7],
         reference="constant",
+        evaluation={"num_resamples": 100, "margins": {"mae": 0.4}},
         training={**TRAINING, "max_epochs": 1, "learning_rate": 0.02},
     )
 
@@ -64,23 +68,47 @@ def test_the_numbers_are_those_recomputed_from_the_predictions(compared):
     labels, groups = np.asarray(table["label"]), np.array(table["group"].to_pylist())
     task = Store.open(task_store(folder)).task
     options = {"groups": groups, "num_resamples": 100, "level": 0.95, "seed": 0}
+    drawing = {key: options[key] for key in ("groups", "num_resamples", "seed")}
     for label, entry in content.models.items():
         errors = [float(np.abs(values[:, 0] - labels).mean()) for values in both[label]]
         stated = entry.metrics["mae"]
         assert stated.mean == pytest.approx(np.mean(errors))
         assert stated.sd == pytest.approx(np.std(errors, ddof=1))
         assert stated.n == 2
-        interval = bootstrap_intervals(task, labels, both[label], **options)["mae"]
+        of_samples = bootstrap_intervals(task, labels, both[label], **options)["mae"]
+        assert stated.low <= of_samples.low < of_samples.high <= stated.high
+        drawn = resampled_metrics(task, labels, both[label], **drawing)["mae"]
+        interval = interval_over_seeds(drawn, 0.95, metrics_of(task)["mae"])
         assert (stated.low, stated.high) == (interval.low, interval.high)
     tests = {
         label: paired_test(task, labels, both[label], both["constant"], **options)
         for label in ("Early fusion", "late")
     }
     for name in ("mae", "acc7"):
-        holm = holm_correction({label: results[name].p_value for label, results in tests.items()})
+        drawn = {label: resampled_metrics(task, labels, one, **drawing)[name] for label, one in both.items()}
+        spreads = {label: Spread.of(drawn[label].minus(drawn["constant"])) for label in tests}
+        larger = {label: max(tests[label][name].p_value, spreads[label].p_value()) for label in tests}
+        holm, within = holm_correction(larger), {}
         for label, results in tests.items():
-            found = content.paired[label][name]
-            assert asdict(found) == {**asdict(results[name]), "p_value_holm": holm[label]}
+            found, spread, half = content.paired[label][name], spreads[label], spreads[label].half_width(0.95)
+            assert found.difference == results[name].difference == pytest.approx(spread.value)
+            if spread.standard_error == 0:  # no sample tells the two apart
+                assert (found.low, found.high, found.detectable) == (None, None, None)
+                within[label] = None
+                continue
+            assert (found.low, found.high) == pytest.approx((spread.value - half, spread.value + half))
+            assert (found.p_value, found.p_value_holm) == (results[name].p_value, holm[label])
+            assert found.p_value_seeds == spread.p_value()
+            assert (found.standard_error, found.degrees) == (spread.standard_error, spread.degrees)
+            assert found.detectable == spread.detectable(0.05 / 2)
+            half = spread.half_width(0.9)
+            ends = (found.low_equivalent, found.high_equivalent)
+            assert ends == pytest.approx((spread.value - half, spread.value + half))
+            assert found.margin == {"mae": 0.4, "acc7": None}[name]
+            within[label] = spread.equivalence_p_value(0.4) if name == "mae" else None
+            assert found.p_value_equivalent == within[label]
+        corrected = holm_correction(within)
+        assert {label: content.paired[label][name].p_value_equivalent_holm for label in tests} == corrected
 
 
 def task_store(folder):
@@ -106,7 +134,10 @@ def test_the_table_has_a_row_for_each_model(compared):
     folder, content = compared
     text = (folder / "table.md").read_text()
     names = shown_metrics(content.task)
-    tables = content.table(names).to_markdown(), content.ensemble_table(names).to_markdown()
+    tables = [
+        table.to_markdown()
+        for table in (content.table(names), content.paired_table(names), content.ensemble_table(names))
+    ]
     assert text == "\n".join(tables)
     lines = text.splitlines()
     assert lines[0].split(" | ")[:4] == ["| model", "parameters", "CPU s", "mae ↓"]

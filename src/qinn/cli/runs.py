@@ -519,6 +519,8 @@ def _show_comparison(result: "ComparisonResult", as_json: bool) -> None:
     if len(result.table(names).columns) > 5 and console.width < 100:
         names = names[:1]
     print_table(result.table(names))
+    if (against := result.paired_table(names)) is not None:
+        print_table(against)
     if (together := result.ensemble_table(names)) is not None:
         print_table(together)
     show(f"comparison: {result.folder}")

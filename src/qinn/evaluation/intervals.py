@@ -2,7 +2,7 @@
 
 Intervals and tests answer "what if the test samples had been others", for the trained models at hand. Where
 several seeds are given (outputs of shape (seeds, n, output)), a metric means its average over the seeds, in
-every resample. How much a newly trained model would differ is another question: see `summarize_seeds`.
+every resample. How much a newly trained model would differ is another question: see `qinn.evaluation.over_seeds`.
 
 Samples of one group (speaker, video, participant) are not independent: where groups are given, whole groups
 are drawn and swapped, never single samples.
@@ -15,17 +15,15 @@ import numpy as np
 from jaxtyping import Shaped
 
 from qinn.errors import ArgumentError
-from qinn.evaluation.metrics import Numbers, numbers_of
+from qinn.evaluation.metric_names import Metric, metrics_of
+from qinn.evaluation.metrics import Numbers
 from qinn.evaluation.resampling import (
-    Units,
-    bootstrap_weights,
+    Resampled,
     check_options,
-    concatenated,
     defined_or_none,
-    mean_over_seeds,
     notes_of,
     percentile_interval,
-    prepared,
+    resampled_metrics,
 )
 from qinn.task import Task
 
@@ -105,21 +103,26 @@ def bootstrap_intervals(
         (0.667, True)
     """
     check_options(num_resamples, level)
-    labels = numbers_of(labels, "labels")
-    runs = prepared(task, labels, outputs, "outputs")
-    units = Units.of(len(labels), groups)
-    value = mean_over_seeds(runs, np.ones((1, len(labels))))
-    resampled = concatenated(
-        [mean_over_seeds(runs, weights) for weights in bootstrap_weights(units, num_resamples, seed)]
-    )
-    intervals: dict[str, Interval] = {}
-    for name, values in resampled.items():
-        point = defined_or_none(value[name][0])
-        low, high = (None, None) if point is None else percentile_interval(values, units.count, level)
-        note = "undefined (for at least one seed)" if point is None else notes_of(units, values)
-        count = int((~np.isnan(values)).sum())
-        intervals[name] = Interval(point, low, high, level, units.count, count, note)
-    return intervals
+    found = resampled_metrics(task, labels, outputs, groups=groups, num_resamples=num_resamples, seed=seed)
+    known = metrics_of(task)
+    return {name: interval_of(one, level, known[name]) for name, one in found.items()}
+
+
+def interval_of(resampled: Resampled, level: float, metric: Metric) -> Interval:
+    """Return the interval of a metric's mean over seeds on new samples.
+
+    Args:
+        resampled: The metric on resamples.
+        level: Confidence level.
+        metric: Its range, which the interval does not leave.
+    """
+    units, values = resampled.units, resampled.draws.mean(axis=1)
+    point = defined_or_none(resampled.values.mean())
+    low, high = (None, None) if point is None else percentile_interval(values, units.count, level)
+    if low is not None and high is not None:
+        low, high = max(low, metric.low), min(high, metric.high)
+    note = "undefined (for at least one seed)" if point is None else notes_of(units, values)
+    return Interval(point, low, high, level, units.count, int((~np.isnan(values)).sum()), note)
 
 
 def summarize_seeds(runs: Sequence[Mapping[str, float | None]]) -> dict[str, SeedSummary]:

@@ -141,6 +141,13 @@ class PreparedMetrics:
             return None
         return term.values if term.among is None else term.values & term.among
 
+    def num_counted(self, name: str) -> int | None:
+        """Return how many samples an accuracy counts; None if the metric is no accuracy."""
+        term = self.terms[name]
+        if not isinstance(term, WeightedMean) or term.values.dtype != bool:
+            return None
+        return self.num_samples if term.among is None else int(term.among.sum())
+
 
 def numbers_of(values: Numbers, name: str) -> Real[np.ndarray, "..."]:
     """Return real numbers as an array: arrays, torch tensors on any device, with gradients or without, and lists.

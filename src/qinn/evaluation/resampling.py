@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from qinn.errors import ArgumentError
-from qinn.evaluation.metrics import PreparedMetrics, numbers_of, prepare_metrics
+from qinn.evaluation.metrics import Numbers, PreparedMetrics, numbers_of, prepare_metrics
 from qinn.evaluation.weighted import Weights, resample_counts
 from qinn.extras import needs
 from qinn.task import Task
@@ -95,13 +95,57 @@ def is_enumerable(num_units: int, num_permutations: int) -> bool:
     return num_units < 31 and 2**num_units <= num_permutations
 
 
+def of_each_seed(runs: Sequence[PreparedMetrics], weights: Weights) -> dict[str, np.ndarray]:
+    """Every metric for each row of weights and each seed; NaN where it is undefined."""
+    values = [run(weights) for run in runs]
+    return {name: np.stack([value[name] for value in values], axis=1) for name in runs[0].terms}
+
+
 def mean_over_seeds(runs: Sequence[PreparedMetrics], weights: Weights) -> dict[str, np.ndarray]:
     """Every metric for each row of weights, averaged over the seeds; NaN where a seed has it undefined."""
-    values = [run(weights) for run in runs]
-    return {name: np.mean([value[name] for value in values], axis=0) for name in runs[0].terms}
+    return {name: values.mean(axis=1) for name, values in of_each_seed(runs, weights).items()}
 
 
-def prepared(task: Task, labels: np.ndarray, outputs: np.ndarray, name: str) -> list[PreparedMetrics]:
+@dataclass(frozen=True)
+class Resampled:
+    """One metric of every seed's model: on the samples, and on resamples of them, the same for all seeds.
+
+    Attributes:
+        values: The metric of each seed; NaN where undefined.
+        draws: The metric of each seed in each resample.
+        units: What was drawn.
+    """
+
+    values: Float[np.ndarray, "seed"]
+    draws: Float[np.ndarray, "resample seed"]
+    units: Units
+
+    def minus(self, other: "Resampled") -> "Resampled":
+        """Return the difference to another model's, of the same samples, resamples and seeds."""
+        return Resampled(self.values - other.values, self.draws - other.draws, self.units)
+
+
+def resampled_metrics(
+    task: Task,
+    labels: Numbers,
+    outputs: Numbers,
+    *,
+    groups: Sequence[str | None] | Shaped[np.ndarray, "..."] | None = None,
+    num_resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, Resampled]:
+    """Return every metric of every seed, on the samples and on resamples; arguments as of `bootstrap_intervals`."""
+    labels = numbers_of(labels, "labels")
+    runs = prepared(task, labels, outputs, "outputs")
+    units = Units.of(len(labels), groups)
+    values = of_each_seed(runs, np.ones((1, len(labels))))
+    draws = concatenated(
+        [of_each_seed(runs, weights) for weights in bootstrap_weights(units, num_resamples, seed)]
+    )
+    return {name: Resampled(values[name][0], one, units) for name, one in draws.items()}
+
+
+def prepared(task: Task, labels: np.ndarray, outputs: Numbers, name: str) -> list[PreparedMetrics]:
     """One set of prepared metrics per seed."""
     outputs = numbers_of(outputs, name)
     if outputs.ndim == 2:
@@ -144,7 +188,7 @@ def notes_of(units: Units, resampled: np.ndarray) -> str:
 def percentile_interval(
     resampled: Float[np.ndarray, "resample"], num_units: int, level: float
 ) -> tuple[float | None, float | None]:
-    """Expanded percentile interval of a bootstrap distribution.
+    """Expanded percentile interval of a bootstrap distribution; of fewer than 8 units the t-interval.
 
     The plain percentile interval is too narrow for few units: its spread is that of a variance with divisor n
     and its quantiles are normal. Both are mended by reading it at the tail probability
@@ -152,6 +196,10 @@ def percentile_interval(
     constant, which is why it is preferred to BCa: from a few groups that constant is mostly noise. Simulated
     coverage of a nominal 95 % for a mean and a correlation over 10 groups: plain .89 and .89, BCa .89 and
     .86, expanded .94 and .95; over 30 to 100 independent samples the three differ by .02 at most.
+
+    No resample leaves the range of the units, which is too narrow where they are few: for a mean of 2, 3, 4 and 6
+    normal units percentiles cover .52, .71, .87 and .93. There the interval is that of Student, which covers .94 to
+    .96 (of skewed units .88 to .90).
 
     Args:
         resampled: Resampled metric; NaN where undefined.
@@ -175,6 +223,9 @@ def percentile_interval(
     with needs("evaluate", "A bootstrap interval"):
         from scipy import stats
     quantile = float(stats.t.ppf(0.5 + 0.5 * level, num_units - 1))
+    if num_units < FEW_UNITS:
+        centre, half = resampled.mean(), quantile * resampled.std() * np.sqrt(num_units / (num_units - 1))
+        return float(centre - half), float(centre + half)
     tail = float(stats.norm.cdf(-np.sqrt(num_units / (num_units - 1)) * quantile))
     low, high = np.quantile(resampled, [tail, 1.0 - tail])
     return float(low), float(high)

@@ -20,10 +20,10 @@ from qinn.evaluation.metrics import metrics
 from qinn.evaluation.paired_tests import paired_test
 from qinn.evaluation.predict import probabilities_of
 from qinn.experiment import provenance
-from qinn.experiment.comparison import corrected
 from qinn.experiment.config import config_of
 from qinn.experiment.evaluation import evaluated_subsets, predict_parts, training_labels
 from qinn.experiment.predictor import Predictor
+from qinn.experiment.verdicts import corrected
 from qinn.results.comparison import COMPARISON_FILE, read_comparison
 from qinn.results.files import digests_of, write_text
 from qinn.results.folder import RunFolder

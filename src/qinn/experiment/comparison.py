@@ -11,15 +11,18 @@ import numpy as np
 from qinn.data.stores.unchanged import open_unchanged
 from qinn.destinations import check_folder
 from qinn.errors import CheckpointError, ConfigError
-from qinn.evaluation.intervals import bootstrap_intervals, summarize_seeds
+from qinn.evaluation.intervals import interval_of, summarize_seeds
+from qinn.evaluation.metric_names import metrics_of
 from qinn.evaluation.metrics import metrics
-from qinn.evaluation.paired_tests import PairedResult, holm_correction, paired_test
+from qinn.evaluation.over_seeds import interval_over_seeds
+from qinn.evaluation.resampling import Resampled, resampled_metrics
 from qinn.experiment import provenance
 from qinn.experiment.build import build_folds
 from qinn.experiment.config import ExperimentConfig, read_run_config, slug
 from qinn.experiment.cost import cost_notes
 from qinn.experiment.run import config_text, run
 from qinn.experiment.simple_rows import with_simple_rows
+from qinn.experiment.verdicts import check_margins, judged
 from qinn.experiment.workers import run_in_workers
 from qinn.explain.activity import Activity, mean_activity
 from qinn.extras import require
@@ -28,7 +31,7 @@ from qinn.results.calibration import remove_stale_calibration
 from qinn.results.comparison import COMPARISON_FILE, TABLE_FILE, ComparisonResult, ModelResult
 from qinn.results.files import digests_of, read_json, write_text
 from qinn.results.folder import RunFolder, runs_of
-from qinn.results.metric_columns import EnsembleMetric, PairedDifference, SeedMetric, shown_metrics
+from qinn.results.metric_columns import EnsembleMetric, SeedMetric, shown_metrics
 from qinn.results.predictions import check_samples, read_metrics, read_predictions
 from qinn.results.summary import RunSummary
 from qinn.task import Task
@@ -74,7 +77,9 @@ def compare(
     require("train", what="Training")
     folder = Path(folder)
     check_folder(folder, inputs=[config.data.store])
-    config = with_simple_rows(config, open_unchanged(config.data.store))
+    store = open_unchanged(config.data.store)
+    check_margins(config.evaluation.margins, store.task)
+    config = with_simple_rows(config, store)
     _check_place(folder, config)
     jobs = [(label, seed) for seed in config.seeds for label in config.models]
     done = 0
@@ -138,9 +143,10 @@ def summarize(config: ExperimentConfig, folder: Path) -> ComparisonResult:
     """Gather the finished runs of a comparison into ``comparison.json`` and ``table.md``.
 
     Every number is made from the runs' predictions, whose samples, labels and groups are those of the store.
-    Each metric is given as mean ± sd over seeds, with a bootstrap interval (over groups where there are
-    groups) of the mean over seeds on new test samples; each model is tested against the reference on the same
-    samples, p-values corrected over the models by Holm's method, metric by metric.
+    Each metric is given as mean ± sd over seeds, with an interval of the mean with other test samples (groups where
+    there are groups) and other seeds; each model is tested against the reference on the same samples, for a difference
+    and for equivalence within the margins of the configuration, p-values corrected over the models by Holm's method,
+    metric by metric.
 
     Raises:
         CheckpointError: If a run is incomplete, a file of it is not what it wrote, or its predictions are of other
@@ -171,11 +177,18 @@ def summarize(config: ExperimentConfig, folder: Path) -> ComparisonResult:
         "level": config.evaluation.level,
         "seed": 0,
     }
-    ensembles = _ensembles(task, labels, outputs, reference, options) if len(config.seeds) > 1 else {}
+    margins = config.evaluation.margins
+    ensembles = (
+        _ensembles(task, labels, outputs, reference, margins, options) if len(config.seeds) > 1 else {}
+    )
+    resampled = _resampled(task, labels, outputs, options)
+    level, known = config.evaluation.level, metrics_of(task)
     models: dict[str, ModelResult] = {}
     for label, summaries in described.items():
         seeds = summarize_seeds(values[label])
-        intervals = bootstrap_intervals(task, labels, outputs[label], **options)
+        intervals = {
+            name: interval_over_seeds(one, level, known[name]) for name, one in resampled[label].items()
+        }
         models[label] = ModelResult(
             model=summaries[0].model,
             num_parameters=summaries[0].num_parameters,
@@ -193,11 +206,6 @@ def summarize(config: ExperimentConfig, folder: Path) -> ComparisonResult:
                 for name, interval in intervals.items()
             },
         )
-    tests = {
-        label: paired_test(task, labels, outputs[label], outputs[reference], **options)
-        for label in models
-        if label != reference
-    }
     write_text(folder / CONFIG_FILE, config_text(config))
     result = ComparisonResult(
         name=config.name,
@@ -208,11 +216,14 @@ def summarize(config: ExperimentConfig, folder: Path) -> ComparisonResult:
         num_test=len(labels),
         num_groups=None if groups is None else len(np.unique(groups)),
         models=models,
-        paired=corrected(tests),
+        paired=judged(task, labels, outputs, reference, resampled, margins, options),
+        margins=margins,
+        over_seeds=len(config.seeds) > 1,
         **provenance.origin(),
         folder=folder,
     )
-    tables = (result.table(shown_metrics(task)), result.ensemble_table(shown_metrics(task)))
+    shown = shown_metrics(task)
+    tables = (result.table(shown), result.paired_table(shown), result.ensemble_table(shown))
     write_text(folder / TABLE_FILE, "\n".join(table.to_markdown() for table in tables if table is not None))
     made_from = [run for label in models for run in result.runs(label)]
     files = [folder / CONFIG_FILE, folder / TABLE_FILE, *(one for run in made_from for one in _read_of(run))]
@@ -226,42 +237,32 @@ def _ensembles(
     labels: np.ndarray,
     outputs: Mapping[str, np.ndarray],
     reference: str,
+    margins: Mapping[str, float],
     options: Mapping[str, Any],
 ) -> dict[str, dict[str, EnsembleMetric]]:
     """Return the metrics of the mean over seeds of each model's outputs, tested against those of the reference."""
-    together = {label: found.mean(0) for label, found in outputs.items()}
-    tests = corrected(
-        {
-            label: paired_test(task, labels, found, together[reference], **options)
-            for label, found in together.items()
-            if label != reference
-        }
-    )
-    return {
-        label: {
-            name: EnsembleMetric(
-                value=one.value, low=one.low, high=one.high, test=tests.get(label, {}).get(name)
+    together = {label: found.mean(0, keepdims=True) for label, found in outputs.items()}
+    resampled = _resampled(task, labels, together, options)
+    tests = judged(task, labels, together, reference, resampled, margins, options)
+    found: dict[str, dict[str, EnsembleMetric]] = {}
+    for label, of_metrics in resampled.items():
+        found[label] = {}
+        for name, one in of_metrics.items():
+            interval = interval_of(one, options["level"], metrics_of(task)[name])
+            found[label][name] = EnsembleMetric(
+                value=interval.value,
+                low=interval.low,
+                high=interval.high,
+                test=tests.get(label, {}).get(name),
             )
-            for name, one in bootstrap_intervals(task, labels, found, **options).items()
-        }
-        for label, found in together.items()
-    }
-
-
-def corrected(
-    tests: Mapping[str, Mapping[str, PairedResult]],
-) -> dict[str, dict[str, PairedDifference]]:
-    """Correct the p-values of every metric over the models, by Holm's method.
-
-    Args:
-        tests: Label → metric → test against the reference.
-    """
-    found: dict[str, dict[str, PairedDifference]] = {label: {} for label in tests}
-    for name in next(iter(tests.values()), {}):
-        p_values = holm_correction({label: results[name].p_value for label, results in tests.items()})
-        for label, results in tests.items():
-            found[label][name] = PairedDifference(**asdict(results[name]), p_value_holm=p_values[label])
     return found
+
+
+def _resampled(
+    task: Task, labels: np.ndarray, outputs: Mapping[str, np.ndarray], options: Mapping[str, Any]
+) -> dict[str, dict[str, Resampled]]:
+    chosen = {key: options[key] for key in ("groups", "num_resamples", "seed")}
+    return {label: resampled_metrics(task, labels, found, **chosen) for label, found in outputs.items()}
 
 
 def _activity_of(summaries: Sequence[RunSummary]) -> Activity | None:

@@ -27,6 +27,7 @@ from pydantic import (
 )
 
 from qinn.errors import ConfigError
+from qinn.evaluation.metric_names import METRICS_BY_CONVENTION
 from qinn.experiment.encoder_config import DROPOUT, EncoderConfig, TransformerConfig
 from qinn.experiment.key_errors import RENAMED, explain, nearest
 from qinn.experiment.model_configs import Strict, parse_model
@@ -144,6 +145,22 @@ class EvaluationConfig(Strict):
     explain: bool = Field(
         default=True, description="Whether quantum models are explained on the test samples"
     )
+    margins: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(
+        default={},
+        description="Metric → the difference from which on one matters to you, stated before results are seen: what is "
+        "shown to differ by less from the reference is called equivalent, and nothing where there is no margin",
+    )
+
+    @field_validator("margins")
+    @classmethod
+    def _check_margins(cls, value: dict[str, float]) -> dict[str, float]:
+        known = {metric.name: None for metrics in METRICS_BY_CONVENTION.values() for metric in metrics}
+        for name in value:
+            if name not in known:
+                raise ValueError(
+                    f"no metric is called `{name}`{nearest(name, known)}; there are {list(known)}"
+                )
+        return value
 
 
 class ExperimentConfig(Strict):
@@ -269,9 +286,11 @@ class ExperimentConfig(Strict):
             "encoder": self._encoder_of(label),
             "training": training,
             "seeds": (seed,),
+            # What is stated of several models is not part of one, which may be in comparisons with other statements.
             "reference": None,
             "simple_rows": True,
             "tune": TuneConfig(),
+            "evaluation": self.evaluation.model_copy(update={"margins": {}}),
         }
         return self.model_copy(update=update)
 

@@ -1,19 +1,22 @@
-"""The figures of comparisons: one metric of every model with its interval."""
+"""The figures of comparisons: one metric of every model with its interval, and its difference to the reference."""
 
 from collections.abc import Sequence
 
 from qinn.evaluation.metric_names import metrics_of
 from qinn.report.figure_style import (
     BLUE,
+    GREY,
     VERMILLION,
     mark_undefined,
     name_rows,
     new_figure,
+    plain,
     require,
     styled,
     to_svg,
 )
 from qinn.results.comparison import ComparisonResult
+from qinn.results.metric_columns import PairedDifference
 
 
 def forest_figures(result: ComparisonResult, names: Sequence[str]) -> dict[str, str]:
@@ -36,6 +39,81 @@ def forest_figures(result: ComparisonResult, names: Sequence[str]) -> dict[str, 
                 reference=result.reference,
             )
     return figures
+
+
+def difference_figures(result: ComparisonResult, names: Sequence[str]) -> dict[str, str]:
+    """Draw every model's difference to the reference with its margin, one panel per metric.
+
+    Returns:
+        Description → SVG text; empty where an earlier version gave no verdicts.
+    """
+    known = metrics_of(result.task)
+    figures: dict[str, str] = {}
+    for name in names if result.margins is not None else ():
+        tests = {label: tests[name] for label, tests in result.paired.items() if name in tests}
+        if name in known and tests:
+            figures[f"difference of {name} to {result.reference}"] = difference_plot(
+                list(tests),
+                list(tests.values()),
+                metric=f"{name}, model minus {result.reference}",
+                better=known[name].direction,
+                margin=result.margins.get(name) if result.margins else None,
+            )
+    return figures
+
+
+@styled
+def difference_plot(
+    names: Sequence[str],
+    tests: Sequence[PairedDifference],
+    *,
+    metric: str,
+    better: str,
+    margin: float | None = None,
+) -> str:
+    """Differences of several models to the reference, one row per model, with their verdicts.
+
+    Args:
+        names: Names of the models, from top to bottom.
+        tests: The difference of each: its interval is thin, that of the equivalence test thick.
+        metric: Wording of the metric for the axis.
+        better: ``"lower"`` or ``"higher"``, whichever is better.
+        margin: Difference from which on one matters, a band around 0; None where none was stated.
+
+    Raises:
+        ArgumentError: If the lists differ in length or are empty.
+
+    Examples:
+        >>> test = PairedDifference(0.1, 0.0, 0.2, 0.04, None, 0.95, 40, p_value_holm=0.04, verdict="worse")
+        >>> difference_plot(["text"], [test], metric="MAE", better="lower", margin=0.3)[:4]
+        '<svg'
+    """
+    require(
+        0 < len(names) == len(tests),
+        f"Arguments `names` and `tests` must hold one entry per model, but their lengths are {len(names)} and "
+        f"{len(tests)}.",
+    )
+    figure, (axes,) = new_figure(6.6, 1.0 + 0.34 * len(names))
+    axes.axvline(0.0, linestyle="--", linewidth=1.0, zorder=0, color=VERMILLION)
+    if margin is not None:
+        axes.axvspan(-margin, margin, color=VERMILLION, alpha=0.12, linewidth=0, zorder=0)
+    for row, test in enumerate(tests):
+        if test.difference is None:
+            mark_undefined(axes, row)
+            continue
+        for low, high, width in (
+            (test.low, test.high, 1.2),
+            (test.low_equivalent, test.high_equivalent, 3.6),
+        ):
+            if low is not None and high is not None:
+                axes.plot([low, high], [row, row], "-", linewidth=width, color=BLUE, solid_capstyle="butt")
+        axes.plot(test.difference, row, "o", markersize=6, color=BLUE)
+        axes.annotate(
+            test.verdict or "", (1.01, row), xycoords=("axes fraction", "data"), va="center", color=GREY
+        )
+    name_rows(axes, names)
+    axes.set_xlabel(f"{plain(metric, 60)}   ({'← better' if better == 'lower' else 'better →'})")
+    return to_svg(figure, f"{metric}: differences of {len(names)} models with intervals and verdicts")
 
 
 @styled

@@ -7,7 +7,7 @@ import yaml
 
 from qinn.report.absence_figures import absence_exhibits
 from qinn.report.bloch_figure import ball_figure
-from qinn.report.comparison_figures import forest_figures
+from qinn.report.comparison_figures import difference_figures, forest_figures
 from qinn.report.explanation_figures import (
     counterfactual_figure,
     coupling_figure,
@@ -31,6 +31,7 @@ from qinn.results.comparison import ComparisonResult, cpu_seconds, runs_table, u
 from qinn.results.coupling import CouplingResult
 from qinn.results.coverage import Coverage
 from qinn.results.explanation import ExplanationTable
+from qinn.results.metric_columns import SIGNIFICANCE
 from qinn.results.number_text import brief, counted, percent
 from qinn.results.run import RunResult
 from qinn.results.steps import ShownSteps
@@ -86,10 +87,18 @@ def comparison_section(result: ComparisonResult, anchor: str, numbering: Numberi
                     forest_figures(result, names[:_DRAWN]),
                     f"{', '.join(names[:_DRAWN])} of every model on the test samples: "
                     f"mean over {counted(len(result.seeds), 'seed')} and "
-                    f"{percent(result.level)} bootstrap interval over {units(result.num_groups)}, as in the table "
-                    f"above. Square and dashed line: the reference {result.reference}.",
+                    f"{percent(result.level)} interval over {units(result.num_groups)}"
+                    f"{' and seeds' * result.over_seeds}, as in the table above. Square and dashed line: the reference "
+                    f"{result.reference}.",
                 ),
                 *numbering.table(result.paired_table()),
+                *numbering.figure(
+                    difference_figures(result, names[:_DRAWN]),
+                    f"Differences to {result.reference} with their verdicts. Thin: the {percent(result.level)} "
+                    f"interval; thick: the {percent(1 - 2 * SIGNIFICANCE)} interval, which lies within the margin "
+                    "where two one-sided tests find equivalence, before Holm's correction. Band: the margin, where one "
+                    "was stated.",
+                ),
             ],
         ),
         Part("What the metrics mean", legend=metric_legend(result.task, names)),

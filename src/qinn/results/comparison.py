@@ -24,7 +24,7 @@ from qinn.results.metric_columns import (
     metric_columns,
     metric_names,
 )
-from qinn.results.number_text import counted, interval, number, p_value, percent, span
+from qinn.results.number_text import brief, counted, interval, number, p_value, percent, span
 from qinn.results.summary import VERSION, RunSummary, Written
 from qinn.results.tables import Cell, Table, columns
 
@@ -33,6 +33,10 @@ COMPARISON_FILE = "comparison.json"
 TABLE_FILE = "table.md"
 
 CPU_HEADING = "CPU s"
+_VERDICTS = (
+    "better, worse: a difference was shown. equivalent: it was shown to be smaller than the margin, be there one or "
+    "not. undecided: neither was shown, which does not mean that the two are equal."
+)
 _ACTIVITY_COLUMNS = {
     "jumps": ("jumps", "expected jumps of a trajectory"),
     "turning": ("‖H‖T", "largest angle (rad) by which the Hamiltonian turns phases"),
@@ -76,7 +80,10 @@ class ComparisonResult(Written):
         num_resamples: Number of bootstrap resamples; None where an earlier version did not say.
         num_groups: Number of their groups; None where there are none.
         models: Label → its results.
-        paired: Label → metric → the difference to the reference.
+        paired: Label → metric → the difference to the reference, and what follows.
+        margins: Metric → difference from which on one matters, as the configuration states it; None where an earlier
+            version did not ask.
+        over_seeds: Whether intervals and tests are about other trainings too, not about other samples alone.
     """
 
     format: str = FORMAT
@@ -87,6 +94,8 @@ class ComparisonResult(Written):
     num_groups: int | None
     models: Mapping[str, ModelResult]
     paired: Mapping[str, Mapping[str, PairedDifference]]
+    margins: Mapping[str, float] | None = field(default=None, metadata=OPTIONAL)
+    over_seeds: bool = field(default=False, metadata=OPTIONAL)
     folder: Path = field(default=Path(), metadata=OUTSIDE)
 
     @property
@@ -127,7 +136,7 @@ class ComparisonResult(Written):
             name: The metric.
 
         Returns:
-            The label; None where the best model is not significantly better, or nothing was tested.
+            The label; None where the best model is not shown to be better, or nothing was tested.
         """
         metric = metrics_of(self.task).get(name)
         means = {label: entry.metrics[name].mean for label, entry in self.models.items()}
@@ -136,9 +145,9 @@ class ComparisonResult(Written):
             return None
         best = min(known, key=lambda label: known[label] if metric.direction == "lower" else -known[label])
         if best == self.reference:
-            supported = all(tests[name].is_significant for tests in self.paired.values())
+            supported = all(tests[name].counts for tests in self.paired.values())
         else:
-            supported = self.paired[best][name].is_significant
+            supported = self.paired[best][name].counts
         return best if supported else None
 
     def table(self, names: Sequence[str] | None = None) -> Table:
@@ -170,7 +179,6 @@ class ComparisonResult(Written):
             if several
             else "one seed, so there is no standard deviation"
         )
-        resamples = "" if self.num_resamples is None else f"{counted(self.num_resamples, 'resample')}, "
         notes = [
             "CPU s: processor seconds of training and validation, all threads and folds, mean over seeds."
         ]
@@ -180,10 +188,8 @@ class ComparisonResult(Written):
             stated = [": ".join(_ACTIVITY_COLUMNS[kind]) for kind in acting]
             notes.append(f"{'; '.join(stated)}; means over test samples, folds and seeds.")
         return Table(
-            caption=f"Test metrics of every model ({self._samples()}): {deviation}, and the {percent(self.level)} "
-            f"percentile bootstrap interval of the {'mean over seeds' if several else 'value'} on new test samples "
-            f"({resamples}drawing {units(self.num_groups)}). Arrows beside the names of the metrics: whether higher or "
-            "lower is better.",
+            caption=f"Test metrics of every model ({self._samples()}): {deviation}, and {self._interval()}. Arrows "
+            "beside the names of the metrics: whether higher or lower is better.",
             columns=columns(
                 "model",
                 "parameters",
@@ -224,40 +230,69 @@ class ComparisonResult(Written):
             return None
         return Table(
             caption=f"Ensembles: each model's {counted(len(self.seeds), 'seed')} predict together, by the mean of "
-            f"their outputs. Test metrics ({self._samples()}) with {percent(self.level)} percentile bootstrap "
+            f"their outputs. Test metrics ({self._samples()}) with {percent(self.level)} bootstrap "
             f"intervals, drawing {units(self.num_groups)}.",
-            columns=columns("model", *metric_columns(self.task, names)),
+            columns=columns("model", *(one.heading for one in metric_columns(self.task, names))),
             rows=tuple(rows),
-            notes=(f"{marks_note(f'ensemble, {self.reference}')}.",) if self.paired else (),
+            notes=(f"{marks_note(f'ensemble, {self.reference}', margins=self.margins)}.",)
+            if self.paired
+            else (),
             title=f"{self.name}: ensembles of {counted(len(self.seeds), 'seed')}, test "
             f"[{percent(self.level)} interval]",
         )
 
-    def paired_table(self) -> Table | None:
-        """Return every model's paired difference to the reference; None where there is one model only."""
+    def paired_table(self, names: Sequence[str] | None = None) -> Table | None:
+        """Return what is known of every model against the reference; None where there is one model only.
+
+        Args:
+            names: The metrics; if None, all.
+        """
         if not self.paired:
             return None
-        names = metric_names(self.task, next(iter(self.paired.values())))
-        rows: list[tuple[Cell, ...]] = []
-        for label, tests in self.paired.items():
-            cells = [Cell(label)]
-            for test in (tests[name] for name in names):
-                p_values = (
-                    "" if test.p_value is None else f"p {p_value(test.p_value)}; {p_value(test.p_value_holm)}"
-                )
-                between = interval(test.low, test.high, signed=True)
-                cells.append(
-                    Cell(number(test.difference, signed=True), between, test.is_significant, p_values)
-                )
-            rows.append(tuple(cells))
+        names = metric_names(self.task, next(iter(self.paired.values()))) if names is None else names
+        rows = tuple(
+            (Cell(label), *(_difference_cell(tests[name]) for name in names))
+            for label, tests in self.paired.items()
+        )
+        heads = columns("model", *(one.heading for one in metric_columns(self.task, names)))
+        about = (
+            f"Differences to the reference {self.reference} (model minus reference"
+            f"{', mean over seeds' if len(self.seeds) > 1 else ''})"
+        )
+        permutation = (
+            "the two-sided paired permutation test, which swaps the two models' predictions "
+            f"{'group by group' if self.num_groups else 'sample by sample'}"
+        )
+        holm = f"Holm's correction over the {counted(len(self.paired), 'model')}, metric by metric"
+        if self.margins is None:
+            return Table(
+                caption=f"{about} with {percent(self.level)} paired bootstrap intervals; p-values of {permutation}, "
+                f"before and after {holm}. Bold: p < {SIGNIFICANCE:g} after correction.",
+                columns=heads,
+                rows=rows,
+            )
+        tested = (
+            f"the larger of two, that of {permutation}, and that of the t-test over seeds and samples"
+            if self.over_seeds
+            else f"of {permutation}"
+        )
+        stated = ", ".join(f"{name} ± {brief(one)}" for name, one in self.margins.items())
         return Table(
-            caption=f"Differences to the reference {self.reference} (model minus reference"
-            f"{', mean over seeds' if len(self.seeds) > 1 else ''}) with {percent(self.level)} paired bootstrap "
-            "intervals; p-values of the two-sided paired permutation test, which swaps the two models' predictions "
-            f"{'group by group' if self.num_groups else 'sample by sample'}, before and after Holm's correction over "
-            f"the {counted(len(self.paired), 'model')}, metric by metric. Bold: p < {SIGNIFICANCE:g} after correction.",
-            columns=columns("model", *metric_columns(self.task, names)),
-            rows=tuple(rows),
+            caption=f"{about}: verdict, difference with the {percent(self.level)} t-interval of other test samples"
+            f"{' and other seeds' * self.over_seeds} (drawing {units(self.num_groups)}), and tests.",
+            columns=heads,
+            rows=rows,
+            notes=(
+                _VERDICTS,
+                f"p: {tested}; after {holm}.",
+                f"≈ p: of two one-sided tests against the margin ({stated}); after the same correction."
+                if self.margins
+                else "No margin is stated (`evaluation.margins`), so nothing is equivalent: it is the difference "
+                "from which on one matters to you, stated before the results are seen.",
+                f"detectable: the smallest true difference that such samples{' and seeds' * self.over_seeds} would "
+                f"show with a chance of 80 %, at the strictest of Holm's steps, {SIGNIFICANCE:g}/{len(self.paired)}.",
+            ),
+            title=f"{self.name}: against {self.reference}, difference [{percent(self.level)} interval]",
         )
 
     def to_frame(self) -> Any:
@@ -279,8 +314,14 @@ class ComparisonResult(Written):
                 "low": value.low,
                 "high": value.high,
                 "difference": None if test is None else test.difference,
+                "difference_low": None if test is None else test.low,
+                "difference_high": None if test is None else test.high,
                 "p_value": None if test is None else test.p_value,
                 "p_value_holm": None if test is None else test.p_value_holm,
+                "p_value_equivalent_holm": None if test is None else test.p_value_equivalent_holm,
+                "margin": None if test is None else test.margin,
+                "detectable": None if test is None else test.detectable,
+                "verdict": None if test is None else test.verdict,
             }
             for label, entry in self.models.items()
             for name, value in entry.metrics.items()
@@ -302,14 +343,27 @@ class ComparisonResult(Written):
         groups = f" in {counted(self.num_groups, 'group')}" if self.num_groups else ""
         return counted(self.num_test, "sample") + groups
 
+    def _interval(self) -> str:
+        """Say what the intervals are of, and how they were made."""
+        resamples = "" if self.num_resamples is None else f"{counted(self.num_resamples, 'resample')}, "
+        drawn = f"{resamples}drawing {units(self.num_groups)}"
+        if self.over_seeds:
+            return (
+                f"the {percent(self.level)} interval of the mean over seeds with other test samples and "
+                f"other seeds (variance over {counted(len(self.seeds), 'seed')} and bootstrap: {drawn})"
+            )
+        mean = "the mean over seeds" if len(self.seeds) > 1 else "the value"
+        return f"the {percent(self.level)} bootstrap interval of {mean} on new test samples ({drawn})"
+
     def _tested(self, any_bold: bool) -> list[str]:
         """What the marks of the paired tests mean; nothing where there were none."""
         bold = (
             "Bold: the best mean of the column, where the tests support it: the reference if every other model is "
-            "significantly worse; another model if it is significantly better than the reference (models other than "
-            "the reference are not tested against one another)."
+            "worse; another model if it is better than the reference (models other than the reference are not tested "
+            "against one another)."
         )
-        return [f"{marks_note(self.reference)}.", *([bold] if any_bold else [])] if self.paired else []
+        marks = marks_note(self.reference, seeds=self.over_seeds, margins=self.margins)
+        return [f"{marks}.", *([bold] if any_bold else [])] if self.paired else []
 
 
 def read_comparison(folder: Path | str) -> ComparisonResult:
@@ -392,6 +446,20 @@ def runs_table(summaries: Mapping[str, Sequence[RunSummary]]) -> Table:
         f"{monitor}{', in each fold; ranges and the mean are over folds' if len(folds) > 1 else ''}.",
         columns=columns("model", "seed", "epochs", "selected epoch", monitor, "seconds", CPU_HEADING),
         rows=tuple(rows),
+    )
+
+
+def _difference_cell(test: PairedDifference) -> Cell:
+    difference = number(test.difference, signed=True)
+    between = interval(test.low, test.high, signed=True)
+    if test.verdict is None:
+        p_values = "" if test.p_value is None else f"p {p_value(test.p_value)}; {p_value(test.p_value_holm)}"
+        return Cell(difference, between, test.counts, p_values)
+    found = [] if test.p_value_holm is None else [f"p {p_value(test.p_value_holm)}"]
+    found += [] if test.p_value_equivalent_holm is None else [f"≈ p {p_value(test.p_value_equivalent_holm)}"]
+    found += [] if test.detectable is None else [f"detectable {number(test.detectable)}"]
+    return Cell(
+        test.verdict, f"{difference} {between}".strip(), test.verdict != "undecided", "; ".join(found)
     )
 
 

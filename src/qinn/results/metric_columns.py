@@ -1,17 +1,22 @@
 """Metrics as results hold and show them, and from which p-value on a difference counts."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
 
 from qinn.evaluation.intervals import SeedSummary
 from qinn.evaluation.metric_names import Metric, metrics_of
 from qinn.evaluation.paired_tests import PairedResult
-from qinn.results.number_text import number
+from qinn.results.as_json import OPTIONAL
+from qinn.results.number_text import brief, number
 from qinn.results.tables import Column
 from qinn.task import Task
 
 SIGNIFICANCE = 0.05
-"""A difference counts where its p-value, after Holm's correction, is below."""
+"""A difference, or equivalence, counts where its p-value, after Holm's correction, is below."""
+
+Verdict = Literal["better", "worse", "equivalent", "undecided"]
+"""What is known of a model against the reference: undecided means that neither was shown, not that they are equal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +24,8 @@ class SeedMetric(SeedSummary):
     """A metric over several seeds.
 
     Attributes:
-        low: Lower end of the bootstrap interval of the mean on new test samples; None if there is none.
+        low: Lower end of the interval of the mean on new test samples, and with new trainings where there are several
+            seeds (see `qinn.evaluation.over_seeds`); None if there is none.
         high: Its upper end.
     """
 
@@ -31,15 +37,40 @@ class SeedMetric(SeedSummary):
 class PairedDifference(PairedResult):
     """How a model differs from the reference on the same samples.
 
+    Of a comparison, the interval is a t-interval about other samples and, with several seeds, other trainings; a sweep
+    over absent modalities and comparisons of earlier versions have percentiles of other samples, and nothing below
+    `p_value_holm`.
+
     Attributes:
-        p_value_holm: The p-value after Holm's correction over the models.
+        p_value_holm: The larger of `p_value` and `p_value_seeds`, after Holm's correction over the models.
+        p_value_seeds: Of the t-test over seeds and samples; None for one seed.
+        standard_error: Of the difference, over seeds and samples.
+        degrees: Its degrees of freedom.
+        detectable: The smallest true difference that would be found with a chance of 80 %.
+        low_equivalent: Lower end of the interval of the level 1 − 2 · 0.05, which two one-sided tests hold against a
+            margin.
+        high_equivalent: Its upper end.
+        margin: Difference from which on one matters, as the configuration states it; None where it states none.
+        p_value_equivalent: Of two one-sided tests: how likely this would be if the true difference were the margin.
+        p_value_equivalent_holm: The same after Holm's correction over the models.
+        verdict: What follows; None where the difference is undefined.
     """
 
     p_value_holm: float | None = None
+    p_value_seeds: float | None = field(default=None, metadata=OPTIONAL)
+    standard_error: float | None = field(default=None, metadata=OPTIONAL)
+    degrees: float | None = field(default=None, metadata=OPTIONAL)
+    detectable: float | None = field(default=None, metadata=OPTIONAL)
+    low_equivalent: float | None = field(default=None, metadata=OPTIONAL)
+    high_equivalent: float | None = field(default=None, metadata=OPTIONAL)
+    margin: float | None = field(default=None, metadata=OPTIONAL)
+    p_value_equivalent: float | None = field(default=None, metadata=OPTIONAL)
+    p_value_equivalent_holm: float | None = field(default=None, metadata=OPTIONAL)
+    verdict: Verdict | None = field(default=None, metadata=OPTIONAL)
 
     @property
     def is_significant(self) -> bool:
-        """Whether the difference counts.
+        """Whether the two differ by more than chance would have them, be it little.
 
         Examples:
             >>> test = PairedDifference(-0.1, -0.2, -0.05, 0.01, None, 0.95, 40, p_value_holm=0.03)
@@ -47,6 +78,37 @@ class PairedDifference(PairedResult):
             True
         """
         return self.p_value_holm is not None and self.p_value_holm < SIGNIFICANCE
+
+    @property
+    def is_equivalent(self) -> bool:
+        """Whether the difference was shown to be within the margin."""
+        return self.p_value_equivalent_holm is not None and self.p_value_equivalent_holm < SIGNIFICANCE
+
+    @property
+    def counts(self) -> bool:
+        """Whether the difference is significant and not shown to be within the margin."""
+        return self.is_significant and not self.is_equivalent
+
+    def judged(self, metric: Metric) -> Verdict | None:
+        """Return what follows for the model from the tests, whose corrected p-values are known.
+
+        Within the margin comes first: a difference that is significant and shown to be smaller than what matters is
+        equivalence.
+
+        Examples:
+            >>> from dataclasses import replace
+            >>> test = PairedDifference(-0.1, -0.2, -0.05, 0.01, None, 0.95, 40, p_value_holm=0.03)
+            >>> mae = Metric("mae", "error", "lower", 0.0, 2.0, "never")
+            >>> test.judged(mae), replace(test, p_value_holm=0.2).judged(mae)
+            ('better', 'undecided')
+        """
+        if self.difference is None:
+            return None
+        if self.is_equivalent:
+            return "equivalent"
+        if not self.is_significant:
+            return "undecided"
+        return "better" if (self.difference < 0) == (metric.direction == "lower") else "worse"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,22 +129,37 @@ class EnsembleMetric:
 
 
 def mark(test: PairedDifference | None, metric: Metric | None) -> str:
-    """Return ▲ where a model is significantly better than the reference, ▼ where it is worse, and else nothing."""
-    if test is None or metric is None or test.difference is None or not test.is_significant:
-        return ""
-    return "▲" if (test.difference < 0) == (metric.direction == "lower") else "▼"
+    """Return ▲ where a model is better than the reference, ▼ where worse, ≈ where equivalent, and else nothing."""
+    verdict = None if test is None or metric is None else test.judged(metric)
+    return {"better": "▲", "worse": "▼", "equivalent": "≈"}.get(verdict or "", "")
 
 
-def marks_note(reference: str, how: str = "") -> str:
+def marks_note(
+    reference: str, how: str = "", *, seeds: bool = False, margins: Mapping[str, float] | None = None
+) -> str:
     """Say what the marks mean.
 
     Args:
         reference: Label of the model that the others were tested against.
         how: More about the correction, such as ``", rate by rate"``.
+        seeds: Whether other trainings were asked of too.
+        margins: Metric → margin; None where equivalence was not tested.
     """
+    tests = "paired permutation test on the same samples" + (
+        " and t-test over seeds and samples" if seeds else ""
+    )
+    said = (
+        f"▲ better, ▼ worse than the reference {reference}: {tests}, p < {SIGNIFICANCE:g} after Holm's correction over "
+        f"the models{how}"
+    )
+    if margins is None:
+        return said
+    if not margins:
+        return f"{said}. No mark: undecided, not equal; without `evaluation.margins` nothing is called equivalent"
+    stated = ", ".join(f"{name} ± {brief(margin)}" for name, margin in margins.items())
     return (
-        f"▲ better, ▼ worse than the reference {reference}: paired permutation test on the same samples, "
-        f"p < {SIGNIFICANCE:g} after Holm's correction over the models{how}"
+        f"{said}. ≈ equivalent: shown to differ by less than the margin ({stated}) in two one-sided tests, p < "
+        f"{SIGNIFICANCE:g} after the same correction. No mark: undecided, not equal"
     )
 
 

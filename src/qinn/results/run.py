@@ -120,7 +120,7 @@ class RunResult:
         level = percent(self.level)
         return Table(
             caption=f"Metrics of {self.title}: on the test samples, which neither training nor selection saw, with "
-            f"{level} percentile bootstrap intervals ({counted(self.num_resamples, 'resample')}, drawing "
+            f"{level} bootstrap intervals ({counted(self.num_resamples, 'resample')}, drawing "
             f"{'whole groups' if self.groups else 'samples'}), and on the validation samples, which selected the epoch "
             "and therefore flatter.",
             columns=columns(
