@@ -44,7 +44,7 @@ MODELS = {
     "qinn": {"kind": "qinn", "state_dims": 4, "num_vectors": 32, "head": "linear"},
     "concatenation": {"kind": "concatenation"},
 }
-MULTIPLES = (0.0, 1.0, 3.0)
+MULTIPLES = (0.0, 0.1, 0.3, 1.0, 3.0)
 """Weight decays as multiples of the rule's, 1 / (learning rate × steps); 0 for 0.01, the default of before."""
 DRAWS = 4
 ENCODER = EncoderConfig()

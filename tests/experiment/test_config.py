@@ -30,7 +30,7 @@ from qinn.experiment.run import config_text
 from qinn.model.baselines import BASELINES
 from qinn.training.options import FitOptions
 
-from ..tiny import tiny_config, tiny_content
+from ..tiny import TRAINING, tiny_config, tiny_content
 
 
 def changed(path: str, value: object) -> dict:
@@ -147,7 +147,7 @@ def test_seeds_and_labels_that_clash_on_disk_are_refused():
 
 
 def test_the_defaults_are_those_of_the_options():
-    by_rule = resolved_training(TrainingConfig(), 1284)
+    by_rule = resolved_training(TrainingConfig(weight_decay="auto"), 1284)
     assert by_rule.options() == dataclasses.replace(FitOptions(), weight_decay=0.6)
     assert TrainingConfig(weight_decay=0.01, refit=False).options() == FitOptions()
     with pytest.raises(ConfigError, match="`auto` has to be resolved"):
@@ -157,12 +157,12 @@ def test_the_defaults_are_those_of_the_options():
 def test_the_weight_decay_by_rule_does_as_much_whatever_the_size_of_the_data():
     shrunk = []
     for number, changes in ((60, {}), (1284, {}), (20_000, {}), (1284, {"max_epochs": 10, "batch_size": 16})):
-        options = resolved_training(TrainingConfig(**changes), number).options()
+        options = resolved_training(TrainingConfig(weight_decay="auto", **changes), number).options()
         steps = options.max_epochs * math.ceil(number / options.batch_size)
         shrunk.append(options.weight_decay * options.learning_rate * steps)
     assert shrunk == pytest.approx([0.8, 1.0, 1.0, 1.0], rel=0.05)
-    assert resolved_training(TrainingConfig(max_epochs=1), 10).weight_decay == 10.0
-    assert resolved_training(TrainingConfig(), 10**7).weight_decay == 0.001
+    assert resolved_training(TrainingConfig(weight_decay="auto", max_epochs=1), 10).weight_decay == 10.0
+    assert resolved_training(TrainingConfig(weight_decay="auto"), 10**7).weight_decay == 0.001
 
 
 def test_what_is_said_is_what_is_meant_and_solved_models_alone_are_refitted_by_rule():
@@ -176,7 +176,10 @@ def test_what_is_said_is_what_is_meant_and_solved_models_alone_are_refitted_by_r
 def test_the_rule_depends_on_the_training_samples_and_no_seed(tiny_store, tmp_path):
     store = Store.open(tiny_store)
     for data, number in (({}, 24), ({"split": "fold"}, round(44 * 0.8 * 0.85))):
-        content = tiny_content(tiny_store, data={"store": str(tiny_store), **data}, seeds=[0, 1])
+        training = {**TRAINING, "weight_decay": "auto"}
+        content = tiny_content(
+            tiny_store, data={"store": str(tiny_store), **data}, training=training, seeds=[0, 1]
+        )
         for seed in (0, 1):
             config = resolved(parse_config(content, "t").only("QiNN-QJ", seed), store)
             assert config.training == resolved_training(parse_config(content, "t").training, number)
@@ -188,7 +191,7 @@ def test_run_folders_of_before_mean_the_defaults_of_before(tmp_path):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
     training = read_run_config(tmp_path / "config.yaml").training
     assert (training.weight_decay, training.refit) == (0.01, False)
-    assert (read_config(tmp_path / "config.yaml").training.weight_decay) == "auto"
+    assert read_config(tmp_path / "config.yaml").training.refit == "auto"
 
 
 @pytest.mark.parametrize("kind", BASELINES)
@@ -260,7 +263,7 @@ def test_the_reference_is_the_first_model_unless_named():
     [
         (b"models: [unclosed", r"not valid YAML \(line 1\)"),
         (b"a: b: c", r"not valid YAML"),
-        (b"\xff\xfe\x00\x01binary", "Cannot read configuration"),
+        (b"\xff\xfe\x00\x01binary", "no YAML but text in UTF-16; save it as UTF-8"),
         (b"\x00\x01\x02", "not valid YAML"),
         (b"", "must hold keys and values"),
         (b"!!python/object/apply:os.system [id]", "not valid YAML"),

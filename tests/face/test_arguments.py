@@ -60,7 +60,7 @@ def test_arguments_of_another_type_are_named(tiny_run, tiny_store, changes, word
 
 
 def test_what_has_a_path_says_so(tiny_run, tiny_store):
-    with pytest.raises(ArgumentError, match=r"`store` must be a path, but it is Store\(.*; pass its `path`"):
+    with pytest.raises(ArgumentError, match=r"`store` must be a path or a list of paths, but it is Store\(.*; pass its `path`"):
         qinn.predict(tiny_run, Store.open(tiny_store))
     with pytest.raises(ArgumentError, match=r"`paths` must be a list of paths, .*; put it into a list"):
         qinn.write_report(tiny_run, "report.html")
@@ -123,7 +123,7 @@ def test_what_a_configuration_says_cannot_be_said_beside_it(tiny_run, tmp_path, 
         ({"range": [1, 2, 3]}, "Option `range` must be two numbers"),
         ({"label_map": object()}, "Option `label_map` must be a mapping"),
         ({"split_column": ["a"]}, "Option `split_column` must be a text"),
-        ({"id_column": 5}, "has no column `5`"),
+        ({"id_column": 5, "feature": "a=:a"}, "has no column `5`"),
         ({"encode_text": 5}, "Text encoder `5` is unknown"),
         ({"feature": 5}, "Feature `5` is not understood"),
     ],

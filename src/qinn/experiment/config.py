@@ -91,14 +91,20 @@ _FINER: dict[str, Any] = {
 }
 """Types that bounds inside of them, or a rule in place of a number, make finer in a configuration."""
 
-_BY_RULE = {
-    "weight_decay": "Decoupled weight decay (matrices only); auto: 1 / (`learning_rate` × steps), from 0.001 to 10, so "
-    "that what nothing renews loses two fifths of its size in `max_epochs`, however many samples there are",
-    "refit": "Once the validation samples have chosen the number of epochs, train anew on training and validation "
-    "samples together for that many; auto: true of models of kind `linear`, of which validation samples choose "
-    "nothing, false of those that are trained",
+_BY_RULE: dict[str, tuple[float | str, str]] = {
+    "weight_decay": (
+        1e-2,
+        "Decoupled weight decay (matrices only); auto: 1 / (`learning_rate` × steps), from 0.001 to 10, so that what "
+        "nothing renews loses two fifths of its size in `max_epochs`, however many samples there are",
+    ),
+    "refit": (
+        "auto",
+        "Once the validation samples have chosen the number of epochs, train anew on training and validation samples "
+        "together for that many; auto: true of models of kind `linear`, of which validation samples choose nothing, "
+        "false of those that are trained",
+    ),
 }
-"""Keys whose default is `auto`: a rule that the number of training samples resolves, before anything is trained."""
+"""Keys that can be `auto`, a rule that is resolved before anything is trained: their defaults and what they mean."""
 
 if TYPE_CHECKING:
     # A frozen dataclass under a model: what `create_model` makes below, which type checkers cannot follow.
@@ -114,7 +120,7 @@ else:
         **{
             one.name: (_FINER.get(one.name, one.type), Field(one.default, **one.metadata))
             if one.name not in _BY_RULE
-            else (_FINER[one.name], Field("auto", description=_BY_RULE[one.name]))
+            else (_FINER[one.name], Field(_BY_RULE[one.name][0], description=_BY_RULE[one.name][1]))
             for one in fields(FitOptions)
         },
     )
@@ -361,10 +367,6 @@ def config_of(run: RunFolder) -> ExperimentConfig:
     return parse_config(_translated(yaml_of(run.config_text(), run.config_file)), str(run.config_file))
 
 
-_BEFORE_RULES: dict[str, object] = {"weight_decay": 1e-2, "refit": False}
-"""What was meant where a run folder does not say it."""
-
-
 def _translated(content: object) -> object:
     """Give what earlier versions wrote its present meaning, so that runs made before can be read."""
     if not isinstance(content, Mapping):
@@ -380,7 +382,7 @@ def _translated(content: object) -> object:
     if isinstance(models, Mapping):
         translated["models"] = {label: _model_of_now(model) for label, model in models.items()}
     if isinstance(training, Mapping):
-        translated["training"] = {**_BEFORE_RULES, **_renamed(training, "training")}
+        translated["training"] = {"refit": False, **_renamed(training, "training")}
     return translated
 
 

@@ -153,7 +153,7 @@ class Estimator(Base):
         batch_size: int = 64,
         bucket: int = 0,
         learning_rate: float = 2e-3,
-        weight_decay: float | Literal["auto"] = "auto",
+        weight_decay: float | Literal["auto"] = 1e-2,
         schedule: Literal["one_cycle", "constant"] = "one_cycle",
         patience: int = 10,
         gradient_clip: float = 1.0,
