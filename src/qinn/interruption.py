@@ -1,8 +1,8 @@
 """Signals that ask a process to end: what runs is unwound, one sentence is said, the exit code names the signal.
 
-A process that is killed loses nothing here, since results appear complete or not at all (`qinn.placement`). Unwinding
-only tidies up, so it gets some seconds and no more: a signal that arrives where exceptions are lost (in a destructor,
-in a library that swallows them) or that waits for a long computation ends the process all the same.
+A process that is killed loses nothing here, since results appear complete or not at all (`qinn.atomic_writing`).
+Unwinding only tidies up, so it gets some seconds and no more: a signal that arrives where exceptions are lost (in a
+destructor, in a library that swallows them) or that waits for a long computation ends the process all the same.
 """
 
 import os

@@ -103,7 +103,7 @@ def test_commands_work_without_the_modules_of_posix(command, said):
 
 def test_a_file_is_written_where_folders_cannot_be_opened(monkeypatch, tmp_path):
     """As on Windows, where a folder has no descriptor that could be synced or locked."""
-    from qinn.placement import complete_file, locked_folder
+    from qinn.atomic_writing import complete_file, locked_folder
 
     opened = os.open
 
@@ -112,8 +112,8 @@ def test_a_file_is_written_where_folders_cannot_be_opened(monkeypatch, tmp_path)
             raise PermissionError(13, "Permission denied", str(path))
         return opened(path, flags, *rest)
 
-    monkeypatch.setattr("qinn.placement.os.open", refusing)
-    monkeypatch.setattr("qinn.placement.fcntl", None)
+    monkeypatch.setattr("qinn.atomic_writing.os.open", refusing)
+    monkeypatch.setattr("qinn.atomic_writing.fcntl", None)
     with complete_file(tmp_path / "a.txt", overwrite=False) as stream:
         stream.write(b"all")
     assert (tmp_path / "a.txt").read_bytes() == b"all"

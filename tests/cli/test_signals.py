@@ -15,7 +15,7 @@ import pytest
 import yaml
 from kills import contents, differences
 
-import qinn.placement
+import qinn.atomic_writing
 from qinn import cli, interruption
 from qinn.interruption import Interrupted, supervise
 from qinn.training.loop import TrainingLoop
@@ -175,7 +175,7 @@ def qinn_flush_owner(command):
     """The module whose `flush` a command calls: the arrays of stores import it by name."""
     import qinn.data.stores.step_arrays
 
-    return qinn.data.stores.step_arrays if command in ("import", "synthesize") else qinn.placement
+    return qinn.data.stores.step_arrays if command in ("import", "synthesize") else qinn.atomic_writing
 
 
 @pytest.mark.slow

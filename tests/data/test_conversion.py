@@ -13,13 +13,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from qinn.atomic_writing import complete_file
 from qinn.data.exporting import ConversionOptions, convert
 from qinn.data.exporting.options import parse_lengths
 from qinn.data.exporting.pickle_stream import PickleStream
 from qinn.data.importing import MmsaOptions, TableOptions, TaskOptions, import_data, load_pickle
 from qinn.data.stores.store import Modality, Store, StoreWriter
 from qinn.errors import ArgumentError, ConfigError, DataError, OutputError, QinnError
-from qinn.placement import complete_file
 from qinn.task import Task
 
 MOSI, SIMS = Task("regression", -3.0, 3.0, "mosi"), Task("regression", -1.0, 1.0, "sims")
@@ -331,7 +331,7 @@ def test_an_error_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_what_a_killed_process_leaves_is_hidden_and_removed_by_the_next(tmp_path: Path) -> None:
     code = (
-        "import os, pathlib, sys\nfrom qinn.placement import complete_file\n"
+        "import os, pathlib, sys\nfrom qinn.atomic_writing import complete_file\n"
         "with complete_file(pathlib.Path(sys.argv[1]), overwrite=False) as stream:\n"
         "    stream.write(b'half'); stream.flush(); os.kill(os.getpid(), 9)\n"
     )
@@ -363,12 +363,12 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def full(*arguments: object, **options: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("qinn.placement.flush", full)
+    monkeypatch.setattr("qinn.atomic_writing.flush", full)
     for target in ("a.pkl", "folder"):
         with pytest.raises(OutputError, match="No space left on device; free space"):
             convert(store, tmp_path / target, ConversionOptions(format=None if "." in target else "parquet"))
     monkeypatch.undo()
-    monkeypatch.setattr("qinn.placement.put_in_place", full)
+    monkeypatch.setattr("qinn.atomic_writing.put_in_place", full)
     with pytest.raises(OutputError, match="No space left"):
         convert(store, tmp_path / "folder", ConversionOptions(format="parquet"))
     assert [path.name for path in tmp_path.iterdir()] == ["s"]

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import qinn
-from qinn import placement
+from qinn import atomic_writing
 from qinn.data.stores import step_arrays, writing
 from qinn.data.stores.step_arrays import array_header
 from qinn.data.stores.store import Modality, Source, Store, StoreWriter
@@ -379,7 +379,7 @@ def test_a_failure_at_any_step_of_the_end_leaves_the_old_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool, exchange: bool, failing: int
 ) -> None:
     if not exchange:
-        monkeypatch.setattr(placement, "_exchange", lambda first, second: False)
+        monkeypatch.setattr(atomic_writing, "_exchange", lambda first, second: False)
     old = write_small(tmp_path / "store", 1) if overwrite else None
     calls = []
 
@@ -460,17 +460,17 @@ def test_an_old_store_comes_back_after_a_kill_between_two_renames(tmp_path: Path
     old = write_small(tmp_path / "store", 1)
     (tmp_path / "store").rename(tmp_path / ".store.12ab-old.partial")
     (tmp_path / ".store.12ab.partial").mkdir()
-    placement.remove_stale(tmp_path / "store")
+    atomic_writing.remove_stale(tmp_path / "store")
     assert Store.open(tmp_path / "store").sha256 == old.sha256
     assert {entry.name for entry in tmp_path.iterdir()} == {"store"}
 
 
 def test_an_old_store_is_left_to_the_running_process_that_takes_it_away(tmp_path: Path) -> None:
     write_small(tmp_path / "store", 1)
-    folder, lock = placement.locked_folder(tmp_path / "store")
+    folder, lock = atomic_writing.locked_folder(tmp_path / "store")
     old = folder.with_name(folder.name.removesuffix(".partial") + "-old.partial")
     (tmp_path / "store").rename(old)
-    placement.remove_stale(tmp_path / "store")
+    atomic_writing.remove_stale(tmp_path / "store")
     assert set(tmp_path.iterdir()) == {folder, old}
     os.close(lock)
 
@@ -478,15 +478,15 @@ def test_an_old_store_is_left_to_the_running_process_that_takes_it_away(tmp_path
 def test_an_exchange_that_the_system_does_not_offer_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(placement.ctypes, "CDLL", lambda *_, **__: object())
-    assert not placement._exchange(tmp_path / "a", tmp_path / "b")
+    monkeypatch.setattr(atomic_writing.ctypes, "CDLL", lambda *_, **__: object())
+    assert not atomic_writing._exchange(tmp_path / "a", tmp_path / "b")
 
 
 def test_a_working_folder_taken_by_another_import_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """First the folder vanishes, then it is locked, then there are no locks at all."""
-    real_open, real_lock = os.open, placement.fcntl.flock
+    real_open, real_lock = os.open, atomic_writing.fcntl.flock
     outcomes = iter([FileNotFoundError(), None, None])
     locks = iter([BlockingIOError(), OSError(95, "Operation not supported")])
 
@@ -499,15 +499,15 @@ def test_a_working_folder_taken_by_another_import_is_given_up(
     def locking(*_: object) -> None:
         raise next(locks)
 
-    monkeypatch.setattr(placement.os, "open", opening)
-    monkeypatch.setattr(placement.fcntl, "flock", locking)
-    folder, descriptor = placement.locked_folder(tmp_path / "store")
-    monkeypatch.setattr(placement.os, "open", real_open)
+    monkeypatch.setattr(atomic_writing.os, "open", opening)
+    monkeypatch.setattr(atomic_writing.fcntl, "flock", locking)
+    folder, descriptor = atomic_writing.locked_folder(tmp_path / "store")
+    monkeypatch.setattr(atomic_writing.os, "open", real_open)
     assert folder.is_dir()
     (tmp_path / ".store.link.partial").symlink_to(tmp_path / "nowhere")
-    monkeypatch.setattr(placement.fcntl, "flock", real_lock)
+    monkeypatch.setattr(atomic_writing.fcntl, "flock", real_lock)
     os.close(descriptor)
-    placement.remove_stale(tmp_path / "store")
+    atomic_writing.remove_stale(tmp_path / "store")
     assert [entry.name for entry in tmp_path.iterdir()] == [".store.link.partial"]
 
 

@@ -60,7 +60,10 @@ def test_arguments_of_another_type_are_named(tiny_run, tiny_store, changes, word
 
 
 def test_what_has_a_path_says_so(tiny_run, tiny_store):
-    with pytest.raises(ArgumentError, match=r"`store` must be a path or a list of paths, but it is Store\(.*; pass its `path`"):
+    with pytest.raises(
+        ArgumentError,
+        match=r"`store` must be a path or a list of paths, but it is Store\(.*; pass its `path`",
+    ):
         qinn.predict(tiny_run, Store.open(tiny_store))
     with pytest.raises(ArgumentError, match=r"`paths` must be a list of paths, .*; put it into a list"):
         qinn.write_report(tiny_run, "report.html")

@@ -71,7 +71,7 @@ def test_an_interrupted_writer_leaves_nothing(fitted, tmp_path, monkeypatch):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("qinn.placement.put_in_place", stop)
+    monkeypatch.setattr("qinn.atomic_writing.put_in_place", stop)
     with pytest.raises(KeyboardInterrupt):
         fitted.save(tmp_path / "saved")
     assert list(tmp_path.iterdir()) == []

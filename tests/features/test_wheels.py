@@ -183,9 +183,9 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 sys.path[:0] = [sys.argv[1], sys.argv[3]]
-import qinn.placement
+import qinn.atomic_writing
 from tests.features.test_wheels import pinned
-qinn.placement.flush_folder = lambda folder: os.kill(os.getpid(), signal.SIGKILL)
+qinn.atomic_writing.flush_folder = lambda folder: os.kill(os.getpid(), signal.SIGKILL)
 pinned().folder(Path(sys.argv[2]))
 """
 

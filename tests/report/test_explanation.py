@@ -117,7 +117,7 @@ def test_figures_that_cannot_be_written_are_an_error(
         raise PermissionError(13, "Permission denied")
 
     run = make_run()
-    monkeypatch.setattr("qinn.placement.remove_stale", refuse)
+    monkeypatch.setattr("qinn.atomic_writing.remove_stale", refuse)
     with pytest.raises(QinnError, match="Permission denied"):
         write_explanation_figures(run)
 

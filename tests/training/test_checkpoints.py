@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import qinn.placement
+import qinn.atomic_writing
 from qinn.errors import CheckpointError, OutputError
 from qinn.task import Task
 from qinn.training.checkpoints import read_checkpoint, write_checkpoint
@@ -69,13 +69,13 @@ def test_nothing_of_a_checkpoint_goes_through_the_folder_of_temporary_files(trai
 def test_a_checkpoint_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch):
     path, seen = tmp_path / "last.ckpt", []
     write_checkpoint(path, {"number": 1}, "mine")
-    flush = qinn.placement.flush
+    flush = qinn.atomic_writing.flush
 
     def look(stream):
         flush(stream)
         seen.append(tuple(read_checkpoint(Path(one), "mine")["number"] for one in (path, stream.name)))
 
-    monkeypatch.setattr(qinn.placement, "flush", look)
+    monkeypatch.setattr(qinn.atomic_writing, "flush", look)
     write_checkpoint(path, {"number": 2}, "mine")
     assert seen == [(1, 2)]
     assert read_checkpoint(path, "mine") == {"number": 2}
@@ -88,7 +88,7 @@ def test_a_full_disk_is_one_sentence_and_the_repeat_goes_on(
     whole, result = trained(tmp_path / "whole")
     full = OSError(28, "No space left on device")
     with monkeypatch.context() as patched:
-        fail_at(patched, qinn.placement, "flush", full, number)
+        fail_at(patched, qinn.atomic_writing, "flush", full, number)
         with pytest.raises(OutputError, match=r"Cannot write `.*`: No space left on device; free space"):
             trained(tmp_path / "fit")
     if (tmp_path / "fit" / "checkpoints" / "last.ckpt").exists():
@@ -110,7 +110,7 @@ def test_a_full_disk_in_the_refit_is_one_sentence_and_the_repeat_goes_on(
 
     whole = again(tmp_path / "whole")
     with monkeypatch.context() as patched:
-        fail_at(patched, qinn.placement, "flush", OSError(28, "No space left on device"), number)
+        fail_at(patched, qinn.atomic_writing, "flush", OSError(28, "No space left on device"), number)
         with pytest.raises(OutputError, match=r"Cannot write `.*last\.ckpt`"):
             again(tmp_path / "refit")
     assert_same(again(tmp_path / "refit"), whole)

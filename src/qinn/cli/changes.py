@@ -10,7 +10,7 @@ from qinn.cli.output import JsonOption, echo, note, print_json
 from qinn.cli.stated_commands import with_options
 from qinn.data.exporting import ConversionOptions
 from qinn.data.exporting import convert as convert_store
-from qinn.data.stores.place import check_store_place
+from qinn.data.stores.store_place import check_store_place
 from qinn.data.stores.unchanged import open_unchanged
 from qinn.data.subsets.division import COMMAND, SplitOptions, divide, write_division
 from qinn.stated_options import made, options_of

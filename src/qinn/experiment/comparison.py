@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from qinn.atomic_writing import is_partial
 from qinn.data.stores.unchanged import open_unchanged
 from qinn.destinations import check_folder
 from qinn.errors import CheckpointError, ConfigError
@@ -26,7 +27,6 @@ from qinn.experiment.verdicts import check_margins, judged
 from qinn.experiment.workers import run_in_workers
 from qinn.explain.activity import Activity, mean_activity
 from qinn.extras import require
-from qinn.placement import is_partial
 from qinn.results.calibration import remove_stale_calibration
 from qinn.results.comparison import COMPARISON_FILE, TABLE_FILE, ComparisonResult, ModelResult
 from qinn.results.files import digests_of, read_json, write_text

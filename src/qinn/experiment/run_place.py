@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+from qinn.atomic_writing import is_partial
 from qinn.data.stores.store import Store
 from qinn.destinations import RUN_FILES, check_folder, kind_of
 from qinn.errors import CheckpointError, ConfigError
 from qinn.experiment.config import ExperimentConfig, config_of, read_run_config
-from qinn.placement import is_partial
 from qinn.results.files import read_json
 from qinn.results.folder import RunFolder
 

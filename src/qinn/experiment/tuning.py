@@ -14,6 +14,7 @@ import torch
 import yaml
 from pydantic import ValidationError
 
+from qinn.atomic_writing import is_partial
 from qinn.data.stores.store import Store
 from qinn.data.stores.unchanged import open_unchanged
 from qinn.data.subsets.splits import Development
@@ -26,7 +27,6 @@ from qinn.experiment.key_errors import explain, nearest
 from qinn.experiment.run import data_record, model_builder
 from qinn.experiment.tuning_config import KNOWN_KEYS, Range, Space, searched
 from qinn.extras import needs, require
-from qinn.placement import is_partial
 from qinn.results.files import write_text
 from qinn.results.tuning import TABLE_FILE, TRIALS_FILE, TUNED_FILE, Trial, TunedModel, TuningResult
 

@@ -12,8 +12,8 @@ from qinn.data.importing.looking import Look
 from qinn.data.importing.looking import look as look_at
 from qinn.data.importing.reader import Layout
 from qinn.data.importing.transcripts import EncoderOptions
-from qinn.data.stores.place import check_store_place
 from qinn.data.stores.store import Store
+from qinn.data.stores.store_place import check_store_place
 from qinn.errors import ConfigError, DataError, QinnError
 from qinn.experiment.key_errors import nearest
 from qinn.face.arrays import in_one_line

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+from qinn.atomic_writing import temporary_folder
 from qinn.data.importing import LAYOUTS, import_data
 from qinn.data.importing.csd import CsdOptions
 from qinn.data.importing.feature_specs import FeatureSpec, is_there, kept_name
@@ -22,7 +23,6 @@ from qinn.errors import ConfigError, DataError
 from qinn.experiment.config import config_of
 from qinn.face.importing import checked_options
 from qinn.face.text_encoders import load_encoder, word_encoder
-from qinn.placement import temporary_folder
 from qinn.results.folder import runs_of
 from qinn.results.recipe import RecipeRecord, read_recipe
 from qinn.stated_options import made, options_of

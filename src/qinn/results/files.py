@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from qinn.atomic_writing import complete_path
 from qinn.data.files.parquet import open_parquet, read_parquet
 from qinn.destinations import Product
 from qinn.digests import bytes_digest, file_digest
@@ -19,7 +20,6 @@ from qinn.errors import CheckpointError
 from qinn.escaping import json_text
 from qinn.file_kinds import other_kind_of
 from qinn.opening import SMALL_BYTES, read_small
-from qinn.placement import complete_path
 
 _MAKER = "qinn.command"
 _MOST_TABLE_BYTES = 2**31

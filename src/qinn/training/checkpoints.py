@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 import qinn
+from qinn.atomic_writing import complete_file
 from qinn.errors import CheckpointError
 from qinn.formats import check_format
 from qinn.opening import check_regular
-from qinn.placement import complete_file
 
 VERSION = 2
 """Of the format, with the version of qinn under ``qinn`` in a checkpoint; those of version 1 had Lightning's form."""

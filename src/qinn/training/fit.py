@@ -13,13 +13,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from qinn.atomic_writing import complete_file
 from qinn.data.subsets.batching import BatchLoader
 from qinn.data.subsets.splits import Development, Subset
 from qinn.errors import ArgumentError
 from qinn.extras import needs
 from qinn.model.linear import LinearFusion
 from qinn.model.standardization import set_training_statistics
-from qinn.placement import complete_file
 from qinn.task import Task
 from qinn.training.checkpoints import Rhythm, first_line, read_checkpoint, unusable, write_checkpoint
 from qinn.training.linear import solve

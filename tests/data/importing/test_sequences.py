@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qinn.data.files.intervals import Timed, collapsed, overlapping
+from qinn.data.files.step_alignment import Timed, collapsed, overlapping
 from qinn.data.importing import CsdOptions, import_data
 from qinn.data.importing.folds import STANDARD_FOLDS, read_folds
 from qinn.data.stores.store import Store

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from qinn.atomic_writing import complete_file
 from qinn.data.exporting.options import ConversionOptions, ConversionReport
 from qinn.data.exporting.pickle_stream import PickleStream
 from qinn.data.stores.cutting import ROWS, even_pieces
@@ -18,7 +19,6 @@ from qinn.data.stores.ragged import gather_padded
 from qinn.data.stores.store import Store
 from qinn.data.subsets.subset import labelled_mask
 from qinn.errors import ConfigError, DataError
-from qinn.placement import complete_file
 
 _SPLITS = ("train", "valid", "test")
 _MODALITIES = ("text", "audio", "vision")

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from qinn.atomic_writing import complete_file
 from qinn.data.exporting.options import ConversionOptions, ConversionReport
 from qinn.data.exporting.parquet import feature_columns
 from qinn.data.stores.cutting import even_pieces
 from qinn.data.stores.step_arrays import array_header
 from qinn.data.stores.store import Store
 from qinn.errors import DataError
-from qinn.placement import complete_file
 
 
 def write_npz(store: Store, target: Path, options: ConversionOptions) -> ConversionReport:

@@ -22,11 +22,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from qinn.atomic_writing import complete_file, complete_folder
 from qinn.data.exporting.options import ConversionOptions, ConversionReport
 from qinn.data.stores.cutting import ROWS, pieces
 from qinn.data.stores.store import Store
 from qinn.errors import DataError, OutputError
-from qinn.placement import complete_file, complete_folder
 
 
 def write_parquet(store: Store, target: Path, options: ConversionOptions) -> ConversionReport:

@@ -12,7 +12,7 @@ import numpy as np
 
 from qinn.data.files.array_file import decoded
 from qinn.data.files.arrays import Hdf5File
-from qinn.data.files.intervals import Timed
+from qinn.data.files.step_alignment import Timed
 from qinn.errors import DataError
 
 __all__ = ["SequenceFile"]

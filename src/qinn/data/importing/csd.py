@@ -2,7 +2,8 @@
 
 The source is the sequence of labels: each of its intervals is a sample, and the steps of other sequences that
 lie in it are the sample's. On request these are first put on the intervals of words: see
-`qinn.data.files.intervals`. A step happens in the middle of its interval, and no earlier or later than its segment.
+`qinn.data.files.step_alignment`. A step happens in the middle of its interval, and no earlier or later than its
+segment.
 
 Where nothing is labelled, the source is any sequence whose intervals are the samples; or one of the features or the
 words themselves, every entry of which is then one sample, from its first moment to its last.
@@ -15,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from qinn.data.files.intervals import COLLAPSES, Timed, collapsed, overlapping
 from qinn.data.files.sequence_files import SequenceFile
+from qinn.data.files.step_alignment import COLLAPSES, Timed, collapsed, overlapping
 from qinn.data.importing.feature_specs import is_there
 from qinn.data.importing.folds import STANDARD_FOLDS, read_folds
 from qinn.data.importing.labels import TaskOptions

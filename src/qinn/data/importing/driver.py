@@ -31,9 +31,9 @@ from qinn.data.importing.transcripts import (
     times_of_steps,
 )
 from qinn.data.stores.manifest import Modality, extractor_of
-from qinn.data.stores.place import check_store_place
 from qinn.data.stores.recipe import Recipe
 from qinn.data.stores.store import Store, StoreWriter
+from qinn.data.stores.store_place import check_store_place
 from qinn.errors import ConfigError, DataError
 from qinn.stated_options import typed_from
 

@@ -13,12 +13,12 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Int64
 
+from qinn.atomic_writing import PARTIAL_SUFFIX
 from qinn.data.stores.cutting import ROWS
 from qinn.errors import ArgumentError, DataError
 from qinn.file_kinds import other_kind
 from qinn.formats import check_format
 from qinn.opening import open_regular, read_small_text
-from qinn.placement import PARTIAL_SUFFIX
 from qinn.task import Task
 
 FORMAT = "qinn-store"

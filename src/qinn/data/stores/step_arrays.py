@@ -8,8 +8,8 @@ from typing import BinaryIO
 import numpy as np
 from jaxtyping import Shaped
 
+from qinn.atomic_writing import flush
 from qinn.data.stores.cutting import even_pieces
-from qinn.placement import flush
 
 __all__ = ["StepArrayWriter", "array_header", "form_of", "step_array_digest"]
 

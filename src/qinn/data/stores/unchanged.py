@@ -8,11 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from qinn.atomic_writing import cache_folder, complete_file
 from qinn.data.stores import progress
 from qinn.data.stores.manifest import MANIFEST_FILE
 from qinn.data.stores.store import Store
 from qinn.errors import OutputError
-from qinn.placement import cache_folder, complete_file
 
 __all__ = ["cache_folder", "forget", "open_unchanged"]
 

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 import qinn
+from qinn.atomic_writing import flush, flush_folder, locked_folder, put_in_place, remove_stale, unlock
 from qinn.data.stores.columns import (
     Column,
     checked_ids,
@@ -38,17 +39,16 @@ from qinn.data.stores.manifest import (
     check_modalities,
     task_to_json,
 )
-from qinn.data.stores.place import check_store_place, maker_of
 from qinn.data.stores.ragged import Ragged, as_ragged
 from qinn.data.stores.recipe import RECIPE, Recipe
 from qinn.data.stores.spans import checked_spans
 from qinn.data.stores.step_arrays import StepArrayWriter, form_of
+from qinn.data.stores.store_place import check_store_place, maker_of
 from qinn.data.stores.times import checked_times
 from qinn.destinations import resolved
 from qinn.digests import file_digest, sealed
 from qinn.errors import ArgumentError, DataError, OutputError
 from qinn.escaping import json_text
-from qinn.placement import flush, flush_folder, locked_folder, put_in_place, remove_stale, unlock
 from qinn.task import Task
 
 _COLUMNS = ("id", "split", "label", "group", "fold", "text")

@@ -9,9 +9,9 @@ import numpy as np
 
 from qinn.data.stores.copying import copy_samples
 from qinn.data.stores.manifest import Modality, Source, modalities_of
-from qinn.data.stores.place import DIVIDED, check_store_place
 from qinn.data.stores.recipe import recipe_of
 from qinn.data.stores.store import Store, StoreWriter
+from qinn.data.stores.store_place import DIVIDED, check_store_place
 from qinn.data.subsets.splits import hold_out
 from qinn.data.subsets.subset import labelled_mask
 from qinn.errors import ArgumentError, ConfigError, DataError

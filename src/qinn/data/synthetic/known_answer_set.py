@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from qinn.data.stores.manifest import Modality
-from qinn.data.stores.place import check_store_place
 from qinn.data.stores.ragged import Ragged
 from qinn.data.stores.store import Store, StoreWriter
+from qinn.data.stores.store_place import check_store_place
 from qinn.data.synthetic.uniform_sums import mean_absolute, same_sign
 from qinn.errors import ArgumentError
 from qinn.stated_options import option

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from qinn.data.stores.manifest import Modality
-from qinn.data.stores.place import check_store_place
 from qinn.data.stores.store import Store, StoreWriter
+from qinn.data.stores.store_place import check_store_place
 from qinn.data.synthetic.events import (
     MODALITIES,
     EventSequences,
