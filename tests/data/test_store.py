@@ -704,7 +704,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
         "Cannot read",
     ),
     "values cut": (_cut("text.values.npy", 1), "text.values.npy` is damaged.*bytes instead of"),
-    "values empty": (_write("text.values.npy", b""), "is damaged"),
+    "values empty": (_write("text.values.npy", b""), "is no part of a store but an empty file"),
     "values of another type": (_array("text.values.npy", np.ones((6, 3))), "float32"),
     "values in Fortran order": (_array("text.values.npy", np.ones((6, 3), np.float32, order="F")), "float32"),
     "values pickled": (_array("text.values.npy", np.array([{}], dtype=object)), "Python objects|is damaged"),

@@ -208,7 +208,7 @@ def test_a_python_file_of_folds_is_not_run(tmp_path: Path) -> None:
 
 
 BAD_FOLDS: dict[str, tuple[str | bytes, str]] = {
-    "none.json": (b"", "no json file"),
+    "none.json": (b"", "it is an empty file"),
     "list.json": ("[1]", "a list of video names"),
     "numbers.json": ('{"train": [1]}', "a list of video names"),
     "unknown.json": ('{"extra": ["v"]}', "`extra`, which is unknown"),
