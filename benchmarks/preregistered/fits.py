@@ -102,7 +102,7 @@ def run_fit(fit: Fit, work: Path) -> dict[str, Any]:
     from qinn.evaluation.metrics import metrics
     from qinn.evaluation.predict import predict
     from qinn.experiment.build import build_model
-    from qinn.experiment.config import TrainingConfig
+    from qinn.experiment.config import TrainingConfig, resolved_training
     from qinn.experiment.encoder_config import EncoderConfig
     from qinn.experiment.model_configs import parse_model
     from qinn.explain.activity import activity_of
@@ -114,7 +114,7 @@ def run_fit(fit: Fit, work: Path) -> dict[str, Any]:
     samples = samples_of(fit.source, work)
     development, task = samples.development, samples.development.train.task
     encoder = EncoderConfig.model_validate(dict(fit.encoder))
-    options = TrainingConfig.model_validate(dict(fit.training)).options()
+    options = resolved_training(TrainingConfig.model_validate(dict(fit.training)), 1).options()
     model_config = parse_model(fit.cell, dict(fit.model))
     model = build_model(
         model_config,

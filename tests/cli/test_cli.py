@@ -166,7 +166,7 @@ def test_predictions_are_printed_as_json_or_text_or_written(qinn, tiny_run, tiny
     assert float(lines[1].split("\t")[1]) == pytest.approx(rows[0]["score"], abs=1e-5)
     code, out, err = qinn("predict", tiny_run, tiny_store, "--to", tmp_path / "out.csv")
     assert (code, out) == (0, "")
-    assert "wrote 44 predictions" in err
+    assert "wrote 10 predictions" in err
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 45
 
 

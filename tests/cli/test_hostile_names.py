@@ -114,6 +114,7 @@ def folder(tmp_path_factory) -> Path:
         "models": LABELS,
         "reference": HOSTILE["cell"],
         "training": {"max_epochs": 1, "batch_size": 25, "tensorboard": False},
+        "simple_rows": False,
         "evaluation": {"num_resamples": 100},
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")

@@ -128,7 +128,8 @@ def test_every_command_that_writes_is_in_the_tables() -> None:
                 walk(command, f"{prefix}{name} ")
                 continue
             options = {option for parameter in command.params for option in parameter.opts}
-            if options & {"--to", "--html"}:
+            # A search goes on in its folder; what no search made there is refused.
+            if options & {"--to", "--html"} and name != "tune":
                 assert "--overwrite" in options, f"{prefix}{name} cannot be told to overwrite"
                 found.add("data import" if prefix.startswith("data import") else f"{prefix}{name}")
 
@@ -452,7 +453,7 @@ def test_a_failed_start_does_not_block_the_corrected_command(fault, command, pla
             broken = {"encoder": {"hidden_dim": 5}}
         code, err = qinn(command, place.config(**{**FAST, **broken}), "--to", target)
     assert code == 2
-    assert len(err.strip().splitlines()) == 1
+    assert [line[:6] for line in err.strip().splitlines() if not line.startswith("note: ")] == ["error:"]
     assert not target.exists()
     code, err = qinn(command, place.config(**FAST), "--to", target)
     assert code == 0, err

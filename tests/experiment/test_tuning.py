@@ -196,3 +196,28 @@ def test_training_that_fails_is_a_trial_of_its_own(tuned, tmp_path, monkeypatch)
     ]
     assert result.models["early"].best == 0
     assert "1 failed" in (tmp_path / "out" / "trials.md").read_text()
+
+
+def test_each_model_is_chosen_by_its_own_validation_value(tiny_store, tmp_path):
+    models = {
+        "loss": {"kind": "concatenation"},
+        "corr": {"kind": "concatenation", "training": {"monitor": "corr"}},
+    }
+    content = tiny_content(tiny_store, models=models)
+    config = parse_config({**content, "tune": {"trials": 4, "space": {"hidden_dim": []}}}, "tiny")
+    found = tune(config, tmp_path / "out").models
+    for label, choose in (("loss", min), ("corr", max)):
+        model = found[label]
+        assert (model.monitor, model.direction) == (f"valid_{label}", choose.__name__)
+        values = [trial.value for trial in model.trials]
+        assert len(set(values)) > 1
+        assert model.best == values.index(choose(values))
+
+
+@pytest.mark.parametrize("key", ["monitor", "loss", "class_weights"])
+def test_what_changes_the_meaning_of_the_value_is_not_searched(key, tiny_store, tmp_path):
+    space = {"monitor": ["loss", "corr"], "loss": ["l1", "mse"], "class_weights": ["balanced"]}[key]
+    content = tiny_content(tiny_store, models={"a": {"kind": "concatenation"}})
+    config = parse_config({**content, "tune": {"space": {key: space}}}, "tiny")
+    with pytest.raises(ConfigError, match=rf"names `{key}`, .* cannot be compared"):
+        tune(config, tmp_path / "out")

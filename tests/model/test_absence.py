@@ -7,6 +7,7 @@ from qinn.experiment.build import build_model
 from qinn.experiment.encoder_config import EncoderConfig
 from qinn.experiment.model_configs import EVOLUTIONS_OF, MODEL_CONFIGS
 from qinn.model.fusion import QuantumFusion
+from qinn.model.linear import LinearFusion
 from qinn.model.standardization import set_training_statistics
 from qinn.quantum import (
     ExactChannel,
@@ -147,7 +148,8 @@ def test_a_modality_that_training_never_saw_counts_as_absent(name):
         found, expected = model(BATCH).output, model(BATCH.without("text")).output
         other = unseen(build(**MODELS[name]))(BATCH).output
     assert torch.equal(found, expected)
-    assert not torch.allclose(found, other)
+    # Linear models are nothing before they are solved.
+    assert not torch.allclose(found, other) or isinstance(model, LinearFusion)
 
 
 def test_what_was_never_seen_is_saved_with_the_weights_and_old_weights_saw_everything():

@@ -81,7 +81,7 @@ def test_what_the_base_is_for_works(tiny_run, class_run, tiny_store, class_store
     ]
     said = ran(commands, tmp_path)
     assert [code for code, _, _ in said] == [0] * len(commands), said
-    assert len(json.loads(said[2][1])) == 44
+    assert len(json.loads(said[2][1])) == 10
     assert (tmp_path / "predictions.parquet").is_file()
 
 
@@ -90,6 +90,7 @@ def test_other_commands_name_their_extra(tiny_run, tiny_store, tmp_path):
     (tmp_path / "t.csv").write_text("id,label,text\na,1,well\n")
     (tmp_path / "f.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
     table = ["data", "import", "table", tmp_path / "t.csv", "--scale", "mosi", "--to", tmp_path / "s"]
+    words = [*table, "--text-column", "text", "--encode-text"]
     training, drawing = "`scipy`, `tensorboard`", "`matplotlib`, `scipy`"  # torch brings jinja2
     wanted = [
         ("train", training, ["train", tmp_path / "c.yaml"]),
@@ -102,8 +103,8 @@ def test_other_commands_name_their_extra(tiny_run, tiny_store, tmp_path):
         ("report,train", f"{drawing}, `tensorboard`", ["demo"]),
         ("data", "`h5py`", [*table, "--feature", f"a={tmp_path / 'f.h5'}:a"]),
         ("data", "`scipy`", ["data", "synthesize", "--task", "shifters", "--to", tmp_path / "s"]),
-        ("text", "`transformers`", [*table, "--encode-text", f"folder:{tmp_path}"]),
-        ("lexicon", "`vaderSentiment`", [*table, "--encode-text", "words", "--lexicon", "vader"]),
+        ("text", "`transformers`", [*words, f"folder:{tmp_path}"]),
+        ("lexicon", "`vaderSentiment`", [*words, "words", "--lexicon", "vader"]),
     ]
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"")

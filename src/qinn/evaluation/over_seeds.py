@@ -148,7 +148,8 @@ class Spread:
         """Return the smallest true difference that would be found significant with a chance of 80 %.
 
         The half of the interval of level 1 − α, plus t_{ν; 0.8} √V; both with standard errors over √(median χ²_ν / ν),
-        since one from few degrees of freedom is more often too small than too large. Simulated chance: 75 to 80 %.
+        since one from few degrees of freedom is more often too small than too large. Simulated chance: 75 to 85 %, and
+        with 2 or 3 seeds 69 to 80 %.
 
         Args:
             significance: α, the level of the test.

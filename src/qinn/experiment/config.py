@@ -151,7 +151,7 @@ class EvaluationConfig(Strict):
     explain: bool = Field(
         default=True, description="Whether quantum models are explained on the test samples"
     )
-    margins: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(
+    margins: dict[str, Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)]] = Field(
         default={},
         description="Metric → the difference from which on one matters to you, stated before results are seen: what is "
         "shown to differ by less from the reference is called equivalent, and nothing where there is no margin",

@@ -78,6 +78,10 @@ def tune(
     """
     require("train", "tune", what="Tuning")
     folder, settings = Path(folder), config.tune
+    if storage is not None and not storage.strip():
+        raise ConfigError(
+            "Option `storage` is empty; give a URL such as sqlite:///trials.db, or leave it out."
+        )
     number = settings.trials if trials is None else trials
     check_folder(folder, inputs=[config.data.store])
     foreign = {entry.name for entry in folder.glob("*") if not is_partial(entry)} - _OWN
@@ -92,12 +96,9 @@ def tune(
     url = storage or f"sqlite:///{(folder / _STORAGE).absolute()}"
     torch.set_flush_denormal(True)
     torch.set_num_threads(config.threads)
-    first = config.only(next(iter(spaces)), settings.seed)
-    monitor, direction = resolved_training(first.training, 1).options().selection(store.task)
     with _stored(url):
         searches = {
-            label: _Search(config, label, spaces[label], store, developments, url, direction)
-            for label in spaces
+            label: _Search(config, label, spaces[label], store, developments, url) for label in spaces
         }
         total = number * len(searches)
         # Trial after trial of every model in turn, so that a search that is stopped was equally long for each.
@@ -111,8 +112,6 @@ def tune(
     result = TuningResult(
         name=config.name,
         data=data_record(store, config, developments[0].train),
-        monitor=monitor,
-        direction=direction,
         num_trials=number,
         seed=settings.seed,
         storage=_STORAGE if storage is None else _without_password(storage),
@@ -147,6 +146,7 @@ def _spaces(config: ExperimentConfig, store: Store) -> dict[str, dict[str, Space
     spaces: dict[str, dict[str, Space]] = {}
     for label, model in config.models.items():
         space = searched(model, config.tune, TrainingConfig)
+        _check_comparable(space, _selection(config, label, store)[0])
         for key, one in space.items():
             for value in (one.low, one.high) if isinstance(one, Range) else one:
                 try:
@@ -160,6 +160,23 @@ def _spaces(config: ExperimentConfig, store: Store) -> dict[str, dict[str, Space
             "The configuration has no model with anything to tune; name one beside the simplest."
         )
     return spaces
+
+
+def _check_comparable(space: Mapping[str, Space], monitor: str) -> None:
+    """Refuse keys that change what the validation value is a value of.
+
+    Raises:
+        ConfigError: If there is one.
+    """
+    of_the_loss = ("loss", "class_weights") if monitor == "valid_loss" else ()
+    for key in ("monitor", *of_the_loss):
+        if key in space:
+            raise ConfigError(
+                f"Key `tune.space` names `{key}`, on which it depends what the values of trials mean, so that they "
+                "cannot be compared"
+                + ("; state one" if key == "monitor" else ", unless `training.monitor` names a metric")
+                + "."
+            )
 
 
 def with_choices(
@@ -199,7 +216,6 @@ class _Search:
         store: The data.
         developments: Training and validation samples of each fold.
         url: Where trials are kept.
-        direction: Which values are better.
     """
 
     def __init__(
@@ -210,9 +226,9 @@ class _Search:
         store: Store,
         developments: Sequence[Development],
         url: str,
-        direction: str,
     ) -> None:
         self.config, self.label = config, label
+        self.monitor, self.direction = _selection(config, label, store)
         self.store, self.developments = store, developments
         self.space = {key: _distribution(one) for key, one in space.items()}
         self.seed = config.tune.seed
@@ -220,7 +236,7 @@ class _Search:
         self.study: optuna.Study = optuna.create_study(
             storage=url,
             study_name=f"{config.name}: {label} [{self._identity(space)}]",
-            direction="minimize" if direction == "min" else "maximize",
+            direction="minimize" if self.direction == "min" else "maximize",
             load_if_exists=True,
         )
         self._drop_interrupted()
@@ -313,9 +329,21 @@ class _Search:
             for number, one in enumerate(self._finished()[:most])
         ]
         known = [one for one in trials if one.value is not None]
-        sign = 1 if self.study.direction.name == "MINIMIZE" else -1
+        sign = 1 if self.direction == "min" else -1
         best = min(known, key=lambda one: sign * (one.value or 0.0)).number if known else None
-        return TunedModel(model=self.config.models[self.label].kind, trials=tuple(trials), best=best)
+        return TunedModel(
+            model=self.config.models[self.label].kind,
+            monitor=self.monitor,
+            direction=self.direction,
+            trials=tuple(trials),
+            best=best,
+        )
+
+
+def _selection(config: ExperimentConfig, label: str, store: Store) -> tuple[str, str]:
+    """Return the validation value that selects a model's epoch, and so its options, and which way is better."""
+    training = resolved_training(config.only(label, config.tune.seed).training, 1)
+    return training.options().selection(store.task)
 
 
 def _rounded(choices: Mapping[str, Any]) -> dict[str, Any]:
@@ -362,7 +390,7 @@ def _tuned_text(config: ExperimentConfig, result: TuningResult) -> str:
             best, given = found.trials[found.best], found.trials[0].value
             config = with_choices(config, label, best.choices)
             before = "" if given is None else f", as configured {given:.4g}"
-            lines.append(f"# {slug(label)}: trial {best.number}, {result.monitor} {best.value:.4g}{before}")
+            lines.append(f"# {slug(label)}: trial {best.number}, {found.monitor} {best.value:.4g}{before}")
     content = config.model_dump(mode="json", exclude_defaults=True, exclude={"models", "name", "data"})
     models = {
         label: {"kind": model.kind, **model.model_dump(mode="json", exclude_defaults=True)}

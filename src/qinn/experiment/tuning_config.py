@@ -1,7 +1,7 @@
 """The section `tune` of a configuration: what is searched, how long, and what each model takes of it."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
@@ -11,11 +11,14 @@ Choice = bool | int | float | str
 """What can be chosen for a key."""
 
 
+_End = Annotated[int, Field(ge=-(10**12), le=10**12)] | Annotated[float, Field(ge=-1e12, le=1e12)]
+
+
 class Range(Strict):
     """Numbers from one to another: whole ones where both ends are."""
 
-    low: int | float = Field(description="Smallest value")
-    high: int | float = Field(description="Largest value")
+    low: _End = Field(description="Smallest value")
+    high: _End = Field(description="Largest value")
     log: bool = Field(default=False, description="Whether every factor counts alike, not every difference")
 
     @model_validator(mode="after")

@@ -106,6 +106,8 @@ def _over_seeds(
         alike = "the same difference everywhere: how much others would differ is not known"
         note = "; ".join(filter(None, [difference.note, alike]))
         return replace(difference, low=None, high=None, note=note)
+    # Swaps of g units have no two-sided p-value below 2/2^g.
+    can_show = difference.num_units - 1 >= np.log2(num_tests / SIGNIFICANCE)
     half = spread.half_width(difference.level)
     within = spread.half_width(1.0 - 2.0 * SIGNIFICANCE)
     return replace(
@@ -116,7 +118,7 @@ def _over_seeds(
         standard_error=spread.standard_error,
         degrees=spread.degrees,
         # Holm's correction asks at most this level of the smallest p-value, and less of the others.
-        detectable=spread.detectable(SIGNIFICANCE / num_tests),
+        detectable=spread.detectable(SIGNIFICANCE / num_tests) if can_show else None,
         low_equivalent=spread.value - within,
         high_equivalent=spread.value + within,
     )

@@ -290,7 +290,8 @@ class ComparisonResult(Written):
                 else "No margin is stated (`evaluation.margins`), so nothing is equivalent: it is the difference "
                 "from which on one matters to you, stated before the results are seen.",
                 f"detectable: the smallest true difference that such samples{' and seeds' * self.over_seeds} would "
-                f"show with a chance of 80 %, at the strictest of Holm's steps, {SIGNIFICANCE:g}/{len(self.paired)}.",
+                "show with a chance of 70 to 80 %, at the strictest of Holm's steps, "
+                f"{SIGNIFICANCE:g}/{len(self.paired)}.",
             ),
             title=f"{self.name}: against {self.reference}, difference [{percent(self.level)} interval]",
         )
@@ -423,24 +424,28 @@ def runs_table(summaries: Mapping[str, Sequence[RunSummary]]) -> Table:
     Args:
         summaries: Label → what each of its runs says.
     """
+    folds = next(iter(summaries.values()))[0].folds
+    # Models may be selected by values of their own, which then stand in their rows.
+    monitors = {summary.folds[0].monitor for found in summaries.values() for summary in found}
+    several = len(monitors) > 1
+    monitor = "validation value" if several else folds[0].monitor
     rows: list[tuple[Cell, ...]] = []
     for label, found in summaries.items():
         for summary in found:
             folds = summary.folds
             values = [fold.best_value for fold in folds if fold.best_value is not None]
+            own = folds[0].monitor if several else ""
             rows.append(
                 (
                     Cell(label),
                     Cell(str(summary.seed)),
                     Cell(span([fold.epochs for fold in folds])),
                     Cell(span([fold.best_epoch for fold in folds if fold.best_epoch >= 0])),
-                    Cell(number(sum(values) / len(values) if values else None, digits=4)),
+                    Cell(number(sum(values) / len(values) if values else None, digits=4), own),
                     Cell(f"{summary.seconds:,.1f}"),
                     Cell(cpu_seconds(summary.cpu_seconds)),
                 )
             )
-    folds = next(iter(summaries.values()))[0].folds
-    monitor = folds[0].monitor
     return Table(
         caption="Training of every run. The epoch (numbered from 0) was selected on validation samples alone, by "
         f"{monitor}{', in each fold; ranges and the mean are over folds' if len(folds) > 1 else ''}.",

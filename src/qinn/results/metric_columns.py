@@ -46,7 +46,8 @@ class PairedDifference(PairedResult):
         p_value_seeds: Of the t-test over seeds and samples; None for one seed.
         standard_error: Of the difference, over seeds and samples.
         degrees: Its degrees of freedom.
-        detectable: The smallest true difference that would be found with a chance of 80 %.
+        detectable: The smallest true difference that would be found with a chance of 70 to 80 %; None where so few
+            groups could show none.
         low_equivalent: Lower end of the interval of the level 1 − 2 · 0.05, which two one-sided tests hold against a
             margin.
         high_equivalent: Its upper end.

@@ -42,10 +42,15 @@ class TunedModel:
     """The trials of one model.
 
     Attributes:
+        model: Its kind.
+        monitor: Name of the validation value.
+        direction: Whether a lower or a higher value is better.
         best: Number of the trial with the best value; None where every training failed.
     """
 
     model: str
+    monitor: str
+    direction: str
     trials: tuple[Trial, ...]
     best: int | None
 
@@ -55,8 +60,6 @@ class TuningResult(Written):
     """The trials of every model on the same samples: content of ``trials.json``.
 
     Attributes:
-        monitor: Name of the validation value.
-        direction: Whether a lower or a higher value is better.
         num_trials: Trainings of each model.
         seed: Seed of the search and of every training.
         storage: Where the trials are kept while they are made.
@@ -65,8 +68,6 @@ class TuningResult(Written):
     """
 
     format: str = FORMAT
-    monitor: str
-    direction: str
     num_trials: int
     seed: int
     storage: str
@@ -89,27 +90,28 @@ class TuningResult(Written):
             rows.append(
                 (
                     Cell(label),
+                    Cell(f"{found.monitor} {'↓' if found.direction == 'min' else '↑'}"),
                     Cell(str(len(found.trials)), f"{failed} failed" if failed else ""),
                     Cell("failed" if given is None else number(given)),
                     Cell("–" if best is None else number(best.value)),
                     Cell("nothing" if best is None else _chosen(best)),
                 )
             )
-        arrow = "↓" if self.direction == "min" else "↑"
         return Table(
-            caption=f"Best of {counted(self.num_trials, 'trial')} of each model by {self.monitor}, the value on the "
-            "validation samples that chose it and therefore flatters; no test sample took part. Seed of the search and "
-            f"of every training: {self.seed}.",
+            caption=f"Best of {counted(self.num_trials, 'trial')} of each model by the value on the validation samples "
+            "that chose it and therefore flatters; no test sample took part. Seed of the search and of every training: "
+            f"{self.seed}.",
             columns=columns(
                 "model",
+                "chosen by",
                 "trials",
-                f"as configured {arrow}",
-                f"best {arrow}",
+                "as configured",
+                "best",
                 Column("chosen", left=True),
             ),
             rows=tuple(rows),
             remarks=tuple(("all models", remark) for remark in self.remarks),
-            title=f"{self.name}: {self.monitor} of trials",
+            title=f"{self.name}: trials",
         )
 
     def trial_tables(self) -> list[Table]:
@@ -117,7 +119,7 @@ class TuningResult(Written):
         return [
             Table(
                 caption=f"Trials of {label}, in their order.",
-                columns=columns("trial", self.monitor, "epoch", "seconds", Column("chosen", left=True)),
+                columns=columns("trial", found.monitor, "epoch", "seconds", Column("chosen", left=True)),
                 rows=tuple(
                     (
                         Cell(str(one.number), strong=one.number == found.best),

@@ -1,5 +1,6 @@
 """Checkpoints that appear complete or not at all, and are read only where they are whole and of the same fit."""
 
+import io
 import pickle
 import time
 import zipfile
@@ -53,8 +54,11 @@ def write_checkpoint(path: Path, state: dict[str, Any], identity: str) -> None:
         OutputError: If it cannot be written (permissions, full disk); the one before stays.
     """
     header = {"version": VERSION, "qinn_version": qinn.__version__, "identity": identity}
+    # Into memory first: torch answers a full disk by an error of its own.
+    content = io.BytesIO()
+    torch.save({"qinn": header, "state": state}, content)
     with complete_file(path, overwrite=True) as stream:
-        torch.save({"qinn": header, "state": state}, stream)
+        stream.write(content.getbuffer())
 
 
 def read_checkpoint(path: Path, identity: str) -> dict[str, Any]:
