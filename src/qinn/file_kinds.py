@@ -48,8 +48,12 @@ class FileKind:
             >>> FileKind("gzip", "a gzip archive", "unpack it: `gunzip -k {path}`").said_of("a.gz")
             'a gzip archive; unpack it: `gunzip -k a.gz`'
         """
-        remedy = self.remedy.replace("{path}", shlex.quote(os.fspath(path)))
+        remedy = self.remedy_of(path)
         return f"{self.title}; {remedy}" if remedy else self.title
+
+    def remedy_of(self, path: Path | str) -> str:
+        """Return what to do about such a file; empty where that is plain."""
+        return self.remedy.replace("{path}", shlex.quote(os.fspath(path)))
 
 
 _SIGNATURES: tuple[tuple[int, bytes, FileKind], ...] = (

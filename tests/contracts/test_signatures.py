@@ -19,6 +19,7 @@ ALLOWED = {
     "data/stores/manifest.py: task_to_json": "likewise",
     "data/stores/manifest.py: task_from_json": "likewise",
     "face/options.py: chosen": "options by name, as configurations have them",
+    "experiment/verdicts.py: judged": "options of another function, handed on",
 }
 """Signatures that may stay, and why."""
 

@@ -100,7 +100,7 @@ def test_the_numbers_are_those_recomputed_from_the_predictions(compared):
             assert (found.p_value, found.p_value_holm) == (results[name].p_value, holm[label])
             assert found.p_value_seeds == spread.p_value()
             assert (found.standard_error, found.degrees) == (spread.standard_error, spread.degrees)
-            assert found.detectable == spread.detectable(0.05 / 2)
+            assert found.detectable is None  # swaps of three groups can show nothing at 0.05 / 2
             half = spread.half_width(0.9)
             ends = (found.low_equivalent, found.high_equivalent)
             assert ends == pytest.approx((spread.value - half, spread.value + half))

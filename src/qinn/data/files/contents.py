@@ -23,7 +23,7 @@ from qinn.data.files.parquet import open_parquet
 from qinn.data.files.pickles.reading import open_pickle
 from qinn.data.files.text_lines import text_lines
 from qinn.errors import ConfigError, DataError
-from qinn.file_kinds import FileKind, file_kind
+from qinn.file_kinds import file_kind
 from qinn.opening import check_regular, open_regular, read_small
 from qinn.resources import shown_size
 from qinn.yaml_files import read_yaml
@@ -100,7 +100,7 @@ def contents_of(path: Path | str) -> Contents:
         described = _keys
     if described is None:
         title = "a file of a kind that is not known" if kind is None else kind.title
-        return Contents(f"{title} ({shown_size(size)})", remedy="" if kind is None else _remedy(kind, path))
+        return Contents(f"{title} ({shown_size(size)})", remedy="" if kind is None else kind.remedy_of(path))
     try:
         title, lines, more = described(path)
     except (OSError, ValueError, pa.ArrowException, zipfile.BadZipFile, MemoryError) as error:
@@ -109,10 +109,6 @@ def contents_of(path: Path | str) -> Contents:
     if len(shown) > MOST_LINES:
         shown = (*shown[:-1], "…")
     return Contents(f"{title} ({shown_size(size)})", shown, **more)
-
-
-def _remedy(kind: FileKind, path: Path) -> str:
-    return kind.said_of(path).partition("; ")[2]
 
 
 _Described = tuple[str, Iterator[str], dict[str, Any]]
@@ -280,7 +276,7 @@ def _archive(path: Path) -> _Described:
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
     title = kind.title if kind else "a zip archive"
-    more = {"remedy": _remedy(kind, path)} if kind else {}
+    more = {"remedy": kind.remedy_of(path)} if kind else {}
     return f"{title} of {_counted(len(names), 'file')}", (f"file {name[:80]}" for name in names), more
 
 

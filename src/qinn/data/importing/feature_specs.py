@@ -108,9 +108,11 @@ class FeatureSpec:
         return spec
 
     def __str__(self) -> str:
+        """Return the text that `parse` reads as this."""
         times = f"@@{self.times}" if self.times else ""
         bounds = f"@{self.bounds}" if self.bounds else ""
-        return f"{self.name}={self.where}{bounds}{times}{'#' + '+'.join(self.ids) if self.ids else ''}"
+        keys = f":{'+'.join(self.keys)}" if self.keys else ""
+        return f"{self.name}={self.file}{keys}{bounds}{times}{'#' + '+'.join(self.ids) if self.ids else ''}"
 
     @property
     def where(self) -> str:
