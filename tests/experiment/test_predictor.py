@@ -352,7 +352,10 @@ def test_the_demo_states_the_known_answer_beside_what_was_reached(tmp_path, monk
     small = SyntheticSpec(num_train=20, num_valid=10, num_test=10)
     monkeypatch.setattr(demo, "_SPEC", small)
     few = demo.demo_config(tmp_path / "store").model_copy(
-        update={"models": {"constant": demo.demo_config(tmp_path / "store").models["constant"]}}
+        update={
+            "models": {"constant": demo.demo_config(tmp_path / "store").models["constant"]},
+            "simple_rows": False,
+        }
     )
     monkeypatch.setattr(demo, "demo_config", lambda store: few)
     content = demo.run_demo(tmp_path, workers=1)

@@ -212,7 +212,7 @@ def test_a_sleeping_model_is_in_no_table_without_its_warning(compared, capsys):
     assert content.models["late"].dynamics is content.models["none"].dynamics is None
     warned = "The dynamics sleep"
     table = (folder / "table.md").read_text()
-    assert table == content.table(shown_metrics(content.task)).to_markdown()
+    assert table.startswith(content.table(shown_metrics(content.task)).to_markdown())
     assert f"- **asleep**: {warned}" in table
     assert "| model | parameters | CPU s | jumps | ‖H‖T |" in table
     [result], _ = read_results([folder])

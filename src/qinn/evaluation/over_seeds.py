@@ -72,7 +72,8 @@ class Spread:
             return None
         # A bootstrap variance has the divisor G.
         covariance = np.atleast_2d(np.cov(draws, rowvar=False)) * units / (units - 1)
-        samples = float(covariance.mean())
+        # Of seeds that err in opposite ways it is zero but for rounding.
+        samples = max(0.0, float(covariance.mean()))
         if seeds == 1:
             return cls(float(resampled.values[0]), samples, 0.0, 0.0, units, 1)
         within = float(np.trace(covariance)) / seeds

@@ -172,7 +172,7 @@ def json_of(content: bytes, path: Path, *, remedy: str = _REPEAT) -> Any:
         return json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         if (other := other_kind_of(content, path, ("text",))) is not None:
-            raise CheckpointError(f"`{path}` is no JSON but {other}.") from error
+            raise CheckpointError(f"`{path}` is no JSON but {other}; {remedy}.") from error
         raise CheckpointError(f"`{path}` cannot be read ({error}); {remedy}.") from error
 
 

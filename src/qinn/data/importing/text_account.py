@@ -44,9 +44,9 @@ class TextAccount:
         >>> account = TextAccount(Short())
         >>> account.add(["abcd?", "ab", ""], ["x", "y", "z"])
         >>> for note in account.notes():
-        ...     print(note[:75])
+        ...     print(note[:74])
         1 of 3 transcripts are longer than the 3 tokens that `short@1` reads: 2 of
-        14.29% of the tokens (1 of 7) are unknown to `short@1`, in 1 of 3 transcrip
+        14.29% of the tokens (1 of 7) are unknown to `short@1`, in 1 of 3 transcri
         1 of 3 transcripts are empty, as that of sample `z`
     """
 
