@@ -167,7 +167,7 @@ def test_predictions_are_printed_as_json_or_text_or_written(qinn, tiny_run, tiny
     code, out, err = qinn("predict", tiny_run, tiny_store, "--to", tmp_path / "out.csv")
     assert (code, out) == (0, "")
     assert "wrote 10 predictions" in err
-    assert len((tmp_path / "out.csv").read_text().splitlines()) == 45
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 11
 
 
 def test_explaining_writes_data_and_figures(qinn, tiny_run, tmp_path):

@@ -289,7 +289,8 @@ def test_markdown_tables_are_not_broken(name, folder, said):
         tables[-1].append(line)
     for table in tables:
         assert {len(cells(line)) for line in table if not line.startswith("|---")} == {len(cells(table[0]))}
-        assert len(table) == 2 + len(LABELS)
+        # The table of verdicts has no row of the reference.
+        assert len(table) - 2 in (len(LABELS), len(LABELS) - 1)
     assert "<script>" not in text
     assert not re.search(r"(?<!\\)\[x\]\(", text)
 

@@ -107,7 +107,7 @@ def test_other_commands_name_their_extra(tiny_run, tiny_store, tmp_path):
         ("lexicon", "`vaderSentiment`", [*words, "words", "--lexicon", "vader"]),
     ]
     (tmp_path / "config.json").write_text("{}")
-    (tmp_path / "model.safetensors").write_bytes(b"")
+    (tmp_path / "model.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
     said = ran([command for _, _, command in wanted], tmp_path)
     for (extra, names, command), (code, _, err) in zip(wanted, said, strict=True):
         assert code == 2, (command, err)

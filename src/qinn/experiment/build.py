@@ -108,7 +108,7 @@ def resolved(config: ExperimentConfig, store: Store) -> ExperimentConfig:
         store: Its data.
     """
     [model] = config.models.values()
-    solved = isinstance(model, (ConstantConfig, LinearConfig))
+    solved = isinstance(model, LinearConfig)
     training = resolved_training(config.training, num_training_samples(store, config.data), solved=solved)
     return config.model_copy(update={"training": training})
 

@@ -7,11 +7,9 @@ from pydantic import Field, model_validator
 
 from qinn.experiment.model_configs import BASELINE_CONFIGS, QiNNConfig, Strict
 
-Choice = bool | int | float | str
-"""What can be chosen for a key."""
-
-
 _End = Annotated[int, Field(ge=-(10**12), le=10**12)] | Annotated[float, Field(ge=-1e12, le=1e12)]
+Choice = bool | _End | str
+"""What can be chosen for a key."""
 
 
 class Range(Strict):

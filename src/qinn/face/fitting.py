@@ -21,7 +21,7 @@ from qinn.evaluation.predict import predict, probabilities_of
 from qinn.experiment.build import build_model
 from qinn.experiment.config import resolved_training
 from qinn.experiment.feasibility import check_feasible, check_steps
-from qinn.experiment.model_configs import ConstantConfig, LinearConfig
+from qinn.experiment.model_configs import LinearConfig
 from qinn.experiment.steps import follows_stream
 from qinn.explain.memory_axis import MemoryAxis, memory_axis
 from qinn.extras import require
@@ -152,7 +152,7 @@ def trained(
 
     config, seed = choice.config, choice.config.seeds[0]
     development = parts.development
-    solved = isinstance(choice.model, (ConstantConfig, LinearConfig))
+    solved = isinstance(choice.model, LinearConfig)
     training = resolved_training(config.training, len(development.train), solved=solved)
     options = training.options()
     options.selection(task)
