@@ -121,6 +121,10 @@ class _Description(ProgressColumn):
         return Text(visible(task.description))
 
 
+_EVERY = 10.0
+"""Seconds between two lines about one piece of work."""
+
+
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[..., None]]:
     """Show a progress bar on the error stream; where that is no terminal, a line for each that is done.
@@ -150,11 +154,18 @@ def progress_bar(title: str) -> Iterator[Callable[..., None]]:
 
 
 def _line_by_line(title: str) -> Callable[..., None]:
-    """Return what notes how many are done, how long that took, and how long the rest may take."""
-    started = time.monotonic()
+    """Return what notes how many are done, how long that took, and how long the rest may take.
+
+    What has no name is counted every ten seconds.
+    """
+    started = told = time.monotonic()
 
     def show(done: int, total: int, last: str = "") -> None:
-        taken = time.monotonic() - started
+        nonlocal told
+        now = time.monotonic()
+        if not last and now - told < _EVERY:
+            return
+        told, taken = now, now - started
         said = [f"{title}: {done} of {total} done in {_duration(taken)}"]
         if last:
             said.append(f"the last was {last}")
@@ -177,7 +188,6 @@ class StoreProgress:
     """Say on a terminal that a big store is being read through, and every ten seconds how far it is."""
 
     _BIG = 2**30
-    _EVERY = 10.0
 
     def __init__(self) -> None:
         self._said: tuple[Path, float] | None = None
@@ -191,7 +201,7 @@ class StoreProgress:
             note(
                 f"reading `{store}` through ({total / 1e9:.1f} GB): it is new here, or its files have changed"
             )
-        elif now < self._said[1] + self._EVERY:
+        elif now < self._said[1] + _EVERY:
             return
         else:
             note(f"read {done / total:.0%} of `{store}`")

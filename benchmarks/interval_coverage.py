@@ -1,6 +1,6 @@
 """How often do the intervals and sets of finished runs hold the labels of their own test samples?
 
-    python benchmarks/coverage.py runs/NAME/MODEL/seed-0 … [--level 0.9]
+    python benchmarks/interval_coverage.py runs/NAME/MODEL/seed-0 … [--level 0.9]
 
 One row per run, in Markdown: the share of test samples held, the lowest and the median share of a group, and the mean
 width (of classes: the mean number in a set). A run that held nothing else out has no row but says so.
