@@ -259,3 +259,24 @@ def test_what_a_file_says_is_never_what_to_do_next(name, content, tmp_path):
     (tmp_path / name).write_text(content)
     found = qinn.look(tmp_path / name)
     assert not [step for step in found.steps if "evil" in step or "rm -r" in step]
+
+
+def test_links_to_nothing_and_pipes_in_a_folder_are_named_beside_the_rest(tmp_path):
+    (tmp_path / "t.csv").write_text("id,label\na,1\n")
+    (tmp_path / "me").symlink_to("me")
+    (tmp_path / "gone").symlink_to("nothing")
+    found = qinn.look(tmp_path)
+    assert "1 files .csv" in found.holds
+    assert [line for line in found.holds if "no regular file" in line] == [
+        "gone: no regular file, or a link to nothing",
+        "me: no regular file, or a link to nothing",
+    ]
+
+
+def test_what_is_qinns_own_or_nobodys_has_no_layout(tiny_store, tiny_run, tmp_path):
+    pointer = tmp_path / "t.csv"
+    pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 5\n")
+    for source, step in ((tiny_store, "data inspect"), (tiny_run, "info"), (pointer, "git lfs pull")):
+        found = qinn.look(source)
+        assert (found.layout, found.nearest) == ("", "")
+        assert step in found.steps[0]

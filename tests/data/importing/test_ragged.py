@@ -154,7 +154,7 @@ def test_arrays_of_arrays_are_features_of_a_table(suffix: str, tmp_path: Path) -
     (tmp_path / "t.csv").write_text("id,label\na,1\nb,2\nc,3\n")
     sound = objects([np.full((steps, 2), steps, np.float32) for steps in (3, 1, 2)])
     np.savez(tmp_path / "f.npz", a=sound, id=np.array(["a", "b", "c"]))
-    np.save(tmp_path / "f.npy", sound, allow_pickle=True)
+    np.save(tmp_path / "f.npy", sound)
     options = TableOptions(task=MOSI, features=(f"audio={tmp_path}/f.{suffix}",))
     store = import_data(tmp_path / "t.csv", tmp_path / "store", options)
     assert np.diff(store.offsets("audio")).tolist() == [3, 1, 2]

@@ -118,19 +118,25 @@ def _folder(path: Path) -> Contents:
     kinds: Counter[str] = Counter()
     files: list[str] = []
     folders: list[str] = []
+    others: list[str] = []
     try:
         with os.scandir(path) as found:
             entries = list(islice(found, _MOST_ENTRIES + 1))
-        for entry in entries:
-            (folders if entry.is_dir() else files).append(entry.name)
-            if not entry.is_dir():
-                kinds[Path(entry.name).suffix.lower() or "without a suffix"] += 1
     except OSError as error:
         raise DataError(f"`{path}` can't be read: {error.strerror}.") from error
+    for entry in entries:
+        try:
+            place = folders if entry.is_dir() else files if entry.is_file() else others
+        except OSError:  # a link to itself
+            place = others
+        place.append(entry.name)
+        if place is files:
+            kinds[Path(entry.name).suffix.lower() or "without a suffix"] += 1
     more = "more than " if len(entries) > _MOST_ENTRIES else ""
     lines = [f"{count} files {suffix}" for suffix, count in kinds.most_common(_MOST_KEYS)]
     lines += [f"file {name}" for name in sorted(files)[:_MOST_KEYS]]
     lines += [f"folder {name}/{_inside(path / name)}" for name in sorted(folders)[:_MOST_KEYS]]
+    lines += [f"{name}: no regular file, or a link to nothing" for name in sorted(others)[:_MOST_KEYS]]
     return Contents(
         f"a folder of {more}{len(files)} files and {len(folders)} folders", tuple(lines[:MOST_LINES])
     )

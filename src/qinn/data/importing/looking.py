@@ -134,12 +134,25 @@ def look(source: Path | str) -> Look:
         if not source.exists():
             raise
         return Look(str(source), f"not readable: {error}", (), "", "", ())
-    fitting = _fitting(source)
+    if own := _own_step(source):
+        return Look(str(source), contents.title, contents.lines, "", "", (own,))
+    # A file that nobody reads as it is has a layout by its name alone.
+    fitting = [] if contents.remedy else _fitting(source)
     layout = fitting[0] if len(fitting) == 1 else ""
-    nearest = "" if layout else _nearest(contents, fitting)
+    nearest = "" if layout or contents.remedy else _nearest(contents, fitting)
     return Look(
         str(source), contents.title, contents.lines, layout, nearest, tuple(_steps(source, contents, layout))
     )
+
+
+def _own_step(source: Path) -> str:
+    """Return what to do with a store or a run of qinn's own; empty for anything else."""
+    path = shlex.quote(str(source))
+    if source.is_dir() and (source / MANIFEST_FILE).exists():
+        return f"qinn data inspect {path} (a store)"
+    if source.is_dir() and (source / "run.json").exists():
+        return f"qinn info {path} (a run)"
+    return ""
 
 
 def _fitting(source: Path) -> list[str]:
@@ -219,10 +232,6 @@ def _steps(source: Path, contents: Contents, layout: str) -> list[str]:
     if contents.remedy:
         return [contents.remedy]
     path, target = shlex.quote(str(source)), shlex.quote(f"stores/{source.stem or 'mine'}")
-    if source.is_dir() and (source / MANIFEST_FILE).exists():
-        return [f"qinn data inspect {path}"]
-    if source.is_dir() and (source / "run.json").exists():
-        return [f"qinn info {path}"]
     if source.suffix.lower() in (".yaml", ".yml"):
         return [f"qinn compare {path}"]
     if layout == "table" and contents.columns:

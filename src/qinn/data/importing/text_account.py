@@ -17,7 +17,9 @@ class CountsTokens(Protocol):
     """An encoder that says what it does not take."""
 
     @property
-    def tier(self) -> str: ...  # noqa: D102
+    def tier(self) -> str:
+        """Its name and version."""
+        ...
 
     @property
     def counted(self) -> str:

@@ -45,10 +45,14 @@ class Encoder(Protocol):
     """What a reader needs of a text encoder; `qinn.features.text.load_text_encoder` makes some."""
 
     @property
-    def tier(self) -> str: ...  # noqa: D102
+    def tier(self) -> str:
+        """Its name and version."""
+        ...
 
     @property
-    def dim(self) -> int: ...  # noqa: D102
+    def dim(self) -> int:
+        """Numbers of a token's vector."""
+        ...
 
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
         """One array (tokens, dim) per text."""
@@ -64,7 +68,9 @@ class Tokenizer(Protocol):
     """An encoder that also says which tokens it sees, and where they stand in the text."""
 
     @property
-    def vocabulary_size(self) -> int: ...  # noqa: D102
+    def vocabulary_size(self) -> int:
+        """Number of different ids."""
+        ...
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokenized]:
         """Ids, spans and marks of special tokens of every text, cut at the encoder's length."""
