@@ -228,6 +228,7 @@ def _train(
         _bar(loop, epochs, shown=progress) as on_step,
     ):
         while loop.epoch < epochs and not loop.stops_early:
+            # torch documents LinAlgError, but does not export it for type checkers.
             try:
                 loop.run_epoch(on_step)
             except (ArgumentError, torch.linalg.LinAlgError) as error:  # pyright: ignore[reportPrivateImportUsage]
