@@ -48,7 +48,8 @@ from qinn.data.stores.manifest import Modality
 from qinn.data.stores.store import Store, StoreWriter
 from qinn.data.subsets.batching import BatchLoader, batch_of, batches
 from qinn.data.subsets.buckets import bucketed_batches, padding_share
-from qinn.data.subsets.splits import cross_validation, fixed_fold, subset_of
+from qinn.data.subsets.cross_validation import cross_validation, fixed_fold
+from qinn.data.subsets.subset import subset_of
 from qinn.data.synthetic.known_answer_set import SyntheticSpec, write_synthetic_store
 from qinn.experiment.build import build_model
 from qinn.experiment.encoder_config import EncoderConfig

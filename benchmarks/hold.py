@@ -23,7 +23,7 @@ from torch import nn
 from torch.nn import functional
 
 from qinn.data.stores.store import Store
-from qinn.data.subsets.splits import fixed_fold
+from qinn.data.subsets.cross_validation import fixed_fold
 from qinn.data.synthetic.known_answer_set import MODALITIES, SyntheticSpec, write_synthetic_store
 from qinn.errors import QinnError
 from qinn.experiment.build import build_model

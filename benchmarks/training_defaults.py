@@ -22,7 +22,9 @@ import numpy as np
 import torch
 
 from qinn.data.stores.store import Store
-from qinn.data.subsets.splits import Development, Subset, hold_out
+from qinn.data.subsets.cross_validation import Development
+from qinn.data.subsets.stratified_draw import hold_out
+from qinn.data.subsets.subset import Subset
 from qinn.evaluation.metrics import metrics
 from qinn.evaluation.predict import predict
 from qinn.experiment.build import build_folds, build_model, sequences_of

@@ -13,8 +13,9 @@ import numpy as np
 
 from qinn.data.stores.manifest import Modality, modalities_of, num_words_of
 from qinn.data.stores.store import Store
-from qinn.data.subsets.splits import Development, Subset, hold_out
-from qinn.data.subsets.subset import subset_of
+from qinn.data.subsets.cross_validation import Development
+from qinn.data.subsets.stratified_draw import hold_out
+from qinn.data.subsets.subset import Subset, subset_of
 from qinn.experiment.build import build_folds, sequences_of, timed_modalities
 from qinn.experiment.config import DataConfig
 from qinn.experiment.pretrained import load_transformers

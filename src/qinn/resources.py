@@ -80,7 +80,7 @@ def resource_error(error: BaseException) -> str | None:
         return None
     if re.search(r"memory|allocat|overflowed|too big|dimension", words, re.IGNORECASE):
         return _lacking(sentence)
-    return f"The device cannot be used ({sentence}); choose `training.accelerator: cpu`, or mend the device."
+    return f"The device cannot be used ({sentence}); choose `training.device: cpu`, or mend the device."
 
 
 def _lacking(sentence: str) -> str:

@@ -157,7 +157,7 @@ ABSURD: dict[str, tuple[str, dict[str, Any]]] = {
     "bucket": ("bucket", {"training": {**TRAINING, "bucket": 10**30}}),
     "patience": ("patience", {"training": {**TRAINING, "patience": 10**30}}),
     "learning rate": ("learning_rate", {"training": {**TRAINING, "learning_rate": 1e300}}),
-    "accelerator": ("accelerator.*GPU", {"training": {**TRAINING, "accelerator": "gpu"}}),
+    "device": ("device.*GPU", {"training": {**TRAINING, "device": "gpu"}}),
 }
 
 
@@ -216,7 +216,7 @@ def test_the_published_configurations_are_feasible(path):
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in ABSURD if name not in ("accelerator", "threads of another machine")]
+    "name", [name for name in ABSURD if name not in ("device", "threads of another machine")]
 )
 def test_a_strangers_run_folder_with_absurd_numbers_is_refused(name, tiny_run, tmp_path, monkeypatch):
     _, changes = ABSURD[name]

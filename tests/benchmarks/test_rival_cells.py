@@ -6,7 +6,7 @@ from rival_cells import RIVAL_CELLS, DeltaProductCell, SecondOrderCell, build_ri
 from torch import nn
 
 from qinn.data.stores.store import Store
-from qinn.data.subsets.splits import fixed_fold
+from qinn.data.subsets.cross_validation import fixed_fold
 from qinn.errors import ArgumentError
 from qinn.experiment.build import build_model
 from qinn.experiment.encoder_config import EncoderConfig

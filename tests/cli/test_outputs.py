@@ -431,7 +431,7 @@ def exhausted(*_: Any, **__: Any) -> None:
 
 
 BROKEN: dict[str, dict[str, Any]] = {
-    "no GPU": {"training": {**TRAINING, "accelerator": "gpu"}},
+    "no GPU": {"training": {**TRAINING, "device": "gpu"}},
     "missing store": {"data": {"store": "none/such"}},
     "missing modality": {"data": {"store": "STORE", "modalities": ["smell"]}},
     "too large": {"models": {"QiNN-QJ": {**QINN, "state_dims": 4000}}},

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from qinn.data.subsets.batching import BatchLoader, batches
 from qinn.data.subsets.buckets import bucketed_batches, padding_share
-from qinn.data.subsets.splits import fixed_fold, subset_of
+from qinn.data.subsets.cross_validation import fixed_fold
+from qinn.data.subsets.subset import subset_of
 from qinn.data.synthetic.known_answer_set import SyntheticSpec, write_synthetic_store
 from qinn.errors import ArgumentError
 

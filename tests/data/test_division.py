@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qinn.data.stores.store import Modality, Store, StoreWriter
+from qinn.data.subsets.cross_validation import shared_groups
 from qinn.data.subsets.division import SplitOptions, divide, write_division
-from qinn.data.subsets.splits import shared_groups
 from qinn.errors import ArgumentError, ConfigError, DataError, OutputError
 from qinn.task import Task
 

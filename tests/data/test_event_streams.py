@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from qinn.data.stores.store import Store
-from qinn.data.subsets.splits import subset_of
+from qinn.data.subsets.subset import subset_of
 from qinn.data.synthetic import answers
 from qinn.data.synthetic.automata import (
     beliefs_of,

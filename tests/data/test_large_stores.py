@@ -12,7 +12,9 @@ import pytest
 import qinn
 from qinn.data.stores import writing
 from qinn.data.stores.store import Modality, Store, StoreWriter
-from qinn.data.subsets.splits import hold_out, shared_groups, subset_of
+from qinn.data.subsets.cross_validation import shared_groups
+from qinn.data.subsets.stratified_draw import hold_out
+from qinn.data.subsets.subset import subset_of
 from qinn.errors import DataError
 from qinn.task import Task
 

@@ -762,7 +762,7 @@ def test_a_table_that_is_damaged_inside_is_refused_when_read(tmp_path: Path) -> 
         "store",
         "__import__('qinn.data.checking.verification').data.checking.verification.verify(store)",
         "__import__('qinn.data.checking.inspection').data.checking.inspection.inspect(store)",
-        "__import__('qinn.data.subsets.splits').data.subsets.splits.subset_of(store).padded([0])",
+        "__import__('qinn.data.subsets.subset').data.subsets.subset.subset_of(store).padded([0])",
     ],
     ids=["open", "verify", "inspect", "read"],
 )

@@ -11,7 +11,8 @@ from scipy import integrate, stats
 
 from qinn.data.stores.store import Store
 from qinn.data.subsets.batching import batch_of
-from qinn.data.subsets.splits import cross_validation, fixed_fold, subset_of
+from qinn.data.subsets.cross_validation import cross_validation, fixed_fold
+from qinn.data.subsets.subset import subset_of
 from qinn.data.synthetic.known_answer_set import (
     MODALITIES,
     SyntheticSamples,

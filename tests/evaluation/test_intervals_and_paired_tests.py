@@ -10,10 +10,10 @@ import pytest
 from scipy import stats
 
 from qinn.errors import ArgumentError
-from qinn.evaluation.intervals import bootstrap_intervals, summarize_seeds
+from qinn.evaluation.intervals import bootstrap_intervals, percentile_interval, summarize_seeds
 from qinn.evaluation.metrics import metrics
 from qinn.evaluation.paired_tests import holm_correction, mcnemar_p_value, paired_test
-from qinn.evaluation.resampling import is_enumerable, percentile_interval
+from qinn.evaluation.resampling import is_enumerable
 from qinn.task import Task
 
 MOSI = Task("regression", -3.0, 3.0, "mosi")

@@ -11,7 +11,7 @@ import torch
 from qinn.data.stores.store import Modality, Store, StoreWriter
 from qinn.data.subsets.absence import Absence
 from qinn.data.subsets.batching import batch_of
-from qinn.data.subsets.splits import fixed_fold
+from qinn.data.subsets.cross_validation import fixed_fold
 from qinn.data.synthetic.known_answer_set import SyntheticSpec, write_synthetic_store
 from qinn.errors import ArgumentError, CheckpointError, ConfigError, DataError
 from qinn.evaluation.intervals import bootstrap_intervals

@@ -348,15 +348,16 @@ BEFORE = {"kind": "qinn", "missing": "prior", "training": {"modality_missing_all
             {"training": {"modality_missing": 0.1}},
             r"`training.modality_missing` \(it is called `absent_rate` now\)",
         ),
+        ({"training": {"accelerator": "auto"}}, r"`training.accelerator` \(it is called `device` now\)"),
         ({"models": {"m": BEFORE}}, r"`missing` \(it is called `absent_state` now\)"),
         (
             {"models": {"m": {**BEFORE, "missing": ...}}},
             r"`modality_missing_all` \(it is called `absent_all` now\)",
         ),
     ],
-    ids=["training", "model", "training of a model"],
+    ids=["training", "device", "model", "training of a model"],
 )
-def test_old_names_of_absence_are_refused_with_the_new_one(changes, words):
+def test_old_names_are_refused_with_the_new_one(changes, words):
     models = {
         label: {key: value for key, value in model.items() if value is not ...}
         for label, model in changes.get("models", {"m": {"kind": "qinn"}}).items()
@@ -365,15 +366,18 @@ def test_old_names_of_absence_are_refused_with_the_new_one(changes, words):
         parse_config({**tiny_content("store"), **changes, "models": models}, "c")
 
 
-def test_old_names_of_absence_in_a_run_made_before_are_translated(tmp_path):
+def test_old_names_in_a_run_made_before_are_translated(tmp_path):
     import yaml
 
-    content = tiny_content("store", models={"m": BEFORE}, training={"modality_missing": {"text": 0.1}})
+    content = tiny_content(
+        "store", models={"m": BEFORE}, training={"modality_missing": {"text": 0.1}, "accelerator": "auto"}
+    )
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
     config = read_run_config(tmp_path / "config.yaml")
     assert config.models["m"].absent_state == "prior"
     assert config.models["m"].training == {"absent_all": True}
     assert config.training.absent_rate == {"text": 0.1}
+    assert config.training.device == "auto"
 
 
 def quantum(**changes):
@@ -586,7 +590,7 @@ def test_every_key_of_the_training_is_said_once_at_its_option():
         ("absent_rate", {"text": -0.1}),
         ("checkpoint_seconds", 86_401),
         ("schedule", "two_cycle"),
-        ("accelerator", "tpu"),
+        ("device", "tpu"),
     ],
 )
 def test_a_key_of_the_training_outside_its_bounds_is_refused(key, value):

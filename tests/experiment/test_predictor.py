@@ -10,7 +10,7 @@ import pytest
 
 from qinn.data.stores.manifest import may_be_alike
 from qinn.data.stores.store import Modality, Store, StoreWriter
-from qinn.data.subsets.splits import fixed_fold
+from qinn.data.subsets.cross_validation import fixed_fold
 from qinn.errors import ArgumentError, CheckpointError, ConfigError
 from qinn.evaluation.predict import predict
 from qinn.experiment.build import build_model

@@ -12,7 +12,7 @@ import yaml
 
 from qinn.data.stores.store import Store
 from qinn.data.subsets.batching import batch_of
-from qinn.data.subsets.splits import fixed_fold
+from qinn.data.subsets.cross_validation import fixed_fold
 from qinn.errors import ArgumentError, CheckpointError, ConfigError, DataError, QinnError
 from qinn.evaluation.intervals import bootstrap_intervals
 from qinn.evaluation.metrics import metrics

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from qinn.data.stores.store import Store
-from qinn.data.subsets.splits import fixed_fold
+from qinn.data.subsets.cross_validation import fixed_fold
 from qinn.experiment.build import build_model
 from qinn.experiment.encoder_config import EncoderConfig
 from qinn.experiment.model_configs import EVOLUTIONS_OF, MODEL_CONFIGS

@@ -110,8 +110,8 @@ def test_estimators_are_compared_as_they_are_configured(samples, scores, tmp_pat
         evaluation={"num_resamples": 100},
     )
     config = yaml.safe_load((tmp_path / "comparison" / "config.yaml").read_text())
-    assert config["models"]["QiNN-QJ"]["training"] == {"max_epochs": 2, "accelerator": "auto"}
-    assert config["models"]["fusion"]["training"] == {"max_epochs": 1, "accelerator": "auto"}
+    assert config["models"]["QiNN-QJ"]["training"] == {"max_epochs": 2, "device": "auto"}
+    assert config["models"]["fusion"]["training"] == {"max_epochs": 1, "device": "auto"}
     assert config["encoder"]["hidden_dim"] == 4
     content = written(tmp_path / "comparison")
     assert content["num_test"] == 5

@@ -3,7 +3,7 @@
 import pytest
 from torch import nn
 
-from qinn.data.subsets.splits import fixed_fold
+from qinn.data.subsets.cross_validation import fixed_fold
 from qinn.data.synthetic.known_answer_set import SyntheticSpec, known_answer, write_synthetic_store
 from qinn.evaluation.metrics import metrics
 from qinn.evaluation.predict import predict

@@ -6,7 +6,7 @@ import pytest
 from torch import nn
 
 from qinn.data.stores.store import Store
-from qinn.data.subsets.splits import Development, fixed_fold
+from qinn.data.subsets.cross_validation import Development, fixed_fold
 from qinn.experiment.build import build_model
 from qinn.experiment.encoder_config import EncoderConfig
 from qinn.experiment.model_configs import MODEL_CONFIGS

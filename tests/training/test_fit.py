@@ -11,7 +11,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from qinn.data.stores.store import Store
 from qinn.data.subsets.batching import BatchLoader, batch_of
-from qinn.data.subsets.splits import Development, fixed_fold
+from qinn.data.subsets.cross_validation import Development, fixed_fold
 from qinn.errors import ArgumentError
 from qinn.evaluation.metrics import metrics
 from qinn.evaluation.predict import predict

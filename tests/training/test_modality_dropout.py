@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from qinn.data.subsets.splits import Development
+from qinn.data.subsets.cross_validation import Development
 from qinn.errors import ArgumentError
 from qinn.model.baselines import Concatenation
 from qinn.model.encoders import Encoders

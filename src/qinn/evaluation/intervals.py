@@ -3,28 +3,27 @@
 Intervals and tests answer "what if the test samples had been others", for the trained models at hand. Where
 several seeds are given (outputs of shape (seeds, n, output)), a metric means its average over the seeds, in
 every resample. How much a newly trained model would differ is another question: see `qinn.evaluation.over_seeds`.
-
-Samples of one group (speaker, video, participant) are not independent: where groups are given, whole groups
-are drawn and swapped, never single samples.
+Which samples are drawn: `qinn.evaluation.resampling`.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 
 from qinn.errors import ArgumentError
 from qinn.evaluation.metric_names import Metric, metrics_of
 from qinn.evaluation.metrics import Numbers
 from qinn.evaluation.resampling import (
+    FEW_UNITS,
     Resampled,
     check_options,
     defined_or_none,
     notes_of,
-    percentile_interval,
     resampled_metrics,
 )
+from qinn.extras import needs
 from qinn.task import Task
 
 
@@ -123,6 +122,52 @@ def interval_of(resampled: Resampled, level: float, metric: Metric) -> Interval:
         low, high = max(low, metric.low), min(high, metric.high)
     note = "undefined (for at least one seed)" if point is None else notes_of(units, values)
     return Interval(point, low, high, level, units.count, int((~np.isnan(values)).sum()), note)
+
+
+def percentile_interval(
+    resampled: Float[np.ndarray, "resample"], num_units: int, level: float
+) -> tuple[float | None, float | None]:
+    """Expanded percentile interval of a bootstrap distribution; of fewer than 8 units the t-interval.
+
+    The plain percentile interval is too narrow for few units: its spread is that of a variance with divisor n
+    and its quantiles are normal. Both are mended by reading it at the tail probability
+    Φ(−√(n/(n−1)) t_{n−1}((1+level)/2)). It stays within the metric's range and needs no acceleration
+    constant, which is why it is preferred to BCa: from a few groups that constant is mostly noise. Simulated
+    coverage of a nominal 95 % for a mean and a correlation over 10 groups: plain .89 and .89, BCa .89 and
+    .86, expanded .94 and .95; over 30 to 100 independent samples the three differ by .02 at most.
+
+    No resample leaves the range of the units, which is too narrow where they are few: for a mean of 2, 3, 4 and 6
+    normal units percentiles cover .52, .71, .87 and .93. There the interval is that of Student, which covers .94 to
+    .96 (of skewed units .88 to .90).
+
+    Args:
+        resampled: Resampled metric; NaN where undefined.
+        num_units: Number n of units drawn.
+        level: Confidence level.
+
+    Returns:
+        Lower and upper end; None each if there are fewer than two units or no defined resample.
+
+    Source:
+        Hesterberg (2015), What teachers should know about the bootstrap.
+
+    Examples:
+        >>> low, high = percentile_interval(np.linspace(0.0, 1.0, 1001), 1000, 0.95)
+        >>> round(low, 3), round(high, 3)
+        (0.025, 0.975)
+    """
+    resampled = resampled[~np.isnan(resampled)]
+    if num_units < 2 or not len(resampled):
+        return None, None
+    with needs("evaluate", "A bootstrap interval"):
+        from scipy import stats
+    quantile = float(stats.t.ppf(0.5 + 0.5 * level, num_units - 1))
+    if num_units < FEW_UNITS:
+        centre, half = resampled.mean(), quantile * resampled.std() * np.sqrt(num_units / (num_units - 1))
+        return float(centre - half), float(centre + half)
+    tail = float(stats.norm.cdf(-np.sqrt(num_units / (num_units - 1)) * quantile))
+    low, high = np.quantile(resampled, [tail, 1.0 - tail])
+    return float(low), float(high)
 
 
 def summarize_seeds(runs: Sequence[Mapping[str, float | None]]) -> dict[str, SeedSummary]:

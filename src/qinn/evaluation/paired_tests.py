@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Shaped
 
 from qinn.errors import ArgumentError
+from qinn.evaluation.intervals import percentile_interval
 from qinn.evaluation.metrics import Numbers, numbers_of, prepare_metrics
 from qinn.evaluation.resampling import (
     Units,
@@ -21,7 +22,6 @@ from qinn.evaluation.resampling import (
     is_enumerable,
     mean_over_seeds,
     notes_of,
-    percentile_interval,
     prepared,
     swap_patterns,
 )

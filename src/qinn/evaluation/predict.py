@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from qinn.data.subsets.batching import batches
-from qinn.data.subsets.splits import Subset
+from qinn.data.subsets.subset import Subset
 from qinn.errors import CheckpointError
 from qinn.records import Prediction
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from qinn.data.stores.manifest import modalities_of
 from qinn.data.stores.store import Store
-from qinn.data.subsets.splits import Fold, cross_validation, fixed_fold
+from qinn.data.subsets.cross_validation import Fold, cross_validation, fixed_fold
 from qinn.errors import ArgumentError, ConfigError
 from qinn.experiment.config import DataConfig, ExperimentConfig, resolved_training
 from qinn.experiment.encoder_config import EncoderConfig

@@ -9,7 +9,7 @@ import torch
 from qinn.data.stores.manifest import num_words_of
 from qinn.data.stores.store import Store
 from qinn.data.subsets.batching import batch_of
-from qinn.data.subsets.splits import Fold
+from qinn.data.subsets.cross_validation import Fold
 from qinn.errors import QinnError
 from qinn.experiment.build import (
     build_model,

@@ -10,7 +10,7 @@ import numpy as np
 import qinn
 from qinn.data.stores.unchanged import open_unchanged
 from qinn.data.subsets.absence import Absence
-from qinn.data.subsets.splits import Subset
+from qinn.data.subsets.subset import Subset
 from qinn.destinations import Product, check_destinations, marked
 from qinn.errors import ConfigError, QinnError
 from qinn.experiment.evaluation import own_parts

@@ -154,7 +154,7 @@ def _check_timed(part: Subset, sequences: Mapping[str, bool]) -> None:
 
 
 def check_machine(config: ExperimentConfig) -> None:
-    """Refuse an accelerator that is not there and far more threads than cores.
+    """Refuse a device that is not there and far more threads than cores.
 
     Args:
         config: The experiment.
@@ -162,9 +162,9 @@ def check_machine(config: ExperimentConfig) -> None:
     Raises:
         ConfigError: Naming the key and what there is.
     """
-    if config.training.accelerator == "gpu" and training_device("auto").type == "cpu":
+    if config.training.device == "gpu" and training_device("auto").type == "cpu":
         raise ConfigError(
-            "Key `training.accelerator` is `gpu`, but torch finds no GPU on this machine; choose `cpu` or `auto`."
+            "Key `training.device` is `gpu`, but torch finds no GPU on this machine; choose `cpu` or `auto`."
         )
     cores = os.cpu_count() or 1
     most = max(_FEW_THREADS, _THREADS_PER_CORE * cores)

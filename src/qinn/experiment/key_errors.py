@@ -9,7 +9,11 @@ from pydantic import BaseModel, ValidationError
 from qinn.experiment.plain_types import MISTAKEN, shortened
 
 RENAMED = {
-    "training": {"modality_missing": "absent_rate", "modality_missing_all": "absent_all"},
+    "training": {
+        "modality_missing": "absent_rate",
+        "modality_missing_all": "absent_all",
+        "accelerator": "device",
+    },
     "models": {"missing": "absent_state"},
 }
 """Keys of earlier versions, by section: what they are called now."""

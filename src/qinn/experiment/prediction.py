@@ -43,7 +43,7 @@ PredictionRow = dict[str, str | float | None]
 
 _Columns = dict[str, list[str] | list[float] | list[float | None]]
 _COMMAND = "qinn predict"
-_WITHOUT_EFFECT = {"accelerator", "checkpoint_seconds", "tensorboard"}
+_WITHOUT_EFFECT = {"checkpoint_seconds", "device", "tensorboard"}
 """Keys of training that change nothing of what is learned but by round-off."""
 
 

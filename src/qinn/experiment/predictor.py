@@ -11,7 +11,7 @@ from qinn.data.stores.manifest import may_be_alike, num_words_of
 from qinn.data.stores.store import Store
 from qinn.data.stores.unchanged import open_unchanged
 from qinn.data.subsets.absence import present_modalities
-from qinn.data.subsets.splits import Subset, subset_of
+from qinn.data.subsets.subset import Subset, subset_of
 from qinn.errors import ArgumentError, CheckpointError, ConfigError, DataError, QinnError
 from qinn.evaluation.predict import PredictionTable, check_finite, predict
 from qinn.experiment.build import build_model, uses_times

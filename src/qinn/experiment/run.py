@@ -21,7 +21,7 @@ import qinn
 from qinn.data.stores.manifest import num_words_of
 from qinn.data.stores.store import Modality, Store
 from qinn.data.stores.unchanged import open_unchanged
-from qinn.data.subsets.splits import Fold
+from qinn.data.subsets.cross_validation import Fold
 from qinn.data.subsets.subset import Subset
 from qinn.digests import OWN_DIGEST, file_digest
 from qinn.errors import CheckpointError, ConfigError, DataError

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from qinn.data.subsets.splits import Subset
+from qinn.data.subsets.subset import Subset
 from qinn.explain.memory_axis import MemoryAxis, memory_axis
 from qinn.explain.steps import HALF, OUTWARD, VERDICTS, StepExplanation, explain_steps
 from qinn.model.collisions import StreamFusion

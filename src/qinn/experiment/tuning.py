@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from qinn.atomic_writing import is_partial
 from qinn.data.stores.store import Store
 from qinn.data.stores.unchanged import open_unchanged
-from qinn.data.subsets.splits import Development
+from qinn.data.subsets.cross_validation import Development
 from qinn.destinations import check_folder
 from qinn.errors import ArgumentError, CheckpointError, ConfigError
 from qinn.experiment import provenance

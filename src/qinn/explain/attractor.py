@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from qinn.data.subsets.batching import batches
-from qinn.data.subsets.splits import Subset
+from qinn.data.subsets.subset import Subset
 from qinn.errors import ArgumentError
 from qinn.model.collisions import CollisionFusion
 from qinn.model.fusion import QuantumFusion

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from qinn.data.subsets.batching import batches
-from qinn.data.subsets.splits import Subset
+from qinn.data.subsets.subset import Subset
 from qinn.explain.counterfactuals import counterfactual_outputs
 from qinn.explain.entanglement import (
     cut_names,

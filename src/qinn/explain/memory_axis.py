@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from qinn.data.subsets.batching import batches
-from qinn.data.subsets.splits import Subset
+from qinn.data.subsets.subset import Subset
 from qinn.explain.passage import Passage, outputs_of, passage_of, rows_at_once, rows_of
 from qinn.model.collisions import StreamFusion
 from qinn.model.network import QiNN

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from qinn.data.subsets.batching import batches
-from qinn.data.subsets.splits import Subset
+from qinn.data.subsets.subset import Subset
 from qinn.explain.memory_axis import MemoryAxis, stream_parts
 from qinn.explain.passage import Passage, meetings_of, outputs_of, passage_of
 from qinn.model.collisions import CollisionFusion, StreamFusion, UnitaryStreamFusion

@@ -13,7 +13,7 @@ from qinn.data.stores.manifest import Modality
 from qinn.data.stores.store import Store
 from qinn.data.stores.unchanged import open_unchanged
 from qinn.data.stores.writing import StoreWriter
-from qinn.data.subsets.splits import hold_out
+from qinn.data.subsets.stratified_draw import hold_out
 from qinn.errors import ArgumentError, DataError, OutputError
 from qinn.experiment.comparison import compare as compare_models
 from qinn.experiment.config import ExperimentConfig, TrainingConfig, parse_config, read_config

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from qinn.data.subsets.splits import Subset
+from qinn.data.subsets.subset import Subset
 from qinn.experiment.explanation import absent_counts, column_means, explanation_columns
 from qinn.experiment.steps import ExplainedSteps, always_together, step_columns
 from qinn.explain.explanation import explain

@@ -14,7 +14,9 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from qinn.data.subsets.splits import Development, Subset, hold_out
+from qinn.data.subsets.cross_validation import Development
+from qinn.data.subsets.stratified_draw import hold_out
+from qinn.data.subsets.subset import Subset
 from qinn.errors import ArgumentError, ConfigError, DataError
 from qinn.evaluation.conformal import HeldOut, held_out_errors
 from qinn.evaluation.predict import predict, probabilities_of

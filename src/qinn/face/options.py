@@ -18,7 +18,7 @@ from qinn.face.arrays import is_mapping
 _Section = TypeVar("_Section", bound=BaseModel)
 
 DEVICES = {"cpu": "cpu", "auto": "auto", "gpu": "gpu", "cuda": "gpu"}
-"""What `device` can be, and what the key `training.accelerator` says then."""
+"""What `device` can be, and what the key `training.device` says then."""
 
 IN_MEMORY = Path("memory")
 """What stands in place of a store."""
@@ -30,8 +30,8 @@ _NOT_IN_MEMORY = {"transformer", "embedding_dim"}
 _ENCODERS_OF_IDS = ("transformer", "embedding")
 
 _NEVER_FLAT = {"kind", "training", "transformer", "timed"}
-_OF_A_FOLDER = {"tensorboard", "checkpoint_seconds", "accelerator"}
-"""Keys of the training that mean something for runs that lie in a folder, and the one that is called `device` here."""
+_OF_A_FOLDER = {"tensorboard", "checkpoint_seconds"}
+"""Keys of the training that mean something for runs that lie in a folder."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def chosen(parameters: Mapping[str, Any], defaults: Mapping[str, Any], *, seed: 
         TrainingConfig,
         {
             **{name: given[name] for name in training_keys()},
-            "accelerator": DEVICES[device],
+            "device": DEVICES[device],
             "tensorboard": False,
             # Nothing resumes a fit in memory: one checkpoint at its end holds the weights of the best epoch.
             "checkpoint_seconds": 86_400,
@@ -155,11 +155,10 @@ def as_argument(message: str) -> str:
         message: The message.
 
     Examples:
-        >>> as_argument("Key `training.accelerator` is `gpu`."), as_argument("Key `encoder.kind` is `x`.")
+        >>> as_argument("Key `training.device` is `gpu`."), as_argument("Key `encoder.kind` is `x`.")
         ('Argument `device` is `gpu`.', 'Argument `encoder` is `x`.')
     """
-    for key, name in (("training.accelerator", "device"), ("encoder.kind", "encoder")):
-        message = message.replace(f"Key `{key}", f"Argument `{name}")
+    message = message.replace("Key `encoder.kind", "Argument `encoder")
     return message.replace("Key `encoder.", "Argument `").replace("Key `training.", "Argument `")
 
 

@@ -7,12 +7,12 @@ from qinn.data.importing.transcripts import Deferred, EncoderOrLearner, loaded
 from qinn.data.stores.manifest import modalities_of, read_manifest
 from qinn.errors import ConfigError
 from qinn.features.lexicons import load_lexicon
+from qinn.features.text import is_text_encoder, load_text_encoder
 from qinn.features.words import WordEncoder, WordLearner
 
 __all__ = ["deferred_encoder", "load_encoder", "word_encoder"]
 
 _NUM_WORDS = 300
-_TRANSFORMERS = ("minilm", "mpnet")
 
 
 def load_encoder(name: str, *, num_words: int | None = None, lexicon: str | None = None) -> EncoderOrLearner:
@@ -34,8 +34,6 @@ def load_encoder(name: str, *, num_words: int | None = None, lexicon: str | None
         if unused := [option for option, value in given.items() if value is not None]:
             found = f"that is `{name}`" if name else "no text is encoded"
             raise ConfigError(f"Option `{unused[0]}` goes with `--encode-text words`, but {found}.")
-        from qinn.features.text import load_text_encoder
-
         return load_text_encoder(name)
     if place:
         if num_words is not None or lexicon is not None:
@@ -62,8 +60,7 @@ def deferred_encoder(
     Raises:
         ConfigError: If the name is none of an encoder, or options contradict each other.
     """
-    is_known = name.partition("/")[0] in _TRANSFORMERS or name.partition(":")[0] in ("hub", "folder")
-    if num_words is None and lexicon is None and is_known:
+    if num_words is None and lexicon is None and is_text_encoder(name):
         return Deferred(lambda: loaded(load_encoder(name)))
     return load_encoder(name, num_words=num_words, lexicon=lexicon)
 

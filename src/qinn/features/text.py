@@ -30,7 +30,7 @@ from qinn.features.wheels import MPNET
 from qinn.file_kinds import other_kind
 from qinn.opening import check_regular, open_regular
 
-__all__ = ["InputEmbeddingEncoder", "TransformerEncoder", "load_text_encoder"]
+__all__ = ["InputEmbeddingEncoder", "TransformerEncoder", "is_text_encoder", "load_text_encoder"]
 
 PROBE_SECONDS = 2.0
 _EMBEDDINGS = "/embeddings"
@@ -227,6 +227,19 @@ class InputEmbeddingEncoder(TransformerEncoder):
 
     def _vectors(self, batch: Any) -> Any:
         return self._model.get_input_embeddings()(batch["input_ids"])
+
+
+def is_text_encoder(name: str) -> bool:
+    """Tell whether a name is one that `load_text_encoder` knows, without loading anything.
+
+    Examples:
+        >>> is_text_encoder("minilm/embeddings"), is_text_encoder("word2vec")
+        (True, False)
+    """
+    kind, _, place = name.partition(":")
+    return (
+        bool(place) if kind in ("hub", "folder") else name.removesuffix(_EMBEDDINGS) in ("minilm", MPNET.tier)
+    )
 
 
 def load_text_encoder(name: str) -> TransformerEncoder:

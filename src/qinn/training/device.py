@@ -7,7 +7,7 @@ import torch
 from qinn.errors import ArgumentError
 
 
-def training_device(accelerator: Literal["cpu", "gpu", "auto"]) -> torch.device:
+def training_device(device: Literal["cpu", "gpu", "auto"]) -> torch.device:
     """Return where to train: on a GPU where one is asked for or, with ``auto``, there.
 
     Raises:
@@ -17,13 +17,13 @@ def training_device(accelerator: Literal["cpu", "gpu", "auto"]) -> torch.device:
         >>> training_device("cpu")
         device(type='cpu')
     """
-    if accelerator != "cpu":
+    if device != "cpu":
         if torch.cuda.is_available():
             return torch.device("cuda")
         if torch.backends.mps.is_available():
             return torch.device("mps")
-    if accelerator == "gpu":
+    if device == "gpu":
         raise ArgumentError(
-            "Argument `accelerator` is `gpu`, but torch finds no GPU on this machine; choose `cpu` or `auto`."
+            "Argument `device` is `gpu`, but torch finds no GPU on this machine; choose `cpu` or `auto`."
         )
     return torch.device("cpu")

@@ -15,7 +15,8 @@ from torch import nn
 
 from qinn.atomic_writing import complete_file
 from qinn.data.subsets.batching import BatchLoader
-from qinn.data.subsets.splits import Development, Subset
+from qinn.data.subsets.cross_validation import Development
+from qinn.data.subsets.subset import Subset
 from qinn.errors import ArgumentError
 from qinn.extras import needs
 from qinn.model.linear import LinearFusion

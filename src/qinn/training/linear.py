@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float64, Int64
 
 from qinn.data.subsets.batching import batches
-from qinn.data.subsets.splits import hold_out
+from qinn.data.subsets.stratified_draw import hold_out
 from qinn.data.subsets.subset import Subset
 from qinn.errors import ArgumentError, DataError
 from qinn.extras import needs

@@ -55,7 +55,7 @@ class TrainingLoop:
         self.options = options
         self.train = train
         self.valid = valid
-        self.device = training_device(options.accelerator)
+        self.device = training_device(options.device)
         self.model = model.to(self.device)
         weights = weights_of_classes(options.class_weights, train.subset.labels, task)
         self.class_weights = None if weights is None else torch.as_tensor(weights)

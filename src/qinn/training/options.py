@@ -116,7 +116,7 @@ class FitOptions:
         "Once the validation samples have chosen the number of epochs, train anew on training and validation samples "
         "together for that many",
     )
-    accelerator: Literal["cpu", "gpu", "auto"] = setting(
+    device: Literal["cpu", "gpu", "auto"] = setting(
         "cpu", "Where to train; the trained model comes back to the CPU"
     )
 

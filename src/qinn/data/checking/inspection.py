@@ -14,7 +14,7 @@ from qinn.data.checking.word_places import segments, word_spans, word_times
 from qinn.data.stores.cutting import even_pieces
 from qinn.data.stores.manifest import SPLITS
 from qinn.data.stores.store import Store
-from qinn.data.subsets.splits import shared_groups
+from qinn.data.subsets.cross_validation import shared_groups
 from qinn.data.subsets.subset import labelled_mask
 from qinn.escaping import visible
 

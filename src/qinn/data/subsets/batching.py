@@ -60,7 +60,7 @@ def batches(
         >>> from qinn.data.synthetic.known_answer_set import SyntheticSpec, write_synthetic_store
         >>> spec = SyntheticSpec(num_train=40, num_valid=10, num_test=20)
         >>> store = write_synthetic_store(tempfile.mkdtemp(), spec)
-        >>> from qinn.data.subsets.splits import fixed_fold
+        >>> from qinn.data.subsets.cross_validation import fixed_fold
         >>> train = fixed_fold(store).development.train
         >>> [len(batch) for batch in batches(train, 16, shuffle=True, seed=1, epoch=3)]
         [16, 16, 8]
@@ -102,7 +102,7 @@ class BatchLoader:
         >>> from qinn.data.synthetic.known_answer_set import SyntheticSpec, write_synthetic_store
         >>> spec = SyntheticSpec(num_train=40, num_valid=10, num_test=20)
         >>> store = write_synthetic_store(tempfile.mkdtemp(), spec)
-        >>> from qinn.data.subsets.splits import fixed_fold
+        >>> from qinn.data.subsets.cross_validation import fixed_fold
         >>> loader = BatchLoader(fixed_fold(store).development.train, 16, shuffle=True)
         >>> loader.set_epoch(3)
         >>> len(loader), next(iter(loader)).modalities

@@ -12,7 +12,7 @@ from qinn.data.stores.manifest import Modality, Source, modalities_of
 from qinn.data.stores.recipe import recipe_of
 from qinn.data.stores.store import Store, StoreWriter
 from qinn.data.stores.store_place import DIVIDED, check_store_place
-from qinn.data.subsets.splits import hold_out
+from qinn.data.subsets.stratified_draw import hold_out
 from qinn.data.subsets.subset import labelled_mask
 from qinn.errors import ArgumentError, ConfigError, DataError
 from qinn.escaping import visible
@@ -126,7 +126,7 @@ class Division:
 def divide(store: Store, options: SplitOptions) -> Division:
     """Choose a part for every sample: whole groups, seeded, with the labels' distribution of the whole.
 
-    One part after the other is held out of what is left by `qinn.data.subsets.splits.hold_out`.
+    One part after the other is held out of what is left by `qinn.data.subsets.stratified_draw.hold_out`.
 
     Args:
         store: The store; its own splits and folds play no part.

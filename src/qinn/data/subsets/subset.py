@@ -44,7 +44,7 @@ class Subset:
     """Some samples of a store: their features, labels and texts, and no way to those of any other sample.
 
     Positions run from 0 to ``len(subset) - 1``; negative positions and positions beyond are errors. Make one
-    by `subset_of`, `qinn.data.subsets.splits.fixed_fold` or `qinn.data.subsets.splits.cross_validation`.
+    by `subset_of`, or by the functions of `qinn.data.subsets.cross_validation`.
 
     Attributes:
         task: What is predicted.

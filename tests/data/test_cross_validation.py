@@ -11,16 +11,9 @@ from hypothesis import strategies as st
 
 from qinn.data.stores.store import Modality, Store, StoreWriter
 from qinn.data.subsets.batching import batch_of
-from qinn.data.subsets.splits import (
-    Development,
-    Fold,
-    Subset,
-    cross_validation,
-    fixed_fold,
-    hold_out,
-    shared_groups,
-    subset_of,
-)
+from qinn.data.subsets.cross_validation import Development, Fold, cross_validation, fixed_fold, shared_groups
+from qinn.data.subsets.stratified_draw import hold_out
+from qinn.data.subsets.subset import Subset, subset_of
 from qinn.errors import ArgumentError, DataError
 from qinn.task import Task
 
