@@ -17,7 +17,13 @@ from qinn.results.frames import frame_of
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "qinn"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-IMPORTED_AS = {"pyyaml": "yaml", "scikit-learn": "sklearn"}
+IMPORTED_AS = {
+    "ai-edge-litert": "ai_edge_litert",
+    "faster-whisper": "faster_whisper",
+    "pillow": "PIL",
+    "pyyaml": "yaml",
+    "scikit-learn": "sklearn",
+}
 WITHIN = {"huggingface_hub": "transformers", "markupsafe": "jinja2", "pydantic_core": "pydantic"}
 """Packages that always come with another one."""
 WHOLE_PACKAGES = {"report": "report"}
