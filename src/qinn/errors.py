@@ -33,6 +33,10 @@ class DataError(QinnError):
     """A data file or store is missing, damaged, unsafe or contradicts itself."""
 
 
+class ClipError(DataError):
+    """A clip cannot be read, or is beyond a limit; others beside it may be well."""
+
+
 class ConfigError(QinnError):
     """A configuration has an unknown key or an impossible value."""
 

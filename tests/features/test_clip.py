@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qinn.errors import ConfigError
-from qinn.features.clip import RATE, ClipError, Decoded, Limits, Picture, decode
+from qinn.errors import ClipError, ConfigError
+from qinn.features.clip import RATE, Decoded, Limits, Picture, decode
 
 from ..clip_packages import needs_clips
 from ..made_clips import corner, gray, tone, turned, voice, write_clip

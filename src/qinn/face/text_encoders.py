@@ -6,6 +6,7 @@ from pathlib import Path
 from qinn.data.importing.transcripts import Deferred, EncoderOrLearner, loaded
 from qinn.data.stores.manifest import modalities_of, read_manifest
 from qinn.errors import ConfigError
+from qinn.features.hashing import HashEncoder
 from qinn.features.lexicons import load_lexicon
 from qinn.features.text import is_text_encoder, load_text_encoder
 from qinn.features.words import WordEncoder, WordLearner
@@ -19,8 +20,8 @@ def load_encoder(name: str, *, num_words: int | None = None, lexicon: str | None
     """Load what `--encode-text` names.
 
     Args:
-        name: ``"words"``, ``"words:STORE"`` for the vocabulary of a store, or as for
-            `qinn.features.text.load_text_encoder`.
+        name: ``"words"``, ``"words:STORE"`` for the vocabulary of a store, ``"hash"`` for
+            `qinn.features.hashing.HashEncoder`, or as for `qinn.features.text.load_text_encoder`.
         num_words: Size of the vocabulary to be learned (300 if None).
         lexicon: Lexicon beside the words, see `qinn.features.lexicons.load_lexicon`; None for none.
 
@@ -34,7 +35,7 @@ def load_encoder(name: str, *, num_words: int | None = None, lexicon: str | None
         if unused := [option for option, value in given.items() if value is not None]:
             found = f"that is `{name}`" if name else "no text is encoded"
             raise ConfigError(f"Option `{unused[0]}` goes with `--encode-text words`, but {found}.")
-        return load_text_encoder(name)
+        return HashEncoder() if name == "hash" else load_text_encoder(name)
     if place:
         if num_words is not None or lexicon is not None:
             raise ConfigError(

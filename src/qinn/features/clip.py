@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from qinn.errors import ConfigError, DataError
+from qinn.errors import ClipError, ConfigError
 from qinn.extras import needs
 from qinn.file_kinds import file_kind
 from qinn.opening import open_regular
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = [
     "CLIP_SUFFIXES",
     "RATE",
-    "ClipError",
     "Decoded",
     "Limits",
     "Picture",
@@ -57,10 +56,6 @@ _LONGEST_SIDE = 640
 _SHORTEST = 0.05
 _PREROLL = 1.0
 _CONTENTS = ("video", "sound", "image")
-
-
-class ClipError(DataError):
-    """A clip that cannot be read, or is beyond a limit; others of the same table may be well."""
 
 
 @dataclass(frozen=True, kw_only=True)

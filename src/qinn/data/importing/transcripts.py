@@ -155,7 +155,7 @@ class EncoderOptions:
     encode_text: str | None = option(
         None,
         "Encode transcripts: `minilm`, `mpnet`, `hub:NAME` or `folder:PATH`, with `/embeddings` behind it for vectors "
-        "without context; `words`, or `words:STORE` for its vocabulary",
+        "without context; `hash`, of letters alone; `words`, or `words:STORE` for its vocabulary",
         metavar="ENCODER",
     )
     num_words: int | None = option(

@@ -1,0 +1,180 @@
+"""Words have times in order, and what nobody said is not said to have been."""
+
+import subprocess
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from qinn.features.clip import RATE, Sound, decode
+from qinn.features.speech import Recognizer, Transcript, Word, align, spread
+from qinn.features.weights import WHISPER_TINY_EN
+
+from ..clip_packages import needs_espeak, needs_speech
+from ..made_clips import tone, write_clip
+
+
+def heard(*words: tuple[str, float, float, float]) -> list[SimpleNamespace]:
+    return [
+        SimpleNamespace(word=f" {text}", start=begin, end=end, probability=p) for text, begin, end, p in words
+    ]
+
+
+def recognizer(*segments: SimpleNamespace, voiced=((0.0, 2.0),), english=True, language="en") -> Recognizer:
+    """A recogniser whose networks say what they are told to."""
+    found = Recognizer.__new__(Recognizer)
+    about = SimpleNamespace(language=language, language_probability=0.97)
+    found._model = SimpleNamespace(transcribe=lambda samples, **options: (list(segments), about))
+    found._weights, found._english = WHISPER_TINY_EN, english
+    found._perhaps = "; perhaps the language is not English" if english else ""
+    found.voiced = lambda sound: tuple(voiced)  # pyright: ignore[reportAttributeAccessIssue]
+    return found
+
+
+def segment(words, no_speech=0.0, compression=1.0) -> SimpleNamespace:
+    return SimpleNamespace(words=words, no_speech_prob=no_speech, compression_ratio=compression)
+
+
+SOUND = Sound(0.0, tone(10, 300))
+
+
+def test_a_word_after_a_pause_begins_where_there_is_voice():
+    # Pieces from 1 to 2 s and from 5 to 6 s are heard one behind the other; the second word is said to span both.
+    said = segment(heard(("one", 0.0, 0.5, 0.9), ("two", 0.6, 1.5, 0.9), ("three", 1.6, 1.9, 0.9)))
+    found = recognizer(said, voiced=((1.0, 2.0), (5.0, 6.0))).transcribe(SOUND)
+    assert [(word.text, word.begin, word.end) for word in found.words] == [
+        ("one", 1.0, 1.5),
+        ("two", 5.0, 5.5),
+        ("three", 5.6, 5.9),
+    ]
+
+
+def test_no_word_lasts_longer_than_a_second():
+    found = recognizer(segment(heard(("well", 0.0, 1.9, 0.9)))).transcribe(SOUND)
+    assert (found.words[0].begin, found.words[0].end) == (0.9, 1.9)
+
+
+def test_words_are_in_the_order_of_time():
+    said = segment(heard(("one", 0.5, 0.9, 0.9), ("two", 0.2, 0.3, 0.9), ("three", 1.0, 1.0, 0.9)))
+    found = recognizer(said).transcribe(SOUND)
+    begins = [word.begin for word in found.words]
+    assert begins == sorted(begins)
+    assert all(word.end > word.begin for word in found.words)
+
+
+@pytest.mark.parametrize("wrong", [{"no_speech": 0.95}, {"compression": 3.0}])
+def test_invented_sentences_are_not_taken(wrong):
+    good, bad = heard(("good", 0.0, 0.5, 0.9)), heard(("Thank", 0.5, 0.8, 0.9), ("you!", 0.8, 1.0, 0.9))
+    found = recognizer(segment(good), segment(bad, **wrong)).transcribe(SOUND)
+    assert found.text == "good"
+    assert found.notes[0].startswith("1 sentences of `whisper-tiny.en` were not taken")
+
+
+def test_unsure_words_are_not_taken_and_the_language_is_doubted():
+    said = segment(heard(("Thank", 0.0, 0.5, 0.55), ("you!", 0.6, 1.0, 0.6)))
+    found = recognizer(said).transcribe(SOUND)
+    assert found.words == ()
+    assert found.probability is None
+    assert found.notes == (
+        "`whisper-tiny.en` heard 2 words, but so unsurely (p 0.57) that none was taken; perhaps the language is not "
+        "English",
+    )
+    assert recognizer(segment(heard(("Thank", 0.0, 0.5, 0.65)))).transcribe(SOUND).text == "Thank"
+
+
+def test_the_language_of_a_multilingual_recogniser_is_said():
+    found = recognizer(segment(heard(("早", 0.0, 0.5, 0.9))), english=False, language="zh").transcribe(SOUND)
+    assert found.language == "zh"
+    assert found.notes == ("the language was found to be `zh` (p 0.97)",)
+
+
+def test_where_nobody_speaks_nothing_is_recognised():
+    def fail(*args, **options):
+        raise AssertionError
+
+    silent = recognizer(voiced=())
+    silent._model = SimpleNamespace(transcribe=fail)
+    assert silent.transcribe(SOUND) == Transcript((), ())
+
+
+def test_given_words_take_the_times_of_those_that_were_heard():
+    words = ["well", "I", "am", "really", "not", "happy"]
+    said = [Word("I", 1.0, 1.2, 0.9), Word("really", 2.0, 2.5, 0.9), Word("happy!", 3.0, 3.5, 0.9)]
+    found, share = align(words, said)
+    assert [word.text for word in found] == words
+    assert share == 0.5
+    times = {word.text: (word.begin, word.end) for word in found}
+    assert times["I"] == (1.0, 1.2)
+    assert times["am"] == (1.2, 2.0)
+    assert times["not"] == (2.5, 3.0)
+    assert times["happy"] == (3.0, 3.5)
+    begins = [word.begin for word in found]
+    assert begins == sorted(begins)
+    assert align(words, []) == ((), 0.0)
+
+
+def test_spread_words_fill_what_is_voiced_and_nothing_else():
+    spans = [(1.0, 2.0), (4.0, 5.0)]
+    found = spread(["a", "few", "words", "of", "some", "length", "here"], spans)
+    assert found[0].begin == 1.0
+    assert found[-1].end == 5.0
+    for word in found:
+        assert any(begin <= word.begin < end for begin, end in spans)
+    assert all(word.probability is None for word in found)
+
+
+@pytest.fixture(scope="module")
+def whisper() -> Recognizer:
+    return Recognizer(WHISPER_TINY_EN)
+
+
+def speak(text: str, path, *options: str):
+    subprocess.run(["espeak-ng", "-w", str(path), *options, text], check=True, capture_output=True)
+    return path
+
+
+@needs_speech
+@needs_espeak
+@pytest.mark.slow
+def test_spoken_words_are_recognised_with_their_times(tmp_path, whisper):
+    sound = decode(
+        speak("This is a very good film. I really love it.", tmp_path / "a.wav", "-s", "140")
+    ).sound
+    assert sound is not None
+    quiet = np.zeros(2 * RATE, np.float32)
+    found = whisper.transcribe(Sound(0.0, np.concatenate([quiet, sound.samples, quiet])))
+    words = {word.text.strip(".,").lower(): word for word in found.words}
+    assert {"good", "film", "love"} <= words.keys()
+    assert all(1.8 < word.begin < word.end < sound.end + 2.3 for word in found.words)
+    assert words["good"].begin < words["film"].begin < words["love"].begin
+    assert found.language == "en"
+
+
+@needs_speech
+@pytest.mark.slow
+def test_silence_noise_and_music_have_no_words(whisper):
+    random = np.random.default_rng(0)
+    chord = sum(tone(4, hertz, gain=0.15) for hertz in (262.0, 330.0, 392.0, 523.0))
+    noise = (0.05 * random.normal(size=4 * RATE)).astype(np.float32)
+    for samples in (np.zeros(4 * RATE, np.float32), noise, np.asarray(chord, np.float32)):
+        assert whisper.transcribe(Sound(0.0, samples)).words == ()
+    assert whisper.identity.startswith("whisper-tiny.en@1#1a5afae0+silero_vad_v6#")
+
+
+@needs_speech
+@needs_espeak
+@pytest.mark.slow
+@pytest.mark.parametrize(("rate", "channels", "codec"), [(48_000, 2, "aac"), (44_100, 1, "flac")])
+def test_another_encoding_has_the_same_words(tmp_path, whisper, rate, channels, codec):
+    path = speak("The acting was not bad, but the story is boring.", tmp_path / "a.wav", "-s", "150")
+    plain = decode(path).sound
+    assert plain is not None
+    moments = np.arange(round(len(plain.samples) * rate / RATE)) / rate
+    again = np.interp(moments, np.arange(len(plain.samples)) / RATE, plain.samples).astype(np.float32)
+    other = decode(
+        write_clip(tmp_path / "b.mkv", sound=np.repeat(again[None], channels, 0), rate=rate, audio=codec)
+    ).sound
+    assert other is not None
+    one, two = whisper.transcribe(plain), whisper.transcribe(other)
+    assert one.text == two.text != ""
+    assert [word.begin for word in one.words] == pytest.approx([word.begin for word in two.words], abs=0.1)
