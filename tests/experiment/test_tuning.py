@@ -1,6 +1,7 @@
 """Tuning sees no test sample, gives every model the same budget, goes on where it was killed, and says all it did."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -221,3 +222,69 @@ def test_what_changes_the_meaning_of_the_value_is_not_searched(key, tiny_store, 
     config = parse_config({**content, "tune": {"space": {key: space}}}, "tiny")
     with pytest.raises(ConfigError, match=rf"names `{key}`, .* cannot be compared"):
         tune(config, tmp_path / "out")
+
+
+def test_what_changes_no_fit_starts_no_new_search(tuned, tmp_path):
+    config, result, _ = tuned
+    folder = shutil.copytree(result.folder, tmp_path / "out")
+    moved = shutil.copytree(config.data.store, tmp_path / "moved")
+    content = config.model_dump(mode="json")
+    content |= {
+        "evaluation": {**content["evaluation"], "margins": {"mae": 0.1}, "num_resamples": 123},
+        "reference": "mean",
+        "simple_rows": False,
+        "seeds": [5, 6],
+        "data": {**content["data"], "store": str(moved)},
+        "training": {**content["training"], "checkpoint_seconds": 99.0},
+    }
+    content["models"] = {
+        label: {"kind": one.kind, **one.model_dump()} for label, one in config.models.items()
+    }
+    seen = []
+    again = tune(parse_config(content, "tiny"), folder, on_trial=lambda *one: seen.append(one))
+    assert seen == []
+    assert told(again) == told(result)
+    assert read_config(folder / "tuned.yaml").evaluation.margins == {"mae": 0.1}
+
+
+CHANGED = {
+    "space": lambda content: content["tune"]["space"].update({"hidden_dim": [2, 5]}),
+    "seed": lambda content: content["tune"].update({"seed": 9}),
+    "training": lambda content: content["training"].update({"max_epochs": 2}),
+    "model": lambda content: content["models"]["low rank"].update({"rank": 2}),
+    "another model": lambda content: content["models"].pop("low rank"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_the_result_of_another_configuration_is_not_replaced(name, tuned, tmp_path):
+    config, result, _ = tuned
+    folder = shutil.copytree(result.folder, tmp_path / "out")
+    content = config.model_dump(mode="json")
+    content["models"] = {
+        label: {"kind": one.kind, **one.model_dump()} for label, one in config.models.items()
+    }
+    CHANGED[name](content)
+    before = (folder / "tuned.yaml").read_bytes()
+    with pytest.raises(
+        CheckpointError, match=r"as another configuration has it .* choose another folder by `--to`"
+    ):
+        tune(parse_config(content, "tiny"), folder)
+    assert (folder / "tuned.yaml").read_bytes() == before
+
+
+def test_a_tuned_configuration_without_its_trials_is_not_replaced(tuned, tmp_path):
+    (tmp_path / "tuned.yaml").write_text("mine: true\n")
+    with pytest.raises(CheckpointError, match="without the trials that it comes from"):
+        tune(tuned[0], tmp_path)
+    assert (tmp_path / "tuned.yaml").read_text() == "mine: true\n"
+
+
+@pytest.mark.parametrize("error", [ValueError, ImportError, RuntimeError])
+def test_what_goes_wrong_in_training_is_not_blamed_on_the_database(error, tuned, tmp_path, monkeypatch):
+    def fails(*_, **__):
+        raise error("a fault of training")
+
+    monkeypatch.setattr("qinn.training.fit.fit", fails)
+    with pytest.raises(error, match=r"^a fault of training$"):
+        tune(tuned[0], tmp_path / "out")

@@ -179,3 +179,32 @@ def test_what_does_not_go_together_is_refused_in_one_sentence(samples, scores, t
         with pytest.raises(kind, match=said) as caught:
             call()
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "absent",
+    [None, [None] * 24, np.full((24, 3), np.nan), [np.zeros((0, 2))] * 24],
+    ids=["no array", "no sample", "no number", "no step"],
+)
+def test_a_modality_that_no_sample_has_is_refused_as_a_fit_refuses_it(absent, samples, scores, tmp_path):
+    given = {"text": np.random.default_rng(0).normal(size=(24, 2)), "audio": absent}
+    said = []
+    for act in (
+        lambda: qinn.Estimator(**TINY).fit(given, scores),
+        lambda: qinn.compare({"a": "concatenation"}, given, scores, to=tmp_path / "c", **SECTIONS),
+    ):
+        with pytest.raises(ArgumentError) as refused:
+            act()
+        said.append(str(refused.value))
+    assert said[0] == said[1]
+    assert "`audio`" in said[0]
+    assert not (tmp_path / "c" / "comparison").exists()
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_too_few_samples_are_not_blamed_on_groups_that_nobody_gave(number):
+    with pytest.raises(
+        ArgumentError, match=rf"^Argument `data` must have samples .* but has {number} in all"
+    ) as refused:
+        qinn.compare({"a": "concatenation"}, {"text": np.eye(2)[:number]}, [0.5, 1.0][:number], scale="mosi")
+    assert "group" not in str(refused.value)

@@ -28,7 +28,15 @@ from qinn.experiment.run import data_record, model_builder
 from qinn.experiment.tuning_config import KNOWN_KEYS, Range, Space, searched
 from qinn.extras import needs, require
 from qinn.results.files import write_text
-from qinn.results.tuning import TABLE_FILE, TRIALS_FILE, TUNED_FILE, Trial, TunedModel, TuningResult
+from qinn.results.tuning import (
+    TABLE_FILE,
+    TRIALS_FILE,
+    TUNED_FILE,
+    Trial,
+    TunedModel,
+    TuningResult,
+    read_tuning,
+)
 
 with needs("tune", "Tuning"):
     import optuna
@@ -73,7 +81,7 @@ def tune(
 
     Raises:
         ConfigError: If nothing can be searched, a key is unknown, a value is impossible, or the store cannot be opened.
-        CheckpointError: If the folder holds something else.
+        CheckpointError: If the folder holds something else, or the result of another configuration.
         MissingPackageError: If what the extras `train` and `tune` bring is not installed.
     """
     require("train", "tune", what="Tuning")
@@ -92,23 +100,24 @@ def tune(
     store = open_unchanged(config.data.store)
     spaces = _spaces(config, store)
     developments = _developments(config, store)
+    _check_own(
+        folder,
+        {label: _identity(config, label, space, store, len(developments)) for label, space in spaces.items()},
+    )
     folder.mkdir(parents=True, exist_ok=True)
     url = storage or f"sqlite:///{(folder / _STORAGE).absolute()}"
     torch.set_flush_denormal(True)
     torch.set_num_threads(config.threads)
-    with _stored(url):
-        searches = {
-            label: _Search(config, label, spaces[label], store, developments, url) for label in spaces
-        }
-        total = number * len(searches)
-        # Trial after trial of every model in turn, so that a search that is stopped was equally long for each.
-        for wanted in range(number):
-            for index, (label, search) in enumerate(searches.items()):
-                if search.num_finished <= wanted:
-                    search.try_next()
-                    if on_trial is not None:
-                        on_trial(wanted * len(searches) + index + 1, total, f"trial {wanted} of {label}")
-        found = {label: search.result(number) for label, search in searches.items()}
+    searches = {label: _Search(config, label, spaces[label], store, developments, url) for label in spaces}
+    total = number * len(searches)
+    # Trial after trial of every model in turn, so that a search that is stopped was equally long for each.
+    for wanted in range(number):
+        for index, (label, search) in enumerate(searches.items()):
+            if search.num_finished <= wanted:
+                search.try_next()
+                if on_trial is not None:
+                    on_trial(wanted * len(searches) + index + 1, total, f"trial {wanted} of {label}")
+    found = {label: search.result(number) for label, search in searches.items()}
     result = TuningResult(
         name=config.name,
         data=data_record(store, config, developments[0].train),
@@ -123,6 +132,28 @@ def tune(
     write_text(folder / TUNED_FILE, _tuned_text(config, result))
     result.write()
     return result
+
+
+def _check_own(folder: Path, identities: Mapping[str, str]) -> None:
+    """Refuse a folder with the result of another search, which this one would replace.
+
+    Raises:
+        CheckpointError: Naming a model that was searched otherwise there.
+    """
+    if not (folder / TRIALS_FILE).exists():
+        if (folder / TUNED_FILE).exists():
+            raise CheckpointError(
+                f"Folder `{folder}` holds `{TUNED_FILE}` without the trials that it comes from; choose another folder, "
+                "or move the file away."
+            )
+        return
+    for label, model in read_tuning(folder).models.items():
+        if model.identity and identities.get(label) != model.identity:
+            what = "has another model, data or space to search" if label in identities else "lacks it"
+            raise CheckpointError(
+                f"Folder `{folder}` holds the trials of `{label}` as another configuration has it (this one {what}); "
+                "choose another folder by `--to`."
+            )
 
 
 def _developments(config: ExperimentConfig, store: Store) -> list[Development]:
@@ -206,6 +237,30 @@ def with_choices(
     return config.model_copy(update={"models": {**config.models, label: changed}})
 
 
+def _identity(
+    config: ExperimentConfig, label: str, space: Mapping[str, Space], store: Store, num_folds: int
+) -> str:
+    """Whose trials these are: another model, training, space, seed or store has others; all else changes no fit."""
+    seed = config.tune.seed
+    config = config.only(label, seed)
+    told = {
+        # Of the store counts what is in it, not where it lies.
+        "config": config.model_dump(
+            mode="json",
+            include={"data", "encoder", "training", "threads"},
+            exclude={"data": {"store"}, "training": {"tensorboard", "checkpoint_seconds"}},
+        ),
+        "model": config.models[label].model_dump(mode="json"),
+        "space": {
+            key: one.model_dump() if isinstance(one, Range) else list(one) for key, one in space.items()
+        },
+        "seed": seed,
+        "folds": num_folds,
+        "data": store.sha256,
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
+
+
 class _Search:
     """The trials of one model, in a study of Optuna's.
 
@@ -233,28 +288,15 @@ class _Search:
         self.space = {key: _distribution(one) for key, one in space.items()}
         self.seed = config.tune.seed
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.study: optuna.Study = optuna.create_study(
-            storage=url,
-            study_name=f"{config.name}: {label} [{self._identity(space)}]",
-            direction="minimize" if self.direction == "min" else "maximize",
-            load_if_exists=True,
-        )
-        self._drop_interrupted()
-
-    def _identity(self, space: Mapping[str, Space]) -> str:
-        """Whose trials these are: another model, space, seed or store has others."""
-        told = {
-            "config": self.config.only(self.label, self.seed).model_dump(
-                mode="json", exclude={"tune", "name"}
-            ),
-            "model": self.config.models[self.label].model_dump(mode="json"),
-            "space": {
-                key: one.model_dump() if isinstance(one, Range) else list(one) for key, one in space.items()
-            },
-            "folds": len(self.developments),
-            "data": self.store.sha256,
-        }
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
+        self.identity, self._url = _identity(config, label, space, store, len(developments)), url
+        with _stored(url):
+            self.study: optuna.Study = optuna.create_study(
+                storage=url,
+                study_name=f"{config.name}: {label} [{self.identity}]",
+                direction="minimize" if self.direction == "min" else "maximize",
+                load_if_exists=True,
+            )
+            self._drop_interrupted()
 
     def _drop_interrupted(self) -> None:
         """Mark trials that a killed search left unfinished; they are made again."""
@@ -262,7 +304,8 @@ class _Search:
             self.study.tell(trial.number, state=TrialState.FAIL)
 
     def _finished(self) -> list[Any]:
-        return [one for one in self.study.get_trials(deepcopy=False) if "seconds" in one.user_attrs]
+        with _stored(self._url):
+            return [one for one in self.study.get_trials(deepcopy=False) if "seconds" in one.user_attrs]
 
     @property
     def num_finished(self) -> int:
@@ -276,13 +319,15 @@ class _Search:
         self.study.sampler = optuna.samplers.TPESampler(
             seed=int(hashlib.sha256(f"{self.seed} {done}".encode()).hexdigest()[:8], 16)
         )
-        trial = self.study.ask({} if done == 0 else self.space)
+        with _stored(self._url):
+            trial = self.study.ask({} if done == 0 else self.space)
         value, epoch, seconds, failure = self._trained(_rounded(trial.params))
-        trial.set_user_attr("epoch", epoch)
-        trial.set_user_attr("failure", failure)
-        trial.set_user_attr("seconds", seconds)
-        failed = TrialState.FAIL if value is None else None
-        self.study.tell(trial, value, state=failed)
+        with _stored(self._url):
+            trial.set_user_attr("epoch", epoch)
+            trial.set_user_attr("failure", failure)
+            trial.set_user_attr("seconds", seconds)
+            failed = TrialState.FAIL if value is None else None
+            self.study.tell(trial, value, state=failed)
 
     def _trained(self, choices: Mapping[str, Any]) -> tuple[float | None, float | None, float, str]:
         """Return validation value, its epoch, seconds, and why there is no value."""
@@ -337,6 +382,7 @@ class _Search:
             direction=self.direction,
             trials=tuple(trials),
             best=best,
+            identity=self.identity,
         )
 
 

@@ -209,6 +209,8 @@ def _refuse_lengths(name: str, lengths: object) -> None:
 def _counts(name: str, numbers: npt.NDArray[Any], lengths: object) -> Integers:
     """Return how many steps each sample has: as stated, or up to the last that is not NaN throughout."""
     longest = numbers.shape[1]
+    if lengths is None and not longest:
+        return np.zeros(len(numbers), np.int64)
     if lengths is None:
         holds = cast("npt.NDArray[np.bool_]", ~np.isnan(numbers).all(axis=2))
         return np.where(holds.any(axis=1), longest - holds[:, ::-1].argmax(axis=1), 0).astype(np.int64)

@@ -19,6 +19,7 @@ from qinn.experiment.comparison import compare as compare_models
 from qinn.experiment.config import ExperimentConfig, TrainingConfig, parse_config, read_config
 from qinn.experiment.encoder_config import EncoderConfig
 from qinn.face.estimator import Estimator
+from qinn.face.fitting import check_present
 from qinn.face.labels import Labels, Scale, classes_of, groups_of, scores_of
 from qinn.face.samples import Samples
 from qinn.results.comparison import ComparisonResult
@@ -133,6 +134,7 @@ def compare(
             store, place = (data.path if isinstance(data, Store) else Path(data)), folder
         else:
             samples = Samples.of(data)
+            check_present(samples)
             chosen_task = task or given.shared("task", lambda one: one.task) or "regression"
             if chosen_task == "classification":
                 labels = classes_of(y)
@@ -269,6 +271,11 @@ def _split(
         try:
             held = hold_out(labels.values[rest], names[rest], fraction, seed, stream=stream)
         except DataError as error:
+            if groups is None:
+                raise ArgumentError(
+                    f"Argument `data` must have samples to train on beside those of {part}, but has {number} in all; "
+                    "give more, or say `splits`."
+                ) from None
             raise ArgumentError(f"Argument `groups`: {error}") from None
         found[rest[held]] = part
     return [str(one) for one in found]

@@ -79,6 +79,19 @@ class Parts:
     selects: bool
 
 
+def check_present(samples: Samples) -> None:
+    """Refuse samples that all lack a modality.
+
+    Raises:
+        ArgumentError: Naming it.
+    """
+    for name, dim in samples.dims.items():
+        if not dim or not samples.lengths(name).any():
+            raise ArgumentError(
+                f"No sample has modality `{name}`, so nothing can be learned about it; leave it out."
+            )
+
+
 def divided(
     samples: Samples,
     labels: Labels,
@@ -98,11 +111,7 @@ def divided(
     Raises:
         ArgumentError: If there are too few samples or groups, or a modality that no sample has.
     """
-    for name, dim in samples.dims.items():
-        if not dim or not samples.lengths(name).any():
-            raise ArgumentError(
-                f"No sample has modality `{name}`, so nothing can be learned about it; leave it out."
-            )
+    check_present(samples)
     # Rows may come twice, from a bootstrap: here each has a name of its own.
     if isinstance(validation, tuple):
         given, known = validation
@@ -117,6 +126,7 @@ def divided(
     try:
         held = hold_out(labels.values, names, 0.5 if validation is None else validation, seed)
     except DataError as error:
+        # One sample was refused: without groups there is always another.
         raise ArgumentError(f"Argument `groups`: {error}") from None
     whole = _named(samples, "").subset(labels.task, labels.values, groups)
     development = Development(whole.take(np.flatnonzero(~held)), whole.take(np.flatnonzero(held)))

@@ -2,14 +2,17 @@
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 from qinn.data.importing import LAYOUTS, detect_layout
 from qinn.data.importing import import_data as import_with
 from qinn.data.importing.driver import Progress
+from qinn.data.importing.feature_specs import FeatureSpec
 from qinn.data.importing.looking import Look
 from qinn.data.importing.looking import look as look_at
+from qinn.data.importing.next_steps import Tried
 from qinn.data.importing.reader import Layout
 from qinn.data.importing.transcripts import EncoderOptions
 from qinn.data.stores.store import Store
@@ -70,7 +73,7 @@ def import_data(
         encoder = deferred_encoder(
             encoding.encode_text or "", num_words=encoding.num_words, lexicon=encoding.lexicon
         )
-    with _looking(source):
+    with _looking(source, Tried(named, str(to), as_typed)):
         return import_with(
             source,
             to,
@@ -104,21 +107,42 @@ def layout_of(source: Path | str) -> str:
     Raises:
         DataError: If it has none, or several.
     """
-    with _looking(source):
+    with _looking(source, Tried()):
         return detect_layout(source)
 
 
 @contextmanager
-def _looking(source: Path | str) -> Generator[None]:
-    """Add to a refusal what the source holds, the nearest layout and what to do next, as notes of the error."""
+def _looking(source: Path | str, tried: Tried) -> Generator[None]:
+    """Add to a refusal what the file at fault holds, the nearest layout and what to do next, as notes of the error."""
     try:
         yield
     except (DataError, ConfigError) as error:
         if Path(source).exists() and not hasattr(error, "__notes__"):
             with suppress(QinnError, OSError):
-                for line in look_at(source).lines(_MOST_LINES):
+                found = look_at(source, tried)
+                at_fault = _at_fault(str(error), source, tried)
+                if at_fault is not None:
+                    found = replace(look_at(at_fault), layout="", nearest="", steps=found.steps)
+                lines = found.lines(_MOST_LINES)
+                # Of what cannot be read the refusal says why.
+                for line in lines[not found.is_readable :]:
                     error.add_note(line)
         raise
+
+
+def _at_fault(sentence: str, source: Path | str, tried: Tried) -> str | None:
+    """Return the file of features or words that a refusal is about; None if it is about the samples themselves."""
+    files = [
+        FeatureSpec.parse(one).file
+        for one in (tried.options or {}).get("feature") or ()
+        if isinstance(one, str)
+    ]
+    # Readers put the source before what they pass on.
+    said = sentence.removeprefix(f"`{source}`: ")
+    named = [(said.find(f"`{file}"), file) for file in files if file and Path(file).is_file()]
+    of_source = said.find(f"`{source}`")
+    first = min(((at, file) for at, file in named if at >= 0), default=None)
+    return None if first is None or 0 <= of_source < first[0] else first[1]
 
 
 def checked_options(layout: Layout, options: Mapping[str, object]) -> dict[str, Any]:

@@ -33,7 +33,16 @@ Sources = Path | str | Sequence[Path | str]
 
 _OF_TEXT = frozenset(one.name for one in options_of(EncoderOptions)) | {"text_unit", "lowercase"}
 _OF_TASK = frozenset(one.name for one in options_of(TaskOptions))
-_OF_SETS = ("nothing says what made", " official ", "unlabelled", "has no splits", "no sample has a label")
+_OF_SETS = (
+    "nothing says what made",
+    " official ",
+    "unlabelled",
+    "has no splits",
+    "no sample has a label",
+    "which split the file is",
+    "groups are the videos",
+    "the groups are not known",
+)
 """Notes of an import that tell nothing about samples which a run is to predict."""
 
 

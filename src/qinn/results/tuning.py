@@ -1,14 +1,14 @@
 """What `qinn tune` found: every trial of every model, as ``trials.json`` keeps them, and their tables."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from qinn.results.as_json import OUTSIDE
-from qinn.results.documents import write_document
-from qinn.results.files import write_text
+from qinn.results.documents import read_document, write_document
+from qinn.results.files import digests_of, write_text
 from qinn.results.number_text import counted, number
-from qinn.results.summary import Written
+from qinn.results.summary import VERSION, Written
 from qinn.results.tables import Cell, Column, Table, columns
 
 FORMAT = "qinn-tuning"
@@ -46,6 +46,7 @@ class TunedModel:
         monitor: Name of the validation value.
         direction: Whether a lower or a higher value is better.
         best: Number of the trial with the best value; None where every training failed.
+        identity: Hash of all that its trials depend on; empty in results of earlier versions.
     """
 
     model: str
@@ -53,6 +54,7 @@ class TunedModel:
     direction: str
     trials: tuple[Trial, ...]
     best: int | None
+    identity: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,10 +78,11 @@ class TuningResult(Written):
     folder: Path = field(default=Path(), metadata=OUTSIDE)
 
     def write(self) -> None:
-        """Write ``trials.json`` and ``trials.md`` into its folder."""
+        """Write ``trials.md`` and ``trials.json``, with the hashes of what lies beside it, into its folder."""
         text = "\n".join(table.to_markdown() for table in (self.table(), *self.trial_tables()))
         write_text(self.folder / TABLE_FILE, text)
-        write_document(self.folder / TRIALS_FILE, self)
+        files = digests_of(self.folder, [self.folder / TUNED_FILE, self.folder / TABLE_FILE])
+        write_document(self.folder / TRIALS_FILE, replace(self, files=files))
 
     def table(self) -> Table:
         """Return what the search found for each model."""
@@ -136,6 +139,20 @@ class TuningResult(Written):
 
     def _repr_html_(self) -> str:
         return self.table().to_html()
+
+
+def read_tuning(folder: Path | str) -> TuningResult:
+    """Read what `qinn tune` found.
+
+    Args:
+        folder: Where it wrote its result.
+
+    Raises:
+        CheckpointError: If there is no result, or it is damaged or was changed.
+    """
+    path, remedy = Path(folder) / TRIALS_FILE, "search again, in another folder"
+    found = read_document(path, TuningResult, format=FORMAT, what="a tuning", newest=VERSION, remedy=remedy)
+    return replace(found, folder=Path(folder))
 
 
 def _chosen(trial: Trial) -> str:

@@ -180,7 +180,7 @@ def test_features_without_a_row_and_rows_in_order_are_noted(tmp_path):
     features = (f"files={tmp_path}/f/", f"rows={tmp_path}/v.npy", f"named={tmp_path}/n.npz:x#i")
     notes = import_data(source, tmp_path / "s", TableOptions(task=MOSI, features=features)).manifest["notes"]
     assert "2 files of `files` belong to no row of the table, as that of `x`" in notes
-    assert "1 rows of `named` belong to no row of the table, as that of `z`" in notes
+    assert "1 row of `named` belongs to no row of the table, as that of `z`" in notes
     assert "`rows`: rows were taken in the order of the table, which nothing in the file confirms" in notes
 
 
@@ -195,7 +195,7 @@ def test_columns_that_stand_for_nothing_are_noted_with_what_they_look_like(tmp_p
     notes = import_data(source, tmp_path / "s", options).manifest["notes"]
     said = "3 columns of the table were not used: `mode`, `speaker`, `mood` (perhaps meant: --split-column mode, "
     assert any(note.startswith(said.replace("--", "`--").replace("mode, ", "mode`, ")) for note in notes)
-    assert "1 of 2 samples have no label" in notes
+    assert "1 of 2 samples has no label" in notes
 
 
 def test_a_scale_that_nobody_stated_is_noted(mmsa, misa, pickled, encoder, tmp_path):

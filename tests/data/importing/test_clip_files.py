@@ -101,7 +101,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     "text": (
         lambda f: (f / "vision/b.csv").write_text("x,y\n1,word\n"),
         "@@/vision/",
-        "cells that are no numbers",
+        "which is not a number; name the columns to take",
     ),
     "ragged": (lambda f: (f / "vision/b.csv").write_text("x,y\n1,2\n1\n"), "@@/vision/", "b.csv"),
     "no header": (lambda f: (f / "vision/a.csv").write_text(""), "@@/vision/", "is empty"),

@@ -86,8 +86,8 @@ def test_rows_of_one_sample_are_its_steps_by_their_times(mine: Path) -> None:
     times = store.times("ecg")
     assert times is not None
     np.testing.assert_allclose(times[:2], [0.1, 0.9])
-    assert "1 rows of `ecg` whose `good` is 0 were left out" in store.manifest["notes"]
-    assert "1 names of `heart.csv` are none of the table's samples" in store.manifest["notes"]
+    assert "1 row of `ecg` whose `good` is 0 was left out" in store.manifest["notes"]
+    assert "1 name of `heart.csv` is none of the table's samples" in store.manifest["notes"]
 
 
 def test_rows_that_lie_together_are_steps_as_they_lie(mine: Path) -> None:
@@ -256,12 +256,12 @@ BAD: dict[str, tuple[tuple[str, ...], dict[str, Any], str]] = {
     "the table itself": (("a=@@@t.csv:mfcc_*#video+clip",), {}, "take its columns as a=:mfcc_\\*"),
     "names of others": (("ecg=@@@heart.csv:rate@@when#video",), {}, "names none of the table's samples"),
     "no such column": (("ecg=@@@heart.csv:beat#video+clip",), {}, "has no column `beat`"),
-    "no numbers": (("ecg=@@@heart.csv:video#clip",), {}, "has cells that are no numbers"),
+    "no numbers": (("ecg=@@@heart.csv:video#clip",), {}, "which is not a number; name the columns to take"),
     "a label": (("audio=:pitch+label",), {}, "takes the column `label`, which is an id, label"),
     "no number in the table": (
         ("audio=:split",),
         {},
-        "line 2 has `train` in column `split`, which is no number",
+        "line 2 has `train` in column `split`, which is not a number",
     ),
     "nothing in the table": (("audio=:x*",), {}, "has no column `x\\*`"),
     "an empty row of the table": (("audio=:mfcc_*",), {}, "no features for sample `v_02`"),

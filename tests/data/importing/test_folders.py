@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
+import qinn
 from qinn.data.importing import (
     CsdOptions,
     MfnOptions,
@@ -21,6 +22,8 @@ from qinn.data.importing import (
     import_data,
 )
 from qinn.errors import ConfigError, DataError
+
+from ...new_samples import misa_item, official_mfn, official_misa, pickled, samples
 
 PLAIN = TaskOptions(scale="plain", low=1, high=5)
 
@@ -389,3 +392,23 @@ def test_a_source_that_is_missing_is_refused_by_every_reader(options: Any, tmp_p
         options = TableOptions(features=("v=v.npy",))
     with pytest.raises(DataError, match="gone"):
         import_data(tmp_path / "gone", tmp_path / "store", options)
+
+
+def test_what_misa_and_mfn_files_do_not_say_is_noted(tmp_path: Path) -> None:
+    parts = samples()
+    encoder = {"encode_text": "words"}
+    whole = qinn.import_data(official_misa(tmp_path / "misa", parts), tmp_path / "a", scale="mosi", **encoder)
+    single = pickled(tmp_path / "one.pkl", [misa_item(parts["train"][0], np.array([[1.0]]), "v[0]")])
+    one = qinn.import_data(single, tmp_path / "b", scale="mosi", **encoder)
+    folder = qinn.import_data(official_mfn(tmp_path / "mfn", parts), tmp_path / "c", scale="mosi")
+    for store, said in (
+        (whole, "the ids of words in the file are not used: the vocabulary that they count is not in it"),
+        (whole, "groups are the videos in the names of segments"),
+        (one, "nothing says which split the file is, so its samples are in none: state it by `--split`"),
+        (
+            folder,
+            "the files name neither samples nor videos, so the samples are numbered and the groups are not known",
+        ),
+    ):
+        assert said in store.manifest["notes"]
+    assert not any("which split" in note for note in whole.manifest["notes"])

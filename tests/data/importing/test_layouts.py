@@ -121,7 +121,7 @@ def test_what_is_left_out_as_empty_takes_its_own_label_and_columns_with_it(tmp_p
     ]
     assert [len(store.sample(row, "audio")) for row in range(2)] == [1, 2]
     assert told == [(3, 3)]
-    assert "1 samples without a step in any modality were left out" in store.manifest["notes"]
+    assert "1 sample without a step in any modality was left out" in store.manifest["notes"]
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def test_names_come_in_every_form_of_the_releases(
     assert store.table["group"].to_pylist()[:2] == groups
     if ids[0] == "train-0000" and names is not None:
         assert store.table["source_id"].to_pylist()[:2] == ["v_0_1", "v_0_1"]
-        assert any(note.startswith("1 names occur more than once") for note in store.manifest["notes"])
+        assert any(note.startswith("1 name occurs more than once") for note in store.manifest["notes"])
     if not any(groups):
         assert any("groups are not known" in note for note in store.manifest["notes"])
 

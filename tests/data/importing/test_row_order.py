@@ -104,7 +104,7 @@ def test_ids_of_other_samples_among_those_of_the_table_are_refused(kind: str, ta
 
 def test_an_id_that_occurs_twice_is_refused(table: Path) -> None:
     feature = write_npz(table, id=np.array([*IDS[:5], "i0"]), a=VALUES)
-    with pytest.raises(DataError, match="some of them twice"):
+    with pytest.raises(DataError, match="it names sample `i0` twice, in rows 1, 6"):
         load(table, feature)
 
 

@@ -334,3 +334,59 @@ def test_options_that_can_not_be_are_refused(options: dict[str, Any], reason: st
 def test_text_needs_words(csd: Path, encoder: Any) -> None:
     with pytest.raises(ConfigError, match="timed words"):
         load(csd, encoder)
+
+
+def notes_with(store: Store, *words: str) -> list[str]:
+    return [note for note in store.manifest["notes"] if any(word in note for word in words)]
+
+
+def test_words_and_videos_that_are_not_taken_are_counted(csd: Path, tmp_path: Path) -> None:
+    labels = ([[1.0, 9.0]], [[0, 1]])
+    sequence(csd / "labels.csd", v=([[1.0, 9.0], [-2.0, 8.0]], [[0, 1.9], [2.9, 4]]), silent=labels)
+    with h5py.File(csd / "audio.csd", "a") as file:
+        file["root/data/stranger/features"] = np.ones((1, 2), np.float32)
+        file["root/data/stranger/intervals"] = np.array([[0.0, 1.0]])
+    store = load(csd, words=csd / "words.csd", empty="drop")
+    assert notes_with(store, "word", "lacks", "without a segment") == [
+        "`audio.csd` lacks 1 of 2 videos, as `silent`",
+        "1 of 2 videos of `audio.csd` without a segment left out, as `stranger`",
+        "`words.csd` lacks 1 of 2 videos, as `silent`",
+        "1 of the words of `words.csd` are pauses (sp) and were left out",
+        "1 of 4 words of `words.csd` lie in no segment and were left out",
+        "1 of 3 segments without a word, as `silent[0]`",
+    ]
+    assert store.table["text"].to_pylist() == ["GOOD film"]
+
+
+def test_words_of_two_segments_are_counted_where_overlap_takes_them(csd: Path) -> None:
+    sequence(csd / "labels.csd", v=([[1.0, 9.0], [-2.0, 8.0]], [[0, 1.5], [1.5, 5]]))
+    for assign, wanted in (("midpoint", 0), ("overlap", 1)):
+        found = notes_with(load(csd, words=csd / "words.csd", assign=assign), "more than one segment")
+        assert len(found) == wanted
+
+
+def test_words_whose_times_count_from_another_moment_are_said_to(csd: Path) -> None:
+    shifted = np.array(WORDS) + 4.0
+    spoken = np.array([["GOOD"], ["film"], ["sp"], ["bad"], ["end"]], "S8")
+    sequence(csd / "words.csd", v=(spoken, shifted))
+    assert notes_with(load(csd, words=csd / "words.csd"), "no segment") == [
+        "3 of 4 words of `words.csd` lie in no segment and were left out, as where times count from another moment"
+    ]
+
+
+def test_damaged_words_of_the_last_video_are_found_before_a_word_is_encoded(csd: Path) -> None:
+    class Never:
+        tier, dim = "never", 1
+
+        def encode(self, texts: Any) -> Any:
+            raise AssertionError("a text was encoded before all words were checked")
+
+        encode_words = encode
+
+    labels = ([[1.0, 9.0]], [[0, 1]])
+    sequence(csd / "labels.csd", v=labels, w=labels)
+    sequence(
+        csd / "words.csd", v=(np.array([["GOOD"]], "S8"), [[0, 1]]), w=([[1.0], [2.0]], [[0, 1], [1, 2]])
+    )
+    with pytest.raises(DataError, match=r"words\.csd` video `w` must have one word per step"):
+        load(csd, Never(), words=csd / "words.csd", features={})

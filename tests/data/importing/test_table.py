@@ -148,7 +148,7 @@ def test_dropped_labels_leave_and_the_rest_keeps_its_features(table: Path) -> No
     assert store.table["id"].to_pylist() == ["a", "b", "d"]
     assert store.table["label"].to_pylist() == [0, 0, 1]
     assert store.values("v")[:, 0].tolist() == [0, 2, 6]
-    assert "1 samples with the label 9 were left out" in store.manifest["notes"]
+    assert "1 sample with the label 9 was left out" in store.manifest["notes"]
 
 
 def test_without_names_the_classes_are_what_occurs(table: Path) -> None:
@@ -214,7 +214,7 @@ def test_samples_without_any_step_are_dropped_only_when_asked_for(table: Path) -
         load(table, "v=@@/f.npz:steps@offsets")
     store = load(table, "v=@@/f.npz:steps@offsets", empty="drop")
     assert store.table["id"].to_pylist() == ["a", "b", "d"]
-    assert "1 samples without a step in any modality were left out" in store.manifest["notes"]
+    assert "1 sample without a step in any modality was left out" in store.manifest["notes"]
 
 
 @pytest.mark.parametrize(("policy", "steps"), [("zero", [3, 1, 0, 6]), ("drop-step", [2, 0, 0, 6])])

@@ -115,3 +115,26 @@ def test_files_without_transcripts_cannot_be_compared_and_say_so(
 def test_an_encoder_without_tokens_names_no_tokenizer(encoder: Any) -> None:
     with pytest.raises(ConfigError, match="has no token ids"):
         TokenAligner(encoder, lowercase=False)
+
+
+def test_what_the_files_length_cut_and_the_tokenizer_does_not_know_is_counted(
+    mmsa: Callable[..., Any], pickled: Callable[..., Path], tmp_path: Path, tokenizer: TransformerEncoder
+) -> None:
+    texts = ["good " * 20, "☃ ☃", "the film was good"]
+    content = {"test": mmsa(aligned=False)["test"]}
+    source = pickled(with_ids(content, tokenizer, texts=texts, length=12))
+    store = import_data(source, tmp_path / "store", OPTIONS, encoder=tokenizer)
+    counts = [tokenizer.count_tokens([text])[0] for text in texts]
+    size = len(store)
+    cut = [row for row in range(size) if row % 3 == 0]
+    unknown = sum(counts[row % 3][2] for row in range(size))
+    total = sum(counts[row % 3][0] for row in range(size))
+    lost = sum(counts[0][0] - 10 for _ in cut)
+    notes = [
+        note for note in store.manifest["notes"] if "transcripts are longer" in note or "unknown to" in note
+    ]
+    assert notes[0].startswith(
+        f"{len(cut)} of {size} transcripts are longer than the 10 tokens that the file holds: {lost} of all {total} "
+        "tokens were cut off"
+    )
+    assert f"({unknown} of {total}) are unknown to `{tokenizer.tier}`" in notes[1]

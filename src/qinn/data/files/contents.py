@@ -18,13 +18,14 @@ import numpy as np
 import pyarrow as pa
 
 from qinn.data.files.arrays import Hdf5File, open_arrays
-from qinn.data.files.delimiters import DELIMITERS, delimiter_of
+from qinn.data.files.delimiters import DELIMITERS, delimiter_of, is_headless
+from qinn.data.files.numerals import counted
 from qinn.data.files.parquet import open_parquet
 from qinn.data.files.pickles.reading import open_pickle
 from qinn.data.files.text_lines import text_lines
 from qinn.errors import ConfigError, DataError
 from qinn.file_kinds import file_kind
-from qinn.opening import check_regular, open_regular, read_small
+from qinn.opening import UnsuitableFileError, check_regular, open_regular, read_small
 from qinn.resources import shown_size
 from qinn.yaml_files import read_yaml
 
@@ -51,6 +52,7 @@ class Contents:
         lines: What is in it; further levels are indented.
         content: What is in a pickle, without the values of its arrays.
         columns: Names of the columns of a table.
+        arrays: Names of the arrays that can be features, of a file of arrays.
         remedy: What to do about a file that is not read, as the end of a sentence.
     """
 
@@ -58,6 +60,7 @@ class Contents:
     lines: tuple[str, ...] = ()
     content: Any = None
     columns: tuple[str, ...] = ()
+    arrays: tuple[str, ...] = ()
     remedy: str = ""
 
 
@@ -119,6 +122,7 @@ def _folder(path: Path) -> Contents:
     files: list[str] = []
     folders: list[str] = []
     others: list[str] = []
+    around: list[str] = []
     try:
         with os.scandir(path) as found:
             entries = list(islice(found, _MOST_ENTRIES + 1))
@@ -129,17 +133,39 @@ def _folder(path: Path) -> Contents:
             place = folders if entry.is_dir() else files if entry.is_file() else others
         except OSError:  # a link to itself
             place = others
+        if (
+            place is folders
+            and entry.is_symlink()
+            and path.resolve().is_relative_to(Path(entry.path).resolve())
+        ):
+            around.append(entry.name)
+            continue
         place.append(entry.name)
         if place is files:
             kinds[Path(entry.name).suffix.lower() or "without a suffix"] += 1
     more = "more than " if len(entries) > _MOST_ENTRIES else ""
-    lines = [f"{count} files {suffix}" for suffix, count in kinds.most_common(_MOST_KEYS)]
+    lines = [f"{counted(count, 'file')} {suffix}" for suffix, count in kinds.most_common(_MOST_KEYS)]
     lines += [f"file {name}" for name in sorted(files)[:_MOST_KEYS]]
     lines += [f"folder {name}/{_inside(path / name)}" for name in sorted(folders)[:_MOST_KEYS]]
-    lines += [f"{name}: no regular file, or a link to nothing" for name in sorted(others)[:_MOST_KEYS]]
+    lines += [f"{name}/: a link to the folder that it lies in" for name in sorted(around)[:_MOST_KEYS]]
+    lines += [f"{name}: {_why_none(path / name)}" for name in sorted(others)[:_MOST_KEYS]]
     return Contents(
-        f"a folder of {more}{len(files)} files and {len(folders)} folders", tuple(lines[:MOST_LINES])
+        f"a folder of {more}{counted(len(files), 'file')} and {counted(len(folders), 'folder')}",
+        tuple(lines[:MOST_LINES]),
     )
+
+
+def _why_none(path: Path) -> str:
+    """Say what an entry of a folder is that is neither a file nor a folder."""
+    try:
+        check_regular(path)
+    except FileNotFoundError:
+        return "a link to nothing"
+    except UnsuitableFileError as error:
+        return str(error)
+    except OSError:
+        return "a link to itself"
+    return "a file"
 
 
 def _inside(path: Path) -> str:
@@ -155,20 +181,20 @@ def _table(path: Path) -> _Described:
     delimiter = delimiter_of(path)
     rows = list(islice(csv.reader(text_lines(path), delimiter=delimiter), 1 + _ROWS))
     header = [name.strip() for name in rows[0]] if rows else []
-    count = _lines_of(path) - 1
-    lines = (
-        f"{name}: {', '.join(row[at][:_CELL] for row in rows[1:] if at < len(row))}"
+    headless = is_headless(header)
+    count = _lines_of(path) - (not headless)
+    lines = [
+        f"{f'column {at + 1}' if headless else name}: "
+        + ", ".join(row[at][:_CELL] for row in rows[not headless :] if at < len(row))
         for at, name in enumerate(header)
-    )
+    ]
+    if headless:
+        lines.insert(0, "no header: its first line looks like a sample; name the columns by `--columns`")
     title = (
-        f"a table of {_counted(count, 'row')} and {_counted(len(header), 'column')}, divided by "
+        f"a table of {counted(count, 'row')} and {counted(len(header), 'column')}, divided by "
         f"{DELIMITERS[delimiter]}"
     )
-    return title, lines, {"columns": tuple(header)}
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    return title, iter(lines), {"columns": tuple(header)}
 
 
 def _lines_of(path: Path) -> int:
@@ -188,7 +214,11 @@ def _parquet(path: Path) -> _Described:
         schema, num_rows = parquet.schema_arrow, parquet.metadata.num_rows
     names = tuple(schema.names[:_MOST_ENTRIES])
     lines = (f"{name}: {schema.field(at).type}" for at, name in enumerate(names))
-    return f"a table (parquet) of {num_rows} rows and {len(schema.names)} columns", lines, {"columns": names}
+    return (
+        f"a table (parquet) of {counted(num_rows, 'row')} and {counted(len(schema.names), 'column')}",
+        lines,
+        {"columns": names},
+    )
 
 
 def _arrays(path: Path) -> _Described:
@@ -202,9 +232,9 @@ def _arrays(path: Path) -> _Described:
     columns = tuple(key for key, shape, _ in found if len(shape) == 1)
     what = "npz archive" if suffix == ".npz" else "npy file"
     return (
-        f"an {what} of {_counted(len(keys), 'array')}" if suffix == ".npz" else f"a {what}",
+        f"an {what} of {counted(len(keys), 'array')}" if suffix == ".npz" else f"a {what}",
         lines,
-        {"columns": columns},
+        {"columns": columns, "arrays": tuple(key for key, shape, _ in found if len(shape) in (2, 3))},
     )
 
 
@@ -219,7 +249,10 @@ def _hdf5(path: Path) -> _Described:
         lines = [f"group {name or '/'}: {count} datasets" for name, count in groups.most_common(_MOST_KEYS)]
         lines += [f"{key}: {shape} {kind}" for key, shape, kind in found[:_MOST_KEYS]]
     more = "" if is_all else "more than "
-    return f"an HDF5 file of {more}{_counted(len(found), 'dataset')}", iter(lines), {}
+    wide = tuple(key for key, shape, _ in found if len(shape) in (2, 3))
+    # Many datasets of one group are one for each sample.
+    arrays = wide if len(wide) <= _MOST_KEYS else tuple(name for name in groups if name)
+    return f"an HDF5 file of {more}{counted(len(found), 'dataset')}", iter(lines), {"arrays": arrays}
 
 
 def _pickle(path: Path) -> _Described:
@@ -232,7 +265,7 @@ def _named(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"{value.shape} {value.dtype}"
     if isinstance(value, Mapping):
-        return f"a dict of {_counted(len(value), 'key')}"
+        return f"a dict of {counted(len(value), 'key')}"
     if isinstance(value, list | tuple | set | frozenset):
         return f"a {type(value).__name__} of {len(value)}"
     if isinstance(value, str | bytes):
@@ -274,7 +307,7 @@ def _safetensors(path: Path) -> _Described:
         header = json.loads(stream.read(min(length, 2**24)))
     entries = {key: one for key, one in header.items() if isinstance(one, dict) and "shape" in one}
     lines = (f"{key}: {tuple(one['shape'])} {one.get('dtype', '')}" for key, one in entries.items())
-    return f"a safetensors file of {_counted(len(entries), 'tensor')}", lines, {}
+    return f"a safetensors file of {counted(len(entries), 'tensor')}", lines, {}
 
 
 def _archive(path: Path) -> _Described:
@@ -283,7 +316,7 @@ def _archive(path: Path) -> _Described:
         names = archive.namelist()
     title = kind.title if kind else "a zip archive"
     more = {"remedy": kind.remedy_of(path)} if kind else {}
-    return f"{title} of {_counted(len(names), 'file')}", (f"file {name[:80]}" for name in names), more
+    return f"{title} of {counted(len(names), 'file')}", (f"file {name[:80]}" for name in names), more
 
 
 _DESCRIBED = {

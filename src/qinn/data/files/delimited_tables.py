@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from qinn.data.files.array_file import ArrayFile
-from qinn.data.files.delimiters import delimiter_of
+from qinn.data.files.delimiters import delimiter_of, is_headless
+from qinn.data.files.numerals import counted, has_decimal_comma, is_number, why_no_number
 from qinn.data.files.text_lines import text_lines
 from qinn.errors import DataError
 
@@ -18,6 +20,10 @@ __all__ = ["BOOKKEEPING", "DelimitedTable", "chosen_columns"]
 
 BOOKKEEPING = frozenset(("frame", "face_id", "timestamp", "confidence", "success"))
 """Columns of OpenFace that say which row it is and whether a face was found; no features."""
+
+
+_NOTHING = ("", "NA", "nan", "NaN")
+"""Cells without a value."""
 
 
 class DelimitedTable(ArrayFile):
@@ -78,15 +84,11 @@ class DelimitedTable(ArrayFile):
             DataError: If a cell is no number.
         """
         try:
-            table = self._read(names, pa.float64(), ["", " ", "NA", "nan", "NaN"])
+            table = self._read(names, pa.float64(), [*_NOTHING, " "])
         except pa.ArrowException as error:
             if "Empty CSV" in str(error):
                 return np.empty((0, len(names)))
-            reason = str(error).split("\n")[0][:200]
-            raise DataError(
-                f"`{self.path}` has cells that are no numbers, or rows of another length ({reason}); name the columns "
-                "to take, as in FILE.csv:AU*_r."
-            ) from error
+            raise DataError(f"`{self.path}` {self._wrong_at(names, numbers=True)}.") from error
         return np.stack([table[name].to_numpy(zero_copy_only=False) for name in names], axis=1)
 
     def texts(self, name: str) -> list[str]:
@@ -96,15 +98,41 @@ class DelimitedTable(ArrayFile):
             DataError: If there is none, or rows differ in length.
         """
         if name not in self.columns:
-            raise DataError(f"`{self.path}` has no column `{name}`; it has {', '.join(self.columns[:12])}.")
+            headless = (
+                "; its first line looks like a sample: put a line with the names of the columns before it"
+                if is_headless(self.columns)
+                else ""
+            )
+            raise DataError(
+                f"`{self.path}` has no column `{name}`; it has {', '.join(self.columns[:12])}{headless}."
+            )
         try:
             return self._read([name], pa.string(), [])[name].to_pylist()
         except pa.ArrowException as error:
             if "Empty CSV" in str(error):
                 return []
-            raise DataError(
-                f"`{self.path}` has rows of another length, or no text in UTF-8 ({str(error)[:200]})."
-            ) from error
+            raise DataError(f"`{self.path}` {self._wrong_at([name], numbers=False)}.") from error
+
+    def _wrong_at(self, names: Sequence[str], *, numbers: bool) -> str:
+        """Say which line is no row with a number in each of some columns, and what to do."""
+        places = [(self.columns.index(name), name) for name in names]
+        reader = csv.reader(text_lines(self.path), delimiter=self._delimiter)
+        for row in islice(reader, 1, None):
+            if row and len(row) != len(self.columns):
+                return (
+                    f"line {reader.line_num} has {counted(len(row), 'field')}, but its header has {len(self.columns)}; "
+                    "quote fields that hold the separator"
+                )
+            for at, name in places if row and numbers else ():
+                if row[at].strip() not in _NOTHING and not is_number(row[at]):
+                    why = why_no_number(row[at])
+                    more = (
+                        ""
+                        if has_decimal_comma(row[at])
+                        else "; name the columns to take, as in FILE.csv:AU*_r"
+                    )
+                    return f"line {reader.line_num} has `{row[at][:60]}` in column `{name}`, {why}{more}"
+        return "has cells that can't be read; save it as a plain csv file in UTF-8"
 
     def _read(self, names: Sequence[str], kind: pa.DataType, nothing: list[str]) -> pa.Table:
         return pa_csv.read_csv(

@@ -1,13 +1,14 @@
-"""What divides the cells of a delimited table: commas, semicolons or tabs, found by what its first rows hold."""
+"""What divides the cells of a delimited table (commas, semicolons or tabs), and whether its first line is a header."""
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
+from qinn.data.files.numerals import has_decimal_comma, is_number
 from qinn.data.files.text_lines import text_lines
 
-__all__ = ["DELIMITERS", "delimiter_of"]
+__all__ = ["DELIMITERS", "delimiter_of", "is_headless"]
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 """What may divide cells, and what it is called."""
@@ -55,3 +56,15 @@ def _counts(lines: Iterable[str], delimiter: str) -> Iterator[int]:
                 yield len(row)
     except csv.Error:
         return
+
+
+def is_headless(header: Sequence[str]) -> bool:
+    """Tell whether the first line of a table looks like a sample: it has numbers that do not only count columns.
+
+    Examples:
+        >>> is_headless(["a1", "0.5", "train"]), is_headless(["id", "0", "1", "2"])
+        (True, False)
+    """
+    numbers = [name.strip() for name in header if is_number(name) or has_decimal_comma(name)]
+    counted = [[str(first + at) for at in range(len(numbers))] for first in (0, 1)]
+    return bool(numbers) and (numbers not in counted or len(numbers) == len(header))

@@ -1,12 +1,13 @@
-"""Numbers as files write them: ASCII digits, a point and an exponent, and nothing that only Python reads as one."""
+"""Numbers as files write them (ASCII digits, a point, an exponent, and nothing else), and as sentences count things."""
 
 import re
 
-__all__ = ["number_of"]
+__all__ = ["counted", "has_decimal_comma", "is_number", "number_of", "why_no_number"]
 
 _NUMBER = re.compile(
     r"[-+]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|nan|inf|infinity)", re.IGNORECASE
 )
+_WITH_COMMA = re.compile(r"[-+]?[0-9]*,[0-9]+(?:[eE][-+]?[0-9]+)?")
 
 
 def number_of(text: str) -> float:
@@ -31,3 +32,47 @@ def number_of(text: str) -> float:
     if not _NUMBER.fullmatch(stripped):
         raise ValueError(f"`{text[:60]}` is not a number")
     return float(stripped)
+
+
+def is_number(text: str) -> bool:
+    """Tell whether a text is a number, as `number_of` reads it."""
+    return _NUMBER.fullmatch(text.strip()) is not None
+
+
+def has_decimal_comma(text: str) -> bool:
+    """Tell whether a text is a number with a comma in place of the point.
+
+    Examples:
+        >>> has_decimal_comma("-0,75"), has_decimal_comma("1,2,3")
+        (True, False)
+    """
+    return _WITH_COMMA.fullmatch(text.strip()) is not None
+
+
+def why_no_number(text: object) -> str:
+    """Say what a text is that is no number, as the end of a sentence, with what to do where that is known.
+
+    Examples:
+        >>> why_no_number("0,5")
+        'which has a decimal comma; write numbers with a point, as 0.5 (a spreadsheet does so where its language is \
+English)'
+        >>> why_no_number("high")
+        'which is not a number'
+    """
+    if isinstance(text, str) and has_decimal_comma(text):
+        return (
+            f"which has a decimal comma; write numbers with a point, as {text.strip()[:20].replace(',', '.')} (a "
+            "spreadsheet does so where its language is English)"
+        )
+    return "which is not a number"
+
+
+def counted(count: int, noun: str, *verbs: str) -> str:
+    """Return how many there are, in words; with what one does and what several do, as it goes on behind the noun.
+
+    Examples:
+        >>> counted(1, "row"), counted(2, "row"), counted(1, "name", "of it is none", "of it are none")
+        ('1 row', '2 rows', '1 name of it is none')
+    """
+    said = f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    return " ".join([said, *([verbs[count != 1]] if verbs else [])])

@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from qinn.data.files.array_file import name_of
 from qinn.data.files.arrays import check_file, open_arrays
-from qinn.data.files.delimiters import DELIMITERS, delimiter_of
-from qinn.data.files.numerals import number_of
+from qinn.data.files.delimiters import DELIMITERS, delimiter_of, is_headless
+from qinn.data.files.numerals import has_decimal_comma, is_number, number_of, why_no_number
 from qinn.data.files.parquet import ParquetTooLargeError, read_parquet
 from qinn.data.files.text_lines import text_lines
 from qinn.errors import ConfigError, DataError
@@ -72,8 +72,10 @@ class Columns:
 
     def _headless(self) -> str:
         """Say, as the end of a sentence, that the first line looks like a sample, if it does."""
-        found = next((name for name in self.values if _is_number(name)), None) if self.delimiter else None
-        return "" if found is None else f", of which `{found}` is a number; {_NAME_THEM}"
+        if not self.delimiter or not is_headless(tuple(self.values)):
+            return ""
+        found = next(name for name in self.values if is_number(name))
+        return f", of which `{found}` is a number; {_NAME_THEM}"
 
     def notes(self) -> list[str]:
         """Say what was found out of how the file is written, unless that is how its name ends."""
@@ -102,8 +104,12 @@ class Columns:
                     found[row, at] = _number(cell)
                 except (TypeError, ValueError):
                     raise DataError(
-                        f"{self.place(row)} has `{str(cell)[:60]}` in column `{name}`, which is no number; name the "
-                        "columns to take, as in NAME=:mfcc_*."
+                        f"{self.place(row)} has `{str(cell)[:60]}` in column `{name}`, {why_no_number(cell)}"
+                        + (
+                            "."
+                            if has_decimal_comma(str(cell))
+                            else "; name the columns to take, as in NAME=:mfcc_*."
+                        )
                     ) from None
         return found
 
@@ -187,7 +193,7 @@ def _read_text(path: Path, names: Sequence[str]) -> Columns:
         raise DataError(f"`{path}` is damaged near line {len(rows) + 2}: {error}.") from error
     if len(set(header)) != len(header):
         twice = next(name for name in header if header.count(name) > 1)
-        remedy = f"rename one, or {_NAME_THEM}" if _is_number(twice) else "rename one"
+        remedy = f"rename one, or {_NAME_THEM}" if is_number(twice) else "rename one"
         raise DataError(f"`{path}` has two columns `{twice}`; {remedy}.")
     if names and rows and (named := set(names) & set(rows[0])):
         raise ConfigError(
@@ -202,14 +208,6 @@ def _number(cell: Any) -> float:
     if cell is None or (isinstance(cell, str) and not cell.strip()):
         return math.nan
     return number_of(cell) if isinstance(cell, str) else float(cell)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        number_of(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _read_npz(path: Path) -> Columns:

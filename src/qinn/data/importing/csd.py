@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from qinn.data.files.numerals import counted
 from qinn.data.files.sequence_files import SequenceFile
 from qinn.data.files.step_alignment import COLLAPSES, Timed, collapsed, overlapping
 from qinn.data.importing.feature_specs import is_there
@@ -172,8 +173,12 @@ class _Reader(Reader):
             segments = segments or files.enter_context(SequenceFile(source))
             videos, left_out = _listed(segments, splits, options, source)
             timed = {video: segments.whole(video, own) if whole else segments.read(video) for video in videos}
-            ids = [id for video in videos for id in segments.names(video, whole=whole)]
+            names = {video: segments.names(video, whole=whole) for video in videos}
+            # All words, which is quick beside encoding them: a damaged one is found before that.
+            said = [] if spoken is None else _of_words(spoken, timed, names, options)
+            listed = [note for file in own for note in _of_videos(file, videos, segments)]
             self._opened = files.pop_all()
+        ids = [name for video in videos for name in names[video]]
         self._timed = list(timed.items())
         self._files = [source, *(file.path for file in opened.values()), *([spoken.path] if spoken else [])]
         self._cutter = _Cutter(opened, spoken, options)
@@ -198,7 +203,7 @@ class _Reader(Reader):
                 for key, file in opened.items()
             },
         }
-        self.notes = [*_notes(options), *left_out]
+        self.notes = [*_notes(options), *left_out, *listed, *said]
         if whole:
             self.notes.append(
                 f"the samples are the entries of `{source.name}`, each from its first moment to its last"
@@ -236,8 +241,7 @@ class _Cutter:
         options = self._options
         words = self._read(self._spoken, video, "words") if self._spoken is not None else None
         if words is not None:
-            heard = [str(word).strip() not in options.pauses for word in words.values]
-            words = words.only(np.array(heard, bool))
+            words = words.only(_are_heard(words, options))
         sequences = {name: self._read(file, video, name) for name, file in self._opened.items()}
         if options.align_to:
             reference = words if options.align_to == "words" else sequences[options.align_to]
@@ -288,11 +292,7 @@ class _Cutter:
             if sequence is None:
                 yield None
                 continue
-            inside = (
-                overlapping(sequence.times, segment)
-                if self._options.assign == "overlap"
-                else _midpoint_in(sequence.times, segment)
-            )
+            inside = _inside(sequence.times, segment, self._options)
             # Zeros that stand for nothing but gaps are no features: then the modality is absent.
             if not sequence.found[inside].any():
                 yield None
@@ -320,6 +320,71 @@ class _Cutter:
                 for name, count in self._out_of_order.items()
             ),
         ]
+
+
+def _of_videos(file: SequenceFile, videos: Sequence[str], segments: SequenceFile) -> Iterator[str]:
+    """Note the videos that a file lacks, and those that belong to no segment."""
+    name = file.path.name
+    lacking = [video for video in videos if video not in file]
+    if lacking:
+        yield f"`{name}` lacks {len(lacking)} of {counted(len(videos), 'video')}, as `{lacking[0][:60]}`"
+    beside = [video for video in file.videos if video not in segments]
+    if beside:
+        yield (
+            f"{len(beside)} of {counted(len(file.videos), 'video')} of `{name}` without a segment left out, as "
+            f"`{beside[0][:60]}`"
+        )
+
+
+def _of_words(
+    spoken: SequenceFile, timed: Mapping[str, Timed], names: Mapping[str, Sequence[str]], options: CsdOptions
+) -> list[str]:
+    """Read all words, and note what of them is not taken.
+
+    Raises:
+        DataError: If they are damaged in a video.
+    """
+    pauses = total = outside = several = 0
+    silent: list[str] = []
+    for video, segments in timed.items():
+        if video not in spoken:
+            silent += names[video]
+            continue
+        words = spoken.read(video)
+        heard = _are_heard(words, options)
+        times = words.times[heard]
+        inside = np.array([_inside(times, segment, options) for segment in segments.times]).reshape(
+            -1, len(times)
+        )
+        pauses += int((~heard).sum())
+        total += len(times)
+        outside += int((~inside.any(axis=0)).sum())
+        several += int((inside.sum(axis=0) > 1).sum())
+        silent += [name for name, own in zip(names[video], inside, strict=True) if not own.any()]
+    file, notes = spoken.path.name, []
+    if pauses:
+        notes.append(
+            f"{pauses} of the words of `{file}` are pauses ({', '.join(options.pauses)}) and were left out"
+        )
+    if outside:
+        shifted = ", as where times count from another moment" if 2 * outside > total else ""
+        notes.append(f"{outside} of {total} words of `{file}` lie in no segment and were left out{shifted}")
+    if several:
+        notes.append(
+            f"{several} of {total} words of `{file}` lie in more than one segment and were taken in each"
+        )
+    if silent:
+        number = sum(map(len, names.values()))
+        notes.append(f"{len(silent)} of {number} segments without a word, as `{silent[0][:60]}`")
+    return notes
+
+
+def _are_heard(words: Timed, options: CsdOptions) -> np.ndarray:
+    return np.array([str(word).strip() not in options.pauses for word in words.values], bool)
+
+
+def _inside(times: np.ndarray, segment: np.ndarray, options: CsdOptions) -> np.ndarray:
+    return overlapping(times, segment) if options.assign == "overlap" else _midpoint_in(times, segment)
 
 
 def _middles(times: np.ndarray) -> np.ndarray:

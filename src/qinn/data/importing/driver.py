@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from qinn.data.files.numerals import counted
 from qinn.data.importing.faults import Faults, together
 from qinn.data.importing.feature_specs import kept_name
 from qinn.data.importing.intake import naming
@@ -164,6 +165,9 @@ def _checked(reader: Reader, *, unlabelled: bool) -> Labels:
         faults.of(lambda: reader.features, None)
     faults.refuse()
     assert labels is not None  # what has none was refused
+    if not labels.kept:
+        left = ": `--drop-label` leaves all of them out" if len(samples.ids) else ""
+        raise DataError(f"`{reader.source}` has no sample to import{left}.")
     return labels
 
 
@@ -175,7 +179,8 @@ def _check_ids(samples: Samples, rows: Iterable[int]) -> None:
         name = samples.ids[row]
         if name in first:
             said = f"{samples.place(row)} has the id `{name}`, which {samples.place(first[name])} has already"
-            twice.append((DataError(f"{said}: it is there twice; ids must be unique."), samples.place(row)))
+            remedy = "it is there twice; ids must be unique, so rename one or take it out"
+            twice.append((DataError(f"{said}: {remedy}."), samples.place(row)))
         first.setdefault(name, row)
     if twice:
         raise together([error for error, _ in twice], [place for _, place in twice])
@@ -212,7 +217,11 @@ def _taken_for_granted(layout: Layout, options: ImportOptions, reader: Reader, l
             "nothing is said"
         )
     if reader.samples.labels is not None and (unlabelled := sum(value is None for value in values)):
-        notes.append(f"{unlabelled} of {len(values)} samples have no label")
+        notes.append(
+            "no sample has a label"
+            if unlabelled == len(values)
+            else f"{unlabelled} of {len(values)} samples {'has' if unlabelled == 1 else 'have'} no label"
+        )
     return notes
 
 
@@ -289,8 +298,13 @@ def _fill(
         *(note for cleaner in cleaners.values() for note in cleaner.notes()),
     ):
         writer.note(note)
+    if dropped == done:
+        raise DataError(
+            f"No sample of `{reader.source}` has a step in any modality, so nothing is left to import."
+        )
     if dropped:
-        writer.note(f"{dropped} samples without a step in any modality were left out")
+        without = "without a step in any modality"
+        writer.note(counted(dropped, "sample", f"{without} was left out", f"{without} were left out"))
 
 
 def _is_filled(features: dict[str, list[np.ndarray | None]], place: int) -> bool:

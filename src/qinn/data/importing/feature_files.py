@@ -11,6 +11,7 @@ import numpy as np
 
 from qinn.data.files.array_file import ArrayFile
 from qinn.data.files.arrays import open_arrays, rows_of
+from qinn.data.files.numerals import counted
 from qinn.data.files.ragged_arrays import RaggedSteps, is_ragged, ragged_steps
 from qinn.data.importing.feature_reader import FeatureReader, Named, joint_source, refuse_missing
 from qinn.data.importing.feature_specs import FeatureSpec
@@ -204,7 +205,7 @@ class _Rows(FeatureReader):
         index = rows_by_name(self._file, self._spec.ids, ids, num_samples, where=self._spec.where)
         if absent == "refuse":
             refuse_missing(self._spec, [name for name in ids if name not in index], index)
-        self._order = without_row(self._spec, index, ids, "rows")
+        self._order = without_row(self._spec, index, ids, "row")
         return np.array([index.get(name, -1) for name in ids], np.int64)
 
     def read(self, rows: Sequence[int]) -> list[np.ndarray | None]:
@@ -271,13 +272,14 @@ class _Rows(FeatureReader):
 
 
 def without_row(spec: FeatureSpec, there: Iterable[str], ids: Sequence[str], what: str) -> list[str]:
-    """Note what there are features of, but no row of the table."""
+    """Note what (in the singular) there are features of, but no row of the table."""
     known = set(ids)
     found = [name for name in there if name not in known]
     if not found:
         return []
     return [
-        f"{len(found)} {what} of `{spec.name}` belong to no row of the table, as that of `{min(found)[:60]}`"
+        counted(len(found), what, f"of `{spec.name}` belongs", f"of `{spec.name}` belong")
+        + f" to no row of the table, as that of `{min(found)[:60]}`"
     ]
 
 
@@ -301,7 +303,7 @@ class _PerSample(FeatureReader):
         self.kind = "vector" if first.ndim == 1 else "sequence"
         self.dim = first.shape[-1]
 
-    _what = "arrays"
+    _what = "array"
     """What a sample has of its own, for notes."""
 
     def _names_there(self) -> list[str]:
@@ -400,7 +402,7 @@ class _FilePerSample(_PerSample):
         self._left_out: dict[int, int] = {}
         super().__init__(spec, samples, absent)
 
-    _what = "files"
+    _what = "file"
 
     def _names_there(self) -> list[str]:
         folder, name = Path(self._spec.file).parent, Path(self._spec.file).name
@@ -462,7 +464,8 @@ class _FilePerSample(_PerSample):
 
     def notes(self) -> list[str]:
         count = sum(self._left_out.values())
-        left_out = f"{count} steps of `{self._spec.name}` whose `{self._spec.bounds}` is 0 were left out"
+        of = f"of `{self._spec.name}` whose `{self._spec.bounds}` is 0"
+        left_out = counted(count, "step", f"{of} was left out", f"{of} were left out")
         return [*super().notes(), *([left_out] if count else [])]
 
     def sources(self) -> dict[str, Source]:

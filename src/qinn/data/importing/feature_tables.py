@@ -7,6 +7,7 @@ import numpy as np
 
 from qinn.data.files.arrays import check_file
 from qinn.data.files.delimited_tables import BOOKKEEPING, DelimitedTable, chosen_columns
+from qinn.data.files.numerals import counted
 from qinn.data.files.tables import Columns, read_columns
 from qinn.data.importing.feature_reader import FeatureReader, Named, refuse_missing
 from qinn.data.importing.feature_specs import FeatureSpec
@@ -117,9 +118,7 @@ class RowsOfTable(FeatureReader):
         if spec.bounds is not None:
             rows = rows[np.nan_to_num(table.numbers([spec.bounds])[:, 0]) != 0]
             if len(rows) < len(names):
-                self._notes.append(
-                    f"{len(names) - len(rows)} rows of `{spec.name}` whose `{spec.bounds}` is 0 were left out"
-                )
+                self._notes.append(_left_out(len(names) - len(rows), "row", spec))
         self._rows = self._divided(rows, names, moments)
         wanted = set(samples.ids)
         others = [name for name in self._rows if name not in wanted]
@@ -129,7 +128,10 @@ class RowsOfTable(FeatureReader):
                 f"table has `{samples.ids[0][:60]}`); write the same ids in both."
             )
         if others:
-            self._notes.append(f"{len(others)} names of `{path.name}` are none of the table's samples")
+            self._notes.append(
+                counted(len(others), "name", f"of `{path.name}` is", f"of `{path.name}` are")
+                + " none of the table's samples"
+            )
         most = max((len(found) for name, found in self._rows.items() if name in wanted), default=0)
         stated = spec.times is not None or spec.bounds is not None
         self.kind = "sequence" if stated or most > 1 else "vector"
@@ -196,6 +198,11 @@ class RowsOfTable(FeatureReader):
 
     def close(self) -> None:
         """Nothing to do: the table was read as a whole."""
+
+
+def _left_out(count: int, noun: str, spec: FeatureSpec) -> str:
+    of = f"of `{spec.name}` whose `{spec.bounds}` is 0"
+    return counted(count, noun, f"{of} was left out", f"{of} were left out")
 
 
 def _counted(names: Sequence[str]) -> str:

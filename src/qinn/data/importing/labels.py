@@ -6,7 +6,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
-from qinn.data.files.numerals import number_of
+from qinn.data.files.numerals import counted, has_decimal_comma, number_of, why_no_number
 from qinn.data.importing.faults import Faults, together
 from qinn.errors import ArgumentError, ConfigError, DataError
 from qinn.stated_options import check_options, option
@@ -195,9 +195,8 @@ def read_labels(
     kept = [row for row in range(num_rows) if keys[row] not in dropped]
     notes = []
     if len(kept) < num_rows:
-        notes.append(
-            f"{num_rows - len(kept)} samples with the label {', '.join(sorted(dropped))} were left out"
-        )
+        of = f"with the label {', '.join(sorted(dropped))}"
+        notes.append(counted(num_rows - len(kept), "sample", f"{of} was left out", f"{of} were left out"))
     renamed = {_key(label): meaning for label, meaning in options.label_map.items()}
     found: list[str | float | int | None] = []
     unmapped: list[tuple[DataError, str]] = []
@@ -372,8 +371,12 @@ def _score(value: str | float | int | None, place: str, what: str, unlabelled: s
         score = number_of(value) if isinstance(value, str) else float(value)
     except ValueError:
         raise DataError(
-            f"{place} has the label `{str(value)[:60]}` in {what}, which is not a number; "
-            "correct it, map it to one or ask for classification."
+            f"{place} has the label `{str(value)[:60]}` in {what}, {why_no_number(value)}"
+            + (
+                "."
+                if has_decimal_comma(str(value))
+                else "; correct it, map it to one or ask for classification."
+            )
         ) from None
     if not np.isfinite(score):
         raise DataError(

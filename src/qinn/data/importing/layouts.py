@@ -96,14 +96,15 @@ def detect_layout(source: Path | str) -> str:
         raise DataError(f"`{source}` is {what}.")
     if candidate.is_folder:
         raise DataError(
-            f"`{source}` is a folder of no known layout: neither y_train.h5 …, train.pkl … nor a table is in it."
+            f"`{source}` is a folder of no known layout: neither y_train.h5 …, train.pkl … nor one table, or one for "
+            "each split, is in it."
         )
     if candidate.is_pickle:
         raise DataError(
             f"`{source}` is a pickle of neither the MMSA layout nor the MulT layout ({{train, valid, test}}, each "
             "with vision, text, audio) nor the MISA layout (a list of tuples)."
         )
-    if candidate.suffix in (".h5", ".hdf5", ".npy"):
+    if candidate.suffix in (".h5", ".hdf5", ".npy", ".npz"):
         raise DataError(
             f"`{source}` holds features without samples: import a table and name it "
             "as a feature, or the folder it lies in."

@@ -1,6 +1,5 @@
 """What a source holds, which layout it is nearest to and why it is not it, and what to type next."""
 
-import csv
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,56 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from qinn.data.files.contents import Contents, contents_of
-from qinn.data.files.delimiters import delimiter_of
-from qinn.data.files.numerals import number_of
-from qinn.data.files.text_lines import text_lines
+from qinn.data.importing.clip_folders import tables_in
 from qinn.data.importing.layouts import LAYOUTS, fitting_layouts
-from qinn.data.stores.manifest import MANIFEST_FILE
+from qinn.data.importing.next_steps import Tried, next_steps
+from qinn.destinations import kind_of
 from qinn.errors import QinnError
 from qinn.escaping import visible
 
 __all__ = ["Look", "look"]
 
-_ROWS = 2000
-_ROLES = {
-    "id": (
-        "id",
-        "ids",
-        "name",
-        "clip",
-        "clip_id",
-        "segment",
-        "segment_id",
-        "sample",
-        "utterance",
-        "key",
-        "file",
-    ),
-    "label": (
-        "label",
-        "labels",
-        "score",
-        "sentiment",
-        "y",
-        "target",
-        "emotion",
-        "class",
-        "regression_labels",
-    ),
-    "split": ("split", "mode", "partition", "subset", "set", "fold_name"),
-    "group": ("speaker", "group", "video", "video_id", "actor", "participant", "subject", "user"),
-    "text": ("text", "transcript", "raw_text", "sentence", "utterance_text", "words"),
-}
-"""What a column is for → names that say so, as found in published data sets."""
-_OPTIONS = {"id": "id-column", "label": "label-column", "split": "split-column", "group": "group-column"}
-_BY_DEFAULT = {"id": "id", "label": "label"}
-_MODALITIES = {
-    "audio": ("audio", "sound", "acoustic", "covarep", "mfcc", "egemaps", "wav", "voice"),
-    "vision": ("vision", "video", "visual", "face", "facet", "openface"),
-    "text": ("text", "bert", "glove", "words"),
-}
-_FEATURES = (".npz", ".npy", ".h5", ".hdf5")
-_MOST_FEATURES = 3
 _PICKLES = {
     "mmsa": (
         ("audio", "vision"),
@@ -82,6 +40,7 @@ class Look:
         layout: The layout that it has; empty if it has none, or several.
         nearest: The nearest layout and why it is not it; empty where it has one.
         steps: What to do next: command lines, or a sentence.
+        is_readable: Whether it could be looked at.
     """
 
     path: str
@@ -90,6 +49,7 @@ class Look:
     layout: str
     nearest: str
     steps: tuple[str, ...]
+    is_readable: bool = True
 
     def lines(self, most: int | None = None) -> list[str]:
         """Return what there is to say, in lines.
@@ -110,11 +70,12 @@ class Look:
         return [visible(line) for line in said]
 
 
-def look(source: Path | str) -> Look:
+def look(source: Path | str, tried: Tried | None = None) -> Look:
     """Say what a file or folder holds, which layout is nearest, and what to do next, without loading arrays.
 
     Args:
         source: The file or folder; it is only read, for some seconds at most.
+        tried: An import of it that was refused.
 
     Raises:
         DataError: If it is missing or no regular file.
@@ -125,7 +86,7 @@ def look(source: Path | str) -> Look:
         >>> _ = file.write_text("clip,score,split\\n001,-0.4,train\\n002,0.8,test\\n")
         >>> found = look(file)
         >>> found.layout, found.steps[0].split(" --to stores/clips ")[1]
-        ('table', '--id-column clip --label-column score --split-column split --scale sims')
+        ('table', '--id-column clip --label-column score --split-column split --scale sims --feature audio=FILE')
     """
     source = Path(source)
     try:
@@ -133,26 +94,56 @@ def look(source: Path | str) -> Look:
     except QinnError as error:
         if not source.exists():
             raise
-        return Look(str(source), f"not readable: {error}", (), "", "", ())
+        return Look(str(source), f"not readable: {error}", (), "", "", (), is_readable=False)
     if own := _own_step(source):
         return Look(str(source), contents.title, contents.lines, "", "", (own,))
     # A file that nobody reads as it is has a layout by its name alone.
     fitting = [] if contents.remedy else _fitting(source)
     layout = fitting[0] if len(fitting) == 1 else ""
-    nearest = "" if layout or contents.remedy else _nearest(contents, fitting)
-    return Look(
-        str(source), contents.title, contents.lines, layout, nearest, tuple(_steps(source, contents, layout))
-    )
+    nearest = "" if layout or contents.remedy else _nearest(contents, fitting) or _nearest_of_folder(source)
+    lines, steps = contents.lines, next_steps(source, contents, layout, tried)
+    if source.is_dir() and not layout:
+        own = {entry.name: step for entry in _folders(source) if (step := _own_step(entry))}
+        lines = (*(f"{name}/ is {step.rpartition('(')[2].rstrip(')')}" for name, step in own.items()), *lines)
+        steps += own.values()
+    return Look(str(source), contents.title, lines, layout, nearest, tuple(steps))
+
+
+_OWN = {
+    "store": ("data inspect", "a store"),
+    "run": ("info", "a run"),
+    "comparison": ("report", "a comparison"),
+}
+_MOST_FOLDERS = 20
 
 
 def _own_step(source: Path) -> str:
-    """Return what to do with a store or a run of qinn's own; empty for anything else."""
-    path = shlex.quote(str(source))
-    if source.is_dir() and (source / MANIFEST_FILE).exists():
-        return f"qinn data inspect {path} (a store)"
-    if source.is_dir() and (source / "run.json").exists():
-        return f"qinn info {path} (a run)"
-    return ""
+    """Return what to do with a store, a run or a comparison of qinn's own; empty for anything else."""
+    kind = kind_of(source) if source.is_dir() else None
+    if kind is None:
+        return ""
+    verb, what = _OWN[kind]
+    return f"qinn {verb} {shlex.quote(str(source))} ({what})"
+
+
+def _folders(source: Path) -> list[Path]:
+    """Return the first folders in a folder; none that a link leads to."""
+    try:
+        entries = sorted(islice(source.iterdir(), 1000))
+    except OSError:
+        return []
+    return [entry for entry in entries if entry.is_dir() and not entry.is_symlink()][:_MOST_FOLDERS]
+
+
+def _nearest_of_folder(source: Path) -> str:
+    """Say why a folder with tables is none of a table."""
+    if not source.is_dir() or not (tables := tables_in(source)):
+        return ""
+    listed = ", ".join(table.name for table in tables[:4]) + (", …" if len(tables) > 4 else "")
+    return (
+        f"table, but it has {len(tables)} tables ({listed}), whose names are no splits (train, valid, test); name the "
+        "one that is meant"
+    )
 
 
 def _fitting(source: Path) -> list[str]:
@@ -225,103 +216,3 @@ def _why_no_misa(content: Sequence[Any], first: Any) -> str:
     inner = first[0]
     what = f"a tuple of {len(inner)}" if isinstance(inner, tuple) else f"a {type(inner).__name__}"
     return f"the first part of its entries is {what}, not (word_ids, vision, audio, words)"
-
-
-def _steps(source: Path, contents: Contents, layout: str) -> list[str]:
-    """Return what to do next."""
-    if contents.remedy:
-        return [contents.remedy]
-    path, target = shlex.quote(str(source)), shlex.quote(f"stores/{source.stem or 'mine'}")
-    if source.suffix.lower() in (".yaml", ".yml"):
-        return [f"qinn compare {path}"]
-    if layout == "table" and contents.columns:
-        return [_table_command(source, contents, target)]
-    if layout == "csd":
-        return [
-            f"qinn data import csd {path} --to {target} --feature audio=FILE.csd (if these are the labels)"
-        ]
-    if layout == "misa":
-        return [f"qinn data import misa {path} --to {target} --encode-text minilm"]
-    if layout:
-        return [f"qinn data import {layout} {path} --to {target}"]
-    if source.suffix.lower() in _FEATURES:
-        name = _modality_of(source.stem)
-        return [
-            "qinn data import table TABLE.csv --to stores/mine --scale mosi "
-            f"--feature {shlex.quote(f'{name}={source}')} (a table of the samples, with this as features)"
-        ]
-    if contents.content is not None:
-        return [
-            "write its arrays as npz, its samples as csv, and name both: qinn data import table TABLE.csv --to "
-            f"{target} --feature audio=FILE.npz:ARRAY"
-        ]
-    return []
-
-
-def _table_command(source: Path, contents: Contents, target: str) -> str:
-    """Return the command that imports a table, with the columns that their names tell and the labels' range."""
-    lowered = {name.strip().lower(): name for name in contents.columns}
-    roles = {
-        role: next((lowered[name] for name in names if name in lowered), None)
-        for role, names in _ROLES.items()
-    }
-    words = ["qinn", "data", "import", "table", str(source), "--to"]
-    command = " ".join(map(shlex.quote, words)) + f" {target}"
-    for role, option in _OPTIONS.items():
-        column = roles[role]
-        if column is not None and column != _BY_DEFAULT.get(role):
-            command += f" --{option} {shlex.quote(column)}"
-        elif column is None and role == "id":
-            command += " --id-column COLUMN"
-        elif column is None and role == "label":
-            command += " --no-labels"
-    if roles["label"] is not None:
-        command += _scale(source, contents.columns.index(roles["label"]))
-    else:
-        command += " --scale mosi"
-    if roles["text"] is not None:
-        command += f" --text-column {shlex.quote(roles['text'])} --encode-text minilm"
-    for feature in _features_beside(source):
-        command += f" --feature {shlex.quote(feature)}"
-    return command
-
-
-def _scale(source: Path, at: int) -> str:
-    """Return the options that say what the labels of a delimited table mean, as far as its first rows tell."""
-    if source.suffix.lower() not in (".csv", ".tsv"):
-        return " --scale mosi"
-    rows = csv.reader(text_lines(source), delimiter=delimiter_of(source))
-    cells = [row[at].strip() for row in islice(rows, 1, _ROWS) if at < len(row)]
-    try:
-        numbers = [number_of(cell) for cell in cells if cell]
-    except ValueError:
-        return " --task classification"
-    if not numbers:
-        return " --scale mosi"
-    low, high = min(numbers), max(numbers)
-    if low < 0:
-        for scale, bound in (("sims", 1), ("mosi", 3)):
-            if -bound <= low and high <= bound:
-                return f" --scale {scale}"
-    return f" --scale plain --range {low:g} {high:g}"
-
-
-def _features_beside(source: Path) -> list[str]:
-    """Return the features that lie beside a table, by files' names."""
-    try:
-        entries = sorted(islice(source.parent.iterdir(), 200))
-    except OSError:
-        return []
-    found = [
-        f"{_modality_of(entry.stem)}={entry}"
-        for entry in entries
-        if entry != source and entry.suffix.lower() in _FEATURES and entry.is_file()
-    ]
-    return found[:_MOST_FEATURES]
-
-
-def _modality_of(stem: str) -> str:
-    lowered = stem.lower()
-    return next(
-        (name for name, words in _MODALITIES.items() if any(word in lowered for word in words)), "audio"
-    )

@@ -127,6 +127,7 @@ class _Reader(Reader):
         }
         self.notes = [
             "modalities are aligned step by step",
+            "the files name neither samples nor videos, so the samples are numbered and the groups are not known",
             *(
                 f"`{name}` is absent in {split}"
                 for name in modalities

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from qinn.data.files.array_file import decoded
+from qinn.data.files.numerals import counted
 from qinn.data.files.pickles.reading import PickleFile, open_pickle
 from qinn.data.importing.intake import OF_VIDEOS, groups_of, split_name
 from qinn.data.importing.labels import TaskOptions, chosen_label, label_index
@@ -86,7 +87,10 @@ class _Reader(Reader):
             )
         self.source, self.task = source, options.task
         self.text = None if encoder is None else options.text
-        self.notes = ["modalities are aligned word by word"]
+        self.notes = [
+            "modalities are aligned word by word",
+            "the ids of words in the file are not used: the vocabulary that they count is not in it",
+        ]
         if source.is_dir():
             files = [
                 (source / file, split_name(Path(file).stem, file))
@@ -126,6 +130,15 @@ class _Reader(Reader):
             self.notes.append(
                 f"the first of {max(widths)} labels is taken, by default; others are chosen by `--label-index`"
             )
+        if not any(split for _, split, _ in found):
+            self.notes.append(
+                "nothing says which split the file is, so its samples are in none: state it by `--split`"
+            )
+        if wordless is not None:
+            without = sum(sample.words is None for sample in self._samples)
+            self.notes.append(f"{without} of {counted(len(ids), 'sample', 'has no words', 'have no words')}")
+        if options.group_pattern is None:
+            self.notes.append("groups are the videos in the names of segments")
         labelled = any(label is not None for label in labels)
         if not labelled:
             self.notes.append("no sample has a label")

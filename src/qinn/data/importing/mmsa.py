@@ -24,7 +24,14 @@ from qinn.data.files.ragged_arrays import RaggedSteps
 from qinn.data.importing.intake import OF_VIDEOS, groups_of, naming
 from qinn.data.importing.labels import DROP, TaskOptions
 from qinn.data.importing.mult import is_mult
-from qinn.data.importing.parts import SplitPart, check_parts, joined_columns, notes_of_parts, parts_of
+from qinn.data.importing.parts import (
+    SplitPart,
+    check_parts,
+    joined_columns,
+    not_taken,
+    notes_of_parts,
+    parts_of,
+)
 from qinn.data.importing.reader import Feature, ImportOptions, Layout, Reader, Samples, Steps
 from qinn.data.importing.steps import Padding, nonzero_window
 from qinn.data.importing.tokens import TokenAligner
@@ -56,6 +63,9 @@ _ALSO_CALLED = {
     "video_lengths": "vision_lengths",
     "visual": "vision",
     "visual_lengths": "vision_lengths",
+}
+_CALLED = {
+    own: [own, *(key for key, one in _ALSO_CALLED.items() if one == own)] for own in _ALSO_CALLED.values()
 }
 
 
@@ -96,10 +106,11 @@ def is_mmsa(content: Any) -> bool:
 
 def _renamed(part: Mapping[str, Any]) -> dict[str, Any]:
     """Return a part by the layout's own keys, where others stand for them."""
-    return {
-        own if (own := _ALSO_CALLED.get(key, key)) == key or own not in part else key: value
-        for key, value in part.items()
-    }
+    found: dict[str, Any] = {}
+    for key, value in part.items():
+        own = _ALSO_CALLED.get(key, key)
+        found[key if own in part or own in found else own] = value
+    return found
 
 
 def _of_samples(part: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -147,7 +158,7 @@ class _Reader(Reader):
             parts = [_Part(source, key, part, options, named=named) for key, part in found.items()]
             check_parts(source, parts)
             self._official = Source.of(source)
-            self.notes = notes_of_parts(parts, OFFICIAL_SPLITS)
+            self.notes = [*notes_of_parts(parts, OFFICIAL_SPLITS), *not_taken(parts, _CALLED)]
             digest = self._official.sha256
             self.notes.insert(
                 1,
@@ -165,8 +176,8 @@ class _Reader(Reader):
             if ids is not None:
                 self._aligner = TokenAligner(ids, lowercase=options.text.lowercase)
                 for part in parts:
-                    self._aligner.check(part.where, part.texts, part.text_ids())
-                self.notes.append(self._aligner.note())
+                    self._aligner.check(part.where, part.texts, part.text_ids(), part.ids)
+                self.notes += self._aligner.notes()
         self._parts = parts
         self._encodes = encodes
         self.text = options.text if encodes else None

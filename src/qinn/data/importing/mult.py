@@ -16,10 +16,18 @@ from typing import Any
 import numpy as np
 
 from qinn.data.files.array_file import decoded
+from qinn.data.files.numerals import counted
 from qinn.data.files.pickles.reading import open_pickle
 from qinn.data.importing.intake import OF_VIDEOS, groups_of, naming
 from qinn.data.importing.labels import DROP, TaskOptions, chosen_label, label_index
-from qinn.data.importing.parts import SplitPart, check_parts, joined_columns, notes_of_parts, parts_of
+from qinn.data.importing.parts import (
+    SplitPart,
+    check_parts,
+    joined_columns,
+    not_taken,
+    notes_of_parts,
+    parts_of,
+)
 from qinn.data.importing.reader import Feature, ImportOptions, Layout, Reader, Samples, Steps
 from qinn.data.importing.steps import Padding, nonzero_window
 from qinn.data.stores.manifest import Modality
@@ -112,7 +120,11 @@ class _Reader(Reader):
             labelled = any(set(_KEYS["labels"]) & set(part) for part in found.values())
             parts = [_Part(source, key, part, options, labelled=labelled) for key, part in found.items()]
             check_parts(source, parts)
-            self.notes = [*_number_twins(parts), *notes_of_parts(parts, OFFICIAL_SPLITS)]
+            self.notes = [
+                *_number_twins(parts),
+                *notes_of_parts(parts, OFFICIAL_SPLITS),
+                *not_taken(parts, _KEYS),
+            ]
             if not any(part.groups[0] for part in parts if part.groups):
                 self.notes.append("the file does not name videos, so the groups are not known")
             if not labelled:
@@ -247,7 +259,8 @@ def _number_twins(parts: list[_Part]) -> list[str]:
     for part in parts:
         part.number()
     return [
-        f"{twins} names occur more than once, so samples are numbered; their names are in the column source_id"
+        counted(twins, "name", "occurs more than once", "occur more than once")
+        + ", so samples are numbered; their names are in the column source_id"
     ]
 
 

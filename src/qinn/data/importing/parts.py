@@ -1,5 +1,6 @@
 """Pickles in parts, one for each split, or whole: what is checked and noted of them, and their columns in a row."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,7 +12,7 @@ from qinn.data.files.ragged_arrays import RaggedSteps, is_ragged, ragged_steps
 from qinn.data.importing.intake import split_name
 from qinn.errors import DataError
 
-__all__ = ["SplitPart", "check_parts", "joined_columns", "notes_of_parts", "parts_of"]
+__all__ = ["SplitPart", "check_parts", "joined_columns", "not_taken", "notes_of_parts", "parts_of"]
 
 
 def parts_of(content: Any) -> dict[str, Mapping[str, Any]]:
@@ -171,6 +172,21 @@ def notes_of_parts(parts: Sequence[SplitPart], official: Mapping[tuple[int, int,
     ]
 
 
+def not_taken(parts: Sequence[SplitPart], called: Mapping[str, Sequence[str]]) -> list[str]:
+    """Note what lies beside another array of the same modality, and was not taken.
+
+    Args:
+        parts: The parts.
+        called: What is taken → the keys by which it may be called, the first there being the one.
+    """
+    found: dict[str, str] = {}
+    for part in parts:
+        for keys in called.values():
+            there = [key for key in keys if key in part.content]
+            found |= dict.fromkeys(there[1:], there[0] if there else "")
+    return [f"`{key}` lies beside `{taken}`, which was taken in its place" for key, taken in found.items()]
+
+
 def joined_columns(parts: Sequence[SplitPart], names: Sequence[str]) -> dict[str, Any]:
     """Return the columns of the parts of a source after each other, as `Samples` takes them.
 
@@ -182,7 +198,15 @@ def joined_columns(parts: Sequence[SplitPart], names: Sequence[str]) -> dict[str
         name: [value for part in parts for value in getattr(part, name)] for name in names
     }
     columns["splits"] = [part.split for part in parts for _ in range(len(part))]
-    columns["place"] = [f"{part.where} sample `{name}`" for part in parts for name in part.ids].__getitem__
+    several = {
+        name for name, count in Counter(name for part in parts for name in part.ids).items() if count > 1
+    }
+    columns["place"] = [
+        # A name that is there more than once does not say which sample is meant.
+        f"{part.where} sample `{name}`" + (f" (row {row})" if name in several else "")
+        for part in parts
+        for row, name in enumerate(part.ids, start=1)
+    ].__getitem__
     known = dict.fromkeys(key for part in parts for key in part.extra)
     columns["extra"] = {
         key: [value for part in parts for value in part.extra.get(key, [None] * len(part))] for key in known

@@ -87,14 +87,26 @@ def rows_by_name(
     names = ["_".join(parts) for parts in zip(*columns, strict=True)]
     index = {name: row for row, name in enumerate(names)}
     if len(index) != len(names):
-        twice = next(name for row, name in enumerate(names) if index[name] != row)
-        raise DataError(f"{named} names sample `{twice}` twice; each sample has one row.")
+        raise DataError(f"{named} {_twice(names)}; each sample has one row.")
     if names and not any(name in index for name in ids):
         raise DataError(
             f"{named} names none of the table's samples (`{names[0][:60]}`, where the table has `{ids[0][:60]}`)"
             f"{zeros_lost(ids, names)}; write the same ids in both."
         )
     return index
+
+
+def _twice(names: Sequence[str]) -> str:
+    """Say which names occur more than once and in which rows, counted from 1, as a part of a sentence."""
+    rows: dict[str, list[int]] = {}
+    for row, name in enumerate(names, start=1):
+        rows.setdefault(name, []).append(row)
+    several = {name: own for name, own in rows.items() if len(own) > 1}
+    name, own = next(iter(several.items()))
+    more = f", and {len(several) - 1} others likewise" if len(several) > 1 else ""
+    often = "twice" if len(own) == 2 else f"{len(own)} times"
+    places = ", ".join(map(str, own[:4])) + (", …" if len(own) > 4 else "")
+    return f"names sample `{name[:60]}` {often}, in rows {places}{more}"
 
 
 def _refuse_others(key: str, names: list[str], ids: Sequence[str], where: str) -> None:
@@ -104,7 +116,7 @@ def _refuse_others(key: str, names: list[str], ids: Sequence[str], where: str) -
     distinct = len(set(names)) == len(names)
     if len(strangers) < len(names):
         if _is_called_id(key) or distinct or 2 * len(strangers) < len(names):
-            found = f"also `{strangers[0][:60]}`" if strangers else "some of them twice"
+            found = f"also `{strangers[0][:60]}`" if strangers else f"it {_twice(names)}"
             raise DataError(
                 f"`{where}` lies beside the array `{key}`, which names samples of the table, but {found}; match the "
                 f"rows by it, as in FILE:ARRAY#{key}, or correct it."

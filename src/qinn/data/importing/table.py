@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from qinn.data.files.arrays import open_arrays
+from qinn.data.files.numerals import counted
 from qinn.data.files.tables import TABLE_SUFFIXES, Columns
 from qinn.data.importing.clip_folders import feature_folders, tables_in
 from qinn.data.importing.faults import Faults, together
@@ -27,6 +28,7 @@ from qinn.data.importing.text_files import read_text_files
 from qinn.data.importing.transcripts import EncoderOrLearner, TextOptions
 from qinn.data.stores.manifest import Modality, Source
 from qinn.errors import ConfigError, DataError
+from qinn.file_kinds import file_kind
 from qinn.stated_options import nested, option
 
 __all__ = ["TABLE", "TableOptions"]
@@ -362,7 +364,10 @@ def _unused(table: Columns, used: Collection[str]) -> list[str]:
     shown = ", ".join(f"`{name[:40]}`" for name in left[:_SHOWN]) + (", …" if len(left) > _SHOWN else "")
     likely = [f"`--{option} {name}`" for name in left if (option := _LIKE.get(name.strip().lower()))]
     hint = f" (perhaps meant: {', '.join(likely)})" if likely else ""
-    return [f"{len(left)} columns of the table were not used: {shown}{hint}"]
+    return [
+        counted(len(left), "column", "of the table was not used", "of the table were not used")
+        + f": {shown}{hint}"
+    ]
 
 
 def _extra(table: Columns, options: TableOptions) -> dict[str, Any]:
@@ -464,8 +469,20 @@ def _rows_of_sentences(
 
 def _fits(candidate: Candidate) -> bool:
     if candidate.is_folder:
-        return bool(tables_in(candidate.path))
+        return bool(tables_in(candidate.path)) and _are_of_splits(candidate.path)
+    if candidate.suffix == ".npz" and (kind := file_kind(candidate.path)) is not None and kind.name == "npz":
+        # Features alone have no array that could be a column.
+        with open_arrays(candidate.path) as arrays:
+            return any(len(arrays.shape(key)) == 1 for key in arrays.keys())  # noqa: SIM118
     return candidate.suffix in TABLE_SUFFIXES
+
+
+def _are_of_splits(folder: Path) -> bool:
+    try:
+        tables_by_split(folder, {}, by_name=True)
+    except DataError:
+        return False
+    return True
 
 
 TABLE = Layout(

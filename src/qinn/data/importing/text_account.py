@@ -37,6 +37,7 @@ class TextAccount:
     Args:
         encoder: The encoder.
         as_words: Whether each word has one vector, of zeros where it is cut off.
+        reads: Whose length cuts transcripts, and how, for notes; the encoder's if empty.
 
     Examples:
         >>> class Short:
@@ -52,8 +53,9 @@ class TextAccount:
         1 of 3 transcripts are empty, as that of sample `z`
     """
 
-    def __init__(self, encoder: CountsTokens, *, as_words: bool = False) -> None:
+    def __init__(self, encoder: CountsTokens, *, as_words: bool = False, reads: str = "") -> None:
         self._encoder = encoder
+        self._reads = reads or f"`{encoder.tier}` reads"
         self._as_words = as_words
         self._num_texts = self._total = self._lost = self._unknown = self._limit = 0
         self._cut: list[tuple[int, str]] = []
@@ -67,7 +69,16 @@ class TextAccount:
             texts: As the encoder sees them.
             ids: Their samples.
         """
-        for (total, kept, unknown), sample in zip(self._encoder.count_tokens(texts), ids, strict=True):
+        self.add_counts(self._encoder.count_tokens(texts), ids)
+
+    def add_counts(self, counts: Sequence[TokenCount], ids: Sequence[str]) -> None:
+        """Take transcripts into account whose tokens are counted already.
+
+        Args:
+            counts: Of each.
+            ids: Their samples.
+        """
+        for (total, kept, unknown), sample in zip(counts, ids, strict=True):
             self._num_texts += 1
             self._total += total
             self._unknown += unknown
@@ -88,7 +99,7 @@ class TextAccount:
             zeros = " (their words have zeros)" if self._as_words else ""
             notes.append(
                 f"{len(self._cut)} of {self._num_texts} transcripts are longer than the {self._limit} {what} that "
-                f"`{tier}` reads: {self._lost} of all {self._total} {what} were cut off{zeros}; the longest, of sample "
+                f"{self._reads}: {self._lost} of all {self._total} {what} were cut off{zeros}; the longest, of sample "
                 f"`{sample}`, has {longest}"
             )
         if self._unknown:

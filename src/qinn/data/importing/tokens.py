@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from qinn.data.importing.text_account import CountsTokens, TextAccount
 from qinn.data.importing.transcripts import Encoder, TextOptions, Tokenizer, spans_of_texts
 from qinn.data.stores.spans import Spans
 from qinn.errors import ConfigError, DataError
@@ -30,16 +31,22 @@ class TokenAligner:
         self._encoder = encoder
         self._tokenizer: Tokenizer = encoder
         self._options = TextOptions(unit="ids", lowercase=lowercase)
+        self._account = (
+            TextAccount(encoder, reads="the file holds") if isinstance(encoder, CountsTokens) else None
+        )
         self._compared = 0
         self._equal = 0
 
-    def check(self, where: str, texts: Sequence[str], ids: Sequence[np.ndarray]) -> None:
+    def check(
+        self, where: str, texts: Sequence[str], ids: Sequence[np.ndarray], samples: Sequence[str]
+    ) -> None:
         """Refuse token ids that another tokenizer made.
 
         Args:
             where: File and split, for messages.
             texts: Transcripts; samples without one are not compared.
             ids: Token ids of each.
+            samples: Their names.
 
         Raises:
             DataError: If ids are beyond the vocabulary, or those of most transcripts are other ones.
@@ -63,17 +70,37 @@ class TokenAligner:
                 f"{where} has token ids that `{self._encoder.tier}` does not make of the same texts, in "
                 f"{len(equal) - sum(equal)} of {len(equal)} samples; name the encoder whose tokenizer made them."
             )
+        self._count(
+            [row for row, is_equal in zip(filled, equal, strict=True) if is_equal], texts, ids, samples
+        )
         self._compared += len(equal)
         self._equal += sum(equal)
 
-    def note(self) -> str:
+    def _count(
+        self, rows: Sequence[int], texts: Sequence[str], ids: Sequence[np.ndarray], samples: Sequence[str]
+    ) -> None:
+        """Count what the file's length cut of transcripts, and what the tokenizer does not know of them."""
+        if self._account is None or not rows or not isinstance(self._encoder, CountsTokens):
+            return
+        cased = [texts[row].lower() if self._options.lowercase else texts[row] for row in rows]
+        counts = [
+            # The tokenizer's own marks are among the ids, and not counted.
+            (total, min(total, max(0, len(ids[row]) - int(np.sum(marks)))), unknown)
+            for row, (total, _, unknown), (_, _, marks) in zip(
+                rows, self._encoder.count_tokens(cased), self._tokenizer.tokenize(cased), strict=True
+            )
+        ]
+        self._account.add_counts(counts, [samples[row] for row in rows])
+
+    def notes(self) -> list[str]:
         """Return what was found."""
         if not self._compared:
-            return "token ids could not be compared with transcripts, of which there are none"
-        return (
+            return ["token ids could not be compared with transcripts, of which there are none"]
+        return [
             f"token ids of {self._equal} of {self._compared} transcripts are those of `{self._encoder.tier}`; "
-            "only their tokens are aligned with words"
-        )
+            "only their tokens are aligned with words",
+            *(self._account.notes() if self._account is not None else ()),
+        ]
 
     def spans(self, texts: Sequence[str], ids: Sequence[np.ndarray]) -> list[Spans]:
         """Return the characters that each token stands for; none where ids and transcript do not agree."""
