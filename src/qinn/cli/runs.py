@@ -425,7 +425,7 @@ def sweep_absent(
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders or comparison folders.")],
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, comparisons and tunings.")],
     to: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
     include_text: Annotated[
         bool,
@@ -433,7 +433,7 @@ def report(
     ] = False,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Write one self-contained HTML page about runs and comparisons."""
+    """Write one self-contained HTML page about runs, comparisons and tunings."""
     qinn.write_report(
         runs,
         to,

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 from qinn.evaluation.metric_names import metrics_of
 from qinn.explain.attractor import certificate_words
-from qinn.results.comparison import ComparisonResult
 from qinn.results.number_text import brief, counted, span
-from qinn.results.summary import DataRecord, FoldRecord, RunSummary
+from qinn.results.summary import DataRecord, FoldRecord, RunSummary, Written
 from qinn.task import Task
 
 Fact = tuple[str, str]
@@ -120,7 +119,7 @@ def activity_facts(summary: RunSummary) -> list[Fact]:
     return facts + [("note", remark) for remark in summary.remarks]
 
 
-def provenance_facts(result: RunSummary | ComparisonResult) -> list[Fact]:
+def provenance_facts(result: Written) -> list[Fact]:
     """State the code, the packages, the machine and the command."""
     machine = result.machine
     return [

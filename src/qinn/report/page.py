@@ -1,4 +1,4 @@
-"""One self-contained HTML page about runs and comparisons."""
+"""One self-contained HTML page about runs, comparisons and tunings."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,12 +12,14 @@ from qinn.errors import ArgumentError
 from qinn.escaping import visible
 from qinn.report.numbering import Numbering
 from qinn.report.sections import Section, comparison_section, run_section
+from qinn.report.tuning_section import tuning_section
 from qinn.results.comparison import COMPARISON_FILE, ComparisonResult, read_comparison
 from qinn.results.files import write_text
 from qinn.results.folder import runs_of
 from qinn.results.number_text import counted
 from qinn.results.run import RunResult, read_run
 from qinn.results.summary import UNCHECKED
+from qinn.results.tuning import TRIALS_FILE, TuningResult, read_tuning
 from qinn.typed_arguments import typed
 
 
@@ -31,13 +33,14 @@ def write_report(
     on_remark: Callable[[str], None] | None = None,
     further: Callable[[Numbering], Sequence[Section]] | None = None,
 ) -> Path:
-    """Write one HTML page about runs and comparisons; it needs no other file and no network.
+    """Write one HTML page about runs, comparisons and tunings; it needs no other file and no network.
 
     The same folders give the same page, byte by byte.
 
     Args:
-        paths: Folders of finished runs and comparisons, and of models in these: all their seeds. A comparison brings
-            its tables and the first run of its reference model; every run that is named is shown in full.
+        paths: Folders of finished runs, comparisons and tunings, and of models in comparisons: all their seeds. A
+            comparison brings its tables and the first run of its reference model; every run that is named is shown in
+            full.
         target: The HTML file.
         include_text: Whether to show the texts of the explained samples, looked up in the run's store. Off by
             default: transcripts may often not be passed on.
@@ -51,7 +54,9 @@ def write_report(
         OutputError: If the page cannot be written, or its place is another's.
     """
     place = check_destination(target, page_of("report"), overwrite=overwrite, inputs=paths)
-    comparisons, runs = read_results(paths, include_text=include_text)
+    tunings = [read_tuning(path) for path in paths if (Path(path) / TRIALS_FILE).is_file()]
+    others = [path for path in paths if not (Path(path) / TRIALS_FILE).is_file()]
+    comparisons, runs = read_results(others, include_text=include_text) if others or not tunings else ([], [])
     notes = [note for result in comparisons for note in result.notes]
     notes += [UNCHECKED for run in runs if run.summary.version == 1]
     if on_remark is not None:
@@ -62,14 +67,18 @@ def write_report(
         comparison_section(result, f"comparison-{index}", numbering)
         for index, result in enumerate(comparisons, start=1)
     ]
+    sections += [
+        tuning_section(one, f"tuning-{index}", numbering) for index, one in enumerate(tunings, start=1)
+    ]
     sections += further(numbering) if further is not None else []
     sections += [run_section(run, f"run-{index}", numbering) for index, run in enumerate(runs, start=1)]
-    names = dict.fromkeys([*(result.name for result in comparisons), *(run.summary.name for run in runs)])
+    results = [*comparisons, *tunings, *(run.summary for run in runs)]
+    names = dict.fromkeys(result.name for result in results)
     render_page(
         place,
         "report",
         title=f"Report: {', '.join(names)}",
-        lead=_lead(comparisons, runs),
+        lead=_lead(comparisons, tunings, runs),
         sections=sections,
         origin="the files of the run folders named above",
     )
@@ -153,11 +162,19 @@ def _visible(value: Any) -> Any:
     return visible(value, lines=True) if type(value) is str else value
 
 
-def _lead(comparisons: Sequence[ComparisonResult], runs: Sequence[RunResult]) -> str:
+def _lead(
+    comparisons: Sequence[ComparisonResult], tunings: Sequence[TuningResult], runs: Sequence[RunResult]
+) -> str:
     parts = [
         f"{counted(len(result.models), 'model')} compared over {counted(len(result.seeds), 'seed')} on "
         f"{result.data.name}"
         for result in comparisons
     ]
-    parts.append(f"{counted(len(runs), 'run')} shown in detail")
+    parts += [
+        f"{counted(len(result.models), 'model')} tuned by {counted(result.num_trials, 'trial')} each on "
+        f"{result.data.name}"
+        for result in tunings
+    ]
+    if runs or not tunings:
+        parts.append(f"{counted(len(runs), 'run')} shown in detail")
     return "; ".join(parts) + "."
