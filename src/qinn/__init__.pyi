@@ -13,6 +13,7 @@ from qinn.face.reporting import sweep_absent as sweep_absent
 from qinn.face.running import calibrate as calibrate
 from qinn.face.running import evaluate as evaluate
 from qinn.face.running import predict as predict
+from qinn.face.running import publish as publish
 from qinn.face.running import train as train
 from qinn.face.running import tune as tune
 from qinn.face.samples import Samples as Samples
@@ -36,6 +37,7 @@ __all__ = [
     "load",
     "look",
     "predict",
+    "publish",
     "quantum",
     "sweep_absent",
     "testing",

@@ -18,6 +18,7 @@ from qinn.cli.runs import (
     explain,
     info,
     predict,
+    publish,
     report,
     sweep_absent,
     train,
@@ -35,7 +36,19 @@ app = Commands(
 )
 app.command()(demo)
 app.add_typer(data_app, name="data")
-for command in (train, tune, evaluate, predict, calibrate, explain, compare, sweep_absent, report, info):
+for command in (
+    train,
+    tune,
+    evaluate,
+    predict,
+    calibrate,
+    publish,
+    explain,
+    compare,
+    sweep_absent,
+    report,
+    info,
+):
     app.command()(command)
 
 

@@ -241,6 +241,31 @@ def calibrate(
     echo(certainty_of(record, level))
 
 
+def publish(
+    run: PredictingArgument,
+    to: Annotated[Path, typer.Option(help="Folder to be.")],
+    license: Annotated[
+        str, typer.Option(help="Licence of the weights, for the model card: an identifier such as cc-by-4.0.")
+    ] = "",
+    data_terms: Annotated[
+        str,
+        typer.Option(help="What the data are, who is in them, and under which terms, for the model card."),
+    ] = "",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a published model there.")] = False,
+) -> None:
+    """Write a run as a folder to give away: configuration, weights, calibration and a model card; no sample.
+
+    `qinn predict`, `qinn explain` and `qinn.load` take the folder in place of the run.
+    """
+    folder = qinn.publish(run, to, license=license, data_terms=data_terms, overwrite=overwrite)
+    unstated = [
+        f"--{name}" for name, given in (("license", license), ("data-terms", data_terms)) if not given
+    ]
+    if unstated:
+        note(f"note: the card says `not stated` where {' and '.join(unstated)} would stand")
+    echo(f"published: {folder}")
+
+
 def explain(
     run: RunArgument,
     samples: ExplainedArgument = None,

@@ -78,7 +78,7 @@ def predict_store(
     """
     check_level(level)
     runs = runs_of(folder)
-    predictors = _loaded(runs)
+    predictors = load_models(runs)
     predictor = predictors[0]
     opened = open_unchanged(store)
     subset = predictor.subset(opened, split_of(opened, split), absent=absent)
@@ -98,7 +98,7 @@ def predict_store(
     return [{**row, "absent": "+".join(names)} for row, names in zip(rows, gone, strict=True)]
 
 
-def _loaded(runs: Sequence[RunFolder]) -> list[Predictor]:
+def load_models(runs: Sequence[RunFolder]) -> list[Predictor]:
     """Return the models of every seed, which have to be made of the same data by the same folds.
 
     Raises:
@@ -275,7 +275,7 @@ def calibrate_run(
     """
     check_calibration_place(Path(folder))
     runs = runs_of(folder)
-    predictors = _loaded(runs)
+    predictors = load_models(runs)
     predictor = predictors[0]
     opened = open_unchanged(store)
     if opened.sha256 == runs[0].summary().data.sha256:

@@ -23,7 +23,7 @@ from qinn.explain.explanation import explain
 from qinn.records import Explanation
 from qinn.resources import resource_error
 from qinn.results.folder import RunFolder
-from qinn.results.summary import UNCHECKED, ModalityRecord
+from qinn.results.summary import PUBLISHED, UNCHECKED, ModalityRecord
 from qinn.task import Task
 
 _MOST_FEATURES = 2**20
@@ -156,6 +156,10 @@ class Predictor:
             CheckpointError: If it holds other data.
         """
         run = RunFolder(self.source)
+        if run.summary().status == PUBLISHED:
+            raise DataError(
+                f"`{self.source}` is a published model, which came without its data; name a store or files of samples."
+            )
         place, trained = config_of(run).data.store, run.summary().data.sha256
         store = open_unchanged(place)
         if store.sha256 != trained:

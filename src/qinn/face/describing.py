@@ -10,7 +10,7 @@ from qinn.results.calibration import FILE as CALIBRATION_FILE
 from qinn.results.comparison import COMPARISON_FILE, read_comparison
 from qinn.results.files import check_files
 from qinn.results.folder import RunFolder, runs_of
-from qinn.results.summary import UNCHECKED
+from qinn.results.summary import PUBLISHED, UNCHECKED
 from qinn.typed_arguments import typed
 
 
@@ -64,7 +64,8 @@ def describe(path: Path | str | None = None) -> dict[str, object]:
         checked = run.check()
         stated = {name: value for name, value in document(run.summary()).items() if name != FILES}
         integrity = f"{checked} files are as they were written" if checked else UNCHECKED
-        return {"kind": "run", "integrity": integrity, **stated}
+        kind = "published model" if run.summary().status == PUBLISHED else "run"
+        return {"kind": kind, "integrity": integrity, **stated}
     if next(path.glob("seed-*/run.json"), None) is not None:
         runs = runs_of(path)
         first = runs[0].summary()

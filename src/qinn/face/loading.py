@@ -27,7 +27,7 @@ def load(path: Path | str) -> "Predictor | Estimator":
         from qinn.face.estimator import Estimator
 
         return Estimator.load(folder)
-    if not (folder / "run.json").exists():
+    if not (folder / "run.json").exists() and next(folder.glob("seed-*/run.json"), None) is None:
         raise CheckpointError(
             f"`{folder}` holds neither a run nor a saved estimator; give the folder that `qinn train`, `qinn compare` "
             "or `Estimator.save` wrote."

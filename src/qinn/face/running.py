@@ -1,4 +1,4 @@
-"""What `qinn train`, `qinn tune`, `qinn evaluate`, `qinn predict` and `qinn calibrate` do, as functions."""
+"""What `qinn train`, `tune`, `evaluate`, `predict`, `calibrate` and `publish` do, as functions."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +15,7 @@ from qinn.experiment.prediction import (
     write_predictions,
 )
 from qinn.experiment.prediction import certainty_of as certainty_of
+from qinn.experiment.publishing import publish_run
 from qinn.face.new_samples import Sources, listed, new_samples
 from qinn.results.calibration import CalibrationRecord
 from qinn.results.coverage import LEVEL
@@ -235,3 +236,35 @@ def calibrate(run: Path | str, store: Path | str, *, split: str | None = None) -
         CheckpointError: If the run is damaged, or made for other features.
     """
     return calibrate_run(run, store, split=split)
+
+
+@typed
+def publish(
+    run: Path | str,
+    to: Path | str,
+    *,
+    license: str = "",
+    data_terms: str = "",
+    overwrite: bool = False,
+) -> Path:
+    """Write a run as a folder that can be given away: what `qinn publish` does.
+
+    It holds configuration, weights (safetensors), calibration and a model card, and nothing of single samples or of
+    this machine; no file of it is a pickle. `qinn.load`, `qinn.predict` and `qinn.explain_run` take it in place of the
+    run.
+
+    Args:
+        run: Folder of a finished run, or of a model in a comparison: the mean of its seeds.
+        to: The folder to be.
+        license: Of the weights, for the card.
+        data_terms: What the data are, who is in them and under which terms, for the card.
+        overwrite: Replace a published model that is there.
+
+    Returns:
+        The folder.
+
+    Raises:
+        CheckpointError: If the run is incomplete or damaged.
+        OutputError: If the place holds something else or cannot be written.
+    """
+    return publish_run(run, to, license=license, data_terms=data_terms, overwrite=overwrite)

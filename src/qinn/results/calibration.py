@@ -5,7 +5,7 @@ test samples. ``calibration.json`` holds those of samples of one's own, where `q
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +16,22 @@ from qinn.errors import ArgumentError, CheckpointError, OutputError
 from qinn.evaluation.conformal import HeldOut, held_out_errors
 from qinn.evaluation.predict import PredictionTable, probabilities_of
 from qinn.opening import open_regular
+from qinn.results.as_json import OPTIONAL
 from qinn.results.documents import read_document, write_document
 from qinn.results.folder import RunFolder
 from qinn.results.number_text import counted
-from qinn.results.predictions import StoredPredictions, read_predictions, read_valid_predictions
+from qinn.results.predictions import (
+    StoredPredictions,
+    mean_of_seeds,
+    read_predictions,
+    read_valid_predictions,
+)
 from qinn.task import Task
 
 FORMAT = "qinn-calibration"
-VERSION = 1
+VERSION = 2
+"""Version 1 held errors of the mean alone."""
+
 FILE = "calibration.json"
 _HEAD = 4096
 
@@ -39,6 +47,9 @@ class CalibrationRecord:
         classes: Whether the labels are classes.
         errors: Of each sample: label − score; or 1 − the probability of its class.
         num_groups: How many groups they come from; None where there are none.
+        folds: Number of the fold whose model predicted each; None where it was one model or the mean.
+        per_model: Whether they are errors of each fold's model and not of the mean over the folds' models.
+        source: Where they come from, in words; empty where `store` says it.
     """
 
     format: str = FORMAT
@@ -50,6 +61,9 @@ class CalibrationRecord:
     classes: bool
     errors: tuple[float, ...]
     num_groups: int | None = None
+    folds: tuple[int, ...] | None = field(default=None, metadata=OPTIONAL)
+    per_model: bool = field(default=False, metadata=OPTIONAL)
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,10 +118,9 @@ def calibration_of(
         return _own(folder, runs)
     several = len(runs[0].summary().folds) > 1
     each = [read_predictions(run, task) if several else read_valid_predictions(run, task, 0) for run in runs]
-    kept = [one.sorted_by_id() for one in each if one is not None]
-    if len(kept) < len(runs) or any((one.ids, one.folds) != (kept[0].ids, kept[0].folds) for one in kept):
+    predictions = mean_of_seeds(each)
+    if predictions is None:
         return None
-    predictions = replace(kept[0], outputs=np.mean([one.outputs for one in kept], axis=0))
     size = len(predictions.ids)
     groups = None if predictions.groups is None else len(set(predictions.groups.tolist()))
     source = (
@@ -140,6 +153,30 @@ def identity_of(runs: Sequence[RunFolder]) -> dict[str, str]:
     """Return which runs a calibration is of: the path of each ``run.json`` from the folder, and its hash."""
     names = ["run.json"] if len(runs) == 1 else [f"{run.path.name}/run.json" for run in runs]
     return {name: file_digest(run.summary_file) for name, run in zip(names, runs, strict=True)}
+
+
+def record_of(calibration: Calibration, task: Task, files: Mapping[str, str]) -> CalibrationRecord:
+    """Return what is known of the errors as it can stand alone: sorted, without the samples that they are of.
+
+    Args:
+        calibration: The errors.
+        task: What is predicted.
+        files: Of which runs they are, see `identity_of`.
+    """
+    held_out = calibration.held_out
+    numbers = np.zeros(len(held_out), dtype=np.int64) if held_out.folds is None else held_out.folds
+    order = np.lexsort((held_out.errors, numbers))
+    return CalibrationRecord(
+        files=files,
+        store="",
+        data_sha256="",
+        classes=task.kind == "classification",
+        errors=tuple(held_out.errors[order].tolist()),
+        num_groups=held_out.num_groups,
+        folds=None if held_out.folds is None else tuple(numbers[order].tolist()),
+        per_model=not calibration.of_mean,
+        source=calibration.source,
+    )
 
 
 def write_calibration(folder: Path, record: CalibrationRecord) -> Path:
@@ -201,9 +238,18 @@ def _own(folder: Path, runs: Sequence[RunFolder]) -> Calibration:
     )
     if record.files != identity_of(runs):
         raise CheckpointError(f"`{path}` is of another run, or of this one before it was repeated; {remedy}.")
+    folds = None if record.folds is None else np.array(record.folds, dtype=np.int64)
+    num_folds = len(runs[0].summary().folds)
+    if folds is not None and (
+        len(folds) != len(record.errors) or not set(folds.tolist()) <= set(range(num_folds))
+    ):
+        raise CheckpointError(
+            f"`{path}` lacks or contradicts something (`folds` must name one of {num_folds} models for each of "
+            f"{len(record.errors)} errors); {remedy}."
+        )
     try:
-        held_out = HeldOut(np.array(record.errors, dtype=np.float64), num_groups=record.num_groups)
+        held_out = HeldOut(np.array(record.errors, dtype=np.float64), folds, record.num_groups)
     except ArgumentError as error:
         raise CheckpointError(f"`{path}` lacks or contradicts something ({error}); {remedy}.") from error
     source = f"{counted(len(held_out), 'sample')}{_of_groups(record.num_groups)} of `{record.store}` (`qinn calibrate`)"
-    return Calibration(held_out, True, source)
+    return Calibration(held_out, not record.per_model, record.source or source)

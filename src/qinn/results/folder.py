@@ -15,7 +15,7 @@ from qinn.digests import file_digest
 from qinn.errors import CheckpointError
 from qinn.results.documents import parsed, read_document
 from qinn.results.files import check_files, read_bytes, read_table
-from qinn.results.summary import FORMAT, UNCHECKED, VERSION, RunMetrics, RunSummary
+from qinn.results.summary import FORMAT, PUBLISHED, UNCHECKED, VERSION, RunMetrics, RunSummary
 from qinn.results.weights import read_weights
 
 
@@ -117,6 +117,8 @@ class RunFolder:
                     f"it is a model's folder, whose runs are {', '.join(seeds)}: give one of them, as "
                     f"`{self.path / seeds[0]}` (`qinn predict` and `qinn calibrate` take all of them together)"
                 )
+            if (self.path / "comparison.json").is_file():
+                hint = "it is a comparison: give the folder of one of its models, or of one of a model's runs"
             raise CheckpointError(f"`{self.path}` has no `run.json`; {hint}.")
         summary = read_document(
             self.summary_file,
@@ -214,6 +216,11 @@ class RunFolder:
         digests = self._digests()
         if digests is None:
             return None
+        if self._name(path) not in digests and self.summary().status == PUBLISHED:
+            raise CheckpointError(
+                f"`{self.path}` is a published model, which holds no `{self._name(path)}` nor anything else of single "
+                "samples; ask the run that it was made of."
+            )
         if self._name(path) not in digests:
             raise CheckpointError(
                 f"`{path}` is not of this run: `{self.summary_file}` does not name it; repeat the run."

@@ -6,7 +6,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +118,20 @@ def joined(parts: Sequence[StoredPredictions], path: Path) -> StoredPredictions:
         np.concatenate([part.outputs for part in parts]),
         np.concatenate(deviations) if len(deviations) == len(parts) else None,
     )
+
+
+def mean_of_seeds(parts: Sequence[StoredPredictions | None]) -> StoredPredictions | None:
+    """Return the mean of what several seeds predict, in the order of the ids; None where the samples are not the same.
+
+    Args:
+        parts: Predictions of each seed; None of one that kept none.
+    """
+    known = [one.sorted_by_id() for one in parts if one is not None]
+    if len(known) < len(parts) or any(
+        (one.ids, one.folds) != (known[0].ids, known[0].folds) for one in known
+    ):
+        return None
+    return replace(known[0], outputs=np.mean([one.outputs for one in known], axis=0))
 
 
 def read_predictions(run: RunFolder, task: Task) -> StoredPredictions:

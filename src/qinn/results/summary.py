@@ -11,6 +11,9 @@ from qinn.task import Task
 
 FORMAT = "qinn-run"
 VERSION = 2
+PUBLISHED = "published"
+"""Status of a run that holds what predicts, and nothing of single samples."""
+
 """Version 1 had no digests; it is read, with `UNCHECKED` among its remarks."""
 
 UNCHECKED = (

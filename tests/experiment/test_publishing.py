@@ -1,0 +1,257 @@
+"""A published model predicts what its run predicts, and holds nothing of single samples or of the machine."""
+
+import errno
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import qinn
+from qinn import cli
+from qinn.data.stores.store import Store
+from qinn.errors import CheckpointError, ConfigError, DataError, OutputError
+from qinn.experiment import publishing
+from qinn.experiment.comparison import compare
+from qinn.experiment.prediction import predict_store
+from qinn.experiment.publishing import publish_run
+from qinn.experiment.run import run
+from qinn.results.calibration import FILE
+
+from ..tiny import TRAINING, rewritten, tiny_config, write_tiny_store
+
+FAST = {"models": {"m": {"kind": "concatenation"}}, "training": {**TRAINING, "max_epochs": 1}}
+
+
+@pytest.fixture(scope="module")
+def folds_run(tiny_store, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("folds") / "run"
+    return run(
+        tiny_config(tiny_store, **FAST, data={"store": str(tiny_store), "split": "group"}), folder
+    ).path
+
+
+@pytest.fixture(scope="module")
+def seeds(tiny_store, tmp_path_factory):
+    """The folder of a model with two seeds."""
+    folder = tmp_path_factory.mktemp("seeds") / "comparison"
+    compare(tiny_config(tiny_store, **FAST, seeds=[0, 1]), folder)
+    return folder / "m"
+
+
+@pytest.fixture(scope="module")
+def published(tiny_run, tmp_path_factory):
+    return publish_run(tiny_run, tmp_path_factory.mktemp("published") / "model")
+
+
+@pytest.fixture
+def copy(published, tmp_path):
+    return shutil.copytree(published, tmp_path / "copy")
+
+
+def files_of(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("made", ["tiny_run", "class_run", "folds_run", "seeds"])
+def test_a_published_model_predicts_what_its_run_predicts_intervals_and_sets_included(
+    made, request, tmp_path
+):
+    source = request.getfixturevalue(made)
+    others = write_tiny_store(tmp_path / "others", seed=9).path
+    model = publish_run(source, tmp_path / "model")
+    remarks: dict[Path, list[str]] = {source: [], model: []}
+    found = [predict_store(one, others, level=0.7, on_remark=remarks[one].append) for one in (source, model)]
+    assert found[0] == found[1]
+    assert any(name in found[0][0] for name in ("low", "set"))
+    assert remarks[source] == remarks[model]
+
+
+def test_a_published_model_holds_no_sample_and_no_place(tiny_store, tmp_path):
+    source = run(tiny_config(tiny_store), tmp_path / "secretplace" / "run").path
+    rewritten(source / "run.json", lambda content: content.update(command="qinn train /home/me/mine.yaml"))
+    model = publish_run(source, tmp_path / "model")
+    assert files_of(model) == [
+        "README.md",
+        FILE,
+        "config.yaml",
+        "folds/000/weights.safetensors",
+        "metrics.json",
+        "run.json",
+    ]
+    content = b"".join((model / name).read_bytes() for name in files_of(model))
+    store = Store.open(tiny_store)
+    for text in (*store.strings("id"), *store.strings("text"), *store.strings("group")):
+        assert not text or f'"{text}"'.encode() not in content, text
+    for place in (tiny_store, tiny_store.parent, tmp_path, "secretplace", "/home/me"):
+        assert str(place).encode() not in content
+    errors = json.loads((model / FILE).read_text())["errors"]
+    assert errors == sorted(errors)
+    assert len(errors) == 10
+
+
+def test_the_folder_says_of_itself_what_it_is(published):
+    found = qinn.describe(published)
+    assert found["kind"] == "published model"
+    assert found["integrity"] == "3 files are as they were written"
+
+
+def test_a_published_model_is_loaded_and_explains_other_samples(published, tmp_path):
+    others = write_tiny_store(tmp_path / "others", seed=9)
+    predictor = qinn.load(published)
+    assert predictor.task == others.task
+    explained = qinn.explain_run(published, tmp_path / "explanation", store=others.path)
+    assert explained.summary.samples == 10
+
+
+@pytest.mark.parametrize("made", ["tiny_run", "class_run", "seeds"])
+def test_the_card_has_the_metrics_of_the_run_and_a_head_that_hubs_read(made, request, tmp_path):
+    source = request.getfixturevalue(made)
+    model = publish_run(source, tmp_path / "model", license="cc-by-4.0", data_terms="made by a program")
+    _, head, body = (model / "README.md").read_text().split("---\n", 2)
+    head = yaml.safe_load(head)
+    assert (head["library_name"], head["license"]) == ("qinn", "cc-by-4.0")
+    stated = {one["type"]: one["value"] for one in head["model-index"][0]["results"][0]["metrics"]}
+    if made == "seeds":
+        ensemble = json.loads((source.parent / "comparison.json").read_text())["models"]["m"]["ensemble"]
+        wanted = {name: one["value"] for name, one in ensemble.items()}
+        assert "The mean of 2 seeds" in body
+        assert "model's folder" not in body
+    else:
+        wanted = {
+            name: one["value"]
+            for name, one in json.loads((model / "metrics.json").read_text())["test"].items()
+        }
+    assert stated == pytest.approx({name: value for name, value in wanted.items() if value is not None})
+    for words in ("Expressions are not feelings", "made by a program", "10 test samples", "features a step"):
+        assert words in body
+
+
+def test_the_card_says_what_is_not_stated(published):
+    card = (published / "README.md").read_text()
+    assert "license: other" in card
+    assert "Weights: not stated" in card
+    assert "Data: not stated" in card
+
+
+def test_names_on_the_card_stay_text(tiny_store, tmp_path):
+    label = "a|b <img src=x> `c`"
+    source = run(
+        tiny_config(tiny_store, **{**FAST, "models": {label: {"kind": "constant"}}}), tmp_path / "run"
+    ).path
+    card = (
+        publish_run(source, tmp_path / "model", license="---\nx: 1", data_terms="<b>") / "README.md"
+    ).read_text()
+    _, head, body = re.split(r"^---$", card, maxsplit=2, flags=re.MULTILINE)
+    assert "<img" not in body
+    assert "<b>" not in body
+    assert yaml.safe_load(head)["license"] == "---\nx: 1"
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda model: qinn.evaluate(model), r"published model, which came without its data; name a store"),
+        (lambda model: qinn.explain_run(model), r"published model, which came without its data"),
+        (
+            lambda model: qinn.write_report([model], model.parent / "again"),
+            r"published model, which holds no `predictions.parquet`",
+        ),
+        (lambda model: publish_run(model, model.parent / "again"), r"published model already; copy"),
+    ],
+    ids=["evaluate", "explain", "report", "publish"],
+)
+def test_what_needs_the_samples_says_that_they_are_not_there(copy, call, words):
+    before = files_of(copy)
+    with pytest.raises((CheckpointError, DataError), match=words):
+        call(copy)
+    assert files_of(copy) == before
+    assert not (copy.parent / "again").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["config.yaml", "metrics.json", "run.json", "folds/000/weights.safetensors", FILE]
+)
+def test_a_file_that_was_changed_is_named(copy, name, tmp_path):
+    others = write_tiny_store(tmp_path / "others", seed=9).path
+    content = bytearray((copy / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / name).write_bytes(content)
+    with pytest.raises((CheckpointError, ConfigError), match=name.rpartition("/")[2]):
+        (qinn.describe if name == "metrics.json" else predict_store)(
+            copy, *(() if name == "metrics.json" else (others,))
+        )
+
+
+def test_a_calibration_of_other_folds_is_refused(folds_run, tmp_path):
+    model = publish_run(folds_run, tmp_path / "model")
+    rewritten(model / FILE, lambda content: content.update(folds=content["folds"][:-1]))
+    with pytest.raises(CheckpointError, match=r"calibration.json` lacks or contradicts something .*`folds`"):
+        predict_store(model, write_tiny_store(tmp_path / "others", seed=9).path)
+
+
+def test_own_samples_calibrate_a_published_model_anew(copy, tmp_path):
+    others = write_tiny_store(tmp_path / "others", seed=9).path
+    qinn.calibrate(copy, others)
+    remarks: list[str] = []
+    predict_store(copy, others, level=0.7, on_remark=remarks.append)
+    assert any("44 samples" in remark and "qinn calibrate" in remark for remark in remarks)
+
+
+def test_only_a_published_model_is_replaced_and_only_when_asked(tiny_run, copy, tmp_path):
+    with pytest.raises(OutputError, match=r"holds a published model already; .*--overwrite"):
+        publish_run(tiny_run, copy)
+    (copy / "old").touch()
+    assert publish_run(tiny_run, copy, overwrite=True) == copy
+    assert not (copy / "old").exists()
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "thesis.tex").write_text("years")
+    for place in (foreign, shutil.copytree(tiny_run, tmp_path / "run")):
+        before = files_of(place)
+        with pytest.raises(OutputError, match="something else than a published model"):
+            publish_run(tiny_run, place, overwrite=True)
+        assert files_of(place) == before
+
+
+def test_nothing_is_published_of_a_run_that_is_not_whole(tiny_run, tmp_path):
+    source = shutil.copytree(tiny_run, tmp_path / "run")
+    (source / "predictions.parquet").write_bytes(b"else")
+    with pytest.raises(CheckpointError, match=r"predictions.parquet"):
+        publish_run(source, tmp_path / "model")
+    (source / "run.json").unlink()
+    with pytest.raises(CheckpointError, match=r"has no `run\.json`"):
+        publish_run(source, tmp_path / "model")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_full_disk_leaves_nothing_that_looks_complete(tiny_run, tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(publishing.shutil, "copyfile", full)
+    with pytest.raises(OutputError, match="No space left on device; free space"):
+        publish_run(tiny_run, tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_that_change_while_they_are_copied_are_not_published(tiny_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(publishing.shutil, "copyfile", lambda source, target: target.write_bytes(b"other"))
+    with pytest.raises(CheckpointError, match="weights of fold `fixed` changed while they were copied"):
+        publish_run(tiny_run, tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_publishes_and_says_what_the_card_lacks(tiny_run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        sys, "argv", ["qinn", "publish", str(tiny_run), "--to", str(tmp_path / "m"), "--license", "mit"]
+    )
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code in (0, None)
+    shown = capsys.readouterr()
+    assert "published:" in shown.out
+    assert "`not stated` where --data-terms would stand" in shown.err
