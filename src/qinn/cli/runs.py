@@ -257,13 +257,13 @@ def publish(
 
     `qinn predict`, `qinn explain` and `qinn.load` take the folder in place of the run.
     """
-    folder = qinn.publish(run, to, license=license, data_terms=data_terms, overwrite=overwrite)
+    qinn.publish(run, to, license=license, data_terms=data_terms, overwrite=overwrite)
     unstated = [
         f"--{name}" for name, given in (("license", license), ("data-terms", data_terms)) if not given
     ]
     if unstated:
         note(f"note: the card says `not stated` where {' and '.join(unstated)} would stand")
-    echo(f"published: {folder}")
+    echo(f"published: {to}")
 
 
 def explain(
