@@ -11,7 +11,7 @@ from qinn.explain.steps import explain_steps
 from qinn.face.fitting import Fitted, apart
 from qinn.records import Explanation
 from qinn.results.frames import Columns, frame_of
-from qinn.results.number_text import counted, number
+from qinn.results.number_text import FINE, counted, number
 from qinn.results.steps import TOGETHER
 from qinn.results.tables import Cell, Table, columns
 
@@ -61,7 +61,7 @@ class ExplainedSamples:
         return frame_of(step_columns(self.steps.steps) if self.steps is not None else {})
 
     def _repr_html_(self) -> str:
-        rows = tuple((Cell(name), Cell(number(mean, digits=4))) for name, mean in self.means.items())
+        rows = tuple((Cell(name), Cell(number(mean, digits=FINE))) for name, mean in self.means.items())
         caption = f"Means over {counted(len(self), 'sample')}."
         return Table(caption, columns("quantity", "mean"), rows, notes=self.remarks).to_html()
 

@@ -24,7 +24,7 @@ from qinn.results.metric_columns import (
     metric_columns,
     metric_names,
 )
-from qinn.results.number_text import brief, counted, interval, number, p_value, percent, span
+from qinn.results.number_text import FINE, brief, counted, interval, number, p_value, percent, span
 from qinn.results.summary import VERSION, RunSummary, Written
 from qinn.results.tables import Cell, Table, columns
 
@@ -441,7 +441,7 @@ def runs_table(summaries: Mapping[str, Sequence[RunSummary]]) -> Table:
                     Cell(str(summary.seed)),
                     Cell(span([fold.epochs for fold in folds])),
                     Cell(span([fold.best_epoch for fold in folds if fold.best_epoch >= 0])),
-                    Cell(number(sum(values) / len(values) if values else None, digits=4), own),
+                    Cell(number(sum(values) / len(values) if values else None, digits=FINE), own),
                     Cell(f"{summary.seconds:,.1f}"),
                     Cell(cpu_seconds(summary.cpu_seconds)),
                 )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from qinn.evaluation.intervals import Interval
 from qinn.evaluation.metric_names import metrics_of
 from qinn.results.as_json import OPTIONAL
-from qinn.results.number_text import number
+from qinn.results.number_text import FINE, number
 from qinn.results.summary import RunMetrics, RunSummary
 from qinn.results.tables import Cell, Table, columns
 
@@ -129,7 +129,7 @@ def intervals_table(found: Mapping[str, Interval], labels: Mapping[str, str], ti
     rows = (
         (
             Cell(labels.get(name, name)),
-            *(Cell(number(value, digits=4)) for value in (one.value, one.low, one.high)),
+            *(Cell(number(value, digits=FINE)) for value in (one.value, one.low, one.high)),
         )
         for name, one in found.items()
     )

@@ -2,8 +2,14 @@
 
 import math
 
+DIGITS = 3
+"""Decimals of a number in print."""
 
-def number(value: float | None, *, digits: int = 3, signed: bool = False) -> str:
+FINE = 4
+"""Those where numbers of one kind stand below one another: the metrics of one run, the epochs of a training."""
+
+
+def number(value: float | None, *, digits: int = DIGITS, signed: bool = False) -> str:
     """Return a number as text, with a real minus sign; a dash where there is none.
 
     Examples:

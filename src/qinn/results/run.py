@@ -26,7 +26,7 @@ from qinn.results.explanation import ExplanationTable, read_explanation, read_su
 from qinn.results.folder import RunFolder
 from qinn.results.frames import frame_of
 from qinn.results.metric_columns import metric_columns, metric_names, shown_metrics
-from qinn.results.number_text import counted, interval, number, percent
+from qinn.results.number_text import FINE, counted, interval, number, percent
 from qinn.results.predictions import read_metrics, read_predictions
 from qinn.results.steps import FILE as STEPS_FILE
 from qinn.results.steps import ShownSteps, steps_by_sample
@@ -141,7 +141,7 @@ class RunResult:
                 Cell(fold.name),
                 *(Cell(f"{n:,}") for n in (fold.num_train, fold.num_valid, fold.num_test, fold.epochs)),
                 Cell(str(fold.best_epoch) if fold.best_epoch >= 0 else "–"),
-                Cell(number(fold.best_value, digits=4)),
+                Cell(number(fold.best_value, digits=FINE)),
             )
             for fold in folds
         )

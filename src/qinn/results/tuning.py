@@ -7,7 +7,7 @@ from pathlib import Path
 from qinn.results.as_json import OUTSIDE
 from qinn.results.documents import read_document, write_document
 from qinn.results.files import digests_of, write_text
-from qinn.results.number_text import counted, number
+from qinn.results.number_text import FINE, counted, number
 from qinn.results.summary import VERSION, Written
 from qinn.results.tables import Cell, Column, Table, columns
 
@@ -128,7 +128,7 @@ class TuningResult(Written):
                 rows=tuple(
                     (
                         Cell(str(one.number), strong=one.number == found.best),
-                        Cell(number(one.value, digits=4)),
+                        Cell(number(one.value, digits=FINE)),
                         Cell("–" if one.epoch is None else f"{one.epoch:g}"),
                         Cell(f"{one.seconds:.1f}"),
                         Cell(_chosen(one), one.failure),
