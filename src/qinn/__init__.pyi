@@ -5,6 +5,7 @@ from qinn.experiment.predictor import Predictor as Predictor
 from qinn.face.comparing import compare as compare
 from qinn.face.describing import describe as describe
 from qinn.face.estimator import Estimator as Estimator
+from qinn.face.extracting import extract_features as extract_features
 from qinn.face.importing import import_data as import_data
 from qinn.face.importing import look as look
 from qinn.face.loading import load as load
@@ -33,6 +34,7 @@ __all__ = [
     "describe",
     "evaluate",
     "explain_run",
+    "extract_features",
     "import_data",
     "load",
     "look",

@@ -9,6 +9,7 @@ import typer
 
 from qinn import __version__
 from qinn.cli.data import data_app
+from qinn.cli.features import features_app
 from qinn.cli.output import SafeGroup
 from qinn.cli.runs import (
     calibrate,
@@ -36,6 +37,7 @@ app = Commands(
 )
 app.command()(demo)
 app.add_typer(data_app, name="data")
+app.add_typer(features_app, name="features")
 for command in (
     train,
     tune,

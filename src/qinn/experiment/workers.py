@@ -1,4 +1,4 @@
-"""Runs in processes of their own, which end with the process that asked for them, however it ends.
+"""Work in processes of their own, which end with the process that asked for it, however it ends.
 
 Each worker reads jobs from its standard input, one JSON document a line, and answers on its standard output. The end
 of the input is the end of the worker: at once and in the middle of a run, since that is how it learns that its parent
@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,7 +28,11 @@ from qinn.resources import resource_error
 _SECONDS_TO_UNWIND = 1.0
 # A signal to a whole group of processes reaches a worker before or after its parent.
 _SECONDS_FOR_OUR_OWN_SIGNAL = 0.5
-_START = "from qinn.experiment.workers import serve; serve({parent})"
+_START = "from {module} import do; from qinn.experiment.workers import serve; serve({parent}, do)"
+
+
+class WorkerDiedError(QinnError):
+    """A process of ours came to its end before its work did."""
 
 
 def run_in_workers(
@@ -51,6 +55,36 @@ def run_in_workers(
     Raises:
         QinnError: If a run fails, or its process is killed.
     """
+    told = [
+        {"config": config, "folder": str(folder), "overwrite": overwrite, "argv": sys.argv}
+        for config, folder in jobs
+    ]
+
+    def done(index: int, error: BaseException | None) -> None:
+        if error is not None:
+            raise error
+        on_done(index)
+
+    work_in_processes(told, "qinn.experiment.run_in_process", workers, done)
+
+
+def work_in_processes(
+    jobs: Sequence[Mapping[str, Any]],
+    module: str,
+    workers: int,
+    on_answer: Callable[[int, BaseException | None], object],
+) -> None:
+    """Do jobs in other processes, some at the same time.
+
+    A process that dies is replaced, and what it was at counts as failed. When this returns or raises, no process is
+    left.
+
+    Args:
+        jobs: What to do, as JSON can hold it.
+        module: Where the function ``do`` is that takes a job.
+        workers: How many processes.
+        on_answer: Called with the index of each job that is done and None, or why it failed; what it raises ends all.
+    """
     waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
     for index in range(len(jobs)):
         waiting.put(index)
@@ -60,28 +94,27 @@ def run_in_workers(
     is_over = threading.Event()
     try:
         for _ in range(min(workers, len(jobs))):
-            processes.append(_start())
-            of_it = (processes[-1], jobs, overwrite, waiting, answers, is_over)
+            processes.append(_start(module))
+            of_it = (processes, len(processes) - 1, module, jobs, waiting, answers, is_over)
             feeders.append(threading.Thread(target=_feed, args=of_it, daemon=True))
             feeders[-1].start()
         for _ in jobs:
-            index, error = answers.get()
-            if error is not None:
-                raise error
-            on_done(index)
+            on_answer(*answers.get())
     finally:
         is_over.set()
         _end(processes)
         for feeder in feeders:
             feeder.join()
+        # One may have been replaced at the last moment.
+        _end(processes)
 
 
-def _start() -> subprocess.Popen[str]:
+def _start(module: str) -> subprocess.Popen[str]:
     """Start a worker; until it can handle signals it does not see them."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
     with _signals_blocked():
         return subprocess.Popen(
-            [sys.executable, "-c", _START.format(parent=os.getpid())],
+            [sys.executable, "-c", _START.format(parent=os.getpid(), module=module)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -104,37 +137,44 @@ def _signals_blocked() -> Iterator[None]:
 
 
 def _feed(
-    process: subprocess.Popen[str],
-    jobs: Sequence[tuple[str, Path]],
-    overwrite: bool,
+    processes: list[subprocess.Popen[str]],
+    place: int,
+    module: str,
+    jobs: Sequence[Mapping[str, Any]],
     waiting: "queue.SimpleQueue[int]",
     answers: "queue.SimpleQueue[tuple[int, BaseException | None]]",
     is_over: threading.Event,
 ) -> None:
     """Give a worker one job after the other; without any left, end it."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    with contextlib.suppress(OSError), process.stdout, process.stdin:
-        while not is_over.is_set():
-            try:
-                index = waiting.get_nowait()
-            except queue.Empty:
-                return
-            config, folder = jobs[index]
-            job = {"config": config, "folder": str(folder), "overwrite": overwrite, "argv": sys.argv}
-            try:
-                process.stdin.write(json.dumps(job) + "\n")
-                process.stdin.flush()
-                answer = json.loads(process.stdout.readline())
-            except (OSError, ValueError):
-                is_over.wait(_SECONDS_FOR_OUR_OWN_SIGNAL)
-                answers.put((index, _killed()))
-                return
-            answers.put((index, _to_error(answer)))
+    while not is_over.is_set():
+        process = processes[place]
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with contextlib.suppress(OSError), process.stdout, process.stdin:
+            while not is_over.is_set():
+                try:
+                    index = waiting.get_nowait()
+                except queue.Empty:
+                    return
+                try:
+                    process.stdin.write(json.dumps(jobs[index]) + "\n")
+                    process.stdin.flush()
+                    answer = json.loads(process.stdout.readline())
+                except (OSError, ValueError):
+                    is_over.wait(_SECONDS_FOR_OUR_OWN_SIGNAL)
+                    answers.put((index, _killed()))
+                    break
+                answers.put((index, _to_error(answer)))
+        if not is_over.is_set() and not waiting.empty():
+            process.kill()
+            process.wait()
+            processes[place] = _start(module)
+        elif waiting.empty():
+            return
 
 
 def _killed() -> QinnError:
-    return QinnError(
+    return WorkerDiedError(
         "A run's process was killed from outside, perhaps for lack of memory; repeat the command to continue, with "
         "fewer workers if it happens again."
     )
@@ -174,18 +214,18 @@ def _to_error(answer: dict[str, Any] | None) -> BaseException | None:
     return RuntimeError(f"A run failed in its process:\n{answer['message']}")
 
 
-def serve(parent: int) -> None:
-    """Be a worker of the process `parent`: run what standard input asks for until it ends."""
+def serve(parent: int, do: Callable[[dict[str, Any]], object]) -> None:
+    """Be a worker of the process `parent`: do what standard input asks for until it ends."""
     code = 0
     try:
-        supervise(lambda: _serve(parent), lambda number: None)
+        supervise(lambda: _serve(parent, do), lambda number: None)
     except SystemExit as end:
         code = int(end.code or 0)
     # At once: the thread that reads the input may hold what the interpreter's own end would wait for.
     os._exit(code)
 
 
-def _serve(parent: int) -> None:
+def _serve(parent: int, do: Callable[[dict[str, Any]], object]) -> None:
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, NUMBERS)
     _die_with(parent)
@@ -194,24 +234,13 @@ def _serve(parent: int) -> None:
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)  # what libraries print is no answer
         while True:
-            job = given.get()
-            sys.argv = job["argv"]  # the run's record names the command that was given
-            _answer(answers, job)
+            _answer(answers, do, given.get())
 
 
-def _answer(answers: IO[str], job: dict[str, Any]) -> None:
-    import yaml
-
-    from qinn.experiment.config import parse_config
-    from qinn.experiment.run import run
-
+def _answer(answers: IO[str], do: Callable[[dict[str, Any]], object], job: dict[str, Any]) -> None:
     failure = None
     try:
-        run(
-            parse_config(yaml.safe_load(job["config"]), "comparison"),
-            job["folder"],
-            overwrite=job["overwrite"],
-        )
+        do(job)
     except Exception as error:  # noqa: BLE001 - the parent raises it
         failure = _from_error(error)
     answers.write(json.dumps(failure) + "\n")

@@ -163,7 +163,7 @@ def checked_options(layout: Layout, options: Mapping[str, object]) -> dict[str, 
                 f"Layout `{layout.name}` has no option `{given}`{nearest(given, known)}; its options are "
                 f"{sorted(known)}."
             )
-    return {given: _as_typed(known[given], given, value) for given, value in options.items()}
+    return {given: typed_option(known[given], given, value) for given, value in options.items()}
 
 
 def options_of_layout(layout: Layout) -> Iterator[Option]:
@@ -190,7 +190,7 @@ _FORMS: Mapping[str, tuple[Any, str]] = {
 _LENGTHS = {"range": 2, "three": 3}
 
 
-def _as_typed(option: Option, name: str, value: Any) -> Any:
+def typed_option(option: Option, name: str, value: Any) -> Any:
     """Return a value as the command line would give it.
 
     Raises:

@@ -41,12 +41,16 @@ class Pixels:
 
     def see(self, picture: Picture) -> None:
         """Look at the next picture of the clip."""
-        gray = picture.pixels.astype(np.float64).mean(axis=2) / 255
+        red, green, blue = (picture.pixels[:, :, color].astype(np.uint32) for color in range(3))
+        total = red + green + blue
         # Means over the pixels that fall into each cell, so that the size of the picture plays no part.
+        gray = np.ones(1)
         for axis, cells in enumerate(_SHAPE):
-            starts = np.arange(cells) * gray.shape[axis] // cells
-            sizes = np.maximum(np.diff([*starts, gray.shape[axis]]), 1)
-            gray = np.add.reduceat(gray, starts, axis=axis) / np.expand_dims(sizes, 1 - axis)
+            starts = np.arange(cells) * total.shape[axis] // cells
+            sizes = np.maximum(np.diff([*starts, total.shape[axis]]), 1)
+            total = np.add.reduceat(total, starts, axis=axis)
+            gray = np.expand_dims(sizes, 1 - axis) * gray
+        gray = total / (gray * 3 * 255)
         before = gray if self._before is None else self._before
         self._rows.append(
             [number for region in _REGIONS for number in _numbers(gray[region], before[region])]

@@ -1,0 +1,17 @@
+"""A run as the job of another process, see `qinn.experiment.workers`."""
+
+import sys
+from typing import Any
+
+__all__ = ["do"]
+
+
+def do(job: dict[str, Any]) -> None:
+    """Do a run: its configuration as YAML, its folder, whether others are replaced, and the command that was given."""
+    import yaml
+
+    from qinn.experiment.config import parse_config
+    from qinn.experiment.run import run
+
+    sys.argv = job["argv"]  # the run's record names the command that was given
+    run(parse_config(yaml.safe_load(job["config"]), "comparison"), job["folder"], overwrite=job["overwrite"])
