@@ -16,6 +16,7 @@ import json
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,17 +86,33 @@ def witness_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.qinn")
 
 
-def witness(content: bytes, command: str) -> str:
-    """Return what a witness says: the command, and the hash of what it wrote."""
-    return json.dumps({"made by": command, "sha256": hashlib.sha256(content).hexdigest()}) + "\n"
+def witness(content: bytes, command: str, path: Path) -> str:
+    """Return what a witness says that is written before its file: the command, and the hash of what it is to hold.
+
+    The hash of what it holds until then, if a witness says that too, stands beside it: whenever the command is killed,
+    the file is one of the two, and still known as its own.
+
+    Args:
+        content: What is to be written.
+        command: The command.
+        path: The file.
+    """
+    said = {"made by": command, "sha256": hashlib.sha256(content).hexdigest()}
+    with suppress(OSError, ValueError):
+        if is_witnessed(path):
+            said["before"] = _hash_of(path)
+    return json.dumps(said) + "\n"
 
 
 def is_witnessed(path: Path) -> bool:
     """Tell whether a file is byte for byte what the witness beside it says that a command wrote."""
     said = json.loads(read_small(witness_of(path), _HEAD))
+    return isinstance(said, dict) and _hash_of(path) in (said.get("sha256"), said.get("before"))
+
+
+def _hash_of(path: Path) -> str:
     with open_regular(path) as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-    return isinstance(said, dict) and said.get("sha256") == found
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)

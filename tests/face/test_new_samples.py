@@ -20,6 +20,7 @@ from qinn.data.stores.recipe import recipe_of
 from qinn.data.stores.store import Store
 from qinn.data.subsets.division import SplitOptions, divide, write_division
 from qinn.errors import CheckpointError, ConfigError, DataError
+from qinn.experiment.config import parse_config
 
 from ..new_samples import (
     CASES,
@@ -367,3 +368,21 @@ def test_a_killed_command_leaves_nothing_that_the_next_one_does_not_remove(numbe
             patch.setattr(tempfile, "tempdir", str(temporary))
             qinn.predict(mmsa_run, clip)
     assert not list(temporary.glob(".qinn-new-samples.*"))
+
+
+def test_all_seeds_of_a_model_predict_several_files_by_their_mean(tmp_path):
+    make = CASES["mmsa: one clip"]
+    qinn.import_data(make.official(tmp_path / "set", samples()), tmp_path / "store", scale="mosi")
+    content = tiny_content(tmp_path / "store", **FAST)
+    config = parse_config({**content, "seeds": [0, 1, 2], "simple_rows": False}, "several")
+    folder = qinn.compare(config, to=tmp_path / "all").folder / "m"
+    several = [sample(np.random.default_rng(seed)) for seed in (1, 2, 3)]
+    files = [make.new(tmp_path, one).rename(tmp_path / f"{at}.pkl") for at, one in enumerate(several)]
+    found = qinn.predict(folder, files)
+    assert [row["id"] for row in found] == [f"{at}.pkl:new$_$0" for at in range(3)]
+    each = [qinn.predict(folder / f"seed-{seed}", files) for seed in (0, 1, 2)]
+    for row, *of_seeds in zip(found, *each, strict=True):
+        assert row["score"] == pytest.approx(np.mean([one["score"] for one in of_seeds]), abs=1e-6)
+    assert len({row["score"] for row in found}) == 3
+    alone = [qinn.predict(folder, file)[0]["score"] for file in files]
+    assert [row["score"] for row in found] == pytest.approx(alone, abs=1e-6)

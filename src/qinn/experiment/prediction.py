@@ -383,6 +383,6 @@ def write_predictions(path: Path, rows: list[PredictionRow], *, overwrite: bool 
         return 0
     lines = [list(rows[0]), *(list(row.values()) for row in rows)]
     text = "".join(map(csv_line, lines))
+    write_text(witness_of(place.path), witness(text.encode(), _COMMAND, place.path))
     write_text(place.path, text, overwrite=place.replaces)
-    write_text(witness_of(place.path), witness(text.encode(), _COMMAND))
     return sum(active_in_spreadsheets(cell) for line in lines for cell in line)
