@@ -132,3 +132,18 @@ def test_the_interval_of_one_seed_is_that_of_the_bootstrap_and_no_interval_leave
         assert known[name].low <= found.low
         assert found.high <= known[name].high
     assert interval_over_seeds(three["corr"], 0.95, known["corr"]).high == 1.0
+
+
+def test_few_units_vary_by_the_variance_of_a_sample():
+    values = crossed(1, 4, 0.0, 1.0, 0.0)
+    found = Spread.of(resampled(values, 40_000))
+    assert found.samples == pytest.approx(values[0].var(ddof=1) / 4, rel=0.05)
+
+
+def test_degrees_of_freedom_are_those_of_satterthwaite_and_no_fewer_than_of_either():
+    samples, seeds, interaction = 0.0004, 0.0006, 0.0001
+    found = Spread(0.1, samples, seeds, interaction, 100, 3)
+    variance = samples + seeds - interaction
+    parts = samples**2 / 99 + seeds**2 / 2 + interaction**2 / (99 * 2)
+    assert found.degrees == pytest.approx(variance**2 / parts)
+    assert Spread(0.0, 0.0, 1.0, 0.9, 50, 3).degrees == 2.0
