@@ -669,7 +669,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "manifest deeply nested": (_write("manifest.json", b"[" * 200_000), "not JSON"),
     "manifest a list": (_write("manifest.json", b"[]"), "does not say format"),
     "foreign": (_edit(lambda manifest: manifest.update(format="zarr")), "does not say format"),
-    "newer": (_edit(lambda manifest: manifest.update(version=2)), "version 2.*install a newer qinn"),
+    "newer": (_edit(lambda manifest: manifest.update(version=3)), "version 3.*install a newer qinn"),
     "version in words": (_edit(lambda manifest: manifest.update(version="one")), "import the data again"),
     "key missing": (_edit(lambda manifest: manifest.pop("sha256")), "key `sha256`"),
     "key of another type": (_edit(lambda manifest: manifest.update(num_samples="2")), "key `num_samples`"),

@@ -18,7 +18,8 @@ from qinn.data.stores.writing import StoreWriter
 from qinn.errors import ArgumentError, CheckpointError, ConfigError, DataError, OutputError
 from qinn.evaluation.conformal import HeldOut
 from qinn.evaluation.metrics import metrics
-from qinn.evaluation.predict import PredictionTable, probabilities_of
+from qinn.evaluation.outcomes import probabilities_of
+from qinn.evaluation.predict import PredictionTable
 from qinn.experiment.comparison import compare
 from qinn.experiment.evaluation import evaluate_run
 from qinn.experiment.prediction import (

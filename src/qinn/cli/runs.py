@@ -105,7 +105,7 @@ def train(
 
     A run that was killed continues where it stopped when the command is repeated.
     """
-    from qinn.results.evaluation import metrics_table
+    from qinn.results.evaluation import metrics_tables
 
     finished = qinn.train(
         config,
@@ -120,7 +120,8 @@ def train(
     if as_json:
         print_json({"run": str(finished.path), "summary": summary, "metrics": measured})
         return
-    print_table(metrics_table(summary, measured))
+    for table in metrics_tables(summary, measured):
+        print_table(table)
     for remark in summary.remarks:
         note(f"note: {remark}")
     show(f"run: {finished.path}")
@@ -285,6 +286,10 @@ def explain(
             "0,0.25,0.5,1,1.5: entanglement, score and metrics at each."
         ),
     ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(help="Of several labels the one whose probability is explained (default: the first)."),
+    ] = None,
     layout: LayoutOption = None,
     feature: FeatureOption = None,
     extractor: ExtractorOption = None,
@@ -304,6 +309,7 @@ def explain(
         split=split,
         fold=fold,
         absent=absent or (),
+        label=label,
         couplings=coupling,
         overwrite=overwrite,
     )
@@ -544,6 +550,8 @@ def _show_comparison(result: "ComparisonResult", as_json: bool) -> None:
     if len(result.table(names).columns) > 5 and console.width < 100:
         names = names[:1]
     print_table(result.table(names))
+    if (of_labels := result.labels_table(names)) is not None:
+        print_table(of_labels)
     if (against := result.paired_table(names)) is not None:
         print_table(against)
     if (together := result.ensemble_table(names)) is not None:

@@ -1,7 +1,7 @@
 """The names of the metrics: what each means on each scale, which way is better, when it is undefined."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
@@ -39,6 +39,7 @@ def _higher(name: str, label: str, low: float = 0.0, undefined_when: str = _NEVE
     return Metric(name, label, "higher", low, 1.0, undefined_when)
 
 
+_ONE_STATE = "the label is present in every sample or in none"
 _NONE_NONZERO = "every label is 0"
 METRICS_BY_CONVENTION: Mapping[str, tuple[Metric, ...]] = MappingProxyType(
     {
@@ -110,9 +111,37 @@ METRICS_BY_CONVENTION: Mapping[str, tuple[Metric, ...]] = MappingProxyType(
                 _NEVER,
             ),
         ),
+        "multilabel": (
+            _higher(
+                "weighted_accuracy",
+                "weighted accuracy (TP · N/P + TN) / 2N, which is ½ (TP/P + TN/N)",
+                undefined_when=_ONE_STATE,
+            ),
+            _higher(
+                "f1_binary",
+                "F1 of being present, 2 TP / (present + decided)",
+                undefined_when="the label neither occurs nor is decided",
+            ),
+            _higher("f1_weighted", "F1 of being present and of being absent, weighted by their true numbers"),
+            _higher("accuracy", "accuracy"),
+            _higher("auc", "area under the ROC curve", undefined_when=_ONE_STATE),
+            _higher(
+                "average_precision",
+                "average precision: mean of the precision at each sample that has the label",
+                undefined_when="the label does not occur",
+            ),
+            Metric(
+                "log_loss",
+                "log loss: mean of −ln of the probability of what is true",
+                "lower",
+                0.0,
+                _INFINITE,
+                _NEVER,
+            ),
+        ),
     }
 )
-"""The metrics of each convention, in the order of the tables."""
+"""The metrics of each convention, in the order of the tables; of several labels those of each and their means."""
 
 
 def metrics_of(task: Task) -> dict[str, Metric]:
@@ -128,5 +157,23 @@ def metrics_of(task: Task) -> dict[str, Metric]:
         >>> list(metrics_of(Task("regression", -1.0, 1.0, "sims")))
         ['mae', 'corr', 'acc2', 'acc3', 'acc5', 'f1']
     """
-    convention = "classification" if task.kind == "classification" else task.scale
-    return {metric.name: metric for metric in METRICS_BY_CONVENTION[convention]}
+    found = METRICS_BY_CONVENTION[task.scale if task.kind == "regression" else task.kind]
+    if task.kind != "multilabel":
+        return {metric.name: metric for metric in found}
+    means = {one.name: replace(one, label=f"{one.label}; mean over the labels") for one in found}
+    return means | {
+        name: replace(one, name=name, label=f"{one.label}; of {label}")
+        for label in task.names
+        for one in found
+        for name in [of_label(one.name, label)]
+    }
+
+
+def of_label(metric: str, label: str) -> str:
+    """Return the name of a metric of one label alone.
+
+    Examples:
+        >>> of_label("f1_binary", "happy")
+        'f1_binary:happy'
+    """
+    return f"{metric}:{label}"

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Int, Real
 
 from qinn.errors import ArgumentError
+from qinn.evaluation.label_metrics import label_terms
 from qinn.evaluation.weighted import (
     Values,
     WeightedMean,
@@ -179,6 +180,25 @@ def numbers_of(values: Numbers, name: str) -> Real[np.ndarray, "..."]:
     return array
 
 
+def _checked_several(labels: Numbers, task: Task) -> np.ndarray:
+    """Several labels of at least one sample: 1, 0, and -1 where one is not known."""
+    given = numbers_of(labels, "labels")
+    shape = (len(given) if given.ndim else 0, len(task.names))
+    if given.shape != shape or not shape[0]:
+        raise ArgumentError(
+            f"Argument `labels` must have shape (n, {shape[1]}) with n ≥ 1 for the labels {', '.join(task.names)}, but "
+            f"its shape is {given.shape}; pass 1, 0 or -1 (not known) for each."
+        )
+    wrong = np.argwhere(~np.isin(given, (-1, 0, 1)))
+    if len(wrong):
+        sample, label = wrong[0]
+        raise ArgumentError(
+            f"Argument `labels` must hold 1 (present), 0 (absent) and -1 (not known), but sample {sample} has "
+            f"{given[sample, label]:g} for `{task.names[label]}`; say from which value on a label is present."
+        )
+    return given.astype(np.int64)
+
+
 def _checked_labels(labels: Numbers) -> np.ndarray:
     """Finite labels of at least one sample, in double precision."""
     labels = numbers_of(labels, "labels")
@@ -241,7 +261,8 @@ def prepare_metrics(task: Task, labels: Numbers, outputs: Numbers) -> PreparedMe
 
     Args:
         task: What is predicted.
-        labels: Scores, or class indices; shape (n,).
+        labels: Scores, or class indices, shape (n,); or several labels, shape (n, labels): 1, 0, and -1 where it is not
+            known whether one is present.
         outputs: Predicted scores, or logits; shape (n, num_outputs).
 
     Returns:
@@ -255,9 +276,11 @@ def prepare_metrics(task: Task, labels: Numbers, outputs: Numbers) -> PreparedMe
         >>> prepare_metrics(task, np.array([0, 1]), np.array([[1.0, 0.0], [0.0, 2.0]])).values()["accuracy"]
         1.0
     """
-    checked = _checked_labels(labels)
+    checked = _checked_several(labels, task) if task.kind == "multilabel" else _checked_labels(labels)
     scores = _checked_outputs(outputs, (len(checked), task.num_outputs), "outputs")
-    if task.kind == "classification":
+    if task.kind == "multilabel":
+        terms = label_terms(checked, scores, task)
+    elif task.kind == "classification":
         terms = _classification_terms(_checked_classes(checked, task.num_outputs), scores)
     else:
         terms = _regression_terms(checked, scores[:, 0], task)
@@ -269,7 +292,7 @@ def metrics(task: Task, labels: Numbers, outputs: Numbers) -> dict[str, float | 
 
     Args:
         task: What is predicted.
-        labels: Scores, or class indices; shape (n,).
+        labels: As `prepare_metrics` takes them.
         outputs: Predicted scores, or logits; shape (n, num_outputs). Classes are ranked by their probability, not by
             the raw logit; the predicted class is the one with the largest, ties going to the first.
 
@@ -277,7 +300,9 @@ def metrics(task: Task, labels: Numbers, outputs: Numbers) -> dict[str, float | 
         Metric name → value; None where undefined (see `Metric.undefined_when`).
 
     Source:
-        The conventions of CMU-MOSI and CH-SIMS as the MMSA code computes them.
+        The conventions of CMU-MOSI and CH-SIMS as the MMSA code computes them. Weighted accuracy of emotions as in
+        Zadeh et al., "Multimodal language analysis in the wild: CMU-MOSEI" (ACL 2018), after Tong et al., "Combating
+        human trafficking with multimodal deep models" (ACL 2017): (TP · N/P + TN) / 2N.
 
     Raises:
         ArgumentError: If shapes do not fit, there is no sample, or a value is NaN or infinite.

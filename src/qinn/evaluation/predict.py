@@ -20,7 +20,7 @@ class PredictionTable:
 
     Attributes:
         ids: Sample identifiers.
-        labels: Scores or class indices; None where the samples are unlabelled.
+        labels: Scores, class indices or several labels (-1 where one is not known); None where samples are unlabelled.
         groups: Group (actor, participant, video …) of each sample; None where there is none.
         outputs: Scores (one column) or logits.
         trajectory_std: Standard deviation of the output over trajectories, which is no error of the prediction; None
@@ -69,17 +69,6 @@ def predict(
         outputs=torch.cat(outputs).double().numpy(),
         trajectory_std=torch.cat(deviations).double().numpy() if deviations else None,
     )
-
-
-def probabilities_of(logits: Float[np.ndarray, "*sample outcome"]) -> Float[np.ndarray, "*sample outcome"]:
-    """Return the probabilities that logits stand for, exp(x_c) / Σ_k exp(x_k), without overflow.
-
-    Examples:
-        >>> probabilities_of(np.array([[1000.0, 1000.0]])).tolist()
-        [[0.5, 0.5]]
-    """
-    shares = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return shares / shares.sum(axis=-1, keepdims=True)
 
 
 def check_finite(ids: Sequence[str], outputs: Float[Tensor, "sample output"]) -> None:

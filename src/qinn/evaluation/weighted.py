@@ -188,6 +188,68 @@ def f_score(
     return evaluate
 
 
+def f_of_positives(
+    present: Bool[np.ndarray, "sample"], predicted: Bool[np.ndarray, "sample"]
+) -> WeightedMetric:
+    """F1 of the positive class alone, 2 TP / (present + predicted); undefined where there is neither.
+
+    Args:
+        present: Which samples are positive.
+        predicted: Which are said to be.
+
+    Returns:
+        A function from weights to values in [0, 1].
+
+    Examples:
+        >>> float(f_of_positives(np.array([True, False]), np.array([True, True]))(np.ones((1, 2)))[0])
+        0.6666666666666666
+    """
+    columns = np.stack([present & predicted, present, predicted], axis=1).astype(float)
+
+    def evaluate(weights: Weights) -> Values:
+        hit, support, guessed = (weights @ columns).T
+        return _ratio(2.0 * hit, support + guessed)
+
+    return evaluate
+
+
+def average_precision(
+    positive: Bool[np.ndarray, "sample"], scores: Float[np.ndarray, "sample"]
+) -> WeightedMetric:
+    """Average precision, Σ_k (R_k − R_{k−1}) P_k over the thresholds k from the highest score down.
+
+    P_k and R_k are precision and recall of the samples that score at least as much as threshold k; samples of equal
+    scores come in together. Undefined where no positive sample has weight.
+
+    Args:
+        positive: True for samples of the positive class.
+        scores: Score of each sample; higher means more likely positive.
+
+    Returns:
+        A function from weights to values in [0, 1].
+
+    Examples:
+        >>> area = average_precision(np.array([True, False, True]), np.array([3.0, 2.0, 1.0]))
+        >>> round(float(area(np.ones((1, 3)))[0]), 4)
+        0.8333
+    """
+    order = np.argsort(-scores, kind="stable")
+    ordered = scores[order]
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(order) else order
+    is_positive = positive[order].astype(float)
+
+    def evaluate(weights: Weights) -> Values:
+        ranked = weights[:, order]
+        hit = ranked * is_positive
+        if len(starts) < len(order):
+            hit, ranked = np.add.reduceat(hit, starts, axis=1), np.add.reduceat(ranked, starts, axis=1)
+        hits, above = np.cumsum(hit, axis=1), np.cumsum(ranked, axis=1)
+        precision = np.divide(hits, above, out=np.zeros_like(hits), where=above > 0)
+        return _ratio((hit * precision).sum(axis=1), hit.sum(axis=1))
+
+    return evaluate
+
+
 def ranking_area(positive: Bool[np.ndarray, "sample"], scores: Float[np.ndarray, "sample"]) -> WeightedMetric:
     """Area under the ROC curve: the chance that a positive sample outranks a negative one, ties being half.
 
@@ -208,7 +270,7 @@ def ranking_area(positive: Bool[np.ndarray, "sample"], scores: Float[np.ndarray,
     """
     order = np.argsort(scores, kind="stable")
     ordered = scores[order]
-    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(order) else order
     is_positive = positive[order].astype(float)
 
     def evaluate(weights: Weights) -> Values:

@@ -17,8 +17,8 @@ from qinn.digests import file_digest
 from qinn.errors import ArgumentError, DataError
 from qinn.evaluation.intervals import bootstrap_intervals, summarize_seeds
 from qinn.evaluation.metrics import metrics
+from qinn.evaluation.outcomes import outcome_probabilities
 from qinn.evaluation.paired_tests import paired_test
-from qinn.evaluation.predict import probabilities_of
 from qinn.experiment import provenance
 from qinn.experiment.config import config_of
 from qinn.experiment.evaluation import evaluated_subsets, predict_parts, training_labels
@@ -54,7 +54,7 @@ class _Samples:
 
     task: Task
     ids: tuple[str, ...]
-    labels: Shaped[np.ndarray, "sample"]
+    labels: Shaped[np.ndarray, "sample *label"]
     groups: Shaped[np.ndarray, "sample"] | None
 
 
@@ -371,21 +371,21 @@ def _prior(samples: _Samples, results: Sequence[_Swept]) -> EmptyScores | EmptyC
     task = samples.task
     finite = bool(all(np.isfinite(result.empty).all() for result in results))
     measured = summarize_seeds([metrics(task, samples.labels, result.empty) for result in results])
-    if task.kind == "classification":
-        size = len(task.classes)
-        said = [probabilities_of(result.empty).mean(axis=0) for result in results]
+    if task.kind != "regression":
+        said = [outcome_probabilities(task, result.empty).mean(axis=0) for result in results]
         trained = [
-            np.mean(
-                [np.bincount(part, minlength=size) / len(part) for part in result.training_labels], axis=0
-            )
+            np.mean([_frequencies(part, task) for part in result.training_labels], axis=0)
             for result in results
         ]
-        distances = [0.5 * float(np.abs(one - other).sum()) for one, other in zip(said, trained, strict=True)]
+        share = 0.5 if task.kind == "classification" else 1 / task.num_outputs
+        distances = [
+            share * float(np.abs(one - other).sum()) for one, other in zip(said, trained, strict=True)
+        ]
         return EmptyClasses(
             finite=finite,
             metrics=measured,
-            prediction=dict(zip(task.classes, np.mean(said, axis=0).tolist(), strict=True)),
-            training=dict(zip(task.classes, np.mean(trained, axis=0).tolist(), strict=True)),
+            prediction=dict(zip(task.names, np.mean(said, axis=0).tolist(), strict=True)),
+            training=dict(zip(task.names, np.mean(trained, axis=0).tolist(), strict=True)),
             distance=float(np.mean(distances)),
             distance_sd=_deviation(distances),
         )
@@ -412,6 +412,13 @@ def _prior(samples: _Samples, results: Sequence[_Swept]) -> EmptyScores | EmptyC
         distance_sd=_deviation(distances),
         distance_from_median=float(np.mean(from_medians)),
     )
+
+
+def _frequencies(labels: np.ndarray, task: Task) -> np.ndarray:
+    """How often each class occurs, or each label is present among the samples of which that is known."""
+    if task.kind == "multilabel":
+        return (labels == 1).sum(axis=0) / np.maximum((labels >= 0).sum(axis=0), 1)
+    return np.bincount(labels, minlength=len(task.classes)) / len(labels)
 
 
 def _deviation(values: Sequence[float]) -> float | None:

@@ -139,6 +139,7 @@ def build_model(
     transformers: Mapping[str, nn.Module] | None = None,
     timed: Collection[str] = (),
     num_words: Mapping[str, int] | None = None,
+    independent: bool = False,
 ) -> nn.Module:
     """Build a model with freshly drawn weights.
 
@@ -153,6 +154,7 @@ def build_model(
             `qinn.experiment.pretrained`).
         timed: Modalities whose steps have times.
         num_words: Modality name → size of its vocabulary, of modalities whose first feature is the id of a word.
+        independent: Whether every output is a logit of its own (`Task.is_independent`).
 
     Raises:
         ConfigError: If the configuration names a modality that the data lacks.
@@ -169,6 +171,7 @@ def build_model(
         transformers=transformers or {},
         timed=not set(timed).isdisjoint(feature_dims),
         num_words=num_words or {},
+        independent=independent,
     )
     width = getattr(config, "hidden_dim", None) or encoder.hidden_dim
     if (budget := getattr(config, "parameter_budget", None)) is not None:
@@ -209,11 +212,12 @@ def _build(
     transformers: Mapping[str, nn.Module],
     timed: bool,
     num_words: Mapping[str, int],
+    independent: bool,
 ) -> nn.Module:
     if isinstance(config, ConstantConfig):
         return Constant(num_outputs)
     if isinstance(config, LinearConfig):
-        return _build_linear(config, encoder, feature_dims, num_outputs, num_words)
+        return _build_linear(config, encoder, feature_dims, num_outputs, num_words, independent)
     named = encoder.dropout if isinstance(encoder.dropout, dict) else {}
     if unknown := set(named) - set(feature_dims):
         raise ConfigError(
@@ -287,6 +291,7 @@ def _build_linear(
     feature_dims: Mapping[str, int],
     num_outputs: int,
     num_words: Mapping[str, int],
+    independent: bool,
 ) -> LinearFusion:
     """Build a linear model of every modality whose features mean something on average."""
     usable = linear_modalities(encoder, feature_dims)
@@ -299,6 +304,7 @@ def _build_linear(
         num_outputs=num_outputs,
         fusion=config.fusion,
         num_words=num_words,
+        independent=independent,
     )
 
 

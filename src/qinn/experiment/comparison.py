@@ -223,7 +223,12 @@ def summarize(config: ExperimentConfig, folder: Path) -> ComparisonResult:
         folder=folder,
     )
     shown = shown_metrics(task)
-    tables = (result.table(shown), result.paired_table(shown), result.ensemble_table(shown))
+    tables = (
+        result.table(shown),
+        result.labels_table(shown),
+        result.paired_table(shown),
+        result.ensemble_table(shown),
+    )
     write_text(folder / TABLE_FILE, "\n".join(table.to_markdown() for table in tables if table is not None))
     made_from = [run for label in models for run in result.runs(label)]
     files = [folder / CONFIG_FILE, folder / TABLE_FILE, *(one for run in made_from for one in _read_of(run))]

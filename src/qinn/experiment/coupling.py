@@ -12,7 +12,8 @@ from qinn.destinations import Product, check_destinations, marked
 from qinn.digests import file_digest
 from qinn.errors import ArgumentError
 from qinn.evaluation.metrics import metrics
-from qinn.evaluation.predict import predict, probabilities_of
+from qinn.evaluation.outcomes import label_probabilities, probabilities_of
+from qinn.evaluation.predict import predict
 from qinn.experiment.explanation import COMMAND, FIGURE_MARK, chosen_samples
 from qinn.experiment.predictor import Predictor
 from qinn.explain.activity import activity_of
@@ -20,6 +21,7 @@ from qinn.explain.coupling import check_coupling, coupled
 from qinn.quantum.generators.locality import check_factor
 from qinn.results.coupling import FILE, FORMAT, CouplingPoint, CouplingResult
 from qinn.results.folder import RunFolder
+from qinn.task import Task
 
 FIGURE = "coupling.svg"
 PRODUCTS: list[tuple[str, Product]] = [
@@ -90,12 +92,13 @@ def couple_run(
     subset, split = chosen_samples(predictor, store=store, split=split, fold=fold, absent=absent)
     if store is not None and subset.labels is not None:
         predictor.check_labels(open_unchanged(store))
-    unchanged = _scores(predict(model, subset).outputs)
+    task = predictor.task
+    unchanged = _scores(predict(model, subset).outputs, task)
     points = []
     for coupling in couplings:
         with coupled(model, coupling):
             table, activity = predict(model, subset), activity_of(model, subset)
-        scores = _scores(table.outputs, like=unchanged)
+        scores = _scores(table.outputs, task, like=unchanged)
         labels = table.labels
         points.append(
             CouplingPoint(
@@ -121,9 +124,11 @@ def couple_run(
 
 
 def _scores(
-    outputs: np.ndarray, like: tuple[np.ndarray, np.ndarray] | None = None
+    outputs: np.ndarray, task: Task, like: tuple[np.ndarray, np.ndarray] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Scores, or probabilities of the class that is predicted in ``like``; and that class."""
+    """Scores, probabilities of the class that is predicted in ``like``, or of every label; and that class."""
+    if task.kind == "multilabel":
+        return label_probabilities(outputs), np.zeros(len(outputs), dtype=int)
     if outputs.shape[1] == 1:
         return outputs[:, 0], np.zeros(len(outputs), dtype=int)
     chosen = outputs.argmax(1) if like is None else like[1]

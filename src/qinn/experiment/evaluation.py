@@ -12,7 +12,8 @@ from qinn.data.subsets.subset import Subset
 from qinn.errors import ArgumentError, ConfigError
 from qinn.evaluation.intervals import Interval, bootstrap_intervals
 from qinn.evaluation.metric_names import metrics_of
-from qinn.evaluation.predict import PredictionTable, predict, probabilities_of
+from qinn.evaluation.outcomes import outcome_probabilities
+from qinn.evaluation.predict import PredictionTable, predict
 from qinn.experiment import provenance
 from qinn.experiment.build import build_folds
 from qinn.experiment.config import ExperimentConfig, config_of
@@ -103,7 +104,9 @@ def agreement_of(before: np.ndarray, after: np.ndarray, task: Task, summary: Run
     if task.kind == "regression":
         difference = float(np.abs(before - after).max()) / (task.high - task.low)
     else:
-        difference = float(np.abs(probabilities_of(before) - probabilities_of(after)).max())
+        difference = float(
+            np.abs(outcome_probabilities(task, before) - outcome_probabilities(task, after)).max()
+        )
     here = provenance.device()
     # Earlier versions wrote the machine alone; they predicted on the processor, as this one does.
     made_on = summary.device or summary.machine

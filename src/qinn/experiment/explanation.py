@@ -13,15 +13,17 @@ from qinn.data.subsets.absence import Absence
 from qinn.data.subsets.subset import Subset
 from qinn.destinations import Product, check_destinations, marked
 from qinn.errors import ConfigError, QinnError
+from qinn.evaluation.outcomes import label_position, label_probabilities
 from qinn.experiment.evaluation import own_parts
 from qinn.experiment.predictor import Predictor, split_of
 from qinn.experiment.steps import ExplainedSteps, explained_steps, follows_stream, write_steps
 from qinn.records import Explanation
-from qinn.results.explanation import FORMAT, ExplanationSummary
+from qinn.results.explanation import FORMAT, ExplanationSummary, LabelRecord
 from qinn.results.files import table_of, write_table
 from qinn.results.frames import Columns
 from qinn.results.steps import FILE as STEPS_FILE
 from qinn.results.steps import TOGETHER
+from qinn.task import Task
 
 COMMAND = "qinn explain"
 FIGURES = ("entropy", "mutual_information", "negativity", "counterfactuals", "sentences", "bloch")
@@ -45,6 +47,7 @@ def explain_run(
     split: str | None = None,
     fold: str | None = None,
     absent: Sequence[str] = (),
+    label: str | None = None,
     overwrite: bool = False,
 ) -> ExplanationSummary:
     """Explain the samples of a split with the model of one fold and write ``explanation.parquet`` and ``.json``.
@@ -59,6 +62,7 @@ def explain_run(
             samples, and all of another store that has none.
         fold: Fold whose model explains; needed if the run has several.
         absent: Modalities to take away from the samples.
+        label: Of several labels the one whose probability is explained; None for the first.
         overwrite: Replace files of the names that are written where another program made them.
 
     Returns:
@@ -67,21 +71,44 @@ def explain_run(
 
     Raises:
         ConfigError: If the fold or split does not exist.
-        ArgumentError: If a modality to take away does not exist.
+        ArgumentError: If a modality to take away, or the label, does not exist.
         OutputError: If the files, or the figures that will lie beside them, would replace another's.
     """
     check_destinations(
         target, PRODUCTS, overwrite=overwrite, inputs=[folder, *([] if store is None else [store])]
     )
     target, predictor = Path(target), Predictor.load(folder, fold=fold)
+    explained = explained_label(predictor.task, label)
     subset, _ = chosen_samples(predictor, store=store, split=split, fold=fold, absent=absent)
     explanation = predictor.explain(subset, fold=fold)
-    steps = _steps(predictor, subset, fold)
-    summary = write_explanation(explanation, target, steps=steps)
+    steps = _steps(predictor, subset, fold, explained)
+    summary = write_explanation(explanation, target, steps=steps, label=explained)
     remarks = predictor.remarks([subset])
+    if explained is not None and label is None:
+        others = ", ".join(predictor.task.names[1:])
+        remarks.append(
+            f"What is explained is the probability of `{explained.name}`, the first of several labels; `--label` takes "
+            f"another ({others})."
+        )
     if summary.steps is not None and summary.steps.together:
         remarks.append(TOGETHER)
     return replace(summary, remarks=tuple(remarks))
+
+
+def explained_label(task: Task, name: str | None = None) -> LabelRecord | None:
+    """Return which of several labels is explained; None of other tasks.
+
+    Args:
+        task: What is predicted.
+        name: The label; None for the first.
+
+    Raises:
+        ArgumentError: If the task has no such label, or no labels.
+    """
+    if name is None and task.kind != "multilabel":
+        return None
+    position = label_position(task, name)
+    return LabelRecord(name=task.names[position], position=position)
 
 
 def write_explanation(
@@ -89,6 +116,7 @@ def write_explanation(
     folder: Path,
     *,
     steps: ExplainedSteps | None = None,
+    label: LabelRecord | None = None,
     with_words: bool = True,
 ) -> ExplanationSummary:
     """Write an explanation as ``explanation.parquet`` and ``explanation.json`` and return what the latter holds.
@@ -97,9 +125,10 @@ def write_explanation(
         explanation: The explanation.
         folder: Where to.
         steps: Of a model along the stream what each step does, written as ``steps.parquet``.
+        label: Of several labels the one that is explained.
         with_words: Whether the steps name their words.
     """
-    columns = explanation_columns(explanation)
+    columns = explanation_columns(explanation, label)
     # Of an explanation that is replaced, so that an interruption leaves no table beside the means of another one.
     (folder / "explanation.json").unlink(missing_ok=True)
     (folder / STEPS_FILE).unlink(missing_ok=True)
@@ -115,6 +144,7 @@ def write_explanation(
         counterfactuals=tuple(explanation.counterfactuals),
         mean=column_means(columns),
         steps=None if steps is None else write_steps(steps, folder, maker=COMMAND, with_words=with_words),
+        label=label,
     )
     summary.write(folder / "explanation.json")
     return summary
@@ -148,12 +178,14 @@ def column_means(columns: Mapping[str, object]) -> dict[str, float | None]:
     return means
 
 
-def explanation_columns(explanation: Explanation) -> Columns:
+def explanation_columns(explanation: Explanation, label: LabelRecord | None = None) -> Columns:
     """Return an explanation as columns, one row per sample.
 
     ``absent``, the modalities that the sample lacks, joined by ``+``; ``output_j``; ``entropy:CUT`` (mean over
     trajectories), ``entropy_trajectory_maximum:CUT`` and ``entropy_per_trajectory:CUT`` (a list), all NaN for samples
-    that lack a modality; ``mutual_information:PAIR``; ``negativity:PAIR`` (logarithmic); ``counterfactual:NAME_j``.
+    that lack a modality; ``mutual_information:PAIR``; ``negativity:PAIR`` (logarithmic); ``counterfactual:NAME_j``. Of
+    several labels also ``probability:LABEL`` of the one that is explained, and ``shift:NAME``, what a removal changes
+    of it.
     """
     columns: Columns = {"id": list(explanation.ids), "absent": _absent_names(explanation)}
 
@@ -176,6 +208,13 @@ def explanation_columns(explanation: Explanation) -> Columns:
             columns[f"negativity:{pair}"] = explanation.negativity[:, index].double().numpy()
     for name, output in explanation.counterfactuals.items():
         add(f"counterfactual:{name}", output)
+    if label is not None:
+        before = label_probabilities(explanation.output[:, label.position].double().numpy())
+        columns[f"probability:{label.name}"] = before
+        for name, output in explanation.counterfactuals.items():
+            columns[f"shift:{name}"] = (
+                label_probabilities(output[:, label.position].double().numpy()) - before
+            )
     return columns
 
 
@@ -210,7 +249,9 @@ def chosen_samples(
     return Absence(tuple(absent)).apply(subset), split
 
 
-def _steps(predictor: Predictor, subset: Subset, fold: str | None) -> ExplainedSteps | None:
+def _steps(
+    predictor: Predictor, subset: Subset, fold: str | None, label: LabelRecord | None
+) -> ExplainedSteps | None:
     """Explain the steps along the axis that the run's own validation samples give, where they can be had."""
     model = predictor.model_of(fold)
     if not follows_stream(model):
@@ -219,7 +260,7 @@ def _steps(predictor: Predictor, subset: Subset, fold: str | None) -> ExplainedS
         reference = own_subset(predictor, "valid", fold)
     except QinnError:
         reference = None  # the store has moved or changed: the explained samples have to do
-    return explained_steps(model, subset, reference)
+    return explained_steps(model, subset, reference, label=0 if label is None else label.position)
 
 
 def own_subset(predictor: Predictor, split: str | None, fold: str | None) -> Subset:

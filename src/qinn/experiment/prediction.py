@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,8 @@ from qinn.evaluation.conformal import (
     prediction_sets,
     probability_above,
 )
-from qinn.evaluation.predict import PredictionTable, probabilities_of
+from qinn.evaluation.outcomes import decided, label_probabilities, one_label, probabilities_of
+from qinn.evaluation.predict import PredictionTable
 from qinn.experiment.config import config_of
 from qinn.experiment.predictor import Predictor, mean_prediction, split_of
 from qinn.results.calibration import (
@@ -36,12 +38,12 @@ from qinn.results.coverage import LEVEL
 from qinn.results.files import table_of, write_table, write_text
 from qinn.results.folder import RunFolder, runs_of
 from qinn.results.number_text import counted
-from qinn.task import Task
+from qinn.task import ONE_LABEL, Task
 
-PredictionRow = dict[str, str | float | None]
+PredictionRow = dict[str, str | float | int | None]
 """One predicted sample: column → value."""
 
-_Columns = dict[str, list[str] | list[float] | list[float | None]]
+_Columns = dict[str, list[str] | list[float] | list[int] | list[float | None]]
 _COMMAND = "qinn predict"
 _WITHOUT_EFFECT = {"checkpoint_seconds", "device", "tensorboard"}
 """Keys of training that change nothing of what is learned but by round-off."""
@@ -174,7 +176,11 @@ def _certainty(
             f"There are too few samples held out ({len(calibration.held_out)}) for intervals of level {level:g}; ask "
             f"for at most {_rounded_down(calibration.held_out.smallest_level_missed()):g}, or `qinn calibrate` the run."
         ]
-    what = "Intervals" if task.kind == "regression" else "Sets of classes"
+    what = {
+        "regression": "Intervals",
+        "classification": "Sets of classes",
+        "multilabel": "Sets (absent, present or both) of each label alone",
+    }[task.kind]
     return [f"{what} of level {level:g} are made of the errors of {calibration.source}."]
 
 
@@ -197,16 +203,21 @@ def prediction_rows(
     Returns:
         ``id`` and ``score``, ``low`` and ``high`` (the ends of its interval) and ``p_positive`` (the probability that
         the label is above 0; ``p_above_3`` for a scale whose middle is 3), for scores; ``class``, one probability per
-        class and ``set``, the classes that cannot be excluded, joined by ``|`` (in a name ``\\|``), for classes.
+        class and ``set``, the classes that cannot be excluded, joined by ``|`` (in a name ``\\|``), for classes; and of
+        each of several labels ``decided:LABEL`` (1 or 0, by the task's threshold), ``probability:LABEL`` and
+        ``set:LABEL`` (``absent``, ``present`` or both), which holds what is true of that label alone.
         ``trajectory_std`` is the standard deviation over trajectories, where there are any: what chance does within
         the model, no error of the prediction.
     """
     mean = mean_prediction(tables)
-    scored = task.kind == "regression"
-    columns = _scores(mean) if scored else _classes(mean, task)
+    said, certain = {
+        "regression": (_scores, _intervals),
+        "classification": (_classes, _sets),
+        "multilabel": (_labels, _sets_of_labels),
+    }[task.kind]
+    columns = said(mean, task)
     if calibration is not None:
-        certain = _intervals if scored else _sets
-        columns |= certain(calibration.outputs(tables, task), calibration.held_out, task, level)
+        columns |= certain(calibration.outputs(tables, task), calibration, task, level)
     if mean.trajectory_std is not None:
         columns["trajectory_std"] = mean.trajectory_std.max(1).tolist()
     return [
@@ -215,11 +226,12 @@ def prediction_rows(
     ]
 
 
-def _scores(mean: PredictionTable) -> _Columns:
+def _scores(mean: PredictionTable, task: Task) -> _Columns:
     return {"score": mean.outputs[:, 0].tolist()}
 
 
-def _intervals(outputs: np.ndarray, held_out: HeldOut, task: Task, level: float) -> _Columns:
+def _intervals(outputs: np.ndarray, calibration: Calibration, task: Task, level: float) -> _Columns:
+    held_out = calibration.held_out
     low, high = intervals(outputs, held_out, level)
     middle = (task.low + task.high) / 2
     return {
@@ -239,14 +251,33 @@ def _classes(mean: PredictionTable, task: Task) -> _Columns:
     }
 
 
-def _sets(likely: np.ndarray, held_out: HeldOut, task: Task, level: float) -> _Columns:
-    sets = prediction_sets(likely, held_out, level)
-    return {
-        "set": [
-            "|".join(_apart(name) for name, held in zip(task.classes, row, strict=True) if held)
-            for row in sets
-        ]
-    }
+def _sets(likely: np.ndarray, calibration: Calibration, task: Task, level: float) -> _Columns:
+    return {"set": _joined_sets(prediction_sets(likely, calibration.held_out, level), task)}
+
+
+def _joined_sets(sets: np.ndarray, task: Task) -> list[str]:
+    return [
+        "|".join(_apart(name) for name, held in zip(task.classes, row, strict=True) if held) for row in sets
+    ]
+
+
+def _labels(mean: PredictionTable, task: Task) -> _Columns:
+    likely, present = label_probabilities(mean.outputs), decided(task, mean.outputs).astype(int)
+    columns: _Columns = {}
+    for index, name in enumerate(task.names):
+        columns[f"decided:{name}"] = present[:, index].tolist()
+        columns[f"probability:{name}"] = likely[:, index].tolist()
+    return columns
+
+
+def _sets_of_labels(likely: np.ndarray, calibration: Calibration, task: Task, level: float) -> _Columns:
+    columns: _Columns = {}
+    for index, name in enumerate(task.names):
+        if name in calibration.by_label:
+            both = np.stack([1.0 - likely[..., index], likely[..., index]], axis=-1)
+            sets = prediction_sets(both, calibration.by_label[name], level)
+            columns[f"set:{name}"] = _joined_sets(sets, ONE_LABEL)
+    return columns
 
 
 def _apart(name: str) -> str:
@@ -288,19 +319,37 @@ def calibrate_run(
     if len(labelled) < len(subset):
         subset = subset.take(labelled)
     found = mean_prediction(_predicted(predictors, subset, batch_size=batch_size))
-    classes = predictor.task.kind == "classification"
-    outputs = probabilities_of(found.outputs) if classes else found.outputs
-    held_out = held_out_errors(np.asarray(found.labels), outputs, classes=classes)
+    task = predictor.task
+    errors, by_label = _errors(found, task)
     record = CalibrationRecord(
         files=identity_of(runs),
         store=visible(str(store)),
         data_sha256=opened.sha256,
-        classes=classes,
-        errors=tuple(held_out.errors.tolist()),
+        classes=task.kind != "regression",
+        errors=errors,
         num_groups=None if subset.groups is None else len(set(subset.groups.tolist())),
+        by_label=by_label,
     )
     write_calibration(Path(folder), record)
     return record
+
+
+def _errors(
+    found: PredictionTable, task: Task
+) -> tuple[tuple[float, ...], dict[str, tuple[float, ...]] | None]:
+    """Return the errors of predictions of labelled samples; of several labels those of each."""
+    labels = np.asarray(found.labels)
+    if task.kind == "multilabel":
+        alone = {name: one_label(labels, found.outputs, index) for index, name in enumerate(task.names)}
+        errors = {
+            name: held_out_errors(one.labels, probabilities_of(one.outputs), classes=True).errors
+            for name, one in alone.items()
+            if len(one.rows)
+        }
+        return (), {name: tuple(each.tolist()) for name, each in errors.items()}
+    classes = task.kind == "classification"
+    outputs = probabilities_of(found.outputs) if classes else found.outputs
+    return tuple(held_out_errors(labels, outputs, classes=classes).errors.tolist()), None
 
 
 def _check_unseen(store: Path | str, split: str | None, *, folds: bool) -> None:
@@ -324,8 +373,13 @@ def certainty_of(record: CalibrationRecord, level: float) -> str:
         record: The calibration.
         level: Share of new samples whose label is to be held.
     """
-    held_out = HeldOut(np.array(record.errors))
     check_level(level)
+    if record.by_label is not None:
+        return "; ".join(
+            f"{name}: {certainty_of(replace(record, errors=errors, by_label=None), level)}"
+            for name, errors in record.by_label.items()
+        )
+    held_out = HeldOut(np.array(record.errors))
     what = f"{100 * level:g}% of {counted(len(held_out), 'sample')}" + (
         "" if record.num_groups is None else f" of {counted(record.num_groups, 'group')}"
     )
@@ -358,7 +412,7 @@ def predictions_destination(
     return check_destination(path, own, overwrite=overwrite, inputs=inputs)
 
 
-def _column(values: list[str | float | None]) -> object:
+def _column(values: list[str | float | int | None]) -> object:
     """Return a column of a table; one in which every number is missing is one of numbers still."""
     return pa.nulls(len(values), pa.float64()) if all(value is None for value in values) else values
 

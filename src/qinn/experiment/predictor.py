@@ -123,6 +123,7 @@ class Predictor:
                     transformers=transformers,
                     timed=timed,
                     num_words=num_words_of(tiers),
+                    independent=task.is_independent,
                 )
                 model.load_state_dict(weights)
             except (RuntimeError, KeyError, ArgumentError) as error:
@@ -179,11 +180,11 @@ class Predictor:
             DataError: If they are scores of another range, other classes, or the same in another order.
         """
         found = store.task
-        if (found.kind, found.low, found.high, found.classes) != (
+        if (found.kind, found.low, found.high, found.names) != (
             self.task.kind,
             self.task.low,
             self.task.high,
-            self.task.classes,
+            self.task.names,
         ):
             raise DataError(
                 f"Store `{store.path}` has labels that are {_labels_of(found)}, but run `{self.source}` predicts "
@@ -389,7 +390,8 @@ def mean_prediction(tables: Sequence[PredictionTable]) -> PredictionTable:
 def _labels_of(task: Task) -> str:
     if task.kind == "regression":
         return f"scores from {task.low:g} to {task.high:g}"
-    return f"the classes {', '.join(task.classes)}"
+    what = "labels" if task.kind == "multilabel" else "classes"
+    return f"the {what} {', '.join(task.names)}"
 
 
 def _first_mismatch(error: BaseException) -> str:

@@ -32,7 +32,7 @@ from qinn.experiment import provenance
 from qinn.experiment.build import build_folds, build_model, resolved, sequences_of, timed_modalities
 from qinn.experiment.config import ExperimentConfig
 from qinn.experiment.cost import cost_notes
-from qinn.experiment.explanation import column_means, write_explanation
+from qinn.experiment.explanation import column_means, explained_label, write_explanation
 from qinn.experiment.feasibility import check_feasible, check_machine, check_steps
 from qinn.experiment.pretrained import load_transformers, write_architectures
 from qinn.experiment.run_place import RunPlace
@@ -241,6 +241,7 @@ def model_builder(config: ExperimentConfig, store: Store, parts: Sequence[Subset
         transformers=load_transformers(model, config.encoder, modalities),
         timed=timed_modalities(store, config.data),
         num_words=num_words,
+        independent=store.task.is_independent,
     )
 
 
@@ -374,7 +375,13 @@ def _run_fold(
     _write_predictions(folder / "test.parquet", predict(model, fold.test), fold, store.task)
     if config.evaluation.explain and isinstance(model, QiNN):
         steps = explained_steps(model.eval(), fold.test, fold.development.valid)
-        write_explanation(explain(model, fold.test), folder, steps=steps, with_words=False)
+        write_explanation(
+            explain(model, fold.test),
+            folder,
+            steps=steps,
+            label=explained_label(fold.test.task),
+            with_words=False,
+        )
     record = FinishedFold(
         name=fold.name,
         data_sha256=store.sha256,
@@ -438,13 +445,16 @@ def _weights_of_classes(folds: list[Fold], config: ExperimentConfig, task: Task)
     known = [weights for weights in found if weights is not None]
     if not known:
         return []
+    mean_weights = np.mean(known, axis=0)
+    if task.kind == "multilabel":  # what a present label counts beside an absent one
+        mean_weights = mean_weights[:, 1] / mean_weights[:, 0]
     stated = ", ".join(
-        f"{name} {brief(float(np.mean([weights[at] for weights in known])))}"
-        for at, name in enumerate(task.classes)
+        f"{name} {brief(float(weight))}" for name, weight in zip(task.names, mean_weights, strict=True)
     )
     how = "in inverse proportion to their number" if given == "balanced" else "as the configuration says"
     mean = " (means over the folds)" if len(known) > 1 else ""
-    return [f"The loss weighs the classes {how}: {stated}{mean}; metrics count all samples alike."]
+    what = "presence of each label beside its absence" if task.kind == "multilabel" else "the classes"
+    return [f"The loss weighs {what} {how}: {stated}{mean}; metrics count all samples alike."]
 
 
 def _pooled(target: RunFolder, folds: list[Fold], split: str, task: Task) -> StoredPredictions:

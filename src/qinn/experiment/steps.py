@@ -67,15 +67,18 @@ def follows_stream(model: nn.Module) -> bool:
     return isinstance(model, QiNN) and isinstance(model.fusion, StreamFusion)
 
 
-def explained_steps(model: nn.Module, subset: Subset, reference: Subset | None) -> ExplainedSteps | None:
+def explained_steps(
+    model: nn.Module, subset: Subset, reference: Subset | None, *, label: int = 0
+) -> ExplainedSteps | None:
     """Explain every step of some samples; None for a model that does not follow the stream.
 
     Args:
         model: Any model, in evaluation mode.
         subset: Samples.
         reference: Validation samples of the run, which the memory's axis is made from; the samples themselves if None.
+        label: Of several labels the one whose logit is the score, from 0.
     """
-    axis = memory_axis(model, subset if reference is None else reference)
+    axis = memory_axis(model, subset if reference is None else reference, label=label)
     steps = explain_steps(model, subset, axis)
     if steps is None:
         return None

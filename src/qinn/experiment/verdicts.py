@@ -49,7 +49,7 @@ def corrected(
 
 def judged(
     task: Task,
-    labels: Shaped[np.ndarray, "sample"],
+    labels: Shaped[np.ndarray, "sample *label"],
     outputs: Mapping[str, Float[np.ndarray, "seed sample output"]],
     reference: str,
     resampled: Mapping[str, Mapping[str, Resampled]],

@@ -28,12 +28,14 @@ class MemoryAxis:
     """Two opposite memories: the average of those that are read as a high score, and of those read as a low one.
 
     The score of a memory is what the read-out says where it is both the final and the mean state; of a classifier a
-    contrast of its logits. "High" and "low" are above and below the average over all states behind a step.
+    contrast of its logits, of several labels the logit of one. "High" and "low" are above and below the average over
+    all states behind a step.
 
     Attributes:
         low: The average memory of a low score, as real coordinates Re ρ + Im ρ.
         high: That of a high one.
-        contrast: Weights of the outputs in the score: 1 for a single output; else they add up to 0, those above 0 to 1.
+        contrast: Weights of the outputs in the score: 1 for a single output, or for one of several labels; of classes
+            they add up to 0, those above 0 to 1.
         num_states: From how many states.
     """
 
@@ -101,13 +103,16 @@ class MemoryAxis:
 
 
 @torch.no_grad()
-def memory_axis(model: nn.Module, subset: Subset, *, batch_size: int = 128) -> MemoryAxis | None:
+def memory_axis(
+    model: nn.Module, subset: Subset, *, batch_size: int = 128, label: int = 0
+) -> MemoryAxis | None:
     """Find the axis along which a model holds what it will say.
 
     Args:
         model: A model along the stream, in evaluation mode.
         subset: Samples whose memories are looked at; those of the run's validation split, by `qinn explain`.
         batch_size: Samples per pass.
+        label: Of several labels the one whose logit is the score, from 0.
 
     Returns:
         The axis; None where there is none: the model is pooled, no sample has a step, or all memories say the same.
@@ -133,6 +138,9 @@ def memory_axis(model: nn.Module, subset: Subset, *, batch_size: int = 128) -> M
     past = torch.cat(hidden).mean(0).expand(len(memories), -1) if hidden else None
     outputs = outputs_of(model, memories, memories, past)
     contrast = _contrast(outputs)
+    if subset.task.is_independent:
+        contrast = torch.zeros_like(contrast)
+        contrast[label] = 1.0
     scores = outputs @ contrast
     is_high = scores > scores.mean()
     if not bool(is_high.any()) or bool(is_high.all()):

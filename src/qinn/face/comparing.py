@@ -20,7 +20,7 @@ from qinn.experiment.config import ExperimentConfig, TrainingConfig, parse_confi
 from qinn.experiment.encoder_config import EncoderConfig
 from qinn.face.estimator import Estimator
 from qinn.face.fitting import check_present
-from qinn.face.labels import Labels, Scale, classes_of, groups_of, scores_of
+from qinn.face.labels import Labels, Scale, classes_of, groups_of, labels_of, scores_of
 from qinn.face.samples import Samples
 from qinn.results.comparison import ComparisonResult
 from qinn.typed_arguments import typed
@@ -42,7 +42,7 @@ def compare(
     seeds: Sequence[int] | None = None,
     to: Path | str | None = None,
     name: str | None = None,
-    task: Literal["regression", "classification"] | None = None,
+    task: Literal["regression", "classification", "multilabel"] | None = None,
     scale: Scale | None = None,
     label_range: Sequence[float] | None = None,
     split: Literal["fixed", "fold", "group"] | None = None,
@@ -138,6 +138,12 @@ def compare(
             chosen_task = task or given.shared("task", lambda one: one.task) or "regression"
             if chosen_task == "classification":
                 labels = classes_of(y)
+            elif chosen_task == "multilabel":
+                labels = labels_of(
+                    y,
+                    names=given.shared("label_names", lambda one: one.label_names),
+                    threshold=given.shared("threshold", lambda one: one.threshold),
+                )
             else:
                 if label_range is None:
                     label_range = given.shared("label_range", lambda one: one.label_range)

@@ -1,7 +1,6 @@
 """Any model of the package as an estimator, trained on arrays in memory."""
 
 import contextlib
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
@@ -17,14 +16,13 @@ from qinn.evaluation.conformal import (
     prediction_sets,
     probability_above,
 )
-from qinn.evaluation.predict import probabilities_of
-from qinn.experiment.config import LARGEST_SEED
+from qinn.evaluation.outcomes import decided, outcome_probabilities
 from qinn.experiment.model_configs import DynamicsKind, EvolutionKind
 from qinn.face.arrays import in_one_line, is_mapping
 from qinn.face.explained import ExplainedSamples, explained_samples
-from qinn.face.fitting import Fitted, Validation, divided, outputs_of, restored, trained
-from qinn.face.labels import Labels, Scale, classes_of, groups_of, numbers_of, one_row, scores_of
-from qinn.face.options import Chosen, chosen
+from qinn.face.fitting import Fitted, Validation, divided, outputs_of, restored, sets_of_labels, trained
+from qinn.face.labels import Labels, Scale, classes_of, groups_of, labels_of, numbers_of, one_row, scores_of
+from qinn.face.options import Chosen, chosen, seed_of
 from qinn.face.samples import PLAIN, Samples, is_frame_of_modalities
 from qinn.face.saving import read_estimator, write_estimator
 from qinn.face.scikit import HAS_SCIKIT, Base, NotFittedError, check_like_scikit, tagged
@@ -63,7 +61,8 @@ class Estimator(Base):
     Args:
         kind: ``"qinn"``, or a baseline: ``"linear"``, ``"concatenation"``, ``"late_fusion"``, ``"tensor_fusion"``,
             ``"low_rank_fusion"``, ``"gru_stream"``, ``"lstm_stream"``, ``"unimodal"``, ``"constant"``.
-        task: ``"regression"`` (scores) or ``"classification"``.
+        task: ``"regression"`` (scores), ``"classification"``, or ``"multilabel"`` (several labels, each present or
+            absent).
         random_state: Seed of everything that is drawn: weights, validation samples, their order, trajectories. None
             draws one from numpy's global generator; a generator of numpy's is drawn from.
         device: Where to train: ``"auto"`` takes a GPU where there is one, ``"cpu"`` and ``"gpu"`` (or ``"cuda"``)
@@ -73,6 +72,8 @@ class Estimator(Base):
         scale: Which conventions the metrics of a regression follow: ``"mosi"`` for scores in [-3, 3], ``"sims"`` for
             those in [-1, 1], ``"plain"`` otherwise.
         label_range: Lowest and highest possible score; if None those of the scale, or that occur.
+        label_names: Names of several labels; if None those of a data frame's columns, or ``label 0`` ….
+        threshold: Probability from which on one of several labels is decided to be present; 0.5 if None.
         encoder: Kind of the encoders of sequences: ``"statistics"`` (mean and deviation over the steps),
             ``"attention"``, ``"gru"``; or modality → kind.
         memory_dim: If None, 4 for ``"qinn"`` and 16 for recurrent models.
@@ -82,7 +83,7 @@ class Estimator(Base):
         max_epochs, batch_size, learning_rate, patience, refit, ...: Of the training.
 
     Attributes:
-        classes_: Classes in the order of `predict_proba`'s columns (classification).
+        classes_: Classes, or names of the labels, in the order of `predict_proba`'s columns.
         n_features_in_: Number of features of all modalities together.
         feature_names_in_: Names of the columns of the data frame, where it was one.
         modalities_: Modality → number of features.
@@ -105,7 +106,7 @@ class Estimator(Base):
     def __init__(
         self,
         kind: str = "qinn",
-        task: Literal["regression", "classification"] = "regression",
+        task: Literal["regression", "classification", "multilabel"] = "regression",
         *,
         random_state: Any = None,
         device: Literal["auto", "cpu", "gpu", "cuda"] = "auto",
@@ -113,6 +114,8 @@ class Estimator(Base):
         verbose: bool = False,
         scale: Scale = "plain",
         label_range: Sequence[float] | None = None,
+        label_names: Sequence[str] | None = None,
+        threshold: float | None = None,
         # the model
         state_dims: int | Mapping[str, int] = 4,
         evolution: EvolutionKind = "jumps",
@@ -173,6 +176,8 @@ class Estimator(Base):
         self.threads = threads
         self.verbose = verbose
         self.scale = scale
+        self.label_names = label_names
+        self.threshold = threshold
         self.label_range = label_range
         self.state_dims = state_dims
         self.evolution = evolution
@@ -230,7 +235,7 @@ class Estimator(Base):
         Args:
             X: `Samples`; a mapping from modalities to their features (see `Samples`); a data frame with a column per
                 modality; or a plain array (n, d), which is one modality.
-            y: One score or class per sample.
+            y: One score or class per sample; of several labels (n, labels): 1 or 0, NaN where one is not known.
             groups: One group (speaker, video …) per sample: none is on both sides of the validation split.
             validation: The part to hold out, above 0 and below 1; or ``(X, y)`` of validation samples; or None, which
                 holds nothing out and keeps the last epoch's weights.
@@ -262,7 +267,7 @@ class Estimator(Base):
         return self
 
     def predict(self, X: object) -> npt.NDArray[Any]:
-        """Return one score, or the most probable class, for each sample.
+        """Return one score, the most probable class, or 1 and 0 for several labels (n, labels), for each sample.
 
         Args:
             X: Samples with the modalities of the fit, as `fit` takes them; None in place of one that is absent.
@@ -274,16 +279,18 @@ class Estimator(Base):
         outputs = self._outputs(X)
         if self._fitted().task.kind == "regression":
             return outputs[:, 0]
+        if self._fitted().task.kind == "multilabel":
+            return decided(self._fitted().task, outputs).astype(np.int64)
         return self.classes_[outputs.argmax(axis=1)]
 
     @property
     def predict_proba(self) -> Callable[[object], Floats]:
-        """Return the probability of each class for each sample, (n, classes), in the order of ``classes_``.
+        """Return the probability of each class, or that each label is present, (n, classes), as ``classes_`` has them.
 
-        Only where the task is ``"classification"``; takes what `predict` takes.
+        Only where the task is ``"classification"`` or ``"multilabel"``; takes what `predict` takes.
         """
         task = self._fitted().task.kind if hasattr(self, "_state") else self.task
-        if task != "classification":
+        if task not in ("classification", "multilabel"):
             raise AttributeError(
                 f"An estimator of task `{task}` has no `predict_proba`; choose the task `classification`."
             )
@@ -315,33 +322,44 @@ class Estimator(Base):
         """Return which classes cannot be excluded for each sample, (n, classes), in the order of ``classes_``.
 
         Least ambiguous sets by split conformal prediction: a class stays unless its probability is below that of the
-        label in all but a share 1 − level of the validation samples of the fit (`qinn.evaluation.conformal`).
+        label in all but a share 1 − level of the validation samples of the fit (`qinn.evaluation.conformal`). Of
+        several labels each has a set of its own, (n, labels, 2): whether it can be absent, whether it can be present.
 
         Args:
             X: Samples, as for `predict`.
-            level: Share of new samples whose set is to hold their class.
+            level: Share of new samples whose set is to hold their class; of several labels, for each of them.
 
         Raises:
             NotFittedError: If the estimator was not fitted.
             ArgumentError: If it predicts scores (`predict_interval`), its fit held nothing out, or the level is not
                 between 0 and 1.
         """
-        held_out = self._held_out("classification", "predict_set", "predict_interval")
         check_level(level)
+        if (fitted := self._fitted()).task.kind == "multilabel":
+            if not fitted.held_out_labels:
+                raise _nothing_held_out("predict_set")
+            return sets_of_labels(fitted, self._outputs(X), level)
+        held_out = self._held_out("classification", "predict_set", "predict_interval")
         return prediction_sets(self._probabilities(X)[None], held_out, level)
 
     def score(self, X: object, y: object) -> float:
         """Return the coefficient of determination R² of the predictions, or the accuracy of the classes.
+
+        Of several labels, as in scikit-learn, the share of samples of which every label that is known is right.
 
         Args:
             X: Samples.
             y: Their labels.
         """
         found = self.predict(X)
+        if self._fitted().task.kind == "multilabel":
+            known = self._labels(y, self.classes_).values
+            _check_number(found, known)
+            right: npt.NDArray[np.bool_] = np.asarray((found == known) | (known < 0), dtype=bool)
+            return float(np.mean(np.asarray(right.all(axis=1))))
         is_classifier = self._fitted().task.kind == "classification"
         given = one_row(y) if is_classifier else numbers_of(y)
-        if len(found) != len(given):
-            raise ArgumentError(f"Argument `y` must have {len(found)} labels, but has {len(given)}.")
+        _check_number(found, given)
         if is_classifier:
             return float(np.mean(np.asarray(found == given)))
         residual = float(np.sum((given - found) ** 2))
@@ -423,6 +441,7 @@ class Estimator(Base):
             saved.best_epoch,
             saved.axis,
             saved.held_out,
+            saved.held_out_labels,
         )
         estimator._take(fitted, saved.classes, seed)
         if saved.feature_names is not None:
@@ -447,7 +466,9 @@ class Estimator(Base):
 
         def __sklearn_tags__(self) -> Any:
             return tagged(
-                cast("Any", super()).__sklearn_tags__(), is_classifier=self.task == "classification"
+                cast("Any", super()).__sklearn_tags__(),
+                is_classifier=self.task != "regression",
+                several=self.task == "multilabel",
             )
 
     def _take(self, fitted: Fitted, classes: npt.NDArray[Any] | None, seed: int) -> None:
@@ -481,10 +502,7 @@ class Estimator(Base):
                 f"`{kind}`."
             )
         if fitted.held_out is None:
-            raise ArgumentError(
-                f"Method `{asked}` needs errors on samples held out, but the fit held none out (or an earlier version "
-                "saved it); fit with `validation`."
-            )
+            raise _nothing_held_out(asked)
         return fitted.held_out
 
     def _samples(self, X: object, *, first: bool = False, is_plain: bool | None = None) -> Samples:
@@ -509,9 +527,11 @@ class Estimator(Base):
     def _labels(self, y: object, known: npt.NDArray[Any] | None = None) -> Labels:
         if self.task == "classification":
             return classes_of(y, known)
+        if self.task == "multilabel":
+            return labels_of(y, names=self.label_names, threshold=self.threshold, known=known)
         if self.task != "regression":
             raise ArgumentError(
-                f"Argument `task` must be `regression` or `classification`, but it is `{self.task}`."
+                f"Argument `task` must be `regression`, `classification` or `multilabel`, but it is `{self.task}`."
             )
         return scores_of(y, scale=self.scale, label_range=self.label_range)
 
@@ -543,8 +563,20 @@ class Estimator(Base):
         return chosen(parameters, _defaults(), seed=self.seed_).config.threads
 
     def _probabilities(self, X: object) -> Floats:
-        """Return the probability of each class for each sample, in the order of ``classes_``."""
-        return probabilities_of(self._outputs(X))
+        """Return the probability of each class, or label, for each sample, in the order of ``classes_``."""
+        return outcome_probabilities(self._fitted().task, self._outputs(X))
+
+
+def _nothing_held_out(asked: str) -> ArgumentError:
+    return ArgumentError(
+        f"Method `{asked}` needs errors on samples held out, but the fit held none out (or an earlier version "
+        "saved it); fit with `validation`."
+    )
+
+
+def _check_number(found: npt.NDArray[Any], given: npt.NDArray[Any]) -> None:
+    if len(found) != len(given):
+        raise ArgumentError(f"Argument `y` must have {len(found)} labels, but has {len(given)}.")
 
 
 def _defaults() -> dict[str, Any]:
@@ -558,33 +590,3 @@ def _check_sizes(samples: Samples, labels: Labels) -> None:
             f"Arguments `X` and `y` must have the same number of samples, but have {len(samples)} and "
             f"{len(labels.values)}."
         )
-
-
-def seed_of(random_state: Any) -> int:
-    """Return the seed that a parameter `random_state` means.
-
-    Args:
-        random_state: A seed; a generator of numpy's, which is drawn from; or None for numpy's global one.
-
-    Raises:
-        ArgumentError: If it is something else.
-
-    Examples:
-        >>> seed_of(3), seed_of(np.random.RandomState(0)) == seed_of(np.random.RandomState(0))
-        (3, True)
-    """
-    if random_state is None:
-        # What `np.random.seed` seeds, as in scikit-learn.
-        return int(np.random.randint(LARGEST_SEED, dtype=np.int64))
-    if isinstance(random_state, np.random.RandomState):
-        return int(random_state.randint(LARGEST_SEED, dtype=np.int64))
-    if isinstance(random_state, np.random.Generator):
-        return int(random_state.integers(LARGEST_SEED))
-    with contextlib.suppress(TypeError):
-        seed = operator.index(random_state)
-        if 0 <= seed <= LARGEST_SEED and not isinstance(random_state, bool):
-            return seed
-    raise ArgumentError(
-        f"Argument `random_state` must be a seed from 0 to {LARGEST_SEED}, a generator of numpy's or None, but it is "
-        f"{random_state!r}."
-    )

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from qinn.data.subsets.subset import Subset
-from qinn.experiment.explanation import absent_counts, column_means, explanation_columns
+from qinn.experiment.explanation import absent_counts, column_means, explained_label, explanation_columns
 from qinn.experiment.steps import ExplainedSteps, always_together, step_columns
 from qinn.explain.explanation import explain
 from qinn.explain.steps import explain_steps
 from qinn.face.fitting import Fitted, apart
 from qinn.records import Explanation
+from qinn.results.explanation import LabelRecord
 from qinn.results.frames import Columns, frame_of
 from qinn.results.number_text import FINE, counted, number
 from qinn.results.steps import TOGETHER
@@ -24,11 +25,13 @@ class ExplainedSamples:
         explanation: Entropies, correlations and counterfactual outputs of every sample.
         steps: Of a model along the stream, what every step does; None for others.
         remarks: What a user should know about them.
+        label: Of several labels the first, which is explained; None of other tasks.
     """
 
     explanation: Explanation
     steps: ExplainedSteps | None
     remarks: tuple[str, ...] = ()
+    label: LabelRecord | None = None
 
     def __len__(self) -> int:
         return len(self.explanation.ids)
@@ -36,7 +39,7 @@ class ExplainedSamples:
     @property
     def columns(self) -> Columns:
         """One column per quantity and one entry per sample, named as in ``explanation.parquet``."""
-        return explanation_columns(self.explanation)
+        return explanation_columns(self.explanation, self.label)
 
     @property
     def means(self) -> dict[str, float | None]:
@@ -80,9 +83,14 @@ def explained_samples(fitted: Fitted, subset: Subset, *, threads: int) -> Explai
         steps = explain_steps(fitted.model, subset, fitted.axis)
     for name, count in absent_counts(explanation).items():
         remarks.append(f"{count} of {len(subset)} samples lack `{name}`.")
+    label = explained_label(subset.task)
+    if label is not None:
+        remarks.append(
+            f"What is explained is the probability of `{label.name}`, the first of several labels."
+        )
     if steps is None:
-        return ExplainedSamples(explanation, None, tuple(remarks))
+        return ExplainedSamples(explanation, None, tuple(remarks), label)
     if always_together(steps):
         remarks.append(TOGETHER)
     along = ExplainedSteps(steps, fitted.axis, "the validation samples of the fit")
-    return ExplainedSamples(explanation, along, tuple(remarks))
+    return ExplainedSamples(explanation, along, tuple(remarks), label)

@@ -5,7 +5,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,8 +18,9 @@ from qinn.data.subsets.cross_validation import Development
 from qinn.data.subsets.stratified_draw import hold_out
 from qinn.data.subsets.subset import Subset
 from qinn.errors import ArgumentError, ConfigError, DataError
-from qinn.evaluation.conformal import HeldOut, held_out_errors
-from qinn.evaluation.predict import predict, probabilities_of
+from qinn.evaluation.conformal import HeldOut, held_out_errors, prediction_sets
+from qinn.evaluation.outcomes import one_label, one_logit, probabilities_of
+from qinn.evaluation.predict import predict
 from qinn.experiment.build import build_model
 from qinn.experiment.config import resolved_training
 from qinn.experiment.feasibility import check_feasible, check_steps
@@ -53,7 +54,9 @@ class Fitted:
         history: One row per epoch.
         best_epoch: Epoch (from 0) whose weights it has.
         axis: Of a model along the stream, the axis of its memory on the validation samples.
-        held_out: Its errors on the validation samples, before a refit; None where nothing was held out.
+        held_out: Its errors on the validation samples, before a refit; None where nothing was held out, or there are
+            several labels.
+        held_out_labels: Of several labels the errors of each of which the validation samples say something.
     """
 
     model: nn.Module
@@ -64,6 +67,7 @@ class Fitted:
     best_epoch: int
     axis: MemoryAxis | None
     held_out: HeldOut | None = None
+    held_out_labels: Mapping[str, HeldOut] = field(default_factory=dict[str, HeldOut])
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +174,7 @@ def trained(
     options.selection(task)
     shared: dict[str, Any] = {"task": task, "options": options, "seed": seed, "progress": progress}
     history: list[dict[str, float]] = []
-    held_out = None
+    held_out, held_out_labels = None, dict[str, HeldOut]()
     with apart(config.threads), tempfile.TemporaryDirectory(prefix="qinn-fit-") as name:
         folder = Path(name)
         _check(choice, development, dims=dims, kinds=kinds, task=task)
@@ -179,13 +183,18 @@ def trained(
         if parts.selects:
             result = fit(model, development, folder=folder, **shared)
             history, epochs = result.history, result.best_epoch + 1
-            held_out = _held_out(model, development.valid, task)
+            if task.kind == "multilabel":
+                held_out_labels = _held_out_labels(model, development.valid, task)
+            else:
+                held_out = _held_out(model, development.valid, task)
         if training.refit or not parts.selects:
             model = _built(choice, dims=dims, kinds=kinds, task=task)
             refit(model, development, epochs=epochs, folder=folder / "refit", **shared)
         model.eval()
         axis = memory_axis(model, development.valid) if follows_stream(model) else None
-    return Fitted(model, task, dict(dims), dict(kinds), tuple(history), epochs - 1, axis, held_out)
+    return Fitted(
+        model, task, dict(dims), dict(kinds), tuple(history), epochs - 1, axis, held_out, held_out_labels
+    )
 
 
 def _held_out(model: nn.Module, valid: Subset, task: Task) -> HeldOut:
@@ -198,6 +207,43 @@ def _held_out(model: nn.Module, valid: Subset, task: Task) -> HeldOut:
         groups=found.groups,
         classes=classes,
     )
+
+
+def _held_out_labels(model: nn.Module, valid: Subset, task: Task) -> dict[str, HeldOut]:
+    """Return the errors of each of several labels: 1 − the probability of what is true of it."""
+    found = predict(model, valid)
+    groups: tuple[str, ...] | None = found.groups
+    alone = {
+        name: one_label(np.asarray(found.labels), found.outputs, index)
+        for index, name in enumerate(task.names)
+    }
+    return {
+        name: held_out_errors(
+            one.labels,
+            probabilities_of(one.outputs),
+            groups=None if groups is None else [groups[int(row)] for row in one.rows.tolist()],
+            classes=True,
+        )
+        for name, one in alone.items()
+        if len(one.rows)
+    }
+
+
+def sets_of_labels(fitted: Fitted, outputs: npt.NDArray[np.float64], level: float) -> npt.NDArray[np.bool_]:
+    """Return whether each of several labels can be absent and can be present, (n, labels, 2).
+
+    Args:
+        fitted: The model.
+        outputs: What it predicts.
+        level: Share of new samples whose set is to hold what is true of a label; a label of which no validation sample
+            said anything can be both.
+    """
+    sets = np.ones((*outputs.shape, 2), dtype=bool)
+    for index, name in enumerate(fitted.task.names):
+        if name in fitted.held_out_labels:
+            likely = probabilities_of(one_logit(outputs, index))
+            sets[:, index] = prediction_sets(likely[None], fitted.held_out_labels[name], level)
+    return sets
 
 
 def restored(
@@ -264,6 +310,7 @@ def _built(choice: Chosen, *, dims: Mapping[str, int], kinds: Mapping[str, Kind]
         sequences=_sequences(kinds),
         num_outputs=task.num_outputs,
         seed=choice.config.seeds[0],
+        independent=task.is_independent,
     )
 
 

@@ -22,9 +22,10 @@ class Labels:
     """Labels of some samples.
 
     Attributes:
-        values: float64 scores, or int64 positions among the classes, (n,).
+        values: float64 scores, int64 positions among the classes, (n,), or several labels, (n, labels): 1, 0, and -1
+            where one is not known.
         task: What is predicted.
-        classes: The classes in the order of their positions; None for scores.
+        classes: The classes in the order of their positions, or the names of the labels; None for scores.
     """
 
     values: npt.NDArray[Any]
@@ -120,6 +121,69 @@ def classes_of(y: object, known: npt.NDArray[Any] | None = None) -> Labels:
     return Labels(positions.reshape(-1).astype(np.int64), task, known)
 
 
+def labels_of(
+    y: object, *, names: Any = None, threshold: float | None = None, known: npt.NDArray[Any] | None = None
+) -> Labels:
+    """Return which of several labels each sample has.
+
+    Args:
+        y: An array (n, labels), or a data frame with a column for each: 1 or True where a label is present, 0 or False
+            where it is not, NaN or None where that is not known.
+        names: Names of the labels; if None those of the data frame's columns, else ``label 0``, ``label 1`` ….
+        threshold: Probability from which on a label is decided to be present.
+        known: Names of the labels of the fit, of which `y` must have as many columns.
+
+    Raises:
+        ArgumentError: If `y` has another form, holds other values, or a sample has no label that is known.
+
+    Examples:
+        >>> labels_of([[1, 0], [0, None]], names=("glad", "sad")).values.tolist()
+        [[1, 0], [0, -1]]
+    """
+    columns = getattr(y, "columns", None)
+    given = None if y is None else as_array(y)
+    if given is None or given.ndim != 2 or not len(given):
+        found = (
+            "it is None"
+            if y is None
+            else "its rows differ"
+            if given is None
+            else f"its shape is {given.shape}"
+        )
+        raise ArgumentError(
+            f"Argument `y` must have a row for each sample and a column for each label where the task is `multilabel`, "
+            f"but {found}."
+        )
+    if known is not None:
+        names = known.tolist()
+    elif names is None:
+        names = [f"label {index}" for index in range(given.shape[1])] if columns is None else list(columns)
+    if len(names) != given.shape[1]:
+        raise ArgumentError(
+            f"Argument `y` must have a column for each of the labels {', '.join(map(str, names))}, but has "
+            f"{given.shape[1]}."
+        )
+    missing = [[_is_missing(one) for one in row] for row in given.tolist()]
+    try:
+        values = np.where(missing, -1.0, np.where(missing, 0, given).astype(np.float64))
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"Argument `y` must hold 1 and 0 for several labels, but {error}.") from None
+    wrong = np.argwhere((values != 0) & (values != 1) & ~np.array(missing, dtype=bool))
+    if len(wrong):
+        row, column = wrong[0]
+        raise ArgumentError(
+            f"Argument `y` must hold 1 (present) and 0 (absent), but row {row} has {values[row, column]:g} for "
+            f"`{names[column]}`; of intensities pass `y > 0`, as CMU-MOSEI counts emotions."
+        )
+    if np.all(missing, axis=1).any():
+        row = int(np.argmax(np.all(missing, axis=1)))
+        raise ArgumentError(
+            f"Argument `y` must say something of every sample, but row {row} has no label; leave it out."
+        )
+    task = Task("multilabel", labels=tuple(str(name) for name in names), threshold=threshold)
+    return Labels(values.astype(np.int64), task, np.array([str(name) for name in names], dtype=object))
+
+
 def groups_of(groups: object, number: int) -> npt.NDArray[np.object_] | None:
     """Return the groups of samples as names; None where there are none.
 
@@ -200,7 +264,7 @@ def one_row(y: object) -> npt.NDArray[Any]:
     if given.ndim != 1:
         raise ArgumentError(
             f"Argument `y` must have one label per sample, but has the shape {given.shape}; fit one estimator per "
-            "target."
+            "target, or choose the task `multilabel` for labels that are present or absent."
         )
     if given.dtype.kind == "c":
         raise ArgumentError("Complex data not supported: argument `y` must hold real numbers or classes.")

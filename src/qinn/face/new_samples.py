@@ -194,6 +194,9 @@ class _Known:
             low=self.task.low if scored else None,
             high=self.task.high if scored else None,
             classes=self.task.classes,
+            # Where they lie is part of the recipe, and says which columns are no features.
+            labels=options.task.labels or self.task.labels or (),
+            threshold=self.task.cut,
         )
         encoding = made(EncoderOptions, {**typed, **stated})
         encoder = self._encoder(encoding, stated) if _has_text(options) else None

@@ -1,5 +1,7 @@
 """From the flat parameters of an estimator to the configuration that a YAML file holds in sections."""
 
+import contextlib
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from qinn.errors import ArgumentError
-from qinn.experiment.config import DataConfig, ExperimentConfig, TrainingConfig
+from qinn.experiment.config import LARGEST_SEED, DataConfig, ExperimentConfig, TrainingConfig
 from qinn.experiment.encoder_config import EncoderConfig
 from qinn.experiment.key_errors import explain, nearest
 from qinn.experiment.model_configs import MODEL_CONFIGS
@@ -169,3 +171,33 @@ def _plain(value: Any) -> Any:
     if is_mapping(value):
         return {str(name): _plain(one) for name, one in value.items()}
     return value
+
+
+def seed_of(random_state: Any) -> int:
+    """Return the seed that a parameter `random_state` means.
+
+    Args:
+        random_state: A seed; a generator of numpy's, which is drawn from; or None for numpy's global one.
+
+    Raises:
+        ArgumentError: If it is something else.
+
+    Examples:
+        >>> seed_of(3), seed_of(np.random.RandomState(0)) == seed_of(np.random.RandomState(0))
+        (3, True)
+    """
+    if random_state is None:
+        # What `np.random.seed` seeds, as in scikit-learn.
+        return int(np.random.randint(LARGEST_SEED, dtype=np.int64))
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(LARGEST_SEED, dtype=np.int64))
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(LARGEST_SEED))
+    with contextlib.suppress(TypeError):
+        seed = operator.index(random_state)
+        if 0 <= seed <= LARGEST_SEED and not isinstance(random_state, bool):
+            return seed
+    raise ArgumentError(
+        f"Argument `random_state` must be a seed from 0 to {LARGEST_SEED}, a generator of numpy's or None, but it is "
+        f"{random_state!r}."
+    )

@@ -57,6 +57,7 @@ def explain_run(
     split: str | None = None,
     fold: str | None = None,
     absent: Sequence[str] = (),
+    label: str | None = None,
     couplings: Sequence[float] | str | None = None,
     overwrite: bool = False,
 ) -> ExplainedRun:
@@ -73,13 +74,14 @@ def explain_run(
             all.
         fold: Fold whose model explains; needed if the run has several.
         absent: Modalities to do without.
+        label: Of several labels the one whose probability is explained; the first if None.
         couplings: Factors at which what couples the modalities (or memory and stream) is looked at too, as numbers or
             in a text with commas between them.
         overwrite: Replace what another program made, or was changed since.
 
     Raises:
         ConfigError: If the fold or split does not exist.
-        ArgumentError: If there is no such modality, or the model has no coupling.
+        ArgumentError: If there is no such modality or label, or the model has no coupling.
         OutputError: If the files would replace another's.
         DataError: If a file is damaged, or not what its layout says.
     """
@@ -103,7 +105,7 @@ def explain_run(
             knob = parse_couplings(couplings) if isinstance(couplings, str) else couplings
             turned = couple_run(run, folder, couplings=knob, **asked)
             write_coupling_figure(folder, turned)
-        summary = write_explanation(run, folder, **asked)
+        summary = write_explanation(run, folder, label=label, **asked)
     notes = () if samples is None else samples.notes
     summary = replace(summary, remarks=(*notes, *summary.remarks))
     return ExplainedRun(folder, summary, turned, write_explanation_figures(folder))

@@ -53,6 +53,7 @@ class Saved:
         weights: Its weights.
         axis: The axis of its memory.
         held_out: Its errors on samples held out.
+        held_out_labels: Those of each of several labels.
     """
 
     parameters: dict[str, Any]
@@ -66,6 +67,7 @@ class Saved:
     weights: dict[str, Tensor]
     axis: MemoryAxis | None
     held_out: HeldOut | None
+    held_out_labels: Mapping[str, HeldOut]
 
 
 def is_estimator(path: Path) -> bool:
@@ -109,6 +111,11 @@ def write_estimator(
     held_out = fitted.held_out
     if held_out is not None:
         tensors[_HELD_OUT] = torch.as_tensor(held_out.errors)
+    tensors |= {
+        f"{_HELD_OUT}:{index}": torch.as_tensor(fitted.held_out_labels[name].errors)
+        for index, name in enumerate(fitted.task.names)
+        if name in fitted.held_out_labels
+    }
     weights = save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()})
     document = {
         "format": FORMAT,
@@ -204,10 +211,16 @@ def _saved(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Saved:
         )
     errors = tensors.get(_HELD_OUT)
     held_out = None if errors is None else HeldOut(errors.numpy(), num_groups=document["held_out_groups"])
+    task = task_from_json(document["task"])
+    held_out_labels = {
+        name: HeldOut(tensors[f"{_HELD_OUT}:{index}"].numpy())
+        for index, name in enumerate(task.names)
+        if f"{_HELD_OUT}:{index}" in tensors
+    }
     classes, names, modalities = document["classes"], document["feature_names"], document["modalities"]
     return Saved(
         parameters={name: _parameter(value) for name, value in document["parameters"].items()},
-        task=task_from_json(document["task"]),
+        task=task,
         classes=None if classes is None else np.array(classes["values"], dtype=classes["type"]),
         dims={name: int(one["dim"]) for name, one in modalities.items()},
         kinds={name: one["kind"] for name, one in modalities.items()},
@@ -220,6 +233,7 @@ def _saved(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Saved:
         weights={name.removeprefix(_MODEL): one for name, one in tensors.items() if name.startswith(_MODEL)},
         axis=axis,
         held_out=held_out,
+        held_out_labels=held_out_labels,
     )
 
 

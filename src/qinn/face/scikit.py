@@ -100,16 +100,19 @@ def check_like_scikit(estimator: object, data: object, *, first: bool) -> None:
         validation.validate_data(estimator, data, reset=first, skip_check_array=True)
 
 
-def tagged(tags: Any, *, is_classifier: bool) -> Any:
+def tagged(tags: Any, *, is_classifier: bool, several: bool = False) -> Any:
     """Return scikit-learn's tags of an estimator, which say what it takes and predicts.
 
     Args:
         tags: Those of the base class.
         is_classifier: Whether it predicts classes.
+        several: Whether it predicts several labels, each present or absent.
     """
     known: Any = import_module("sklearn.utils")
     tags.estimator_type = "classifier" if is_classifier else "regressor"
-    tags.classifier_tags = known.ClassifierTags() if is_classifier else None
+    tags.classifier_tags = known.ClassifierTags(multi_label=several) if is_classifier else None
+    tags.target_tags.multi_output = several
+    tags.target_tags.single_output = not several
     tags.regressor_tags = None if is_classifier else known.RegressorTags()
     tags.target_tags.required = True
     return tags

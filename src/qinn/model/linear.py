@@ -26,7 +26,8 @@ class LinearFusion(nn.Module):
     training mean.
 
     - ``early``: W [z_1 … z_M] + b
-    - ``late``: the mean over m of W_m z_m + b_m; of classes ln of the mean of softmax(W_m z_m + b_m)
+    - ``late``: the mean over m of W_m z_m + b_m; of classes ln of the mean of softmax(W_m z_m + b_m), of several labels
+      the log odds of the mean of 1/(1 + exp(−W_m z_m − b_m))
     - ``stacked``: V [W_1 z_1 + b_1 … W_M z_M + b_M] + c, with V from predictions of samples left out
 
     A modality of word ids enters as the share of each word. `qinn.training.linear.solve` finds the weights, which are
@@ -37,6 +38,7 @@ class LinearFusion(nn.Module):
         num_outputs: 1 for regression, number of classes for classification.
         fusion: How modalities are put together.
         num_words: Modality name → size of its vocabulary, of modalities whose first feature is the id of a word.
+        independent: Whether every output is a logit of its own, of several labels.
     """
 
     def __init__(
@@ -46,10 +48,12 @@ class LinearFusion(nn.Module):
         num_outputs: int,
         fusion: LinearForm = "early",
         num_words: Mapping[str, int] | None = None,
+        independent: bool = False,
     ) -> None:
         super().__init__()
         self.fusion: LinearForm = fusion
         self.num_outputs = num_outputs
+        self.independent = independent
         self.num_words = {name: size for name, size in (num_words or {}).items() if name in feature_dims}
         self.widths = {
             name: dim + self.num_words[name] if name in self.num_words else dim
@@ -137,6 +141,12 @@ class LinearFusion(nn.Module):
             output = torch.cat(parts, -1) @ self.kept("stack_weight").T + self.kept("stack_bias")
         elif self.num_outputs == 1:
             output = torch.stack(parts).mean(0)
+        elif self.independent:
+            present, absent = (
+                torch.stack([nn.functional.logsigmoid(sign * part) for part in parts]).logsumexp(0)
+                for sign in (1, -1)
+            )
+            output = present - absent
         else:
             # Not the mean of the probabilities themselves: a logarithm of what has no digits left is -inf.
             logs = torch.stack([part.log_softmax(-1) for part in parts])

@@ -57,10 +57,13 @@ class OutputScale(nn.Module):
         self.register_buffer("scale", torch.ones(num_outputs))
 
     def set_labels(self, labels: Tensor) -> None:
-        """Take mean and deviation from training scores, or the log frequencies of training classes."""
+        """Take mean and deviation of scores, log frequencies of classes, log odds of labels (-1: not known)."""
         if labels.is_floating_point():
             self.offset.fill_(labels.mean())
             self.scale.fill_(labels.std(correction=0).clamp_min(1e-6))
+        elif labels.ndim == 2:
+            present, absent = ((labels == state).sum(0).float() + 1.0 for state in (1, 0))
+            self.offset.copy_((present / absent).log())
         else:
             counts = torch.bincount(labels, minlength=self.offset.numel()).float() + 1.0
             self.offset.copy_((counts / counts.sum()).log())
@@ -82,7 +85,7 @@ def set_training_statistics(
     Args:
         model: Any model of this package.
         statistics: Modality name → (mean, standard deviation) of each feature over the valid steps.
-        labels: Training scores (float) or class indices (int64).
+        labels: Training scores (float), class indices (int64), or several labels (int64, one column each).
         unseen: Modalities that no training sample has; the model takes them for absent from then on.
     """
     encoders = getattr(model, "encoders", None)

@@ -125,6 +125,7 @@ def forest_plot(
     metric: str,
     better: str,
     reference: str | None = None,
+    of: str = "models",
 ) -> str:
     """One metric of several models with its intervals, one row per model.
 
@@ -135,6 +136,7 @@ def forest_plot(
         metric: Wording of the metric for the axis.
         better: ``"lower"`` or ``"higher"``, whichever is better.
         reference: Model whose value is continued as a dashed line.
+        of: What the rows are.
 
     Raises:
         ArgumentError: If the lists differ in length or are empty, or the reference is not among the names.
@@ -167,4 +169,4 @@ def forest_plot(
             axes.axvline(value, linestyle="--", linewidth=1.0, zorder=0, color=color)
     name_rows(axes, names)
     axes.set_xlabel(f"{metric}   ({'← better' if better == 'lower' else 'better →'})")
-    return to_svg(figure, f"{metric} of {len(names)} models with intervals; {better} is better")
+    return to_svg(figure, f"{metric} of {len(names)} {of} with intervals; {better} is better")

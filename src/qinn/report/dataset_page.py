@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from qinn.data.checking.inspection import Inspection, inspect
+from qinn.data.stores.label_column import labelled_mask
 from qinn.data.stores.store import Store
-from qinn.data.subsets.subset import FeatureStatistics, labelled_mask, subset_of
+from qinn.data.subsets.subset import FeatureStatistics, subset_of
 from qinn.destinations import check_destination
 from qinn.report import dataset_figures
 from qinn.report.facts import Fact
@@ -84,16 +85,11 @@ def _parts_of(store: Store) -> dict[str, np.ndarray]:
 
 
 def _facts(store: Store, found: Inspection) -> list[Fact]:
-    manifest, task = store.manifest, store.task
+    manifest = store.manifest
     facts = [
         ("data", store.name),
         ("data SHA-256", store.sha256),
-        (
-            "task",
-            f"regression on [{brief(task.low)}, {brief(task.high)}], conventions: {task.scale}"
-            if task.kind == "regression"
-            else f"classification into {', '.join(task.classes)}",
-        ),
+        ("task", store.task.described),
         ("layout", manifest["layout"]),
         ("imported", f"{manifest['created']} by qinn {manifest['qinn_version']}"),
         ("groups", f"{found.num_groups:,}" if found.num_groups else "none"),
@@ -125,8 +121,11 @@ def _findings(found: Inspection) -> Table | None:
 def _label_parts(
     store: Store, found: Inspection, rows: dict[str, np.ndarray], numbering: Numbering
 ) -> list[Part]:
+    prevalence = (
+        " Below a label: share of the samples in which it is present." if store.task.is_independent else ""
+    )
     sizes = Table(
-        "Samples, labels and groups of every part.",
+        f"Samples, labels and groups of every part.{prevalence}",
         columns("part", "samples", "share", "labelled", "groups", *_label_columns(store)),
         tuple(_split_row(store, name, chosen) for name, chosen in rows.items()),
     )
@@ -163,6 +162,8 @@ def _label_parts(
 
 
 def _label_columns(store: Store) -> tuple[str, ...]:
+    if store.task.kind == "multilabel":
+        return tuple(plain(name, 20) for name in store.task.names)
     return ("mean label", "standard deviation") if store.task.kind == "regression" else ("most frequent",)
 
 
@@ -174,6 +175,10 @@ def _split_row(store: Store, name: str, rows: np.ndarray) -> tuple[Cell, ...]:
     cells = [name, f"{len(rows):,}", f"{len(rows) / len(store):.1%}", f"{len(known):,}", f"{num_groups:,}"]
     if store.task.kind == "regression":
         cells += [f"{known.mean():.3f}", f"{known.std():.3f}"] if len(known) else ["–", "–"]
+    elif store.task.kind == "multilabel":
+        sizes = (labels >= 0).sum(axis=0)
+        shares = (labels == 1).sum(axis=0) / np.maximum(sizes, 1)
+        cells += [f"{share:.1%}" if size else "–" for share, size in zip(shares, sizes, strict=True)]
     else:
         counts = np.bincount(known[known < len(store.task.classes)], minlength=len(store.task.classes))
         best = int(counts.argmax())
@@ -184,6 +189,8 @@ def _split_row(store: Store, name: str, rows: np.ndarray) -> tuple[Cell, ...]:
 def _label_counts(store: Store, rows: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str], str]:
     """Samples of each split per class or interval, the names of these, and what they are."""
     task, labels = store.task, store.labels
+    if task.kind == "multilabel":
+        return _present_counts(store, rows)
     if task.kind == "classification":
         names, label = [plain(name, 20) for name in task.classes], _called(store, "class")
         edges = np.arange(len(names) + 1) - 0.5
@@ -196,6 +203,21 @@ def _label_counts(store: Store, rows: dict[str, np.ndarray]) -> tuple[dict[str, 
         known = labels[chosen][labelled_mask(labels[chosen])]
         if len(known):
             counts[name] = np.histogram(known, edges)[0]
+    if len(names) > _MOST_CLASSES:
+        order = np.sort(np.argsort(-sum(counts.values()), kind="stable")[:_MOST_CLASSES])
+        counts = {name: values[order] for name, values in counts.items()}
+        names, label = [names[index] for index in order], f"{label} (the {_MOST_CLASSES} most frequent)"
+    return counts, names, label
+
+
+def _present_counts(
+    store: Store, rows: dict[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], list[str], str]:
+    """Samples of each part that have each of several labels, the rarest labels left out where there are many."""
+    names = [plain(name, 20) for name in store.task.names]
+    found = {name: (store.labels[chosen] == 1).sum(axis=0) for name, chosen in rows.items()}
+    counts = {name: values for name, values in found.items() if values.sum()}
+    label = "label that is present; a sample may have several"
     if len(names) > _MOST_CLASSES:
         order = np.sort(np.argsort(-sum(counts.values()), kind="stable")[:_MOST_CLASSES])
         counts = {name: values[order] for name, values in counts.items()}

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from qinn.evaluation.metric_names import metrics_of
 from qinn.explain.attractor import certificate_words
-from qinn.results.number_text import brief, counted, span
+from qinn.results.number_text import counted, span
 from qinn.results.summary import DataRecord, FoldRecord, RunSummary, Written
 from qinn.task import Task
 
@@ -41,12 +41,6 @@ def metric_legend(task: Task, names: Sequence[str]) -> list[Fact]:
 
 def data_facts(data: DataRecord) -> list[Fact]:
     """State the data set, its hash, the task, the modalities and the split."""
-    task = data.task
-    stated = (
-        f"regression on [{brief(task.low)}, {brief(task.high)}], conventions: {task.scale}"
-        if task.kind == "regression"
-        else f"classification into {', '.join(task.classes)}"
-    )
     modalities = "; ".join(
         f"{name} ({entry.dim} features{' per step' if entry.sequence else ''}{', ' + entry.tier if entry.tier else ''})"
         for name, entry in data.modalities.items()
@@ -59,7 +53,7 @@ def data_facts(data: DataRecord) -> list[Fact]:
     return [
         ("data", data.name),
         ("data SHA-256", data.sha256),
-        ("task", stated),
+        ("task", data.task.described),
         *([("label", data.label_name)] if data.label_name else ()),
         ("modalities", modalities),
         ("split", splits.get(data.split, data.split)),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import softmax
 
+from qinn.evaluation.outcomes import decided, label_probabilities
 from qinn.results.chosen_samples import ChosenSample
 from qinn.results.coverage import Coverage
 from qinn.results.explanation import ExplanationTable
@@ -81,12 +82,32 @@ def _facts(run: RunResult, sample: ChosenSample) -> list[tuple[str, str]]:
             *_interval(run.coverage, sample.row),
             ("error", number(float(output[0] - label), signed=True)),
         ]
+    if run.task.kind == "multilabel":
+        return _of_labels(run, sample)
     probabilities = softmax(output)
     best = int(output.argmax())
     return [
         ("label", run.task.classes[int(label)]),
         ("prediction", f"{run.task.classes[best]}, probability {number(float(probabilities[best]))}"),
         ("true class", f"probability {number(float(probabilities[int(label)]))}"),
+    ]
+
+
+def _of_labels(run: RunResult, sample: ChosenSample) -> list[tuple[str, str]]:
+    states, outputs = run.labels[sample.row], run.outputs[sample.row]
+    likely, present = label_probabilities(outputs), decided(run.task, outputs)
+    named = {
+        state: [name for name, one in zip(run.task.names, states, strict=True) if one == state]
+        for state in (1, -1)
+    }
+    said = [
+        f"{name} {number(float(chance))}{' (present)' if one else ''}"
+        for name, chance, one in zip(run.task.names, likely, present, strict=True)
+    ]
+    return [
+        ("labels", ", ".join(named[1]) or "none"),
+        *([("not known", ", ".join(named[-1]))] if named[-1] else []),
+        ("probabilities", ", ".join(said)),
     ]
 
 
@@ -134,12 +155,15 @@ def _removals(run: RunResult, explanation: ExplanationTable, sample: ChosenSampl
         value = float(shift[sample.explained])
         width = round(50 * abs(value) / scale, 2) if scale > 0 and np.isfinite(value) else 0.0
         after = explanation.counterfactuals[name][sample.explained]
-        then = (
-            number(float(after[0]))
-            if run.task.kind == "regression"
-            else run.task.classes[int(after.argmax())]
-        )
+        if explanation.label is not None:
+            then = number(float(label_probabilities(after)[explanation.label.position]))
+        elif run.task.kind == "regression":
+            then = number(float(after[0]))
+        else:
+            then = run.task.classes[int(after.argmax())]
         start = 50.0 - width if value < 0 else 50.0
         rows.append(BarRow(name, (then, number(value, signed=True)), start, width, less=value < 0))
     changed = "change" if run.task.kind == "regression" else "change of probability"
+    if explanation.label is not None:
+        changed = f"change of probability of {explanation.label.name}"
     return BarTable(("counterfactual", "prediction", changed), tuple(rows), signed=True)

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import yaml
 
+from qinn.evaluation.metric_names import metrics_of, of_label
 from qinn.report.absence_figures import absence_exhibits
 from qinn.report.bloch_figure import ball_figure
-from qinn.report.comparison_figures import difference_figures, forest_figures
+from qinn.report.comparison_figures import difference_figures, forest_figures, forest_plot
 from qinn.report.explanation_figures import (
     counterfactual_figure,
     coupling_figure,
@@ -16,6 +17,7 @@ from qinn.report.explanation_figures import (
     negativity_figure,
 )
 from qinn.report.facts import activity_facts, data_facts, metric_legend, provenance_facts, sample_facts
+from qinn.report.figure_style import plain
 from qinn.report.numbering import Exhibit, Numbering
 from qinn.report.run_figures import (
     activity_figure,
@@ -82,6 +84,7 @@ def comparison_section(result: ComparisonResult, anchor: str, numbering: Numberi
             "Results",
             exhibits=[
                 *numbering.table(result.table()),
+                *numbering.table(result.labels_table()),
                 *numbering.table(result.ensemble_table()),
                 *numbering.figure(
                     forest_figures(result, names[:_DRAWN]),
@@ -132,7 +135,11 @@ def run_section(run: RunResult, anchor: str, numbering: Numbering) -> Section:
         ),
         Part(
             "Metrics",
-            exhibits=[*numbering.table(run.table()), *numbering.table(run.folds_table())],
+            exhibits=[
+                *numbering.table(run.table()),
+                *numbering.table(run.labels_table()),
+                *numbering.table(run.folds_table()),
+            ],
         ),
         _training_part(run, numbering),
         _prediction_part(run, numbering),
@@ -187,6 +194,8 @@ def _training_part(run: RunResult, numbering: Numbering) -> Part:
 
 
 def _prediction_part(run: RunResult, numbering: Numbering) -> Part:
+    if run.task.kind == "multilabel":
+        return _labels_part(run, numbering)
     if run.task.kind == "regression":
         exhibits = numbering.figure(
             {"Predicted against true score": regression_figure(run)},
@@ -208,8 +217,33 @@ def _prediction_part(run: RunResult, numbering: Numbering) -> Part:
     return Part("Predictions", exhibits=exhibits)
 
 
+def _labels_part(run: RunResult, numbering: Numbering) -> Part:
+    """Return how well each of several labels is told, with its interval."""
+    known, figures = metrics_of(run.task), dict[str, str]()
+    for name in ("weighted_accuracy", "f1_binary", "auc"):
+        found = {label: run.test[of_label(name, label)] for label in run.task.names}
+        figures[f"{name} of every label with its interval"] = forest_plot(
+            [plain(label, 30) for label in found],
+            [one.value for one in found.values()],
+            [(one.low, one.high) for one in found.values()],
+            metric=name,
+            better=known[name].direction,
+            of="labels",
+        )
+    return Part(
+        "Predictions",
+        exhibits=numbering.figure(
+            figures,
+            f"How well {run.title} tells each label on its {counted(len(run.ids), 'test sample')}, with "
+            f"{percent(run.level)} intervals. A model that says nothing has a weighted accuracy and an area under the "
+            "curve of 0.5.",
+        ),
+    )
+
+
 def _certainty_part(run: RunResult, coverage: Coverage, numbering: Numbering) -> Part:
     what = "intervals" if coverage.low is not None else "sets of classes"
+    what = "sets (absent, present or both) of single labels" if coverage.of_labels else what
     curve = numbering.figure(
         {f"Share of test labels in the {what} of every level": coverage_curve(coverage.curve)},
         f"How many labels of the {counted(len(run.ids), 'test sample')} lie in the {what} that {run.title} gives at "

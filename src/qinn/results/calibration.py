@@ -5,7 +5,7 @@ test samples. ``calibration.json`` holds those of samples of one's own, where `q
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,8 @@ import qinn
 from qinn.digests import file_digest
 from qinn.errors import ArgumentError, CheckpointError, OutputError
 from qinn.evaluation.conformal import HeldOut, held_out_errors
-from qinn.evaluation.predict import PredictionTable, probabilities_of
+from qinn.evaluation.outcomes import outcome_probabilities, probabilities_of
+from qinn.evaluation.predict import PredictionTable
 from qinn.opening import open_regular
 from qinn.results.as_json import OPTIONAL
 from qinn.results.documents import read_document, write_document
@@ -26,7 +27,7 @@ from qinn.results.predictions import (
     read_predictions,
     read_valid_predictions,
 )
-from qinn.task import Task
+from qinn.task import ONE_LABEL, Task
 
 FORMAT = "qinn-calibration"
 VERSION = 2
@@ -50,6 +51,10 @@ class CalibrationRecord:
         folds: Number of the fold whose model predicted each; None where it was one model or the mean.
         per_model: Whether they are errors of each fold's model and not of the mean over the folds' models.
         source: Where they come from, in words; empty where `store` says it.
+        by_label: Of several labels, each → 1 − the probability of what is true of it, of each sample that says so; None
+            of other tasks.
+        label_folds: Of several labels, each → number of the fold whose model predicted each sample; None where it was
+            one model or the mean.
     """
 
     format: str = FORMAT
@@ -64,6 +69,8 @@ class CalibrationRecord:
     folds: tuple[int, ...] | None = field(default=None, metadata=OPTIONAL)
     per_model: bool = field(default=False, metadata=OPTIONAL)
     source: str = ""
+    by_label: Mapping[str, tuple[float, ...]] | None = field(default=None, metadata=OPTIONAL)
+    label_folds: Mapping[str, tuple[int, ...]] | None = field(default=None, metadata=OPTIONAL)
 
 
 @dataclass(frozen=True)
@@ -71,14 +78,16 @@ class Calibration:
     """What a run's intervals and sets are made of.
 
     Attributes:
-        held_out: The errors.
+        held_out: The errors; of several labels those of the one of which fewest are known.
         of_mean: Whether they are errors of the mean over the folds' models, or of each fold's model.
         source: Where they come from, in words.
+        by_label: Of several labels, each of which something is known → its errors.
     """
 
     held_out: HeldOut
     of_mean: bool
     source: str
+    by_label: Mapping[str, HeldOut] = field(default_factory=dict[str, HeldOut])
 
     def outputs(self, tables: Sequence[PredictionTable], task: Task) -> np.ndarray:
         """Return what a run's models predict, as `qinn.evaluation.conformal` takes it.
@@ -88,12 +97,13 @@ class Calibration:
             task: What is predicted.
 
         Returns:
-            Scores of shape (fold, sample), or probabilities of shape (fold, sample, class).
+            Scores of shape (fold, sample), or probabilities of shape (fold, sample, class); of several labels those
+            that each is present.
         """
         outputs = np.stack([table.outputs for table in tables])
         if self.of_mean:
             outputs = outputs.mean(0, keepdims=True)
-        return outputs[..., 0] if task.kind == "regression" else probabilities_of(outputs)
+        return outputs[..., 0] if task.kind == "regression" else outcome_probabilities(task, outputs)
 
 
 def calibration_of(
@@ -128,7 +138,15 @@ def calibration_of(
         if several
         else f"{counted(size, 'validation sample')}{_of_groups(groups)}, which selection saw and training did not"
     )
+    if task.kind == "multilabel":
+        return _of_labels(errors_of_labels(predictions, task, several=several), False, source)
     return Calibration(errors_of(predictions, task, several=several), False, source)
+
+
+def _of_labels(by_label: Mapping[str, HeldOut], of_mean: bool, source: str) -> Calibration | None:
+    if not by_label:
+        return None
+    return Calibration(min(by_label.values(), key=len), of_mean, source, by_label)
 
 
 def errors_of(predictions: StoredPredictions, task: Task, *, several: bool) -> HeldOut:
@@ -149,6 +167,28 @@ def errors_of(predictions: StoredPredictions, task: Task, *, several: bool) -> H
     )
 
 
+def errors_of_labels(predictions: StoredPredictions, task: Task, *, several: bool) -> dict[str, HeldOut]:
+    """Return the errors of several labels, of each alone: 1 − the probability of what is true of it.
+
+    Args:
+        predictions: The predictions.
+        task: What is predicted.
+        several: Whether they are of several folds' models.
+
+    Returns:
+        Label → errors, of labels that some sample has or has not.
+    """
+    number_of = {name: number for number, name in enumerate(sorted(set(predictions.folds)))}
+    found: dict[str, HeldOut] = {}
+    for index, name in enumerate(task.names):
+        alone = predictions.of_label(index)
+        if alone.ids:
+            errors = errors_of(alone, ONE_LABEL, several=False)
+            folds = np.array([number_of[fold] for fold in alone.folds], dtype=np.int64)
+            found[name] = replace(errors, folds=folds if several else None)
+    return found
+
+
 def identity_of(runs: Sequence[RunFolder]) -> dict[str, str]:
     """Return which runs a calibration is of: the path of each ``run.json`` from the folder, and its hash."""
     names = ["run.json"] if len(runs) == 1 else [f"{run.path.name}/run.json" for run in runs]
@@ -163,6 +203,8 @@ def record_of(calibration: Calibration, task: Task, files: Mapping[str, str]) ->
         task: What is predicted.
         files: Of which runs they are, see `identity_of`.
     """
+    if calibration.by_label:
+        return _record_of_labels(calibration, files)
     held_out = calibration.held_out
     numbers = np.zeros(len(held_out), dtype=np.int64) if held_out.folds is None else held_out.folds
     order = np.lexsort((held_out.errors, numbers))
@@ -176,6 +218,29 @@ def record_of(calibration: Calibration, task: Task, files: Mapping[str, str]) ->
         folds=None if held_out.folds is None else tuple(numbers[order].tolist()),
         per_model=not calibration.of_mean,
         source=calibration.source,
+    )
+
+
+def _record_of_labels(calibration: Calibration, files: Mapping[str, str]) -> CalibrationRecord:
+    """Return the same of several labels, each sorted on its own."""
+    found, folds = dict[str, tuple[float, ...]](), dict[str, tuple[int, ...]]()
+    for name, held_out in calibration.by_label.items():
+        numbers = np.zeros(len(held_out), dtype=np.int64) if held_out.folds is None else held_out.folds
+        order = np.lexsort((held_out.errors, numbers))
+        found[name] = tuple(held_out.errors[order].tolist())
+        if held_out.folds is not None:
+            folds[name] = tuple(numbers[order].tolist())
+    return CalibrationRecord(
+        files=files,
+        store="",
+        data_sha256="",
+        classes=True,
+        errors=(),
+        num_groups=calibration.held_out.num_groups,
+        per_model=not calibration.of_mean,
+        source=calibration.source,
+        by_label=found,
+        label_folds=folds or None,
     )
 
 
@@ -248,8 +313,21 @@ def _own(folder: Path, runs: Sequence[RunFolder]) -> Calibration:
             f"{len(record.errors)} errors); {remedy}."
         )
     try:
-        held_out = HeldOut(np.array(record.errors, dtype=np.float64), folds, record.num_groups)
+        label_folds = record.label_folds or {}
+        by_label = {
+            name: HeldOut(
+                np.array(errors, dtype=np.float64),
+                np.array(label_folds[name], dtype=np.int64) if name in label_folds else None,
+                record.num_groups,
+            )
+            for name, errors in (record.by_label or {}).items()
+        }
+        held_out = (
+            min(by_label.values(), key=len)
+            if by_label
+            else HeldOut(np.array(record.errors, dtype=np.float64), folds, record.num_groups)
+        )
     except ArgumentError as error:
         raise CheckpointError(f"`{path}` lacks or contradicts something ({error}); {remedy}.") from error
     source = f"{counted(len(held_out), 'sample')}{_of_groups(record.num_groups)} of `{record.store}` (`qinn calibrate`)"
-    return Calibration(held_out, not record.per_model, record.source or source)
+    return Calibration(held_out, not record.per_model, record.source or source, by_label)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from qinn.evaluation.predict import probabilities_of
+from qinn.evaluation.outcomes import label_probabilities, probabilities_of
 from qinn.results.explanation import ExplanationTable
 from qinn.results.run import RunResult
 
@@ -27,7 +27,14 @@ class ChosenSample:
 
 
 def errors_of(run: RunResult) -> Float[np.ndarray, "sample"]:
-    """Return each test sample's error: |prediction − label|, or 1 − probability of the true class."""
+    """Return each test sample's error: |prediction − label|, or 1 − probability of the true class.
+
+    Of several labels the mean over those that are known of 1 − the probability of what is true.
+    """
+    if run.task.kind == "multilabel":
+        known, likely = run.labels >= 0, label_probabilities(run.outputs)
+        wrong = np.where(run.labels == 1, 1.0 - likely, likely)
+        return (wrong * known).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
     if run.task.kind == "regression":
         return np.abs(run.outputs[:, 0] - run.labels)
     return 1.0 - probabilities_of(run.outputs)[np.arange(len(run.labels)), run.labels]

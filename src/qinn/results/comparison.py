@@ -18,6 +18,7 @@ from qinn.results.metric_columns import (
     EnsembleMetric,
     PairedDifference,
     SeedMetric,
+    by_label,
     mark,
     marks_note,
     mean_and_deviation,
@@ -26,7 +27,7 @@ from qinn.results.metric_columns import (
 )
 from qinn.results.number_text import FINE, brief, counted, interval, number, p_value, percent, span
 from qinn.results.summary import VERSION, RunSummary, Written
-from qinn.results.tables import Cell, Table, columns
+from qinn.results.tables import Cell, Column, Table, columns
 
 FORMAT = "qinn-comparison"
 COMPARISON_FILE = "comparison.json"
@@ -201,6 +202,35 @@ class ComparisonResult(Written):
             notes=(*self._tested(any(cell.strong for row in rows for cell in row)), *notes),
             remarks=tuple(self.remarks),
             title=f"{self.name}: test, mean ± sd over seeds [{percent(self.level)} interval]",
+        )
+
+    def labels_table(self, names: Sequence[str] | None = None) -> Table | None:
+        """Return every model's test metrics label by label, with what the paired tests show; None of other tasks.
+
+        Args:
+            names: The metrics, without a label; if None, all.
+        """
+        of_labels = by_label(self.models[self.reference].metrics)
+        if not of_labels:
+            return None
+        chosen = self.metric_names if names is None else names
+        known = metrics_of(self.task)
+        rows: list[tuple[Cell, ...]] = []
+        for label, of_one in of_labels.items():
+            for model, entry in self.models.items():
+                cells = [Cell(label), Cell(model, "(reference)" if model == self.reference else "")]
+                for name in (of_one[name] for name in chosen):
+                    value, test = entry.metrics[name], self.paired.get(model, {}).get(name)
+                    detail = f"{interval(value.low, value.high)} {mark(test, known.get(name))}".strip()
+                    cells.append(Cell(mean_and_deviation(value.mean, value.sd), detail))
+                rows.append(tuple(cells))
+        return Table(
+            caption=f"Test metrics label by label ({self._samples()}), and {self._interval()}. Tests are "
+            "corrected over the models, not over the labels: of many labels some differ by chance.",
+            columns=columns("label", Column("model", left=True), *metric_columns(self.task, chosen)),
+            rows=tuple(rows),
+            notes=tuple(self._tested(False)),
+            title=f"{self.name}: test, label by label [{percent(self.level)} interval]",
         )
 
     def ensemble_table(self, names: Sequence[str] | None = None) -> Table | None:

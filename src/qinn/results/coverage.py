@@ -1,6 +1,6 @@
 """How often a run's intervals and sets hold the labels of its own test samples."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -9,13 +9,13 @@ import numpy as np
 from jaxtyping import Bool, Float64, Shaped
 
 from qinn.evaluation.conformal import HeldOut, intervals, prediction_sets
-from qinn.evaluation.predict import probabilities_of
-from qinn.results.calibration import calibration_of, errors_of
+from qinn.evaluation.outcomes import probabilities_of
+from qinn.results.calibration import Calibration, calibration_of, errors_of
 from qinn.results.folder import RunFolder
 from qinn.results.number_text import counted, number, percent
 from qinn.results.predictions import StoredPredictions
 from qinn.results.tables import Cell, Column, Table, columns
-from qinn.task import Task
+from qinn.task import ONE_LABEL, Task
 
 LEVEL = 0.9
 """Level of intervals and sets where none is asked for."""
@@ -41,6 +41,7 @@ class Coverage:
         parts: Wording of a part of the samples → which they are: by predicted score, or by predicted class.
         groups: Group of each sample; None where there are none.
         curve: Level → the share of labels held at it.
+        of_labels: Whether there are several labels, each with a set of its own in every sample; `parts` are the labels.
     """
 
     level: float
@@ -52,6 +53,7 @@ class Coverage:
     parts: dict[str, Bool[np.ndarray, "sample"]]
     groups: Shaped[np.ndarray, "sample"] | None
     curve: Mapping[float, float]
+    of_labels: bool = False
 
     @property
     def is_infinite(self) -> bool:
@@ -71,6 +73,8 @@ class Coverage:
             title: Name of the run.
         """
         what, size = ("interval", "mean width") if self.low is not None else ("set", "mean number of classes")
+        if self.of_labels:
+            size = "mean number of absent, present"
 
         def row(name: str, chosen: Bool[np.ndarray, "sample"]) -> tuple[Cell, ...]:
             return (
@@ -80,7 +84,8 @@ class Coverage:
                 Cell(number(float(self.size[chosen].mean()))),
             )
 
-        rows = [row("all test samples", np.ones(len(self.covered), dtype=bool))]
+        everything = "all labels of all test samples" if self.of_labels else "all test samples"
+        rows = [row(everything, np.ones(len(self.covered), dtype=bool))]
         rows += [row(name, chosen) for name, chosen in self.parts.items() if chosen.any()]
         shares = self.by_group()
         of_groups = (
@@ -114,12 +119,9 @@ def coverage_of(
     if found is None:
         return None
     several = len(run.summary().folds) > 1
-    errors = errors_of(predictions, task, several=False).errors
-    folds = np.array(predictions.folds)
-    others = {
-        fold: HeldOut(errors[folds != fold]) if several else found.held_out for fold in np.unique(folds)
-    }
-    of_level = partial(_at_level, predictions, task, folds, others)
+    if task.kind == "multilabel":
+        return _of_labels(found, predictions, task, level, several=several)
+    of_level = _levels(predictions, task, None if several else found.held_out)
     low, high, covered, size = of_level(level)
     return Coverage(
         level,
@@ -134,6 +136,55 @@ def coverage_of(
     )
 
 
+_Found = tuple[np.ndarray | None, np.ndarray | None, np.ndarray, np.ndarray]
+
+
+def _levels(
+    predictions: StoredPredictions, task: Task, held_out: HeldOut | None
+) -> Callable[[float], _Found]:
+    """Return what gives the intervals or sets of every level, of errors that were held out or of other folds'."""
+    folds = np.array(predictions.folds)
+    errors = errors_of(predictions, task, several=False).errors
+    others = {
+        fold: HeldOut(errors[folds != fold]) if held_out is None else held_out for fold in np.unique(folds)
+    }
+    return partial(_at_level, predictions, task, folds, others)
+
+
+def _of_labels(
+    found: Calibration, predictions: StoredPredictions, task: Task, level: float, *, several: bool
+) -> Coverage | None:
+    """Return how the sets of each label do: a set of absent, present or both for every sample and label."""
+    names, alone = list[str](), list[StoredPredictions]()
+    for index, name in enumerate(task.names):
+        one = predictions.of_label(index)
+        # What one fold alone says of a label, no other fold can hold out.
+        if len(set(one.folds)) > 1 if several else one.ids and name in found.by_label:
+            names.append(name)
+            alone.append(one)
+    if not alone:
+        return None
+    levels = [
+        _levels(one, ONE_LABEL, None if several else found.by_label[name])
+        for name, one in zip(names, alone, strict=True)
+    ]
+    of_level = [each(level) for each in levels]
+    owner = np.repeat(np.arange(len(alone)), [len(one.ids) for one in alone])
+    groups = [one.groups for one in alone if one.groups is not None]
+    return Coverage(
+        level,
+        found.source,
+        np.concatenate([covered for _, _, covered, _ in of_level]),
+        np.concatenate([size for _, _, _, size in of_level]),
+        None,
+        None,
+        {name: owner == index for index, name in enumerate(names)},
+        np.concatenate(groups) if len(groups) == len(alone) else None,
+        {at: float(np.concatenate([each(at)[2] for each in levels]).mean()) for at in LEVELS},
+        of_labels=True,
+    )
+
+
 def _share(share: float) -> str:
     return f"{100 * share:.1f} %"
 
@@ -144,7 +195,7 @@ def _at_level(
     folds: Shaped[np.ndarray, "sample"],
     others: Mapping[str, HeldOut],
     level: float,
-) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray, np.ndarray]:
+) -> _Found:
     """Return lower and upper ends, whether they hold the labels, and how large they are."""
     if task.kind == "regression":
         low, high = np.empty(len(folds)), np.empty(len(folds))

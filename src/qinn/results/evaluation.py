@@ -1,12 +1,13 @@
 """A finished run evaluated again, from its weights."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from qinn.evaluation.intervals import Interval
 from qinn.evaluation.metric_names import metrics_of
 from qinn.results.as_json import OPTIONAL
-from qinn.results.number_text import FINE, number
+from qinn.results.metric_columns import by_label
+from qinn.results.number_text import FINE, interval, number
 from qinn.results.summary import RunMetrics, RunSummary
 from qinn.results.tables import Cell, Table, columns
 
@@ -102,12 +103,12 @@ class EvaluationResult:
         """
         title = f"{run} on {self.samples} {self.split or ''} samples".replace("  ", " ")
         if self.missing is None or self.complete is None:
-            return [intervals_table(self.metrics, self.labels, title)]
+            return intervals_tables(self.metrics, self.labels, title)
         shares = ", ".join(f"{name} {share:.0%}" for name, share in self.missing.absent.items())
         absent = f"modalities absent ({shares}; {self.missing.empty} samples have nothing left)"
         return [
-            intervals_table(self.complete, self.labels, f"{title}: as they are"),
-            intervals_table(self.metrics, self.labels, f"{title}, {absent}"),
+            *intervals_tables(self.complete, self.labels, f"{title}: as they are"),
+            *intervals_tables(self.metrics, self.labels, f"{title}, {absent}"),
         ]
 
     def table(self) -> Table:
@@ -119,25 +120,71 @@ class EvaluationResult:
 
 
 def intervals_table(found: Mapping[str, Interval], labels: Mapping[str, str], title: str = "") -> Table:
-    """Return metrics with their intervals.
+    """Return metrics with their intervals, without those of single labels.
 
     Args:
         found: Metric → its value and interval.
         labels: Metric → its wording.
         title: What they are of.
     """
+    single = {name for of_one in by_label(found).values() for name in of_one.values()}
     rows = (
         (
             Cell(labels.get(name, name)),
             *(Cell(number(value, digits=FINE)) for value in (one.value, one.low, one.high)),
         )
         for name, one in found.items()
+        if name not in single
     )
     return Table("", columns("metric", "value", "low", "high"), tuple(rows), title=title)
 
 
-def metrics_table(summary: RunSummary, found: RunMetrics) -> Table:
-    """Return a run's test metrics with their intervals."""
+def intervals_tables(
+    found: Mapping[str, Interval], labels: Mapping[str, str], title: str = ""
+) -> list[Table]:
+    """Return metrics with their intervals, and where there are several labels a table with a row for each.
+
+    Args:
+        found: Metric → its value and interval.
+        labels: Metric → its wording.
+        title: What they are of.
+    """
+    single = labels_table(found, title, only=("weighted_accuracy", "f1_binary", "auc"))
+    return [intervals_table(found, labels, title), *([] if single is None else [single])]
+
+
+def labels_table(
+    found: Mapping[str, Interval], title: str = "", caption: str = "", *, only: Sequence[str] | None = None
+) -> Table | None:
+    """Return the metrics of each of several labels; None where there are none.
+
+    Args:
+        found: Metric → its value and interval.
+        title: What they are of.
+        caption: The same in a sentence.
+        only: The metrics, in this order; None for all.
+    """
+    of_labels = by_label(found)
+    if not of_labels:
+        return None
+    names = list(next(iter(of_labels.values()))) if only is None else only
+    rows = tuple(
+        (
+            Cell(label),
+            *(
+                Cell(
+                    "undefined" if one.value is None else number(one.value), interval(one.low, one.high) or ""
+                )
+                for one in (found[of_one[name]] for name in names)
+            ),
+        )
+        for label, of_one in of_labels.items()
+    )
+    return Table(caption, columns("label", *names), rows, title=f"{title}, by label".lstrip(", "))
+
+
+def metrics_tables(summary: RunSummary, found: RunMetrics) -> list[Table]:
+    """Return a run's test metrics with their intervals, of several labels also those of each."""
     labels = {name: metric.label for name, metric in metrics_of(summary.task).items()}
     title = f"{summary.title}, {summary.num_parameters:,} parameters: test"
-    return intervals_table(found.test, labels, title)
+    return intervals_tables(found.test, labels, title)

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from qinn.errors import CheckpointError
-from qinn.evaluation.predict import probabilities_of
+from qinn.evaluation.outcomes import label_probabilities, probabilities_of
 from qinn.formats import check_format
 from qinn.results.as_json import OPTIONAL, OUTSIDE, document
 from qinn.results.documents import object_of, parsed
@@ -24,6 +24,18 @@ VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
+class LabelRecord:
+    """Of several labels the one whose probability is explained.
+
+    Attributes:
+        position: Which output it is, from 0.
+    """
+
+    name: str
+    position: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExplanationSummary:
     """Content of ``explanation.json``.
 
@@ -32,6 +44,7 @@ class ExplanationSummary:
         entropy_maximum: Largest possible entropy of each.
         mean: Column → its mean.
         steps: What the steps come to; None of a model that does not follow the stream.
+        label: Of several labels the one that is explained; None of other tasks.
         remarks: What a user should know, which the file does not hold.
     """
 
@@ -47,6 +60,7 @@ class ExplanationSummary:
     unit: str = "bits"
     mean: Mapping[str, float | None]
     steps: StepsSummary | None = field(default=None, metadata=OPTIONAL)
+    label: LabelRecord | None = field(default=None, metadata=OPTIONAL)
     remarks: tuple[str, ...] = field(default=(), metadata=OUTSIDE)
 
     def write(self, path: Path) -> None:
@@ -67,6 +81,7 @@ class ExplanationTable:
         counterfactuals: Removal → scores or logits after it.
         negativity: Pair of modalities → logarithmic negativity of the averaged state.
         absent: Modalities that each sample lacks, joined by ``+``.
+        label: Of several labels the one that is explained; None of other tasks.
     """
 
     ids: tuple[str, ...]
@@ -80,15 +95,18 @@ class ExplanationTable:
         default_factory=dict[str, Float[np.ndarray, "sample"]]
     )
     absent: tuple[str, ...] = ()
+    label: LabelRecord | None = None
 
     @property
     def is_classification(self) -> bool:
         """Whether the outputs are logits of several classes."""
-        return self.output.shape[1] > 1
+        return self.output.shape[1] > 1 and self.label is None
 
     @property
     def shifted_quantity(self) -> str:
         """What `shifts` are changes of, in words."""
+        if self.label is not None:
+            return f"probability of {self.label.name}"
         return "probability of the predicted class" if self.is_classification else "predicted score"
 
     def relative_entanglement(self) -> Float[np.ndarray, "sample"] | None:
@@ -111,13 +129,20 @@ class ExplanationTable:
         """Return how far each removal moves each sample.
 
         Regression: score after the removal minus score before. Classification: change of the softmax
-        probability of the class that the intact model predicts.
+        probability of the class that the intact model predicts. Several labels: of the probability of `label`.
 
         Examples:
             >>> after = {"no jumps": np.array([[0.75]])}
             >>> ExplanationTable(("x",), np.array([[1.0]]), {}, {}, {}, {}, after).shifts()
             {'no jumps': array([-0.25])}
         """
+        if self.label is not None:
+            at = self.label.position
+            before = label_probabilities(self.output[:, at])
+            return {
+                name: label_probabilities(after[:, at]) - before
+                for name, after in self.counterfactuals.items()
+            }
         if not self.is_classification:
             return {name: after[:, 0] - self.output[:, 0] for name, after in self.counterfactuals.items()}
         rows, chosen = np.arange(len(self.ids)), self.output.argmax(axis=1)
@@ -189,6 +214,7 @@ def read_explanation(folder: Path) -> ExplanationTable:
             counterfactuals={name: outputs(f"counterfactual:{name}") for name in summary.counterfactuals},
             negativity={pair: column(f"negativity:{pair}") for pair in tested},
             absent=tuple(table.column("absent").to_pylist()) if "absent" in table.column_names else (),
+            label=summary.label,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(

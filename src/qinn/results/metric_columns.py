@@ -178,6 +178,16 @@ def mean_and_deviation(mean: float | None, sd: float | None) -> str:
 
 def shown_metrics(task: Task) -> list[str]:
     """Return the metrics of a task that every table shows, most important first."""
+    if task.kind == "multilabel":
+        return [
+            "weighted_accuracy",
+            "f1_binary",
+            "f1_weighted",
+            "accuracy",
+            "auc",
+            "average_precision",
+            "log_loss",
+        ]
     if task.kind == "classification":
         return ["accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "auc", "log_loss"]
     return {
@@ -188,10 +198,34 @@ def shown_metrics(task: Task) -> list[str]:
 
 
 def metric_names(task: Task, available: Iterable[str]) -> list[str]:
-    """Return the metrics of a task that were recorded, most important first, then whatever else there is."""
-    found = list(available)
+    """Return the metrics of a task that were recorded, most important first, then whatever else there is.
+
+    Those of single labels are left out: `by_label` returns them.
+    """
+    recorded = list(available)
+    single = {name for of_one in by_label(recorded).values() for name in of_one.values()}
+    found = [name for name in recorded if name not in single]
     first = [name for name in shown_metrics(task) if name in found]
     return first + [name for name in found if name not in first]
+
+
+def by_label(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Return the metrics of each of several labels: label → metric → its name; empty where there are none.
+
+    Args:
+        names: Names of metrics.
+
+    Examples:
+        >>> by_label(["auc", "auc:sad", "log_loss"])
+        {'sad': {'auc': 'auc:sad'}}
+    """
+    known = list(names)
+    found: dict[str, dict[str, str]] = {}
+    for name in known:
+        metric, mark, label = name.partition(":")
+        if mark and metric in known:
+            found.setdefault(label, {})[metric] = name
+    return found
 
 
 def metric_columns(task: Task, names: Iterable[str]) -> list[Column]:

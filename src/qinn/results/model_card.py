@@ -65,7 +65,7 @@ class ModelCard:
 
     def _head(self) -> dict[str, object]:
         first, known = self.runs[0], metrics_of(self.runs[0].task)
-        kind = "regression" if first.task.kind == "regression" else "classification"
+        kind = {"multilabel": "multi-label-classification"}.get(first.task.kind, first.task.kind)
         return {
             "library_name": "qinn",
             "license": self.license or "other",
@@ -193,6 +193,10 @@ def _task_text(task: Task, label_name: str) -> str:
     named = f" ({markdown_code(label_name)})" if label_name else ""
     if task.kind == "regression":
         return f"A score from {brief(task.low)} to {brief(task.high)}{named}."
+    if task.kind == "multilabel":
+        labels = ", ".join(markdown_code(one) for one in task.names)
+        since = f"each from a probability of {brief(task.cut)} on"
+        return f"Which of {len(task.names)} labels are present, {since}: {labels}."
     return (
         f"One of {len(task.classes)} classes{named}: {', '.join(markdown_code(one) for one in task.classes)}."
     )

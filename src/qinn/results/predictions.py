@@ -8,15 +8,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Float, Shaped
 
+from qinn.data.stores.label_column import UNKNOWN
 from qinn.data.subsets.subset import Subset
 from qinn.errors import CheckpointError
 from qinn.evaluation.metrics import metrics
-from qinn.evaluation.predict import PredictionTable, probabilities_of
+from qinn.evaluation.outcomes import decided, label_probabilities, one_label, one_logit, probabilities_of
+from qinn.evaluation.predict import PredictionTable
 from qinn.results.folder import RunFolder
 from qinn.results.summary import RunMetrics
 from qinn.task import Task
@@ -33,7 +36,7 @@ class StoredPredictions:
         ids: Sample identifiers, each once.
         folds: Fold whose model predicted each sample.
         groups: Group of each sample; None where there are none.
-        labels: Scores, or class indices.
+        labels: Scores, class indices, or several labels (-1 where one is not known).
         outputs: Predicted scores, or logits; all finite.
         trajectory_std: Standard deviation of the output over trajectories; None for deterministic models.
     """
@@ -42,9 +45,26 @@ class StoredPredictions:
     ids: tuple[str, ...]
     folds: tuple[str, ...]
     groups: Shaped[np.ndarray, "sample"] | None
-    labels: Shaped[np.ndarray, "sample"]
+    labels: Shaped[np.ndarray, "sample *label"]
     outputs: Float[np.ndarray, "sample output"]
     trajectory_std: Float[np.ndarray, "sample output"] | None
+
+    def of_label(self, index: int) -> "StoredPredictions":
+        """Return those of one of several labels alone, as of the task `qinn.task.ONE_LABEL`, where it is known.
+
+        Args:
+            index: Which label, from 0.
+        """
+        alone = one_label(self.labels, self.outputs, index)
+        return StoredPredictions(
+            self.path,
+            tuple(self.ids[row] for row in alone.rows),
+            tuple(self.folds[row] for row in alone.rows),
+            None if self.groups is None else self.groups[alone.rows],
+            alone.labels,
+            alone.outputs,
+            None if self.trajectory_std is None else one_logit(self.trajectory_std[alone.rows], index),
+        )
 
     def sorted_by_id(self) -> "StoredPredictions":
         """Return the same predictions in the order of the ids."""
@@ -72,8 +92,9 @@ def prediction_columns(
 
     Returns:
         ``id``, ``fold``, ``group``, ``label``; of classes ``label`` is the name of the true one, then come ``class``,
-        the most probable one, and ``probability:CLASS`` of each; ``output_j``, the score or the logits, and
-        ``trajectory_std_j``.
+        the most probable one, and ``probability:CLASS`` of each; of several labels ``label:LABEL`` (1, 0, or null where
+        it is not known), ``decided:LABEL`` and ``probability:LABEL`` of each in place of these; ``output_j``, the score
+        or the logits, and ``trajectory_std_j``.
     """
     size, classes = len(table.ids), task.classes
     columns: dict[str, object] = {
@@ -90,6 +111,9 @@ def prediction_columns(
         likely = probabilities_of(table.outputs)
         columns["class"] = [classes[index] for index in table.outputs.argmax(axis=1)]
         columns |= {f"probability:{name}": likely[:, index] for index, name in enumerate(classes)}
+    if task.kind == "multilabel":
+        del columns["label"]
+        columns |= _label_columns(table, task)
     outputs, deviations = table.outputs, table.trajectory_std
     columns |= {f"output_{index}": outputs[:, index] for index in range(task.num_outputs)}
     return columns | {
@@ -98,6 +122,17 @@ def prediction_columns(
         else deviations[:, index]
         for index in range(task.num_outputs)
     }
+
+
+def _label_columns(table: PredictionTable | StoredPredictions, task: Task) -> dict[str, object]:
+    likely, present = label_probabilities(table.outputs), decided(task, table.outputs).astype(np.int64)
+    found: dict[str, object] = {}
+    for index, name in enumerate(task.names):
+        known = [-1] * len(table.ids) if table.labels is None else table.labels[:, index].tolist()
+        found[f"label:{name}"] = pa.array([None if one < 0 else one for one in known], pa.int64())
+        found[f"decided:{name}"] = present[:, index]
+        found[f"probability:{name}"] = likely[:, index]
+    return found
 
 
 def joined(parts: Sequence[StoredPredictions], path: Path) -> StoredPredictions:
@@ -216,14 +251,33 @@ def checked_predictions(table: pa.Table, path: Path, task: Task) -> StoredPredic
     if None in folds:
         raise damaged(f"sample `{ids[folds.index(None)]}` has no fold")
     groups = [None] * len(ids) if pa.types.is_null(column("group").type) else texts("group")
-    labels = numbers("label") if _is_coded(table, task) else named("label")
-    low, high = (task.low, task.high) if task.kind == "regression" else (0, task.num_outputs - 1)
-    wrong = (labels < low) | (labels > high)
-    if task.kind == "classification":
-        wrong |= labels != np.round(labels)
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise damaged(f"sample `{ids[row]}` has the label {labels[row]:g}, which the task does not have")
+
+    def several() -> np.ndarray:
+        return np.stack([states(f"label:{name}") for name in task.names], axis=1)
+
+    def states(name: str) -> np.ndarray:
+        found = column(name)
+        if not pa.types.is_integer(found.type):
+            raise damaged(f"column `{name}` holds {found.type}, not whole numbers")
+        values = found.fill_null(UNKNOWN).to_numpy().astype(np.float64)
+        wrong = ~np.isin(values, (UNKNOWN, 0, 1))
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise damaged(f"sample `{ids[row]}` has {values[row]:g} in `{name}`, which is neither 0 nor 1")
+        return values
+
+    def scores_or_classes() -> np.ndarray:
+        labels = numbers("label") if _is_coded(table, task) else named("label")
+        low, high = (task.low, task.high) if task.kind == "regression" else (0, task.num_outputs - 1)
+        wrong = (labels < low) | (labels > high)
+        if task.kind == "classification":
+            wrong |= labels != np.round(labels)
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise damaged(f"sample `{ids[row]}` has the label {labels[row]:g}, which the task does not have")
+        return labels
+
+    labels = several() if task.kind == "multilabel" else scores_or_classes()
     names = [f"output_{index}" for index in range(task.num_outputs)]
     others = {name for name in table.column_names if name.startswith("output_")} - set(names)
     if others:
@@ -298,7 +352,7 @@ def check_samples(
             "changed or repeat the run."
         )
 
-    expected: dict[str, tuple[float, str | None]] = {}
+    expected: dict[str, tuple[Any, str | None]] = {}
     for subset in subsets:
         labels = [math.nan] * len(subset) if subset.labels is None else subset.labels.tolist()
         groups = [None] * len(subset) if subset.groups is None else subset.groups.tolist()
@@ -308,7 +362,7 @@ def check_samples(
             raise differs(f"sample `{identifier}` is not among the test samples of the store")
         label, group = expected.pop(identifier)
         # Written so that a label that is not a number differs from every other.
-        if not float(predictions.labels[row]) == label:
+        if not predictions.labels[row].tolist() == label:
             raise differs(
                 f"sample `{identifier}` has the label {_named(predictions.labels[row], task)} in one and "
                 f"{_named(label, task)} in the other"
@@ -321,7 +375,13 @@ def check_samples(
         raise differs(f"sample `{min(expected)}` of the store is not among the predictions")
 
 
-def _named(label: float, task: Task) -> str:
+def _named(label: Any, task: Task) -> str:
+    if task.kind == "multilabel":
+        states = {1: "present", 0: "absent"}
+        return ", ".join(
+            f"{name} {states.get(state, 'unknown')}"
+            for name, state in zip(task.names, np.asarray(label).tolist(), strict=True)
+        )
     if task.kind == "classification" and math.isfinite(label):
         return f"`{task.classes[int(label)]}`" if 0 <= label < len(task.classes) else f"{label:g}"
     return f"{label:g}"

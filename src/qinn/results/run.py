@@ -7,7 +7,7 @@ import csv
 import io
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,8 +20,10 @@ from qinn.errors import CheckpointError, ConfigError, QinnError
 from qinn.evaluation.intervals import Interval
 from qinn.evaluation.metric_names import metrics_of
 from qinn.evaluation.metrics import confusion_matrix, metrics
+from qinn.evaluation.outcomes import decided
 from qinn.results.coupling import CouplingResult, read_coupling
 from qinn.results.coverage import Coverage, coverage_of
+from qinn.results.evaluation import labels_table
 from qinn.results.explanation import ExplanationTable, read_explanation, read_summary
 from qinn.results.folder import RunFolder
 from qinn.results.frames import frame_of
@@ -46,7 +48,7 @@ class RunResult:
         monitor: Name of the validation value that selected the epoch.
         ids: Test samples, pooled over folds.
         groups: Group of each test sample; None where there are none.
-        labels: Scores, or class indices.
+        labels: Scores, class indices, or several labels (-1 where one is not known).
         outputs: Predicted scores, or logits.
         trajectory_std: Standard deviation of the output over trajectories; None for deterministic models.
         histories: Fold → one row per epoch; empty for a fold that was not trained.
@@ -68,7 +70,7 @@ class RunResult:
     task: Task
     ids: tuple[str, ...]
     groups: list[str] | None
-    labels: Shaped[np.ndarray, "sample"]
+    labels: Shaped[np.ndarray, "sample *label"]
     outputs: Float[np.ndarray, "sample output"]
     trajectory_std: Float[np.ndarray, "sample output"] | None
     histories: Mapping[str, list[dict[str, float]]]
@@ -129,6 +131,32 @@ class RunResult:
             rows=rows,
             notes=tuple(f"{name}: {found.note}." for name, found in self.test.items() if found.note),
             title=f"{self.title}, {self.summary.num_parameters:,} parameters: test",
+        )
+
+    def labels_table(self) -> Table | None:
+        """Return the test metrics of each of several labels, and how often each is present; None for other tasks."""
+        level = percent(self.level)
+        found = labels_table(
+            self.test,
+            self.title,
+            f"Test metrics of {self.title} label by label, with {level} bootstrap intervals; a label counts as present "
+            f"from a probability of {self.task.cut:g} on. Present and decided: share of the samples of which it is "
+            "known that have the label, and of which the model says so.",
+        )
+        if found is None:
+            return None
+        known = np.maximum((self.labels >= 0).sum(axis=0), 1)
+        present = (self.labels == 1).sum(axis=0) / known
+        said = (decided(self.task, self.outputs) & (self.labels >= 0)).sum(axis=0) / known
+        shares = [
+            (Cell(f"{100 * has:.1f} %"), Cell(f"{100 * says:.1f} %"))
+            for has, says in zip(present, said, strict=True)
+        ]
+        label, *others = found.columns
+        return replace(
+            found,
+            columns=(label, *columns("present", "decided"), *others),
+            rows=tuple((row[0], *two, *row[1:]) for two, row in zip(shares, found.rows, strict=True)),
         )
 
     def folds_table(self) -> Table | None:

@@ -74,13 +74,14 @@ class EmptyScores(_Empty):
 
 @dataclass(frozen=True, kw_only=True)
 class EmptyClasses(_Empty):
-    """The class probabilities that a model gives samples that have nothing left, beside its training labels.
+    """The probabilities of classes, or labels, of samples that have nothing left, beside a model's training labels.
 
     Attributes:
-        distance: Total variation distance between the probabilities and the frequencies among the training labels.
+        distance: Total variation distance between the probabilities and the frequencies among the training labels; of
+            several labels the mean over them of the difference.
         distance_sd: Standard deviation of that over seeds.
-        prediction: Class → probability.
-        training: Class → frequency among the training labels.
+        prediction: Class or label → probability.
+        training: Class or label → frequency among the training labels.
     """
 
     prediction: Mapping[str, float]

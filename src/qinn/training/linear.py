@@ -2,7 +2,8 @@
 
 A penalty λ belongs to the mean loss, mean_i ℓ(y_i, W x_i + b) + λ‖W‖² for scores and mean_i ℓ + λ‖W‖²/2 for classes,
 and is one of `PENALTIES`: the one with the least squared error, or cross-entropy, over the samples that each of
-`NUM_FOLDS` folds leaves out. Folds hold whole groups and the labels' distribution, as far as groups allow.
+`NUM_FOLDS` folds leaves out. Of several labels each has a logistic regression of its own, and they share the penalty.
+Folds hold whole groups and the labels' distribution, as far as groups allow.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from qinn.data.subsets.subset import Subset
 from qinn.errors import ArgumentError, DataError
 from qinn.extras import needs
 from qinn.model.linear import LinearFusion
-from qinn.task import Task
+from qinn.task import ONE_LABEL, Task
 
 PENALTIES = tuple(10.0 ** (half / 2) for half in range(4, -9, -1))
 """The penalties λ to choose from, from the strongest."""
@@ -58,13 +59,14 @@ def solve(model: LinearFusion, train: Subset, *, seed: int, class_weights: np.nd
         model: The model; changed in place.
         train: Training samples, all labelled.
         seed: Of the folds that choose penalties.
-        class_weights: What the loss of each class is multiplied by, 1 in the mean over the samples; None for 1.
+        class_weights: What the loss of each class, or of each label absent and present, is multiplied by, 1 in the mean
+            over the samples; None for 1.
 
     Raises:
         ArgumentError: If an iteration does not converge.
     """
     labels = np.asarray(train.labels)
-    weights = None if class_weights is None else class_weights[labels]
+    weights = None if class_weights is None else _weights_of_samples(class_weights, labels)
     columns = _columns(model, train)
     folds = inner_folds(labels, train.groups, seed)
     found: list[Solution] = []
@@ -88,6 +90,12 @@ def solve(model: LinearFusion, train: Subset, *, seed: int, class_weights: np.nd
         model.kept("stack_weight").copy_(torch.from_numpy(weight))
         model.kept("stack_bias").copy_(torch.from_numpy(stacked.bias - weight @ mean))
         model.kept("stack_penalty").fill_(stacked.penalty)
+
+
+def _weights_of_samples(class_weights: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    if labels.ndim == 1:
+        return class_weights[labels]
+    return np.where(labels == 1, class_weights[:, 1], class_weights[:, 0])
 
 
 def _columns(model: LinearFusion, train: Subset) -> list[Float64[np.ndarray, "sample _"]]:
@@ -146,16 +154,16 @@ def penalised(
 
     Args:
         inputs: One row per sample.
-        labels: Scores or class indices.
+        labels: Scores, class indices, or several labels (-1 where one is not known).
         folds: Fold of each sample.
         task: What is predicted.
-        weights: What the loss of each sample is multiplied by, of classes; None for 1.
+        weights: What the loss of each sample is multiplied by, of classes, or each label of a sample; None for 1.
 
     Raises:
         ArgumentError: If an iteration does not converge.
     """
-    counted = np.ones(len(labels)) if weights is None else weights
-    fit = _ridge if task.kind == "regression" else _logistic
+    counted = np.ones(labels.shape) if weights is None else weights
+    fit = {"regression": _ridge, "classification": _logistic, "multilabel": _logistic_of_each}[task.kind]
     num_folds = int(folds.max()) + 1
     if num_folds < 2:
         [(weight, bias)] = fit(inputs, labels, [_MIDDLE], task, counted)
@@ -177,6 +185,9 @@ def penalised(
 def _loss(outputs: np.ndarray, labels: np.ndarray, task: Task, counted: np.ndarray) -> float:
     if task.kind == "regression":
         return float(np.mean((outputs[:, 0] - labels) ** 2))
+    if task.kind == "multilabel":
+        losses = np.logaddexp(0.0, np.where(labels == 1, -outputs, outputs))
+        return float(np.mean(counted * losses * (labels >= 0)))
     return float(np.mean(counted * (_log_normalisers(outputs) - outputs[np.arange(len(labels)), labels])))
 
 
@@ -257,4 +268,19 @@ def _logistic(
         weight, bias = ended.x[:-num_classes].reshape(-1, num_classes) / speed, ended.x[-num_classes:]
         columns = (directions.T @ weight).T
         found.append((columns, bias - columns @ mean))
+    return found
+
+
+def _logistic_of_each(
+    inputs: np.ndarray, labels: np.ndarray, penalties: Sequence[float], task: Task, counted: np.ndarray
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Weights and biases for each penalty: of each label, of absent and present as two classes, their difference."""
+    found = [(np.zeros((task.num_outputs, inputs.shape[1])), np.zeros(task.num_outputs)) for _ in penalties]
+    for label in range(task.num_outputs):
+        rows = np.flatnonzero(labels[:, label] >= 0)
+        if not len(rows):
+            continue
+        solved = _logistic(inputs[rows], labels[rows, label], penalties, ONE_LABEL, counted[rows, label])
+        for (weight, bias), (both, biases) in zip(found, solved, strict=True):
+            weight[label], bias[label] = both[1] - both[0], biases[1] - biases[0]
     return found

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from qinn.errors import ArgumentError
 from qinn.evaluation.metric_names import metrics_of
 from qinn.task import Task
-from qinn.training.objective import ClassWeights, LossKind, check_loss
+from qinn.training.objective import ClassWeights, LossKind, check_loss, default_loss
 
 
 def setting(default: Any, description: str, **bounds: float | int) -> Any:
@@ -82,14 +82,17 @@ class FitOptions:
     )
     gradient_clip: float = setting(1.0, "Largest gradient norm; 0 for no clipping", ge=0, le=1e12)
     loss: LossKind | None = setting(
-        None, "Loss to minimise (default: L1 for regression, cross-entropy for classification)"
+        None,
+        "Loss to minimise (default: L1 for regression, cross-entropy for classification, binary cross-entropy for "
+        "several labels)",
     )
-    label_smoothing: float = setting(0.0, "Label smoothing of the cross-entropy", ge=0, lt=1)
+    label_smoothing: float = setting(0.0, "Label smoothing of the cross-entropies", ge=0, lt=1)
     class_weights: ClassWeights = setting(
         None,
         "What the samples of each class count in the loss of training and validation: `balanced` (in inverse "
         "proportion to their number in training) or a list of weights in the order of the classes, of which only the "
-        "ratios count; null for all alike",
+        "ratios count; null for all alike. Of several labels: what the samples that have each count beside those that "
+        "have it not",
     )
     absent_rate: float | Mapping[str, float] = setting(
         0.0,
@@ -149,7 +152,7 @@ class FitOptions:
         """Return the loss for the task."""
         if self.loss is not None:
             return self.loss
-        return "l1" if task.kind == "regression" else "cross_entropy"
+        return default_loss(task)
 
     def selection(self, task: Task) -> tuple[str, Literal["min", "max"]]:
         """Return the validation value that selects the epoch and which way is better.

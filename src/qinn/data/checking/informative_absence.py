@@ -6,8 +6,9 @@ import numpy as np
 from jaxtyping import Float64
 
 from qinn.data.checking.findings import Finding, found_in
+from qinn.data.stores.label_column import labelled_mask
 from qinn.data.stores.store import Store
-from qinn.data.subsets.subset import labelled_mask
+from qinn.task import Task
 
 __all__ = ["LEVEL", "informative_absence", "p_of_absence"]
 
@@ -30,7 +31,7 @@ def informative_absence(store: Store) -> Iterator[Finding]:
     }
     if not tested:
         return
-    targets = _targets(np.asarray(labels)[known], store.task.kind == "classification")
+    targets = _targets(np.asarray(labels)[known], store.task)
     splits, groups = store.strings("split")[known], store.strings("group")[known]
     p_values = {name: p_of_absence(there, targets, splits, groups) for name, there in tested.items()}
     how = "signs of groups" if _by_groups(groups) else "permutation within splits"
@@ -55,7 +56,7 @@ def p_of_absence(
 
     Args:
         there: Whether each sample has the modality.
-        targets: Ranks of scores, or one column per class.
+        targets: Ranks of scores, or one column per class or label.
         splits: Split of each sample.
         groups: Group of each; empty where it is not known.
 
@@ -98,10 +99,17 @@ def _by_groups(groups: np.ndarray) -> bool:
     return bool((groups != "").all()) and _ENOUGH_GROUPS <= len(set(groups.tolist())) < len(groups)
 
 
-def _targets(labels: np.ndarray, is_classes: bool) -> np.ndarray:
-    """Return ranks of scores, which no outlier carries away, or one column per class, rare ones as heavy as others."""
+def _targets(labels: np.ndarray, task: Task) -> np.ndarray:
+    """Return ranks of scores, which no outlier carries away, or one column per class, rare ones as heavy as others.
+
+    Of several labels one column each, likewise; what is not known of a label counts as its mean.
+    """
+    if task.kind == "multilabel":
+        present, counted = labels == 1, labels >= 0
+        means = present.sum(axis=0) / np.maximum(counted.sum(axis=0), 1)
+        return np.where(counted, present, means) / np.sqrt(np.maximum(present.sum(axis=0), 1))
     values, numbers, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    if is_classes:
+    if task.kind == "classification":
         return (numbers[:, None] == np.arange(len(values))) / np.sqrt(counts)
     middle = np.cumsum(counts) - (counts - 1) / 2
     return (middle[numbers] / len(labels))[:, None]
@@ -126,6 +134,17 @@ def _described(store: Store, labels: np.ndarray, there: np.ndarray) -> str:
         }
         most, least = (pick(shares, key=lambda name: shares[name]) for pick in (max, min))
         return f"{shares[most]:.0%} of `{most}` have it and {shares[least]:.0%} of `{least}`"
+    if store.task.kind == "multilabel":
+        present, counted = labels == 1, labels >= 0
+        of_each = [
+            (present & rows[:, None]).sum(axis=0) / np.maximum((counted & rows[:, None]).sum(axis=0), 1)
+            for rows in (there, ~there)
+        ]
+        widest = int(np.argmax(np.abs(of_each[0] - of_each[1])))
+        return (
+            f"`{store.task.names[widest]}` is present in {of_each[0][widest]:.0%} of those that have it and in "
+            f"{of_each[1][widest]:.0%} of those that lack it"
+        )
     have, lack = labels[there], labels[~there]
     return (
         f"the mean label of {len(have)} that have it is {have.mean():.3g}, of {len(lack)} that lack it "

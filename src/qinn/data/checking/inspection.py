@@ -12,11 +12,12 @@ from qinn.data.checking.informative_absence import informative_absence
 from qinn.data.checking.plausibility import OFFICIAL_SPLITS, PLAUSIBILITY_CHECKS
 from qinn.data.checking.word_places import segments, word_spans, word_times
 from qinn.data.stores.cutting import even_pieces
+from qinn.data.stores.label_column import counts_of, labelled_mask, limits_of, outside
 from qinn.data.stores.manifest import SPLITS
 from qinn.data.stores.store import Store
 from qinn.data.subsets.cross_validation import shared_groups
-from qinn.data.subsets.subset import labelled_mask
 from qinn.escaping import visible
+from qinn.task import Task
 
 _SMALL_SPLIT = 50
 _RARE_CLASS = 0.02
@@ -287,14 +288,11 @@ def _samples(store: Store) -> Iterator[Finding]:
 def _labels(store: Store) -> Iterator[Finding]:
     ids, labels, task = store.strings("id"), store.labels, store.task
     known = labelled_mask(labels)
-    if task.kind == "regression":
-        outside = known & ~((labels >= task.low) & (labels <= task.high))
-        limits = f"[{task.low:g}, {task.high:g}]"
-    else:
-        outside, limits = known & (labels >= len(task.classes)), f"0 to {len(task.classes) - 1}"
-    if outside.any():
-        text = f"{outside.sum()} labels lie outside {limits}"
-        yield found_in("error", "label-range", text, ids[outside])
+    wrong, (low, high) = outside(labels, task), limits_of(task)
+    if wrong.any():
+        limits = f"[{low:g}, {high:g}]" if task.kind == "regression" else f"{low:g} to {high:g}"
+        text = f"{wrong.sum()} labels lie outside {limits}"
+        yield found_in("error", "label-range", text, ids[wrong])
     missing = ~known & np.isin(store.strings("split"), ("train", "valid"))
     if missing.any():
         text = f"{missing.sum()} training or validation samples have no label"
@@ -302,13 +300,31 @@ def _labels(store: Store) -> Iterator[Finding]:
     if not known.any():
         yield found_in("info", "no-labels", "No sample has a label; the store serves for prediction only")
     elif task.kind == "classification":
-        shares = np.bincount(labels[known & ~outside], minlength=len(task.classes)) / known.sum()
+        shares = np.bincount(labels[known & ~wrong], minlength=len(task.classes)) / known.sum()
         rare = [name for name, share in zip(task.classes, shares, strict=True) if share < _RARE_CLASS]
         if rare:
             text = f"{len(rare)} classes have less than {_RARE_CLASS:.0%} of the labels"
             yield found_in("warning", "rare-class", text, rare)
+    elif task.kind == "multilabel":
+        yield from _of_several(labels, task)
     elif np.ptp(labels[known]) == 0:
         yield found_in("warning", "constant-label", "Every label is the same")
+
+
+def _of_several(labels: np.ndarray, task: Task) -> Iterator[Finding]:
+    """Say how often each label is present, and which say little: rare ones, those always there, those not known."""
+    known = labels >= 0
+    shares = (labels == 1).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    said = ", ".join(f"{name} {share:.1%}" for name, share in zip(task.names, shares, strict=True))
+    yield found_in("info", "label-prevalence", f"Share of the samples in which each label is present: {said}")
+    named = np.array(task.names, dtype=object)
+    if (rare := (shares < _RARE_CLASS) | (shares > 1 - _RARE_CLASS)).any():
+        text = f"{rare.sum()} labels are present, or absent, in less than {_RARE_CLASS:.0%} of the samples"
+        yield found_in("warning", "rare-label", text, named[rare])
+    partly = known.any(axis=1, keepdims=True) & ~known
+    if partly.any():
+        text = f"{partly.sum()} labels are not known in samples where others are; training and metrics leave them out"
+        yield found_in("info", "partial-labels", text, named[partly.any(axis=0)])
 
 
 def _divisions(store: Store) -> Iterator[Finding]:
@@ -345,8 +361,8 @@ def _split_sizes(store: Store) -> dict[str, int]:
 
 def _histogram(store: Store) -> dict[str, int]:
     labels, task = store.labels[labelled_mask(store.labels)], store.task
-    if task.kind == "classification":
-        return {name: int((labels == index).sum()) for index, name in enumerate(task.classes)}
+    if task.kind != "regression":
+        return counts_of(labels, task)
     edges = np.linspace(task.low, task.high, _BINS + 1)
     counts = np.histogram(labels, edges)[0]
     return {

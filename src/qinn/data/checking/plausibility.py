@@ -4,15 +4,15 @@ Every check reads features in chunks, so that the store may be larger than memor
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from qinn.data.checking.findings import Finding, found_in
 from qinn.data.stores.cutting import even_pieces
+from qinn.data.stores.label_column import labelled_mask
 from qinn.data.stores.manifest import num_words_of
 from qinn.data.stores.store import Store
-from qinn.data.subsets.subset import labelled_mask
 
 __all__ = ["OFFICIAL_SPLITS", "PLAUSIBILITY_CHECKS"]
 
@@ -236,8 +236,8 @@ def texts(store: Store) -> Iterator[Finding]:
         words = text.lower().split()
         if known[row] and len(words) >= _WORDS:
             rows[" ".join(words)].append(row)
-    far = 0.5 if store.task.kind == "classification" else (store.task.high - store.task.low) / 3
-    apart = [same for same in rows.values() if len(same) > 1 and np.ptp(labels[same]) > far]
+    far = (store.task.high - store.task.low) / 3 if store.task.kind == "regression" else 0.5
+    apart = [same for same in rows.values() if len(same) > 1 and _range_of(labels[same]) > far]
     repeated = sum(len(same) - 1 for same in rows.values())
     # Where many samples say one of a few sentences, as in acted speech, these mean nothing by design.
     if apart and repeated <= _REPEATED * len(store):
@@ -246,10 +246,20 @@ def texts(store: Store) -> Iterator[Finding]:
         yield found_in("warning", "contradicting-labels", text, named)
 
 
+def _range_of(labels: np.ndarray) -> float:
+    """Return how far labels of the same words lie apart; of several the share of them that differ."""
+    if labels.ndim == 2:
+        return float(((labels == 1).any(axis=0) & (labels == 0).any(axis=0)).mean())
+    return float(np.ptp(labels))
+
+
 def label_values(store: Store) -> Iterator[Finding]:
     """Find labels off the grid of all others, splits with one label only, and classes never trained on."""
     ids, labels, splits = store.strings("id"), store.labels, store.strings("split")
     known = labelled_mask(labels)
+    if store.task.kind == "multilabel":
+        yield from _one_state(store.task.names, np.asarray(labels), splits)
+        return
     for split in ("train", "valid", "test"):
         inside = labels[known & (splits == split)]
         if len(inside) >= _ENOUGH and np.ptp(inside) == 0 and np.ptp(labels[known]) > 0:
@@ -270,6 +280,20 @@ def label_values(store: Store) -> Iterator[Finding]:
                 text = f"{off.sum()} labels are no multiples of {grid:.3g}, as all others are"
                 yield found_in("warning", "label-grid", text, ids[off])
             return
+
+
+def _one_state(names: Sequence[str], labels: np.ndarray, splits: np.ndarray) -> Iterator[Finding]:
+    """Find labels that are present in every sample of a split or in none, though not in the whole set."""
+    varies = (labels == 1).any(axis=0) & (labels == 0).any(axis=0)
+    for split in ("train", "valid", "test"):
+        inside = labels[splits == split]
+        counted = (inside >= 0).sum(axis=0) >= _ENOUGH
+        one = varies & counted & ~((inside == 1).any(axis=0) & (inside == 0).any(axis=0))
+        if one.any():
+            text = f"{one.sum()} labels are present in every sample of {split} or in none"
+            yield found_in(
+                "error", "constant-label-split", text, [names[int(index)] for index in np.flatnonzero(one)]
+            )
 
 
 def near_official(store: Store) -> Iterator[Finding]:

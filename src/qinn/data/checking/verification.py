@@ -10,10 +10,10 @@ from typing import Literal
 import numpy as np
 import pyarrow.compute as pc
 
+from qinn.data.stores.label_column import labelled_mask, limits_of, outside
 from qinn.data.stores.manifest import SPLITS, Source, modalities_of
 from qinn.data.stores.store import Store
 from qinn.data.stores.times import faults_of_times
-from qinn.data.subsets.subset import labelled_mask
 from qinn.errors import DataError
 from qinn.escaping import visible
 
@@ -187,13 +187,12 @@ def _faults_of_table(store: Store) -> list[str]:
     if sizes != store.manifest["splits"]:
         faults.append(f"the splits have {_counted(sizes)} samples, not {_counted(store.manifest['splits'])}")
     labels = store.labels
-    known = labelled_mask(labels)
-    low, high = (task.low, task.high) if task.kind == "regression" else (0, len(task.classes) - 1)
-    outside = np.flatnonzero(known & ~((labels >= low) & (labels <= high)))
-    if len(outside):
-        where = _named(ids.pick(outside[:_SHOWN]))
-        faults.append(f"{len(outside)} labels lie outside [{low:g}, {high:g}], such as that of {where}")
-    found = [labels[known].min().item(), labels[known].max().item()] if known.any() else None
+    wrong = np.flatnonzero(outside(labels, task))
+    if len(wrong):
+        (low, high), where = limits_of(task), _named(ids.pick(wrong[:_SHOWN]))
+        faults.append(f"{len(wrong)} labels lie outside [{low:g}, {high:g}], such as that of {where}")
+    inside = labels[labels >= 0] if labels.ndim == 2 else labels[labelled_mask(labels)]
+    found = [inside.min().item(), inside.max().item()] if len(inside) else None
     if "label_range" in store.manifest and found != store.manifest["label_range"]:
         faults.append(f"the labels range over {found}, not {store.manifest['label_range']}")
     return faults

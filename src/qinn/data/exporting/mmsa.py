@@ -15,10 +15,11 @@ from qinn.atomic_writing import complete_file
 from qinn.data.exporting.options import ConversionOptions, ConversionReport
 from qinn.data.exporting.pickle_stream import PickleStream
 from qinn.data.stores.cutting import ROWS, even_pieces
+from qinn.data.stores.label_column import labelled_mask
 from qinn.data.stores.ragged import gather_padded
 from qinn.data.stores.store import Store
-from qinn.data.subsets.subset import labelled_mask
 from qinn.errors import ConfigError, DataError
+from qinn.task import refuse_labels
 
 _SPLITS = ("train", "valid", "test")
 _MODALITIES = ("text", "audio", "vision")
@@ -37,7 +38,9 @@ def write_mmsa(store: Store, target: Path, options: ConversionOptions) -> Conver
     Raises:
         DataError: If a split or a label is missing, or the lengths contradict an alignment asked for.
         ConfigError: If a length is stated for a modality that the layout does not have.
+        ArgumentError: If there are several labels.
     """
+    refuse_labels(store.task, "The layout of MMSA", "convert to parquet or npz, or import a single label")
     table = _Samples(store, options)
     shapes: dict[str, tuple[int, ...]] = {}
     with complete_file(target, overwrite=options.overwrite) as stream, PickleStream(stream) as written:

@@ -1,6 +1,7 @@
 """One npz file from which `qinn data import table` makes the same store again, and which numpy alone reads.
 
-The columns ``id``, ``split``, ``label`` (as text; empty = unlabelled), ``group``, ``fold``, ``text`` and the store's
+The columns ``id``, ``split``, ``label`` (as text; empty = unlabelled; of several labels one column each, by their
+names), ``group``, ``fold``, ``text`` and the store's
 extra columns have one entry per sample; ``<modality>_features`` holds the steps of all samples after each
 other, ``<modality>_offsets`` where each begins and, where the store knows it, ``<modality>_times`` when each step
 happens. Nothing is compressed, so that the file can be mapped into memory.
@@ -18,6 +19,7 @@ from qinn.data.stores.cutting import even_pieces
 from qinn.data.stores.step_arrays import array_header
 from qinn.data.stores.store import Store
 from qinn.errors import DataError
+from qinn.task import THRESHOLD
 
 
 def write_npz(store: Store, target: Path, options: ConversionOptions) -> ConversionReport:
@@ -31,8 +33,18 @@ def write_npz(store: Store, target: Path, options: ConversionOptions) -> Convers
     Raises:
         DataError: If a modality has the name of a column, or the file cannot be written.
     """
-    columns = {name: store.table.column(name).to_pylist() for name in store.table.column_names}
-    columns["label"] = _labels(store)
+    named = {name: store.table.column(name).to_pylist() for name in store.table.column_names}
+    labels = _labels(store)
+    if taken := (set(labels) - {"label"}) & set(named):
+        raise DataError(
+            f"The store `{store.name}` has a label `{min(taken)}`, which is also the name of a column; import it under "
+            "another name."
+        )
+    columns = {
+        key: column
+        for name, values in named.items()
+        for key, column in (labels if name == "label" else {name: values}).items()
+    }
     timed = {name: times for name in store.modalities if (times := store.times(name)) is not None}
     beside = {f"{name}_offsets" for name in store.modalities} | {f"{name}_times" for name in timed}
     if taken := beside & set(columns):
@@ -58,10 +70,17 @@ def write_npz(store: Store, target: Path, options: ConversionOptions) -> Convers
     return ConversionReport(target, "npz", sizes, shapes, (_command(store, target),))
 
 
-def _labels(store: Store) -> list[str]:
+def _labels(store: Store) -> dict[str, list[str]]:
     labels = store.table.column("label").to_pylist()
+    if store.task.kind == "multilabel":
+        return {
+            name: ["" if row[index] is None else str(row[index]) for row in labels]
+            for index, name in enumerate(store.task.names)
+        }
     classes = store.task.classes
-    return ["" if label is None else classes[label] if classes else repr(label) for label in labels]
+    return {
+        "label": ["" if label is None else classes[label] if classes else repr(label) for label in labels]
+    }
 
 
 def _member(
@@ -77,6 +96,10 @@ def _command(store: Store, target: Path) -> str:
     task = store.task
     if task.kind == "classification":
         said = f"--task classification --classes {','.join(task.classes)}"
+    elif task.kind == "multilabel":
+        said = f"--task multilabel --labels {','.join(task.names)}" + (
+            "" if task.threshold == THRESHOLD else f" --threshold {task.threshold:g}"
+        )
     else:
         said = f"--scale {task.scale}" + (
             f" --range {task.low:g} {task.high:g}" if task.scale == "plain" else ""

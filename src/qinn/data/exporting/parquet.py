@@ -3,7 +3,8 @@
 =================== ====================================================================================
 id                   text
 split                train, valid, test or empty
-label                double, or int64 with the class's name in ``label_name``; null = unlabelled
+label                double, or int64 with the class's name in ``label_name``; null = unlabelled; of several labels a
+                     list of int64: 1 present, 0 absent, null where it is not known
 group, fold          text, empty where there is none
 text                 transcript
 <modality>_features  list of steps, each a list of ``dim`` floats; null where the sample lacks the modality

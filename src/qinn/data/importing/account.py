@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from qinn.data.importing.layouts import LAYOUTS
+from qinn.data.stores.label_column import counts_of, labelled_mask
 from qinn.data.stores.store import Store
 
 __all__ = ["describe_import"]
@@ -77,6 +78,11 @@ def _labels(store: Store) -> str:
         known = ", ".join(f"{count} {name}" for name, count in zip(task.classes, counts, strict=True))
         missing = int((labels < 0).sum())
         text = f"classes: {known}"
+    elif task.kind == "multilabel":
+        has_any = labelled_mask(labels)
+        missing = int((~has_any).sum())
+        known = ", ".join(f"{count} {name}" for name, count in counts_of(labels, task).items())
+        text = f"labels that are present: {known}; {int((labels[has_any] <= 0).all(axis=1).sum())} samples have none"
     else:
         missing = int(np.isnan(labels).sum())
         found = store.manifest["label_range"]

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from qinn.data.files.sequence_files import SequenceFile
 from qinn.data.files.step_alignment import COLLAPSES, Timed, collapsed, overlapping
 from qinn.data.importing.feature_specs import is_there
 from qinn.data.importing.folds import STANDARD_FOLDS, read_folds
+from qinn.data.importing.label_arrays import chosen_labels
 from qinn.data.importing.labels import TaskOptions
 from qinn.data.importing.reader import Feature, ImportOptions, Layout, Reader, Samples, Steps
 from qinn.data.importing.transcripts import EncoderOrLearner, TextOptions
@@ -188,11 +190,11 @@ class _Reader(Reader):
         self.samples = Samples(
             ids,
             [splits.get(video, "") for video in of],
-            None if options.label_column is None else _scores(timed, options.label_column, source),
+            None if options.label_column is None else _scores(timed, options, options.label_column, source),
             lambda row: f"`{source}` sample `{ids[row]}`",
             "`features`",
             groups=of,
-            label_name=f"features[:, {options.label_column}]",
+            label_name=", ".join(options.task.labels) or f"features[:, {options.label_column}]",
             extra={"start": limits[:, 0].tolist(), "end": limits[:, 1].tolist()},
         )
         encoded = {} if encoder is None else {options.text.modality: None}
@@ -411,7 +413,13 @@ def _listed(
     return [video for video in segments.videos if video not in left_out], notes
 
 
-def _scores(timed: Mapping[str, Timed], column: int, source: Path) -> list[np.generic]:
+def _scores(timed: Mapping[str, Timed], options: CsdOptions, column: int, source: Path) -> list[Any]:
+    if options.task.kind == "multilabel":
+        return [
+            row
+            for video, segment in timed.items()
+            for row in chosen_labels(segment.values, options.task, None, f"`{source}` video `{video}`")
+        ]
     for video, segment in timed.items():
         if not 0 <= column < segment.values.shape[1]:
             raise ConfigError(

@@ -8,16 +8,20 @@ import numpy as np
 
 from qinn.data.files.numerals import counted, has_decimal_comma, number_of, why_no_number
 from qinn.data.importing.faults import Faults, together
+from qinn.data.stores.label_column import Label
 from qinn.errors import ArgumentError, ConfigError, DataError
 from qinn.stated_options import check_options, option
-from qinn.task import Task
+from qinn.task import THRESHOLD, Task
 
-__all__ = ["DROP", "TAKE_OUT", "Labels", "TaskOptions", "chosen_label", "label_index", "read_labels"]
+__all__ = ["DROP", "TAKE_OUT", "Labels", "TaskOptions", "read_labels"]
 
 TAKE_OUT = "or take the sample out of the file if it is unlabelled"
 DROP = "or leave such samples out with `--drop-label {label}`"
 
 _NOT_FINITE = ("nan", "inf", "-inf", "+inf")
+_WORDS = {"true": 1, "false": 0}
+"""What truth values are called in tables."""
+
 _RANGES = {"mosi": (-3.0, 3.0), "sims": (-1.0, 1.0)}
 
 
@@ -35,9 +39,9 @@ class TaskOptions:
 
     kind: str = option(
         "regression",
-        "What is predicted: a score or a class",
+        "What is predicted: a score, a class, or which of several `--labels` are present",
         name="task",
-        choices=("regression", "classification"),
+        choices=("regression", "classification", "multilabel"),
     )
     scale: str | None = option(
         None,
@@ -58,6 +62,29 @@ class TaskOptions:
         form="listed",
         metavar="A,B,C",
     )
+    labels: tuple[str, ...] = option(
+        (),
+        "Names of the labels of a multi-label task, in order: columns of a table, keys of a pickle, or columns of an "
+        "array of labels; NAME=PLACE where a column or key is called otherwise, or an array has further columns, "
+        "counted from 0",
+        form="listed",
+        metavar="A,B=PLACE,C",
+    )
+    present_above: float | int = option(
+        0.0,
+        "A label of a multi-label task is present where its value is above this, as CMU-MOSEI counts an emotion of an "
+        "intensity above 0",
+        form="number",
+        metavar="VALUE",
+    )
+    threshold: float | int = option(
+        THRESHOLD,
+        "Probability from which on a model decides that a label is present, 0.5 by default; stated here, and never "
+        "chosen by scores",
+        form="number",
+        bounds=(0.0, 1.0),
+        metavar="P",
+    )
     label_map: Mapping[str, str | float | int] = option(
         {}, "What a label in the file stands for: a class or a score", metavar="RAW=MEANING,…"
     )
@@ -73,8 +100,82 @@ class TaskOptions:
             )
         if self.kind == "regression" and self.classes:
             raise ConfigError("A regression task has no classes; leave them out, or ask for classification.")
+        self._check_labels()
         if (self.low is None) != (self.high is None):
             raise ConfigError("Option `range` needs both ends, the lowest and the highest possible score.")
+
+    def _check_labels(self) -> None:
+        several = self.kind == "multilabel"
+        stated = {
+            "scale": self.scale is not None,
+            "range": self.low is not None,
+            "classes": bool(self.classes),
+            "drop_label": bool(self.drop_labels),
+        }
+        if several and (wrong := [name for name, given in stated.items() if given]):
+            raise ConfigError(
+                f"A multi-label task has labels that are present or absent, so option `{wrong[0]}` says nothing of it; "
+                "leave it out."
+            )
+        if several and not self.labels:
+            raise ConfigError(
+                "A multi-label task needs the names of its labels; give them by `--labels`, as in happy,sad,anger."
+            )
+        own = {
+            "labels": bool(self.labels),
+            "present_above": self.present_above != 0,
+            "threshold": self.threshold != THRESHOLD,
+        }
+        if not several and (wrong := [name for name, given in own.items() if given]):
+            raise ConfigError(
+                f"Option `{wrong[0]}` is one of a multi-label task; leave it out, or ask for `--task multilabel`."
+            )
+
+    def places(self) -> dict[str, str]:
+        """Return the labels of a multi-label task, each with the column or key that holds it.
+
+        Raises:
+            ConfigError: If two have the same name, or one has none.
+
+        Examples:
+            >>> TaskOptions("multilabel", labels=("happy", "sad=2")).places()
+            {'happy': 'happy', 'sad': '2'}
+        """
+        found: dict[str, str] = {}
+        for label in self.labels:
+            name, _, place = label.partition("=")
+            if not name or name in found:
+                raise ConfigError(
+                    f"Option `labels` must name each label once, but it is {','.join(self.labels)}."
+                )
+            found[name] = place or name
+        return found
+
+    def columns(self, count: int, where: str) -> list[int]:
+        """Return which columns of an array of labels are the labels of a multi-label task.
+
+        Args:
+            count: How many columns there are.
+            where: File and array, for messages.
+
+        Raises:
+            ConfigError: If there are others than as many as there are labels, and no places are stated, or wrong ones.
+
+        Examples:
+            >>> TaskOptions("multilabel", labels=("happy=1", "sad=2")).columns(7, "y.h5")
+            [1, 2]
+        """
+        places = self.places()
+        stated = [place for name, place in places.items() if place != name]
+        if not stated and len(places) == count:
+            return list(range(count))
+        columns = [int(place) for place in stated if place.isdecimal() and int(place) < count]
+        if len(columns) < len(places):
+            raise ConfigError(
+                f"{where} has {count} column{'s' if count > 1 else ''} of labels, but option `labels` names "
+                f"{len(places)} ({','.join(self.labels)}); give each as NAME=COLUMN, counted from 0."
+            )
+        return columns
 
     def changed(self, **stated: Any) -> "TaskOptions":
         """Return these options with others in their place; a scale gives way to classes, or to a range.
@@ -82,7 +183,7 @@ class TaskOptions:
         Examples:
             >>> TaskOptions(scale="mosi").changed(low=1, high=5).scale
         """
-        gives_way = stated.get("kind") == "classification" or "low" in stated
+        gives_way = stated.get("kind") in ("classification", "multilabel") or "low" in stated
         return replace(TaskOptions() if gives_way else self, **stated)
 
     def regression_task(self, labels: Sequence[float], what: str) -> Task:
@@ -108,13 +209,13 @@ class Labels:
 
     Attributes:
         task: What is predicted.
-        values: One score or class index per kept row; None = unlabelled.
+        values: One score, class index or list of labels (1, 0, None) per kept row; None = unlabelled.
         kept: Rows of the source that are not dropped, ascending.
         notes: What was done that the file does not show.
     """
 
     task: Task
-    values: tuple[float | int | None, ...]
+    values: tuple[Label, ...]
     kept: tuple[int, ...]
     notes: tuple[str, ...] = ()
 
@@ -155,7 +256,7 @@ class Chunk:
     part: int
     first: int
     rows: list[int]
-    values: list[float | int | None]
+    values: list[Label]
 
 
 def read_labels(
@@ -171,7 +272,7 @@ def read_labels(
 
     Args:
         values: Raw labels (numbers or text), None or empty text where a row is unlabelled; None if the
-            source has no labels at all.
+            source has no labels at all. Of a multi-label task each is a sequence of them.
         num_rows: Number of rows of the source.
         options: What the labels mean.
         place: Row → where it is, for messages.
@@ -187,6 +288,8 @@ def read_labels(
         >>> read_labels([2, 9, 1], 3, options, place=str, what="mood").values
         (1, 0)
     """
+    if options.kind == "multilabel":
+        return _multilabel(values, num_rows, options, place, what)
     values = [None] * num_rows if values is None else values
     keys = [_key(value) for value in values]
     dropped = {_key(label) for label in options.drop_labels}
@@ -249,55 +352,58 @@ def read_labels(
     return Labels(task, tuple(scores), tuple(kept), tuple(notes))
 
 
-def label_index(whose: str) -> Any:
-    """Return the option that says which label is taken, where there are several.
-
-    Args:
-        whose: For which files.
-    """
-    return option(
-        None, f"Which label, from 0, where there are several: {whose}", bounds=(0, 2**20), metavar="K"
-    )
-
-
-def chosen_label(labels: np.ndarray, index: int | None, where: str) -> list[Any]:
-    """Return one label per sample.
-
-    Args:
-        labels: One or several labels of each sample: (n), (n, 1, 1), (n, labels) or, one-hot, (n, labels, classes).
-        index: Which of several, from 0.
-        where: File and array, for messages.
-
-    Raises:
-        ConfigError: If there are several and none was chosen, or there is no such.
-        DataError: If a label among classes has not a single 1.
-
-    Examples:
-        >>> [float(label) for label in chosen_label(np.array([[0.5, 2], [1, 3]]), 1, "y.h5")]
-        [2.0, 3.0]
-    """
-    count = labels.shape[1] if labels.ndim > 1 else 1
-    if index is not None and index >= count:
-        raise ConfigError(
-            f"{where} has {count} label{'s' if count > 1 else ''} per sample, numbered from 0; there is no {index}."
+def _multilabel(
+    values: Sequence[Any] | None,
+    num_rows: int,
+    options: TaskOptions,
+    place: Callable[[int], str],
+    what: str,
+) -> Labels:
+    """Return which labels each row has: 1 where the value is above the limit, 0 where not, None where there is none."""
+    names = tuple(options.places())
+    renamed = {_key(label): meaning for label, meaning in options.label_map.items()}
+    found: list[Label] = []
+    wrong: list[tuple[DataError, str]] = []
+    unknown, intensities = 0, False
+    for row in range(num_rows):
+        states: list[int | None] = []
+        for name, value in zip(names, [None] * len(names) if values is None else values[row], strict=True):
+            key = _key(value)
+            text = renamed.get(key, _WORDS.get(key.lower(), key))
+            try:
+                number = None if text == "" else number_of(str(text))
+            except ValueError:
+                said = (
+                    f"{place(row)} has `{key[:60]}` for the label `{name}` in {what}, which is not a number"
+                )
+                wrong.append(
+                    (DataError(f"{said}; correct it, or map it to one by `--label-map`."), place(row))
+                )
+                continue
+            if number is None or np.isnan(number):
+                states.append(None)
+                continue
+            intensities |= number not in (0, 1)
+            states.append(int(number > options.present_above))
+        unknown += sum(state is None for state in states)
+        found.append(None if all(state is None for state in states) else states)
+    _refuse(wrong)
+    notes = []
+    if intensities or options.present_above:
+        notes.append(
+            f"a label is present where its value is above {options.present_above:g}, as CMU-MOSEI counts emotions from "
+            "their intensities"
+            if not options.present_above
+            else f"a label is present where its value is above {options.present_above:g}"
         )
-    if labels.size == len(labels):
-        return list(labels.reshape(-1))
-    if index is None:
-        if count > 1:
-            raise ConfigError(
-                f"{where} has labels of the shape {labels.shape}, several per sample; say which one by "
-                f"`--label-index`, 0 to {count - 1}."
-            )
-        index = 0
-    chosen = labels[:, index].reshape(len(labels), -1)
-    if chosen.shape[1] == 1:
-        return list(chosen[:, 0])
-    if not np.isin(chosen, (0, 1)).all() or (chosen.sum(axis=1) != 1).any():
-        raise DataError(
-            f"{where} must have a single 1 among the classes of each label, but not all samples do."
-        )
-    return list(chosen.argmax(axis=1))
+    partly = unknown - len(names) * sum(states is None for states in found)
+    if partly:
+        notes.append(f"{partly} labels of samples that have others are not known")
+    try:
+        task = Task("multilabel", labels=names, threshold=float(options.threshold))
+    except ArgumentError as error:
+        raise ConfigError(f"{error} ({what})") from error
+    return Labels(task, tuple(found), tuple(range(num_rows)), tuple(notes))
 
 
 def _refuse(wrong: Sequence[tuple[DataError, str]]) -> None:

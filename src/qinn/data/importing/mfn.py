@@ -18,7 +18,7 @@ import numpy as np
 from qinn.data.files.array_file import ArrayFile
 from qinn.data.files.arrays import open_arrays
 from qinn.data.importing.clip_folders import tables_in
-from qinn.data.importing.labels import chosen_label, label_index
+from qinn.data.importing.label_arrays import chosen_labels, label_index
 from qinn.data.importing.reader import Feature, ImportOptions, Layout, Reader, Samples, Steps
 from qinn.data.importing.steps import Padding, nonzero_window
 from qinn.data.stores.manifest import Modality
@@ -95,8 +95,11 @@ class _Reader(Reader):
                 score
                 for split, size in zip(splits, self.sizes, strict=True)
                 for score in (
-                    chosen_label(
-                        np.asarray(arrays["y", split][...]), options.label_index, f"`{files['y', split]}`"
+                    chosen_labels(
+                        np.asarray(arrays["y", split][...]),
+                        options.task,
+                        options.label_index,
+                        f"`{files['y', split]}`",
                     )
                     if ("y", split) in arrays
                     else [None] * size
@@ -112,7 +115,7 @@ class _Reader(Reader):
             scores if any(name == "y" for name, _ in files) else None,
             lambda row: f"`{source}` sample `{ids[row]}`",
             "the y files",
-            label_name="y",
+            label_name=", ".join(options.task.labels) or "y",
         )
         self.features = {
             name: Feature(

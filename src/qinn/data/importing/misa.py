@@ -19,7 +19,8 @@ from qinn.data.files.array_file import decoded
 from qinn.data.files.numerals import counted
 from qinn.data.files.pickles.reading import PickleFile, open_pickle
 from qinn.data.importing.intake import OF_VIDEOS, groups_of, split_name
-from qinn.data.importing.labels import TaskOptions, chosen_label, label_index
+from qinn.data.importing.label_arrays import chosen_labels, label_index
+from qinn.data.importing.labels import TaskOptions
 from qinn.data.importing.reader import Candidate, Feature, ImportOptions, Layout, Reader, Samples, Steps
 from qinn.data.importing.transcripts import EncoderOrLearner, TextOptions
 from qinn.data.stores.manifest import Modality
@@ -125,8 +126,8 @@ class _Reader(Reader):
                     )
         ids = [sample.segment for sample in self._samples]
         widths = {sample.label.size for sample in self._samples if sample.label is not None}
-        labels = [_one_of(sample, options.label_index) for sample in self._samples]
-        if max(widths, default=1) > 1 and options.label_index is None:
+        labels = [_one_of(sample, options.task, options.label_index) for sample in self._samples]
+        if max(widths, default=1) > 1 and options.label_index is None and options.task.kind != "multilabel":
             self.notes.append(
                 f"the first of {max(widths)} labels is taken, by default; others are chosen by `--label-index`"
             )
@@ -182,10 +183,12 @@ class _Sample:
     segment: str
 
 
-def _one_of(sample: _Sample, index: int | None) -> Any:
+def _one_of(sample: _Sample, task: TaskOptions, index: int | None) -> Any:
     if sample.label is None:
         return None
-    return chosen_label(sample.label.reshape(1, -1), index or 0, f"sample `{sample.segment}`")[0]
+    if task.kind != "multilabel":
+        index = index or 0
+    return chosen_labels(sample.label.reshape(1, -1), task, index, f"sample `{sample.segment}`")[0]
 
 
 def _divided(file: Path, split: str, content: Any) -> list[tuple[str, list[Any]]]:

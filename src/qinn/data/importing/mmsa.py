@@ -415,14 +415,18 @@ def _paddings(parts: list[_Part], options: MmsaOptions, encodes: bool) -> dict[s
 def _samples(source: Path, parts: list[_Part], options: MmsaOptions) -> tuple[Samples, TaskOptions]:
     task = options.task
     key = options.label_key or ("regression_labels" if task.kind == "regression" else "classification_labels")
-    labelled = options.label_key is not None or any(key in part.content for part in parts)
-    values = [value for part in parts for value in part._vector(key)] if labelled else None
+    keys = list(task.places().values()) if task.kind == "multilabel" else [key]
+    labelled = options.label_key is not None or any(set(keys) & set(part.content) for part in parts)
+    columns = (
+        [[value for part in parts for value in part._vector(each)] for each in keys] if labelled else None
+    )
+    values = columns and ([*zip(*columns, strict=True)] if task.kind == "multilabel" else columns[0])
     if task.kind == "regression" and task.scale is None and task.low is None:
         task = replace(task, scale=_scale(source, parts, values or [], drops=bool(task.drop_labels)))
     return Samples(
         **joined_columns(parts, ("ids", "groups", "texts")),
         labels=values,
-        what=f"`{key}`",
+        what=f"`{', '.join(keys)}`",
         unlabelled=DROP,
     ), task
 

@@ -19,7 +19,8 @@ from qinn.data.files.array_file import decoded
 from qinn.data.files.numerals import counted
 from qinn.data.files.pickles.reading import open_pickle
 from qinn.data.importing.intake import OF_VIDEOS, groups_of, naming
-from qinn.data.importing.labels import DROP, TaskOptions, chosen_label, label_index
+from qinn.data.importing.label_arrays import chosen_labels, label_index
+from qinn.data.importing.labels import DROP, TaskOptions
 from qinn.data.importing.parts import (
     SplitPart,
     check_parts,
@@ -133,7 +134,8 @@ class _Reader(Reader):
             **joined_columns(parts, ("ids", "groups")),
             labels=[value for part in parts for value in part.labels] if labelled else None,
             what="`labels`",
-            label_name="labels" if options.label_index is None else f"labels[:, {options.label_index}]",
+            label_name=", ".join(options.task.labels)
+            or ("labels" if options.label_index is None else f"labels[:, {options.label_index}]"),
             unlabelled=DROP,
         )
         self.sizes = [len(part) for part in parts]
@@ -172,7 +174,7 @@ class _Part(SplitPart):
         if labelled:
             raw = self._labels()
             self._num_samples = len(raw)
-            self.labels = chosen_label(raw, options.label_index, self.where)
+            self.labels = chosen_labels(raw, options.task, options.label_index, self.where)
         else:
             self.counted = "samples"
             self._num_samples = self._counted(present)

@@ -173,7 +173,7 @@ class TableOptions(ImportOptions):
                 if spec.name in needed or not spec.file or is_there(spec.file)
             ),
             # What a column is in the training set, it is no feature of new samples either.
-            label_column=self.label_column if self.label_column in columns else None,
+            label_column=self.label_column if set(_label_columns(self)) <= set(columns) else None,
             split_column=self.split_column if self.split_column in columns else None,
             split_files={},
             text_column=self.text_column if is_needed or self.text_column in columns else None,
@@ -226,9 +226,11 @@ class _Reader(Reader):
             self.samples = Samples(
                 ids,
                 faults.of(lambda: _splits(table, options), [""] * len(ids)),
-                None if label_column is None else faults.of(lambda: table.column(label_column), None),
+                None
+                if label_column is None
+                else faults.of(lambda: _labels(table, options, label_column), None),
                 lambda row: f"{table.place(row)} (sample `{ids[row]}`)",
-                f"column `{options.label_column}` of `{source.name}`",
+                f"column `{', '.join(_label_columns(options))}` of `{source.name}`",
                 _UNLABELLED.get(source.suffix.lower(), "or leave the cell empty if the sample is unlabelled"),
                 groups=faults.of(lambda: _groups(table, ids, options), None),
                 folds=faults.of(
@@ -335,8 +337,8 @@ def _roles(options: TableOptions) -> Iterator[str]:
     """Go through the columns that are something else than features."""
     yield from options.id_columns
     yield from options.extra_columns
+    yield from _label_columns(options)
     for name in (
-        options.label_column,
         options.split_column,
         options.group_column,
         options.fold_column,
@@ -351,6 +353,24 @@ def _of_features(specs: Mapping[str, Sequence[FeatureSpec]]) -> Iterator[str]:
     for places in specs.values():
         for place in places:
             yield from (place.keys or ("*",)) if not place.file else re.findall(r"\{([^{}]+)\}", place.where)
+
+
+def _label_columns(options: TableOptions) -> list[str]:
+    """Return the columns that hold labels; none where the samples are unlabelled."""
+    if options.label_column is None:
+        return []
+    several = options.task.kind == "multilabel"
+    return list(options.task.places().values()) if several else [options.label_column]
+
+
+def _labels(table: Columns, options: TableOptions, column: str) -> Sequence[Any]:
+    """Return the labels of every row: one, or those of all columns of a multi-label task."""
+    if options.task.kind != "multilabel":
+        return table.column(column)
+    faults = Faults()
+    columns = [faults.of(partial(table.column, name), []) for name in _label_columns(options)]
+    faults.refuse()
+    return list(zip(*columns, strict=True))
 
 
 def _unused(table: Columns, used: Collection[str]) -> list[str]:

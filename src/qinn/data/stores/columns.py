@@ -7,7 +7,6 @@ import numpy as np
 
 from qinn.data.stores.manifest import SPLITS
 from qinn.errors import DataError
-from qinn.task import Task
 
 Column = Sequence[Any] | np.ndarray
 """One value per sample."""
@@ -62,23 +61,6 @@ def checked_splits(ids: Sequence[str], splits: Column) -> list[str]:
     return splits
 
 
-def checked_labels(ids: Sequence[str], labels: Column | None, task: Task) -> list[float | int | None]:
-    """Return the labels as floats (regression) or class indices, known to fit the task; None = unlabelled.
-
-    Raises:
-        DataError: If one is not a finite number, out of the range or no class index.
-
-    Examples:
-        >>> checked_labels(["a", "b"], [2, None], Task("regression", -3.0, 3.0, "mosi"))
-        [2.0, None]
-    """
-    column = [None] * len(ids) if labels is None else one_per_sample(ids, "label", labels)
-    return [
-        None if label is None else _checked_label(identifier, label, task)
-        for identifier, label in zip(ids, column, strict=True)
-    ]
-
-
 def checked_texts(ids: Sequence[str], name: str, values: Sequence[Any]) -> None:
     """Refuse text that no UTF-8 can hold: lone surrogates, and the impossible characters of a damaged array.
 
@@ -108,27 +90,3 @@ def _is_unicode(text: str) -> bool:
     except UnicodeError:
         return False
     return True
-
-
-def _checked_label(identifier: str, label: Any, task: Task) -> float | int:
-    try:
-        value = float(label)
-    except (TypeError, ValueError):
-        raise DataError(f"Sample `{identifier}` has the label {label!r}, which is not a number.") from None
-    if not np.isfinite(value):
-        raise DataError(
-            f"Sample `{identifier}` has the label {value}; give a finite one, or None if unlabelled."
-        )
-    if task.kind == "regression":
-        if not task.low <= value <= task.high:
-            raise DataError(
-                f"Sample `{identifier}` has the label {value:g}, outside the task's range "
-                f"[{task.low:g}, {task.high:g}]; correct the label or state the true range."
-            )
-        return value
-    if value != int(value) or not 0 <= value < len(task.classes):
-        raise DataError(
-            f"Sample `{identifier}` has the class index {value:g}, but the classes are 0 to "
-            f"{len(task.classes) - 1}: {list(task.classes)}."
-        )
-    return int(value)

@@ -23,6 +23,9 @@ from qinn.task import Task
 
 FORMAT = "qinn-store"
 VERSION = 1
+"""Version of the format; stores whose labels are lists (see `version_of`) have the next one."""
+
+_NEWEST = 2
 SPLITS = ("train", "valid", "test", "")
 TABLE_FILE = "samples.parquet"
 MANIFEST_FILE = "manifest.json"
@@ -187,7 +190,19 @@ def task_to_json(task: Task) -> dict[str, Any]:
     """Return the task as plain JSON values."""
     # A bound given as an integer must not make another hash than the float that is read back.
     bounds = {"low": float(task.low), "high": float(task.high)}
-    return {**asdict(task), **bounds, "classes": list(task.classes)}
+    named = {"classes": list(task.classes), "labels": list(task.names)}
+    return {
+        name: {**bounds, **named}.get(name, value) for name, value in vars(task).items() if value is not None
+    }
+
+
+def version_of(task: Task) -> int:
+    """Return the version of the format in which a store of a task is written.
+
+    Args:
+        task: What is predicted; lists of labels cannot be read by a qinn that knows the first version only.
+    """
+    return _NEWEST if task.kind == "multilabel" else VERSION
 
 
 def task_from_json(values: Mapping[str, Any]) -> Task:
@@ -203,6 +218,8 @@ def task_from_json(values: Mapping[str, Any]) -> Task:
         float(values["high"]),
         values["scale"],
         tuple(str(name) for name in values["classes"]),
+        tuple(str(name) for name in values["labels"]) if "labels" in values else None,
+        float(values["threshold"]) if "threshold" in values else None,
     )
 
 
@@ -240,7 +257,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise DataError(f"`{path}` is damaged: it is not JSON; import the data again.") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise DataError(f"`{folder}` is not a store: its manifest does not say format `{FORMAT}`.")
-    check_format(path, manifest, range(VERSION, VERSION + 1), remedy="import the data again", error=DataError)
+    check_format(path, manifest, range(VERSION, _NEWEST + 1), remedy="import the data again", error=DataError)
     for key, kind in _REQUIRED.items():
         if not isinstance(manifest.get(key), kind) or isinstance(manifest[key], bool):
             raise DataError(

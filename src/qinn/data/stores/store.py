@@ -3,7 +3,8 @@
 .. code-block:: text
 
     <store>/manifest.json          what it is, where it came from, its content hash; written last
-    <store>/samples.parquet        id, split, label, group, fold, text and extra columns
+    <store>/samples.parquet        id, split, label, group, fold, text and extra columns; of a multi-label task
+                                   the label is a list of 1 (present), 0 (absent) and null (not known)
     <store>/<modality>.values.npy  (total_steps, dim) float32: the steps of all samples after each other
     <store>/<modality>.offsets.npy (n + 1,) int64: sample i has steps offsets[i] to offsets[i + 1]
     <store>/<modality>.spans.npy   (total_steps, 2) int32, text only: the characters that each step stands for
@@ -25,6 +26,7 @@ from jaxtyping import Float32, Int64
 from qinn.data.files.npy import read_npy_header
 from qinn.data.files.parquet import open_parquet, read_in_parts, read_parquet
 from qinn.data.stores.cutting import ROWS, even_pieces
+from qinn.data.stores.label_column import label_array, label_type
 from qinn.data.stores.manifest import (
     FILES,
     MANIFEST_FILE,
@@ -183,9 +185,8 @@ class Store:
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """float64 scores (NaN where unlabelled) or int64 class indices (-1 where unlabelled)."""
-        missing = np.nan if self.task.kind == "regression" else -1
-        labels = np.array(self._column("label").fill_null(missing).to_numpy())
+        """Scores (NaN where unlabelled), class indices (-1), or several labels; see `label_array`."""
+        labels = label_array(self._column("label"), self.task)
         labels.flags.writeable = False
         return labels
 
@@ -376,8 +377,8 @@ class Store:
                 raise DataError(f"The store `{self.path}` has no {TABLE_FILE}; import the data again.")
             with open_parquet(path) as parquet:
                 num_rows, schema = parquet.metadata.num_rows, parquet.schema_arrow
-        label = pa.float64() if self.task.kind == "regression" else pa.int64()
-        expected = {name: pa.string() for name in ("id", "split", "group", "fold", "text")} | {"label": label}
+        expected = {name: pa.string() for name in ("id", "split", "group", "fold", "text")}
+        expected |= {"label": label_type(self.task)}
         for name, kind in expected.items():
             if name not in schema.names or schema.field(name).type != kind:
                 raise DataError(

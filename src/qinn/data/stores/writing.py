@@ -20,24 +20,24 @@ from qinn.atomic_writing import flush, flush_folder, locked_folder, put_in_place
 from qinn.data.stores.columns import (
     Column,
     checked_ids,
-    checked_labels,
     checked_splits,
     checked_texts,
     one_per_sample,
 )
 from qinn.data.stores.identifiers import SeenIdentifiers
+from qinn.data.stores.label_column import checked_labels, label_type, range_of
 from qinn.data.stores.manifest import (
     FILES,
     FORMAT,
     MANIFEST_FILE,
     SPLITS,
     TABLE_FILE,
-    VERSION,
     ContentDigest,
     Modality,
     Source,
     check_modalities,
     task_to_json,
+    version_of,
 )
 from qinn.data.stores.ragged import Ragged, as_ragged
 from qinn.data.stores.recipe import RECIPE, Recipe
@@ -317,9 +317,9 @@ class StoreWriter:
         self._num_samples += len(ids)
         self._ids.update(ids)
         self._split_sizes.update(rows["split"])
-        if known := [label for label in rows["label"] if label is not None]:
-            so_far = self._label_range or known[:1]
-            self._label_range = [min(*so_far, *known), max(*so_far, *known)]
+        if (found := range_of(rows["label"])) is not None:
+            so_far = self._label_range or found
+            self._label_range = [min(so_far[0], found[0]), max(so_far[1], found[1])]
         if len(self._rows["id"]) >= _ROWS_AT_ONCE:
             self._spool_rows()
 
@@ -385,8 +385,7 @@ class StoreWriter:
         assert self._spool is not None
         columns: dict[str, pa.Array] = {}
         for name, values in self._rows.items():
-            label_type = pa.float64() if self.task.kind == "regression" else pa.int64()
-            columns[name] = pa.array(values, type=label_type if name == "label" else pa.string())
+            columns[name] = pa.array(values, type=label_type(self.task) if name == "label" else pa.string())
         for name, values in self._extra.items():
             try:
                 columns[name] = pa.array(values)
@@ -498,7 +497,7 @@ class StoreWriter:
         ]
         return {
             "format": FORMAT,
-            "version": VERSION,
+            "version": version_of(self.task),
             "name": self.name,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "task": task_to_json(self.task),

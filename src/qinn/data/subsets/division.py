@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from qinn.data.stores.copying import copy_samples
+from qinn.data.stores.label_column import labelled_mask
 from qinn.data.stores.manifest import Modality, Source, modalities_of
 from qinn.data.stores.recipe import recipe_of
 from qinn.data.stores.store import Store, StoreWriter
 from qinn.data.stores.store_place import DIVIDED, check_store_place
 from qinn.data.subsets.stratified_draw import hold_out
-from qinn.data.subsets.subset import labelled_mask
 from qinn.errors import ArgumentError, ConfigError, DataError
 from qinn.escaping import visible
 from qinn.stated_options import option
@@ -196,6 +196,8 @@ def _histograms(store: Store, parts: np.ndarray, wanted: dict[str, float]) -> di
     known = labelled_mask(labels)
     if task.kind == "classification":
         columns = {name: known & (labels == index) for index, name in enumerate(task.classes)}
+    elif task.kind == "multilabel":
+        columns = {name: labels[:, index] == 1 for index, name in enumerate(task.names)}
     else:
         edges = np.linspace(task.low, task.high, _BINS + 1)
         bins = np.clip(np.searchsorted(edges, labels, side="right") - 1, 0, _BINS - 1)
@@ -231,7 +233,7 @@ def _warnings(
             yield f"{part} has {reached:.1%} of the samples instead of {share:.1%}"
         if sizes[part] < _SMALL and (options.folds is not None or part != "train"):
             yield f"{part} has only {sizes[part]} samples, so its scores are very uncertain"
-        missing = [name for name in store.task.classes if not labels[part][name]]
+        missing = [name for name in store.task.names if not labels[part][name]]
         if missing:
             yield f"{part} has no sample of {', '.join(missing)}"
     unlabelled = {part: counts.get("unlabelled", 0) for part, counts in labels.items()}

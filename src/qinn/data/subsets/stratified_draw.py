@@ -15,12 +15,12 @@ def hold_out(
 ) -> Bool[np.ndarray, "n"]:
     """Choose about a fraction of samples, whole groups at a time, with the labels' distribution of all.
 
-    Without groups each stratum (class, or fifth of the scores) gives its share. With groups the best of 128
-    seeded random orders is taken: the prefix of groups whose counts per stratum h come closest to the wanted
-    shares f T in Σ_s (h_s − f T_s)² / T_s.
+    Without groups each stratum (class, fifth of the scores, or of several labels the rarest that a sample has) gives
+    its share. With groups the best of 128 seeded random orders is taken: the prefix of groups whose counts per stratum
+    h come closest to the wanted shares f T in Σ_s (h_s − f T_s)² / T_s.
 
     Args:
-        labels: Scores or class indices, (n,); None to ignore labels.
+        labels: Scores or class indices, (n,), or several labels, (n, labels); None to ignore labels.
         groups: Group names, (n,); an empty name is a group of its own.
         fraction: Wanted share, above 0 and below 1.
         seed: Seed.
@@ -85,10 +85,20 @@ def _units(groups: np.ndarray) -> tuple[Int64[np.ndarray, "n"], int]:
 def _strata(labels: np.ndarray | None, n: int) -> Int64[np.ndarray, "n"]:
     if labels is None:
         return np.zeros(n, dtype=np.int64)
+    if labels.ndim == 2:
+        labels = _rarest(labels)
     if labels.dtype.kind == "f":
         edges = np.nanquantile(labels, np.linspace(0, 1, _LABEL_BINS + 1)[1:-1]) if n else np.empty(0)
         labels = np.searchsorted(edges, labels, side="right")
     return np.unique(labels, return_inverse=True)[1].astype(np.int64)
+
+
+def _rarest(labels: np.ndarray) -> np.ndarray:
+    """Of several labels the one that is present and rarest in all samples, -1 where none is: what divides worst."""
+    counts = (labels == 1).sum(axis=0)
+    order = np.argsort(counts, kind="stable")
+    present = labels[:, order] == 1
+    return np.where(present.any(axis=1), order[present.argmax(axis=1)], -1)
 
 
 def _stratified(strata: np.ndarray, fraction: float, generator: np.random.Generator) -> np.ndarray:

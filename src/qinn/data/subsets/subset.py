@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
+from qinn.data.stores.label_column import labelled_mask
 from qinn.data.stores.spans import words_of
 from qinn.data.stores.store import Store
 from qinn.data.stores.strings import Strings
@@ -50,8 +51,8 @@ class Subset:
         task: What is predicted.
         ids: Sample identifiers.
         texts: Raw transcripts, read when one is asked for; empty strings where there are none.
-        labels: float64 scores (NaN where unlabelled) or class indices (-1 where unlabelled);
-            None when no sample is labelled.
+        labels: float64 scores (NaN where unlabelled), class indices (-1 where unlabelled), or several labels,
+            (n, labels), of 1, 0 and -1 where one is not known; None when no sample is labelled.
         groups: Name of each sample's group; a sample without one is a group of its own, ``"id:<id>"``.
             None when no sample has a group.
     """
@@ -376,11 +377,6 @@ def _groups(store: Store, rows: np.ndarray, ids: Strings) -> np.ndarray | None:
     own = np.flatnonzero(without)
     groups[own] = [f"id:{identifier}" for identifier in ids.pick(own)]
     return groups
-
-
-def labelled_mask(labels: np.ndarray) -> Bool[np.ndarray, "n"]:
-    """Return where scores are not NaN, or class indices not negative."""
-    return ~np.isnan(labels) if labels.dtype.kind == "f" else labels >= 0
 
 
 def _groups_or_ids(subset: Subset) -> np.ndarray:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
@@ -14,10 +14,11 @@ from qinn.data.stores.manifest import Modality
 from qinn.data.stores.ragged import Ragged
 from qinn.data.stores.store import Store, StoreWriter
 from qinn.data.stores.store_place import check_store_place
+from qinn.data.synthetic.emotions import EMOTIONS, best_weighted_accuracy, emotions_of
 from qinn.data.synthetic.uniform_sums import mean_absolute, same_sign
 from qinn.errors import ArgumentError
 from qinn.stated_options import option
-from qinn.task import Task
+from qinn.task import Kind, Task
 
 MODALITIES = ("text", "audio", "vision")
 TIER = "synthetic-1"
@@ -27,6 +28,19 @@ _SAMPLES_AT_ONCE = 1000
 _ADJECTIVES = ("dreadful", "weak", "passable", "good", "brilliant")
 _NOUNS = ("plot", "cast", "music", "pacing", "dialogue", "camera work", "direction")
 _CLOSINGS = ("stay away", "I would not go again", "make of it what you will", "worth a look", "go and see it")
+
+
+_METRICS: dict[Kind, Literal["mae", "accuracy", "weighted_accuracy"]] = {
+    "regression": "mae",
+    "classification": "accuracy",
+    "multilabel": "weighted_accuracy",
+}
+
+
+def _unshown(stated: Any) -> Any:
+    """Leave a field out of the text of a specification, which stores keep: those of before have the same."""
+    stated.repr = False
+    return stated
 
 
 @dataclass(frozen=True)
@@ -57,7 +71,9 @@ class SyntheticSpec:
         max_length: Most steps of a sequence.
         noise: Standard deviation of a step's noise per feature.
         absent_rate: Probability that a modality is absent, independently, given that not all are.
-        kind: ``"regression"`` on y, or ``"classification"`` of its sign (negative, positive).
+        kind: ``"regression"`` on y, ``"classification"`` of its sign (negative, positive), or ``"multilabel"``: which
+            of four emotions are present (see `qinn.data.synthetic.emotions`).
+        emotions: Whether `kind` is ``"multilabel"``.
         text_audio: α, weight of polarity times tone.
         audio_vision: β, weight of emphasis times tone.
         additive: (γ_t, γ_a, γ_v), weights of what each modality says on its own.
@@ -79,12 +95,17 @@ class SyntheticSpec:
     max_length: int = 20
     noise: float = 0.5
     absent_rate: float = option(0.0, "Rate of absent modalities", bounds=(0.0, 0.99))
-    kind: Literal["regression", "classification"] = option(
+    kind: Literal["regression", "classification", "multilabel"] = option(
         "regression",
         "Predict the sign of the score",
         name="classification",
         form="flag",
         read=lambda typed: "classification" if typed else "regression",
+    )
+    emotions: bool = _unshown(
+        option(
+            False, "Predict which of four emotions are present, each told by other modalities", form="flag"
+        )
     )
     text_audio: float = 0.8
     audio_vision: float = 0.6
@@ -93,9 +114,15 @@ class SyntheticSpec:
     group_size: int = 10
 
     def __post_init__(self) -> None:
-        if self.kind not in ("regression", "classification"):
+        if self.emotions and self.kind == "classification":
             raise ArgumentError(
-                f"Argument `kind` must be `regression` or `classification`, but it is `{self.kind}`."
+                "Argument `kind` must be `multilabel` where `emotions` is True, but it is `classification`; choose one."
+            )
+        if self.emotions:
+            object.__setattr__(self, "kind", "multilabel")
+        if self.kind not in get_args(Kind):
+            raise ArgumentError(
+                f"Argument `kind` must be `regression`, `classification` or `multilabel`, but it is `{self.kind}`."
             )
         least = {"num_train": 1, "num_valid": 0, "num_test": 0, "seed": 0, "min_length": 1, "group_size": 1}
         least |= {"text_dim": 2, "audio_dim": 2, "vision_dim": 2, "max_length": self.min_length, "noise": 0}
@@ -125,6 +152,8 @@ class SyntheticSpec:
         """What is predicted."""
         if self.kind == "classification":
             return Task("classification", classes=CLASSES)
+        if self.kind == "multilabel":
+            return Task("multilabel", labels=tuple(EMOTIONS))
         return Task("regression", -3.0, 3.0, "mosi")
 
 
@@ -133,15 +162,15 @@ class KnownAnswer:
     """The best that any model can reach on unlimited data of a `SyntheticSpec`.
 
     Attributes:
-        metric: ``"mae"`` (lower is better) or ``"accuracy"`` (higher is better).
+        metric: ``"mae"`` (lower is better), ``"accuracy"`` or ``"weighted_accuracy"`` (higher is better).
         bayes: Of any model that sees all modalities.
         unimodal: Of any model that sees one modality.
         additive: Of any sum of single-modality scores, f₁(text) + f₂(audio) + f₃(vision) (late fusion); None
-            for classification, where no formula is known.
+            for others than scores, where no formula is known.
         constant: Of any model that sees nothing.
     """
 
-    metric: Literal["mae", "accuracy"]
+    metric: Literal["mae", "accuracy", "weighted_accuracy"]
     bayes: float
     unimodal: dict[str, float]
     additive: float | None
@@ -155,7 +184,7 @@ class SyntheticSamples:
     Attributes:
         scores: y.
         bayes_scores: The best prediction of y given the sample's present sequences.
-        labels: y, or the class of its sign.
+        labels: y, the class of its sign, or which emotions are present.
         present: Which modality each sample has.
         latents: (u, w_t), (s, w_a), (v, w_v).
         features: Modality → its steps and lengths.
@@ -194,6 +223,9 @@ def known_answer(spec: SyntheticSpec) -> KnownAnswer:
     **Classification** of the sign of y: the sign of the centre K is the best guess, K is independent of the
     remainder R, and its accuracy is P(sign K = sign(K + R)) (`same_sign`).
 
+    **Several labels**: see `best_weighted_accuracy`; where a modality that tells a label is absent, a fixed guess adds
+    0 to one of TP/P and TN/N and 1 to the other, so the ceilings of what is present average.
+
     Args:
         spec: The specification; sizes, lengths and noise do not matter.
 
@@ -212,7 +244,7 @@ def known_answer(spec: SyntheticSpec) -> KnownAnswer:
             for present, chance in _patterns(spec)
         )
     return KnownAnswer(
-        "accuracy" if spec.kind == "classification" else "mae",
+        _METRICS[spec.kind],
         ceiling(spec, MODALITIES),
         {name: ceiling(spec, (name,)) for name in MODALITIES},
         additive,
@@ -262,6 +294,8 @@ def _widths(spec: SyntheticSpec, seen: Collection[str]) -> tuple[list[float], li
 
 def _best(spec: SyntheticSpec, seen: Collection[str]) -> float:
     """Best score of a model that sees some modalities, none of which is absent."""
+    if spec.kind == "multilabel":
+        return best_weighted_accuracy(seen)
     known, unknown = _widths(spec, seen)
     return same_sign(known, unknown) if spec.kind == "classification" else mean_absolute(unknown)
 
@@ -289,6 +323,8 @@ def draw_samples(spec: SyntheticSpec, num_samples: int, generator: np.random.Gen
         features[name] = _draw_sequences(spec, plane, latents[:, index], present[:, index], generator)
     labels = (scores > 0).astype(np.int64) if spec.kind == "classification" else scores
     texts = _transcripts(latents[:, 0], present[:, 0], generator)
+    if spec.kind == "multilabel":
+        labels = emotions_of(latents, generator)
     return SyntheticSamples(
         scores, _centre(spec, latents, present), labels, present, latents, features, texts
     )
