@@ -310,6 +310,12 @@ def test_features_are_read_as_they_were_written(clips, tmp_path):
         ClipFeatures.load(tmp_path / "two.npz")
 
 
+def test_what_a_clip_lacks_has_no_sequence(clips):
+    extractor = Extractor(ClipOptions(speech="none", face="pixels"))
+    assert set(extractor.extract(clips / "c.mp4").steps) == {"vision"}
+    assert set(extractor.extract(clips / "b.wav").steps) == {"audio"}
+
+
 def test_python_has_it_under_its_name():
     assert qinn.extract_features is extract_features
 

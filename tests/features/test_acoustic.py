@@ -48,14 +48,15 @@ def test_noise_and_silence_have_no_pitch():
     assert not silent[:, 1:].any()
 
 
-def test_half_the_strength_changes_the_loudness_alone():
+@pytest.mark.parametrize("factor", [2, 64])
+def test_half_the_strength_changes_the_loudness_alone(factor):
     sound = speechlike()
     one = acoustic_frames(Sound(0.0, sound))
-    half = acoustic_frames(Sound(0.0, sound / 2))
-    assert np.array_equal(one.values[:, 1:], half.values[:, 1:])
-    assert np.array_equal(one.active, half.active)
-    loud = one.values[:, 0] > -60
-    assert (one.values[loud, 0] - half.values[loud, 0]) == pytest.approx(20 * np.log10(2), abs=1e-3)
+    weak = acoustic_frames(Sound(0.0, sound / factor))
+    assert np.array_equal(one.values[:, 1:], weak.values[:, 1:])
+    assert np.array_equal(one.active, weak.active)
+    loud = one.values[:, 0] > -40
+    assert (one.values[loud, 0] - weak.values[loud, 0]) == pytest.approx(20 * np.log10(factor), abs=0.01)
 
 
 @pytest.mark.parametrize("at_once", [1, 7, 64, 199])
@@ -94,8 +95,11 @@ def test_pooled_steps_are_means_and_pitch_is_that_of_voiced_steps():
     ten = pooled(frames, 10.0)
     assert ten.seconds == pytest.approx((np.arange(len(ten.seconds)) + 0.5) / 10)
     assert ten.values[3, 0] == pytest.approx(frames.values[30:40, 0].mean(), abs=1e-4)
-    cell = frames.values[0:10]
-    assert ten.values[0, PITCH] == pytest.approx(cell[cell[:, PITCH] > 0, PITCH].mean(), abs=1e-4)
+    cells = frames.values[:, PITCH].reshape(-1, 10)
+    mixed = np.flatnonzero((cells > 0).any(axis=1) & (cells == 0).any(axis=1))
+    assert len(mixed)
+    for cell in mixed:
+        assert ten.values[cell, PITCH] == pytest.approx(cells[cell][cells[cell] > 0].mean(), abs=1e-4)
     # a pause has no pitch, rather than a mean with what is not there
     assert (ten.values[:, PITCH] == 0).any()
     assert np.array_equal(pooled(frames, 100.0).values, frames.values)

@@ -313,14 +313,22 @@ def test_limits_are_kept_before_anything_is_decoded(tmp_path):
 
 
 def test_a_file_that_does_not_say_how_long_it_is_is_stopped_on_the_way(tmp_path):
-    path = write_clip(tmp_path / "a.mp3", sound=tone(8, 300), audio="libmp3lame")
-    stream = tmp_path / "b.mp3"
-    # Recorders of browsers do not know the duration when they begin to write.
-    with path.open("rb") as source:
-        stream.write_bytes(source.read())
+    import av
+
+    # Recorders of browsers do not know the duration when they begin to write, and never go back.
+    path = tmp_path / "a.webm"
+    with av.open(str(path), "w", format="matroska", options={"live": "1"}) as container:
+        track = container.add_stream("flac", rate=RATE, layout="mono")
+        for start in range(0, 8 * RATE, RATE):
+            frame = av.AudioFrame.from_ndarray(tone(1, 300)[None], format="flt", layout="mono")
+            frame.sample_rate, frame.pts = RATE, start
+            container.mux(track.encode(frame))
+        container.mux(track.encode())
+    with av.open(str(path)) as container:
+        assert container.duration is None
     with pytest.raises(ClipError, match="at most 3 s are read"):
-        decode(stream, limits=Limits(max_seconds=3.0))
-    assert decode(stream, begin=1.0, end=3.5, limits=Limits(max_seconds=3.0)).seconds == pytest.approx(
+        decode(path, limits=Limits(max_seconds=3.0))
+    assert decode(path, begin=1.0, end=3.5, limits=Limits(max_seconds=3.0)).seconds == pytest.approx(
         2.5, abs=0.01
     )
 
@@ -371,3 +379,52 @@ def test_a_beginning_behind_the_end_is_refused(tmp_path):
         decode(path, see=lambda picture: None, begin=5.0)
     with pytest.raises(ClipError, match="has no sound, and nothing else was asked for"):
         decode(path)
+
+
+def test_an_unknown_codec_is_named_as_the_reason(tmp_path):
+    path = write_clip(tmp_path / "a.mkv", gray([90] * 25))
+    path.write_bytes(path.read_bytes().replace(b"V_MPEG4/ISO/ASP", b"V_ZZZZ9/ISO/ASP"))
+    with pytest.raises(ClipError, match="has neither pictures nor sound, or none of a codec that is read"):
+        decode(path, see=lambda picture: None)
+
+
+def _mutated(content: bytes, random: np.random.Generator) -> bytes:
+    """Return a file with bits turned, its head overwritten, its end cut off, or a number made extreme."""
+    changed, kind = bytearray(content), random.integers(4)
+    if kind == 0:
+        for place in random.integers(0, len(changed), 20):
+            changed[place] ^= 1 << int(random.integers(8))
+    elif kind == 1:
+        for place in random.integers(0, min(600, len(changed)), 20):
+            changed[place] = int(random.integers(256))
+    elif kind == 2:
+        changed = changed[: random.integers(1, len(changed))]
+    else:
+        place = int(random.integers(0, len(changed) - 4))
+        changed[place : place + 4] = (b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff")[
+            random.integers(3)
+        ]
+    return bytes(changed)
+
+
+def test_mutated_files_are_read_or_refused_and_nothing_else(tmp_path):
+    random = np.random.default_rng(0)
+    outcomes = {"read": 0, "refused": 0}
+    for suffix, video, audio in CONTAINERS:
+        rate = 48_000 if audio == "libopus" else RATE
+        whole = write_clip(
+            tmp_path / f"a{suffix}",
+            gray(range(0, 150, 10)),
+            tone(0.6, 300, rate),
+            rate=rate,
+            video=video,
+            audio=audio,
+        )
+        for _ in range(40):
+            (tmp_path / "mutated").write_bytes(_mutated(whole.read_bytes(), random))
+            try:
+                decode(tmp_path / "mutated", see=lambda picture: None)
+                outcomes["read"] += 1
+            except ClipError:
+                outcomes["refused"] += 1
+    assert min(outcomes.values()) > 20

@@ -278,11 +278,13 @@ class _Pass:
             raise self.refuse(
                 f"has {len(streams)} streams, of which at most {self.limits.max_streams} are read"
             )
-        # Covers of records are pictures, but no film.
-        films = [one for one in self.container.streams.video if not _is_cover(one)]
-        sounds = list(self.container.streams.audio)
+        # Covers of records are pictures, but no film; and a stream without a context is one of an unknown codec.
+        known = [one for one in streams if one.codec_context is not None]
+        films = [one for one in known if one.type == "video" and not _is_cover(one)]
+        sounds = [one for one in known if one.type == "audio"]
         if not films and not sounds:
-            raise self.refuse("has neither pictures nor sound")
+            unknown = ", or none of a codec that is read" if len(known) < len(streams) else ""
+            raise self.refuse(f"has neither pictures nor sound{unknown}")
         wanted = (
             (self.duration or 0.0) if math.isinf(self.last) else min(self.last, self.duration or math.inf)
         )
