@@ -279,11 +279,11 @@ class _Pass:
                 f"has {len(streams)} streams, of which at most {self.limits.max_streams} are read"
             )
         # Covers of records are pictures, but no film; and a stream without a context is one of an unknown codec.
-        known = [one for one in streams if one.codec_context is not None]
-        films = [one for one in known if one.type == "video" and not _is_cover(one)]
-        sounds = [one for one in known if one.type == "audio"]
+        found = self.container.streams
+        films = [one for one in found.video if one.codec_context is not None and not _is_cover(one)]
+        sounds = [one for one in found.audio if one.codec_context is not None]
         if not films and not sounds:
-            unknown = ", or none of a codec that is read" if len(known) < len(streams) else ""
+            unknown = ", or none of a codec that is read" if found.video or found.audio else ""
             raise self.refuse(f"has neither pictures nor sound{unknown}")
         wanted = (
             (self.duration or 0.0) if math.isinf(self.last) else min(self.last, self.duration or math.inf)
