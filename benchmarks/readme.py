@@ -11,7 +11,6 @@ import argparse
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -55,7 +54,7 @@ def write_files_of_a_reader(folder: Path, clips: int) -> None:
     """
     random = np.random.default_rng(0)
     lines = ["id,label,split,speaker"]
-    (folder / "frames").mkdir()
+    (folder / "frames").mkdir(parents=True)
     loudness, smiles = random.normal(size=(2, clips))
     for row in range(clips):
         split = "train" if row < 3 * clips // 5 else "valid" if row < 4 * clips // 5 else "test"
@@ -125,8 +124,8 @@ def main() -> None:
         write_files_of_a_reader(Path(place), options.clips)
         Path(place, "mine.yaml").write_text(configuration())
         for line in (words for words in commands() if words[0] == "qinn"):
-            if line[-1] == "stores/new":
-                shutil.copytree(Path(place, "stores", "mine"), Path(place, "stores", "new"))
+            if line[-1].startswith("new/"):
+                write_files_of_a_reader(Path(place, "new"), 5)
             steps.run([str(own / "qinn"), *line[1:]], shown=shlex.join(line))
     print(f"{len(steps.took)} steps, {time.perf_counter() - started:.0f} s")
     if options.output:
