@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def write_tiny_store(path: Path, **changes: Any) -> Store:
 
 def tiny_content(store: Path | str, **changes: Any) -> dict[str, Any]:
     """Return the content of a configuration that trains a tiny model for two epochs, and no other."""
-    return {
+    content = {
         "name": "tiny",
         "data": {"store": str(store)},
         "encoder": {"hidden_dim": 4},
@@ -50,6 +51,7 @@ def tiny_content(store: Path | str, **changes: Any) -> dict[str, Any]:
         "simple_rows": False,
         **changes,
     }
+    return deepcopy(content)  # which a test may change
 
 
 def tiny_config(store: Path | str, **changes: Any) -> ExperimentConfig:

@@ -96,6 +96,11 @@ STORES: dict[str, Arguments] = {
 RUNS: dict[str, Arguments] = {
     "train": lambda p, to: ["train", p.config(), "--to", to],
     "compare": lambda p, to: ["compare", p.config(), "--to", to],
+    "publish": lambda p, to: ["publish", p.run, "--to", to],
+}
+# What is made is a store of `data import`; how that is replaced is said there.
+CLIPS: dict[str, Arguments] = {
+    "features extract": lambda p, to: ["features", "extract", p.table, "--to", to],
 }
 
 
@@ -115,8 +120,8 @@ def features(p: Place) -> list[Any]:
 
 def test_every_command_that_writes_is_in_the_tables() -> None:
     tested = {
-        " ".join(name.split()[:2]) if name.startswith("data") else name.split()[0]
-        for name in (*FILES, *SEVERAL, *STORES, *RUNS)
+        " ".join(name.split()[:2]) if name.startswith(("data", "features")) else name.split()[0]
+        for name in (*FILES, *SEVERAL, *STORES, *RUNS, *CLIPS)
     } | {"demo"}
     found = set()
 
@@ -300,11 +305,11 @@ def test_an_explanation_goes_into_its_run_and_is_replaced_there(place, qinn):
     assert qinn("explain", place.run)[0] == 0
 
 
-@pytest.mark.parametrize("command", [*STORES, *RUNS])
+@pytest.mark.parametrize("command", [*STORES, *RUNS, *CLIPS])
 @pytest.mark.parametrize("inside", ["store", "run", "store/new", "run/new", "store/samples.parquet"])
 def test_no_folder_goes_into_a_store_or_run(inside, command, place, qinn):
     before = {path: path.read_bytes() for path in place.folder.rglob("*") if path.is_file()}
-    arguments = {**STORES, **RUNS}[command](place, place.folder / inside)
+    arguments = {**STORES, **RUNS, **CLIPS}[command](place, place.folder / inside)
     before |= {path: path.read_bytes() for path in place.folder.rglob("*") if path.is_file()}
     code, err = qinn(*arguments, *(["--overwrite"] if inside != "run" else []))
     if (command, inside) == ("data synthesize", "store"):

@@ -49,7 +49,7 @@ def test_the_commands_run_one_after_the_other(tmp_path, monkeypatch, capsys):
         configuration().replace("[0, 1, 2, 3, 4]", "[0, 1]") + "training: {max_epochs: 1}\n"
     )
     ours = [words for words in commands() if words[0] == "qinn"]
-    assert len(ours) == 11
+    assert len(ours) == 12
     for words in ours:
         if words[-1] == "new/clips.csv":
             Path("new").mkdir()

@@ -226,7 +226,7 @@ def test_classes_are_the_signs_of_the_scores(tmp_path) -> None:
         ({"absent_rate": 1.0}, "`absent_rate`"),
         ({"label_noise": 0.8}, "at most 3"),
         ({"additive": (-0.1, 0.0, 0.0)}, "0 or more"),
-        ({"kind": "ranking"}, "`regression` or `classification`"),
+        ({"kind": "ranking"}, "`regression`, `classification` or `multilabel`"),
     ],
     ids=str,
 )

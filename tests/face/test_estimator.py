@@ -20,7 +20,10 @@ from qinn.face.scikit import NotFittedError
 
 from .conftest import TINY, modalities
 
-OWN = {"kind", "task", "random_state", "device", "threads", "verbose", "scale", "label_range"}
+OWN = {
+    *("kind", "task", "random_state", "device", "threads", "verbose"),
+    *("scale", "label_range", "label_names", "threshold"),
+}
 
 
 def test_every_key_of_a_configuration_is_a_parameter_with_the_same_default():

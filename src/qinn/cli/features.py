@@ -44,7 +44,9 @@ def _command() -> Any:
             Path | None,
             typer.Option(help="Where to keep what is made of each clip (default: the store's with -clips)."),
         ] = None,
-        workers: Annotated[int, typer.Option(min=1, help="Clips that are worked on at the same time.")] = 1,
+        workers: Annotated[
+            int, typer.Option(min=1, max=1024, help="Clips that are worked on at the same time.")
+        ] = 1,
         fail_fast: Annotated[
             bool, typer.Option("--fail-fast", help="End at the first clip that fails.")
         ] = False,

@@ -32,8 +32,8 @@ _NOT_IN_MEMORY = {"transformer", "embedding_dim"}
 _ENCODERS_OF_IDS = ("transformer", "embedding")
 
 _NEVER_FLAT = {"kind", "training", "transformer", "timed"}
-_OF_A_FOLDER = {"tensorboard", "checkpoint_seconds"}
-"""Keys of the training that mean something for runs that lie in a folder."""
+_NOT_TAKEN = {"tensorboard", "checkpoint_seconds", "device"}
+"""Keys of the training that mean something for runs in a folder, and one that the estimator knows more names of."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def encoder_keys() -> dict[str, str]:
 
 def training_keys() -> tuple[str, ...]:
     """Return the parameters that are keys of the section `training`."""
-    return tuple(key for key in TrainingConfig.model_fields if key not in _OF_A_FOLDER)
+    return tuple(key for key in TrainingConfig.model_fields if key not in _NOT_TAKEN)
 
 
 def model_keys(kind: str) -> tuple[str, ...]:

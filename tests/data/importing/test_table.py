@@ -542,7 +542,7 @@ def test_options_that_contradict_each_other_are_refused(options: dict[str, Any],
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"kind": "ranking"}, "regression or classification"),
+        ({"kind": "ranking"}, "regression, classification or multilabel"),
         ({"scale": "percent"}, "mosi, sims or plain"),
         ({"kind": "classification", "scale": "mosi"}, "no scale"),
         ({"classes": ("a", "b")}, "no classes"),

@@ -76,6 +76,7 @@ class TaskOptions:
         "intensity above 0",
         form="number",
         metavar="VALUE",
+        bounds=(-1e12, 1e12),
     )
     threshold: float | int = option(
         THRESHOLD,
