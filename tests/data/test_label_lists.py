@@ -102,7 +102,7 @@ def test_a_subset_has_the_labels_of_its_samples(tmp_path: Path) -> None:
     labels = drawn()
     store = write(tmp_path / "s", labels, ["train"] * 30 + ["valid"] * 10 + ["test"] * 20)
     fold = fixed_fold(store)
-    assert np.array_equal(fold.test.labels, store.labels[40:])  # pyright: ignore[reportArgumentType]
+    assert np.array_equal(np.asarray(fold.test.labels), store.labels[40:])
     assert fold.development.train.labelled.all()
 
 

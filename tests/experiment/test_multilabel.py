@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ def test_new_samples_get_decisions_probabilities_and_sets(finished: Path, store:
     assert len(rows) == 20
     for row in rows:
         for name in NAMES:
-            assert row[f"decided:{name}"] == (row[f"probability:{name}"] >= 0.5)  # pyright: ignore
+            assert row[f"decided:{name}"] == (float(row[f"probability:{name}"] or 0) >= 0.5)
             assert row[f"set:{name}"] in ("", "absent", "present", "absent|present")
     assert any("of each label alone of level 0.8" in remark for remark in remarks)
 
@@ -266,8 +267,11 @@ def test_absence_is_swept_and_couplings_are_turned(
 ) -> None:
     result = qinn.sweep_absent([compared.folder], tmp_path / "sweep", rates=[0.0, 0.5], masks=1)
     prior = result.models["constant"].empty
-    assert set(prior.prediction) == set(NAMES)  # pyright: ignore
-    assert prior.distance < 0.05  # pyright: ignore
+    assert prior is not None
+    assert isinstance(prior.prediction, Mapping)
+    assert set(prior.prediction) == set(NAMES)
+    assert prior.distance is not None
+    assert prior.distance < 0.05
     turned = qinn.explain_run(finished, tmp_path / "e", couplings=[0.0, 1.0]).coupling
     assert turned is not None
     assert turned.shifted == "probability"

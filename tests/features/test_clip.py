@@ -5,6 +5,7 @@ import re
 import socket
 import wave
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,9 +27,9 @@ CONTAINERS = [
 ]
 
 
-def seen(path: Path, **options: object) -> tuple[Decoded, list[Picture]]:
+def seen(path: Path, **options: Any) -> tuple[Decoded, list[Picture]]:
     pictures: list[Picture] = []
-    return decode(path, see=pictures.append, **options), pictures  # pyright: ignore[reportArgumentType]
+    return decode(path, see=pictures.append, **options), pictures
 
 
 @pytest.mark.parametrize(("suffix", "video", "audio"), CONTAINERS)

@@ -18,7 +18,7 @@ RATERS = ("first", "second", "third")
 def test_raters_of_enjoyment_are_labels(real_data: Path, tmp_path: Path) -> None:
     file = real_data / "icmi-enjoyment" / "icmi_turns.npz"
     if not file.is_file():
-        pytest.skip(f"no {file.name}")
+        pytest.skip(f"the real data lacks `{file}`")
     with np.load(file) as turns:
         ratings, audio, fold = turns["ratings"], turns["audio"], turns["fold5"]
         people = turns["participant"].astype(str)

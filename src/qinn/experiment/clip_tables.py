@@ -148,10 +148,10 @@ def _of_table(table: Columns, options: ColumnOptions) -> ClipTable:
         for named, usual in ((options.begin_column, "begin"), (options.end_column, "end"))
     )
     for row in rows:
-        first, last = begins[row] or 0.0, math.inf if ends[row] is None else ends[row]
-        if not 0 <= first < last:  # pyright: ignore[reportOperatorIssue]
+        begin, end = begins[row], ends[row]
+        if not 0 <= (begin or 0.0) < (math.inf if end is None else end):
             raise DataError(
-                f"{table.place(row)} is cut from {begins[row]} to {ends[row]} s, which is no stretch of time."
+                f"{table.place(row)} is cut from {begin} to {end} s, which is no stretch of time."
             )
     texts = None if options.text_column is None else table.texts(options.text_column)
     ids = table.texts(id_column) if id_column else [Path(file).stem for file in files]

@@ -497,8 +497,9 @@ def _canonical(content: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
                     mesh += struct.unpack(f"<{len(part) // 4}f", part)
         if number == 2 and isinstance(value, bytes):
             found = dict(_fields(value))
-            weight = found.get(2, b"")
-            basis.append((int(found.get(1, 0)), struct.unpack("<f", weight)[0]))  # pyright: ignore[reportArgumentType]
+            landmark, weight = found.get(1, 0), found.get(2)
+            if isinstance(landmark, int) and isinstance(weight, bytes):
+                basis.append((landmark, struct.unpack("<f", weight)[0]))
     places = np.array(mesh, np.float64).reshape(-1, 5)[:, :3]
     numbers = np.array([number for number, _ in basis])
     return places[numbers], numbers, np.array([weight for _, weight in basis])

@@ -493,7 +493,7 @@ def _fits(candidate: Candidate) -> bool:
     if candidate.suffix == ".npz" and (kind := file_kind(candidate.path)) is not None and kind.name == "npz":
         # Features alone have no array that could be a column.
         with open_arrays(candidate.path) as arrays:
-            return any(len(arrays.shape(key)) == 1 for key in arrays.keys())  # noqa: SIM118
+            return 1 in map(len, map(arrays.shape, arrays.keys()))
     return candidate.suffix in TABLE_SUFFIXES
 
 
