@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from qinn.cli import output, runs
+from qinn.cli import output, training
 from qinn.cli.output import console
 from qinn.explain.activity import Activity
 from qinn.results.comparison import ComparisonResult, ModelResult
@@ -52,7 +52,7 @@ def compared(dynamics: Activity | None) -> ComparisonResult:
 @pytest.mark.parametrize("width", [80, 100, 120, 160])
 def test_no_interval_and_no_heading_is_broken(capsys, monkeypatch, tmp_path, dynamics, width):
     monkeypatch.setattr(console, "width", width)
-    runs._show_comparison(compared(dynamics), as_json=False)
+    training._show_comparison(compared(dynamics), as_json=False)
     out = capsys.readouterr().out
     shown = 4 if width >= 140 else 1 if dynamics and width < 100 else 2
     assert len(re.findall(r"\[−0\.416, 0\.670\]", out)) == 2 * shown

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from qinn.experiment.config import ExperimentConfig, parse_config
+from qinn.experiment.docstring_options import stated_options
 from qinn.experiment.model_configs import MODEL_CONFIGS
-from qinn.experiment.stated_options import stated_options
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 

@@ -205,7 +205,7 @@ def compared(tiny_store, tmp_path_factory):
 
 
 def test_a_sleeping_model_is_in_no_table_without_its_warning(compared, capsys):
-    from qinn.cli.runs import _show_comparison
+    from qinn.cli.training import _show_comparison
 
     folder, _, content = compared
     assert content.models["asleep"].dynamics.jumps < 0.05
@@ -252,7 +252,7 @@ def compared_along(tiny_store, tmp_path_factory):
 
 
 def test_a_sleeping_memory_is_in_no_table_without_its_warning(compared_along, capsys):
-    from qinn.cli.runs import _show_comparison
+    from qinn.cli.training import _show_comparison
 
     folder, content = compared_along
     stated = content.models["along"].dynamics

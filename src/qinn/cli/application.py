@@ -11,21 +11,10 @@ from qinn import __version__
 from qinn.cli.data import data_app
 from qinn.cli.features import features_app
 from qinn.cli.output import SafeGroup
-from qinn.cli.runs import (
-    calibrate,
-    compare,
-    demo,
-    evaluate,
-    explain,
-    info,
-    predict,
-    publish,
-    report,
-    sweep_absent,
-    train,
-    tune,
-)
+from qinn.cli.predicting import calibrate, explain, predict, publish
+from qinn.cli.runs import evaluate, info, report, sweep_absent
 from qinn.cli.stated_commands import Commands
+from qinn.cli.training import compare, demo, train, tune
 
 app = Commands(
     name="qinn",

@@ -1,4 +1,4 @@
-"""Commands about data: import, inspect, verify, describe, and those of `qinn.cli.changes` and `.synthesis`."""
+"""Commands about data: import, inspect, verify, describe, and those of `qinn.cli.convert_split` and `.synthesis`."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +15,7 @@ class _DataGroup(LazyGroup):
 
     def stated(self) -> dict[str, tuple[Any, None]]:
         """Return the commands that make data."""
-        from qinn.cli.changes import convert, split
+        from qinn.cli.convert_split import convert, split
         from qinn.cli.synthesis import synthesize
 
         return {"convert": (convert, None), "split": (split, None), "synthesize": (synthesize, None)}

@@ -114,6 +114,11 @@ def note(message: str) -> None:
     stderr.print(Text(visible(message)), soft_wrap=True, highlight=False)
 
 
+def note_remark(remark: str) -> None:
+    """Print a sentence that a user should know, marked as such, on the error stream."""
+    note(f"note: {remark}")
+
+
 class _Description(ProgressColumn):
     """The description of a bar as it stands."""
 

@@ -14,9 +14,9 @@ from pydantic import (
     model_validator,
 )
 
+from qinn.experiment.docstring_options import stated_options
 from qinn.experiment.key_errors import explain, nearest
 from qinn.experiment.plain_types import plain
-from qinn.experiment.stated_options import stated_options
 from qinn.model.baselines import BASELINES
 from qinn.model.fusion import AbsentState
 from qinn.model.linear import LinearForm

@@ -23,7 +23,7 @@ P = ParamSpec("P")
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe–Ito colours, the most distinct first."""
 
-BLUE, VERMILLION = PALETTE[:2]
+BLUE, VERMILLION, GREEN, PURPLE, ORANGE, *_ = PALETTE
 GREY = "#666666"
 DASHES = ("-", "--", "-.", ":")
 """Line styles, so that curves differ by more than colour."""

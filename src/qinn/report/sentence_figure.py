@@ -12,16 +12,27 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.textpath import text_to_path
 
-from qinn.report.figure_style import GREY, plain, require, styled, to_svg
+from qinn.report.figure_style import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    VERMILLION,
+    plain,
+    require,
+    styled,
+    to_svg,
+)
 from qinn.results.number_text import number
 from qinn.results.steps import ShownSteps, Step
 
 COLOURS = {
-    "resets": "#D55E00",
-    "inverts": "#0072B2",
-    "turns": "#CC79A7",
-    "intensifies": "#009E73",
-    "weakens": "#E69F00",
+    "resets": VERMILLION,
+    "inverts": BLUE,
+    "turns": PURPLE,
+    "intensifies": GREEN,
+    "weakens": ORANGE,
     "keeps": "#999999",
 }
 """Okabe–Ito colour of each verdict; what is kept is outlined only."""

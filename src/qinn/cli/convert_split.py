@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from qinn.cli.output import JsonOption, echo, note, print_json
+from qinn.cli.output import JsonOption, echo, note, note_remark, print_json
 from qinn.cli.stated_commands import with_options
 from qinn.data.exporting import ConversionOptions
 from qinn.data.exporting import convert as convert_store
@@ -38,7 +38,7 @@ def convert(
     for name, shape in report.shapes.items():
         echo(f"{name}: {' × '.join(map(str, shape))}")
     for remark in report.notes:
-        note(f"note: {remark}")
+        note_remark(remark)
 
 
 @with_options(options_of(SplitOptions))
