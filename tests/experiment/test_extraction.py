@@ -53,12 +53,12 @@ def here(monkeypatch) -> list[str]:
     """Do the work in this process; what was worked on is listed."""
     worked: list[str] = []
 
-    def work(jobs, module, workers, on_answer):
+    def work(jobs, module, workers, on_answer, limits):
         for index, job in enumerate(jobs):
             worked.append(Path(job["path"]).name)
             error = None
             try:
-                clip_in_process.do(json.loads(json.dumps(job)))
+                clip_in_process.do(json.loads(json.dumps(job)), print)
             except QinnError as found:
                 error = found
             on_answer(index, error)
@@ -322,7 +322,7 @@ def test_python_has_it_under_its_name():
 
 def test_a_process_that_dies_costs_one_job(tmp_path, monkeypatch):
     (tmp_path / "jobs_of_a_test.py").write_text(
-        "import os\n\n\ndef do(job):\n    if job['dies']:\n        os.kill(os.getpid(), 9)\n"
+        "import os\n\n\ndef do(job, tell):\n    if job['dies']:\n        os.kill(os.getpid(), 9)\n"
         "    open(job['file'], 'w').close()\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -341,7 +341,7 @@ def test_a_process_that_dies_costs_one_job(tmp_path, monkeypatch):
 ONE = """
 import json, sys
 from qinn.experiment.clip_in_process import do
-do(json.loads(sys.argv[1]))
+do(json.loads(sys.argv[1]), print)
 """
 
 

@@ -13,8 +13,9 @@ import pytest
 from qinn.errors import CheckpointError, DataError, QinnError
 from qinn.experiment import workers
 from qinn.experiment.comparison import compare
+from qinn.experiment.process_limits import ProcessLimits
 from qinn.experiment.run import config_text
-from qinn.experiment.workers import run_in_workers
+from qinn.experiment.workers import Worker, WorkerDiedError, run_in_workers
 
 from ..tiny import TRAINING, tiny_config
 
@@ -184,3 +185,86 @@ def test_a_comparison_works_outside_the_main_thread_and_without_a_guarded_main_m
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "out" / "comparison.json").is_file()
+
+
+GREEDY = """
+import os
+
+
+def do(job, tell):
+    tell(["begun", job["what"]])
+    if job["what"] == "time":
+        while True:
+            pass
+    if job["what"] == "memory":
+        return len(bytearray(job["bytes"]))
+    if job["what"] == "files":
+        kept = [open(os.devnull) for _ in range(1000)]
+    if job["what"] == "size":
+        with open(job["file"], "wb") as stream:
+            stream.write(bytes(2**21))
+    if job["what"] == "environment":
+        return dict(os.environ)
+    if job["what"] == "nonsense":
+        for number in range(3, 20):
+            try:
+                os.write(number, b"[1]\\n")
+            except OSError:
+                pass
+    return None
+"""
+LIMITS = ProcessLimits(cpu_seconds=1.0, memory=2**30, file_bytes=2**20, files=64)
+
+
+@pytest.fixture
+def greedy(tmp_path, monkeypatch):
+    (tmp_path / "greedy_jobs.py").write_text(GREEDY)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("SECRET_OF_OURS", "token")
+    worker = Worker("greedy_jobs", LIMITS)
+    yield worker
+    worker.close()
+
+
+def test_a_process_with_limits_stays_within_them(greedy, tmp_path):
+    told = []
+    assert "SECRET_OF_OURS" not in greedy.ask({"what": "environment"}, told.append)
+    assert told == [["begun", "environment"]]
+    assert greedy.ask({"what": "memory", "bytes": 2**20}) == 2**20
+    with pytest.raises(QinnError, match="not enough memory"):
+        greedy.ask({"what": "memory", "bytes": 3 * 2**30})
+    with pytest.raises(OSError, match="Too many open files"):
+        greedy.ask({"what": "files"})
+    with pytest.raises(OSError, match="File too large"):
+        greedy.ask({"what": "size", "file": str(tmp_path / "large")})
+    assert (greedy.resident_memory or 0) > 2**20
+    with pytest.raises(WorkerDiedError, match="more computing time") as caught:
+        greedy.ask({"what": "time"})
+    assert caught.value.out_of_time
+
+
+def test_each_job_has_its_own_time(tmp_path, monkeypatch):
+    (tmp_path / "busy_jobs.py").write_text(
+        "import time\n\n\ndef do(job, tell):\n    end = time.process_time() + 0.5\n"
+        "    while time.process_time() < end:\n        pass\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    worker = Worker("busy_jobs", LIMITS)
+    for _ in range(3):
+        worker.ask({})
+    worker.close()
+
+
+def test_a_worker_whose_answers_make_no_sense_is_ended(greedy):
+    with pytest.raises(WorkerDiedError):
+        greedy.ask({"what": "nonsense"})
+    assert greedy.process.poll() is not None
+
+
+def test_an_environment_without_limits_is_ours(tmp_path, monkeypatch):
+    (tmp_path / "greedy_jobs.py").write_text(GREEDY)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("SECRET_OF_OURS", "token")
+    worker = Worker("greedy_jobs")
+    assert worker.ask({"what": "environment"})["SECRET_OF_OURS"] == "token"
+    worker.close()

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from qinn.errors import ClipError, QinnError
+from qinn.experiment.workers import Tell
 from qinn.features.extraction import ClipOptions, Extractor
 
 __all__ = ["do"]
 
 
-def do(job: dict[str, Any]) -> None:
+def do(job: dict[str, Any], tell: Tell) -> None:
     """Make the features of a clip and save them.
 
     Whatever a clip leads to is said of that clip; what is wrong with all of them is raised as it is.

@@ -23,6 +23,7 @@ from qinn.digests import file_digest
 from qinn.errors import ClipError, DataError, OutputError
 from qinn.escaping import csv_line
 from qinn.experiment.clip_tables import ClipTable, ListedClip, refused
+from qinn.experiment.process_limits import ProcessLimits
 from qinn.experiment.workers import WorkerDiedError, work_in_processes
 from qinn.extras import require
 from qinn.features.extraction import QUALITY_COLUMNS, ClipFeatures, ClipOptions
@@ -132,10 +133,10 @@ def extract_clips(
         if isinstance(error, ClipError):
             failures[index] = Failure(clip, str(error))
         elif isinstance(error, WorkerDiedError):
-            lost = refused(
-                clip, "ended the process that read it: it is damaged, or needs more memory than there is"
-            )
-            failures[index] = Failure(clip, str(lost))
+            why = "ended the process that read it: it is damaged, or needs more memory than there is"
+            if error.out_of_time:
+                why = "needs more computing time than a clip may have: it is damaged, or larger than is sensible"
+            failures[index] = Failure(clip, str(refused(clip, why)))
         elif error is not None:
             raise error
         if fail_fast and index in failures:
@@ -147,7 +148,9 @@ def extract_clips(
         raise ClipError(failures[min(failures)].reason)
     waiting = [index for index in targets if index not in done]
     jobs = [_job(table.clips[index], targets[index], options, landmarks) for index in waiting]
-    work_in_processes(jobs, "qinn.experiment.clip_in_process", workers, answered)
+    work_in_processes(
+        jobs, "qinn.experiment.clip_in_process", workers, answered, limits_for(options.max_seconds)
+    )
     left = [failures[index] for index in sorted(failures)]
     _write_failures(work / "failures.csv", left)
     made = [index for index in targets if index not in failures]
@@ -157,6 +160,15 @@ def extract_clips(
             f"`{work / 'failures.csv'}` has the others."
         )
     return _together(table, made, targets, work, left, kept, with_text)
+
+
+def limits_for(seconds: float) -> ProcessLimits:
+    """Return what a process may use that reads clips of at most so many seconds, some forty times what films need.
+
+    Args:
+        seconds: Longest clip.
+    """
+    return ProcessLimits(cpu_seconds=120 + 10 * seconds)
 
 
 def _weights_of(options: ClipOptions) -> list[Any]:

@@ -3,10 +3,12 @@
 import sys
 from typing import Any
 
+from qinn.experiment.workers import Tell
+
 __all__ = ["do"]
 
 
-def do(job: dict[str, Any]) -> None:
+def do(job: dict[str, Any], tell: Tell) -> None:
     """Do a run: its configuration as YAML, its folder, whether others are replaced, and the command that was given."""
     import yaml
 
