@@ -54,6 +54,11 @@ MISTAKES = {
     "a memory of nothing": (lambda: LearnableInteraction(0, (2,)), "at least 1"),
     "half a dimension": (lambda: LearnableInteraction(2, (2.5,)), "whole number"),
     "a negative scale": (lambda: LearnableInteraction(2, (2,), scale=-1.0), "finite and ≥ 0"),
+    "an absurd seed": (lambda: LearnableInteraction(2, (2,), seed=2**70), "None or a whole number"),
+    "complex parameters": (lambda: LearnableInteraction(2, (2,), dtype=torch.complex64), "torch.float64"),
+    "parameters in half precision": (lambda: LearnableInteraction(2, (2,), dtype=torch.float16), "torch.float64"),
+    "an interaction without its imaginary part": (lambda: I2.to(torch.float32), "must be a device, `torch.complex64`"),
+    "relaxation without its imaginary part": (lambda: DECAY.to(torch.float64), "must be a device, `torch.complex64`"),
     "a coupling of another shape": (lambda: Interaction(torch.eye(3), 2, (2,)), r"shape \(4, 4\)"),
     "a coupling that is not Hermitian": (lambda: Interaction(torch.ones(4, 4).triu(), 2, (2,)), "must be Hermitian"),
     "a coupling of NaN": (lambda: Interaction(NAN, 2, (2,)), "must be finite"),
@@ -66,6 +71,8 @@ MISTAKES = {
         "look for NaN",
     ),
     "a tensor for the factors": (lambda: Ancillas(KETS), "must be a list with the kets of each factor"),
+    "nothing for the factors": (lambda: Ancillas(None), "but it is a `NoneType`"),
+    "factors by name": (lambda: Ancillas({"text": KETS}), "but it is a `dict`"),
     "no factor": (lambda: Ancillas([]), "but it is empty"),
     "factors of different batches": (lambda: Ancillas([KETS, KETS[:1]]), "same leading axes"),
     "no time axis": (lambda: Ancillas([KETS[0, 0]]), "same leading axes"),
@@ -176,6 +183,7 @@ def test_arrays_and_lists_are_taken_as_tensors_are():
     interaction = Interaction(I2.coupling.numpy(), 2, [2])
     found = ExactCollisions().evolve(np.array([1, 0]), interaction, arrays).final.density()
     assert float((found - wanted).abs().max()) < 1e-15
+    assert torch.equal(kraus_operators(I2, KETS.tolist()), kraus_operators(I2, KETS))
 
 
 def test_times_may_be_of_either_precision():

@@ -133,3 +133,20 @@ def test_relaxation_has_the_stated_error(norm):
     time = torch.tensor([norm / size], dtype=torch.float64)
     maps = relaxation_maps(decay, time)[0]
     assert abs(float(maps[3, 3]) - float(torch.exp(-0.49 * time))) < 1e-12
+
+
+@pytest.mark.parametrize("lead", [(0, 3), (2, 0), (0, 0)])
+@pytest.mark.parametrize("method", METHODS)
+def test_no_samples_or_no_events_give_results_of_their_shape(method, lead):
+    stream = Ancillas([torch.zeros(*lead, 2, dtype=DTYPE)])
+    states = ExactCollisions(every=True, method=method).evolve_events(
+        [1, 0], [random_interaction(2, (2,))] * 2, [stream] * 2, [torch.zeros(lead)] * 2, until=1.0,
+        lindbladian=Lindbladian(torch.zeros(2, 2, dtype=DTYPE)),
+    )  # fmt: skip
+    assert states.final.density().shape == (lead[0], 2, 2)
+    assert states.mean is not None
+    assert states.mean.density().shape == (lead[0], 2, 2)
+    assert states.every is not None
+    assert states.every.density().shape == (lead[0], 0, 2, 2)
+    assert states.modalities is not None
+    assert states.modalities.shape == (lead[0], 0)

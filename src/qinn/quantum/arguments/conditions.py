@@ -331,6 +331,19 @@ def check_tolerance(tolerance: Any) -> None:
         check_between("tolerance", tolerance, 0.0, 1.0, also=", or None")
 
 
+def check_target(target: Any) -> None:
+    """Refuse a dtype to which complex operators cannot go without loss.
+
+    Examples:
+        >>> check_target(torch.complex64), check_target("cpu")
+        (None, None)
+    """
+    if isinstance(target, torch.dtype) and target not in STATE_TOLERANCE:
+        raise ArgumentError(
+            f"Argument `target` must be a device, `torch.complex64` or `torch.complex128`, but it is {target}."
+        )
+
+
 def shown(value: Any) -> str:
     """A value in a message: short ones themselves, others by their kind."""
     shown = repr(value)

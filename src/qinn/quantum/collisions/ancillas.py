@@ -90,10 +90,11 @@ class Ancillas:
         mixtures: Sequence[Mixture] | None,
         validate: bool,
     ) -> None:
-        if isinstance(given, Tensor) or len(given) == 0:
+        if not isinstance(given, list | tuple) or len(given) == 0:
+            kind = "empty" if isinstance(given, list | tuple) else f"a `{type(given).__name__}`"
             raise ArgumentError(
-                f"Argument `{name}` must be a list with the {name} of each factor, but it is "
-                f"{'a tensor' if isinstance(given, Tensor) else 'empty'}; write `[{name}]` for a single factor."
+                f"Argument `{name}` must be a list with the {name} of each factor, but it is {kind}; write "
+                f"`[{name}]` for a single factor."
             )
         first = as_complex(name, given[0])
         factors = [first, *(as_complex(name, each, first) for each in given[1:])]

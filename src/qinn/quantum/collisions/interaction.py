@@ -10,7 +10,7 @@ from jaxtyping import Complex
 from torch import Tensor, nn
 
 from qinn.errors import ArgumentError
-from qinn.quantum.arguments import as_complex, as_hermitian, check_count
+from qinn.quantum.arguments import as_complex, as_hermitian, check_count, check_seed, check_target
 from qinn.quantum.generators.lindbladian import hermitian_from
 from qinn.quantum.numerics.turning import turn_by_eigenvectors
 
@@ -120,7 +120,11 @@ class Interaction:
 
         Args:
             target: Complex dtype or device.
+
+        Raises:
+            ArgumentError: If it is a dtype that is not complex.
         """
+        check_target(target)
         return Interaction(self.coupling.to(target), self.memory_dim, self.ancilla_dims, validate=False)
 
 
@@ -162,9 +166,16 @@ class LearnableInteraction(nn.Module):
         self.memory_dim, self.ancilla_dims = memory_dim, _checked_dims(memory_dim, ancilla_dims)
         if not (scale >= 0 and isfinite(scale)):
             raise ArgumentError(f"Argument `scale` must be finite and ≥ 0, but it is {scale}.")
+        check_seed(seed)
+        dtype = dtype or torch.get_default_dtype()
+        if dtype not in (torch.float32, torch.float64):
+            raise ArgumentError(
+                f"Argument `dtype` must be `torch.float32` or `torch.float64`, but it is {dtype}; V has the complex "
+                "dtype of the same precision."
+            )
         # Drawn and scaled on the CPU, so that a seed means the same on any device.
         generator = None if seed is None else torch.Generator("cpu").manual_seed(seed)
-        joint, dtype = memory_dim * prod(self.ancilla_dims), dtype or torch.get_default_dtype()
+        joint = memory_dim * prod(self.ancilla_dims)
         free = torch.randn(joint, joint, generator=generator, dtype=dtype, device="cpu").double()
         free *= scale / torch.linalg.matrix_norm(hermitian_from(free), 2)
         self.free = nn.Parameter(free.to(device=torch.get_default_device(), dtype=dtype))

@@ -1,20 +1,20 @@
 """Kraus operators of collisions, and the channel by them."""
 
+from typing import Any
+
 from jaxtyping import Complex
 from torch import Tensor
 
-from qinn.quantum.arguments import as_rows
+from qinn.quantum.arguments import as_complex, as_rows
 from qinn.quantum.collisions.interaction import Interaction
 
 
-def kraus_operators(
-    interaction: Interaction, kets: Tensor
-) -> Complex[Tensor, "*batch ancilla memory memory"]:
+def kraus_operators(interaction: Interaction, kets: Any) -> Complex[Tensor, "*batch ancilla memory memory"]:
     """Return A_j = ⟨j|U|χ⟩ of ancillas in pure states: ρ ↦ Σ_j A_j ρ A_j†, Σ_j A_j†A_j = 1.
 
     Args:
         interaction: The interaction.
-        kets: Unit kets (…, D_a) of the whole ancilla.
+        kets: Unit kets (…, D_a) of the whole ancilla, as a tensor, an array or lists.
 
     Returns:
         D_a operators on the memory for each ket.
@@ -31,10 +31,11 @@ def kraus_operators(
         tensor([[1., 0.],
                 [0., 1.]])
     """
-    flat = kets.reshape(-1, kets.shape[-1]) if kets.ndim else kets
+    given = as_complex("kets", kets, interaction.coupling)
+    flat = given.flatten(0, -2) if given.ndim > 1 else given[None]
     rows = as_rows("kets", flat, interaction.ancilla_dim, interaction.coupling, "interaction")
     blocks = blocks_of(interaction.unitary, interaction.memory_dim)
-    return operators_of_kets(blocks, rows).reshape(*kets.shape[:-1], *blocks.shape[1:])
+    return operators_of_kets(blocks, rows).reshape(*given.shape[:-1], *blocks.shape[1:])
 
 
 def blocks_of(unitary: Tensor, memory_dim: int) -> Tensor:

@@ -239,8 +239,8 @@ def schedule_events(
         there = (
             torch.ones(lead, dtype=torch.bool, device=device) if ancillas.valid is None else ancillas.valid
         )
-        moments.append(torch.where(there, moment, torch.inf).reshape(num_rows, -1))
-        valid.append(there.reshape(num_rows, -1))
+        moments.append(torch.where(there, moment, torch.inf).reshape(num_rows, ancillas.num_steps))
+        valid.append(there.reshape(num_rows, ancillas.num_steps))
     joined, there = torch.cat(moments, 1), torch.cat(valid, 1)
     if not bool((torch.isfinite(joined) | ~there).all()):
         raise ArgumentError("Argument `times` must be finite, but holds NaN or infinity.")

@@ -8,7 +8,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 from qinn.errors import ArgumentError
-from qinn.quantum.arguments import as_complex_together, as_hermitian, check_finite
+from qinn.quantum.arguments import as_complex_together, as_hermitian, check_finite, check_seed, check_target
 from qinn.quantum.generators.interface import Generator
 
 # Largest share of a bounded jump rate that a start may take; at 1 the free operators would be infinite.
@@ -157,7 +157,11 @@ class Lindbladian(Generator):
 
         Args:
             target: Complex dtype or device.
+
+        Raises:
+            ArgumentError: If it is a dtype that is not complex.
         """
+        check_target(target)
         return Lindbladian(self.hamiltonian.to(target), self.jump_operators.to(target), validate=False)
 
     def apply(self, density: Complex[Tensor, "*batch dim dim"]) -> Complex[Tensor, "*batch dim dim"]:
@@ -273,6 +277,7 @@ class LearnableLindbladian(nn.Module):
             raise ArgumentError(
                 f"Argument `max_rate` must be finite and > 0, or None for no bound, but it is {max_rate}."
             )
+        check_seed(seed)
         # Drawn on the CPU, so that a seed means the same on any device.
         generator = None if seed is None else torch.Generator("cpu").manual_seed(seed)
         device = torch.get_default_device()

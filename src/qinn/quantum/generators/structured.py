@@ -10,7 +10,7 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from qinn.errors import ArgumentError
-from qinn.quantum.arguments import as_complex_together, check_finite
+from qinn.quantum.arguments import as_complex_together, check_finite, check_target
 from qinn.quantum.generators.interface import Action, MatrixFreeGenerator
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.numerics.contractions import Layout, lay_out, sum_of_products
@@ -169,7 +169,11 @@ class StructuredOperator:
 
         Args:
             target: Complex dtype or device.
+
+        Raises:
+            ArgumentError: If it is a dtype that is not complex.
         """
+        check_target(target)
         return StructuredOperator(
             self.dims,
             {position: matrix.to(target) for position, matrix in self.local.items()},
