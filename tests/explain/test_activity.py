@@ -2,23 +2,28 @@
 
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 
+from qinn.experiment.absence_sweep import sweep_absent
 from qinn.experiment.comparison import compare
+from qinn.experiment.config import parse_config
+from qinn.experiment.evaluation import evaluate_run
+from qinn.experiment.tuning import tune
 from qinn.explain.activity import Activity, activity_of_batches, activity_remarks, mean_activity
 from qinn.quantum import QuantumJumps, collision_influence, find_attractor
 from qinn.report.numbering import Numbering
 from qinn.report.page import read_results
 from qinn.report.sections import run_section
 from qinn.results.folder import RunFolder
-from qinn.results.metric_columns import shown_metrics
+from qinn.results.metric_columns import ASLEEP_NOTE, EnsembleMetric, shown_metrics
 from qinn.results.run import read_run
+from qinn.results.tuning import read_tuning
 from qinn.testing import example_batch
 
-from ..tiny import QINN, TRAINING, rewritten, tiny_config
+from ..tiny import QINN, TRAINING, rewritten, tiny_config, tiny_content
 from .test_explain import BATCH, DIMS, MISSING, build
 
 
@@ -225,6 +230,53 @@ def test_a_sleeping_model_is_in_no_table_without_its_warning(compared, capsys):
     _show_comparison(content, as_json=False)
     printed = capsys.readouterr()
     assert warned in " ".join((printed.out + printed.err).split())
+    # Standard output alone, as it goes into files and through pipes, says so too.
+    assert ASLEEP_NOTE in " ".join(printed.out.split())
+
+
+def test_every_table_that_names_a_sleeping_model_marks_its_row(compared):
+    _, _, content = compared
+    together = EnsembleMetric(value=0.5, low=0.4, high=0.6)
+    models = {
+        label: replace(entry, ensemble=dict.fromkeys(entry.metrics, together))
+        for label, entry in content.models.items()
+    }
+    tests = {label: content.paired["awake"] for label in models if label != "awake"}
+    shown = replace(content, models=models, reference="awake", paired=tests)
+    earlier = replace(shown, margins=None)
+    for table in (shown.table(), shown.paired_table(), shown.ensemble_table(), earlier.paired_table()):
+        marks = {row[0].text: row[0].detail for row in table.rows}
+        assert marks.pop("asleep") == "(asleep)"
+        assert not any("asleep" in mark for mark in marks.values())
+        assert ASLEEP_NOTE in table.notes
+    assert {row["model"] for row in shown.frame_rows() if row["asleep"]} == {"asleep"}
+
+
+def test_a_sleeping_run_is_evaluated_and_swept_under_its_warning(compared, tmp_path):
+    folder, _, _ = compared
+    found = evaluate_run(folder / "asleep" / "seed-0")
+    assert found.tables("it")[0].title.startswith("it (asleep) on")
+    assert found.remarks[0].startswith("The dynamics sleep")
+    assert found.table().notes == found.remarks[:1]
+    assert not evaluate_run(folder / "awake" / "seed-0").remarks
+    runs = [folder / label / "seed-0" for label in ("asleep", "awake")]
+    swept = sweep_absent(runs, tmp_path / "sweep", rates=(0.0, 0.5), mask_seeds=(0,), num_resamples=10)
+    assert [entry.asleep for entry in swept.models.values()] == [True, False]
+    text = (tmp_path / "sweep" / "table.md").read_text()
+    assert "| asleep (reference, asleep) |" in text
+    assert ASLEEP_NOTE in text
+
+
+def test_a_sleeping_trial_is_marked(tiny_store, tmp_path):
+    training = {**TRAINING, "learning_rate": 1e-4}
+    content = tiny_content(tiny_store, models={"asleep": SLEEPING, "awake": QINN}, training=training)
+    space = {"learning_rate": {"low": 1e-5, "high": 1e-4}}
+    config = parse_config({**content, "tune": {"space": space}}, "tiny")
+    found = tune(config, tmp_path / "trials", trials=1)
+    assert [one.trials[0].asleep for one in found.models.values()] == [True, False]
+    assert [row[0].detail for row in found.table().rows] == ["(asleep)", ""]
+    assert ASLEEP_NOTE in (tmp_path / "trials" / "trials.md").read_text()
+    assert read_tuning(tmp_path / "trials").models["asleep"].trials[0].asleep
 
 
 STREAM = {"kind": "qinn", "dynamics": "collisions", "evolution": "exact", "state_dims": 2, "num_vectors": 3}
@@ -264,7 +316,7 @@ def test_a_sleeping_memory_is_in_no_table_without_its_warning(compared_along, ca
     table = (folder / "table.md").read_text()
     assert "- **along, unitary**: The dynamics sleep: a step makes the memory forget less than 0.02" in table
     assert "| model | parameters | CPU s | jumps | ‖H‖T | contraction | rotation |" in table
-    [row] = [line for line in table.splitlines() if line.startswith("| along (reference) |")]
+    [row] = [line for line in table.splitlines() if line.startswith("| along (reference, asleep) |")]
     assert row.split(" | ")[3:5] == ["–", "–"]
     [result], _ = read_results([folder])
     shown = result.table()

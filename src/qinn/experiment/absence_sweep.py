@@ -24,6 +24,7 @@ from qinn.experiment.config import config_of
 from qinn.experiment.evaluation import evaluated_subsets, predict_parts, training_labels
 from qinn.experiment.predictor import Predictor
 from qinn.experiment.verdicts import corrected
+from qinn.explain.activity import sleep_remarks
 from qinn.results.comparison import COMPARISON_FILE, read_comparison
 from qinn.results.files import digests_of, write_text
 from qinn.results.folder import RunFolder
@@ -152,6 +153,7 @@ def sweep_absent(
                 num_parameters=described[label][0].num_parameters,
                 training=_absences_in_training(folders[0]),
                 seeds=tuple(summary.seed for summary in described[label]),
+                asleep=any(sleep_remarks(one.remarks) for one in described[label]),
                 runs_sha256=tuple(file_digest(folder.summary_file) for folder in folders),
                 rates=_metrics_by_rate(samples, swept[label], options),
                 empty=_prior(samples, swept[label]),

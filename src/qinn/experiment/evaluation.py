@@ -18,6 +18,7 @@ from qinn.experiment import provenance
 from qinn.experiment.build import build_folds
 from qinn.experiment.config import ExperimentConfig, config_of
 from qinn.experiment.predictor import Predictor
+from qinn.explain.activity import sleep_remarks
 from qinn.extras import require
 from qinn.results.evaluation import Agreement, EvaluationResult, Missing
 from qinn.results.folder import RunFolder
@@ -78,7 +79,10 @@ def evaluate_run(
         labels={name: metric.label for name, metric in metrics_of(predictor.task).items()},
         largest_difference=difference,
         agreement=agreement,
-        remarks=tuple(predictor.remarks([subset for _, subset in parts])),
+        remarks=(
+            *sleep_remarks(target.summary().remarks),
+            *predictor.remarks([subset for _, subset in parts]),
+        ),
     )
     if not absence:
         return result

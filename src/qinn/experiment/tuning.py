@@ -26,6 +26,7 @@ from qinn.experiment.config import ExperimentConfig, TrainingConfig, resolved_tr
 from qinn.experiment.key_errors import explain, nearest
 from qinn.experiment.run import data_record, model_builder
 from qinn.experiment.tuning_config import KNOWN_KEYS, Range, Space, searched
+from qinn.explain.activity import activity_of
 from qinn.extras import needs, require
 from qinn.results.files import write_text
 from qinn.results.tuning import (
@@ -321,29 +322,31 @@ class _Search:
         )
         with _stored(self._url):
             trial = self.study.ask({} if done == 0 else self.space)
-        value, epoch, seconds, failure = self._trained(_rounded(trial.params))
+        value, epoch, seconds, failure, asleep = self._trained(_rounded(trial.params))
         with _stored(self._url):
             trial.set_user_attr("epoch", epoch)
             trial.set_user_attr("failure", failure)
+            trial.set_user_attr("asleep", asleep)
             trial.set_user_attr("seconds", seconds)
             failed = TrialState.FAIL if value is None else None
             self.study.tell(trial, value, state=failed)
 
-    def _trained(self, choices: Mapping[str, Any]) -> tuple[float | None, float | None, float, str]:
-        """Return validation value, its epoch, seconds, and why there is no value."""
+    def _trained(self, choices: Mapping[str, Any]) -> tuple[float | None, float | None, float, str, bool]:
+        """Return validation value, its epoch, seconds, why there is no value, and whether the dynamics sleep."""
         from qinn.training.fit import fit
 
         clock = time.perf_counter()
-        values, epochs = [], []
+        values, epochs, asleep = [], [], False
         try:
             config = with_choices(self.config, self.label, choices).only(self.label, self.seed)
             config = resolved(config, self.store)
             parts = [one for each in self.developments for one in (each.train, each.valid)]
             build = model_builder(config, self.store, parts)
             for development in self.developments:
+                model = build(feature_dims=development.train.dims)
                 with tempfile.TemporaryDirectory(prefix="qinn-trial-") as place:
                     found = fit(
-                        build(feature_dims=development.train.dims),
+                        model,
                         development,
                         task=self.store.task,
                         options=config.training.options(),
@@ -352,9 +355,12 @@ class _Search:
                     )
                 values.append(found.best_value)
                 epochs.append(found.best_epoch)
+                acting = activity_of(model, development.valid)
+                asleep = asleep or (acting is not None and acting.asleep)
         except (ArgumentError, ConfigError) as error:
-            return None, None, round(time.perf_counter() - clock, 3), str(error)
-        return float(np.mean(values)), float(np.mean(epochs)), round(time.perf_counter() - clock, 3), ""
+            return None, None, round(time.perf_counter() - clock, 3), str(error), False
+        seconds = round(time.perf_counter() - clock, 3)
+        return float(np.mean(values)), float(np.mean(epochs)), seconds, "", asleep
 
     def result(self, most: int) -> TunedModel:
         """Return the trials, those of a longer search left out.
@@ -370,6 +376,7 @@ class _Search:
                 epoch=one.user_attrs["epoch"],
                 seconds=one.user_attrs["seconds"],
                 failure=one.user_attrs["failure"],
+                asleep=one.user_attrs.get("asleep", False),
             )
             for number, one in enumerate(self._finished()[:most])
         ]

@@ -29,6 +29,7 @@ ASLEEP = 0.05
 ASLEEP_ALONG = 0.02
 """Where a step contracts and turns less, on average, the memory next to never learns what it is shown."""
 
+_SLEEP = "The dynamics sleep"
 # Above, trajectories have mostly forgotten what they started from.
 _LOUD = 5.0
 # Up to here the gap takes well under a second, so that it can be known every epoch.
@@ -191,12 +192,12 @@ def activity_remarks(parts: Sequence[Activity]) -> list[str]:
     some = "" if len(parts) == 1 else " (in at least one fold)"
     if any(part.asleep_along for part in parts):
         remarks.append(
-            f"The dynamics sleep{some}: a step makes the memory forget less than {ASLEEP_ALONG} and turn by less than "
+            f"{_SLEEP}{some}: a step makes the memory forget less than {ASLEEP_ALONG} and turn by less than "
             f"{ASLEEP_ALONG} rad, so that it next to never learns what is said, whatever the model's name."
         )
     elif any(part.asleep for part in parts):
         remarks.append(
-            f"The dynamics sleep{some}: fewer than {ASLEEP} jumps per trajectory and ‖H‖T below {ASLEEP}, so this is "
+            f"{_SLEEP}{some}: fewer than {ASLEEP} jumps per trajectory and ‖H‖T below {ASLEEP}, so this is "
             "the model without evolution, whatever its name."
         )
     if any(part.unitary for part in parts):
@@ -206,13 +207,27 @@ def activity_remarks(parts: Sequence[Activity]) -> list[str]:
     if any(part.unitary_along for part in parts):
         remarks.append(
             f"Steps hardly make the memory forget{some}: less than {ASLEEP_ALONG} of it on average, so this is nearly "
-            "the unitary cell, unless a few words do all the forgetting: see `qinn explain`."
+            "the unitary cell, unless a few words, or relaxation between the steps, do all the forgetting: see `qinn "
+            "explain`."
         )
     if any(part.loud for part in parts):
         remarks.append(
             f"The dynamics drown the input{some}: more than {_LOUD:g} jumps per trajectory; lower `max_rate` or `time`."
         )
     return remarks
+
+
+def sleep_remarks(remarks: Iterable[str]) -> list[str]:
+    """Return those remarks, of `activity_remarks` and others, that say that dynamics sleep.
+
+    Args:
+        remarks: As a run keeps them.
+
+    Examples:
+        >>> len(sleep_remarks(activity_remarks([Activity(jumps=0.0, turning=0.0)])))
+        1
+    """
+    return [remark for remark in remarks if remark.startswith(_SLEEP)]
 
 
 def _activity_along(

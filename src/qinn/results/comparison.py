@@ -7,13 +7,14 @@ from typing import Any
 
 from qinn.errors import CheckpointError
 from qinn.evaluation.metric_names import metrics_of
-from qinn.explain.activity import Activity
+from qinn.explain.activity import Activity, sleep_remarks
 from qinn.results.as_json import OPTIONAL, OUTSIDE
 from qinn.results.documents import read_document, write_document
 from qinn.results.files import check_files
 from qinn.results.folder import RunFolder
 from qinn.results.frames import frame_of
 from qinn.results.metric_columns import (
+    ASLEEP_NOTE,
     SIGNIFICANCE,
     EnsembleMetric,
     PairedDifference,
@@ -24,6 +25,7 @@ from qinn.results.metric_columns import (
     mean_and_deviation,
     metric_columns,
     metric_names,
+    model_cell,
 )
 from qinn.results.number_text import FINE, brief, counted, interval, number, p_value, percent, span
 from qinn.results.summary import VERSION, RunSummary, Written
@@ -70,6 +72,11 @@ class ModelResult:
     remarks: tuple[str, ...] = ()
     metrics: Mapping[str, SeedMetric]
     ensemble: Mapping[str, EnsembleMetric] | None = field(default=None, metadata=OPTIONAL)
+
+    @property
+    def asleep(self) -> bool:
+        """Whether the dynamics of a run sleep."""
+        return bool(sleep_remarks(self.remarks))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +171,7 @@ class ComparisonResult(Written):
         rows: list[tuple[Cell, ...]] = []
         for label, entry in self.models.items():
             cells = [
-                Cell(label, "(reference)" if label == self.reference else ""),
+                self._heading(label),
                 Cell(f"{entry.num_parameters:,}"),
                 Cell(cpu_seconds(entry.cpu_seconds)),
                 *(Cell(_brief(entry.dynamics, kind)) for kind in acting),
@@ -199,7 +206,11 @@ class ComparisonResult(Written):
                 *metric_columns(self.task, names),
             ),
             rows=tuple(rows),
-            notes=(*self._tested(any(cell.strong for row in rows for cell in row)), *notes),
+            notes=(
+                *self._tested(any(cell.strong for row in rows for cell in row)),
+                *notes,
+                *self._sleeping(),
+            ),
             remarks=tuple(self.remarks),
             title=f"{self.name}: test, mean ± sd over seeds [{percent(self.level)} interval]",
         )
@@ -218,7 +229,7 @@ class ComparisonResult(Written):
         rows: list[tuple[Cell, ...]] = []
         for label, of_one in of_labels.items():
             for model, entry in self.models.items():
-                cells = [Cell(label), Cell(model, "(reference)" if model == self.reference else "")]
+                cells = [Cell(label), self._heading(model)]
                 for name in (of_one[name] for name in chosen):
                     value, test = entry.metrics[name], self.paired.get(model, {}).get(name)
                     detail = f"{interval(value.low, value.high)} {mark(test, known.get(name))}".strip()
@@ -229,7 +240,7 @@ class ComparisonResult(Written):
             "corrected over the models, not over the labels: of many labels some differ by chance.",
             columns=columns("label", Column("model", left=True), *metric_columns(self.task, chosen)),
             rows=tuple(rows),
-            notes=tuple(self._tested(False)),
+            notes=(*self._tested(False), *self._sleeping()),
             title=f"{self.name}: test, label by label [{percent(self.level)} interval]",
         )
 
@@ -243,7 +254,7 @@ class ComparisonResult(Written):
         known = metrics_of(self.task)
         rows = [
             (
-                Cell(label, "(reference)" if label == self.reference else ""),
+                self._heading(label),
                 *(
                     Cell(
                         "undefined" if found.value is None else number(found.value),
@@ -264,9 +275,14 @@ class ComparisonResult(Written):
             f"intervals, drawing {units(self.num_groups)}.",
             columns=columns("model", *(one.heading for one in metric_columns(self.task, names))),
             rows=tuple(rows),
-            notes=(f"{marks_note(f'ensemble, {self.reference}', margins=self.margins)}.",)
-            if self.paired
-            else (),
+            notes=(
+                *(
+                    [f"{marks_note(f'ensemble, {self.reference}', margins=self.margins)}."]
+                    if self.paired
+                    else []
+                ),
+                *self._sleeping(),
+            ),
             title=f"{self.name}: ensembles of {counted(len(self.seeds), 'seed')}, test "
             f"[{percent(self.level)} interval]",
         )
@@ -281,7 +297,7 @@ class ComparisonResult(Written):
             return None
         names = metric_names(self.task, next(iter(self.paired.values()))) if names is None else names
         rows = tuple(
-            (Cell(label), *(_difference_cell(tests[name]) for name in names))
+            (self._heading(label), *(_difference_cell(tests[name]) for name in names))
             for label, tests in self.paired.items()
         )
         heads = columns("model", *(one.heading for one in metric_columns(self.task, names)))
@@ -300,6 +316,7 @@ class ComparisonResult(Written):
                 f"before and after {holm}. Bold: p < {SIGNIFICANCE:g} after correction.",
                 columns=heads,
                 rows=rows,
+                notes=tuple(self._sleeping()),
             )
         tested = (
             f"the larger of two, that of {permutation}, and that of the t-test over seeds and samples"
@@ -322,6 +339,7 @@ class ComparisonResult(Written):
                 f"detectable: the smallest true difference that such samples{' and seeds' * self.over_seeds} would "
                 "show with a chance of 70 to 80 %, at the strictest of Holm's steps, "
                 f"{SIGNIFICANCE:g}/{len(self.paired)}.",
+                *self._sleeping(),
             ),
             title=f"{self.name}: against {self.reference}, difference [{percent(self.level)} interval]",
         )
@@ -339,6 +357,7 @@ class ComparisonResult(Written):
         return [
             {
                 "model": label,
+                "asleep": entry.asleep,
                 "metric": name,
                 "mean": value.mean,
                 "sd": value.sd,
@@ -361,6 +380,14 @@ class ComparisonResult(Written):
 
     def _repr_html_(self) -> str:
         return self.table().to_html()
+
+    def _heading(self, label: str) -> Cell:
+        entry = self.models[label]
+        return model_cell(label, reference=label == self.reference, asleep=entry.asleep)
+
+    def _sleeping(self) -> list[str]:
+        """What the mark of sleeping models means, where there are any."""
+        return [ASLEEP_NOTE] if any(entry.asleep for entry in self.models.values()) else []
 
     def _acting(self) -> list[str]:
         """What tables show of the models' dynamics: whatever any of them has."""

@@ -1,10 +1,11 @@
 """A finished run evaluated again, from its weights."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from qinn.evaluation.intervals import Interval
 from qinn.evaluation.metric_names import metrics_of
+from qinn.explain.activity import sleep_remarks
 from qinn.results.as_json import OPTIONAL
 from qinn.results.metric_columns import by_label
 from qinn.results.number_text import FINE, interval, number
@@ -101,6 +102,7 @@ class EvaluationResult:
         Args:
             run: What the run is called.
         """
+        run = f"{run} (asleep)" if sleep_remarks(self.remarks) else run
         title = f"{run} on {self.samples} {self.split or ''} samples".replace("  ", " ")
         if self.missing is None or self.complete is None:
             return intervals_tables(self.metrics, self.labels, title)
@@ -113,7 +115,8 @@ class EvaluationResult:
 
     def table(self) -> Table:
         """Return the metrics."""
-        return intervals_table(self.metrics, self.labels)
+        notes = tuple(sleep_remarks(self.remarks))
+        return replace(intervals_table(self.metrics, self.labels), notes=notes)
 
     def _repr_html_(self) -> str:
         return self.table().to_html()

@@ -9,11 +9,16 @@ from qinn.evaluation.metric_names import Metric, metrics_of
 from qinn.evaluation.paired_tests import PairedResult
 from qinn.results.as_json import OPTIONAL
 from qinn.results.number_text import brief, number
-from qinn.results.tables import Column
+from qinn.results.tables import Cell, Column
 from qinn.task import Task
 
 SIGNIFICANCE = 0.05
 """A difference, or equivalence, counts where its p-value, after Holm's correction, is below."""
+
+ASLEEP_NOTE = (
+    "asleep: in at least one run the learned dynamics do next to nothing, whatever the model is called."
+)
+"""What a table says of the models that `model_cell` marks so."""
 
 Verdict = Literal["better", "worse", "equivalent", "undecided"]
 """What is known of a model against the reference: undecided means that neither was shown, not that they are equal."""
@@ -127,6 +132,22 @@ class EnsembleMetric:
     low: float | None = None
     high: float | None = None
     test: PairedDifference | None = None
+
+
+def model_cell(label: str, *, reference: bool = False, asleep: bool = False) -> Cell:
+    """Return the heading of a model's row, which says itself what must not be overlooked.
+
+    Args:
+        label: The model.
+        reference: Whether the others are tested against it.
+        asleep: Whether its dynamics sleep.
+
+    Examples:
+        >>> model_cell("QiNN-QJ", reference=True, asleep=True).detail
+        '(reference, asleep)'
+    """
+    marks = ["reference"] * reference + ["asleep"] * asleep
+    return Cell(label, f"({', '.join(marks)})" if marks else "")
 
 
 def mark(test: PairedDifference | None, metric: Metric | None) -> str:

@@ -9,12 +9,20 @@ from qinn.digests import file_digest
 from qinn.errors import CheckpointError
 from qinn.evaluation.intervals import SeedSummary
 from qinn.evaluation.metric_names import metrics_of
-from qinn.results.as_json import OUTSIDE
+from qinn.results.as_json import OPTIONAL, OUTSIDE
 from qinn.results.comparison import ComparisonResult
 from qinn.results.documents import read_document, write_document
 from qinn.results.folder import RunFolder
 from qinn.results.frames import frame_of
-from qinn.results.metric_columns import PairedDifference, mark, marks_note, mean_and_deviation, shown_metrics
+from qinn.results.metric_columns import (
+    ASLEEP_NOTE,
+    PairedDifference,
+    mark,
+    marks_note,
+    mean_and_deviation,
+    model_cell,
+    shown_metrics,
+)
 from qinn.results.number_text import counted, number
 from qinn.results.summary import VERSION, Written
 from qinn.results.tables import Cell, Table, columns
@@ -103,6 +111,7 @@ class SweptModel:
     Attributes:
         training: Option → the probability with which modalities were absent in training.
         runs_sha256: Hash of each run's ``run.json``; none in version 1.
+        asleep: Whether the dynamics of a run sleep.
         rates: For each rate, metric → its value.
         empty: What it says about samples that have nothing left.
     """
@@ -114,6 +123,7 @@ class SweptModel:
     )
     seeds: tuple[int, ...]
     runs_sha256: tuple[str, ...] = ()
+    asleep: bool = field(default=False, metadata=OPTIONAL)
     rates: tuple[Mapping[str, RateMetric], ...]
     empty: EmptyScores | EmptyClasses
 
@@ -184,7 +194,7 @@ class SweepResult(Written):
         metric = metrics_of(self.task)[name]
         rows: list[tuple[Cell, ...]] = []
         for label, entry in self.models.items():
-            cells = [Cell(label, "(reference)" if label == self.reference else "")]
+            cells = [model_cell(label, reference=label == self.reference, asleep=entry.asleep)]
             for index, values in enumerate(entry.rates):
                 tests = self.paired.get(label)
                 found = mark(None if tests is None else tests[index][name], metric)
@@ -197,7 +207,10 @@ class SweepResult(Written):
             caption=f"{name} ({metric.label}) over the rate of absence. {self.how()} ± standard deviation over seeds.",
             columns=columns("model", *(f"{rate:g}" for rate in self.rates)),
             rows=tuple(rows),
-            notes=(f"{marks_note(self.reference, ', rate by rate')}.",) if self.paired else (),
+            notes=(
+                *([f"{marks_note(self.reference, ', rate by rate')}."] if self.paired else []),
+                *([ASLEEP_NOTE] if any(entry.asleep for entry in self.models.values()) else []),
+            ),
         )
 
     def empty_table(self) -> Table:
@@ -206,7 +219,7 @@ class SweepResult(Written):
         rows: list[tuple[Cell, ...]] = []
         for label, entry in self.models.items():
             empty, scored = entry.empty, entry.empty.metrics[self.shown[0]]
-            cells = [Cell(label)]
+            cells = [model_cell(label, asleep=entry.asleep)]
             distance = Cell(number(empty.distance), _deviation(empty.distance_sd))
             if isinstance(empty, EmptyScores):
                 cells += [

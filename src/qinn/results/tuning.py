@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from qinn.results.as_json import OUTSIDE
+from qinn.results.as_json import OPTIONAL, OUTSIDE
 from qinn.results.documents import read_document, write_document
 from qinn.results.files import digests_of, write_text
+from qinn.results.metric_columns import ASLEEP_NOTE, model_cell
 from qinn.results.number_text import FINE, counted, number
 from qinn.results.summary import VERSION, Written
 from qinn.results.tables import Cell, Column, Table, columns
@@ -27,6 +28,7 @@ class Trial:
         choices: Key → what was chosen; empty for the model as the configuration has it.
         epoch: Epoch (from 0) that had the value, mean over folds.
         failure: Why there is no value.
+        asleep: Whether the learned dynamics do next to nothing to the validation samples.
     """
 
     number: int
@@ -35,6 +37,7 @@ class Trial:
     epoch: float | None
     seconds: float
     failure: str = ""
+    asleep: bool = field(default=False, metadata=OPTIONAL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +95,7 @@ class TuningResult(Written):
             best = None if found.best is None else found.trials[found.best]
             rows.append(
                 (
-                    Cell(label),
+                    model_cell(label, asleep=best is not None and best.asleep),
                     Cell(f"{found.monitor} {'↓' if found.direction == 'min' else '↑'}"),
                     Cell(str(len(found.trials)), f"{failed} failed" if failed else ""),
                     Cell(f"{sum(one.seconds for one in found.trials):.1f}"),
@@ -115,6 +118,9 @@ class TuningResult(Written):
                 Column("chosen", left=True),
             ),
             rows=tuple(rows),
+            notes=(ASLEEP_NOTE,)
+            if any(one.asleep for found in self.models.values() for one in found.trials)
+            else (),
             remarks=tuple(("all models", remark) for remark in self.remarks),
             title=f"{self.name}: trials",
         )
@@ -127,7 +133,9 @@ class TuningResult(Written):
                 columns=columns("trial", found.monitor, "epoch", "seconds", Column("chosen", left=True)),
                 rows=tuple(
                     (
-                        Cell(str(one.number), strong=one.number == found.best),
+                        Cell(
+                            str(one.number), "(asleep)" if one.asleep else "", strong=one.number == found.best
+                        ),
                         Cell(number(one.value, digits=FINE)),
                         Cell("–" if one.epoch is None else f"{one.epoch:g}"),
                         Cell(f"{one.seconds:.1f}"),
