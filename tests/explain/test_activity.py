@@ -17,6 +17,7 @@ from qinn.quantum import QuantumJumps, collision_influence, find_attractor
 from qinn.report.numbering import Numbering
 from qinn.report.page import read_results
 from qinn.report.sections import run_section
+from qinn.results.evaluation import metrics_tables
 from qinn.results.folder import RunFolder
 from qinn.results.metric_columns import ASLEEP_NOTE, EnsembleMetric, shown_metrics
 from qinn.results.run import read_run
@@ -254,7 +255,9 @@ def test_every_table_that_names_a_sleeping_model_marks_its_row(compared):
 
 def test_a_sleeping_run_is_evaluated_and_swept_under_its_warning(compared, tmp_path):
     folder, _, _ = compared
-    found = evaluate_run(folder / "asleep" / "seed-0")
+    run = RunFolder(folder / "asleep" / "seed-0")
+    assert metrics_tables(run.summary(), run.metrics())[0].title.endswith("parameters, asleep: test")
+    found = evaluate_run(run.path)
     assert found.tables("it")[0].title.startswith("it (asleep) on")
     assert found.remarks[0].startswith("The dynamics sleep")
     assert found.table().notes == found.remarks[:1]

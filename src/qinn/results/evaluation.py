@@ -189,5 +189,6 @@ def labels_table(
 def metrics_tables(summary: RunSummary, found: RunMetrics) -> list[Table]:
     """Return a run's test metrics with their intervals, of several labels also those of each."""
     labels = {name: metric.label for name, metric in metrics_of(summary.task).items()}
-    title = f"{summary.title}, {summary.num_parameters:,} parameters: test"
+    asleep = ", asleep" if sleep_remarks(summary.remarks) else ""
+    title = f"{summary.title}, {summary.num_parameters:,} parameters{asleep}: test"
     return intervals_tables(found.test, labels, title)
