@@ -21,6 +21,7 @@ EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
     "sklearn": ("sklearn",),
     "frames": ("pandas",),
     "tune": ("optuna", "sqlalchemy"),
+    "qutip": ("qutip",),
     "clips": ("ai_edge_litert", "av", "faster_whisper", "PIL"),
 }
 """Extra → what it makes importable; `pyproject.toml` has the same under the packages' own names."""

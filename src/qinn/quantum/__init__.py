@@ -38,6 +38,7 @@ from qinn.quantum.generators.lindbladian import (
 from qinn.quantum.generators.locality import local_terms, scale_coupling, scale_operator
 from qinn.quantum.generators.propagation import propagate_densities, propagate_observables
 from qinn.quantum.generators.structured import StructuredLindbladian, StructuredOperator
+from qinn.quantum.interchange import to_qobj
 from qinn.quantum.measures.entanglement import (
     concurrence,
     cuts,
@@ -56,9 +57,20 @@ from qinn.quantum.measures.entropies import (
     tripartite_information,
     von_neumann_entropy,
 )
+from qinn.quantum.numerics.embedding import embed
 from qinn.quantum.numerics.factors import permute_ket, permute_operator
-from qinn.quantum.numerics.operators import embed, pauli
 from qinn.quantum.numerics.work import Work
+from qinn.quantum.operators.oscillator import (
+    create,
+    destroy,
+    displace,
+    momentum,
+    number,
+    position,
+    squeeze,
+    thermal_jumps,
+)
+from qinn.quantum.operators.spins import pauli, spin
 from qinn.quantum.states.densities import (
     density_of,
     fidelity,
@@ -92,6 +104,7 @@ from qinn.quantum.states.measurement import (
     probabilities_of_density,
 )
 from qinn.quantum.states.mixtures import LearnableMixture, Mixture, uniform_mixture
+from qinn.quantum.states.oscillator_states import coherent_ket, squeezed_ket, thermal_density
 from qinn.quantum.states.products import ProductState
 from qinn.quantum.steady.forgetting import (
     ContractionBounds,
@@ -147,13 +160,17 @@ __all__ = [
     "check_density",
     "check_ket",
     "choi_matrix",
+    "coherent_ket",
     "collision_influence",
     "collision_maps",
     "concurrence",
     "contraction",
     "contraction_bounds",
+    "create",
     "cuts",
     "density_of",
+    "destroy",
+    "displace",
     "embed",
     "entanglement_entropies",
     "entanglement_entropy",
@@ -175,14 +192,17 @@ __all__ = [
     "maximum_entropies",
     "measurement_vectors_from",
     "mixing_bounds",
+    "momentum",
     "mutual_information",
     "negativity",
     "normalize",
+    "number",
     "partial_trace",
     "partial_transpose",
     "pauli",
     "permute_ket",
     "permute_operator",
+    "position",
     "probabilities",
     "probabilities_of_density",
     "product",
@@ -196,9 +216,15 @@ __all__ = [
     "scale_coupling",
     "scale_operator",
     "score_surrogate",
+    "spin",
     "square_root",
     "squared_magnitude",
     "squared_norm",
+    "squeeze",
+    "squeezed_ket",
+    "thermal_density",
+    "thermal_jumps",
+    "to_qobj",
     "trace_distance",
     "tripartite_information",
     "uniform_mixture",

@@ -40,7 +40,7 @@ def as_complex(name: str, value: Any, like: Tensor | None = None) -> Tensor:
 
     Args:
         name: Name of the argument, for messages.
-        value: A tensor, an array, a number, or nested lists of these.
+        value: A tensor, an array, a number, a `qutip.Qobj`, or nested lists of these.
         like: What it is used with. Arrays and lists go to its device, Python numbers and integers take its
             precision; without it they take torch's defaults.
 
@@ -138,6 +138,8 @@ def _read(name: str, value: Any, device: torch.device | None) -> tuple[Tensor, t
         return torch.tensor(value, dtype=torch.complex128, device=device), None
     if isinstance(value, list | tuple):
         return _read_list(name, value, device)
+    if type(value).__module__.partition(".")[0] == "qutip" and hasattr(value, "full"):
+        value = _array_of_qobj(name, value)
     if hasattr(value, "__array__"):
         array = value.__array__()
         kind, size = array.dtype.kind, array.dtype.itemsize
@@ -147,9 +149,20 @@ def _read(name: str, value: Any, device: torch.device | None) -> tuple[Tensor, t
         # A copy, in this machine's byte order: torch shares the memory of arrays, and warns if they are read-only.
         tensor = torch.as_tensor(array.astype(dtype), device=device)
         return tensor, None if kind in "biu" else _COMPLEX[tensor.dtype]
-    method = next((method for method in ("full", "toarray") if hasattr(value, method)), None)
-    remedy = f"; pass its `.{method}()`" if method else ""
+    remedy = "; pass its `.toarray()`" if hasattr(value, "toarray") else ""
     raise ArgumentError(f"Argument `{name}` must be {_ALLOWED}, but is a `{type(value).__name__}`{remedy}.")
+
+
+def _array_of_qobj(name: str, value: Any) -> Any:
+    """The numbers of a `qutip.Qobj`: a vector of a ket, which is a column there, a matrix of an operator."""
+    if value.isket:
+        return value.full()[:, 0]
+    if value.isoper:
+        return value.full()
+    remedy = "pass its `.dag()`" if value.isbra else "pass what it was made of"
+    raise ArgumentError(
+        f"Argument `{name}` must be a ket or an operator, but is a `Qobj` of type {value.type}; {remedy}."
+    )
 
 
 def _read_list(

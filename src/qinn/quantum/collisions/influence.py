@@ -15,7 +15,7 @@ from qinn.quantum.collisions.limits import LARGEST_PIECE, check_store
 from qinn.quantum.collisions.meetings import check_interaction
 from qinn.quantum.collisions.real_form import hermitian_coordinates, ket_coordinates, transfer_matrices
 from qinn.quantum.measures.entropies import von_neumann_entropy
-from qinn.quantum.numerics.operators import pauli
+from qinn.quantum.operators.spins import pauli
 from qinn.quantum.states.kets import product
 
 # Singular values whose sum is below this are those of a memory that was replaced.

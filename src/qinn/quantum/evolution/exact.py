@@ -60,7 +60,7 @@ class Unitary(Evolution):
 
     Examples:
         >>> import torch
-        >>> from qinn.quantum.numerics.operators import pauli
+        >>> from qinn.quantum import pauli
         >>> flip = Lindbladian(pauli("X"), torch.zeros(0, 2, 2) + 0j)
         >>> state = Unitary().evolve(PureEnsemble(torch.tensor([[1, 0j]])), flip, time=1.5707963)
         >>> state.probabilities(torch.eye(2) + 0j).round(decimals=5)

@@ -11,8 +11,8 @@ from torch import Tensor
 from qinn.errors import ArgumentError
 from qinn.quantum.generators.interface import check_kind
 from qinn.quantum.generators.lindbladian import Lindbladian
+from qinn.quantum.numerics.embedding import embed
 from qinn.quantum.numerics.factors import check_dims
-from qinn.quantum.numerics.operators import embed
 
 
 def local_terms(

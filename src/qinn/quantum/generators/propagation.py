@@ -423,7 +423,7 @@ def propagate_unitarily(
     Source: P (criticised baseline).
 
     Examples:
-        >>> from qinn.quantum.numerics.operators import pauli
+        >>> from qinn.quantum import pauli
         >>> propagate_unitarily(pauli("X"), torch.tensor([1 + 0j, 0j]), 1.5707963)[1].imag.round(decimals=5)
         tensor(-1.)
     """

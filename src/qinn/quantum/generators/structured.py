@@ -14,8 +14,8 @@ from qinn.quantum.arguments import as_complex_together, check_finite, check_targ
 from qinn.quantum.generators.interface import Action, MatrixFreeGenerator
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.numerics.contractions import Layout, lay_out, sum_of_products
+from qinn.quantum.numerics.embedding import embed
 from qinn.quantum.numerics.factors import check_dims, check_positions
-from qinn.quantum.numerics.operators import embed
 
 # Squares of differences are compared: smaller ones than this drown in round-off.
 _LEAST_ASYMMETRY = 1e-7
@@ -38,7 +38,7 @@ class StructuredOperator:
     Source: O (structured parametrisation).
 
     Examples:
-        >>> from qinn.quantum.numerics.operators import pauli
+        >>> from qinn.quantum import pauli
         >>> ising = StructuredOperator((2, 2), {0: pauli("X")}, {(0, 1): (pauli("Z")[None], pauli("Z")[None])})
         >>> ising.apply(torch.tensor([[1, 0, 0, 0]]) + 0j).real
         tensor([[1., 0., 1., 0.]])
@@ -234,7 +234,7 @@ class StructuredLindbladian(MatrixFreeGenerator):
     Source: P (Hamiltonian and Lindblad operators); O (structured parametrisation).
 
     Examples:
-        >>> from qinn.quantum.numerics.operators import pauli
+        >>> from qinn.quantum import pauli
         >>> H = StructuredOperator((2, 2), products={(0, 1): (pauli("Z")[None], pauli("Z")[None])})
         >>> decay = StructuredOperator((2, 2), {1: torch.tensor([[0, 1], [0, 0]]) + 0j})
         >>> dynamics = StructuredLindbladian(H, (decay,))

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor
 
-from qinn.quantum.numerics.operators import embed
+from qinn.quantum.numerics.embedding import embed
 
 # Neighbouring factors are taken together up to here: one pass over memory then does more work.
 _LARGEST_GROUP = 16

@@ -121,7 +121,7 @@ def permute_operator(
         ArgumentError: If ``dims`` or ``order`` do not fit.
 
     Examples:
-        >>> from qinn.quantum.numerics.operators import embed, pauli
+        >>> from qinn.quantum import embed, pauli
         >>> first = embed(pauli("X"), (2, 3), (0,))
         >>> bool((permute_operator(first, (2, 3), (1, 0)) == embed(pauli("X"), (3, 2), (1,))).all())
         True

@@ -21,7 +21,7 @@ def unitaries_of(hamiltonians: Complex[Tensor, "*batch dim dim"]) -> Complex[Ten
     Source: Ju. L. Daleckii, S. G. Krein, AMS Transl. 47 (1965) 1.
 
     Examples:
-        >>> from qinn.quantum.numerics.operators import pauli
+        >>> from qinn.quantum import pauli
         >>> unitaries_of(torch.pi / 2 * pauli("X")).imag.round(decimals=5).abs()
         tensor([[0., 1.],
                 [1., 0.]])
@@ -50,7 +50,7 @@ def turn_by_eigenvectors(
     Source: Ju. L. Daleckii, S. G. Krein, AMS Transl. 47 (1965) 1.
 
     Examples:
-        >>> from qinn.quantum.numerics.operators import pauli
+        >>> from qinn.quantum import pauli
         >>> start = torch.tensor([[1 + 0j, 0j]])
         >>> turn_by_eigenvectors(pauli("X"), start, 1.5707963).imag.round(decimals=5)
         tensor([[ 0., -1.]])

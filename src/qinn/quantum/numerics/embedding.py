@@ -1,8 +1,7 @@
-"""Operators by name, and operators on some factors of a joint space."""
+"""Operators on some factors of a joint space."""
 
 from collections.abc import Sequence
 from math import prod
-from typing import Literal
 
 import torch
 from jaxtyping import Complex
@@ -10,32 +9,6 @@ from torch import Tensor
 
 from qinn.errors import ArgumentError
 from qinn.quantum.numerics.factors import check_dims, check_positions, complement, permute_operator
-
-_PAULI = {"I": [[1, 0], [0, 1]], "X": [[0, 1], [1, 0]], "Y": [[0, -1j], [1j, 0]], "Z": [[1, 0], [0, -1]]}
-
-
-def pauli(
-    name: Literal["I", "X", "Y", "Z"], *, dtype: torch.dtype = torch.complex64
-) -> Complex[Tensor, "2 2"]:
-    """Return the identity or a Pauli matrix of one qubit.
-
-    Args:
-        name: Which matrix.
-        dtype: Complex dtype.
-
-    Returns:
-        The matrix.
-
-    Raises:
-        ArgumentError: If the name is unknown.
-
-    Examples:
-        >>> pauli("Z").diagonal().real
-        tensor([ 1., -1.])
-    """
-    if name not in _PAULI:
-        raise ArgumentError(f"Argument `name` must be one of {list(_PAULI)}, but it is `{name}`.")
-    return torch.tensor(_PAULI[name], dtype=dtype)
 
 
 def embed(
@@ -55,6 +28,7 @@ def embed(
         ArgumentError: If the positions or dimensions do not fit.
 
     Examples:
+        >>> from qinn.quantum import pauli
         >>> embed(pauli("Z"), (2, 2), (1,)).diagonal().real
         tensor([ 1., -1.,  1., -1.])
     """

@@ -1,0 +1,1 @@
+"""Operators by name: spins and qubits, and the oscillator."""
