@@ -402,6 +402,26 @@ def test_collisions_without_an_evolution_are_refused_with_the_remedy():
 
 
 @pytest.mark.parametrize(
+    ("changes", "idle"),
+    [
+        ({"steps": 3, "num_jumps": 2}, ("steps",)),
+        (
+            {"num_jumps": 3, "max_rate": 1.0, "per_trajectory": False},
+            ("per_trajectory", "num_jumps", "max_rate"),
+        ),
+        ({"num_jumps": 3, "max_rate": 1.0, "relaxation": True}, ()),
+        ({"sampled": 0.2, "relaxation": True}, ("sampled",)),
+    ],
+)
+def test_keys_that_collisions_have_no_use_for_are_known(changes, idle):
+    config = QiNNConfig.model_validate({"dynamics": "collisions", "evolution": "exact", **changes})
+    assert config.idle_keys == idle
+    assert QiNNConfig.model_validate(config.model_dump()).idle_keys == idle
+    pooled = {key: value for key, value in changes.items() if key != "relaxation"}
+    assert QiNNConfig.model_validate(pooled).idle_keys == ()
+
+
+@pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"memory_dim": 5}, "`memory_dim` means something under `dynamics: collisions` only"),

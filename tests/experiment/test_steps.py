@@ -17,6 +17,7 @@ from qinn.explain.steps import VERDICTS
 from qinn.report.explanation_figures import write_explanation_figures
 from qinn.report.page import write_report
 from qinn.results.as_json import document
+from qinn.results.folder import RunFolder
 from qinn.results.steps import FILE
 
 from ..explain.shifters import write_shifters
@@ -37,13 +38,18 @@ QUBIT = {
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("steps")
     write_shifters(folder / "store", seed=1, sizes={"train": 24, "valid": 8, "test": 8}, longest=5)
-    run(tiny_config(folder / "store", models={"qubit": QUBIT}), folder / "run")
+    run(tiny_config(folder / "store", models={"qubit": {**QUBIT, "num_jumps": 7}}), folder / "run")
     explain_run(folder / "run", folder / "explained")
     return folder
 
 
 def content_of(folder):
     return json.loads((folder / "explanation.json").read_text(encoding="utf-8"))["steps"]
+
+
+def test_a_run_says_which_keys_change_nothing(place):
+    remarks = RunFolder(place / "run").summary().remarks
+    assert "Key `num_jumps` changes nothing under `dynamics: collisions` without `relaxation`." in remarks
 
 
 def test_every_step_has_a_row_with_its_word(place):

@@ -34,6 +34,9 @@ EVOLUTIONS_OF: dict[str, tuple[str, ...]] = {
 
 # What only a stream has; a value other than the default means nothing where states are pooled.
 _OF_STREAMS = ("memory_dim", "form", "relaxation", "by_pass")
+# What streams have no use for, and what they have none for without relaxation.
+_OF_POOLED = ("sampled", "steps", "num_trajectories", "num_evaluation_trajectories", "per_trajectory")
+_OF_LINDBLADIANS = ("num_jumps", "time", "hamiltonian_scale", "jump_scale", "max_rate")
 
 MOST_WIDE = 2**16
 """Widest vector inside a model that can be asked for; what it needs is estimated before it is built."""
@@ -173,6 +176,17 @@ class QiNNConfig(ModelConfig):
         description="State of an absent modality: mixed: maximally mixed; prior: a learned density, which starts there",
     )
 
+    @property
+    def idle_keys(self) -> tuple[str, ...]:
+        """Keys that have another value than by default, and that collisions have no use for."""
+        if self.dynamics == "pooled":
+            return ()
+        idle = _OF_POOLED if self.relaxation else (*_OF_POOLED, *_OF_LINDBLADIANS)
+        return tuple(key for key in idle if self._is_changed(key))
+
+    def _is_changed(self, key: str) -> bool:
+        return getattr(self, key) != type(self).model_fields[key].default
+
     @model_validator(mode="after")
     def _legal_pair(self) -> "QiNNConfig":
         legal = EVOLUTIONS_OF[self.dynamics]
@@ -201,7 +215,7 @@ class QiNNConfig(ModelConfig):
     def _keys_of_streams(self) -> "QiNNConfig":
         if self.dynamics == "pooled":
             for key in _OF_STREAMS:
-                if getattr(self, key) != type(self).model_fields[key].default:
+                if self._is_changed(key):
                     raise ValueError(
                         f"`{key}` means something under `dynamics: collisions` only; set that, or remove the key"
                     )
