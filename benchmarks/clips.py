@@ -6,6 +6,11 @@ one thread, as `qinn features extract` does; the stages are told apart by what i
 lengths the cost of loading the networks shows too.
 
     python benchmarks/clips.py CLIP CLIP --seconds 60 300 --output benchmarks/results/clips.json
+
+With `--run` each clip is also scored by a run, as it is and at these durations; with `--recodings` also in other
+containers, codecs, rates and layouts: are the same words heard, and what does that change of the score?
+
+    python benchmarks/clips.py CLIP CLIP --stages --seconds 60 300 --run RUN --recodings --output FILE
 """
 
 import argparse
@@ -14,10 +19,13 @@ import hashlib
 import itertools
 import json
 import os
+import re
+import struct
 import subprocess
 import sys
 import tempfile
 import time
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +53,117 @@ print(json.dumps({
     "face coverage": features.quality.face_coverage,
 }))
 """
+
+SCORED = """
+import json, resource, sys, time
+from qinn.experiment.clip_scoring import ClipScorer
+from qinn.features.clip import Limits
+scorer = ClipScorer.load(sys.argv[1])
+loaded = time.process_time()
+for clip in sys.argv[2:]:
+    before = time.process_time()
+    found = scorer.score(clip, limits=Limits(max_seconds=3600.0))
+    outcome = found.outcome
+    print(json.dumps({
+        "seconds of clip": found.seconds,
+        "CPU seconds to load": round(loaded, 2),
+        "CPU seconds": round(time.process_time() - before, 2),
+        "peak MB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "words": " ".join(word.text for word in found.words),
+        "face coverage": found.quality.face_coverage,
+        "score": outcome.score,
+        "interval": [outcome.low, outcome.high],
+        "seconds by stage": found.provenance.seconds,
+    }), flush=True)
+"""
+RECODINGS: dict[str, dict[str, Any]] = {
+    "mov, mpeg4, 48 kHz stereo": {"suffix": ".mov", "video": "mpeg4", "rate": 48000, "channels": 2},
+    "mkv, h264, 44.1 kHz": {"suffix": ".mkv", "video": "libx264", "audio": "flac", "rate": 44100},
+    "webm, vp8, opus": {"suffix": ".webm", "video": "libvpx", "audio": "libopus", "rate": 48000},
+    "avi, mpeg4, mp3": {"suffix": ".avi", "video": "mpeg4", "audio": "libmp3lame", "rate": 44100},
+    "15 pictures a second": {"suffix": ".mp4", "video": "libx264", "fps": 15},
+    "50 pictures a second": {"suffix": ".mp4", "video": "libx264", "fps": 50},
+    "turned by metadata": {"suffix": ".mp4", "video": "libx264", "turned": 90},
+    "8 kHz": {"suffix": ".mkv", "video": "libx264", "audio": "flac", "rate": 8000},
+}
+
+
+def recoded(
+    source: Path,
+    target: Path,
+    *,
+    video: str,
+    audio: str = "aac",
+    rate: int = 16000,
+    channels: int = 1,
+    fps: int = 25,
+    turned: int = 0,
+) -> Path:
+    """Write a clip anew, with other codecs, rates and channels."""
+    import av
+    import numpy as np
+
+    layout = {1: "mono", 2: "stereo"}[channels]
+    with av.open(str(source)) as film, av.open(str(target), "w") as written:
+        pictures = written.add_stream(video, rate=fps)
+        sound = written.add_stream(audio, rate=rate, layout=layout)
+        resampler = av.AudioResampler(format=sound.format.name, layout=layout, rate=rate)
+        if audio in ("aac", "libopus", "libmp3lame"):
+            sound.bit_rate = 96_000
+        shown = 0
+        for frame in film.decode(film.streams.video[0], film.streams.audio[0]):
+            if isinstance(frame, av.AudioFrame):
+                for piece in resampler.resample(frame):
+                    written.mux(sound.encode(piece))
+                continue
+            pixels = frame.to_ndarray(format="rgb24")
+            pixels = np.ascontiguousarray(np.rot90(pixels, turned // 90))
+            if not shown:
+                pictures.height, pictures.width, pictures.pix_fmt = *pixels.shape[:2], "yuv420p"
+                pictures.bit_rate = 3_000_000
+            # As often as the new rate asks for: pictures are left out or shown again.
+            while shown / fps <= frame.time + 1e-6:
+                again = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+                again.pts, again.time_base = shown, Fraction(1, fps)
+                written.mux(pictures.encode(again))
+                shown += 1
+        for stream in (pictures, sound):
+            written.mux(stream.encode())
+    if turned:
+        content = bytearray(target.read_bytes())
+        at, one = content.index(b"tkhd") + 4 + 40, 0x10000
+        content[at : at + 36] = struct.pack(">9i", 0, one, 0, -one, 0, 0, 0, 0, 0x40000000)
+        target.write_bytes(content)
+    return target
+
+
+def scored(run: Path, clips: list[Path]) -> list[dict[str, Any]]:
+    """Score clips one after the other in a process of its own, and return what each took and came to."""
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", SCORED, str(run), *map(str, clips)]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    for one in found:
+        one["CPU seconds per minute"] = round(60 * one["CPU seconds"] / one["seconds of clip"], 2)
+    return found
+
+
+def compared(first: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Say how far a clip that was written anew is heard and scored otherwise."""
+    low, high = first["interval"]
+    width = None if low is None or high is None else high - low
+    changed = abs(other["score"] - first["score"])
+    return {
+        "same words": _plain(first["words"]) == _plain(other["words"]),
+        "score": other["score"],
+        "change as share of the width": None if width is None else round(changed / width, 4),
+    }
+
+
+def _plain(text: str) -> list[str]:
+    return re.sub(r"[^\w' ]", "", text.lower()).split()
 
 
 def repeated(sources: list[Path], target: Path, seconds: float) -> Path:
@@ -90,7 +209,9 @@ def main() -> None:
     )
     parser.add_argument("clips", type=Path, nargs="+")
     parser.add_argument("--seconds", type=float, nargs="+", default=[60.0])
-    parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
+    parser.add_argument("--stages", nargs="*", choices=STAGES, default=list(STAGES))
+    parser.add_argument("--run", type=Path, action="append", default=[])
+    parser.add_argument("--recodings", action="store_true")
     parser.add_argument("--output", type=Path, required=True)
     chosen = parser.parse_args()
     started = time.perf_counter()
@@ -103,6 +224,28 @@ def main() -> None:
             for stage in chosen.stages:
                 results[f"{seconds:g} s, {stage}"] = found = measured(clip, STAGES[stage])
                 print(f"{seconds:g} s, {stage}: {found}", flush=True)
+            for run in chosen.run:
+                [found] = scored(run, [clip])
+                results[f"{seconds:g} s, scored by {run.name}"] = found
+                print(f"{seconds:g} s, scored by {run.name}: {found}", flush=True)
+        for source in chosen.clips if chosen.run else ():
+            others = {
+                name: recoded(
+                    source,
+                    Path(folder) / f"{source.stem}-{number}{how['suffix']}",
+                    **{key: value for key, value in how.items() if key != "suffix"},
+                )
+                for number, (name, how) in enumerate(RECODINGS.items() if chosen.recodings else ())
+            }
+            for run in chosen.run:
+                first, *rest = scored(run, [source, *others.values()])
+                results[f"{source.name}, scored by {run.name}"] = found = {
+                    **first,
+                    "written anew": {
+                        name: compared(first, one) for name, one in zip(others, rest, strict=True)
+                    },
+                }
+                print(f"{source.name}, scored by {run.name}: {found}", flush=True)
     # Only now: Linux counts what this process holds as memory of the processes that it starts.
     from record import write_record
 

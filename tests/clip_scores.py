@@ -123,9 +123,7 @@ def scored_classes() -> ClipScore:
         ClassProbability(name="sad", probability=0.3, decided=False, possible=False),
     )
     scored = made_score()
-    first = replace(
-        scored.words[0], memory=Memory(verdict="resets", contraction=0.4, rotation=0.2, change=0.1)
-    )
+    first = replace(scored.words[0], memory=Memory(contraction=0.4, rotation=0.2, change=0.1))
     return replace(
         scored,
         outcome=Outcome(kind="classification", classes=classes, level=0.9, certainty="Sets of level 0.9."),

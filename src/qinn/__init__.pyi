@@ -18,6 +18,7 @@ from qinn.face.running import publish as publish
 from qinn.face.running import train as train
 from qinn.face.running import tune as tune
 from qinn.face.samples import Samples as Samples
+from qinn.face.scoring import score_clips as score_clips
 from qinn.report.page import write_report as write_report
 from qinn.task import Task as Task
 
@@ -41,6 +42,7 @@ __all__ = [
     "predict",
     "publish",
     "quantum",
+    "score_clips",
     "sweep_absent",
     "testing",
     "train",

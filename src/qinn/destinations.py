@@ -30,6 +30,7 @@ RUN_FILES = {
     "config.yaml",
     "transformers.json",
     "recipe.json",
+    "reference.json",
     "metrics.json",
     "predictions.parquet",
     "explanation.parquet",

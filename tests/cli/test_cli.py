@@ -27,8 +27,8 @@ COMMANDS = [
     ["data", "convert"],
     ["data", "split"],
     ["data", "synthesize"],
-    *([name] for name in ("demo", "train", "tune", "evaluate", "predict", "calibrate", "publish", "explain")),
-    *([name] for name in ("compare", "sweep-absent", "report", "info")),
+    *([name] for name in ("demo", "train", "tune", "evaluate", "predict", "score", "calibrate", "publish")),
+    *([name] for name in ("explain", "compare", "sweep-absent", "report", "info")),
 ]
 
 

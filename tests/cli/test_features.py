@@ -17,7 +17,19 @@ from qinn.stated_options import options_of
 
 PAGE = (Path(__file__).parents[2] / "docs" / "clips.md").read_text(encoding="utf-8")
 OF_THE_COMMAND = {"--to", "--text", "--work", "--workers", "--fail-fast", "--landmarks", "--no-deps"}
-OF_OTHERS = {"--seconds", "--stages", "--output"}
+OF_OTHERS = {
+    "--seconds",
+    "--stages",
+    "--output",
+    "--run",
+    "--page",
+    "--words",
+    "--absent",
+    "--level",
+    "--begin",
+    "--end",
+    "--json",
+}
 
 
 def test_the_page_names_all_options_and_no_others():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from qinn.face.text_encoders import load_encoder
+from qinn.experiment.text_encoders import load_encoder
 from qinn.features.clip import Picture
 from qinn.features.hashing import HashEncoder
 from qinn.features.pixels import PIXEL_COLUMNS, Pixels

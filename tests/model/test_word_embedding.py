@@ -119,7 +119,7 @@ def test_a_run_on_words_learns_them_and_predicts_new_texts_with_the_same_vocabul
     from qinn.experiment.evaluation import evaluate_run
     from qinn.experiment.prediction import predict_store
     from qinn.experiment.run import run
-    from qinn.face.text_encoders import load_encoder
+    from qinn.experiment.text_encoders import load_encoder
 
     texts = ["good film", "bad film", "not good", "not bad at all", "the film", "good good"]
     rows = [

@@ -92,7 +92,7 @@ def test_late_checks(case: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     def never(*_: Any) -> Any:
         raise AssertionError("the encoder was loaded before the checks")
 
-    monkeypatch.setattr("qinn.face.text_encoders.load_encoder", never)
+    monkeypatch.setattr("qinn.experiment.text_encoders.load_encoder", never)
     source = case("late-checks/dup_last.csv")
     with pytest.raises(DataError, match=r"line 41 has the id `a0`, which .* line 2 has already") as refused:
         importing.import_data(source, tmp_path / "s", scale="sims", text_column="text", encode_text="minilm")

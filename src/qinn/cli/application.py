@@ -13,6 +13,7 @@ from qinn.cli.features import features_app
 from qinn.cli.output import SafeGroup
 from qinn.cli.predicting import calibrate, explain, predict, publish
 from qinn.cli.runs import evaluate, info, report, sweep_absent
+from qinn.cli.scoring import score
 from qinn.cli.stated_commands import Commands
 from qinn.cli.training import compare, demo, train, tune
 
@@ -32,6 +33,7 @@ for command in (
     tune,
     evaluate,
     predict,
+    score,
     calibrate,
     publish,
     explain,

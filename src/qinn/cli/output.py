@@ -158,6 +158,25 @@ def progress_bar(title: str) -> Iterator[Callable[..., None]]:
         yield show
 
 
+@contextmanager
+def stage_bar() -> Iterator[Callable[[str, float | None], None]]:
+    """Show on a terminal what is done with a clip now; nothing where the error stream is none.
+
+    Yields:
+        Takes what is done, and which share of it where that is known.
+    """
+    if not stderr.is_terminal:
+        yield lambda stage, share: None
+        return
+    with Progress(_Description(), BarColumn(), TimeElapsedColumn(), console=stderr, transient=True) as bar:
+        task = bar.add_task("", total=None)
+
+        def show(stage: str, share: float | None) -> None:
+            bar.update(task, description=stage, total=None if share is None else 1.0, completed=share or 0.0)
+
+        yield show
+
+
 def _line_by_line(title: str) -> Callable[..., None]:
     """Return what notes how many are done, how long that took, and how long the rest may take.
 

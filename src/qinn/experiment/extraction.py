@@ -29,7 +29,7 @@ from qinn.extras import require
 from qinn.features.extraction import QUALITY_COLUMNS, ClipFeatures, ClipOptions
 from qinn.features.weights import FACE_MESH, WHISPER_BASE, WHISPER_TINY_EN
 
-__all__ = ["Extraction", "Failure", "Progress", "extract_clips"]
+__all__ = ["Extraction", "Failure", "Progress", "extract_clips", "package_versions"]
 
 Progress = Callable[[int, int, str], object]
 """Told how many clips are done, of how many, and which was the last."""
@@ -188,13 +188,14 @@ def _take(work: Path, inputs: Sequence[Path], options: ClipOptions) -> None:
         "options": asdict(options),
         "tiers": options.tiers,
         "weights": {one.name: one.files[one.main].sha256 for one in _weights_of(options)},
-        "packages": _versions(),
+        "packages": package_versions(),
     }
     with complete_file(mark, overwrite=True) as stream:
         stream.write((json.dumps(content, indent=2) + "\n").encode())
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Return the versions of the packages that features of clips are made with; empty where one is not here."""
     found = {}
     for package in _PACKAGES:
         try:
@@ -212,7 +213,7 @@ def _targets(
         options.tiers,
         options.speech,
         [one.digest for one in _weights_of(options)],
-        _versions(),
+        package_versions(),
         landmarks,
     ]
     digests: dict[Path, str] = {}

@@ -85,13 +85,13 @@ def predict_store(
     opened = open_unchanged(store)
     subset = predictor.subset(opened, split_of(opened, split), absent=absent)
     subset = Absence(tuple(absent)).apply(subset)
-    tables = _predicted(predictors, subset, batch_size=batch_size, coupling=coupling)
+    tables = predicted_folds(predictors, subset, batch_size=batch_size, coupling=coupling)
     calibration = calibration_of(Path(folder), runs, predictor.task)
     if on_remark is not None:
         for remark in (
             *predictor.remarks([subset]),
             *predictor.doubts(opened),
-            *_certainty(calibration, predictor.task, level, absent, coupling, seeds=len(runs)),
+            *said_of_certainty(calibration, predictor.task, level, absent, coupling, seeds=len(runs)),
         ):
             on_remark(remark)
     applies = coupling == 1 and not absent
@@ -138,15 +138,22 @@ def _model_of(predictor: Predictor) -> tuple[object, ...]:
     return (*config.models.values(), config.encoder, training)
 
 
-def _predicted(
-    predictors: Sequence[Predictor], subset: Subset, *, batch_size: int, coupling: float = 1.0
+def predicted_folds(
+    predictors: Sequence[Predictor], subset: Subset, *, batch_size: int = 256, coupling: float = 1.0
 ) -> list[PredictionTable]:
-    """Return what each fold's models predict, the mean over seeds."""
+    """Return what each fold's models predict, the mean over seeds.
+
+    Args:
+        predictors: The models of each seed.
+        subset: The samples.
+        batch_size: Samples per pass.
+        coupling: Factor of what couples the modalities.
+    """
     tables = [one.predict_folds(subset, batch_size=batch_size, coupling=coupling) for one in predictors]
     return [mean_prediction(of_fold) for of_fold in zip(*tables, strict=True)]
 
 
-def _certainty(
+def said_of_certainty(
     calibration: Calibration | None,
     task: Task,
     level: float,
@@ -155,7 +162,16 @@ def _certainty(
     *,
     seeds: int,
 ) -> list[str]:
-    """Say what intervals and sets are made of, or why there are none."""
+    """Say what intervals and sets are made of, or why there are none.
+
+    Args:
+        calibration: The run's errors on samples held out.
+        task: What is predicted.
+        level: Share of new samples whose label is to be held.
+        absent: Modalities to do without.
+        coupling: Factor of what couples the modalities.
+        seeds: Of how many seeds the mean is predicted.
+    """
     if calibration is None and seeds > 1:
         return [
             f"The {seeds} seeds did not all hold the same samples out, so nothing says how far their mean is off; "
@@ -318,7 +334,7 @@ def calibrate_run(
         raise DataError(f"Store `{store}` has no labelled sample to calibrate by; give labels with them.")
     if len(labelled) < len(subset):
         subset = subset.take(labelled)
-    found = mean_prediction(_predicted(predictors, subset, batch_size=batch_size))
+    found = mean_prediction(predicted_folds(predictors, subset, batch_size=batch_size))
     task = predictor.task
     errors, by_label = _errors(found, task)
     record = CalibrationRecord(
@@ -392,7 +408,11 @@ def certainty_of(record: CalibrationRecord, level: float) -> str:
 
 
 def predictions_destination(
-    path: Path | str, *, overwrite: bool = False, inputs: Sequence[Path | str] = ()
+    path: Path | str,
+    *,
+    overwrite: bool = False,
+    inputs: Sequence[Path | str] = (),
+    command: str = _COMMAND,
 ) -> Destination:
     """Check where predictions are to be written, before they are made.
 
@@ -400,6 +420,7 @@ def predictions_destination(
         path: The file to be.
         overwrite: Replace a file that holds no predictions of this command, or ones that were changed since.
         inputs: What the command reads.
+        command: The command that writes them.
 
     Raises:
         ArgumentError: If the file name ends in neither ``.csv`` nor ``.parquet``.
@@ -408,7 +429,7 @@ def predictions_destination(
     path = Path(path)
     if path.suffix not in (".csv", ".parquet"):
         raise ArgumentError(f"Predictions can be written to .csv or .parquet, but the file is `{path}`.")
-    own = table_of(_COMMAND) if path.suffix == ".parquet" else Product(_COMMAND, is_witnessed)
+    own = table_of(command) if path.suffix == ".parquet" else Product(command, is_witnessed)
     return check_destination(path, own, overwrite=overwrite, inputs=inputs)
 
 
@@ -417,7 +438,9 @@ def _column(values: list[str | float | int | None]) -> object:
     return pa.nulls(len(values), pa.float64()) if all(value is None for value in values) else values
 
 
-def write_predictions(path: Path, rows: list[PredictionRow], *, overwrite: bool = False) -> int:
+def write_predictions(
+    path: Path, rows: list[PredictionRow], *, overwrite: bool = False, command: str = _COMMAND
+) -> int:
     """Write prediction rows as CSV or Parquet, atomically.
 
     In CSV, texts that a spreadsheet would run get an apostrophe before them (see `qinn.escaping.csv_line`). A CSV file
@@ -430,13 +453,13 @@ def write_predictions(path: Path, rows: list[PredictionRow], *, overwrite: bool 
         ArgumentError: If the file name ends in neither ``.csv`` nor ``.parquet``.
         OutputError: If the place is another's or cannot be written.
     """
-    place = predictions_destination(path, overwrite=overwrite)
+    place = predictions_destination(path, overwrite=overwrite, command=command)
     if path.suffix == ".parquet":
         columns = {name: _column([row[name] for row in rows]) for name in rows[0]}
-        write_table(place.path, columns, maker=_COMMAND, overwrite=place.replaces)
+        write_table(place.path, columns, maker=command, overwrite=place.replaces)
         return 0
     lines = [list(rows[0]), *(list(row.values()) for row in rows)]
     text = "".join(map(csv_line, lines))
-    write_text(witness_of(place.path), witness(text.encode(), _COMMAND, place.path))
+    write_text(witness_of(place.path), witness(text.encode(), command, place.path))
     write_text(place.path, text, overwrite=place.replaces)
     return sum(active_in_spreadsheets(cell) for line in lines for cell in line)

@@ -149,6 +149,34 @@ class Predictor:
             notes=notes,
         )
 
+    @classmethod
+    def of_seeds(cls, predictors: Sequence["Predictor"]) -> "Predictor":
+        """Return the models of several seeds as one, which predicts the mean of all of them.
+
+        Each is called by the folder of its run, with the fold behind it where there are several: ``seed-0``,
+        ``seed-0/fold``.
+
+        Args:
+            predictors: Those of each seed, which predict the same from the same data.
+        """
+        first = predictors[0]
+        if len(predictors) == 1:
+            return first
+        models = {
+            one.source.name + (f"/{fold}" if len(one.models) > 1 else ""): model
+            for one in predictors
+            for fold, model in one.models.items()
+        }
+        return cls(
+            models,
+            task=first.task,
+            modalities=first.modalities,
+            pool=first.pool,
+            source=first.source.parent,
+            timed=first.timed,
+            notes=first.notes,
+        )
+
     def own_store(self) -> Store:
         """Open the store that the run was trained on, known to hold what it held then.
 

@@ -25,6 +25,7 @@ from qinn.results.folder import RunFolder, runs_of
 from qinn.results.model_card import ModelCard
 from qinn.results.predictions import mean_of_seeds, read_predictions
 from qinn.results.recipe import read_recipe
+from qinn.results.reference import read_reference
 from qinn.results.summary import PUBLISHED, UNCHECKED, RunSummary
 
 CARD = "README.md"
@@ -53,7 +54,7 @@ def publish_run(
     Returns:
         The folder: ``README.md`` (the model card), ``calibration.json``, and, of each seed in a folder of its own where
         there are several, ``run.json``, ``config.yaml``, ``metrics.json``, weights in safetensors, and where there are
-        some ``recipe.json`` and ``transformers.json``.
+        some ``recipe.json``, ``reference.json`` and ``transformers.json``.
 
     Raises:
         CheckpointError: If the run is not complete, a file is not what was written, or it is a published one already.
@@ -151,6 +152,8 @@ def _write_run(run: RunFolder, copy: Path) -> None:
     if run.holds(run.recipe_file):
         recipe = _placeless(cast("object", json.loads(run.content(run.recipe_file))))
         _write(made.recipe_file, json_text(recipe).encode())
+    if (reference := read_reference(run)) is not None:
+        _write(made.reference_file, json_text(document(reference)).encode())
     for index, fold in enumerate(summary.folds):
         source, weights = (one.fold(index) / "weights.safetensors" for one in (run, made))
         weights.parent.mkdir(parents=True)

@@ -62,6 +62,7 @@ from qinn.results.folder import RunFolder
 from qinn.results.number_text import brief
 from qinn.results.predictions import StoredPredictions, checked_predictions, joined, prediction_columns
 from qinn.results.recipe import write_recipe
+from qinn.results.reference import write_reference
 from qinn.results.steps import FILE as STEPS_FILE
 from qinn.results.summary import (
     VERSION,
@@ -177,6 +178,7 @@ def run(
     write_json(target.metrics_file, plain(measured))
     if (target.fold(0) / "explanation.parquet").is_file():
         _pool_explanations(target, len(folds))
+    write_reference(target, store)
     acting = [record.dynamics for record in records if record.dynamics is not None]
     summary = RunSummary(
         name=config.name,
@@ -290,6 +292,7 @@ def _files(target: RunFolder, num_folds: int) -> list[Path]:
         target.config_file,
         target.architectures_file,
         target.recipe_file,
+        target.reference_file,
         target.predictions_file,
         target.metrics_file,
         target.explanation_table,

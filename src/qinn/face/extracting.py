@@ -13,7 +13,7 @@ from qinn.errors import ArgumentError, ConfigError
 from qinn.experiment.clip_tables import ClipTable, ColumnOptions, clips_of
 from qinn.experiment.extraction import Extraction, Progress, extract_clips
 from qinn.experiment.key_errors import nearest
-from qinn.face.importing import checked_options, import_data, options_of_layout, typed_option
+from qinn.face.importing import checked_options, import_named, options_of_layout, typed_option
 from qinn.features.extraction import ClipOptions
 from qinn.features.weights import feature_makers
 from qinn.stated_options import made, options_of
@@ -114,13 +114,14 @@ def extract_features(
         progress=progress,
     )
     imported: dict[str, Any] = {**_as_import(extraction, text), "empty": "drop", **rest}
-    store = import_data(
+    store = import_named(
         extraction.table,
         to,
         "table",
+        imported,
         name=name or Path(to).name,
         overwrite=overwrite,
-        **imported,
+        alone=True,  # the features of one more clip, which is scored, are then the same bytes
     )
     return ClipStore(store, extraction)
 

@@ -58,6 +58,32 @@ def import_data(
         DataError: If the source is damaged, unsafe or contradicts itself.
         OutputError: If the place is taken or another's, or cannot be written.
     """
+    return import_named(source, to, layout, options, name=name, overwrite=overwrite, progress=progress)
+
+
+def import_named(
+    source: Path | str,
+    to: Path | str,
+    layout: str | None,
+    options: Mapping[str, object],
+    *,
+    name: str | None,
+    overwrite: bool,
+    progress: Progress | None = None,
+    alone: bool = False,
+) -> Store:
+    """Import as `import_data` does.
+
+    Args:
+        source: File or folder.
+        to: Folder of the store to be.
+        layout: Its layout.
+        options: Its options by name.
+        name: Name of the data set.
+        overwrite: Replace a store that an import made.
+        progress: Told how many samples are done.
+        alone: Whether a transformer encodes each transcript alone, see `qinn.features.text.TransformerEncoder`.
+    """
     named = layout_of(source) if layout is None else layout
     if named not in LAYOUTS:
         raise ConfigError(
@@ -68,10 +94,10 @@ def import_data(
     check_store_place(to, "qinn data import", overwrite=overwrite, inputs=[source])
     encoding, encoder = made(EncoderOptions, as_typed), None
     if encoding != EncoderOptions():
-        from qinn.face.text_encoders import deferred_encoder
+        from qinn.experiment.text_encoders import deferred_encoder
 
         encoder = deferred_encoder(
-            encoding.encode_text or "", num_words=encoding.num_words, lexicon=encoding.lexicon
+            encoding.encode_text or "", num_words=encoding.num_words, lexicon=encoding.lexicon, alone=alone
         )
     with _looking(source, Tried(named, str(to), as_typed)):
         return import_with(

@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qinn.errors import CheckpointError
+from qinn.experiment.prediction import load_models
 from qinn.experiment.predictor import Predictor
 from qinn.face.saving import is_estimator
+from qinn.results.folder import runs_of
 from qinn.typed_arguments import typed
 
 if TYPE_CHECKING:
@@ -17,10 +19,12 @@ def load(path: Path | str) -> "Predictor | Estimator":
     """Return the models of a run that `qinn train` or `qinn compare` made, or an estimator that was saved.
 
     Args:
-        path: The folder of the run, or of the estimator.
+        path: The folder of the run, of a model in a comparison (all its seeds, whose mean is predicted), of a published
+            model, or of the estimator.
 
     Raises:
-        CheckpointError: If there is neither, or a file is damaged.
+        CheckpointError: If there is none of them, or a file is damaged.
+        ConfigError: If the seeds were trained on other data or are of different configurations.
     """
     folder = Path(path)
     if is_estimator(folder):
@@ -32,4 +36,4 @@ def load(path: Path | str) -> "Predictor | Estimator":
             f"`{folder}` holds neither a run nor a saved estimator; give the folder that `qinn train`, `qinn compare` "
             "or `Estimator.save` wrote."
         )
-    return Predictor.load(folder)
+    return Predictor.of_seeds(load_models(runs_of(folder)))

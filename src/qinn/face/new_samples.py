@@ -21,8 +21,8 @@ from qinn.data.stores.unchanged import forget
 from qinn.destinations import kind_of
 from qinn.errors import ConfigError, DataError
 from qinn.experiment.config import config_of
+from qinn.experiment.text_encoders import load_encoder, word_encoder
 from qinn.face.importing import checked_options
-from qinn.face.text_encoders import load_encoder, word_encoder
 from qinn.results.folder import runs_of
 from qinn.results.recipe import RecipeRecord, read_recipe
 from qinn.stated_options import made, options_of

@@ -43,7 +43,7 @@ _RECOGNIZERS = {weights.name: weights for weights in (WHISPER_TINY_EN, WHISPER_B
 _TIER = re.compile(r"(?P<made>acoustic@\d+|face-mesh@\d+#\w+|pixels@\d+)/(?P<rate>[\d.]+)(?P<unit>Hz|fps)")
 _LEAST_HEARD = 0.3
 GIVEN = "given"
-"""Who heard the words that were given."""
+"""Who heard the words that were given; behind it, after a plus, the recogniser that gave them their times."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,8 +189,8 @@ class ClipFeatures:
     Attributes:
         words: What is said, and when.
         voiced: Where somebody speaks, in seconds.
-        heard_by: Who heard the words: the recogniser with the hashes of its weights, or ``"given"``; empty if nobody
-            listened.
+        heard_by: Who heard the words: the recogniser with the hashes of its weights, or ``"given"``, alone or with the
+            recogniser that gave them their times; empty if nobody listened.
         steps: Modality → its sequence; one that is absent is not in it.
         tiers: Modality → what made it, whether it is absent or not.
         quality: How good the clip is as material.
@@ -410,6 +410,7 @@ class Extractor:
             heard = Transcript((), tuple(active_spans(frames)))
         if given is None:
             return heard, "" if recognizer is None else recognizer.identity, heard.notes
+        by = GIVEN if recognizer is None else f"{GIVEN}+{recognizer.identity}"
         aligned, share = align(given, heard.words)
         if share >= _LEAST_HEARD or not given:
             note = (
@@ -417,7 +418,7 @@ class Extractor:
                 if share == 1 or not given
                 else (f"{share:.0%} of the words that were given were also heard",)
             )
-            return Transcript(aligned, heard.voiced, heard.language), GIVEN, note
+            return Transcript(aligned, heard.voiced, heard.language), by, note
         where = "where somebody speaks" if recognizer is not None else "where something sounds"
         spans = heard.voiced
         if not spans:
@@ -425,7 +426,7 @@ class Extractor:
         note = f"the times of the words that were given are a guess: they are spread over {where}"
         if recognizer is not None and heard.words:
             note += f", since only {share:.0%} of them were heard"
-        return Transcript(spread(given, spans), heard.voiced, heard.language), GIVEN, (note,)
+        return Transcript(spread(given, spans), heard.voiced, heard.language), by, (note,)
 
 
 def _of_track(track: FaceTrack) -> dict[str, Any]:

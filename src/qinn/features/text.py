@@ -16,7 +16,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,10 @@ class TransformerEncoder:
         tokenizer: Its fast tokenizer.
         tier: How to call it.
         batch_size: Sentences per batch.
+
+    Attributes:
+        alone: Whether each sentence is encoded alone and by one thread, so that its features are the same bytes
+            whatever stands beside it; among others they differ by round-off.
     """
 
     def __init__(self, model: Any, tokenizer: Any, tier: str, batch_size: int = 32) -> None:
@@ -56,6 +60,7 @@ class TransformerEncoder:
         self._tokenizer = tokenizer
         self._batch_size = batch_size
         self._tier = tier
+        self.alone = False
         limits = (
             getattr(model.config, "max_position_embeddings", None),
             getattr(tokenizer, "model_max_length", None),
@@ -192,14 +197,15 @@ class TransformerEncoder:
         )
         order = sorted(range(len(filled)), key=lambda row: len(tokens["input_ids"][row]))
         inputs = [name for name in ("input_ids", "attention_mask", "token_type_ids") if name in tokens]
-        for start in range(0, len(order), self._batch_size):
-            rows = order[start : start + self._batch_size]
+        size = 1 if self.alone else self._batch_size
+        for start in range(0, len(order), size):
+            rows = order[start : start + size]
             batch = self._tokenizer.pad(
                 {name: [tokens[name][row] for row in rows] for name in inputs},
                 padding_side="right",
                 return_tensors="pt",
             )
-            with torch.inference_mode():
+            with torch.inference_mode(), _one_thread() if self.alone else nullcontext():
                 hidden = self._vectors(batch).float().cpu().numpy()
             for row, states in zip(rows, hidden, strict=True):
                 kept = np.flatnonzero(np.asarray(tokens["special_tokens_mask"][row]) == 0)
@@ -207,6 +213,18 @@ class TransformerEncoder:
                 owners = np.array([words[position] for position in kept], np.intp)
                 results[filled[row]] = (np.ascontiguousarray(states[kept], np.float32), owners)
         return results
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class InputEmbeddingEncoder(TransformerEncoder):

@@ -112,14 +112,11 @@ class Memory:
     """What a word did to the memory of a model that follows the stream (`qinn explain` has more).
 
     Attributes:
-        verdict: What the step is called: resets, inverts, turns, intensifies, weakens, keeps; empty where that is not
-            known.
-        contraction: How much of the memory is forgotten, 0 to 1.
-        rotation: By which angle it is turned, in radians.
-        change: By how much what is read from the memory changed.
+        contraction: How much of the memory is forgotten, 0 to 1; the most of its steps, where a word has several.
+        rotation: By which angle it is turned, in radians; likewise.
+        change: By how much the score that is read from the memory changed; null where no score is predicted.
     """
 
-    verdict: str = ""
     contraction: float | None = None
     rotation: float | None = None
     change: float | None = None
@@ -231,7 +228,8 @@ class Provenance:
         trained_on: Name of the data that the run was trained on.
         run_files: Files of the run, or of the run of each seed → SHA-256.
         tiers: Modality → what made the features, with version and hash.
-        heard_by: Who heard the words: the recogniser with its hashes, ``"given"``, or empty where nobody listened.
+        heard_by: Who heard the words: the recogniser with its hashes, ``"given"`` (behind a plus what
+            gave them their times), or empty where nobody listened.
         clip_sha256: Hash of the clip's file.
         packages: Optional packages that took part → version.
         seconds: Stage → seconds that it took.

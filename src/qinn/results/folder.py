@@ -68,6 +68,11 @@ class RunFolder:
         return self.path / "recipe.json"
 
     @property
+    def reference_file(self) -> Path:
+        """What the run's own samples were like, which new ones are compared with."""
+        return self.path / "reference.json"
+
+    @property
     def predictions_file(self) -> Path:
         """Test predictions, pooled over folds."""
         return self.path / "predictions.parquet"

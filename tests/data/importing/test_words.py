@@ -20,7 +20,7 @@ from qinn.data.importing import (
 from qinn.data.stores.manifest import modalities_of
 from qinn.data.stores.store import Modality, Store
 from qinn.errors import ArgumentError, ConfigError
-from qinn.face.text_encoders import load_encoder
+from qinn.experiment.text_encoders import load_encoder
 from qinn.features.words import WordEncoder, WordLearner
 
 ROWS = [

@@ -150,7 +150,7 @@ class TextOptions:
 
 @dataclass(frozen=True)
 class EncoderOptions:
-    """Which encoder makes features of transcripts; `qinn.face.text_encoders.load_encoder` loads it."""
+    """Which encoder makes features of transcripts; `qinn.experiment.text_encoders.load_encoder` loads it."""
 
     encode_text: str | None = option(
         None,
