@@ -1,14 +1,19 @@
 """No option is taken twice without a word, unless it is one to repeat."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
 
 from qinn.cli.application import app
+from qinn.data.stores.store import Store
 from qinn.errors import ConfigError
 from qinn.face import importing
+
+from ..new_samples import pickled
 
 
 def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -82,3 +87,18 @@ def test_an_option_to_repeat_takes_each_value_once(layout, options, message, tmp
     (tmp_path / "t.csv").write_text("id,y\na,1\n")
     with pytest.raises(ConfigError, match=message):
         importing.import_data(tmp_path / "t.csv", tmp_path / "s", layout, **options)
+
+
+def test_an_option_of_nought_is_given(tmp_path: Path, capsys: Any) -> None:
+    """What is 0 was once taken for what was not typed: the first of several labels could not be chosen."""
+    labels = np.array([[0.5, 2.0], [-1.0, 3.0]])[:, :, None]
+    steps = np.ones((2, 3, 2))
+    part = {"audio": steps, "vision": steps, "text": steps, "labels": labels}
+    source = pickled(tmp_path / "m.pkl", {"train": part})
+    command = EVERY["data", "import", "mult"]
+    typed = [str(source), "--to", str(tmp_path / "s"), "--label-index", "0"]
+    command.main(typed, standalone_mode=False)
+    assert Store.open(tmp_path / "s").labels.tolist() == [0.5, -1.0]
+    several = ["--task", "multilabel", "--labels", "a,b", "--threshold", "0", "--overwrite"]
+    with pytest.raises(ConfigError, match="between 0 and 1, but it is 0"):
+        command.main([*typed[:3], *several], standalone_mode=False)

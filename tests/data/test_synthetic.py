@@ -182,7 +182,11 @@ def test_the_bayes_score_in_the_table_has_the_bayes_error(synthetic_store: Store
     error = np.abs(table.column("score").to_numpy() - table.column("bayes_score").to_numpy())
     spec = SyntheticSpec(absent_rate=0.2)
     assert abs(z_score(error, known_answer(spec).bayes)) < 4
-    assert "known answer" in synthetic_store.manifest["notes"][1]
+    drawn, known = synthetic_store.manifest["notes"]
+    assert drawn.startswith("drawn with num train 300, num valid 60, ")
+    assert "additive 0.5 and 0.2 and 0.2" in drawn
+    assert known.startswith(f"known answer: metric: mae, bayes: {known_answer(spec).bayes:.6g}, ")
+    assert not any(sign in drawn + known for sign in "={}'_")
 
 
 def test_a_store_is_the_same_for_the_same_seed_and_its_test_split_for_any_training_size(tmp_path) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from qinn.cli.output import JsonOption, note, print_json, progress_bar, show_table
-from qinn.cli.stated_commands import Commands, LazyGroup, with_options
+from qinn.cli.stated_commands import Commands, LazyGroup, given_of, with_options
 
 _MOST_FAILURES = 5
 
@@ -70,7 +70,7 @@ def _command() -> Any:
         from qinn.data.importing import describe_import
         from qinn.face.extracting import extract_features
 
-        given = {option: value for option, value in typed.items() if value not in (None, False, [])}
+        given = given_of(typed)
         with progress_bar("clips") as progress:
             found = extract_features(
                 clips,

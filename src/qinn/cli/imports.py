@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qinn.cli.output import JsonOption, note, print_json, progress_bar
-from qinn.cli.stated_commands import Commands, LazyGroup, with_options
+from qinn.cli.stated_commands import Commands, LazyGroup, given_of, with_options
 
 if TYPE_CHECKING:
     from qinn.data.importing.reader import Layout
@@ -73,7 +73,7 @@ def _command(layout: "Layout") -> Any:
         from qinn.data.importing import describe_import
         from qinn.face.importing import import_data
 
-        given = {option: value for option, value in typed.items() if value not in (None, False, [])}
+        given = given_of(typed)
         with progress_bar("samples") as progress:
             store = import_data(
                 source, to, layout.name, name=name, overwrite=overwrite, progress=progress, **given

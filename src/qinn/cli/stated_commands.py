@@ -97,6 +97,20 @@ def with_options(options: "Iterable[Option]") -> Callable[[Callable[..., None]],
     return decorated
 
 
+def given_of(typed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that were given: 0 is one, a flag that was not typed is none.
+
+    Examples:
+        >>> given_of({"label_index": 0, "threshold": 0.0, "lowercase": False, "feature": [], "scale": None})
+        {'label_index': 0, 'threshold': 0.0}
+    """
+    return {
+        name: value
+        for name, value in typed.items()
+        if value is not None and value is not False and value != []
+    }
+
+
 def _parameters(option: "Option") -> list[inspect.Parameter]:
     """Return an option as a parameter of a command, with the flag that turns it off, if there is one."""
     shown: dict[str, Any] = {"help": _sentence(option.meaning), "metavar": option.value or None}

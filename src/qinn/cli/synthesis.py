@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from qinn.cli.output import JsonOption, echo, note, print_json
-from qinn.cli.stated_commands import with_options
+from qinn.cli.stated_commands import given_of, with_options
+from qinn.data.synthetic.answers import in_words
 from qinn.data.synthetic.known_answer_set import SyntheticSpec, known_answer, write_synthetic_store
 from qinn.data.synthetic.modulo import ModuloSpec
 from qinn.data.synthetic.shifters import ShiftersSpec
@@ -75,7 +76,7 @@ def synthesize(
     **typed: Any,
 ) -> None:
     """Write a synthetic set, and print the best scores that any model can reach on it."""
-    chosen = {name: value for name, value in typed.items() if value is not None and value is not False}
+    chosen = given_of(typed)
     _refuse_options_of_others(task, chosen)
     spec = made(_SPECS[task], chosen)
     if task == "product":
@@ -87,28 +88,8 @@ def synthesize(
         print_json(answer)
         return
     note(f"wrote {to}")
-    for line in _in_words(answer):
+    for line in in_words(answer):
         echo(line)
-
-
-def _in_words(answer: dict[str, Any]) -> list[str]:
-    """One line for each number; what is not known has none."""
-    errors = answer.get("standard_errors", {})
-    lines = []
-    for name, value in answer.items():
-        if name == "standard_errors":
-            continue
-        numbers = (
-            {f"{name} ({key})": number for key, number in value.items()}
-            if isinstance(value, dict)
-            else {name: value}
-        )
-        for key, number in numbers.items():
-            if number is not None:
-                shown = f"{number:.6g}" if isinstance(number, float) else str(number)
-                error = f" ± {errors[name]:.1g}" if isinstance(errors.get(name), float) else ""
-                lines.append(f"{key.replace('_', ' ')}: {shown}{error}")
-    return lines
 
 
 def _refuse_options_of_others(task: str, chosen: dict[str, Any]) -> None:

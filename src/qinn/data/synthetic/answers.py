@@ -1,6 +1,8 @@
 """What is known of streams of events: the best scores that any model can reach."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, cast
 
 import numpy as np
 
@@ -12,6 +14,8 @@ __all__ = [
     "KnownAccuracy",
     "KnownRegression",
     "check_sure",
+    "drawn_with",
+    "in_words",
     "is_sure",
     "mean_of",
     "num_to_draw",
@@ -82,6 +86,59 @@ class KnownRegression:
     constant: float
     constant_mae: float
     standard_errors: dict[str, float]
+
+
+def in_words(values: Mapping[str, object]) -> list[str]:
+    """Return one line for each value; what is not known has none.
+
+    Args:
+        values: Names → values, of which one may be a mapping, or ``standard_errors`` of others.
+
+    Examples:
+        >>> in_words({"bayes": 0.25, "unimodal": {"text": 0.5}, "order": None, "standard_errors": {"bayes": 0.01}})
+        ['bayes: 0.25 ± 0.01', 'unimodal (text): 0.5']
+    """
+    errors = cast("Mapping[str, float]", values.get("standard_errors", {}))
+    lines = []
+    for name, value in values.items():
+        if name == "standard_errors":
+            continue
+        parts = cast("Mapping[str, object]", value) if isinstance(value, Mapping) else None
+        each = {name: value} if parts is None else {f"{name} ({key})": one for key, one in parts.items()}
+        for key, one in each.items():
+            if one is not None:
+                shown = f"{one:.6g}" if isinstance(one, float) else str(one)
+                error = f" ± {errors[name]:.1g}" if isinstance(errors.get(name), float) else ""
+                lines.append(f"{key.replace('_', ' ')}: {shown}{error}")
+    return lines
+
+
+def drawn_with(spec: Any) -> str:
+    """Return the note of a store that says what it was drawn with: every option of its specification.
+
+    Args:
+        spec: A dataclass.
+
+    Examples:
+        >>> @dataclass
+        ... class Spec:
+        ...     num_train: int = 20
+        ...     emotions: bool = False
+        ...     additive: tuple[float, ...] = (0.5, 0.25)
+        ...     expiry: int | None = None
+        >>> drawn_with(Spec())
+        'drawn with num train 20, emotions no, additive 0.5 and 0.25, expiry none'
+    """
+    said = [f"{name.replace('_', ' ')} {_said(one)}" for name, one in asdict(spec).items()]
+    return f"drawn with {', '.join(said)}"
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple | list):
+        return " and ".join(map(str, value))
+    return "none" if value is None else str(value)
 
 
 def num_to_draw(process: Process) -> int:

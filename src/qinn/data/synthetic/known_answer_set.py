@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -14,6 +14,7 @@ from qinn.data.stores.manifest import Modality
 from qinn.data.stores.ragged import Ragged
 from qinn.data.stores.store import Store, StoreWriter
 from qinn.data.stores.store_place import check_store_place
+from qinn.data.synthetic.answers import drawn_with, in_words
 from qinn.data.synthetic.emotions import EMOTIONS, best_weighted_accuracy, emotions_of
 from qinn.data.synthetic.uniform_sums import mean_absolute, same_sign
 from qinn.errors import ArgumentError
@@ -376,7 +377,7 @@ def _transcripts(latents: np.ndarray, present: np.ndarray, generator: np.random.
 
 def drawn_from(spec: SyntheticSpec) -> str:
     """Return the note of a store that says what it was drawn from."""
-    return f"drawn from {spec}"
+    return drawn_with(spec)
 
 
 def write_synthetic_store(
@@ -414,7 +415,7 @@ def write_synthetic_store(
         task=spec.task,
         modalities={name: Modality(dim, "sequence", TIER) for name, dim in spec.dims.items()},
         layout="synthetic",
-        notes=[drawn_from(spec), f"known answer: {answer}"],
+        notes=[drawn_from(spec), f"known answer: {', '.join(in_words(asdict(answer)))}"],
         overwrite=overwrite,
     ) as writer:
         group = 0

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,6 +11,7 @@ import numpy as np
 from qinn.data.stores.manifest import Modality
 from qinn.data.stores.store import Store, StoreWriter
 from qinn.data.stores.store_place import check_store_place
+from qinn.data.synthetic.answers import drawn_with, in_words
 from qinn.data.synthetic.events import (
     MODALITIES,
     EventSequences,
@@ -201,7 +202,7 @@ def _drawn_in_parts(spec: StreamSpec) -> Iterator[tuple[str, int, StreamSamples]
 
 def drawn_from(spec: StreamSpec) -> str:
     """Return the note of a store that says what it was drawn from."""
-    return f"drawn from {spec}"
+    return f"{spec.name}, {drawn_with(spec)}"
 
 
 def write_stream_store(path: Path | str, spec: StreamSpec, *, overwrite: bool = False) -> tuple[Store, Any]:
@@ -237,7 +238,7 @@ def write_stream_store(path: Path | str, spec: StreamSpec, *, overwrite: bool = 
         task=spec.task,
         modalities={name: Modality(spec.dim, "sequence", spec.tier) for name in MODALITIES},
         layout="synthetic",
-        notes=[drawn_from(spec), f"known answer: {answer}"],
+        notes=[drawn_from(spec), f"known answer: {', '.join(in_words(asdict(answer)))}"],
         overwrite=overwrite,
     ) as writer:
         for split, start, samples in _drawn_in_parts(spec):
