@@ -397,3 +397,9 @@ def test_stores_and_runs_in_a_folder_are_known_beside_its_other_files(tiny_store
     found = qinn.look(tmp_path / "work")
     assert {"mine/ is a store", "run/ is a run"} <= set(found.holds)
     assert [step.split(" /")[0] for step in found.steps] == ["qinn data inspect", "qinn info"]
+
+
+def test_what_is_wrong_with_several_labels_is_not_mended_by_leaving_them_out(tmp_path):
+    source = table(tmp_path, "id,happy,sad\na,1,0\nb,0,much\nc,1,1\n")
+    steps = refused(source, "table", task="multilabel", labels="happy,sad", feature=[sound(tmp_path)])
+    assert steps == ["correct what is refused above, then give the same command again"]

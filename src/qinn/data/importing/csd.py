@@ -415,6 +415,7 @@ def _listed(
 
 def _scores(timed: Mapping[str, Timed], options: CsdOptions, column: int, source: Path) -> list[Any]:
     if options.task.kind == "multilabel":
+        options.task.refuse_single("label_column", given=column != 0)
         return [
             row
             for video, segment in timed.items()

@@ -37,11 +37,7 @@ def chosen_labels(labels: np.ndarray, options: TaskOptions, index: int | None, w
     """
     if options.kind != "multilabel":
         return chosen_label(labels, index, where)
-    if index is not None:
-        raise ConfigError(
-            "Option `label_index` takes one of several labels, but the task has several; say where they are by "
-            "`--labels NAME=COLUMN,…`."
-        )
+    options.refuse_single("label_index", given=index is not None)
     count = labels.shape[1] if labels.ndim > 1 else 1
     columns = [chosen_label(labels, column, where) for column in options.columns(count, where)]
     return [list(row) for row in zip(*columns, strict=True)]

@@ -131,12 +131,35 @@ class TaskOptions:
             raise ConfigError(
                 f"Option `{wrong[0]}` is one of a multi-label task; leave it out, or ask for `--task multilabel`."
             )
+        if several:
+            self.places()
+            if not 0 < self.threshold < 1:
+                raise ConfigError(
+                    f"Option `threshold` must lie between 0 and 1, but it is {self.threshold}; it is the probability "
+                    "from which on a label counts as present."
+                )
+
+    def refuse_single(self, option: str, *, given: bool) -> None:
+        """Refuse an option that says which one label is taken, where the task has several.
+
+        Args:
+            option: Its name.
+            given: Whether it was given.
+
+        Raises:
+            ConfigError: If it was, of a multi-label task.
+        """
+        if given and self.kind == "multilabel":
+            raise ConfigError(
+                f"Option `{option}` says where the one label of a sample lies, but the task has several; say where "
+                "they are by `--labels NAME=PLACE,…`."
+            )
 
     def places(self) -> dict[str, str]:
         """Return the labels of a multi-label task, each with the column or key that holds it.
 
         Raises:
-            ConfigError: If two have the same name, or one has none.
+            ConfigError: If two have the same name or the same place, or one has none.
 
         Examples:
             >>> TaskOptions("multilabel", labels=("happy", "sad=2")).places()
@@ -144,10 +167,20 @@ class TaskOptions:
         """
         found: dict[str, str] = {}
         for label in self.labels:
-            name, _, place = label.partition("=")
+            name, says, place = label.partition("=")
             if not name or name in found:
                 raise ConfigError(
                     f"Option `labels` must name each label once, but it is {','.join(self.labels)}."
+                )
+            if says and not place:
+                raise ConfigError(
+                    f"Option `labels` must say where each label lies, but says nothing behind `{label}`; name its "
+                    "column or key, or leave the sign out."
+                )
+            if (place or name) in found.values():
+                raise ConfigError(
+                    f"Option `labels` must name another column or key for each label, but names `{place or name}` "
+                    f"twice ({','.join(self.labels)})."
                 )
             found[name] = place or name
         return found
@@ -167,14 +200,13 @@ class TaskOptions:
             [1, 2]
         """
         places = self.places()
-        stated = [place for name, place in places.items() if place != name]
-        if not stated and len(places) == count:
+        if not any("=" in label for label in self.labels) and len(places) == count:
             return list(range(count))
-        columns = [int(place) for place in stated if place.isdecimal() and int(place) < count]
-        if len(columns) < len(places):
+        columns = [int(place) for place in places.values() if place.isdecimal() and int(place) < count]
+        if len(set(columns)) < len(places):
             raise ConfigError(
                 f"{where} has {count} column{'s' if count > 1 else ''} of labels, but option `labels` names "
-                f"{len(places)} ({','.join(self.labels)}); give each as NAME=COLUMN, counted from 0."
+                f"{len(places)} ({','.join(self.labels)}); give each as NAME=COLUMN, another for each, counted from 0."
             )
         return columns
 
@@ -383,6 +415,12 @@ def _multilabel(
                 continue
             if number is None or np.isnan(number):
                 states.append(None)
+                continue
+            if np.isinf(number):
+                said = f"{place(row)} has `{key[:60]}` for the label `{name}` in {what}, which is no finite number"
+                wrong.append(
+                    (DataError(f"{said}; correct it, or empty it where it is not known."), place(row))
+                )
                 continue
             intensities |= number not in (0, 1)
             states.append(int(number > options.present_above))

@@ -414,6 +414,7 @@ def _paddings(parts: list[_Part], options: MmsaOptions, encodes: bool) -> dict[s
 
 def _samples(source: Path, parts: list[_Part], options: MmsaOptions) -> tuple[Samples, TaskOptions]:
     task = options.task
+    task.refuse_single("label_key", given=options.label_key is not None)
     key = options.label_key or ("regression_labels" if task.kind == "regression" else "classification_labels")
     keys = list(task.places().values()) if task.kind == "multilabel" else [key]
     labelled = options.label_key is not None or any(set(keys) & set(part.content) for part in parts)

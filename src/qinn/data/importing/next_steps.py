@@ -158,7 +158,8 @@ def _mended(stated: Mapping[str, Any], found: Mapping[str, Typed], head: TableHe
     """
     options = dict(stated)
     effective = {**_USUAL, **stated}
-    if stated.get("no_labels"):
+    several = stated.get("task") == "multilabel"
+    if stated.get("no_labels") or several:
         del effective["label_column"]
     for name in _OF_COLUMNS:
         value = effective.get(name)
@@ -176,7 +177,7 @@ def _mended(stated: Mapping[str, Any], found: Mapping[str, Typed], head: TableHe
         elif name in found:
             options[name] = found[name]
     label = options.get("label_column", "label")
-    if label in head.columns and not options.get("no_labels"):
+    if label in head.columns and not options.get("no_labels") and not several:
         said = {name: options[name] for name in _MEANING if options.get(name) is not None}
         if not said or not head.fits(label, said):
             options = {name: value for name, value in options.items() if name not in _MEANING} | head.scale(

@@ -367,6 +367,7 @@ def _labels(table: Columns, options: TableOptions, column: str) -> Sequence[Any]
     """Return the labels of every row: one, or those of all columns of a multi-label task."""
     if options.task.kind != "multilabel":
         return table.column(column)
+    options.task.refuse_single("label_column", given=column != "label")
     faults = Faults()
     columns = [faults.of(partial(table.column, name), []) for name in _label_columns(options)]
     faults.refuse()
