@@ -80,7 +80,7 @@ def test_columns_of_a_data_frame_name_the_labels() -> None:
         (np.full((20, 2), 0.5), "row 0 has 0.5 for `label 0`; of intensities pass `y > 0`"),
         (np.full((20, 2), -1.0), "row 0 has -1 for"),
         (np.full((20, 2), np.nan), "row 0 has no label"),
-        ([["yes", "no"]] * 20, "must hold 1 and 0"),
+        ([["yes", "no"]] * 20, "must hold 1 and 0 for several labels, but it holds <U3, as `yes`"),
         (np.ones((20, 1)), "at least two distinct labels"),
         (None, "it is None"),
     ],
@@ -89,6 +89,25 @@ def test_labels_of_another_form_are_refused(y: Any, reason: str) -> None:
     X, _ = samples(20)
     with pytest.raises(ArgumentError, match=reason):
         Estimator("constant", task="multilabel").fit(X, y)
+
+
+def test_the_label_that_is_explained_can_be_chosen() -> None:
+    X, y = samples(60)
+    estimator = Estimator(
+        "late_fusion", task="multilabel", label_names=("glad", "sad"), max_epochs=1, random_state=0
+    ).fit(X, y)
+    few = {name: values[:5] for name, values in X.items()}
+    likely = estimator.predict_proba(few)
+    for position, name in enumerate(("glad", "sad")):
+        explained = estimator.explain(few, label=name)
+        np.testing.assert_allclose(explained.columns[f"probability:{name}"], likely[:, position], rtol=1e-6)
+        without = explained.explanation.counterfactuals["without text"][:, position].double().numpy()
+        shift = 1 / (1 + np.exp(-without)) - likely[:, position]
+        np.testing.assert_allclose(explained.columns["shift:without text"], shift, atol=1e-6)
+        assert not any("the first of several" in one for one in explained.remarks)
+    assert any("takes another (sad)" in one for one in estimator.explain(few).remarks)
+    with pytest.raises(ArgumentError, match="must be one of glad, sad, but it is `joy`"):
+        estimator.explain(few, label="joy")
 
 
 def test_other_tasks_say_where_several_labels_belong(fitted: Any) -> None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,9 +111,33 @@ def test_the_numbers_are_those_of_the_store(page_of: Callable[..., str], tmp_pat
 
 def test_the_labels_drawn_are_those_of_the_part(class_labels: Store) -> None:
     rows = {"train": np.array([0, 1, 2]), "test": np.array([3, 4])}
-    counts, names, _ = dataset_page._label_counts(class_labels, rows)
+    counts, names, _, known = dataset_page._label_counts(class_labels, rows)
+    assert known is None
     assert names == ["sad", "glad"]
     assert {part: values.tolist() for part, values in counts.items()} == {"train": [2, 0], "test": [0, 2]}
+
+
+def test_labels_are_drawn_as_shares_of_the_samples_as_in_the_table(tmp_path: Path, monkeypatch: Any) -> None:
+    task = Task("multilabel", labels=("sad", "glad"))
+    with StoreWriter(
+        tmp_path / "several", name="c", task=task, modalities={"x": Modality(1)}, layout="l"
+    ) as writer:
+        labels = [[1, 1], [1, 0], [0, None], [1, 1], None]
+        writer.add_many(list("abcde"), {"x": np.ones((5, 1))}, labels=labels)
+    store = Store.open(tmp_path / "several")
+    rows = {"train": np.arange(5)}
+    counts, names, _, known = dataset_page._label_counts(store, rows)
+    assert (names, counts["train"].tolist()) == (["sad", "glad"], [3, 2])
+    assert known is not None
+    assert known["train"].tolist() == [4, 3]
+    drawn: list[Any] = []
+    monkeypatch.setattr(dataset_figures, "to_svg", lambda figure, _: drawn.append(figure) or "<svg")
+    dataset_figures.label_shares(names, counts, label="label", known=known)
+    (axes,) = drawn[0].axes
+    heights = [bar.get_height() for bar in axes.patches]
+    np.testing.assert_allclose(heights, [3 / 4, 2 / 3])
+    cells = [cell.text for cell in dataset_page._split_row(store, "train", rows["train"])]
+    assert cells[-2:] == [f"{height:.1%}" for height in heights]
 
 
 @pytest.fixture

@@ -367,7 +367,7 @@ class Estimator(Base):
         # As scikit-learn: of constant labels a perfect prediction has 1, any other 0.
         return 1.0 - residual / total if total > 0 else float(residual == 0)
 
-    def explain(self, X: object) -> ExplainedSamples:
+    def explain(self, X: object, *, label: str | None = None) -> ExplainedSamples:
         """Say why the model predicts what it does, sample by sample.
 
         Entanglement and correlation between modalities, the output after each removal, and of models along the stream
@@ -375,13 +375,15 @@ class Estimator(Base):
 
         Args:
             X: Samples, as for `predict`.
+            label: Of several labels, as named in `classes_`, the one whose probability is explained; the first if None.
 
         Raises:
             NotFittedError: If the estimator was not fitted.
-            ArgumentError: If the modalities are others than those of the fit.
+            ArgumentError: If the modalities are others than those of the fit, or there is no such label.
         """
         fitted, samples = self._fitted(), self._samples(X)
-        return explained_samples(fitted, self._aligned(samples).subset(fitted.task), threads=self._threads())
+        subset = self._aligned(samples).subset(fitted.task)
+        return explained_samples(fitted, subset, threads=self._threads(), label=label)
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
         """Write the fitted estimator as a folder, which appears complete or not at all.

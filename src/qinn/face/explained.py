@@ -7,6 +7,7 @@ from qinn.data.subsets.subset import Subset
 from qinn.experiment.explanation import absent_counts, column_means, explained_label, explanation_columns
 from qinn.experiment.steps import ExplainedSteps, always_together, step_columns
 from qinn.explain.explanation import explain
+from qinn.explain.memory_axis import memory_axis
 from qinn.explain.steps import explain_steps
 from qinn.face.fitting import Fitted, apart
 from qinn.records import Explanation
@@ -25,7 +26,7 @@ class ExplainedSamples:
         explanation: Entropies, correlations and counterfactual outputs of every sample.
         steps: Of a model along the stream, what every step does; None for others.
         remarks: What a user should know about them.
-        label: Of several labels the first, which is explained; None of other tasks.
+        label: Of several labels the one that is explained; None of other tasks.
     """
 
     explanation: Explanation
@@ -69,28 +70,41 @@ class ExplainedSamples:
         return Table(caption, columns("quantity", "mean"), rows, notes=self.remarks).to_html()
 
 
-def explained_samples(fitted: Fitted, subset: Subset, *, threads: int) -> ExplainedSamples:
+def explained_samples(
+    fitted: Fitted, subset: Subset, *, threads: int, label: str | None = None
+) -> ExplainedSamples:
     """Explain samples with a fitted model.
 
     Args:
         fitted: The model.
         subset: Samples.
         threads: Threads of torch.
+        label: Of several labels the one that is explained; the first if None.
+
+    Raises:
+        ArgumentError: If the task has no such label, or no labels.
     """
     remarks: list[str] = []
+    chosen = explained_label(subset.task, label)
+    axis, source = fitted.axis, "the validation samples of the fit"
     with apart(threads):
         explanation = explain(fitted.model, subset)
-        steps = explain_steps(fitted.model, subset, fitted.axis)
+        if chosen is not None and chosen.position and axis is not None:
+            # What is kept of the fit is the axis of the first label.
+            axis, source = (
+                memory_axis(fitted.model, subset, label=chosen.position),
+                "the explained samples",
+            )
+        steps = explain_steps(fitted.model, subset, axis)
     for name, count in absent_counts(explanation).items():
         remarks.append(f"{count} of {len(subset)} samples lack `{name}`.")
-    label = explained_label(subset.task)
-    if label is not None:
+    if chosen is not None and label is None:
         remarks.append(
-            f"What is explained is the probability of `{label.name}`, the first of several labels."
+            f"What is explained is the probability of `{chosen.name}`, the first of several labels; argument `label` "
+            f"takes another ({', '.join(subset.task.names[1:])})."
         )
     if steps is None:
-        return ExplainedSamples(explanation, None, tuple(remarks), label)
+        return ExplainedSamples(explanation, None, tuple(remarks), chosen)
     if always_together(steps):
         remarks.append(TOGETHER)
-    along = ExplainedSteps(steps, fitted.axis, "the validation samples of the fit")
-    return ExplainedSamples(explanation, along, tuple(remarks), label)
+    return ExplainedSamples(explanation, ExplainedSteps(steps, axis, source), tuple(remarks), chosen)

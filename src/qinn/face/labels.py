@@ -165,9 +165,13 @@ def labels_of(
         )
     missing = [[_is_missing(one) for one in row] for row in given.tolist()]
     try:
-        values = np.where(missing, -1.0, np.where(missing, 0, given).astype(np.float64))
-    except (TypeError, ValueError) as error:
-        raise ArgumentError(f"Argument `y` must hold 1 and 0 for several labels, but {error}.") from None
+        filled = np.where(missing, 0, given.astype(object)).astype(np.float64)
+    except (TypeError, ValueError):
+        raise ArgumentError(
+            f"Argument `y` must hold 1 and 0 for several labels, but it holds {given.dtype}, as "
+            f"`{str(given.flat[0])[:40]}`; pass numbers or truth values."
+        ) from None
+    values = np.where(missing, -1.0, filled)
     wrong = np.argwhere((values != 0) & (values != 1) & ~np.array(missing, dtype=bool))
     if len(wrong):
         row, column = wrong[0]

@@ -29,13 +29,21 @@ _HATCHES = ("", "///", "...", "xxx")
 
 
 @styled
-def label_shares(names: Sequence[str], counts: Mapping[str, Int[np.ndarray, "bin"]], *, label: str) -> str:
-    """Share of each part's labelled samples in every class or interval of the score.
+def label_shares(
+    names: Sequence[str],
+    counts: Mapping[str, Int[np.ndarray, "bin"]],
+    *,
+    label: str,
+    known: Mapping[str, Int[np.ndarray, "bin"]] | None = None,
+) -> str:
+    """Share of each part's labelled samples in every class or interval of the score, or that have each label.
 
     Args:
-        names: Classes or intervals.
+        names: Classes, intervals or labels.
         counts: Part (split, fold) → number of samples in each of them.
         label: What the names are, for the axis.
+        known: Part → of how many samples it is known whether they have each label, which the shares are of; None where
+            a sample is in one of the bins.
 
     Raises:
         ArgumentError: If there is no split or the numbers do not fit the names.
@@ -54,16 +62,16 @@ def label_shares(names: Sequence[str], counts: Mapping[str, Int[np.ndarray, "bin
     for index, (split, values) in enumerate(counts.items()):
         axes.bar(
             np.arange(len(names)) + (index - (len(counts) - 1) / 2) * width,
-            values / max(1, values.sum()),
+            values / np.maximum(1, values.sum() if known is None else known[split]),
             width,
             color=PALETTE[index % len(PALETTE)],
             hatch=_HATCHES[index % len(_HATCHES)],
             edgecolor="white",
             linewidth=0.4,
-            label=f"{plain(split)} ({values.sum():,})",
+            label=f"{plain(split)} ({(values.sum() if known is None else known[split].max()):,})",
         )
     axes.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
-    axes.set(xlabel=label, ylabel="share of the part's labels")
+    axes.set(xlabel=label, ylabel=f"share of the part's {'labels' if known is None else 'samples'}")
     axes.grid(visible=False, axis="x")
     figure.legend(loc="outside upper right", ncols=len(counts))
     return to_svg(figure, f"Share of labels in {len(names)} bins for {', '.join(counts)}")

@@ -130,16 +130,16 @@ def _label_parts(
         tuple(_split_row(store, name, chosen) for name, chosen in rows.items()),
     )
     parts = [Part("Division", exhibits=numbering.table(sizes))]
-    counts, names, label = _label_counts(store, rows)
+    counts, names, label, known = _label_counts(store, rows)
     if counts:
-        figure = dataset_figures.label_shares(names, counts, label=label)
-        shares = "Shares of each part's labels, so that parts of different size can be compared"
-        parts.append(
-            Part(
-                "Labels",
-                exhibits=numbering.figure({"Labels by part": figure}, f"{shares}; in brackets: labels."),
-            )
+        figure = dataset_figures.label_shares(names, counts, label=label, known=known)
+        shares = (
+            "Shares of each part's labels, so that parts of different size can be compared; in brackets: labels."
+            if known is None
+            else "Shares of each part's samples that have each label, of those of which it is known; in brackets: "
+            "samples of which a label is known, at most."
         )
+        parts.append(Part("Labels", exhibits=numbering.figure({"Labels by part": figure}, shares)))
     groups = store.categories("group")
     sizes_of_groups = np.bincount(groups.codes, minlength=len(groups.names))
     sizes_of_groups = sizes_of_groups[[bool(name) for name in groups.names]]
@@ -186,8 +186,11 @@ def _split_row(store: Store, name: str, rows: np.ndarray) -> tuple[Cell, ...]:
     return tuple(Cell(cell.replace("-", "−") if cell[1:2].isdigit() else cell) for cell in cells)
 
 
-def _label_counts(store: Store, rows: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str], str]:
-    """Samples of each split per class or interval, the names of these, and what they are."""
+_Counts = tuple[dict[str, np.ndarray], list[str], str, dict[str, np.ndarray] | None]
+
+
+def _label_counts(store: Store, rows: dict[str, np.ndarray]) -> _Counts:
+    """Samples of each part per class, interval or label, their names, what they are, and of how many it is known."""
     task, labels = store.task, store.labels
     if task.kind == "multilabel":
         return _present_counts(store, rows)
@@ -207,22 +210,22 @@ def _label_counts(store: Store, rows: dict[str, np.ndarray]) -> tuple[dict[str, 
         order = np.sort(np.argsort(-sum(counts.values()), kind="stable")[:_MOST_CLASSES])
         counts = {name: values[order] for name, values in counts.items()}
         names, label = [names[index] for index in order], f"{label} (the {_MOST_CLASSES} most frequent)"
-    return counts, names, label
+    return counts, names, label, None
 
 
-def _present_counts(
-    store: Store, rows: dict[str, np.ndarray]
-) -> tuple[dict[str, np.ndarray], list[str], str]:
+def _present_counts(store: Store, rows: dict[str, np.ndarray]) -> _Counts:
     """Samples of each part that have each of several labels, the rarest labels left out where there are many."""
     names = [plain(name, 20) for name in store.task.names]
     found = {name: (store.labels[chosen] == 1).sum(axis=0) for name, chosen in rows.items()}
-    counts = {name: values for name, values in found.items() if values.sum()}
+    known = {name: (store.labels[chosen] >= 0).sum(axis=0) for name, chosen in rows.items()}
+    counts = {name: values for name, values in found.items() if known[name].any()}
     label = "label that is present; a sample may have several"
     if len(names) > _MOST_CLASSES:
         order = np.sort(np.argsort(-sum(counts.values()), kind="stable")[:_MOST_CLASSES])
         counts = {name: values[order] for name, values in counts.items()}
+        known = {name: values[order] for name, values in known.items()}
         names, label = [names[index] for index in order], f"{label} (the {_MOST_CLASSES} most frequent)"
-    return counts, names, label
+    return counts, names, label, known
 
 
 def _called(store: Store, what: str) -> str:
