@@ -240,6 +240,29 @@ def unlock(descriptor: int | None) -> None:
         os.close(descriptor)
 
 
+@contextmanager
+def alone_in(folder: Path) -> Iterator[bool]:
+    """Hold a folder for one process as long as the block runs; the lock ends with the process, however it ends.
+
+    Args:
+        folder: A folder that is there.
+
+    Yields:
+        Whether nobody else holds it.
+    """
+    descriptor = _open_folder(folder)
+    try:
+        if descriptor is not None:
+            _lock(descriptor)
+        alone = True
+    except BlockingIOError:
+        alone = False
+    try:
+        yield alone
+    finally:
+        unlock(descriptor)
+
+
 def _is_locked(folder: Path, descriptor: int) -> bool:
     """Lock a fresh folder; False when another import took it for a stale one in the meantime."""
     try:

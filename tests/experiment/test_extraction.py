@@ -213,6 +213,20 @@ def test_a_folder_is_searched_and_names_are_ids(clips, here, tmp_path):
         ("file,begin,end\na.mp4,2,1\n", {}, DataError, r"is cut from 2\.0 to 1\.0 s"),
         ("file,begin\na.mp4,early\n", {}, DataError, "`early` in column `begin`"),
         ("file,id\n,a\n", {}, DataError, "names no file in column `file`"),
+        ("id,file\n,a.mp4\n", {}, DataError, "has no id in column `id`"),
+        ("file,split\na.mp4,later\n", {}, DataError, "clip `a` has the split `later`, which is unknown"),
+        (
+            "file,joy,fear\na.mp4,1,much\n",
+            {"task": "multilabel", "labels": "joy,fear"},
+            DataError,
+            "`much` for the label `fear` in column `joy, fear`",
+        ),
+        (
+            "file,joy\na.mp4,1\n",
+            {"task": "multilabel", "labels": "joy,fear"},
+            ConfigError,
+            "has no column `fear`",
+        ),
         ("file\na.mp4\n", {"text_column": "said"}, ConfigError, "has no column `said`"),
         ("file\na.mp4\n", {"speach": "none"}, ConfigError, "no option `speach`"),
         ("file\na.mp4\n", {"fps": 0.0}, ConfigError, "Option `fps`"),
@@ -260,6 +274,50 @@ def test_hostile_names_stay_within_their_cells(clips, here, tmp_path):
     assert len(found.extraction.failures) == 1
     row = read(tmp_path / "store-clips" / "failures.csv")[0]
     assert row["id"].startswith("'=cmd")
+
+
+def test_clips_are_kept_whatever_they_are_called(clips, here, tmp_path):
+    names = ["a\r.wav", "b\nc.wav", " d .wav", "\u202ee.wav", "f\udcff.wav", "g,\"h'.wav", "=i\t.wav"]
+    (tmp_path / "set").mkdir()
+    for name in names:
+        (tmp_path / "set" / name).write_bytes((clips / "b.wav").read_bytes())
+    (tmp_path / "set" / "link.wav").symlink_to(clips / "b.wav")
+    (tmp_path / "set" / "broken.wav").symlink_to(tmp_path / "nowhere.wav")
+    found = extract_features(tmp_path / "set", tmp_path / "store", **BUILT_IN)
+    assert [failure.clip.id for failure in found.extraction.failures] == ["broken"]
+    assert len(found.store) == len(names) + 1
+    assert (np.diff(found.store.offsets("audio")) > 0).all()
+    assert set(found.store.strings("id")) >= {"a\\r", "b\\nc", "\\u202ee", "f\\udcff", "link"}
+    table = 'id,file\n"x\ry",b.wav\n"x\ny",a.mp4\n'
+    (clips / "lines.csv").write_text(table, newline="")
+    found = extract_features(clips / "lines.csv", tmp_path / "other", **BUILT_IN)
+    assert list(found.store.strings("id")) == ["x\ry", "x\ny"]
+    assert (np.diff(found.store.offsets("audio")) > 0).all()
+
+
+def test_two_commands_do_not_work_in_one_folder(clips, here, tmp_path):
+    work = tmp_path / "work"
+    with extraction.taken(work, [], ClipOptions(speech="none", face="pixels")):
+        with pytest.raises(OutputError, match=r"Another `qinn features extract` works in .*work`; wait"):
+            extracted(clips, tmp_path / "store", work=work)
+        assert here == []
+    assert len(extracted(clips, tmp_path / "store", work=work).store) == 3
+
+
+def test_several_labels_of_clips_come_from_columns_of_their_table(clips, here, tmp_path):
+    table = "id,file,joy,afraid,label\na,a.mp4,1,,9\nb,b.wav,0,1,9\n"
+    (clips / "several.csv").write_text(table)
+    found = extract_features(
+        clips / "several.csv",
+        tmp_path / "store",
+        task="multilabel",
+        labels="joy,fear=afraid",
+        threshold=0.4,
+        **BUILT_IN,
+    )
+    assert (found.store.task.names, found.store.task.threshold) == (("joy", "fear"), 0.4)
+    assert found.store.labels.tolist() == [[1, -1], [0, 1]]
+    assert not [name for name in found.store.table.column_names if "label:" in name]
 
 
 def test_a_mistake_of_ours_costs_one_clip(clips, here, tmp_path, monkeypatch):

@@ -8,13 +8,17 @@ from pathlib import Path
 
 from qinn.data.files.tables import TABLE_SUFFIXES, Columns, read_columns
 from qinn.errors import ClipError, ConfigError, DataError
+from qinn.escaping import visible
 from qinn.features.clip import CLIP_SUFFIXES
 from qinn.stated_options import option
 
-__all__ = ["ClipTable", "ColumnOptions", "ListedClip", "clips_of"]
+__all__ = ["LABEL", "ClipTable", "ColumnOptions", "ListedClip", "clips_of"]
 
 KNOWN = ("label", "split", "group", "fold")
 """What a table may say of a clip beside where it is and what is said in it."""
+
+LABEL = "label:"
+"""What stands before the name of each of several labels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,22 +90,23 @@ class ClipTable:
     inputs: Sequence[Path] = ()
 
 
-def clips_of(sources: Sequence[Path], options: ColumnOptions) -> ClipTable:
+def clips_of(sources: Sequence[Path], options: ColumnOptions, *, labels: Sequence[str] = ()) -> ClipTable:
     """Return the clips that are named: by one table, or by files and folders.
 
     Args:
         sources: A table alone, or files and folders of clips; folders are searched by how files are called, and links
             to folders are not followed.
         options: What the columns of a table are called.
+        labels: Columns of the table that hold several labels; they are known as `LABEL` with their name behind it.
 
     Raises:
         DataError: If there is no clip, or two have one id, or the table is damaged.
         ConfigError: If a column is named that the table lacks, or columns without a table.
     """
     if len(sources) == 1 and sources[0].suffix.lower() in TABLE_SUFFIXES and not sources[0].is_dir():
-        table = _of_table(read_columns(sources[0]), options)
+        table = _of_table(read_columns(sources[0]), options, labels)
     else:
-        if options != ColumnOptions():
+        if options != ColumnOptions() or labels:
             raise ConfigError(
                 "Options that name columns go with a table of clips; name one in place of the files."
             )
@@ -121,7 +126,7 @@ def _of_place(source: Path) -> Iterable[ListedClip]:
     if not source.is_dir():
         if not os.path.lexists(source):
             raise DataError(f"`{source}` does not exist; name a clip, a folder of clips or a table.")
-        return [ListedClip(source.stem, source)]
+        return [ListedClip(visible(source.stem), source)]
     found = [
         Path(folder) / name
         for folder, _, names in os.walk(source)
@@ -132,10 +137,13 @@ def _of_place(source: Path) -> Iterable[ListedClip]:
         raise DataError(
             f"`{source}` has no clips, as {', '.join(CLIP_SUFFIXES[:6])} …; name the files themselves."
         )
-    return [ListedClip(path.relative_to(source).with_suffix("").as_posix(), path) for path in sorted(found)]
+    return [
+        ListedClip(visible(path.relative_to(source).with_suffix("").as_posix()), path)
+        for path in sorted(found)
+    ]
 
 
-def _of_table(table: Columns, options: ColumnOptions) -> ClipTable:
+def _of_table(table: Columns, options: ColumnOptions, labels: Sequence[str]) -> ClipTable:
     files = table.texts(options.file_column)
     rows = range(len(files))
     folder = table.path.parent
@@ -154,12 +162,16 @@ def _of_table(table: Columns, options: ColumnOptions) -> ClipTable:
                 f"{table.place(row)} is cut from {begin} to {end} s, which is no stretch of time."
             )
     texts = None if options.text_column is None else table.texts(options.text_column)
-    ids = table.texts(id_column) if id_column else [Path(file).stem for file in files]
+    ids = table.texts(id_column) if id_column else [visible(Path(file).stem) for file in files]
+    for row in rows:
+        if not ids[row].strip():
+            raise DataError(f"{table.place(row)} has no id in column `{id_column}`.")
     columns = {}
     for name in KNOWN:
         column = _column(table, getattr(options, f"{name}_column"), name)
-        if column is not None:
+        if column is not None and not (labels and name == "label"):
             columns[name] = column
+    columns |= {f"{LABEL}{name}": name for name in labels}
     clips = [
         ListedClip(
             ids[row],

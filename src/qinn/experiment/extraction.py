@@ -8,7 +8,8 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from itertools import accumulate
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from qinn.atomic_writing import complete_file
+from qinn.atomic_writing import alone_in, complete_file
 from qinn.destinations import check_folder
 from qinn.digests import file_digest
 from qinn.errors import ClipError, DataError, OutputError
@@ -29,7 +30,7 @@ from qinn.extras import require
 from qinn.features.extraction import QUALITY_COLUMNS, ClipFeatures, ClipOptions
 from qinn.features.weights import FACE_MESH, WHISPER_BASE, WHISPER_TINY_EN
 
-__all__ = ["Extraction", "Failure", "Progress", "extract_clips", "package_versions"]
+__all__ = ["Extraction", "Failure", "Progress", "extract_clips", "package_versions", "taken"]
 
 Progress = Callable[[int, int, str], object]
 """Told how many clips are done, of how many, and which was the last."""
@@ -101,9 +102,9 @@ def extract_clips(
 
     Args:
         table: The clips.
-        work: A folder for what is made: ``clips`` with one file per clip; ``clips.csv`` and ``features.npz``, which can
-            be imported; ``quality.csv``, which says of each how good it is as material; ``failures.csv`` with those of
-            which nothing was made.
+        work: A folder that is `taken`, for what is made: ``clips`` with one file per clip; ``clips.csv`` and
+            ``features.npz``, which can be imported; ``quality.csv``, which says of each how good it is as material;
+            ``failures.csv`` with those of which nothing was made.
         options: What to make.
         workers: Clips that are worked on at the same time.
         fail_fast: Whether the first clip that fails ends it all.
@@ -114,14 +115,8 @@ def extract_clips(
     Raises:
         ClipError: If a clip fails, with `fail_fast`.
         DataError: If all clips fail.
-        ConfigError: If weights are not there, or are others.
-        MissingPackageError: If a package is not installed.
-        OutputError: If the folder is another's, or cannot be written.
+        OutputError: If the folder cannot be written.
     """
-    require("clips", what=f"`{_COMMAND}`")
-    for weights in _weights_of(options):
-        weights.folder()
-    _take(work, table.inputs, options)
     targets, failures = _targets(table.clips, work / "clips", options, landmarks)
     done = {index for index, target in targets.items() if _is_whole(target)}
     kept = len(done)
@@ -176,13 +171,39 @@ def _weights_of(options: ClipOptions) -> list[Any]:
     return [weights for weights in (WHISPER_TINY_EN, WHISPER_BASE, FACE_MESH) if weights.name in wanted]
 
 
-def _take(work: Path, inputs: Sequence[Path], options: ClipOptions) -> None:
-    """Make the folder ours, unless it is another's."""
+@contextmanager
+def taken(work: Path, inputs: Sequence[Path], options: ClipOptions) -> Generator[None]:
+    """Hold a folder for what is made of clips, from the first of them until a store is made of it.
+
+    Args:
+        work: The folder.
+        inputs: What is read.
+        options: What to make.
+
+    Raises:
+        ConfigError: If weights are not there, or are others.
+        MissingPackageError: If a package is not installed.
+        OutputError: If the folder is another's, or another command works in it, or it cannot be written.
+    """
+    require("clips", what=f"`{_COMMAND}`")
+    for weights in _weights_of(options):
+        weights.folder()
     place = check_folder(work, inputs=inputs)
     mark = place / "extraction.json"
     if place.exists() and any(place.iterdir()) and not mark.is_file():
         raise OutputError(f"`{work}` is not empty and holds no features of clips; choose another folder.")
     place.joinpath("clips").mkdir(parents=True, exist_ok=True)
+    with alone_in(place / "clips") as alone:
+        if not alone:
+            raise OutputError(
+                f"Another `{_COMMAND}` works in `{work}`; wait until it has ended, or name another folder by `--work`."
+            )
+        _write_mark(mark, options)
+        yield
+
+
+def _write_mark(mark: Path, options: ClipOptions) -> None:
+    """Write what makes the features in a folder."""
     content = {
         "made by": _COMMAND,
         "options": asdict(options),
@@ -223,8 +244,8 @@ def _targets(
         if clip.path not in digests:
             try:
                 digests[clip.path] = file_digest(clip.path)
-            except OSError as error:
-                why = f"cannot be read: {error.strerror or error}"
+            except (OSError, ValueError) as error:  # of a name that no file can have
+                why = f"cannot be read: {getattr(error, 'strerror', None) or error}"
                 failures[index] = Failure(clip, str(refused(clip, why)))
                 continue
         said = [*common, digests[clip.path], clip.begin, clip.end, clip.words, options.max_seconds]
@@ -325,8 +346,9 @@ def _write_table(
 def _plain_line(cells: Sequence[Any]) -> str:
     """Return a line of csv as it is read again, for programs and not for spreadsheets."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(cells)
-    return text.getvalue()
+    # With these ends both of their characters are quoted; Python would take a lone carriage return as it is.
+    csv.writer(text, lineterminator="\r\n").writerow(cells)
+    return text.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _arrays(

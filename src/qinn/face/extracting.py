@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from qinn.data.importing import LAYOUTS, TableOptions
-from qinn.data.importing.labels import read_labels
+from qinn.data.importing.intake import split_name
+from qinn.data.importing.labels import TaskOptions, read_labels
 from qinn.data.stores.store import Store
 from qinn.data.stores.store_place import check_store_place
 from qinn.errors import ArgumentError, ConfigError
-from qinn.experiment.clip_tables import ClipTable, ColumnOptions, clips_of
-from qinn.experiment.extraction import Extraction, Progress, extract_clips
+from qinn.experiment.clip_tables import LABEL, ClipTable, ColumnOptions, clips_of
+from qinn.experiment.extraction import Extraction, Progress, extract_clips, taken
 from qinn.experiment.key_errors import nearest
 from qinn.face.importing import checked_options, import_named, options_of_layout, typed_option
 from qinn.features.extraction import ClipOptions
@@ -26,6 +27,9 @@ PASSED_ON = (
     "scale",
     "range",
     "classes",
+    "labels",
+    "present_above",
+    "threshold",
     "label_map",
     "drop_label",
     "nan",
@@ -100,29 +104,32 @@ def extract_features(
     chosen, columns, rest = _divided(options)
     check_store_place(to, "qinn data import", overwrite=overwrite, inputs=sources)
     _check_text(text)
-    table = clips_of(sources, columns)
-    rest = _with_labels(table, rest)
+    task = made(TableOptions, checked_options(LAYOUTS["table"], rest)).task
+    table = clips_of(sources, columns, labels=tuple(task.places().values()))
+    _check_known(table, task)
+    rest = _with_task(table, rest)
     place = Path(to).with_name(f"{Path(to).name}-clips") if work is None else Path(work)
-    extraction = extract_clips(
-        table,
-        place,
-        chosen,
-        workers=workers,
-        fail_fast=fail_fast,
-        landmarks=landmarks,
-        with_text=text == "none",
-        progress=progress,
-    )
-    imported: dict[str, Any] = {**_as_import(extraction, text), "empty": "drop", **rest}
-    store = import_named(
-        extraction.table,
-        to,
-        "table",
-        imported,
-        name=name or Path(to).name,
-        overwrite=overwrite,
-        alone=True,  # the features of one more clip, which is scored, are then the same bytes
-    )
+    with taken(place, table.inputs, chosen):
+        extraction = extract_clips(
+            table,
+            place,
+            chosen,
+            workers=workers,
+            fail_fast=fail_fast,
+            landmarks=landmarks,
+            with_text=text == "none",
+            progress=progress,
+        )
+        imported: dict[str, Any] = {**_as_import(extraction, text), "empty": "drop", **rest}
+        store = import_named(
+            extraction.table,
+            to,
+            "table",
+            imported,
+            name=name or Path(to).name,
+            overwrite=overwrite,
+            alone=True,  # the features of one more clip, which is scored, are then the same bytes
+        )
     return ClipStore(store, extraction)
 
 
@@ -145,22 +152,34 @@ def _divided(options: dict[str, Any]) -> tuple[ClipOptions, ColumnOptions, dict[
     )
 
 
-def _with_labels(table: ClipTable, options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options of the import, of which those about labels are known to fit before any clip is read."""
-    given = checked_options(LAYOUTS["table"], options)
-    labels = table.known.get("label")
-    if labels is None:
-        # What is predicted for them is for the run to say; a store has to say something.
-        stated = {"task", "scale", "range"} & options.keys()
-        return options if stated else {**options, "scale": "mosi"}
-    read_labels(
-        labels,
-        len(labels),
-        made(TableOptions, given).task,
-        place=lambda row: f"`{table.inputs[0]}`, clip `{table.clips[row].id}`",
-        what=f"column `{table.columns['label']}` of `{table.inputs[0].name}`",
-    )
-    return options
+def _check_known(table: ClipTable, task: TaskOptions) -> None:
+    """Refuse splits and labels that an import would refuse, before any clip is read."""
+
+    def place(row: int) -> str:
+        return f"`{table.inputs[0]}`, clip `{table.clips[row].id}`"
+
+    for row, split in enumerate(table.known.get("split", ())):
+        split_name(split, place(row))
+    columns = [name for name in table.known if name == "label" or name.startswith(LABEL)]
+    if columns:
+        values = [table.known[name] for name in columns]
+        labels = list(zip(*values, strict=True)) if task.kind == "multilabel" else values[0]
+        called = ", ".join(table.columns[name] for name in columns)
+        what = f"column `{called}` of `{table.inputs[0].name}`"
+        read_labels(labels, len(labels), task, place=place, what=what)
+
+
+def _with_task(table: ClipTable, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of the import, with a task where there are no labels and none is stated."""
+    if any(name == "label" or name.startswith(LABEL) for name in table.known):
+        labels = options.get("labels")
+        if labels is None:
+            return options
+        places = made(TableOptions, checked_options(LAYOUTS["table"], options)).task.places()
+        return {**options, "labels": ",".join(f"{name}={LABEL}{place}" for name, place in places.items())}
+    # What is predicted for them is for the run to say; a store has to say something.
+    stated = {"task", "scale", "range"} & options.keys()
+    return options if stated else {**options, "scale": "mosi"}
 
 
 def _check_text(text: str) -> None:
@@ -185,9 +204,9 @@ def _as_import(extraction: Extraction, text: str) -> dict[str, Any]:
     for column in extraction.columns:
         if column in known:
             found[known[column]] = column
-        else:
+        elif not column.startswith(LABEL):
             found["extra_column"].append(column)
-    if "label" not in extraction.columns:
+    if not any(column == "label" or column.startswith(LABEL) for column in extraction.columns):
         found["no_labels"] = True
     if text == "none":
         return {**found, "text_column": "text"}
