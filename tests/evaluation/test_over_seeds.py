@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from qinn.evaluation.intervals import bootstrap_intervals
+from qinn.evaluation.intervals import bootstrap_intervals, interval_of
 from qinn.evaluation.metric_names import metrics_of
 from qinn.evaluation.over_seeds import Spread, accuracy_error, interval_over_seeds
 from qinn.evaluation.resampling import Resampled, Units, resampled_metrics
@@ -147,3 +147,26 @@ def test_degrees_of_freedom_are_those_of_satterthwaite_and_no_fewer_than_of_eith
     parts = samples**2 / 99 + seeds**2 / 2 + interaction**2 / (99 * 2)
     assert found.degrees == pytest.approx(variance**2 / parts)
     assert Spread(0.0, 0.0, 1.0, 0.9, 50, 3).degrees == 2.0
+
+
+@pytest.mark.parametrize("units", [6, 40])
+def test_what_is_detectable_is_the_half_of_the_interval_and_the_quantile_of_the_power(units):
+    """Of one seed: (t(1 − α/2) + t(0.8)) · the error as it is typically seen, √(median χ² / ν) of the true one."""
+    degrees = units - 1
+    typical = 0.1 / np.sqrt(stats.chi2.median(degrees) / degrees)
+    for significance in (0.05, 0.01):
+        quantiles = stats.t.ppf(1 - significance / 2, degrees) + stats.t.ppf(0.8, degrees)
+        found = Spread(0.3, 0.01, 0.0, 0.0, units, 1).detectable(significance)
+        assert found == pytest.approx(typical * quantiles)
+
+
+def test_other_trainings_never_narrow_the_interval_of_other_samples():
+    """Where units are few, seeds that say nearly the same bring degrees of freedom, and with them a shorter half."""
+    values = 5.0 + np.array([[-0.4, 0.1, 0.3]]) + 0.02 * np.arange(20)[:, None]
+    one = resampled(values)
+    spread = Spread.of(one)
+    assert spread.half_width(0.95) < replace(spread, seeds=0.0, num_seeds=1).half_width(0.95)
+    mae = metrics_of(PLAIN)["mae"]
+    of_samples, found = interval_of(one, 0.95, mae), interval_over_seeds(one, 0.95, mae)
+    assert found.low == pytest.approx(of_samples.low)
+    assert found.high == pytest.approx(of_samples.high)

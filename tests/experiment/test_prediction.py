@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -36,7 +37,7 @@ from qinn.results.calibration import FILE, Calibration
 from qinn.results.comparison import read_comparison
 from qinn.results.coverage import coverage_of
 from qinn.results.folder import RunFolder
-from qinn.results.predictions import read_predictions
+from qinn.results.predictions import StoredPredictions, mean_of_seeds, read_predictions
 from qinn.results.run import read_run
 from qinn.task import Task
 
@@ -313,6 +314,17 @@ def test_seeds_that_hold_other_samples_out_say_so_instead_of_none(tmp_path, othe
     assert "low" not in rows[0]
     assert "The 2 seeds did not all hold the same samples out" in remarks[-1]
     assert "low" in predict_store(model / "seed-0", others)[0]
+
+
+def test_seeds_whose_files_have_other_orders_are_averaged_sample_by_sample():
+    def of(ids: str, outputs: list[float]) -> StoredPredictions:
+        shown = np.array(outputs)[:, None]
+        return StoredPredictions(Path("p"), tuple(ids), ("f",) * len(ids), None, shown[:, 0], shown, None)
+
+    mean = mean_of_seeds([of("abc", [1.0, 2.0, 6.0]), of("cab", [0.0, 3.0, 4.0])])
+    assert mean is not None
+    assert (mean.ids, mean.outputs[:, 0].tolist()) == (("a", "b", "c"), [2.0, 3.0, 3.0])
+    assert mean_of_seeds([of("abc", [1.0, 2.0, 6.0]), of("abd", [0.0, 3.0, 4.0])]) is None
 
 
 def test_seeds_of_other_data_have_no_mean(tmp_path, tiny_store, others):

@@ -93,6 +93,18 @@ def test_a_published_model_holds_no_sample_and_no_place(tiny_store, tmp_path):
     assert len(errors) == 10
 
 
+def test_one_seed_of_a_published_model_says_where_the_intervals_are(seeds, tiny_store, tmp_path):
+    folder = publish_run(seeds, tmp_path / "model")
+    for of, words in (
+        ("seed-0", "errors are kept of the mean of all its seeds"),
+        ("", "are made of the errors"),
+    ):
+        said: list[str] = []
+        rows = predict_store(folder / of, tiny_store, on_remark=said.append)
+        assert ("low" in rows[0]) == (of == "")
+        assert any(words in one for one in said)
+
+
 def test_the_folder_says_of_itself_what_it_is(published):
     found = qinn.describe(published)
     assert found["kind"] == "published model"

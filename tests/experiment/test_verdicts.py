@@ -136,6 +136,30 @@ def test_one_seed_is_judged_by_its_samples_alone(labels):
     assert found.degrees == len(labels) - 1
 
 
+def test_the_interval_lies_about_the_difference_and_that_of_equivalence_ends_at_the_margin_that_is_shown(
+    labels,
+):
+    outputs = {"reference": model(labels, 0.8), "better": model(labels, 0.5, seed=2)}
+    found = verdicts(outputs, labels)["better"]["mae"]
+    assert found.difference < -0.1
+    assert (found.low + found.high) / 2 == pytest.approx(found.difference)
+    assert (found.low_equivalent + found.high_equivalent) / 2 == pytest.approx(found.difference)
+    shown = verdicts(outputs, labels, {"mae": -found.low_equivalent})["better"]["mae"]
+    assert shown.p_value_equivalent == pytest.approx(0.05)
+
+
+def test_groups_that_no_difference_can_be_shown_of_say_none():
+    """Swaps of g groups have no p-value below 2/2^g: five groups cannot reach 0.05, six can."""
+    random = np.random.default_rng(3)
+    labels = random.normal(size=60)
+    outputs = {"reference": model(labels, 0.8), "other": model(labels, 0.8, seed=2)}
+    of = {
+        number: verdicts(outputs, labels, groups=np.arange(60) % number)["other"]["mae"] for number in (5, 6)
+    }
+    assert of[5].detectable is None
+    assert of[6].detectable is not None
+
+
 def test_groups_are_counted_not_samples():
     random = np.random.default_rng(3)
     groups = np.repeat(np.arange(10), 20)

@@ -26,6 +26,7 @@ from qinn.evaluation.outcomes import decided, label_probabilities, one_label, pr
 from qinn.evaluation.predict import PredictionTable
 from qinn.experiment.config import config_of
 from qinn.experiment.predictor import Predictor, mean_prediction, split_of
+from qinn.results.calibration import FILE as CALIBRATION
 from qinn.results.calibration import (
     Calibration,
     CalibrationRecord,
@@ -91,7 +92,15 @@ def predict_store(
         for remark in (
             *predictor.remarks([subset]),
             *predictor.doubts(opened),
-            *said_of_certainty(calibration, predictor.task, level, absent, coupling, seeds=len(runs)),
+            *said_of_certainty(
+                calibration,
+                predictor.task,
+                level,
+                absent,
+                coupling,
+                seeds=len(runs),
+                folder=Path(folder),
+            ),
         ):
             on_remark(remark)
     applies = coupling == 1 and not absent
@@ -161,6 +170,7 @@ def said_of_certainty(
     coupling: float,
     *,
     seeds: int,
+    folder: Path | None = None,
 ) -> list[str]:
     """Say what intervals and sets are made of, or why there are none.
 
@@ -171,11 +181,18 @@ def said_of_certainty(
         absent: Modalities to do without.
         coupling: Factor of what couples the modalities.
         seeds: Of how many seeds the mean is predicted.
+        folder: The run; None where it is not known.
     """
     if calibration is None and seeds > 1:
         return [
             f"The {seeds} seeds did not all hold the same samples out, so nothing says how far their mean is off; "
             "`qinn calibrate` the model's folder on labelled samples of your own, or predict with one seed."
+        ]
+    if calibration is None and folder is not None and (folder.absolute().parent / CALIBRATION).is_file():
+        return [
+            "This is one seed of a model whose errors are kept of the mean of all its seeds, so nothing says how far "
+            "its own predictions are off; predict with the folder that it lies in, or `qinn calibrate` it on labelled "
+            "samples of your own."
         ]
     if calibration is None:
         return [
