@@ -47,7 +47,7 @@ def test_words_and_stretches_carry_their_seconds_and_their_numbers():
     ]
     assert ["".join(one.find("small").itertext()) for one in words] == [
         "+0.10",
-        "+0.02",
+        "+0.020",
         "+0.20",
         "+0.61",
         "−0.24",
@@ -82,6 +82,15 @@ def test_the_page_says_what_is_not_known():
         ),
     )
     ElementTree.fromstring(clip_fragment(bare))
+
+
+def test_next_to_no_effect_has_no_colour_and_code_is_code():
+    scored = made_score(warnings=("Try `qinn calibrate` <now>.",))
+    faint = replace(scored, words=tuple(replace(word, effect=0.004) for word in scored.words), strips=())
+    root = ElementTree.fromstring(clip_fragment(faint))
+    words = [one for one in root.iter("span") if "word" in one.get("class", "").split()]
+    assert all("faint" in one.get("class") and not re.search("up-|down-", one.get("class")) for one in words)
+    assert "Try <code>qinn calibrate</code> &lt;now&gt;." in clip_fragment(faint)
 
 
 def test_a_page_replaces_its_like_and_nothing_else(tmp_path):

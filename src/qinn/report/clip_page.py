@@ -5,6 +5,7 @@ policy; words and stretches of time carry their seconds (`data-begin`, `data-end
 """
 
 import html
+import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.resources import files
@@ -22,6 +23,7 @@ from qinn.results.number_text import brief, number, percent
 __all__ = ["clip_css", "clip_fragment", "clip_page", "clip_page_destination", "write_clip_page"]
 
 _LEVELS = 5
+_LEAST = 0.02
 _UNSURE = 0.5
 _MOST_NUMBERED = 120
 _ROW = 46
@@ -127,6 +129,22 @@ def _text(value: object) -> str:
     return html.escape(visible(str(value)))
 
 
+def _said(sentence: str) -> str:
+    """Return a sentence in which what stands between backticks is code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", _text(sentence))
+
+
+def _scale_of_effects(outcome: Outcome, effects: Iterable[float | None]) -> float:
+    """Return what the strongest colour or the highest bar stands for: no less than two hundredths of the scale."""
+    whole = 1.0 if outcome.scale is None else outcome.scale[1] - outcome.scale[0]
+    return max(_LEAST * whole, 0.0, *(abs(effect) for effect in effects if effect is not None))
+
+
+def _effect(value: float | None) -> str:
+    """Return an effect with as many digits as it needs to be told from none."""
+    return number(value, digits=3 if value is not None and abs(value) < 0.0995 else 2, signed=True)
+
+
 def _outcome(outcome: Outcome) -> list[str]:
     first, *rest = in_words(outcome).split("; ")
     said = "".join(f"<small>{_text(one)}</small>" for one in rest)
@@ -147,7 +165,7 @@ def _outcome(outcome: Outcome) -> list[str]:
                 f'<td>{number(one.probability, digits=2)}</td><td>{_text(possible)}</td><td class="bar">{bar}</td></tr>'
             )
         lines.append("</tbody></table></div>")
-    lines.append(f'<p class="note">{_text(outcome.certainty)}</p>')
+    lines.append(f'<p class="note">{_said(outcome.certainty)}</p>')
     lines.append(
         '<p class="note">This is what a model predicts from words, voice and picture; it is no measurement of what '
         "anybody feels or thinks.</p>"
@@ -186,20 +204,20 @@ def _scale(outcome: Outcome) -> list[str]:
 def _warnings(score: ClipScore) -> list[str]:
     if not score.warnings:
         return []
-    items = "".join(f"<li>{_text(one)}</li>" for one in score.warnings)
+    items = "".join(f"<li>{_said(one)}</li>" for one in score.warnings)
     return [f'<ul class="warnings" aria-label="Doubts">{items}</ul>']
 
 
 def _level(effect: float, largest: float) -> int:
-    share = abs(effect) / largest if largest > 0 else 0.0
+    share = abs(effect) / largest
     return 0 if share < 0.06 else min(_LEVELS, 1 + int(share * _LEVELS * 0.999))
 
 
 def _transcript(score: ClipScore, what: str) -> list[str]:
     if not score.words:
         return []
-    effects = [abs(word.effect) for word in score.words if word.effect is not None]
-    largest = max(effects, default=0.0)
+    effects = [word.effect for word in score.words if word.effect is not None]
+    largest = _scale_of_effects(score.outcome, effects)
     lines = ["<h3>What is said, and what it does</h3>"]
     numbered = len(score.words) <= _MOST_NUMBERED
     lines.append(
@@ -230,7 +248,7 @@ def _word(word: SpokenWord, largest: float, numbered: bool) -> str:
         hidden = "" if level > 1 or (numbered and level) else ' class="sr"'
         if not hidden:
             classes.append("numbered")
-        shown = f"<small{hidden}>{number(word.effect, digits=2, signed=True)}</small>"
+        shown = f"<small{hidden}>{_effect(word.effect)}</small>"
         about += f", effect {number(word.effect, signed=True)}"
     if word.memory is not None and word.memory.contraction is not None:
         about += f"; the memory forgets {word.memory.contraction:.2f} of what it held"
@@ -253,8 +271,7 @@ def _timeline(score: ClipScore, what: str) -> list[str]:
         strips.insert(0, ("words", said))
     if not strips:
         return []
-    sizes = [abs(span.effect) for _, spans in strips for span in spans if span.effect is not None]
-    largest = max(sizes, default=0.0)
+    largest = _scale_of_effects(score.outcome, (span.effect for _, spans in strips for span in spans))
     duration = max(score.seconds, *(span.end for _, spans in strips for span in spans))
     lines = [
         "<h3>When</h3>",
@@ -295,7 +312,7 @@ def _strip(name: str, spans: Sequence[SpanEffect], duration: float, largest: flo
             kind, top, height = "none", middle - 2, 4.0
         else:
             title = f"{span.begin:.1f} to {span.end:.1f} s: {number(span.effect, signed=True)}"
-            height = max((middle - 2) * abs(span.effect) / largest, 0.5) if largest > 0 else 0.5
+            height = max((middle - 2) * abs(span.effect) / largest, 0.5)
             kind, top = ("up", middle - height) if span.effect > 0 else ("down", middle)
         parts.append(
             f'<rect class="{kind}" {place} y="{top:.1f}" height="{height:.1f}" {seconds}>'
@@ -328,7 +345,7 @@ def _seconds_axis(duration: float) -> str:
 
 
 def _bar(value: float | None, largest: float, *, from_middle: bool = True) -> str:
-    if value is None or largest <= 0:
+    if value is None:
         return ""
     share = 100 * abs(value) / largest
     if from_middle:
@@ -347,14 +364,14 @@ def _bar(value: float | None, largest: float, *, from_middle: bool = True) -> st
 def _modalities(score: ClipScore, what: str) -> list[str]:
     if not score.modalities:
         return []
-    largest = max((abs(one.effect) for one in score.modalities if one.effect is not None), default=0.0)
+    largest = _scale_of_effects(score.outcome, (one.effect for one in score.modalities))
     rows = []
     for one in score.modalities:
         said = (
             f"<td>{number(one.without, digits=2, signed=score.explained.of is None)}</td>"
-            f'<td>{number(one.effect, digits=2, signed=True)}</td><td class="bar">{_bar(one.effect, largest)}</td>'
+            f'<td>{_effect(one.effect)}</td><td class="bar">{_bar(one.effect, largest)}</td>'
             if one.effect is not None
-            else f'<td class="left" colspan="3">{_text(one.reason)}</td>'
+            else f'<td class="left" colspan="3">{_said(one.reason)}</td>'
         )
         rows.append(f'<tr><th scope="row">{_text(one.modality)}</th>{said}</tr>')
     return [
@@ -383,7 +400,7 @@ def _states(score: ClipScore) -> list[str]:
 
 def _quality(score: ClipScore) -> list[str]:
     items = "".join(f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in quality_words(score))
-    notes = "".join(f'<p class="note">{_text(one)}</p>' for one in score.notes)
+    notes = "".join(f'<p class="note">{_said(one)}</p>' for one in score.notes)
     return ["<h3>The clip as material</h3>", f"<dl>{items}</dl>{notes}"]
 
 
