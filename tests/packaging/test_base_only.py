@@ -92,6 +92,7 @@ def test_other_commands_name_their_extra(tiny_run, tiny_store, tmp_path):
     table = ["data", "import", "table", tmp_path / "t.csv", "--scale", "mosi", "--to", tmp_path / "s"]
     words = [*table, "--text-column", "text", "--encode-text"]
     training, drawing = "`scipy`, `tensorboard`", "`matplotlib`, `scipy`"  # torch brings jinja2
+    serving = f"`fastapi`, `uvicorn`, `ai_edge_litert`, `av`, `faster_whisper`, `PIL`, {drawing}"
     wanted = [
         ("train", training, ["train", tmp_path / "c.yaml"]),
         ("train", training, ["compare", tmp_path / "c.yaml"]),
@@ -104,6 +105,7 @@ def test_other_commands_name_their_extra(tiny_run, tiny_store, tmp_path):
         ("data", "`h5py`", [*table, "--feature", f"a={tmp_path / 'f.h5'}:a"]),
         ("data", "`scipy`", ["data", "synthesize", "--task", "shifters", "--to", tmp_path / "s"]),
         ("text", "`transformers`", [*words, f"folder:{tmp_path}"]),
+        ("serve,clips,report", serving, ["serve", "--run", tiny_run]),
         ("lexicon", "`vaderSentiment`", [*words, "words", "--lexicon", "vader"]),
     ]
     (tmp_path / "config.json").write_text("{}")

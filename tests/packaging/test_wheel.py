@@ -60,7 +60,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(built):
         commands = archive.read(f"{information}/entry_points.txt").decode()
     package = {name.removeprefix("qinn/") for name in names if name.startswith("qinn/")}
     assert package == files_below(ROOT / "src" / "qinn")
-    assert {"py.typed", "report/page.html.jinja"} <= package
+    assert {"py.typed", "report/page.html.jinja", "serving/page/index.html"} <= package
     assert {name for name in names if not name.startswith("qinn/")} == {
         f"{information}/{name}"
         for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")

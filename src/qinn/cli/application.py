@@ -14,6 +14,7 @@ from qinn.cli.output import SafeGroup
 from qinn.cli.predicting import calibrate, explain, predict, publish
 from qinn.cli.runs import evaluate, info, report, sweep_absent
 from qinn.cli.scoring import score
+from qinn.cli.serving import serve
 from qinn.cli.stated_commands import Commands
 from qinn.cli.training import compare, demo, train, tune
 
@@ -36,6 +37,7 @@ for command in (
     score,
     calibrate,
     publish,
+    serve,
     explain,
     compare,
     sweep_absent,
