@@ -162,3 +162,12 @@ def test_however_it_ends_no_process_and_no_clip_is_left(clip, tmp_path, number, 
         assert rest.endswith("repeat the command to start it again.\n")
         assert not list(tmp_path.glob("*qinn-serve-*"))
     assert tempfile.gettempdir() != str(tmp_path)
+
+
+@pytest.mark.slow
+def test_the_server_itself_does_without_heavy_libraries():
+    heavy = {"torch", "matplotlib", "pyarrow", "pandas", "scipy", "av", "transformers"}
+    code = f"import sys; import qinn.serving.app; print(sorted({heavy} & set(sys.modules)))"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[]\n", "")

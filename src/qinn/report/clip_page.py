@@ -14,10 +14,8 @@ from pathlib import Path
 import qinn
 from qinn.destinations import Destination, check_destination
 from qinn.escaping import visible
-from qinn.report.page import page_of
 from qinn.results.clip_score import ClipScore, Outcome, SpanEffect, SpokenWord
 from qinn.results.clip_score_tables import correlation_words, explained_words, in_words, quality_words
-from qinn.results.files import write_text
 from qinn.results.number_text import brief, number, percent
 
 __all__ = ["clip_css", "clip_fragment", "clip_page", "clip_page_destination", "write_clip_page"]
@@ -106,6 +104,9 @@ def clip_page_destination(
     Raises:
         OutputError: If the place is another's or cannot be written.
     """
+    # Here, since the server that shows fragments does without the libraries of figures and tables.
+    from qinn.report.page import page_of
+
     return check_destination(target, page_of(_COMMAND), overwrite=overwrite, inputs=inputs)
 
 
@@ -120,6 +121,8 @@ def write_clip_page(score: ClipScore, target: Path, *, overwrite: bool = False) 
     Raises:
         OutputError: If the place is another's or cannot be written.
     """
+    from qinn.results.files import write_text
+
     place = clip_page_destination(target, overwrite=overwrite)
     write_text(place.path, clip_page(score), overwrite=place.replaces)
     return place.path
