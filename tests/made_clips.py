@@ -7,8 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from qinn.data.synthetic.clips.face import draw_face
+
+__all__ = ["RATE", "corner", "draw_face", "gray", "tone", "turned", "voice", "write_clip"]
+
 RATE = 16_000
-FACE = (64, 48, 320, 240)
 
 
 def tone(seconds: float, hertz: float, rate: int = RATE, gain: float = 0.4) -> np.ndarray:
@@ -111,63 +114,3 @@ def turned(path: Path, to: Path, degrees: int) -> Path:
     content[at : at + 36] = struct.pack(">9i", cosine, sine, 0, -sine, cosine, 0, 0, 0, 0x40000000)
     to.write_bytes(content)
     return to
-
-
-def draw_face(
-    size: tuple[int, int] = (320, 240),
-    *,
-    smile: float = 0.0,
-    jaw: float = 0.0,
-    at: tuple[float, float] = (0.5, 0.5),
-    scale: float = 0.8,
-) -> np.ndarray:
-    """A drawn face, which detectors take for one.
-
-    Args:
-        size: Width and height of the picture.
-        smile: −1 to 1.
-        jaw: How far the mouth is open, 0 to 1.
-        at: Where its middle is, as shares of width and height.
-        scale: Its height, as a share of the picture's.
-    """
-    from PIL import Image, ImageDraw
-
-    width, height = size
-    image = Image.new("RGB", size, (90, 110, 130))
-    draw = ImageDraw.Draw(image)
-    tall = scale * height / 2
-    wide = 0.75 * tall
-    x, y = at[0] * width, at[1] * height
-
-    def oval(dx: float, dy: float, rx: float, ry: float, fill: tuple[int, int, int]) -> None:
-        box = (x + (dx - rx) * wide, y + (dy - ry) * tall, x + (dx + rx) * wide, y + (dy + ry) * tall)
-        draw.ellipse(box, fill=fill)
-
-    oval(0, -0.15, 1.06, 1.0, (60, 40, 30))
-    oval(0, 0, 1, 1, (224, 180, 150))
-    for side in (-1, 1):
-        oval(side * 0.4, -0.2, 0.2, 0.09, (250, 250, 250))
-        oval(side * 0.4, -0.2, 0.08, 0.085, (50, 60, 40))
-        box = (
-            x + (side * 0.4 - 0.24) * wide,
-            y - 0.45 * tall,
-            x + (side * 0.4 + 0.24) * wide,
-            y - 0.3 * tall,
-        )
-        draw.arc(box, 200, 340, fill=(60, 40, 30), width=max(2, round(tall / 22)))
-    nose = [(x, y - 0.15 * tall), (x - 0.13 * wide, y + 0.2 * tall), (x + 0.13 * wide, y + 0.2 * tall)]
-    draw.polygon(nose, fill=(205, 155, 125))
-    corner_y, middle_y = 0.5 - 0.1 * smile, 0.5 + 0.1 * smile
-    steps = np.linspace(-1, 1, 21)
-    upper = [(x + 0.42 * s * wide, y + (middle_y + (corner_y - middle_y) * s * s) * tall) for s in steps]
-    lower = [
-        (
-            x + 0.42 * s * wide,
-            y + (middle_y + 0.06 + 0.35 * jaw * (1 - s * s) + (corner_y - middle_y) * s * s) * tall,
-        )
-        for s in steps
-    ]
-    draw.polygon([*upper, *lower[::-1]], fill=(150, 50, 50))
-    if jaw > 0.1:
-        oval(0, (middle_y + 0.03 + 0.17 * jaw), 0.25, 0.13 * jaw, (40, 10, 10))
-    return np.asarray(image)

@@ -7,9 +7,11 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from qinn.cli.output import JsonOption, echo, note, print_json
+from qinn.cli.output import JsonOption, echo, note, print_json, progress_bar
 from qinn.cli.stated_commands import given_of, with_options
 from qinn.data.synthetic.answers import in_words
+from qinn.data.synthetic.clips.clip_set import ClipsSpec, write_clips
+from qinn.data.synthetic.clips.clip_set import known_answer as known_clips
 from qinn.data.synthetic.known_answer_set import SyntheticSpec, known_answer, write_synthetic_store
 from qinn.data.synthetic.modulo import ModuloSpec
 from qinn.data.synthetic.shifters import ShiftersSpec
@@ -23,7 +25,9 @@ _SPECS: dict[str, Any] = {
     "shifters": ShiftersSpec,
     "modulo": ModuloSpec,
     "valence": ValenceSpec,
+    "clips": ClipsSpec,
 }
+_STREAMS = ("shifters", "modulo", "valence")
 
 
 def _tasks_with() -> dict[str, dict[str, Option]]:
@@ -39,11 +43,15 @@ def _options() -> Iterator[Option]:
     """Go through the options of all tasks, whose help says which have it and what it is there by default."""
     for tasks in _tasks_with().values():
         one = next(iter(tasks.values()))
-        text, streams = one.help, [task for task in tasks if task != "product"]
+        text, streams = one.help, [task for task in tasks if task in _STREAMS]
         if len(tasks) < len(_SPECS):
             whose = "Streams" if len(streams) > 1 else next(iter(tasks))
             text = f"{whose}: {text[0].lower()}{text[1:]}"
-        groups = {"product": tasks.get("product"), "streams": tasks[streams[0]] if streams else None}
+        groups = {
+            "product": tasks.get("product"),
+            "streams": tasks[streams[0]] if streams else None,
+            "clips": tasks.get("clips"),
+        }
         defaults = {
             name: f"{one.default:g}" for name, one in groups.items() if one and _is_number(one.default)
         }
@@ -60,17 +68,20 @@ def _is_number(default: Any) -> bool:
 
 @with_options(_options())
 def synthesize(
-    to: Annotated[Path, typer.Option(help="Folder of the store to write.")],
+    to: Annotated[
+        Path, typer.Option(help="Folder of the store (clips: of the films and their table) to write.")
+    ],
     task: Annotated[
-        Literal["product", "shifters", "modulo", "valence"],
+        Literal["product", "shifters", "modulo", "valence", "clips"],
         typer.Option(
             help="product: a score of pooled latents; streams: shifters (words and tones set and turn a sentiment), "
-            "modulo (a counter modulo 5 with resets), valence (graded words, negations, boosters, sarcasm)."
+            "modulo (a counter modulo 5 with resets), valence (graded words, negations, boosters, sarcasm); clips: "
+            "films of drawn faces that say sentences, for `qinn features extract`."
         ),
     ] = "product",
     *,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a store that this command made.")
+        bool, typer.Option("--overwrite", help="Replace a store, or films, that this command made.")
     ] = False,
     as_json: JsonOption = False,
     **typed: Any,
@@ -82,6 +93,10 @@ def synthesize(
     if task == "product":
         write_synthetic_store(to, spec, overwrite=overwrite)
         answer = asdict(known_answer(spec))
+    elif task == "clips":
+        with progress_bar("films") as told:
+            to = write_clips(to, spec, overwrite=overwrite, progress=lambda done, total, _: told(done, total))
+        answer = asdict(known_clips(spec))
     else:
         answer = asdict(write_stream_store(to, spec, overwrite=overwrite)[1])
     if as_json:

@@ -23,11 +23,12 @@ def _averaged(
     return np.asarray(antiderivative(np.asarray(x)[..., None] + signs @ used, len(used)) @ weights)
 
 
-def mean_absolute(widths: Sequence[float]) -> float:
-    """Return E|X|; the n-fold antiderivative of |x| is xⁿ|x| / (n + 1)!.
+def mean_absolute(widths: Sequence[float], about: float = 0.0) -> float:
+    """Return E|X + c|; the n-fold antiderivative of |x| is xⁿ|x| / (n + 1)!.
 
     Args:
         widths: The a_i ≥ 0; zeros are ignored.
+        about: c.
 
     Examples:
         >>> mean_absolute([1.0])
@@ -36,8 +37,8 @@ def mean_absolute(widths: Sequence[float]) -> float:
         0.666667
     """
     if not any(widths):
-        return 0.0
-    return float(_averaged(widths, lambda x, n: x**n * np.abs(x) / math.factorial(n + 1), np.zeros(())))
+        return abs(about)
+    return float(_averaged(widths, lambda x, n: x**n * np.abs(x) / math.factorial(n + 1), np.array(about)))
 
 
 def density(widths: Sequence[float], x: Float64[np.ndarray, "..."]) -> Float64[np.ndarray, "..."]:
