@@ -4,7 +4,7 @@ The base installation computes with quantum states and predicts with trained run
 here, with `needs` around the import or with `require` before a long piece of work.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib.util import find_spec
 from types import TracebackType
 from typing import Final
@@ -28,12 +28,13 @@ EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
 """Extra → what it makes importable; `pyproject.toml` has the same under the packages' own names."""
 
 
-def require(*extras: str, what: str) -> None:
+def require(*extras: str, what: str, only: Collection[str] | None = None) -> None:
     """Make sure that what some extras bring is installed, without importing it.
 
     Args:
         extras: Names of extras.
         what: Who needs them, as the sentence begins.
+        only: Which of their packages are needed, by the names that are imported; all if None.
 
     Raises:
         MissingPackageError: Naming what is missing and the line that installs it.
@@ -41,7 +42,11 @@ def require(*extras: str, what: str) -> None:
     Examples:
         >>> require("train", what="`qinn train`")
     """
-    missing = [name for name in dict.fromkeys(_packages(extras)) if not _is_installed(name)]
+    missing = [
+        name
+        for name in dict.fromkeys(_packages(extras))
+        if (only is None or name in only) and not _is_installed(name)
+    ]
     if missing:
         raise _missing(what, missing, extras)
 

@@ -185,7 +185,7 @@ def taken(work: Path, inputs: Sequence[Path], options: ClipOptions) -> Generator
         MissingPackageError: If a package is not installed.
         OutputError: If the folder is another's, or another command works in it, or it cannot be written.
     """
-    require("clips", what=f"`{_COMMAND}`")
+    require("clips", what=f"`{_COMMAND}`", only=options.packages)
     for weights in _weights_of(options):
         weights.folder()
     place = check_folder(work, inputs=inputs)

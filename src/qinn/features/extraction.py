@@ -85,6 +85,16 @@ class ClipOptions:
             found["vision"] = f"{face[self.face]}/{self.fps:g}fps"
         return found
 
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Optional packages that this needs, by the names that are imported."""
+        found = ["av"]
+        if self.speech != "none":
+            found.append("faster_whisper")
+        if self.face == "face-mesh":
+            found += ["ai_edge_litert", "PIL"]
+        return tuple(found)
+
     @classmethod
     def of_tiers(
         cls, tiers: Mapping[str, str], *, speech: str = "none", max_seconds: float = 600.0
