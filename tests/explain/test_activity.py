@@ -211,7 +211,7 @@ def compared(tiny_store, tmp_path_factory):
 
 
 def test_a_sleeping_model_is_in_no_table_without_its_warning(compared, capsys):
-    from qinn.cli.training import _show_comparison
+    from qinn.cli.training import show_comparison
 
     folder, _, content = compared
     assert content.models["asleep"].dynamics.jumps < 0.05
@@ -228,7 +228,7 @@ def test_a_sleeping_model_is_in_no_table_without_its_warning(compared, capsys):
     ]
     assert shown.header[3:5] == ("jumps", "‖H‖T")
     assert [cell.text for cell in shown.rows[3][3:5]] == ["–", "–"]
-    _show_comparison(content, as_json=False)
+    show_comparison(content, as_json=False)
     printed = capsys.readouterr()
     assert warned in " ".join((printed.out + printed.err).split())
     # Standard output alone, as it goes into files and through pipes, says so too.
@@ -307,7 +307,7 @@ def compared_along(tiny_store, tmp_path_factory):
 
 
 def test_a_sleeping_memory_is_in_no_table_without_its_warning(compared_along, capsys):
-    from qinn.cli.training import _show_comparison
+    from qinn.cli.training import show_comparison
 
     folder, content = compared_along
     stated = content.models["along"].dynamics
@@ -326,7 +326,7 @@ def test_a_sleeping_memory_is_in_no_table_without_its_warning(compared_along, ca
     assert any(warned in remark for _, remark in shown.remarks)
     assert shown.header[3:7] == ("jumps", "‖H‖T", "contraction", "rotation")
     assert [cell.text for cell in shown.rows[1][5:7]] == ["–", "–"]
-    _show_comparison(content, as_json=False)
+    show_comparison(content, as_json=False)
     printed = capsys.readouterr()
     assert warned in " ".join((printed.out + printed.err).split())
 

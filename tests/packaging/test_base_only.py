@@ -102,6 +102,7 @@ def test_other_commands_name_their_extra(tiny_run, tiny_store, tmp_path):
         ("report", drawing, ["sweep-absent", tiny_run]),
         ("report", drawing, ["data", "describe", tiny_store, "--html", "d.html"]),
         ("report,train", f"{drawing}, `tensorboard`", ["demo"]),
+        ("report,train", f"{drawing}, `tensorboard`", ["demo", "clips"]),
         ("data", "`h5py`", [*table, "--feature", f"a={tmp_path / 'f.h5'}:a"]),
         ("data", "`scipy`", ["data", "synthesize", "--task", "shifters", "--to", tmp_path / "s"]),
         ("text", "`transformers`", [*words, f"folder:{tmp_path}"]),

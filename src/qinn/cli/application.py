@@ -9,6 +9,7 @@ import typer
 
 from qinn import __version__
 from qinn.cli.data import data_app
+from qinn.cli.demo import demo
 from qinn.cli.features import features_app
 from qinn.cli.output import SafeGroup
 from qinn.cli.predicting import calibrate, explain, predict, publish
@@ -16,7 +17,7 @@ from qinn.cli.runs import evaluate, info, report, sweep_absent
 from qinn.cli.scoring import score
 from qinn.cli.serving import serve
 from qinn.cli.stated_commands import Commands
-from qinn.cli.training import compare, demo, train, tune
+from qinn.cli.training import compare, train, tune
 
 app = Commands(
     name="qinn",

@@ -1,4 +1,4 @@
-"""Commands that train: train, tune, compare, demo."""
+"""Commands that train: train, tune, compare."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,7 +8,6 @@ import typer
 import qinn
 from qinn.cli.output import (
     JsonOption,
-    OverwriteOption,
     console,
     note,
     note_remark,
@@ -16,9 +15,7 @@ from qinn.cli.output import (
     print_table,
     progress_bar,
     show,
-    show_table,
 )
-from qinn.results.as_json import document
 
 if TYPE_CHECKING:
     from qinn.results.comparison import ComparisonResult
@@ -108,45 +105,11 @@ def compare(
         result = qinn.compare(
             config, to=to, workers=workers, overwrite=overwrite, on_run=on_run, on_remark=note_remark
         )
-    _show_comparison(result, as_json)
+    show_comparison(result, as_json)
 
 
-def demo(
-    to: Annotated[Path, typer.Option(help="Folder for the store, the runs and the report.")] = Path(
-        "runs/demo"
-    ),
-    workers: Annotated[int, typer.Option(min=1, max=1024, help="Runs at the same time.")] = 2,
-    overwrite: OverwriteOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Train QiNN-QJ and baselines on two embedded synthetic sets, pooled and along streams, and report."""
-    from qinn.extras import require
-
-    require("report", "train", what="`qinn demo`")
-    from qinn.face.reporting import demonstrate
-
-    with progress_bar("runs") as on_run:
-        found = demonstrate(to, workers=workers, overwrite=overwrite, on_run=on_run)
-    result, streams = found.pooled, found.streams
-    if as_json:
-        places = {"report": str(found.page), "figure": str(found.figure)}
-        print_json({**document(result), "streams": streams, **places})
-        return
-    _show_comparison(result.comparison, as_json=False)
-    known = [(name, f"{value:.4f}") for name, value in result.known.items()]
-    show_table("Against the known answer (test MAE)", ("predictor", "MAE"), known)
-    reached, best = result.reached["QiNN-QJ"], result.known["best possible (Bayes)"]
-    show(
-        f"QiNN-QJ reached {reached:.4f}, {reached / best - 1:.0%} above the best possible; "
-        f"late fusion {result.reached['late fusion']:.4f}."
-    )
-    print_table(streams.longest_table())
-    show(f"comparison: {streams.comparison.folder}")
-    show(f"figure: {found.figure}")
-    show(f"report: {found.page}")
-
-
-def _show_comparison(result: "ComparisonResult", as_json: bool) -> None:
+def show_comparison(result: "ComparisonResult", as_json: bool) -> None:
+    """Show a comparison, as many metrics as fit."""
     if as_json:
         print_json(result)
         return

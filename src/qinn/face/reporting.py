@@ -6,22 +6,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from qinn.destinations import check_destination, check_destinations
+from qinn.destinations import check_destinations
 from qinn.errors import ArgumentError, ConfigError
 from qinn.experiment.absence_sweep import RATES, parse_rates
 from qinn.experiment.absence_sweep import sweep_absent as sweep_runs
 from qinn.experiment.coupling import couple_run, parse_couplings
-from qinn.experiment.demo import run_demo
 from qinn.experiment.explanation import PRODUCTS
 from qinn.experiment.explanation import explain_run as write_explanation
-from qinn.experiment.stream_demo import run_stream_demo
 from qinn.face.new_samples import Sources, listed, new_samples
 from qinn.report.absence_figures import write_sweep_figures
 from qinn.report.explanation_figures import write_coupling_figure, write_explanation_figures
-from qinn.report.page import page_of, write_report
-from qinn.report.stream_lengths import FIGURE, lengths_section, write_lengths_figure
 from qinn.results.coupling import CouplingResult
-from qinn.results.demo import DemoResult, StreamsResult
 from qinn.results.explanation import ExplanationSummary
 from qinn.results.sweep import FOLDER, SweepResult
 from qinn.typed_arguments import typed
@@ -163,42 +158,3 @@ def sweep_absent(
     )
     write_sweep_figures(result.folder)
     return result
-
-
-@dataclass(frozen=True)
-class Demonstration:
-    """What the demo found, and where its page and figure lie."""
-
-    pooled: DemoResult
-    streams: StreamsResult
-    page: Path
-    figure: Path
-
-
-def demonstrate(
-    to: Path, *, workers: int, overwrite: bool = False, on_run: OnRun | None = None
-) -> Demonstration:
-    """Train QiNN-QJ and baselines on two embedded synthetic sets, pooled and along streams, and report.
-
-    Args:
-        to: Folder for the stores, the runs and the report.
-        workers: Runs at the same time.
-        overwrite: Replace what another program made, or was changed since.
-        on_run: Called with (runs done, runs in all, label of the last) after each run.
-
-    Raises:
-        OutputError: If a place holds something else.
-    """
-    page, figure = to / "report.html", to / "streams.svg"
-    check_destination(page, page_of("report"), overwrite=overwrite)
-    check_destination(figure, FIGURE, overwrite=overwrite)
-    pooled = run_demo(to, workers=workers, overwrite=overwrite, on_run=on_run)
-    streams = run_stream_demo(to / "streams", workers=workers, overwrite=overwrite, on_run=on_run)
-    write_lengths_figure(figure, streams)
-    write_report(
-        [to / "comparison", to / "streams" / "comparison"],
-        page,
-        overwrite=overwrite,
-        further=lambda numbering: [lengths_section(streams, numbering)],
-    )
-    return Demonstration(pooled, streams, page, figure)
