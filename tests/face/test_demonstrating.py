@@ -59,6 +59,11 @@ def test_the_demo_of_clips_goes_from_films_to_a_model_and_keeps_what_is_there(
     assert found.drawn.id == "test-0004"
     assert found.drawn.speaker not in (tmp_path / "clips" / "clips.csv").read_text()
     assert found.model == tmp_path / "comparison" / "qinn-qj"
+    assert [word.text for word in found.score.words] == list(found.drawn.sentence.words)
+    assert found.score.outcome.score is not None
+    page = found.page.read_text()
+    assert all(word in page for word in found.drawn.sentence.words)
+    assert "://" not in page.replace("http://www.w3.org/2000/svg", "")
 
     def never(*_, **__):
         raise AssertionError("made again")
@@ -72,6 +77,8 @@ def test_the_demo_of_clips_goes_from_films_to_a_model_and_keeps_what_is_there(
     assert end.value.code in (0, None)
     assert "above the best possible 0.150" in out
     assert "15 clips" in out
+    assert f"page: {tmp_path / 'score.html'}" in out
+    assert f"the best possible prediction {found.drawn.best:.2f}" in out
     assert f"qinn score CLIP --run {found.model}" in out
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--json"])
     with pytest.raises(SystemExit):

@@ -84,12 +84,14 @@ def _demo_clips(to: Path | None, tiers: "ClipTiers", workers: int, overwrite: bo
 
     require("report", "train", what="`qinn demo clips`")
     from qinn.face.demonstrating import demonstrate_clips
+    from qinn.results.clip_score_tables import headline
 
     place = to or Path("runs/demo-clips" if tiers == "built-in" else "runs/demo-clips-real")
     found = demonstrate_clips(place, tiers=tiers, workers=workers, overwrite=overwrite, watch=progress_bar)
     if as_json:
-        places = {"clips": str(found.clips), "model": str(found.model), "unseen": str(found.unseen)}
-        print_json({**document(found.result), **places})
+        places = {"clips": found.clips, "model": found.model, "unseen": found.unseen, "page": found.page}
+        told = {name: str(place) for name, place in places.items()}
+        print_json({**document(found.result), **told, "score": found.score.to_json()})
         return
     result = found.result
     makers = ", ".join(f"{name} by {tier}" for name, tier in result.tiers.items())
@@ -103,5 +105,9 @@ def _demo_clips(to: Path | None, tiers: "ClipTiers", workers: int, overwrite: bo
     print_table(result.without_table())
     for sentence in result.findings:
         show(sentence)
+    show(f"A clip of a new speaker, {found.unseen}, which says “{found.drawn.sentence.text}”:")
+    show(headline(found.score))
+    show(f"Its label is {found.drawn.label:.2f}, the best possible prediction {found.drawn.best:.2f}.")
     show(f"model: {found.model}")
+    show(f"page: {found.page}")
     show(f"Next, with a clip of yours: qinn score CLIP --run {found.model}")

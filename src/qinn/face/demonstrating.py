@@ -11,16 +11,18 @@ from qinn.data.stores.store import Store
 from qinn.data.stores.unchanged import open_unchanged
 from qinn.data.synthetic.clips.clip_set import ClipsSpec, DrawnClip, drawn_clips, write_clip, write_clips
 from qinn.destinations import check_destination
-from qinn.errors import OutputError
+from qinn.errors import ClipError, OutputError
 from qinn.experiment.clip_demo import MODEL, run_clip_demo
 from qinn.experiment.comparison import run_path
 from qinn.experiment.demo import run_demo
 from qinn.experiment.stream_demo import run_stream_demo
 from qinn.extras import require
 from qinn.face.extracting import extract_features
+from qinn.face.scoring import score_clips
 from qinn.features.extraction import ClipOptions
 from qinn.report.page import page_of, write_report
 from qinn.report.stream_lengths import FIGURE, lengths_section, write_lengths_figure
+from qinn.results.clip_score import ClipScore
 from qinn.results.demo import ClipsResult, DemoResult, StreamsResult
 
 OnRun = Callable[[int, int, str], None]
@@ -85,6 +87,8 @@ class ClipsDemonstration:
         model: Folder of the model's runs, which can score clips.
         unseen: A clip that no model has seen, of a new speaker.
         drawn: What that clip was made of.
+        score: What the model says of it.
+        page: The page with the reasons.
     """
 
     result: ClipsResult
@@ -93,6 +97,8 @@ class ClipsDemonstration:
     model: Path
     unseen: Path
     drawn: DrawnClip
+    score: ClipScore
+    page: Path
 
     def __len__(self) -> int:
         return sum(_SPEC.sizes.values())
@@ -106,7 +112,7 @@ def demonstrate_clips(
     overwrite: bool = False,
     watch: Watch | None = None,
 ) -> ClipsDemonstration:
-    """Make clips with a known answer, extract their features, train on them, and state what is possible beside it.
+    """Make clips with a known answer, extract their features, train on them, and score one that no model has seen.
 
     Repeated, it keeps what is there: films, features, runs.
 
@@ -116,8 +122,8 @@ def demonstrate_clips(
             of optional packages.
         workers: Clips, and then runs, at the same time.
         overwrite: Make clips, features and runs anew where others of this command's are.
-        watch: Takes the name of a stage (``"films"``, ``"features"``, ``"runs"``) and gives, for as long as it lasts,
-            what is told how many are done, of how many, and the last one.
+        watch: Takes the name of a stage (``"films"``, ``"features"``, ``"runs"``, ``"scores"``) and gives, for as
+            long as it lasts, what is told how many are done, of how many, and the last one.
 
     Raises:
         OutputError: If a place holds something else.
@@ -154,13 +160,23 @@ def demonstrate_clips(
     unseen = to / "clips" / "unseen.mp4"
     if overwrite or not unseen.is_file():
         write_clip(drawn, unseen)
+    model = run_path(comparison, MODEL, 0).parent
+    page = to / "score.html"
+    with watched("scores") as told:
+        (scored,) = score_clips(
+            unseen, model, page=page, words=drawn.sentence.text, overwrite=overwrite, progress=told
+        )
+    if scored.score is None:
+        raise ClipError(scored.reason)
     return ClipsDemonstration(
         result,
         table,
         sum(float(seconds) for seconds in open_unchanged(store).strings("seconds")),
-        run_path(comparison, MODEL, 0).parent,
+        model,
         unseen,
         drawn,
+        scored.score,
+        page,
     )
 
 

@@ -1,4 +1,4 @@
-"""What `qinn explain`, `sweep-absent` and `demo` do, figures included, as functions."""
+"""What `qinn explain` and `qinn sweep-absent` do, figures included, as functions."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
