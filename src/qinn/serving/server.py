@@ -115,9 +115,9 @@ class Server:
             self._thread.join(0.5)
 
     def close(self) -> None:
-        """End it: first what must not stay, processes and clips."""
-        self.jobs.close()
+        """End it: first what would stay. Processes die with this one, which on a busy machine gets no further."""
         self._spool.close()
+        self.jobs.close()
         if self._server is not None and self._thread is not None:
             self._server.should_exit = True
             self._thread.join(2)
