@@ -54,7 +54,8 @@ class _Served:
                 self.said.append(line)
                 lines.put(line)
 
-        threading.Thread(target=read, args=(self.process.stderr,), daemon=True).start()
+        self.reader = threading.Thread(target=read, args=(self.process.stderr,), daemon=True)
+        self.reader.start()
         self.url = ""
         while not self.url:
             line = lines.get(timeout=_PATIENCE)
@@ -127,6 +128,9 @@ class _Served:
         self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(30)
         limit = time.monotonic() + 5
+        self.reader.join(5)
+        if self.process.stderr is not None and not self.reader.is_alive():
+            self.process.stderr.close()
         while (left := self.marked()) and time.monotonic() < limit:
             time.sleep(0.1)
         return {

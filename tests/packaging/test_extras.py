@@ -24,7 +24,12 @@ IMPORTED_AS = {
     "pyyaml": "yaml",
     "scikit-learn": "sklearn",
 }
-WITHIN = {"huggingface_hub": "transformers", "markupsafe": "jinja2", "pydantic_core": "pydantic"}
+WITHIN = {
+    "huggingface_hub": "transformers",
+    "markupsafe": "jinja2",
+    "pydantic_core": "pydantic",
+    "starlette": "fastapi",
+}
 """Packages that always come with another one."""
 WHOLE_PACKAGES = {"report": "report"}
 """Packages of qinn that ask for an extra when they are imported, so that their modules need not."""

@@ -20,6 +20,7 @@ with needs("serve", "`qinn serve`"):
     from fastapi import FastAPI, HTTPException, Query, Request, Response
     from fastapi.exceptions import RequestValidationError
     from fastapi.responses import JSONResponse, StreamingResponse
+    from starlette.requests import ClientDisconnect
 
 __all__ = ["build_app"]
 
@@ -330,6 +331,9 @@ async def _receive(request: Request, job: Job, options: ServeOptions) -> None:
         raise HTTPException(
             408, "The clip came too slowly; send it again.", {"Connection": "close"}
         ) from None
+    except ClientDisconnect:
+        # Nobody reads this, and whoever runs the server need not hear of it.
+        raise HTTPException(400, "The clip did not arrive.") from None
     if not size:
         raise HTTPException(422, f"`{job.clip.name}` is empty.")
 
@@ -344,7 +348,7 @@ async def _let_go(request: Request, options: ServeOptions) -> None:
             size += len(piece)
             if size > options.max_bytes:
                 return
-    except TimeoutError:
+    except (TimeoutError, ClientDisconnect):
         return
 
 
