@@ -121,7 +121,9 @@ class Server:
         if self._server is not None and self._thread is not None:
             self._server.should_exit = True
             self._thread.join(2)
-        self._listening.close()
+        # One that is not done yet closes it itself; under its hands it would be an error.
+        if self._thread is None or not self._thread.is_alive():
+            self._listening.close()
 
     def _greeting(self, name: str) -> list[str]:
         keep = self.options.keep
