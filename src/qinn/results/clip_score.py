@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from qinn.errors import ArgumentError, DataError
 from qinn.features.extraction import Quality
-from qinn.results.as_json import plain
+from qinn.results.as_json import document, plain
 from qinn.task import Kind
 
 __all__ = [
@@ -295,9 +295,9 @@ class ClipScore:
         if where is not None:
             raise ArgumentError(f"Argument `{where}` must be a finite number or None, but it is not finite.")
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return the result as JSON holds it."""
-        return cast("dict[str, Any]", plain(self))
+        return document(self)
 
     @classmethod
     def from_json(cls, content: object) -> "ClipScore":
