@@ -59,12 +59,12 @@ def test_the_master_equation_reaches_its_limit_and_the_mean_follows(page):
     namespace, _ = page
     population = namespace["population"]
     assert abs(population["master equation"][-1] - 9 / 19) < 0.01
-    gaps = torch.tensor(population["mean of 100"]) - torch.tensor(population["master equation"])
+    gaps = population["mean of 100"] - population["master equation"]
     assert float(gaps.abs().max()) < 4 * 0.5 / 100**0.5
     jumps = QuantumJumps(1, seed=17, record=True).evolve(
         namespace["ground"], namespace["atom"], time=8.0, steps=1
     )
-    falls = torch.tensor(population["one trajectory"]).diff() < -0.2
+    falls = population["one trajectory"].diff() < -0.2
     # The trajectory seen at 81 moments is one: it drops where its jumps are, and nowhere else.
     seen = [int(time / 0.1) for time in jumps.record.times[0].tolist()]
     assert len(seen) >= 3

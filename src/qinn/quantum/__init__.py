@@ -37,6 +37,7 @@ from qinn.quantum.generators.lindbladian import (
 )
 from qinn.quantum.generators.locality import local_terms, scale_coupling, scale_operator
 from qinn.quantum.generators.propagation import propagate_densities, propagate_observables
+from qinn.quantum.generators.propagation_along import propagate_densities_along, propagate_observables_along
 from qinn.quantum.generators.structured import StructuredLindbladian, StructuredOperator
 from qinn.quantum.interchange import to_qobj
 from qinn.quantum.measures.entanglement import (
@@ -106,6 +107,7 @@ from qinn.quantum.states.measurement import (
 from qinn.quantum.states.mixtures import LearnableMixture, Mixture, uniform_mixture
 from qinn.quantum.states.oscillator_states import coherent_ket, squeezed_ket, thermal_density
 from qinn.quantum.states.products import ProductState
+from qinn.quantum.states.time_course import TimeCourse
 from qinn.quantum.steady.forgetting import (
     ContractionBounds,
     MixingBounds,
@@ -148,6 +150,7 @@ __all__ = [
     "SteppedJumps",
     "StructuredLindbladian",
     "StructuredOperator",
+    "TimeCourse",
     "Unitary",
     "Work",
     "amplitude_phase",
@@ -208,7 +211,9 @@ __all__ = [
     "product",
     "product_density",
     "propagate_densities",
+    "propagate_densities_along",
     "propagate_observables",
+    "propagate_observables_along",
     "purity",
     "random_kets",
     "reduced_density_of_ket",

@@ -1,16 +1,29 @@
 """The one interface of all evolutions."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from math import ceil
+from typing import Any, ClassVar, overload
+
+import torch
 
 from qinn.errors import ArgumentError
 from qinn.quantum.arguments import as_time, check_count
 from qinn.quantum.generators.interface import Generator, check_kind, with_fixed_time
 from qinn.quantum.generators.lindbladian import Lindbladian
+from qinn.quantum.generators.propagation_along import as_times
 from qinn.quantum.numerics.work import Work
-from qinn.quantum.states.ensembles import HeisenbergState, MixedState, PureEnsemble, State, check_fit
+from qinn.quantum.states.ensembles import (
+    HeisenbergState,
+    JumpRecord,
+    MixedState,
+    PureEnsemble,
+    State,
+    check_fit,
+)
 from qinn.quantum.states.given_states import state_of
 from qinn.quantum.states.products import ProductState
+from qinn.quantum.states.time_course import TimeCourse, stacked
 
 
 class Evolution(ABC):
@@ -26,7 +39,15 @@ class Evolution(ABC):
     keeps_factors: ClassVar[bool] = False
     needs_steps: ClassVar[bool] = False
 
-    def evolve(self, initial: Any, lindbladian: Any, *, time: Any, steps: Any = None) -> State:
+    @overload
+    def evolve(self, initial: Any, lindbladian: Any, *, time: Any, steps: Any = None) -> State: ...
+
+    @overload
+    def evolve(self, initial: Any, lindbladian: Any, *, times: Any, steps: Any = None) -> TimeCourse: ...
+
+    def evolve(
+        self, initial: Any, lindbladian: Any, *, time: Any = None, times: Any = None, steps: Any = None
+    ) -> State | TimeCourse:
         """Run the dynamics on a batch of states.
 
         Args:
@@ -38,11 +59,13 @@ class Evolution(ABC):
                 kind that the evolution takes.
             time: Duration T ≥ 0, ħ = 1. A tensor may carry a gradient, which every evolution passes on (sampled ones
                 as the gradient of all rates, see `qinn.quantum.score_surrogate`).
+            times: In place of `time`: rising times t_1 ≤ t_2 ≤ …, of which all states come from one pass. Pieces of
+                driven generators are parts of the last one.
             steps: Number of time steps ≥ 1, for the evolutions that need it (`SteppedJumps` and `GumbelJumps`); the
                 others take no notice of it.
 
         Returns:
-            The state after time T.
+            The state after time T; of `times` a `TimeCourse`, whose states are as exact as single ones would be.
 
         Raises:
             ArgumentError: If an argument does not fit.
@@ -53,7 +76,11 @@ class Evolution(ABC):
             >>> ExactChannel().evolve([0, 1], decay, time=0.6931472).density().diagonal().real.round(decimals=5)
             tensor([0.5000, 0.5000])
         """
-        time, dynamics = self._checked(lindbladian, time, steps)
+        if (time is None) == (times is None):
+            given = "neither is" if time is None else "both are"
+            raise ArgumentError(f"Argument `time` or, in its place, `times` must be given, but {given}.")
+        moments = None if times is None else as_times(times)
+        time, dynamics = self._checked(lindbladian, time if moments is None else moments[-1], steps)
         if isinstance(initial, HeisenbergState):
             raise ArgumentError(
                 "Argument `initial` must be a pure ensemble or a mixed state, but it is a Heisenberg state; "
@@ -68,6 +95,10 @@ class Evolution(ABC):
         check_fit(state, dynamics)
         if isinstance(state, ProductState) and not self.keeps_factors:
             state = MixedState(state.density(), validate=False)
+        if moments is not None:
+            parts, record = self._evolve_along(state, dynamics, moments, steps)
+            place = torch.tensor(moments, dtype=torch.float64, device=dynamics.device)
+            return TimeCourse(place, tuple(parts), record)
         dynamics, duration = with_fixed_time(dynamics, time)
         return self._evolve(state, dynamics, duration, steps)
 
@@ -120,6 +151,31 @@ class Evolution(ABC):
             f"`{type(self).__name__}` must implement `_estimate` to say how much work it is, but does not; just "
             "evolve."
         )
+
+    def _evolve_along(
+        self, state: Any, lindbladian: Any, times: Sequence[float], steps: Any
+    ) -> tuple[Sequence[State], JumpRecord | None]:
+        """Return states with a leading axis of times, and the record: by default from each time to the next.
+
+        Subclasses have cheaper ways where the generator allows it.
+        """
+        states, records, starts, before = [], [], [], 0.0
+        for time in times:
+            pieces = lindbladian.between(before, time, times[-1]) or [(lindbladian, 0.0)]
+            for piece, duration in pieces:
+                share = (
+                    None
+                    if steps is None
+                    else max(1, ceil(steps * duration / max(times[-1], duration, 1e-300)))
+                )
+                state = self._evolve(state, piece, duration, share)
+                if isinstance(state, PureEnsemble) and state.record is not None:
+                    records.append(state.record)
+                    starts.append(before)
+                before += duration
+            states.append(state)
+            before = time
+        return [stacked(states)], JumpRecord.joined(records, starts) if records else None
 
     @abstractmethod
     def _evolve(self, initial: Any, lindbladian: Any, time: Any, steps: Any) -> State: ...

@@ -3,6 +3,7 @@
 How dense generators are computed with, and up to which dimension how: `qinn.quantum.generators.propagation`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -21,8 +22,11 @@ from qinn.quantum.generators.propagation import (
     propagation_work,
     unitary_work,
 )
+from qinn.quantum.generators.propagation_along import propagate_densities_along, turn_along
 from qinn.quantum.numerics.work import Work
-from qinn.quantum.states.ensembles import HeisenbergState, MixedState, PureEnsemble, State
+from qinn.quantum.states.ensembles import HeisenbergState, JumpRecord, MixedState, PureEnsemble, State
+from qinn.quantum.states.products import ProductState
+from qinn.quantum.states.time_course import HeisenbergCourse, stacked
 
 
 @final
@@ -45,6 +49,12 @@ class NoEvolution(Evolution):
 
     def _evolve(self, initial: State, lindbladian: Generator, time: float, steps: int | None) -> State:
         return initial
+
+    def _evolve_along(
+        self, state: State, lindbladian: Generator, times: Sequence[float], steps: int | None
+    ) -> tuple[Sequence[State], None]:
+        fixed = MixedState(state.density(), validate=False) if isinstance(state, ProductState) else state
+        return [stacked([fixed] * len(times))], None
 
 
 @final
@@ -85,6 +95,22 @@ class Unitary(Evolution):
         batch = initial.density_matrix.shape[:-2]
         half = self._turn(initial.density_matrix.mT, lindbladian, time, batch).mT
         return MixedState(self._turn(half.conj(), lindbladian, time, batch).conj(), validate=False)
+
+    def _evolve_along(
+        self,
+        state: PureEnsemble | MixedState,
+        lindbladian: Generator,
+        times: Sequence[float],
+        steps: int | None,
+    ) -> tuple[Sequence[State], JumpRecord | None]:
+        if isinstance(lindbladian, MatrixFreeGenerator):
+            return super()._evolve_along(state, lindbladian, times, steps)
+        dense = check_kind(lindbladian, (Lindbladian,), "`Unitary`")
+        if isinstance(state, PureEnsemble):
+            kets = turn_along(dense.hamiltonian, state.kets, times)
+            return [state.along(kets)], None
+        moved = propagate_densities_along(dense.without_jumps(), state.density_matrix, times, validate=False)
+        return [MixedState(moved, validate=False)], None
 
     @staticmethod
     def _turn(kets: Tensor, lindbladian: Generator, time: float, batch: torch.Size) -> Tensor:
@@ -145,6 +171,21 @@ class ExactChannel(Evolution):
             moved = propagate_densities(dense, initial.density(), time, self.tolerance, validate=False)
         return MixedState(moved, validate=False)
 
+    def _evolve_along(
+        self,
+        state: PureEnsemble | MixedState,
+        lindbladian: Generator,
+        times: Sequence[float],
+        steps: int | None,
+    ) -> tuple[Sequence[State], JumpRecord | None]:
+        start = MixedState(state.density(), validate=False)
+        if isinstance(lindbladian, DrivenLindbladian):
+            return super()._evolve_along(start, lindbladian, times, steps)
+        moved = propagate_densities_along(
+            lindbladian, start.density_matrix, times, self.tolerance, validate=False
+        )
+        return [MixedState(moved, validate=False)], None
+
 
 @final
 @dataclass(frozen=True)
@@ -185,3 +226,8 @@ class Heisenberg(Evolution):
         self, initial: State, lindbladian: Lindbladian, time: float, steps: int | None
     ) -> HeisenbergState:
         return HeisenbergState(initial, lindbladian, time, self.tolerance)
+
+    def _evolve_along(
+        self, state: State, lindbladian: Lindbladian, times: Sequence[float], steps: int | None
+    ) -> tuple[Sequence[State], None]:
+        return [HeisenbergCourse(state, lindbladian, tuple(times), self.tolerance)], None

@@ -1,7 +1,10 @@
 """Trajectories first, the exact average for the rest: little variance, and still stochastic."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
+
+import torch
 
 from qinn.quantum.arguments import check_between, check_tolerance
 from qinn.quantum.evolution.evolution import Evolution
@@ -10,6 +13,7 @@ from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.generators.propagation import propagation_work
 from qinn.quantum.numerics.work import Work
 from qinn.quantum.states.ensembles import HeisenbergState, PureEnsemble, State
+from qinn.quantum.states.time_course import HeisenbergCourse, TimeCourse, stacked
 
 
 @final
@@ -36,7 +40,6 @@ class Hybrid(Evolution):
     Source: O (hybrid of both pictures).
 
     Examples:
-        >>> import torch
         >>> decay = Lindbladian(torch.zeros(2, 2) + 0j, torch.tensor([[[0, 1], [0, 0]]]) + 0j)
         >>> initial = PureEnsemble(torch.tensor([[0j, 1]]))
         >>> state = Hybrid(2, seed=0).evolve(initial, decay, time=1.3862944)
@@ -73,3 +76,18 @@ class Hybrid(Evolution):
         trajectories = self._jumps().evolve(initial, lindbladian, time=first)
         assert isinstance(trajectories, PureEnsemble)
         return HeisenbergState(trajectories, lindbladian, time - first, self.tolerance)
+
+    def _evolve_along(
+        self, state: State, lindbladian: Lindbladian, times: Sequence[float], steps: int | None
+    ) -> tuple[Sequence[State], None]:
+        # Sampled for that part of the last time: what comes before is trajectories, what comes later exact averages.
+        first = self.sampled * times[-1]
+        earlier = [time for time in times if time < first]
+        parts, _ = self._jumps()._evolve_along(state, lindbladian, [*earlier, first], steps)
+        course = TimeCourse(torch.tensor([*earlier, first]), tuple(parts))
+        last = course[-1]
+        later = tuple(time - first for time in times[len(earlier) :])
+        averaged = HeisenbergCourse(last, lindbladian, later, self.tolerance)
+        if not earlier:
+            return [averaged], None
+        return [stacked([course[place] for place in range(len(earlier))]), averaged], None

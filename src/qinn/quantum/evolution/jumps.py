@@ -1,5 +1,6 @@
 """Quantum-jump trajectories in continuous time, with an unbiased gradient."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, gcd
 from typing import ClassVar, Literal, final
@@ -17,6 +18,7 @@ from qinn.quantum.evolution.matrix_free import MatrixFreeFlow, matrix_free_work
 from qinn.quantum.evolution.rates import check_expected_jumps, largest_rate
 from qinn.quantum.generators.interface import Generator, MatrixFreeGenerator, check_kind
 from qinn.quantum.generators.lindbladian import Lindbladian
+from qinn.quantum.numerics.marching import even_interval
 from qinn.quantum.numerics.work import Work, check_numbers
 from qinn.quantum.states.ensembles import JumpRecord, PureEnsemble, State
 from qinn.quantum.states.kets import squared_norm
@@ -115,7 +117,40 @@ class QuantumJumps(Evolution):
         initial = trajectories_of(initial, self.num_trajectories, self.seed)
         if time == 0 or initial.kets.numel() == 0:
             return _unmoved(initial, self.record)
+        run = self._sample(initial, lindbladian, time)
+        kets, score = _with_score(run.kets)
         batch = initial.kets.shape[:-2]
+        return initial.moved(
+            kets.reshape(initial.kets.shape),
+            score=self._kept(score.reshape(*batch, -1)),
+            record=run.record(batch) if self.record else None,
+            num_groups=self._groups(initial),
+            draws=1,
+        )
+
+    def _evolve_along(
+        self, state: State, lindbladian: Generator, times: Sequence[float], steps: int | None
+    ) -> tuple[Sequence[State], JumpRecord | None]:
+        if isinstance(lindbladian, MatrixFreeGenerator):
+            return super()._evolve_along(state, lindbladian, times, steps)
+        initial = trajectories_of(state, self.num_trajectories, self.seed)
+        shape = (len(times), *initial.kets.shape)
+        if times[-1] == 0 or initial.kets.numel() == 0:
+            return [initial.along(initial.kets.expand(shape))], _unmoved(initial, self.record).record
+        seen = _Moments.of(check_kind(lindbladian, (Lindbladian,), "`QuantumJumps`"), times)
+        run = self._sample(initial, lindbladian, times[-1], seen)
+        kets, score = _with_score(seen.kets(initial.kets.shape[:-1].numel()))
+        course = initial.along(
+            kets.reshape(shape),
+            score=self._kept(score.reshape(shape[:-1])),
+            num_groups=self._groups(initial),
+            draws=1,
+        )
+        return [course], run.record(initial.kets.shape[:-2]) if self.record else None
+
+    def _sample(
+        self, initial: PureEnsemble, lindbladian: Generator, time: float, seen: "_Moments | None" = None
+    ) -> "_Run":
         uniforms = UniformSource(
             self.num_trajectories,
             self.seed,
@@ -124,31 +159,30 @@ class QuantumJumps(Evolution):
         )
         rows = initial.kets.reshape(-1, initial.dim)
         if isinstance(lindbladian, MatrixFreeGenerator):
-            flow = MatrixFreeFlow.of(lindbladian, time, batch, len(rows))
+            flow: Flow = MatrixFreeFlow.of(lindbladian, time, initial.kets.shape[:-2], len(rows))
         else:
             dense = check_kind(lindbladian, (Lindbladian,), "`QuantumJumps`")
             check_expected_jumps(dense, rows.detach(), time)
             flow = DenseFlow.of(dense, time)
-        run = _sample(rows, flow, time, uniforms)
-        norms = squared_norm(run.kets)
-        kets = run.kets * norms.rsqrt()[:, None]
-        # The kets were divided by detached norms all along: the value is 0, the gradient is that of log p.
-        score = norms.log()
-        score = score - score.detach()
-        score = (
-            score.reshape(*batch, -1)
-            if self.gradient == "score"
-            else torch.zeros_like(initial.log_likelihood)
-        )
+        return _sample(rows, flow, time, uniforms, seen)
+
+    def _kept(self, score: Tensor) -> Tensor:
+        return score if self.gradient == "score" else torch.zeros_like(score)
+
+    def _groups(self, initial: PureEnsemble) -> int:
         # What was drawn together before or now depends on each other.
         groups = 2 if self.uniforms == "latin_hypercube" else self.num_trajectories
-        return initial.moved(
-            kets.reshape(*batch, -1, initial.dim),
-            score=score,
-            record=run.record(batch) if self.record else None,
-            num_groups=gcd(initial.num_groups, groups),
-            draws=1,
-        )
+        return gcd(initial.num_groups, groups)
+
+
+def _with_score(kets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return unit kets, and a score of value 0 whose gradient is that of log p of the records.
+
+    The kets were divided by detached norms all along: of their squared norms, 1, the gradient is that of p.
+    """
+    norms = squared_norm(kets)
+    score = norms.log()
+    return kets * norms.rsqrt()[..., None], score - score.detach()
 
 
 def trajectories_of(initial: State, num_trajectories: int, seed: int | None) -> PureEnsemble:
@@ -280,7 +314,92 @@ class _Run:
         return JumpRecord(all_channels.reshape(shape), all_times.reshape(shape))
 
 
-def _sample(kets: Tensor, flow: Flow, time: float, uniforms: UniformSource) -> _Run:
+class _Moments:
+    """Kets at many times, gathered while trajectories run: each from where its last jump left it.
+
+    Attributes:
+        moments: The times, float64.
+        interval: Of an even grid; 0 where the times make none.
+        powers: exp(J · interval · 2^k), on rows, as many as doubling needs.
+    """
+
+    def __init__(self, moments: Tensor, interval: float, powers: Sequence[Tensor]) -> None:
+        self.moments, self.interval, self.powers = moments, interval, powers
+        self._found: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    @classmethod
+    def of(cls, lindbladian: Lindbladian, times: Sequence[float]) -> "_Moments":
+        """Prepare for times, of which the last is the end."""
+        moments = torch.tensor(times, dtype=torch.float64, device=lindbladian.device)
+        interval = even_interval(times) if len(times) > 2 else None
+        if not interval:
+            return cls(moments, 0.0, ())
+        generator = lindbladian.to(torch.complex128).no_jump_generator
+        power, powers = torch.linalg.matrix_exp(generator.mT * interval), []
+        while 2 ** len(powers) < len(times):
+            powers.append(power.to(lindbladian.dtype))
+            power = power @ power
+        return cls(moments, interval, powers)
+
+    def pass_by(
+        self, kets: Tensor, rows: Tensor, begin: Tensor, end: Tensor, last: Tensor, flow: Flow
+    ) -> None:
+        """Take the kets of rows that flow from `begin` to `end` without a jump, at all times in between.
+
+        Args:
+            kets: Rows at the beginning, of norm one.
+            rows: Which of all rows these are.
+            begin: When each begins.
+            end: When its next jump falls.
+            last: Whether none falls: then the end itself belongs to it.
+            flow: The flow.
+        """
+        low = torch.searchsorted(self.moments, begin)
+        high = torch.where(last, len(self.moments), torch.searchsorted(self.moments, end))
+        counts = high - low
+        some = (counts > 0).nonzero()[:, 0]
+        if len(some) == 0:
+            return
+        kets, rows, begin, low, counts = (each[some] for each in (kets, rows, begin, low, counts))
+        if not self.powers:
+            of = torch.repeat_interleave(torch.arange(len(rows), device=rows.device), counts)
+            ahead = torch.arange(len(of), device=rows.device) - (counts.cumsum(0) - counts)[of]
+            kets, rows, begin, low = kets[of], rows[of], begin[of], low[of] + ahead
+        block = self._flowed(kets, rows, self.moments[low] - begin, flow)[:, None]
+        self._take(block, rows, low, counts.new_ones(()).expand_as(low) if not self.powers else counts, 0)
+        for power in self.powers:
+            width = block.shape[1]
+            some = (counts > width).nonzero()[:, 0]
+            if len(some) == 0:
+                break
+            block, rows, low, counts = block[some], rows[some], low[some], counts[some]
+            ahead = block @ power
+            self._take(ahead, rows, low, counts, width)
+            block = torch.cat([block, ahead], 1)
+
+    @staticmethod
+    def _flowed(kets: Tensor, rows: Tensor, durations: Tensor, flow: Flow) -> Tensor:
+        never = torch.full_like(durations, -1.0)
+        return flow.to_next_jump(kets, rows, durations.clamp(min=0), never).kets
+
+    def _take(self, block: Tensor, rows: Tensor, low: Tensor, counts: Tensor, offset: int) -> None:
+        """Keep what is within each row's count of a block (row, place, D) that begins at an offset."""
+        places = offset + torch.arange(block.shape[1], device=rows.device)
+        inside = places < counts[:, None]
+        times = (low[:, None] + places)[inside]
+        self._found.append((times, rows[:, None].expand_as(inside)[inside], block[inside]))
+
+    def kets(self, num_rows: int) -> Tensor:
+        """Return the kets of every time and row, (time, row, D), each divided by its detached norm."""
+        times, rows, kets = (torch.cat(parts) for parts in zip(*self._found, strict=True))
+        kets = kets[(times * num_rows + rows).argsort()]
+        kets = kets * squared_norm(kets.detach()).rsqrt()[:, None]
+        return kets.reshape(len(self.moments), num_rows, -1)
+
+
+def _sample(
+    kets: Tensor, flow: Flow, time: float, uniforms: UniformSource, seen: _Moments | None = None
+) -> _Run:
     """Run every row to the end, one waiting time and jump after the other, on the rows still running."""
     running = torch.arange(len(kets), device=kets.device)
     remaining = torch.full((len(kets),), time, dtype=torch.float64, device=kets.device)
@@ -295,6 +414,9 @@ def _sample(kets: Tensor, flow: Flow, time: float, uniforms: UniformSource) -> _
             )
         numbers = uniforms.draw(running, 2)
         found = flow.to_next_jump(kets, running, remaining, numbers[:, 0])
+        if seen is not None:
+            left = (remaining - found.elapsed).clamp(min=0)
+            seen.pass_by(kets, running, time - remaining, time - left, ~found.jumps, flow)
         kets = found.kets * found.squared_norms.rsqrt()[:, None]
         ended, jumped = (~found.jumps).nonzero()[:, 0], found.jumps.nonzero()[:, 0]
         finished_kets.append(kets.index_select(0, ended))

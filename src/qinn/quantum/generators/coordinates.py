@@ -1,5 +1,6 @@
 """Real coordinates of Hermitian matrices, in which Hermiticity-preserving maps are real matrices."""
 
+import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
@@ -16,7 +17,6 @@ def real_coordinates(matrices: Complex[Tensor, "*batch dim dim"]) -> Complex[Ten
         The coordinates, of zero imaginary part for Hermitian matrices.
 
     Examples:
-        >>> import torch
         >>> real_coordinates(torch.tensor([[1, 3 - 1j], [3 + 1j, 3]])).real
         tensor([[1., 2.],
                 [4., 3.]])
@@ -31,6 +31,16 @@ def from_real_coordinates(
     return (0.5 + 0.5j) * coordinates + (0.5 - 0.5j) * coordinates.mT
 
 
+def are_hermitian_coordinates(coordinates: Complex[Tensor, "matrix dim dim"]) -> bool:
+    """Return whether the imaginary parts of the real coordinates of each matrix are round-off.
+
+    Args:
+        coordinates: Those of `real_coordinates`.
+    """
+    real, imaginary = torch.view_as_real(coordinates.detach()).abs().amax((1, 2)).unbind(-1)
+    return bool((imaginary <= 4 * torch.finfo(coordinates.dtype).eps * real).all())
+
+
 def superoperator_on_real_coordinates(lindbladian: Lindbladian) -> Float[Tensor, "squared squared"]:
     """Return 𝓛 as a real D² × D² matrix on row-major real coordinates; its adjoint 𝓛† is the transpose.
 
@@ -43,7 +53,6 @@ def superoperator_on_real_coordinates(lindbladian: Lindbladian) -> Float[Tensor,
     Source: own.
 
     Examples:
-        >>> import torch
         >>> decay = Lindbladian(torch.zeros(2, 2) + 0j, torch.tensor([[[0, 1], [0, 0]]]) + 0j)
         >>> superoperator_on_real_coordinates(decay).diagonal()
         tensor([ 0.0000, -0.5000, -0.5000, -1.0000])

@@ -10,7 +10,13 @@ from torch import Tensor
 
 from qinn.errors import ArgumentError
 from qinn.quantum.arguments import as_hermitian, as_matrices, as_real
-from qinn.quantum.generators.interface import Action, MatrixFreeGenerator, check_kind, with_fixed_time
+from qinn.quantum.generators.interface import (
+    Action,
+    Generator,
+    MatrixFreeGenerator,
+    check_kind,
+    with_fixed_time,
+)
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.generators.propagation import (
     MOST_SINGLE_STEPS,
@@ -146,6 +152,18 @@ class DrivenLindbladian(MatrixFreeGenerator):
         """Return the dynamics with H(t) and all L_k†L_k times a positive factor; the pieces stay where they are."""
         scale = factor.to(self.drives.real)
         return replace(self, base=self.base.faster(factor), drives=self.drives * scale, validate=False)
+
+    def between(self, begin: float, end: float, whole: float) -> list[tuple[Generator, float]]:
+        """Return the pieces between two moments, each with the amplitudes of its own; see `Generator.between`."""
+        width, found = whole / self.num_pieces, []
+        for piece in range(self.num_pieces):
+            low, high = max(begin, piece * width), min(end, (piece + 1) * width)
+            if piece == self.num_pieces - 1:
+                high = end
+            if high > low:
+                amplitudes = self.amplitudes[..., piece : piece + 1, :]
+                found.append((replace(self, amplitudes=amplitudes, validate=False), high - low))
+        return found
 
     def without_jumps(self) -> "DrivenLindbladian":
         """Return the same dynamics with every jump operator removed (K = 0)."""

@@ -58,6 +58,19 @@ class Generator(ABC):
             "detach the time."
         )
 
+    def between(self, begin: float, end: float, whole: float) -> list[tuple["Generator", float]]:
+        """Return the dynamics between two moments of a duration, as dynamics of durations of their own.
+
+        Args:
+            begin: The first moment.
+            end: The second, not before it.
+            whole: The duration, over which those that depend on the time are spread.
+
+        Returns:
+            Dynamics and their durations, one behind the other; none where no time passes.
+        """
+        return [(self, end - begin)] if end > begin else []
+
 
 @dataclass(frozen=True, eq=False)
 class Action:

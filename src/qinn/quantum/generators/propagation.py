@@ -12,6 +12,7 @@ from torch import Tensor
 from qinn.errors import ArgumentError
 from qinn.quantum.arguments import as_matrices, as_time, check_finite, check_tolerance
 from qinn.quantum.generators.coordinates import (
+    are_hermitian_coordinates,
     from_real_coordinates,
     real_coordinates,
     superoperator_on_real_coordinates,
@@ -175,7 +176,7 @@ def _normality(each_down: Tensor, each_up: Tensor) -> float:
 
 
 @dataclass(frozen=True)
-class _Way:
+class Way:
     """How matrices are propagated: by a series along a plan, or without one by the exponential of the generator."""
 
     plan: ExponentialPlan | None
@@ -197,7 +198,15 @@ class _Way:
         return most + self.plan.degree + cautious.degree
 
 
-def _find_way(lindbladian: Lindbladian, num_matrices: int, time: float, tolerance: float) -> _Way:
+def find_way(lindbladian: Lindbladian, num_matrices: int, time: float, tolerance: float) -> Way:
+    """Return how matrices are propagated with the least work.
+
+    Args:
+        lindbladian: The dynamics, with jump operators.
+        num_matrices: How many matrices at a time.
+        time: Duration t > 0.
+        tolerance: Largest error.
+    """
     fields = field_of_values(lindbladian)
     return _way_of(fields, lindbladian.dim, lindbladian.num_jumps, num_matrices, time, tolerance)
 
@@ -209,12 +218,12 @@ def _way_of(
     num_matrices: int,
     time: float,
     tolerance: float,
-) -> _Way:
+) -> Way:
     field, expected = fields
     # A norm is at most twice the numerical radius.
     size = 2 * time * (max(-field.real_low, field.real_high) + field.imaginary)
     if dim <= _LARGEST_SUPEROPERATOR_DIM:
-        return _Way(None, tolerance, size, dim)
+        return Way(None, tolerance, size, dim)
     finer = tolerance
     if tolerance < _DOUBLE_TOLERANCE:
         # Two digits more than the value needs: its derivative with respect to weak operators loses them.
@@ -224,8 +233,8 @@ def _way_of(
         of_series = 2 * dim**3 * num_matrices * (6 * num_jumps + 4) + _OVERHEAD
         of_matrix = num_products(dim * size, tolerance) * (2 * dim**6 + _OVERHEAD)
         if of_matrix < plan.num_applications / _USUAL_SAVING * of_series:
-            return _Way(None, tolerance, size, dim)
-    return _Way(plan, tolerance, size, dim)
+            return Way(None, tolerance, size, dim)
+    return Way(plan, tolerance, size, dim)
 
 
 def propagation_work(
@@ -256,7 +265,7 @@ def propagation_work(
     if lindbladian.num_jumps == 0:
         return unitary_work(lindbladian.hamiltonian, time) + 2
     tolerance = default_tolerance(lindbladian.dtype) if tolerance is None else tolerance
-    return _find_way(lindbladian, num_matrices, time, tolerance).work
+    return find_way(lindbladian, num_matrices, time, tolerance).work
 
 
 def driven_piece_work(
@@ -272,7 +281,7 @@ def driven_piece_work(
     wide = replace(fields[0], imaginary=fields[0].imaginary + wider)
     way = _way_of((wide, wide), base.dim, base.num_jumps, num_matrices, time, tolerance)
     # Narrower ones may go another way.
-    return max(way.work, _Way(None, tolerance, way.size, base.dim).work)
+    return max(way.work, Way(None, tolerance, way.size, base.dim).work)
 
 
 def _propagate(
@@ -295,7 +304,7 @@ def _propagate(
     tolerance = default_tolerance(lindbladian.dtype) if tolerance is None else tolerance
     if dim <= _LARGEST_SUPEROPERATOR_DIM:
         return _exponentiate(lindbladian, matrices, time, tolerance, backwards=backwards)
-    way = _find_way(lindbladian, matrices.numel() // dim**2, time, tolerance)
+    way = find_way(lindbladian, matrices.numel() // dim**2, time, tolerance)
     if way.plan is None:
         return _exponentiate(lindbladian, matrices, time, tolerance, backwards=backwards)
     check_applications(way.plan.num_applications, way.size)
@@ -306,7 +315,9 @@ def _propagate(
     operators = torch.cat([lindbladian.no_jump_generator[None], lindbladian.jump_operators])
     coordinates = real_coordinates(matrices.reshape(-1, dim, dim))
     # Every matrix is two Hermitian ones; most have only the first.
-    halves = [coordinates.real] if _are_hermitian(coordinates) else [coordinates.real, coordinates.imag]
+    halves = (
+        [coordinates.real] if are_hermitian_coordinates(coordinates) else [coordinates.real, coordinates.imag]
+    )
     evolved = evolve_coordinates(operators.mH if backwards else operators, torch.cat(halves), way.plan, time)
     evolved = evolved.reshape(len(halves), *matrices.shape)
     complete = torch.complex(evolved[0], evolved[1] if len(halves) == 2 else torch.zeros_like(evolved[0]))
@@ -326,12 +337,6 @@ def _exponentiate(
     moved = (flat @ (channel if backwards else channel.mT)).mT.contiguous()
     evolved = torch.view_as_complex(moved).reshape(matrices.shape)
     return from_real_coordinates(evolved).to(matrices.dtype)
-
-
-def _are_hermitian(coordinates: Tensor) -> bool:
-    """Whether the imaginary parts of the real coordinates of each matrix (matrix, D, D) are round-off."""
-    real, imaginary = torch.view_as_real(coordinates.detach()).abs().amax((1, 2)).unbind(-1)
-    return bool((imaginary <= 4 * torch.finfo(coordinates.dtype).eps * real).all())
 
 
 def propagate_densities(
@@ -433,14 +438,7 @@ def propagate_unitarily(
     if time == 0 or kets.numel() == 0:
         return kets
     dim, rows = len(hamiltonian), kets.reshape(-1, len(hamiltonian))
-    if not bool(torch.isfinite(torch.view_as_real(hamiltonian.detach().resolve_conj())).all()):
-        raise ArgumentError("Argument `hamiltonian` must be finite, but it holds NaN or infinity.")
-    size = float(torch.linalg.vector_norm(hamiltonian.detach().to(torch.complex128))) * time
-    if not size < _LARGEST_PHASE:
-        raise ArgumentError(
-            f"Argument `time` must be moderate, but ‖H‖ times time is {size:.3g}, where round-off of H alone changes "
-            f"every phase; keep it below {_LARGEST_PHASE:.1g}."
-        )
+    check_phases(hamiltonian, time)
     offset = energy_offset(hamiltonian)
     if offset != 0:
         # Its round-off would be that of every level; as a phase it is that of all kets together.
@@ -462,6 +460,26 @@ def propagate_unitarily(
     if columns is None:
         raise overflow_error()
     return (exp(-1j * middle * time) * columns).mT.reshape(kets.shape)
+
+
+def check_phases(hamiltonian: Complex[Tensor, "dim dim"], time: float) -> None:
+    """Refuse an H that is not finite, or so large that no digit of a phase e^{−iλt} is right.
+
+    Args:
+        hamiltonian: Hermitian H.
+        time: Duration t ≥ 0.
+
+    Raises:
+        ArgumentError: If it is.
+    """
+    if not bool(torch.isfinite(torch.view_as_real(hamiltonian.detach().resolve_conj())).all()):
+        raise ArgumentError("Argument `hamiltonian` must be finite, but it holds NaN or infinity.")
+    size = float(torch.linalg.vector_norm(hamiltonian.detach().to(torch.complex128))) * time
+    if not size < _LARGEST_PHASE:
+        raise ArgumentError(
+            f"Argument `time` must be moderate, but ‖H‖ times time is {size:.3g}, where round-off of H alone changes "
+            f"every phase; keep it below {_LARGEST_PHASE:.1g}."
+        )
 
 
 def _without_jumps(hamiltonian: Tensor) -> Lindbladian:

@@ -231,6 +231,52 @@ def _bessel_coefficients(focal: float, sign: float) -> list[float]:
     return [value / whole * (1 if order == 0 else 2) for order, value in enumerate(values[: _MAX_DEGREE + 1])]
 
 
+@lru_cache(maxsize=64)
+def coefficients_of_parts(plan: ExponentialPlan, parts: tuple[float, ...]) -> Tensor:
+    """Return the coefficients of the series of parts of a sub-step: exp(x tA/sub_steps) v = Σ_n c_n(x) U_n v.
+
+    The polynomials are those of the whole sub-step, so that one series serves all parts: c_n(x) are the coefficients of
+    `ExponentialPlan` at x times the segment. In what the plan leaves out they are smaller than those of the whole.
+
+    Args:
+        plan: The plan.
+        parts: Parts x, 0 < x ≤ 1.
+
+    Returns:
+        Float64 tensor (part, degree + 1), on the CPU.
+
+    Examples:
+        >>> plan = plan_exponential(FieldOfValues(-2.0, 0.0, 6.0), 1e-6)
+        >>> coefficients_of_parts(plan, (0.5, 1.0))[1].tolist() == list(plan.coefficients)
+        True
+    """
+    inside = [part for part in parts if part < 1]
+    rows = iter(())
+    if inside:
+        share = torch.tensor(inside, dtype=torch.float64, device="cpu")
+        scale = (plan.centre * share).exp()[:, None]
+        rows = iter(scale * _bessel_table(plan.focal * share, plan.sign)[:, : plan.degree + 1])
+    whole = torch.tensor(plan.coefficients, dtype=torch.float64, device="cpu")
+    return torch.stack([next(rows) if part < 1 else whole for part in parts])
+
+
+def _bessel_table(focal: Tensor, sign: float) -> Tensor:
+    """`_bessel_coefficients` of many segments at once, (segment, order)."""
+    start = _MAX_DEGREE + 20 + int(float(focal.max()))
+    values = focal.new_zeros(start + 2, len(focal))
+    values[start] = 1e-280
+    for order in range(start, 0, -1):
+        values[order - 1] = 2 * order / focal * values[order] - sign * values[order + 1]
+        large = values[order - 1].abs() > 1e250
+        if bool(large.any()):
+            values[order - 1 :] *= torch.where(large, 1e-250, 1.0)
+    even, all_of = values[2::2].sum(0), values[1:].sum(0)
+    whole = values[0] + 2 * even if sign > 0 else (values[0] + 2 * all_of) / focal.exp()
+    values = values[: _MAX_DEGREE + 1] / whole
+    values[1:] *= 2
+    return values.mT
+
+
 def _rectangle(half_real: float, half_imaginary: float) -> Tensor:
     """Points on the upper half of the boundary; the lower half is its mirror image."""
     edge = torch.linspace(-1, 1, _EDGE_POINTS, dtype=torch.float64, device="cpu")

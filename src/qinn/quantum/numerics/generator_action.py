@@ -1,6 +1,7 @@
 """exp of a generator X ↦ O_0 X + X O_0† + Σ_k O_k X O_k† on Hermitian matrices, in real coordinates."""
 
-from math import sqrt
+from collections.abc import Callable, Sequence
+from math import ceil, sqrt
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from qinn.quantum.numerics.chebyshev import (
     WATCHED,
     ExponentialPlan,
     chebyshev_series,
+    coefficients_of_parts,
     overflow_error,
     part_norms,
 )
@@ -56,6 +58,49 @@ def evolve_coordinates(
             return _evolve_carefully(operators, evolved, plan, time, done).to(coordinates.dtype)
         evolved = step
     return evolved.transpose(0, 1)
+
+
+def evolve_coordinates_along(
+    operators: Complex[Tensor, "operator dim dim"],
+    coordinates: Float[Tensor, "part dim dim"],
+    plan: ExponentialPlan,
+    time: float,
+    shares: Sequence[float],
+) -> Float[Tensor, "share part dim dim"]:
+    """Return exp(x t𝓐) X for many shares x of the time, from the polynomials of one series in each sub-step.
+
+    Args:
+        operators: As for `evolve_coordinates`.
+        coordinates: As for `evolve_coordinates`.
+        plan: Plan for t𝓐.
+        time: Duration t > 0.
+        shares: Rising shares x of it, 0 < x ≤ 1.
+
+    Raises:
+        ArgumentError: As for `evolve_coordinates`.
+    """
+    scaled = _scaled_operators(operators, plan, time)
+    evolved = coordinates.transpose(0, 1).contiguous()
+    found: list[Tensor] = []
+    for done, parts in enumerate(_parts_of_steps(shares, plan.sub_steps)):
+        asked = parts if parts and (parts[-1] == 1 or done == plan.sub_steps - 1) else (*parts, 1.0)
+        if not parts and done == plan.sub_steps - 1:
+            break
+        states = _SeriesAlong.apply(scaled, evolved, plan, asked)
+        if states is None:
+            states = _outputs_carefully(scaled.double(), evolved.double(), plan, asked).to(evolved.dtype)
+        found += list(states[: len(parts)])
+        evolved = states[-1]
+    return torch.stack(found).transpose(1, 2)
+
+
+def _parts_of_steps(shares: Sequence[float], sub_steps: int) -> list[tuple[float, ...]]:
+    """Return of each sub-step the parts of it, in (0, 1], at which shares of the whole lie."""
+    parts: list[list[float]] = [[] for _ in range(sub_steps)]
+    for share in shares:
+        place = min(max(ceil(share * sub_steps) - 1, 0), sub_steps - 1)
+        parts[place].append(min(share * sub_steps - place, 1.0))
+    return [tuple(each) for each in parts]
 
 
 def _evolve_carefully(
@@ -143,10 +188,50 @@ class _Series(torch.autograd.Function):
                 operators, polynomials[0], ctx.plan, gradient, wanted, twice=True
             ), None
         coefficients = ctx.plan.coefficients[: len(polynomials) + 1]
-        gradients = _adjoint_series(operators, polynomials, coefficients, ctx.plan.sign, gradient, wanted)
+
+        def add(image: Tensor, degree: int) -> Tensor:
+            return image.add_(gradient, alpha=coefficients[degree])
+
+        size = part_norms(gradient, _PART_AXES)
+        gradients = _adjoint_series(operators, polynomials, add, ctx.plan.sign, size, wanted)
         if gradients is None:
             gradients = _careful_gradients(operators, polynomials[0], ctx.plan, gradient, wanted, twice=False)
         return *gradients, None
+
+
+class _SeriesAlong(torch.autograd.Function):
+    """Parts of one sub-step of a plan, (part, …), from the same polynomials."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, operators: Tensor, start: Tensor, plan: ExponentialPlan, parts: tuple[float, ...]
+    ) -> Tensor | None:
+        step = chebyshev_series(_Generator(operators), start, plan, _PART_AXES)
+        if step is None:
+            return None
+        polynomials = step[1]
+        table = coefficients_of_parts(plan, parts).to(start)[:, : len(polynomials)]
+        ctx.save_for_backward(operators, table, *polynomials[:-1])
+        ctx.plan, ctx.parts = plan, parts
+        return (table @ torch.stack(polynomials).flatten(1)).view(len(parts), *start.shape)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        operators, table, *polynomials = ctx.saved_tensors
+        wanted, gradient = ctx.needs_input_grad[:2], grad_outputs[0]
+        start, plan, parts = polynomials[0], ctx.plan, ctx.parts
+        twice, gradients = torch.is_grad_enabled(), None
+        if not twice:
+            weighed = (table.mT @ gradient.flatten(1)).view(-1, *start.shape)
+
+            def add(image: Tensor, degree: int) -> Tensor:
+                return image.add_(weighed[degree])
+
+            size = part_norms(gradient, (1, 3)).sum(0)
+            gradients = _adjoint_series(operators, polynomials, add, plan.sign, size, wanted)
+        if gradients is None:
+            gradients = _careful_gradients(operators, start, plan, gradient, wanted, twice=twice, parts=parts)
+        return *gradients, None, None
 
 
 def _careful_gradients(
@@ -157,8 +242,9 @@ def _careful_gradients(
     wanted: tuple[bool, bool],
     *,
     twice: bool,
+    parts: tuple[float, ...] = (),
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Return the gradients of a sub-step by a series that assumes nothing, in double precision."""
+    """Return the gradients of a sub-step, or of parts of it, by a series that assumes nothing, in double precision."""
     with torch.enable_grad():
         if twice:
             # Aliases: the start may depend on the operators, and that path is the outer graph's to follow.
@@ -168,7 +254,11 @@ def _careful_gradients(
                 value.detach().requires_grad_(want)
                 for value, want in zip((operators, start), wanted, strict=True)
             )
-        result = _sub_step_carefully(operators.double(), start.double(), plan)
+        result = (
+            _outputs_carefully(operators.double(), start.double(), plan, parts)
+            if parts
+            else _sub_step_carefully(operators.double(), start.double(), plan)
+        )
         needed = [value for value, want in zip((operators, start), wanted, strict=True) if want]
         found = torch.autograd.grad(result, needed, gradient.double(), create_graph=twice)
     if not all(bool(torch.isfinite(each.detach()).all()) for each in found):
@@ -178,11 +268,24 @@ def _careful_gradients(
     return first, second
 
 
-def _sub_step_carefully(operators: Tensor, start: Tensor, plan: ExponentialPlan) -> Tensor:
-    """Return one sub-step of a plan by the cautious plan for it, from the operators of its own 2W."""
-    cautious = plan.cautious(1 / plan.sub_steps)
-    ratio = plan.focal / (cautious.sub_steps * cautious.focal)
-    offset = 2 * (plan.centre / cautious.sub_steps - cautious.centre) / cautious.focal
+def _outputs_carefully(
+    operators: Tensor, start: Tensor, plan: ExponentialPlan, parts: tuple[float, ...]
+) -> Tensor:
+    """Return parts of a sub-step of a plan, each from the one before."""
+    outputs, before = [], 0.0
+    for part in parts:
+        if part > before:
+            start = _sub_step_carefully(operators, start, plan, part - before)
+            before = part
+        outputs.append(start)
+    return torch.stack(outputs)
+
+
+def _sub_step_carefully(operators: Tensor, start: Tensor, plan: ExponentialPlan, part: float = 1.0) -> Tensor:
+    """Return a part of one sub-step of a plan by the cautious plan for it, from the operators of its own 2W."""
+    cautious = plan.cautious(part / plan.sub_steps)
+    ratio = part * plan.focal / (cautious.sub_steps * cautious.focal)
+    offset = 2 * (part * plan.centre / cautious.sub_steps - cautious.centre) / cautious.focal
     identity = torch.eye(operators.shape[-1], dtype=operators.dtype, device=operators.device)
     real, imaginary = ratio * operators[:1, 0] + 0.5 * offset * identity, ratio * operators[:1, 1]
     scaled = torch.cat([torch.stack([real, imaginary], 1), sqrt(ratio) * operators[1:]])
@@ -205,22 +308,23 @@ def _sum_of_series(operators: Tensor, start: Tensor, coefficients: tuple[float, 
 def _adjoint_series(
     operators: Tensor,
     polynomials: list[Tensor],
-    coefficients: tuple[float, ...],
+    add: Callable[[Tensor, int], Tensor],
     sign: float,
-    gradient: Tensor,
+    size: Tensor,
     wanted: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None] | None:
     """Return the gradients of the operators and of the start, by Clenshaw's recurrence.
 
-    Nothing is returned where the b_n outgrow the gradient so far that round-off would show, or overflow.
+    Nothing is returned where the b_n outgrow the gradient, of norms `size`, so far that round-off would show, or
+    overflow.
 
-    With b_n = coefficients[n] g + (2W)†b_{n+1} + sign b_{n+2}, the gradient of the start is b_0 (with half of
-    the middle term), and that of 2W is Σ_n b_{n+1} ⊗ U_n.
+    With g_n the gradient of U_n A, which `add` adds to an image in place, and b_n = g_n + (2W)†b_{n+1} + sign b_{n+2},
+    the gradient of the start is b_0 (with half of the middle term), and that of 2W is Σ_n b_{n+1} ⊗ U_n.
     """
     adjoint = _Generator(torch.stack([operators[:, 0].mT, -operators[:, 1].mT], 1))
-    dim, parts, _ = gradient.shape
-    products = gradient.new_zeros(2 * dim, 2 * len(operators) * dim)
-    above, current = torch.zeros_like(gradient), coefficients[-1] * gradient
+    dim, parts, _ = polynomials[0].shape
+    products = polynomials[0].new_zeros(2 * dim, 2 * len(operators) * dim)
+    above, current = torch.zeros_like(polynomials[0]), add(torch.zeros_like(polynomials[0]), len(polynomials))
     sizes = []
     for degree in range(len(polynomials) - 1, -1, -1):
         if degree == 0:
@@ -230,13 +334,13 @@ def _adjoint_series(
             polynomial = polynomials[degree]
             sides = torch.cat([polynomial, polynomial.permute(2, 1, 0)], -1)
             products.addmm_(sides.view(dim * parts, 2 * dim).mT, torch.cat(factors, -1))
-        image.add_(gradient, alpha=coefficients[degree])
+        image = add(image, degree)
         above, current = current, image.add_(above, alpha=sign)
         if degree % WATCHED == 0:
             sizes.append(part_norms(current, _PART_AXES))
     # Of each matrix by its own gradient, so that a large one does not excuse the others. Written so that NaN fails; a
     # gradient of zero has b_n of zero.
-    if not bool((torch.stack(sizes) <= MAX_ADJOINT_GROWTH * part_norms(gradient, _PART_AXES)).all()):
+    if not bool((torch.stack(sizes) <= MAX_ADJOINT_GROWTH * size).all()):
         return None
     # Sandwiches: ∂⟨G, O X O†⟩/∂O† = 2 X O†G, whose factors are in the coordinates of `_Generator`.
     products = products.view(2, dim, -1, 2, dim)

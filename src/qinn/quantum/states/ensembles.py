@@ -4,6 +4,7 @@ Products that lack some factors have a module of their own, `products`.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -59,6 +60,44 @@ class JumpRecord:
     def num_jumps(self) -> Int[Tensor, "*batch trajectory"]:
         """Number of jumps of each trajectory."""
         return (self.channels >= 0).sum(-1)
+
+    @staticmethod
+    def joined(records: Sequence["JumpRecord"], starts: Sequence[float]) -> "JumpRecord":
+        """Return the record of evolutions that followed each other.
+
+        Args:
+            records: Of each evolution, with the same batch and trajectories.
+            starts: When each began, by which its times are shifted.
+
+        Returns:
+            All jumps in their order.
+
+        Raises:
+            ArgumentError: If there is none, or they are of different numbers of trajectories.
+
+        Examples:
+            >>> first = JumpRecord(torch.tensor([[0], [-1]]), torch.tensor([[0.5], [float("nan")]]))
+            >>> second = JumpRecord(torch.tensor([[1], [0]]), torch.tensor([[0.1], [0.2]]))
+            >>> JumpRecord.joined([first, second], [0.0, 1.0]).times
+            tensor([[0.5000, 1.1000],
+                    [1.2000,    nan]])
+        """
+        if len(records) == 0 or len(records) != len(starts):
+            raise ArgumentError(
+                f"Arguments `records` and `starts` must be equally many, at least one, but are {len(records)} and "
+                f"{len(starts)}."
+            )
+        shapes = sorted({tuple(record.channels.shape[:-1]) for record in records})
+        if len(shapes) > 1:
+            raise ArgumentError(
+                f"Argument `records` must be of the same trajectories, but has the shapes {shapes}."
+            )
+        channels = torch.cat([record.channels for record in records], -1)
+        times = torch.cat([record.times + start for record, start in zip(records, starts, strict=True)], -1)
+        # What is real comes first, in its order.
+        order = (channels < 0).to(torch.uint8).argsort(dim=-1, stable=True)
+        width = int((channels >= 0).sum(-1).max()) if channels.numel() else 0
+        return JumpRecord(channels.gather(-1, order)[..., :width], times.gather(-1, order)[..., :width])
 
 
 class State(ABC):
@@ -248,6 +287,24 @@ class PureEnsemble(State):
             self.log_likelihood if score is None else self.log_likelihood + score,
             record,
             self.num_groups if num_groups is None else num_groups,
+            num_draws=self.num_draws + draws,
+            validate=False,
+        )
+
+    def along(
+        self,
+        kets: Complex[Tensor, "time *batch trajectory dim"],
+        *,
+        score: Float[Tensor, "time *batch trajectory"] | None = None,
+        num_groups: int | None = None,
+        draws: int = 0,
+    ) -> "PureEnsemble":
+        """Return what an evolution has made of the trajectories at many times; arguments as of `moved`, times first."""
+        history = self.log_likelihood.expand(kets.shape[:-1])
+        return PureEnsemble(
+            kets,
+            history if score is None else history + score,
+            num_groups=self.num_groups if num_groups is None else num_groups,
             num_draws=self.num_draws + draws,
             validate=False,
         )
