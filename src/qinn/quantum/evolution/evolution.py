@@ -78,7 +78,7 @@ class Evolution(ABC):
         """
         if (time is None) == (times is None):
             given = "neither is" if time is None else "both are"
-            raise ArgumentError(f"Argument `time` or, in its place, `times` must be given, but {given}.")
+            raise ArgumentError(f"Argument `time` must be given, or `times` in its place, but {given}.")
         moments = None if times is None else as_times(times)
         time, dynamics = self._checked(lindbladian, time if moments is None else moments[-1], steps)
         if isinstance(initial, HeisenbergState):
