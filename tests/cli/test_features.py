@@ -19,6 +19,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "clips.md").read_text(encoding="utf
 OF_THE_COMMAND = {"--to", "--text", "--work", "--workers", "--fail-fast", "--landmarks", "--no-deps"}
 OF_OTHERS = {
     "--seconds",
+    "--tiers",
     "--stages",
     "--output",
     "--run",

@@ -13,7 +13,7 @@ from readme import BLOCKS, commands, configuration, pythons, write_files_of_a_re
 from qinn import cli
 
 # What sets up or takes minutes: tests of packaging and CI do it, and `make readme` all of it with the built wheel.
-ELSEWHERE = {"git clone", "make demo", "make test", "pip install"}
+ELSEWHERE = {"git clone", "make demo", "make demo-clips", "make test", "pip install"}
 
 
 def test_every_block_is_of_a_known_kind():

@@ -19,6 +19,8 @@ ALLOWED = {
     "data/stores/manifest.py: task_to_json": "likewise",
     "data/stores/manifest.py: task_from_json": "likewise",
     "face/options.py: chosen": "options by name, as configurations have them",
+    "experiment/workers.py: Worker.ask": "a job is JSON, which differs by the module that does it",
+    "experiment/workers.py: serve": "likewise",
     "experiment/verdicts.py: judged": "options of another function, handed on",
 }
 """Signatures that may stay, and why."""

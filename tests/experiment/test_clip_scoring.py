@@ -56,7 +56,10 @@ def place(tmp_path_factory) -> SimpleNamespace:
     folder = tmp_path_factory.mktemp("scoring")
     rows = ["id,file,label,split,text"]
     for number in range(12):
-        faces = [draw_face((64, 48), smile=(-1) ** number, jaw=at % 2) for at in range(8 + number % 3)]
+        faces = [
+            draw_face((64, 48), smile=float((-1) ** number), jaw=float(at % 2))
+            for at in range(8 + number % 3)
+        ]
         write_clip(folder / f"{number}.mp4", faces, voice(1.2, 110 + 9 * number), fps=8)
         split = "train" if number < 5 else "valid" if number < 10 else "test"
         rows.append(f"{number},{number}.mp4,{number % 5 - 2},{split},{WORDS[number % 6]}")

@@ -38,7 +38,7 @@ e,gone.mp4,1,test,ben,gone
 def clips(tmp_path_factory) -> Path:
     """A talking film, a voice, a silent film, and a text that is called a film."""
     folder = tmp_path_factory.mktemp("clips")
-    faces = [draw_face((96, 72), jaw=number % 2) for number in range(25)]
+    faces = [draw_face((96, 72), jaw=float(number % 2)) for number in range(25)]
     pause = np.zeros(4800, np.float32)
     write_clip(folder / "a.mp4", faces, np.concatenate([voice(0.5, 150), pause, voice(0.2, 200)]))
     write_clip(folder / "b.wav", sound=voice(1.0, 120), audio="pcm_s16le")

@@ -80,6 +80,7 @@ def test_a_published_model_holds_no_sample_and_no_place(tiny_store, tmp_path):
         "config.yaml",
         "folds/000/weights.safetensors",
         "metrics.json",
+        "reference.json",
         "run.json",
     ]
     content = b"".join((model / name).read_bytes() for name in files_of(model))
@@ -108,7 +109,7 @@ def test_one_seed_of_a_published_model_says_where_the_intervals_are(seeds, tiny_
 def test_the_folder_says_of_itself_what_it_is(published):
     found = qinn.describe(published)
     assert found["kind"] == "published model"
-    assert found["integrity"] == "3 files are as they were written"
+    assert found["integrity"] == "4 files are as they were written"
 
 
 def test_a_published_model_is_loaded_and_explains_other_samples(published, tmp_path):

@@ -46,6 +46,7 @@ def test_a_run_folder_holds_everything_that_its_numbers_come_from(tiny_run):
             "explanation.parquet",
             "metrics.json",
             "predictions.parquet",
+            "reference.json",
             "run.json",
             *(
                 f"{fold}/{name}"

@@ -62,10 +62,10 @@ def score(
         str | None, typer.Option(metavar="NAME", help="Column of a table of clips with what is said in each.")
     ] = None,
     begin: Annotated[
-        float | None, typer.Option(min=0, metavar="SECONDS", help="Where in the clip to begin.")
+        float | None, typer.Option(min=0, max=1e6, metavar="SECONDS", help="Where in the clip to begin.")
     ] = None,
     end: Annotated[
-        float | None, typer.Option(min=0, metavar="SECONDS", help="Where in the clip to end.")
+        float | None, typer.Option(min=0, max=1e6, metavar="SECONDS", help="Where in the clip to end.")
     ] = None,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="End at the first clip that fails.")] = False,
     overwrite: OverwriteOption = False,

@@ -321,10 +321,10 @@ class ClipScore:
             ) from error
 
 
-def json_schema() -> dict[str, Any]:
+def json_schema() -> dict[str, object]:
     """Return the JSON Schema of the result, as it is kept in the package."""
     text = files("qinn.results").joinpath("clip_score.schema.json").read_text("utf-8")
-    return cast("dict[str, Any]", json.loads(text))
+    return cast("dict[str, object]", json.loads(text))
 
 
 def generated_schema() -> dict[str, Any]:

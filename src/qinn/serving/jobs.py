@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any
 
 from qinn.errors import QinnError
 from qinn.experiment.workers import WorkerDiedError
@@ -263,7 +262,7 @@ class Jobs:
                 job.watchers -= 1
                 job.asked = time.monotonic()
 
-    def status(self, job: Job) -> dict[str, Any]:
+    def status(self, job: Job) -> dict[str, object]:
         """Return where a clip is, as JSON holds it."""
         with self._changed:
             ahead = None

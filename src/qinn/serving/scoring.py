@@ -173,7 +173,7 @@ def refusal_of(error: Exception, clip: Clip, run: Path | None = None) -> str | N
     Examples:
         >>> refusal_of(ClipError("`a.mp4` is too long."), Clip(path=Path("/x/1"), name="a.mp4"))
         '`a.mp4` is too long.'
-        >>> refusal_of(QinnError("Weights in `/x/y` are others."), Clip(path=Path("/x/1"), name="a.mp4")) is None
+        >>> refusal_of(ConfigError("Weights in `/x/y` are others."), Clip(path=Path("/x/1"), name="a.mp4")) is None
         True
     """
     if isinstance(error, WorkerDiedError):

@@ -90,7 +90,7 @@ def speak(words: tuple[str, ...], manner: Manner, generator: np.random.Generator
         >>> manner = Manner(pitch=120.0, loudness=-20.0, rate=4.0)
         >>> spoken = speak(("good", "evening"), manner, np.random.default_rng(0))
         >>> len(spoken.spans), round(spoken.seconds, 1)
-        (2, 1.5)
+        (2, 1.4)
     """
     said = _Said([], [], [], [])
     said.pause(_LEAD)
