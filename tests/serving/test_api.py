@@ -247,7 +247,8 @@ def test_whoever_goes_away_or_never_comes_back_has_his_clip_given_up(clip):
     with serving(patience=Patience(unwatched=0.3)) as served:
         url = served.send(clip, "slow.mp4").headers["location"]
         with served.client.stream("GET", f"{url}/events") as events:
-            assert next(events.iter_lines())
+            lines = events.iter_lines()  # closes the stream when it goes
+            assert next(lines)
             assert until(lambda: served.server.jobs.counts()["running"] == 1)
             time.sleep(2)  # as long as somebody watches, nothing ends
             assert served.server.jobs.counts()["running"] == 1
