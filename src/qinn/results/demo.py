@@ -132,9 +132,13 @@ class ClipsResult:
         ]
         acts = self.comparison.models[label].dynamics
         if acts is not None and acts.jumps is not None and acts.turning is not None:
-            state = "asleep" if acts.asleep else "awake"
+            does = "turn and jump"
+            if acts.asleep:
+                does = "are asleep"
+            elif acts.unitary:
+                does = "turn, but hardly jump"
             found.append(
-                f"Its dynamics are {state}: {acts.jumps:.2g} jumps of a trajectory, phases turned by up to "
+                f"Its dynamics {does}: {acts.jumps:.2g} jumps of a trajectory, phases turned by up to "
                 f"{acts.turning:.2g} rad, {acts.entanglement or 0.0:.2g} bits of entanglement."
             )
         return found
