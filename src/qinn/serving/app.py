@@ -148,6 +148,7 @@ def build_app(jobs: Jobs, about: About, options: ServeOptions) -> FastAPI:
         if end is not None and end <= (begin or 0.0):
             raise HTTPException(422, "`end` must lie behind `begin`.")
         if _stated_size(request) > options.max_bytes:
+            await _let_go(request, options)
             raise HTTPException(413, _too_large(options))
         try:
             job = jobs.reserve(_shown(name), begin, end, None if words is None else tuple(words.split()))
@@ -324,9 +325,10 @@ async def _receive(request: Request, job: Job, options: ServeOptions) -> None:
         with job.clip.path.open("xb") as stream:
             async for piece in _pieces(request):
                 size += len(piece)
-                if size > options.max_bytes:
-                    raise HTTPException(413, _too_large(options), {"Connection": "close"})
-                stream.write(piece)
+                if size <= options.max_bytes:
+                    stream.write(piece)
+                elif size > 2 * options.max_bytes:  # as far as `_let_go` goes
+                    break
     except TimeoutError:
         raise HTTPException(
             408, "The clip came too slowly; send it again.", {"Connection": "close"}
@@ -334,12 +336,18 @@ async def _receive(request: Request, job: Job, options: ServeOptions) -> None:
     except ClientDisconnect:
         # Nobody reads this, and whoever runs the server need not hear of it.
         raise HTTPException(400, "The clip did not arrive.") from None
+    if size > options.max_bytes:
+        raise HTTPException(413, _too_large(options), {"Connection": "close"})
     if not size:
         raise HTTPException(422, f"`{job.clip.name}` is empty.")
 
 
 async def _let_go(request: Request, options: ServeOptions) -> None:
-    """Take a body that nobody wants, so that who sends it hears the answer; programs that ask first need not."""
+    """Take a body that nobody wants, as much of it as a clip may have, so that who sends it hears the answer.
+
+    A connection that is closed while something of it is unread is reset, and the answer lost. Programs that ask before
+    they send need not be waited for.
+    """
     if "expect" in request.headers:
         return
     size = 0
