@@ -1,7 +1,7 @@
 """Connections that do not wait for ever: who sends no request, or half of one, is hung up on."""
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 from qinn.extras import needs
 
@@ -24,9 +24,10 @@ class ImpatientProtocol(H11Protocol):
     def _answers(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for a request."""
-        super().connection_made(transport)
+        # What a protocol of streams is given; asyncio's own annotation says less.
+        super().connection_made(cast("asyncio.Transport", transport))
         self._wait()
 
     def data_received(self, data: bytes) -> None:

@@ -392,9 +392,34 @@ class MixedState(State):
         return self.density_matrix
 
 
+class HeisenbergPicture(State):
+    """A state at time 0 whose observables evolve in its place: what it shares with that state."""
+
+    initial: State
+
+    @property
+    def dim(self) -> int:
+        """Dimension D of the joint space."""
+        return self.initial.dim
+
+    @property
+    def num_trajectories(self) -> int:
+        """Length of the initial state's trajectory axis."""
+        return self.initial.num_trajectories
+
+    @property
+    def num_groups(self) -> int:
+        """Number of independent groups of the initial state's trajectories."""
+        return self.initial.num_groups
+
+    @property
+    def _numbers(self) -> Tensor:
+        return self.initial._numbers
+
+
 @final
 @dataclass(frozen=True, eq=False)
-class HeisenbergState(State):
+class HeisenbergState(HeisenbergPicture):
     """An initial state together with dynamics that are applied to the observables instead.
 
     `probabilities` evolves the measurement projectors backwards once and contracts them with every initial
@@ -433,28 +458,9 @@ class HeisenbergState(State):
         check_fit(self.initial, self.lindbladian)
 
     @property
-    def dim(self) -> int:
-        """Dimension D of the joint space."""
-        return self.initial.dim
-
-    @property
-    def num_trajectories(self) -> int:
-        """Length of the initial state's trajectory axis."""
-        return self.initial.num_trajectories
-
-    @property
     def log_likelihood(self) -> Float[Tensor, "*batch trajectory"]:
         """Log-likelihood of the initial state (zeros unless it was sampled)."""
         return self.initial.log_likelihood
-
-    @property
-    def num_groups(self) -> int:
-        """Number of independent groups of the initial state's trajectories."""
-        return self.initial.num_groups
-
-    @property
-    def _numbers(self) -> Tensor:
-        return self.initial._numbers
 
     def _probabilities(self, vectors: Tensor) -> Tensor:
         evolved = evolved_projectors(self.lindbladian, vectors, self.time, self.tolerance)

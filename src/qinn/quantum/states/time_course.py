@@ -13,7 +13,14 @@ from qinn.extras import needs
 from qinn.quantum.arguments import check_whole
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.generators.propagation_along import propagate_densities_along, propagate_observables_along
-from qinn.quantum.states.ensembles import HeisenbergState, JumpRecord, MixedState, PureEnsemble, State
+from qinn.quantum.states.ensembles import (
+    HeisenbergPicture,
+    HeisenbergState,
+    JumpRecord,
+    MixedState,
+    PureEnsemble,
+    State,
+)
 from qinn.quantum.states.measurement import projectors
 
 
@@ -142,7 +149,7 @@ class TimeCourse:
 
 @final
 @dataclass(frozen=True, eq=False)
-class HeisenbergCourse(State):
+class HeisenbergCourse(HeisenbergPicture):
     """An initial state together with dynamics that are applied to the observables, for many times at once.
 
     Attributes:
@@ -158,29 +165,10 @@ class HeisenbergCourse(State):
     tolerance: float | None = None
 
     @property
-    def dim(self) -> int:
-        """Dimension D of the joint space."""
-        return self.initial.dim
-
-    @property
-    def num_trajectories(self) -> int:
-        """Length of the initial state's trajectory axis."""
-        return self.initial.num_trajectories
-
-    @property
     def log_likelihood(self) -> Float[Tensor, "time *batch trajectory"]:
         """Log-likelihood of the initial state, the same at every time."""
         values = self.initial.log_likelihood
         return values.expand(len(self.moments), *values.shape)
-
-    @property
-    def num_groups(self) -> int:
-        """Number of independent groups of the initial state's trajectories."""
-        return self.initial.num_groups
-
-    @property
-    def _numbers(self) -> Tensor:
-        return self.initial._numbers
 
     def _probabilities(self, vectors: Tensor) -> Tensor:
         return self._expectations(projectors(vectors), True).clamp(min=0)
