@@ -141,6 +141,19 @@ def test_a_batch_without_any_step_has_no_activity_to_speak_of():
     assert activity_of_batches(build(**ALONG), [nothing]) == Activity(contraction=0.0, rotation=0.0)
 
 
+@pytest.mark.parametrize(("strength", "loud"), [(0.01, False), (1.0, False), (30.0, True)])
+def test_a_relaxation_between_steps_that_shouts_is_warned_of_and_a_soft_one_is_not(strength, loud):
+    # No rates are bounded here, so that the size of the free parameters is that of the jump operators.
+    model = build(**ALONG, relaxation=True, max_rate="unbounded", jump_scale=strength).requires_grad_(False)
+    found = activity_of_batches(model, [BATCH])
+    states = model.states(BATCH)
+    assert found.jumps == pytest.approx(float(model.fusion.relaxation_jumps(states).mean()), rel=1e-4)
+    assert (found.jumps > 5) is loud
+    remarks = activity_remarks([found])
+    assert any("drown the input" in one for one in remarks) is loud
+    assert not any(one.startswith("Jumps hardly fall") for one in remarks)
+
+
 def test_a_unitary_model_turns_and_never_jumps():
     found = activity_of_batches(build(evolution="unitary"), [BATCH])
     assert found.jumps == 0

@@ -18,6 +18,7 @@ from qinn.quantum import (
     MixedState,
     PureEnsemble,
     density_of,
+    expected_jumps,
     maximally_mixed,
     partial_trace,
     product_density,
@@ -186,7 +187,10 @@ def test_without_interaction_the_memory_relaxes_for_the_whole_time():
             interaction.free.zero_()
         found = fusion(states_of(LENGTHS)).state.density()
         expected = ExactChannel().evolve(fusion.start, relaxation(), time=1.5).density()
+        fallen = expected_jumps(fusion.start, relaxation(), time=1.5)
+        assert torch.allclose(fusion.relaxation_jumps(states_of(LENGTHS)), fallen.expand(4), rtol=1e-4)
     assert torch.allclose(found, expected.expand(4, 2, 2), atol=1e-5)
+    assert fusion_of(CollisionFusion).relaxation_jumps(states_of(LENGTHS)) is None
     with pytest.raises(ArgumentError, match="`relaxation` must be None"):
         CollisionFusion(DIMS, sequences=SEQUENCES, form="joint", relaxation=relaxation)
 

@@ -15,7 +15,9 @@ from qinn.model.streams import order_of, streams_of
 from qinn.quantum import (
     ExactChannel,
     LearnableLindbladian,
+    MixedState,
     density_of,
+    expected_jumps,
     partial_trace,
     product_density,
     random_kets,
@@ -75,11 +77,12 @@ def events_of(row, times=TIMES):
 def test_the_memory_relaxes_between_events_for_as_long_as_lies_between_them(time):
     relaxation = LearnableLindbladian(2, 2, seed=0)
     fusion, states = fusion_of(CollisionFusion, relaxation=relaxation, time=time), states_of()
-    joint = fusion(states)
+    joint, jumps = fusion(states), fusion.relaxation_jumps(states)
     for row in range(4):
-        density, seen, now = density_of(fusion.start), [], 0.0
+        density, seen, now, fallen = density_of(fusion.start), [], 0.0, 0.0
         for moment, name, step in events_of(row):
             if moment > now:
+                fallen += float(expected_jumps(MixedState(density), relaxation(), time=(moment - now) * time))
                 density = ExactChannel().evolve(density, relaxation(), time=(moment - now) * time).density()
             now = moment
             V = fusion.interactions[name]().coupling
@@ -91,6 +94,7 @@ def test_the_memory_relaxes_between_events_for_as_long_as_lies_between_them(time
         assert torch.allclose(joint.state.density()[row], density, atol=1e-5)
         mean = torch.stack(seen).mean(0) if seen else density
         assert torch.allclose(joint.mean.density()[row], mean, atol=1e-5)
+        assert float(jumps[row]) == pytest.approx(fallen, rel=1e-4)
 
 
 def test_longer_pauses_change_a_memory_that_relaxes_and_no_other():

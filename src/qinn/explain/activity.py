@@ -46,7 +46,7 @@ class Activity:
 
     Attributes:
         jumps: Expected number of jumps of a trajectory, ∫ tr(Σ L_k†L_k ρ_t) dt, mean over the samples; also for
-            evolutions that draw none. None along a stream.
+            evolutions that draw none. Along a stream, those of the relaxation between its steps; None without.
         turning: ‖H − (tr H/D)𝟙‖·T with the largest absolute eigenvalue as norm: the angle (in radians) by which H can
             turn phases at most. None along a stream.
         gap: Spectral gap of the Lindbladian times T, the rate at which the slowest mode approaches the steady state;
@@ -83,7 +83,8 @@ class Activity:
     @property
     def unitary(self) -> bool:
         """Whether there are jump operators that next to never act, beside a Hamiltonian that does."""
-        return self.jumps is not None and 0 < self.jumps < ASLEEP and not self.asleep
+        pooled = self.turning is not None
+        return pooled and self.jumps is not None and 0 < self.jumps < ASLEEP and not self.asleep
 
     @property
     def unitary_along(self) -> bool:
@@ -233,15 +234,19 @@ def sleep_remarks(remarks: Iterable[str]) -> list[str]:
 def _activity_along(
     model: QiNN, fusion: CollisionFusion | UnitaryStreamFusion, parts: Iterable[Batch]
 ) -> Activity:
-    totals, number = torch.zeros(2, dtype=torch.float64), 0
+    totals, number, jumps = torch.zeros(2, dtype=torch.float64), 0, []
     for batch in parts:
         states = model.states(batch)
+        fallen = fusion.relaxation_jumps(states) if isinstance(fusion, CollisionFusion) else None
+        if fallen is not None:
+            jumps.append(fallen.double().cpu())
         for contraction, rotation, steps in _influences(fusion, states):
             if steps:
                 totals += steps * torch.stack([contraction, rotation]).double().mean(1).cpu()
                 number += steps
     contraction, rotation = (totals / max(number, 1)).tolist()
-    return Activity(contraction=contraction, rotation=rotation)
+    fallen = float(torch.cat(jumps).mean()) if jumps else None
+    return Activity(jumps=fallen, contraction=contraction, rotation=rotation)
 
 
 def _influences(

@@ -24,10 +24,13 @@ from qinn.quantum import (
     MixedState,
     PureEnsemble,
     State,
+    density_of,
     normalize,
     product,
     scale_operator,
 )
+from qinn.quantum.collisions.meetings import schedule_events
+from qinn.quantum.collisions.relaxation import relaxation_jumps
 from qinn.quantum.collisions.scan import scan_maps
 from qinn.quantum.numerics.turning import unitaries_of
 from qinn.records import JointState, ModalityStates
@@ -180,22 +183,45 @@ class CollisionFusion(InteractingFusion):
         mixtures = None if self.priors is None else [prior() for prior in self.priors.values()]
         return _ancillas(stream, mixtures=mixtures, validate=not self.training)
 
+    def relaxation_jumps(self, states: ModalityStates) -> Float[Tensor, " sample"] | None:
+        """Return how many jumps of the relaxation are expected between the steps of each sample; None without one."""
+        if self.relaxation is None:
+            return None
+        streams, relaxation = self.streams(states), self.relaxation()
+        interactions, ancillas, times = self._events(streams)
+        met = ExactCollisions(mean=False, every=True).evolve_events(
+            self.start, interactions, ancillas, times, lindbladian=relaxation, until=self._until(streams)
+        )
+        intervals = schedule_events(interactions, ancillas, times, 0.0, self._until(streams)).intervals
+        assert met.every is not None  # asked for
+        assert intervals is not None  # events have times
+        behind = met.every.density()
+        before = density_of(self.start).expand(len(behind), 1, -1, -1)
+        return relaxation_jumps(relaxation, torch.cat([before, behind], 1), intervals.mT).sum(1)
+
+    def _events(self, streams: Sequence[Stream]) -> tuple[list[Interaction], list[Ancillas], list[Tensor]]:
+        """Who meets the memory when, in the factorised form."""
+        return (
+            [self.interaction(stream.name) for stream in streams],
+            [self._ancillas(stream) for stream in streams],
+            [stream.times * self.time for stream in streams],
+        )
+
+    def _until(self, streams: Sequence[Stream]) -> float | None:
+        # The end of a sample is not known where its steps have times: it is read out behind the last one.
+        timed = any(stream.given is not None for stream in streams)
+        return None if self.relaxation is None or timed else self.time
+
     def _along(self, streams: Sequence[Stream]) -> tuple[State, State]:
-        interactions = [self.interaction(stream.name) for stream in streams]
-        ancillas = [self._ancillas(stream) for stream in streams]
-        collisions, start = ExactCollisions(), self.start
         if self.form == "joint":
-            states = collisions.evolve(start, interactions[0], ancillas[0])
+            interaction, ancillas = self.interaction(streams[0].name), self._ancillas(streams[0])
+            states = ExactCollisions().evolve(self.start, interaction, ancillas)
         else:
-            timed = any(stream.given is not None for stream in streams)
-            states = collisions.evolve_events(
-                start,
-                interactions,
-                ancillas,
-                [stream.times * self.time for stream in streams],
+            states = ExactCollisions().evolve_events(
+                self.start,
+                *self._events(streams),
                 lindbladian=None if self.relaxation is None else self.relaxation(),
-                # The end of a sample is not known where its steps have times: it is read out behind the last one.
-                until=None if self.relaxation is None or timed else self.time,
+                until=self._until(streams),
             )
         assert states.mean is not None  # asked for by default
         return states.final, states.mean
