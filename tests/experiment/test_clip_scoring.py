@@ -119,6 +119,16 @@ def test_a_store_and_a_score_agree_bit_by_bit(place, number, monkeypatch):
     assert scored.explained.value == outcome.score
 
 
+def test_the_command_decodes_in_another_process(place, first, monkeypatch):
+    def refused(*given, **options):
+        raise AssertionError("decoded here")
+
+    monkeypatch.setattr("qinn.features.extraction.decode", refused)
+    (found,) = qinn.score_clips(place.folder / "0.mp4", place.run, words=WORDS[0], level=0.5)
+    assert found.score is not None
+    assert replace(found.score, provenance=first.provenance) == first
+
+
 def test_what_a_modality_does_is_what_predicting_without_it_says(place, first):
     row = list(place.store.strings("id")).index("0")
     for one in first.modalities:

@@ -13,6 +13,7 @@ from qinn.errors import ConfigError
 from qinn.escaping import visible
 from qinn.evaluation.conformal import check_level
 from qinn.evaluation.outcomes import outcome_probabilities
+from qinn.experiment.clip_process import ExtractorElsewhere
 from qinn.experiment.clip_reasons import Reader, reasons_of
 from qinn.experiment.clip_samples import encoded_words, sample_of, variants_of
 from qinn.experiment.config import config_of
@@ -49,6 +50,8 @@ __all__ = ["ClipScorer", "Progress"]
 Progress = Callable[[str, float | None], object]
 """Told what is done now (decoding, sound, speech, text, scoring, reasons), and which share where that is known."""
 
+MakeExtractor = Callable[[ClipOptions], Extractor | ExtractorElsewhere]
+
 _RECOGNIZERS = (WHISPER_TINY_EN.name, WHISPER_BASE.name)
 _UNSURE = 0.8
 _DECIDING = ("config.yaml", "transformers.json", "recipe.json", "reference.json")
@@ -74,6 +77,7 @@ class ClipScorer:
         level: float,
         absent: Sequence[str],
         speech: str | None,
+        extractor: MakeExtractor,
     ) -> None:
         self._predictors = load_models(runs)
         self._runs, self._folder = runs, folder
@@ -93,7 +97,8 @@ class ClipScorer:
         self._check_makable(folder)
         self._heard_by = self._how_words_were_heard()
         self._speech = speech
-        self._extractors: dict[ClipOptions, Extractor] = {}
+        self._make_extractor = extractor
+        self._extractors: dict[ClipOptions, Extractor | ExtractorElsewhere] = {}
         self._reader = self._load_reader(folder)
         self._extractor("none").load()
 
@@ -105,6 +110,7 @@ class ClipScorer:
         level: float = LEVEL,
         absent: Sequence[str] = (),
         speech: str | None = None,
+        extractor: MakeExtractor = Extractor,
     ) -> "ClipScorer":
         """Load a run, and what makes of clips the features that it was trained on.
 
@@ -114,6 +120,7 @@ class ClipScorer:
             absent: Modalities to do without.
             speech: What hears the words: `whisper-tiny.en`, `whisper-base` or `none`; None for what heard those that
                 the run was trained on.
+            extractor: What makes features by such options, here or in another process.
 
         Raises:
             ConfigError: If the run's features cannot be made of clips, or weights are not there.
@@ -127,7 +134,7 @@ class ClipScorer:
                 f"Option `speech` must be one of {', '.join(_RECOGNIZERS)} and none, but it is `{speech}`."
             )
         place = Path(folder)
-        return cls(place, runs_of(place), level=level, absent=absent, speech=speech)
+        return cls(place, runs_of(place), level=level, absent=absent, speech=speech, extractor=extractor)
 
     def score(
         self,
@@ -270,7 +277,7 @@ class ClipScorer:
             return "none"
         return next((each for each in recognizers if each in _RECOGNIZERS), WHISPER_TINY_EN.name)
 
-    def _extractor(self, speech: str) -> Extractor:
+    def _extractor(self, speech: str) -> Extractor | ExtractorElsewhere:
         options: dict[str, Any] = {}
         if not self._seen and speech == "none":
             options["sound"] = "acoustic"  # something has to be made; it is not read
@@ -280,7 +287,7 @@ class ClipScorer:
         else:
             made = ClipOptions.of_tiers(self._seen, speech=speech)
         if made not in self._extractors:
-            self._extractors[made] = Extractor(made)
+            self._extractors[made] = self._make_extractor(made)
         return self._extractors[made]
 
     def _applies(self) -> Calibration | None:

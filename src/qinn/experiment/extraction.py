@@ -23,8 +23,8 @@ from qinn.destinations import check_folder
 from qinn.digests import file_digest
 from qinn.errors import ClipError, DataError, OutputError
 from qinn.escaping import csv_line
+from qinn.experiment.clip_process import limits_for, why_it_died
 from qinn.experiment.clip_tables import ClipTable, ListedClip, refused
-from qinn.experiment.process_limits import ProcessLimits
 from qinn.experiment.workers import WorkerDiedError, work_in_processes
 from qinn.extras import require
 from qinn.features.extraction import QUALITY_COLUMNS, ClipFeatures, ClipOptions
@@ -128,10 +128,7 @@ def extract_clips(
         if isinstance(error, ClipError):
             failures[index] = Failure(clip, str(error))
         elif isinstance(error, WorkerDiedError):
-            why = "ended the process that read it: it is damaged, or needs more memory than there is"
-            if error.out_of_time:
-                why = "needs more computing time than a clip may have: it is damaged, or larger than is sensible"
-            failures[index] = Failure(clip, str(refused(clip, why)))
+            failures[index] = Failure(clip, str(refused(clip, why_it_died(error))))
         elif error is not None:
             raise error
         if fail_fast and index in failures:
@@ -155,15 +152,6 @@ def extract_clips(
             f"`{work / 'failures.csv'}` has the others."
         )
     return _together(table, made, targets, work, left, kept, with_text)
-
-
-def limits_for(seconds: float) -> ProcessLimits:
-    """Return what a process may use that reads clips of at most so many seconds, some forty times what films need.
-
-    Args:
-        seconds: Longest clip.
-    """
-    return ProcessLimits(cpu_seconds=120 + 10 * seconds)
 
 
 def _weights_of(options: ClipOptions) -> list[Any]:

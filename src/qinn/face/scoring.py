@@ -8,6 +8,7 @@ from pathlib import Path
 from qinn.destinations import Destination, check_destination, check_folder, marked
 from qinn.errors import ArgumentError, ClipError, ConfigError, DataError
 from qinn.escaping import json_text, visible
+from qinn.experiment.clip_process import ClipProcess
 from qinn.experiment.clip_scoring import ClipScorer
 from qinn.experiment.clip_tables import ClipTable, ColumnOptions, ListedClip, clips_of
 from qinn.experiment.prediction import predictions_destination, write_predictions
@@ -109,24 +110,26 @@ def score_clips(
     given = _given_words(words, text)
     _check_single(single, given, begin, end, text_column)
     places = _Places.check(to, page, table, run, overwrite=overwrite)
-    scorer = ClipScorer.load(run, level=level, absent=absent, speech=speech)
     found: list[ScoredClip] = []
-    for number, clip in enumerate(table.clips, start=1):
-        try:
-            score = scorer.score(
-                clip.path,
-                begin=clip.begin if begin is None else begin,
-                end=clip.end if end is None else end,
-                words=clip.words if given is None else given,
-                progress=on_stage,
-            )
-            found.append(ScoredClip(clip.id, clip.path, score))
-        except ClipError as error:
-            if single or fail_fast:
-                raise
-            found.append(ScoredClip(clip.id, clip.path, reason=str(error)))
-        if progress is not None:
-            progress(number, len(table.clips), clip.id)
+    # Files of others are opened by another process, with limits.
+    with ClipProcess() as process:
+        scorer = ClipScorer.load(run, level=level, absent=absent, speech=speech, extractor=process.extractor)
+        for number, clip in enumerate(table.clips, start=1):
+            try:
+                score = scorer.score(
+                    clip.path,
+                    begin=clip.begin if begin is None else begin,
+                    end=clip.end if end is None else end,
+                    words=clip.words if given is None else given,
+                    progress=on_stage,
+                )
+                found.append(ScoredClip(clip.id, clip.path, score))
+            except ClipError as error:
+                if single or fail_fast:
+                    raise
+                found.append(ScoredClip(clip.id, clip.path, reason=str(error)))
+            if progress is not None:
+                progress(number, len(table.clips), clip.id)
     changed = places.write(found, single=single)
     if changed and on_remark is not None:
         on_remark(

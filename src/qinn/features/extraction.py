@@ -5,6 +5,7 @@ What is made is said by tiers, as a store and a run keep them: ``acoustic@1/10Hz
 same numbers, to the bit.
 """
 
+import io
 import json
 import re
 import zipfile
@@ -224,6 +225,11 @@ class ClipFeatures:
 
     def save(self, path: Path) -> None:
         """Write everything to an npz file, the same bytes for the same features."""
+        with complete_file(path, overwrite=True) as stream:
+            self.write(stream)
+
+    def write(self, stream: io.BufferedIOBase) -> None:
+        """Write everything to a stream, likewise."""
         record = {
             "format": _FORMAT,
             "heard_by": self.heard_by,
@@ -244,8 +250,7 @@ class ClipFeatures:
             arrays |= {f"{name}_values": steps.values, f"{name}_seconds": steps.seconds}
         if self.landmarks is not None:
             arrays["landmarks"] = self.landmarks
-        with complete_file(path, overwrite=True) as stream:
-            np.savez(stream, allow_pickle=False, **arrays)
+        np.savez(stream, allow_pickle=False, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> "ClipFeatures":
@@ -255,7 +260,24 @@ class ClipFeatures:
             DataError: If the file is damaged, or of another format.
         """
         try:
-            with open_regular(path) as stream, np.load(stream, allow_pickle=False) as arrays:
+            with open_regular(path) as stream:
+                return cls.read(stream, f"`{path}`")
+        except OSError as error:
+            raise DataError(f"`{path}` does not hold the features of a clip: {error}.") from error
+
+    @classmethod
+    def read(cls, stream: io.BufferedIOBase, source: str) -> "ClipFeatures":
+        """Read what `write` wrote.
+
+        Args:
+            stream: The stream.
+            source: What it is called in messages.
+
+        Raises:
+            DataError: If it is damaged, or of another format.
+        """
+        try:
+            with np.load(stream, allow_pickle=False) as arrays:
                 record = json.loads(str(arrays["record"][()]))
                 if record["format"] != _FORMAT:
                     raise ValueError(f"its format is {record['format']}")
@@ -283,7 +305,7 @@ class ClipFeatures:
                     landmarks=arrays.get("landmarks"),
                 )
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise DataError(f"`{path}` does not hold the features of a clip: {error}.") from error
+            raise DataError(f"{source} does not hold the features of a clip: {error}.") from error
 
 
 class Extractor:

@@ -1,18 +1,15 @@
 """Scoring clips as the job of another process, see `qinn.experiment.workers`: a run is loaded once, asked often."""
 
-import time
 from typing import Any
 
 from qinn.errors import ClipError, QinnError
+from qinn.experiment.clip_process import throttled
 from qinn.experiment.clip_scoring import ClipScorer
 from qinn.experiment.workers import Tell
 from qinn.features.clip import Limits
 from qinn.resources import resource_error
 
 __all__ = ["do"]
-
-_BETWEEN = 0.1
-"""Seconds between two words about the same stage."""
 
 _loaded: list[ClipScorer] = []
 
@@ -37,23 +34,10 @@ def do(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
             end=job["end"],
             words=job["words"],
             limits=Limits(max_seconds=job["max_seconds"]),
-            progress=_throttled(tell),
+            progress=throttled(tell),
         )
     except Exception as error:
         if isinstance(error, QinnError) or resource_error(error) is None:
             raise
         raise ClipError(f"`{job['name']}` needs more memory than there is.") from error
     return score.to_json()
-
-
-def _throttled(tell: Tell) -> Any:
-    last: tuple[str, float] = ("", 0.0)
-
-    def progress(stage: str, share: float | None) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if stage != last[0] or now - last[1] >= _BETWEEN:
-            last = (stage, now)
-            tell([stage, share])
-
-    return progress

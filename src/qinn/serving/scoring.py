@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qinn.errors import ArgumentError, ClipError, ConfigError
+from qinn.experiment.clip_process import why_it_died
 from qinn.experiment.process_limits import ProcessLimits
 from qinn.experiment.workers import Worker, WorkerDiedError
 from qinn.results.clip_score import ClipScore
@@ -177,10 +178,7 @@ def refusal_of(error: Exception, clip: Clip, run: Path | None = None) -> str | N
         True
     """
     if isinstance(error, WorkerDiedError):
-        why = "needs more memory than there is"
-        if error.out_of_time:
-            return f"`{clip.name}` needs more computing time than it may have: it is damaged, or too large; cut it."
-        return f"`{clip.name}` ended the process that read it: it is damaged, or {why}."
+        return f"`{clip.name}` {why_it_died(error)}."
     if isinstance(error, (ClipError, ArgumentError, ConfigError)):
         said = str(error).replace(str(clip.path), clip.name)
         sentence = " ".join((said if run is None else said.replace(str(run), run.name)).split())
