@@ -61,6 +61,8 @@ from qinn.quantum.measures.entropies import (
 from qinn.quantum.numerics.embedding import embed
 from qinn.quantum.numerics.factors import permute_ket, permute_operator
 from qinn.quantum.numerics.work import Work
+from qinn.quantum.observation.correlations import second_order_coherence, two_time_correlation
+from qinn.quantum.observation.spectra import EmissionSpectrum, emission_spectrum
 from qinn.quantum.operators.oscillator import (
     create,
     destroy,
@@ -124,6 +126,7 @@ __all__ = [
     "CollisionStates",
     "ContractionBounds",
     "DrivenLindbladian",
+    "EmissionSpectrum",
     "Evolution",
     "ExactChannel",
     "ExactCollisions",
@@ -175,6 +178,7 @@ __all__ = [
     "destroy",
     "displace",
     "embed",
+    "emission_spectrum",
     "entanglement_entropies",
     "entanglement_entropy",
     "entropy_of_spectrum",
@@ -221,6 +225,7 @@ __all__ = [
     "scale_coupling",
     "scale_operator",
     "score_surrogate",
+    "second_order_coherence",
     "spin",
     "square_root",
     "squared_magnitude",
@@ -232,6 +237,7 @@ __all__ = [
     "to_qobj",
     "trace_distance",
     "tripartite_information",
+    "two_time_correlation",
     "uniform_mixture",
     "von_neumann_entropy",
 ]

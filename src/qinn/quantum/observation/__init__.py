@@ -1,0 +1,1 @@
+"""What experiments see: correlations in time, spectra, counts, and continuous measurement."""

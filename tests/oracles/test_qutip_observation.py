@@ -1,0 +1,92 @@
+"""QuTiP agrees on what experiments see: correlations, spectra, currents and their noise."""
+
+import numpy
+import pytest
+import qutip
+import torch
+
+from qinn.quantum import (
+    LearnableLindbladian,
+    Lindbladian,
+    destroy,
+    emission_spectrum,
+    find_attractor,
+    random_kets,
+    second_order_coherence,
+    two_time_correlation,
+)
+
+DTYPE = torch.complex128
+DELAYS = numpy.array([0.0, 0.1, 0.35, 0.8, 2.0])
+OPTIONS = {"atol": 1e-12, "rtol": 1e-10, "nsteps": 100_000, "progress_bar": ""}
+
+
+def system(dim, num_jumps=2):
+    module = LearnableLindbladian(
+        dim, num_jumps, hamiltonian_scale=2.0, jump_scale=1.0, seed=dim, dtype=torch.float64
+    )
+    return module.requires_grad_(False)()
+
+
+def operators(dim, number, seed=0):
+    source = torch.Generator().manual_seed(seed + dim)
+    return torch.randn(number, dim, dim, dtype=DTYPE, generator=source)
+
+
+def foreign(tensor):
+    return qutip.Qobj(tensor.resolve_conj().numpy())
+
+
+def theirs(dynamics):
+    return foreign(dynamics.hamiltonian), [foreign(jump) for jump in dynamics.jump_operators]
+
+
+@pytest.mark.parametrize("dim", [2, 4, 9])
+@pytest.mark.parametrize("steady", [True, False])
+def test_correlations_at_two_times_agree(dim, steady):
+    dynamics, (a, b, c) = system(dim), operators(dim, 3)
+    hamiltonian, jumps = theirs(dynamics)
+    ket = random_kets(1, dim, generator=torch.Generator().manual_seed(1), dtype=DTYPE)[0]
+    start = None if steady else qutip.ket2dm(qutip.Qobj(ket.numpy()[:, None]))
+    if not steady:
+        start = qutip.mesolve(hamiltonian, start, [0, 0.4], jumps, options=OPTIONS).states[-1]
+    else:
+        start = foreign(find_attractor(dynamics).density)
+    wanted = qutip.correlation_3op_1t(
+        hamiltonian, start, DELAYS, jumps, foreign(a), foreign(b), foreign(c), options=OPTIONS
+    )
+    pair = qutip.correlation_2op_1t(
+        hamiltonian, start, DELAYS, jumps, foreign(b), foreign(c), options=OPTIONS
+    )
+    given = {} if steady else {"initial": ket, "time": 0.4}
+    found = two_time_correlation(dynamics, a, b, c, delays=DELAYS, **given)
+    assert numpy.abs(found.numpy() - wanted).max() < 1e-6 * numpy.abs(wanted).max()
+    # QuTiP's pair is ⟨A(t+τ) B(t)⟩.
+    found = two_time_correlation(dynamics, None, b, c, delays=DELAYS, **given)
+    assert numpy.abs(found.numpy() - pair).max() < 1e-6 * numpy.abs(pair).max()
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_spectra_agree_with_the_sharp_line_taken_out(dim):
+    dynamics, (operator,) = system(dim), operators(dim, 1)
+    frequencies = numpy.linspace(-4, 4, 9)
+    hamiltonian, jumps = theirs(dynamics)
+    mean = (operator.mT * find_attractor(dynamics).density).sum()
+    change = operator - mean * torch.eye(dim)
+    wanted = qutip.spectrum(
+        hamiltonian, frequencies, jumps, foreign(change.mH), foreign(change), solver="solve"
+    )
+    found = emission_spectrum(dynamics, operator, frequencies=frequencies)
+    assert numpy.abs(2 * numpy.pi * found.incoherent.numpy() - wanted).max() < 1e-6 * wanted.max()
+    assert float(found.coherent) == pytest.approx(abs(complex(mean)) ** 2, rel=1e-9)
+
+
+def test_second_order_coherence_of_a_driven_cavity_agrees():
+    lower = destroy(6, dtype=DTYPE)
+    hamiltonian = 0.4 * (lower + lower.mH) + 0.6 * lower.mH @ lower.mH @ lower @ lower
+    dynamics = Lindbladian(hamiltonian, [lower])
+    wanted, _ = qutip.coherence_function_g2(
+        foreign(hamiltonian), None, DELAYS, [foreign(lower)], foreign(lower), options=OPTIONS
+    )
+    found = second_order_coherence(dynamics, lower, delays=DELAYS)
+    assert numpy.abs(found.numpy() - wanted.real).max() < 1e-6
