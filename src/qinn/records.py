@@ -54,6 +54,14 @@ class Features:
         times = None if self.times is None else self.times.to(device)
         return Features(self.values.to(device), self.lengths.to(device), times)
 
+    def trimmed(self) -> "Features":
+        """Return the same features without the last steps that no sample has; one step at least stays."""
+        longest = max(1, int(self.lengths.amax())) if len(self.lengths) else 1
+        if longest >= self.values.shape[1]:
+            return self
+        times = None if self.times is None else self.times[:, :longest].contiguous()
+        return Features(self.values[:, :longest].contiguous(), self.lengths, times)
+
     def rows(self, chosen: slice | Sequence[int]) -> "Features":
         """Return some samples, with the padding that they had.
 

@@ -4,6 +4,7 @@ Every model, quantum or not, uses the same encoder, so that a comparison compare
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal, cast
 
 import torch
@@ -337,13 +338,15 @@ class Encoders(nn.ModuleDict):
         return torch.cat(hidden, -1) if hidden else None, [steps for _, steps in given]
 
     def usable(self, batch: Batch) -> Batch:
-        """Return the batch with modalities absent that no training sample had."""
-        if bool(self.seen_in_training.all()):
-            return batch
+        """Return the batch with modalities absent that no training sample had, and without steps that no sample has.
+
+        A matrix product may round its rows otherwise where there are more of them: this way, what lies behind all
+        samples' steps changes no bit.
+        """
         for name, seen in zip(self, self.seen_in_training.tolist(), strict=True):
             if not seen:
                 batch = batch.without(name)
-        return batch
+        return replace(batch, features={name: one.trimmed() for name, one in batch.features.items()})
 
     def _load_from_state_dict(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, state_dict: dict[str, Any], prefix: str, *rest: Any
