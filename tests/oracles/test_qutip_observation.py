@@ -8,6 +8,7 @@ import torch
 from qinn.quantum import (
     LearnableLindbladian,
     Lindbladian,
+    counting_statistics,
     destroy,
     emission_spectrum,
     find_attractor,
@@ -90,3 +91,18 @@ def test_second_order_coherence_of_a_driven_cavity_agrees():
     )
     found = second_order_coherence(dynamics, lower, delays=DELAYS)
     assert numpy.abs(found.numpy() - wanted.real).max() < 1e-6
+
+
+@pytest.mark.parametrize("dim", [2, 3, 5])
+def test_currents_and_noise_agree(dim):
+    dynamics = system(dim, 3)
+    hamiltonian, jumps = theirs(dynamics)
+    currents, noise, *_ = qutip.countstat_current_noise(
+        qutip.liouvillian(hamiltonian, jumps),
+        [],
+        rhoss=foreign(find_attractor(dynamics).density),
+        J_ops=[qutip.sprepost(jump, jump.dag()) for jump in jumps],
+    )
+    found = counting_statistics(dynamics)
+    assert numpy.abs(found.currents.numpy() - currents).max() < 1e-8
+    assert numpy.abs(found.noise.numpy() - noise.reshape(3, 3)).max() < 1e-8

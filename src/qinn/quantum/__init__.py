@@ -62,6 +62,15 @@ from qinn.quantum.numerics.embedding import embed
 from qinn.quantum.numerics.factors import permute_ket, permute_operator
 from qinn.quantum.numerics.work import Work
 from qinn.quantum.observation.correlations import second_order_coherence, two_time_correlation
+from qinn.quantum.observation.counting import (
+    CountingStatistics,
+    CountMoments,
+    count_distribution,
+    count_generating_function,
+    count_moments,
+    counting_statistics,
+    waiting_time_density,
+)
 from qinn.quantum.observation.spectra import EmissionSpectrum, emission_spectrum
 from qinn.quantum.operators.oscillator import (
     create,
@@ -125,6 +134,8 @@ __all__ = [
     "CollisionInfluence",
     "CollisionStates",
     "ContractionBounds",
+    "CountMoments",
+    "CountingStatistics",
     "DrivenLindbladian",
     "EmissionSpectrum",
     "Evolution",
@@ -172,6 +183,10 @@ __all__ = [
     "concurrence",
     "contraction",
     "contraction_bounds",
+    "count_distribution",
+    "count_generating_function",
+    "count_moments",
+    "counting_statistics",
     "create",
     "cuts",
     "density_of",
@@ -240,4 +255,5 @@ __all__ = [
     "two_time_correlation",
     "uniform_mixture",
     "von_neumann_entropy",
+    "waiting_time_density",
 ]
