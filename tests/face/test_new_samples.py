@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -25,41 +24,14 @@ from qinn.experiment.config import parse_config
 from ..new_samples import (
     CASES,
     DIMS,
-    Case,
     new_table,
     pickled,
     sample,
     samples,
     write_features,
 )
-from ..tiny import TRAINING, made_before, rewritten, tiny_content, write_tiny_store
-
-EXTRACTORS = {name: f"{name}-extractor@1.0" for name in DIMS}
-FAST = {"models": {"m": {"kind": "concatenation"}}, "training": {**TRAINING, "max_epochs": 1}}
-
-
-def trained(store, run, **changes):
-    return qinn.train(tiny_content(store, **{**FAST, **changes}), run).path
-
-
-@pytest.fixture(scope="module")
-def run_of(tmp_path_factory):
-    """Returns the run on a layout's official set, whose files are gone."""
-    runs: dict[str, Path] = {}
-
-    def run(case: Case) -> Path:
-        if case.layout not in runs:
-            folder = tmp_path_factory.mktemp(case.layout)
-            extractors = {name: EXTRACTORS[name] for name in case.modalities}
-            source = case.official(folder / "set", samples())
-            options = {**case.options(folder / "set"), "extractor": extractors}
-            qinn.import_data(source, folder / "store", case.layout, **options)
-            runs[case.layout] = trained(folder / "store", folder / "run")
-            shutil.rmtree(folder / "set")
-            shutil.rmtree(folder / "store")
-        return runs[case.layout]
-
-    return run
+from ..tiny import made_before, rewritten, tiny_content, write_tiny_store
+from .conftest import EXTRACTORS, FAST, trained
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -178,6 +150,13 @@ def test_several_files_are_predicted_together_under_names_of_their_own(mmsa_run,
     assert [row["id"] for row in rows] == ["0.pkl:new$_$0", "1.pkl:new$_$0"]
     alone = [qinn.predict(mmsa_run, file)[0]["score"] for file in files]
     assert [row["score"] for row in rows] == pytest.approx(alone)
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders_and_one_file_twice_is_refused(table_run, tmp_path):
+    files = [new_table(tmp_path / at, sample(np.random.default_rng(1))) for at in ("a", "b")]
+    assert [row["id"] for row in qinn.predict(table_run, files)] == ["a/new.csv:new", "b/new.csv:new"]
+    with pytest.raises(ConfigError, match=r"new\.csv` is named twice"):
+        qinn.predict(table_run, [files[0], files[0]])
 
 
 def test_no_file_is_left_out_because_another_one_has_a_test_split(mmsa_run, clip, tmp_path):

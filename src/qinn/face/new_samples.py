@@ -3,6 +3,7 @@
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
@@ -71,6 +72,24 @@ def listed(sources: Sources) -> list[Path]:
     return found
 
 
+def names_apart(paths: Sequence[Path]) -> list[str]:
+    """Return what files are called: the ends of their paths, as long as it takes to tell them apart.
+
+    Raises:
+        ConfigError: If one is named twice.
+
+    Examples:
+        >>> names_apart([Path("a/clip/new.csv"), Path("b/clip/new.csv")])
+        ['a/clip/new.csv', 'b/clip/new.csv']
+    """
+    parts = [path.absolute().parts for path in paths]
+    if len(set(parts)) < len(parts):
+        twice = next(path for path, own in zip(paths, parts, strict=True) if parts.count(own) > 1)
+        raise ConfigError(f"`{twice}` is named twice; give it once.")
+    depth = next(depth for depth in count(1) if len({own[-depth:] for own in parts}) == len(parts))
+    return ["/".join(own[-depth:]) for own in parts]
+
+
 @contextmanager
 def new_samples(
     run: Path | str,
@@ -120,7 +139,11 @@ def new_samples(
         return
     known = _Known.of(Path(run), absent=absent, layout=layout)
     with temporary_folder("qinn-new-samples") as folder:
-        imported = [known.imported(path, folder / str(number), changed) for number, path in enumerate(paths)]
+        named = zip(paths, names_apart(paths), strict=True)
+        imported = [
+            known.imported(path, folder / str(number), changed, name)
+            for number, (path, name) in enumerate(named)
+        ]
         whole = imported[0]
         if len(imported) > 1:
             whole = join_stores(imported, folder / "all", name="new samples")
@@ -174,7 +197,7 @@ class _Known:
             raise ConfigError(f"Option `layout` must be one of {', '.join(LAYOUTS)}, but it is `{layout}`.")
         return cls(path, summary.task, frozenset(summary.data.modalities) - set(absent), recipe, layout)
 
-    def imported(self, source: Path, target: Path, changed: Mapping[str, object]) -> Store:
+    def imported(self, source: Path, target: Path, changed: Mapping[str, object], name: str) -> Store:
         """Import one file or folder."""
         layout = LAYOUTS[self.layout or self._layout_of(source)]
         typed: dict[str, Any] = {} if self.recipe is None else dict(self.recipe.options)
@@ -206,8 +229,7 @@ class _Known:
             replace(options, task=task),
             encoder=encoder,
             encoding=None if encoder is None else encoding,
-            unlabelled=True,
-            name=source.name,
+            name=name,
         )
 
     def _layout_of(self, source: Path) -> str:

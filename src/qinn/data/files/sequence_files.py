@@ -24,6 +24,7 @@ class SequenceFile:
     Args:
         path: The .csd file.
         words: Whether its features are words and not numbers.
+        only_times: Whether its intervals alone are wanted: its features are not read, and one column of zeros.
 
     Attributes:
         path: The file.
@@ -34,9 +35,9 @@ class SequenceFile:
         DataError: If the file is missing, damaged, or no computational sequence.
     """
 
-    def __init__(self, path: Path, *, words: bool = False) -> None:
+    def __init__(self, path: Path, *, words: bool = False, only_times: bool = False) -> None:
         self.path = path
-        self._words = words
+        self._words, self._only_times = words, only_times
         if not path.is_file():
             raise DataError(f"`{path}` does not exist or is no file.")
         self._file = Hdf5File(path)
@@ -127,10 +128,14 @@ class SequenceFile:
         return roots[0]
 
     def _read(self, entry: str) -> tuple[np.ndarray, np.ndarray]:
-        keys = [f"{self._data}/{entry}/{key}" for key in ("features", "intervals")]
+        needed = ("intervals",) if self._only_times else ("features", "intervals")
+        keys = [f"{self._data}/{entry}/{key}" for key in needed]
         if not all(key in self._file for key in keys):
-            raise DataError(f"`{self.path}` lacks `features` or `intervals` for the video `{entry}`.")
-        values, times = (np.asarray(self._file.array(key)[...]) for key in keys)
+            raise DataError(
+                f"`{self.path}` lacks {' or '.join(f'`{key}`' for key in needed)} for the video `{entry}`."
+            )
+        *features, times = (np.asarray(self._file.array(key)[...]) for key in keys)
+        values = features[0] if features else np.zeros((len(times) if times.ndim else 0, 1))
         if times.dtype.kind == "f" and not np.isfinite(times).all():
             raise DataError(f"`{self.path}` video `{entry}` has intervals that are no times.")
         if self._words:

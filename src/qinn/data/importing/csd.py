@@ -134,6 +134,7 @@ class CsdOptions(ImportOptions):
         return replace(
             found,
             extractors={},
+            reads_labels=False,
             features={name: file for name, file in files.items() if name in needed or is_there(file)},
             words=found.words if worded else None,
             label_column=None,
@@ -172,7 +173,9 @@ class _Reader(Reader):
             own = (*opened.values(), *([spoken] if spoken else []))
             segments = next((one for one in own if options.label_column is None and one.reads(source)), None)
             whole = segments is not None
-            segments = segments or files.enter_context(SequenceFile(source))
+            segments = segments or files.enter_context(
+                SequenceFile(source, only_times=options.label_column is None)
+            )
             videos, left_out = _listed(segments, splits, options, source)
             timed = {video: segments.whole(video, own) if whole else segments.read(video) for video in videos}
             names = {video: segments.names(video, whole=whole) for video in videos}

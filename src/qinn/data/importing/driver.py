@@ -53,7 +53,6 @@ def import_data(
     *,
     encoder: EncoderOrLearner | None = None,
     encoding: EncoderOptions | None = None,
-    unlabelled: bool = False,
     progress: Progress | None = None,
     name: str | None = None,
     overwrite: bool = False,
@@ -68,7 +67,6 @@ def import_data(
             them; None if they are only to be kept.
         encoding: What the encoder is called, so that new samples can be encoded by it; a store whose encoder is not
             named has no recipe.
-        unlabelled: Take no notice of labels.
         progress: Told how many samples are done.
         name: Name of the data set; by default the target's.
         overwrite: Replace an existing store.
@@ -98,7 +96,7 @@ def import_data(
         raise ConfigError("This layout has no transcripts to encode; leave the text encoder out.")
     with closing(layout.open(source, options, encoder)) as reader, naming(reader.source):
         samples = reader.samples
-        labels = _checked(reader, unlabelled=unlabelled)
+        labels = _checked(reader, reads_labels=options.reads_labels)
         made = None
         if encoder is not None and reader.text is not None:
             made = _Encoding(encoder, reader, reader.text, labels, layout.name)
@@ -140,7 +138,7 @@ def _recipe(
     return Recipe(layout, typed)
 
 
-def _checked(reader: Reader, *, unlabelled: bool) -> Labels:
+def _checked(reader: Reader, *, reads_labels: bool) -> Labels:
     """Return the labels, once all that is cheap to check is: ids, splits, labels, and where the features are.
 
     Raises:
@@ -149,7 +147,7 @@ def _checked(reader: Reader, *, unlabelled: bool) -> Labels:
     samples, faults = reader.samples, Faults(reader.faults)
     labels = faults.of(
         lambda: read_labels(
-            None if unlabelled else samples.labels,
+            samples.labels if reads_labels else None,
             len(samples.ids),
             reader.task,
             place=samples.place,

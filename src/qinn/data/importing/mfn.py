@@ -7,9 +7,9 @@ samples need no ``y`` files, and no splits: ``audio.h5``, ``text_emb.h5``, ``vid
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,14 @@ class MfnOptions(ImportOptions):
         "one of POM's traits, of IEMOCAP's emotions (with `--task classification`)"
     )
 
+    def for_new(self, source: Path, needed: Collection[str]) -> "MfnOptions":
+        """Return the options for new samples: modalities are asked for where they are there."""
+        there = self.modalities
+        if there is not None and source.is_dir():
+            known = {modality for (modality, _), _ in _named(source)}
+            there = tuple(name for name in there if name in needed or name in known)
+        return replace(self, extractors={}, modalities=there, reads_labels=False)
+
 
 def is_mfn(folder: Path) -> bool:
     """Tell whether a folder has the layout: labels, or features of samples without any, and no table of them."""
@@ -73,6 +81,8 @@ class _Reader(Reader):
     def __init__(self, source: Path, options: MfnOptions, encoder: object) -> None:
         self.source, self.task = source, options.task
         files = _files(source)
+        if not options.reads_labels:
+            files = {key: path for key, path in files.items() if key[0] != "y"}
         found = {split for _, split in files}
         splits = self._splits = [split for split in ("train", "valid", "test", "") if split in found]
         known = {modality for modality, _ in files} - {"y"}

@@ -55,7 +55,7 @@ class MisaOptions(ImportOptions):
 
     def for_new(self, source: Path, needed: Collection[str]) -> "MisaOptions":
         """Return the options for new samples."""
-        return replace(self, extractors={}, group_pattern=None, split="")
+        return replace(self, extractors={}, group_pattern=None, split="", reads_labels=False)
 
 
 def is_misa(content: Any) -> bool:
@@ -105,7 +105,7 @@ class _Reader(Reader):
         self._files = [file for file, _ in files]
         self.pickles = [_open(file) for file in self._files]
         found = [
-            (file, part, _checked(file, row, item))
+            (file, part, _checked(file, row, item, reads_label=options.reads_labels))
             for (file, split), pickled in zip(files, self.pickles, strict=True)
             for part, items in _divided(file, split, pickled.content)
             for row, item in enumerate(items)
@@ -209,11 +209,11 @@ def _open(file: Path) -> PickleFile:
     return opened
 
 
-def _checked(file: Path, row: int, item: Any) -> _Sample:
+def _checked(file: Path, row: int, item: Any, *, reads_label: bool) -> _Sample:
     if not is_misa([item]):
         raise DataError(f"`{file}` entry {row} is not what entries of {_FORM} are.")
     (ids, vision, audio, *rest), *said, segment = item
-    label = said[0] if said else None
+    label = said[0] if said and reads_label else None
     if isinstance(label, int | float | np.generic) and not isinstance(label, bool):
         label = np.array([label])
     if not rest and _are_words(ids):

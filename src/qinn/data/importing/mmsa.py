@@ -58,6 +58,7 @@ OFFICIAL_SPLITS = {
 
 
 _FEATURES = ("audio", "vision", "text")
+_LABELS = ("regression_labels", "classification_labels", "annotations")
 _ALSO_CALLED = {
     "video": "vision",
     "video_lengths": "vision_lengths",
@@ -95,7 +96,7 @@ class MmsaOptions(ImportOptions):
         text = {"vectors": "text", "encode": "raw_text", "ids": "text_bert"}[self.text_source]
         keys = {name: text if name == "text" else name for name in self.modalities}
         there = [name for name, key in keys.items() if name in needed or all(key in part for part in parts)]
-        return replace(self, extractors={}, modalities=tuple(there), label_key=None, group_pattern=None)
+        return replace(self, extractors={}, modalities=tuple(there), group_pattern=None, reads_labels=False)
 
 
 def is_mmsa(content: Any) -> bool:
@@ -128,6 +129,11 @@ def _of_samples(part: Mapping[str, Any]) -> Mapping[str, Any]:
     }
 
 
+def _without_labels(part: Mapping[str, Any], options: MmsaOptions) -> dict[str, Any]:
+    also = {options.label_key, *options.task.places().values()}
+    return {key: value for key, value in part.items() if not key.startswith(_LABELS) and key not in also}
+
+
 def _has_length(values: Any, length: int) -> bool:
     is_list = isinstance(values, list | tuple) or (isinstance(values, np.ndarray) and values.ndim > 0)
     return is_list and len(values) == length
@@ -154,6 +160,8 @@ class _Reader(Reader):
             )
         with naming(source):
             found = {key: _of_samples(_renamed(part)) for key, part in parts_of(file.content).items()}
+            if not options.reads_labels:
+                found = {key: _without_labels(part, options) for key, part in found.items()}
             named = any("id" in part for part in found.values())
             parts = [_Part(source, key, part, options, named=named) for key, part in found.items()]
             check_parts(source, parts)
@@ -171,6 +179,8 @@ class _Reader(Reader):
                 self.notes.append("the file does not name its samples, so they are numbered")
             if self.samples.labels is None:
                 self.notes.append(f"the file has no {self.samples.what}, so the samples are unlabelled")
+            else:
+                self.notes += _unlabelled_splits(parts, _label_keys(options))
             self._aligner = None
             ids = check_learned(encoder, MMSA.name) if names_ids else None
             if ids is not None:
@@ -415,12 +425,11 @@ def _paddings(parts: list[_Part], options: MmsaOptions, encodes: bool) -> dict[s
 def _samples(source: Path, parts: list[_Part], options: MmsaOptions) -> tuple[Samples, TaskOptions]:
     task = options.task
     task.refuse_single("label_key", given=options.label_key is not None)
-    key = options.label_key or ("regression_labels" if task.kind == "regression" else "classification_labels")
-    keys = list(task.places().values()) if task.kind == "multilabel" else [key]
-    labelled = options.label_key is not None or any(set(keys) & set(part.content) for part in parts)
-    columns = (
-        [[value for part in parts for value in part._vector(each)] for each in keys] if labelled else None
+    keys = _label_keys(options)
+    labelled = options.reads_labels and (
+        options.label_key is not None or any(set(keys) & set(part.content) for part in parts)
     )
+    columns = [_column(parts, each) for each in keys] if labelled else None
     values = columns and ([*zip(*columns, strict=True)] if task.kind == "multilabel" else columns[0])
     if task.kind == "regression" and task.scale is None and task.low is None:
         task = replace(task, scale=_scale(source, parts, values or [], drops=bool(task.drop_labels)))
@@ -430,6 +439,33 @@ def _samples(source: Path, parts: list[_Part], options: MmsaOptions) -> tuple[Sa
         what=f"`{', '.join(keys)}`",
         unlabelled=DROP,
     ), task
+
+
+def _label_keys(options: MmsaOptions) -> list[str]:
+    kind = options.task.kind
+    if kind == "multilabel":
+        return list(options.task.places().values())
+    return [options.label_key or ("regression_labels" if kind == "regression" else "classification_labels")]
+
+
+def _unlabelled_splits(parts: Sequence[_Part], keys: Sequence[str]) -> list[str]:
+    return [
+        f"the samples of {part.split or part.key} have no `{key}`, so they are unlabelled"
+        for part in parts
+        for key in keys
+        if key not in part.content
+    ]
+
+
+def _column(parts: Sequence[_Part], key: str) -> list[Any]:
+    """Return the labels under a key, None for the samples of splits that have no such key."""
+    if not any(key in part.content for part in parts):
+        parts[0].entry(key)
+    return [
+        value
+        for part in parts
+        for value in (part._vector(key) if key in part.content else [None] * len(part))
+    ]
 
 
 def _scale(source: Path, parts: list[_Part], labels: list[Any], *, drops: bool) -> str:

@@ -78,8 +78,16 @@ class MultOptions(ImportOptions):
     task: TaskOptions = nested(lambda: TaskOptions(scale="mosi"))
 
     def for_new(self, source: Path, needed: Collection[str]) -> "MultOptions":
-        """Return the options for new samples."""
-        return replace(self, extractors={}, group_pattern=None)
+        """Return the options for new samples: modalities are asked for where they are there."""
+        there = self.modalities
+        if there is not None:
+            parts = parts_of(open_pickle(source, sketch=True).content).values()
+            there = tuple(
+                name
+                for name in there
+                if name in needed or all(set(_KEYS[name]) & set(part) for part in parts)
+            )
+        return replace(self, extractors={}, group_pattern=None, modalities=there, reads_labels=False)
 
 
 def is_mult(content: Any, *, labelled: bool = False) -> bool:
@@ -118,9 +126,14 @@ class _Reader(Reader):
             )
         with naming(source):
             found = parts_of(file.content)
-            labelled = any(set(_KEYS["labels"]) & set(part) for part in found.values())
-            parts = [_Part(source, key, part, options, labelled=labelled) for key, part in found.items()]
+            if not options.reads_labels:
+                found = {
+                    key: {name: value for name, value in part.items() if name not in _KEYS["labels"]}
+                    for key, part in found.items()
+                }
+            parts = [_Part(source, key, part, options) for key, part in found.items()]
             check_parts(source, parts)
+            labelled = any(part.labelled for part in parts)
             self.notes = [
                 *_number_twins(parts),
                 *notes_of_parts(parts, OFFICIAL_SPLITS),
@@ -130,6 +143,12 @@ class _Reader(Reader):
                 self.notes.append("the file does not name videos, so the groups are not known")
             if not labelled:
                 self.notes.append("the file has no `labels`, so the samples are unlabelled")
+            else:
+                self.notes += [
+                    f"the samples of {part.split or part.key} have no `labels`, so they are unlabelled"
+                    for part in parts
+                    if not part.labelled
+                ]
         self.samples = Samples(
             **joined_columns(parts, ("ids", "groups")),
             labels=[value for part in parts for value in part.labels] if labelled else None,
@@ -166,18 +185,18 @@ class _Part(SplitPart):
 
     counted = "labels"
 
-    def __init__(
-        self, source: Path, key: str, part: Mapping[str, Any], options: MultOptions, *, labelled: bool
-    ) -> None:
+    def __init__(self, source: Path, key: str, part: Mapping[str, Any], options: MultOptions) -> None:
         super().__init__(source, key, part)
         present = [name for name in ("text", "audio", "vision") if self._key(name) is not None]
-        if labelled:
+        self.labelled = self._key("labels") is not None
+        if self.labelled:
             raw = self._labels()
             self._num_samples = len(raw)
             self.labels = chosen_labels(raw, options.task, options.label_index, self.where)
         else:
             self.counted = "samples"
             self._num_samples = self._counted(present)
+            self.labels = [None] * self._num_samples
         self.arrays = {name: self.features(self._key(name) or name) for name in options.modalities or present}
         steps = {array.shape[1] for array in self.arrays.values()}
         self.aligned = len(self.sequences()) == len(self.arrays) > 1 and len(steps) == 1

@@ -52,6 +52,8 @@ class ImportOptions:
         name="extractor",
         metavar="MODALITY=NAME@VERSION",
     )
+    reads_labels: bool = True
+    """Whether labels are read; of new samples they are not, so whatever stands in their place is no fault."""
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -74,8 +76,9 @@ class ImportOptions:
     def for_new(self, source: Path, needed: Collection[str]) -> "ImportOptions":
         """Return the options by which new samples are read as those were which these options imported.
 
-        Labels, groups and folds play no part, nor what nothing needs and new samples lack; files that are named by
-        their name alone lie beside the source. What made the features is left to the new samples to say.
+        Labels (see `reads_labels`), groups and folds play no part, nor what nothing needs and new samples lack; files
+        that are named by their name alone lie beside the source. What made the features is left to the new samples to
+        say.
 
         Args:
             source: The new samples.
@@ -85,10 +88,10 @@ class ImportOptions:
             DataError: If the source cannot be read.
         """
         del source, needed
-        return replace(self, extractors={})
+        return replace(self, extractors={}, reads_labels=False)
 
 
-COMMON = tuple(one.name for one in fields(ImportOptions))
+COMMON = tuple(one.name for one in fields(ImportOptions) if one.metadata)
 """Fields of the options that every layout has."""
 
 

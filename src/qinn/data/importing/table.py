@@ -172,8 +172,7 @@ class TableOptions(ImportOptions):
                 for spec in places
                 if spec.name in needed or not spec.file or is_there(spec.file)
             ),
-            # What a column is in the training set, it is no feature of new samples either.
-            label_column=self.label_column if set(_label_columns(self)) <= set(columns) else None,
+            reads_labels=False,
             split_column=self.split_column if self.split_column in columns else None,
             split_files={},
             text_column=self.text_column if is_needed or self.text_column in columns else None,
@@ -227,7 +226,7 @@ class _Reader(Reader):
                 ids,
                 faults.of(lambda: _splits(table, options), [""] * len(ids)),
                 None
-                if label_column is None
+                if label_column is None or not options.reads_labels
                 else faults.of(lambda: _labels(table, options, label_column), None),
                 lambda row: f"{table.place(row)} (sample `{ids[row]}`)",
                 f"column `{', '.join(_label_columns(options))}` of `{source.name}`",
