@@ -86,6 +86,10 @@ MODELS = {
     "low_rank_fusion": "the same product with weights of low rank",
     "gru_stream": "a GRU along the stream",
     "lstm_stream": "an LSTM along the stream",
+    "mult": "MulT, in which each modality attends to the steps of the others",
+    "misa": "MISA, which tells what modalities share from what each has of its own",
+    "self_mm": "Self-MM, in which each modality learns labels of its own; scores only",
+    "almt": "ALMT, in which language asks the other modalities",
 }
 _NUMBERS = {int: "a whole number", float: "a number"}
 _WORDS = {

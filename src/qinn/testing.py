@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from qinn.model.encoded_baseline import EncodedBaseline
 from qinn.quantum import (
     Evolution,
     HeisenbergState,
@@ -80,7 +81,8 @@ def check_model(
     In evaluation mode: outputs of shape (batch, output), finite and the same in every call; a batch gives what
     its samples give one by one, in any order and with any padding; a modality that one sample lacks changes no
     other sample; saved weights, loaded into another model, give the same outputs. In training mode: outputs and
-    gradients are finite whichever modality is absent, and every parameter gets a gradient.
+    gradients are finite whichever modality is absent, and every parameter gets a gradient, of a loss of the output
+    or of what the model adds to it (in the third epoch, when this has had time to learn).
 
     Args:
         build: Makes the model with freshly drawn weights.
@@ -250,6 +252,8 @@ def _check_gradients(build: Callable[[], nn.Module], batch: Batch, where: str) -
     _require(bool(prediction.output.isfinite().all()), f"outputs in training mode are finite {where}")
     if not parameters:
         return set()
+    if isinstance(model, EncodedBaseline):
+        _add_gradients_beside(model, batch, where)
     if prediction.trajectory_output is not None and prediction.log_likelihood is not None:
         values = (prediction.trajectory_output - 0.5).square().sum(-1)
         score_surrogate(values, prediction.log_likelihood).mean().backward()
@@ -259,6 +263,23 @@ def _check_gradients(build: Callable[[], nn.Module], batch: Batch, where: str) -
         finite = parameter.grad is None or bool(parameter.grad.isfinite().all())
         _require(finite, f"gradients are finite {where}, but that of `{name}` is not")
     return {name for name, p in parameters.items() if p.grad is None or not bool(p.grad.any())}
+
+
+def _add_gradients_beside(model: EncodedBaseline, batch: Batch, where: str) -> None:
+    """Add the gradients of what the model adds to the loss of a task, after it was told of some epochs."""
+    columns = len(model.output_scale.offset)
+    scores = torch.linspace(-1.0, 1.0, len(batch)) if columns == 1 else torch.arange(len(batch)) % columns
+    beside = model.auxiliary_loss(batch.ids, scores)
+    if beside is None:
+        return
+    labelled = replace(batch, labels=scores)
+    for _ in range(2):
+        beside.of(model(labelled), labelled)
+        beside.end_epoch()
+    loss = beside.of(model(labelled), labelled)
+    _require(bool(loss.isfinite()), f"what is added to the loss is finite {where}")
+    if loss.requires_grad:  # there may be nothing left to look at
+        loss.backward()
 
 
 def _check_physical(state: State, shape: tuple[int, int], tolerance: float, where: str) -> None:

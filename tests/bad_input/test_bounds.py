@@ -136,6 +136,9 @@ ABSURD: dict[str, tuple[str, dict[str, Any]]] = {
         {**model(dynamics="collisions", evolution="exact"), "encoder": {"step_dim": 10**8}},
     ),
     "recurrent memory": ("memory_dim", baseline("lstm_stream", memory_dim=60_000)),
+    "many layers": ("num_layers", baseline("mult", num_layers=17)),
+    "wide layers": ("num_layers", baseline("mult", num_layers=16, hidden_dim=3000)),
+    "many heads": ("num_heads", baseline("mult", num_heads=60_000, hidden_dim=60_000)),
     "time": ("time", model(time=1e9, evolution="unitary")),
     "long time": ("time", model(time=1e5, evolution="unitary")),
     "jumps per time": ("jump_scale", model(jump_scale=1e4)),
@@ -375,6 +378,23 @@ def test_the_estimate_does_not_refuse_what_runs_along_the_stream(evolution, tiny
     monkeypatch.setattr("qinn.experiment.feasibility.available_memory", lambda: 64 * 2**20)
     feasible(tiny_config(tiny_store, **model(dynamics="collisions", evolution=evolution)))
     feasible(tiny_config(tiny_store, **baseline("gru_stream")))
+
+
+def test_pairs_of_steps_too_many_to_be_kept_are_refused(tiny_store, monkeypatch):
+    monkeypatch.setattr("qinn.experiment.feasibility.available_memory", lambda: 2**30)
+    shapes = {
+        "feature_dims": {"text": 4},
+        "sequences": {"text": True},
+        "num_outputs": 1,
+        "num_samples": 1000,
+        "longest": {"text": 100_000},
+    }
+    check_feasible(tiny_config(tiny_store, **baseline("mult", max_steps=50)), **shapes)
+    changes = baseline("mult", max_steps=2000)
+    with pytest.raises(
+        ConfigError, match="`max_steps` and `num_layers` leave sequences of up to 2,000 steps"
+    ):
+        check_feasible(tiny_config(tiny_store, **changes), **shapes)
 
 
 @pytest.mark.parametrize(

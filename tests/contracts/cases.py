@@ -53,7 +53,25 @@ BASELINES: dict[str, dict[str, Any]] = {
     "low_rank_fusion": {"kind": "low_rank_fusion", "rank": 2},
     "gru_stream": {"kind": "gru_stream", "memory_dim": 3},
     "lstm_stream": {"kind": "lstm_stream", "memory_dim": 3},
+    "mult": {"kind": "mult", "num_layers": 2, "num_heads": 3, "max_steps": 2},
+    "misa": {"kind": "misa", "num_heads": 3},
+    "self_mm": {"kind": "self_mm"},
+    "almt": {"kind": "almt", "num_layers": 2, "num_heads": 3, "num_tokens": 2, "max_steps": 2},
 }
+
+SCORES_ONLY = ("self_mm",)
+"""Baselines that cannot predict classes."""
+
+# Where there is one key, as of the plain vector `vision`, it does not matter what is asked.
+_ONE_KEY = ("query.*", "key.*")
+IDLE: dict[str, tuple[str, ...]] = {
+    "mult": tuple(
+        f"{part}.layers.*.attention.{name}" for part in ("crossmodal.[13]", "within.2") for name in _ONE_KEY
+    ),
+}
+"""Baseline → parameters that need no gradient in the cases."""
+IDLE_ALONE: dict[str, tuple[str, ...]] = {"almt": ("norm.*", "guide_norm.*")}
+"""The same where there is one modality: nobody asks it."""
 
 ENCODERS = (
     "attention",
@@ -91,9 +109,12 @@ _STILL = ("fusion.lindbladian.*",)
 def _model_cases() -> dict[str, ModelCase]:
     cases = {}
     for name, config in BASELINES.items():
-        cases[name] = ModelCase(config)
-        cases[f"{name}, classes"] = ModelCase(config, num_outputs=3)
-        cases[f"{name}, one modality"] = ModelCase(config, feature_dims={"audio": 3})
+        idle = IDLE.get(name, ())
+        cases[name] = ModelCase(config, idle)
+        if name not in SCORES_ONLY:
+            cases[f"{name}, classes"] = ModelCase(config, idle, num_outputs=3)
+        alone = IDLE_ALONE.get(name, ())
+        cases[f"{name}, one modality"] = ModelCase(config, alone, feature_dims={"audio": 3})
     for kind in EVOLUTIONS_OF["pooled"]:
         qinn = {**_QINN, "evolution": kind}
         name = f"qinn {kind}"

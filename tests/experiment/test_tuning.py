@@ -12,7 +12,6 @@ from qinn.errors import CheckpointError, ConfigError
 from qinn.experiment.comparison import compare
 from qinn.experiment.config import parse_config, read_config
 from qinn.experiment.tuning import tune
-from qinn.experiment.tuning_config import DEFAULT_SPACE
 from qinn.task import Task
 
 from ..tiny import tiny_content
@@ -71,7 +70,7 @@ def test_every_model_has_the_same_budget_and_its_own_configuration_first(tuned):
     assert all(model.trials[0].choices == {} for model in result.models.values())
     assert [one[:2] for one in seen] == [(number, 6) for number in range(1, 7)]
     assert [one[2] for one in seen[:2]] == ["trial 0 of early", "trial 0 of low rank"]
-    keys = set(DEFAULT_SPACE) - {"num_vectors", "state_dims", "factor_dim"} | {"batch_size"}
+    keys = {*("learning_rate", "weight_decay", "dropout", "hidden_dim", "rank", "batch_size")}
     assert set(result.models["low rank"].trials[1].choices) == keys
     assert set(result.models["early"].trials[1].choices) == keys - {"rank"}
     for model in result.models.values():

@@ -107,16 +107,17 @@ def test_a_fit_cut_at_any_step_ends_with_the_same_weights(
     assert_same(found, uninterrupted[options])
 
 
-ALONG = {
+OTHERS = {
     "collisions": {"kind": "qinn", "dynamics": "collisions", "evolution": "exact", "relaxation": True},
     "gru_stream": {"kind": "gru_stream", "memory_dim": 4},
+    "self_mm": {"kind": "self_mm"},
 }
 
 
-@pytest.mark.parametrize("name", ALONG)
-def test_a_cut_fit_along_the_stream_ends_with_the_same_weights(name, make_model, development, tmp_path):
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_cut_fit_of_other_models_ends_with_the_same_weights(name, make_model, development, tmp_path):
     def make():
-        return make_model(**ALONG[name])
+        return make_model(**OTHERS[name])
 
     whole = trained(make, development, tmp_path / "whole", OPTIONS)
     trained(make, development, tmp_path / "cut", OPTIONS, 7)

@@ -22,6 +22,7 @@ from qinn.model.encoders import Encoders
 from qinn.model.fusion import LinearMapFusion, QuantumFusion
 from qinn.model.linear import LinearFusion
 from qinn.model.network import QiNN
+from qinn.model.rivals.step_baseline import StepBaseline
 from qinn.model.transformer import PretrainedTransformer
 from qinn.quantum import (
     Evolution,
@@ -229,6 +230,13 @@ def _build(
                 f"Key `modality` must be one of {list(feature_dims)}, but it is `{config.modality}`."
             )
         feature_dims = {config.modality: feature_dims[config.modality]}
+    if getattr(BASELINES.get(config.kind), "scores_only", False) and num_outputs > 1:
+        raise ConfigError(
+            f"Key `kind` is `{config.kind}`, which learns scores of a regression, but there are {num_outputs} classes "
+            "or labels; choose another kind of model."
+        )
+    if (guide := getattr(config, "guide", None)) not in (None, *feature_dims):
+        raise ConfigError(f"Key `guide` must be one of {list(feature_dims)}, but it is `{guide}`.")
     kinds = encoder_kinds(encoder, feature_dims)
     for name in feature_dims:
         if kinds[name] == "embedding" and name not in num_words:
@@ -241,7 +249,7 @@ def _build(
                 f"Modality `{name}` holds word ids, which an encoder of kind `embedding` alone can read; choose that "
                 "as its `encoder.kind`."
             )
-    follows = follows_stream(config)
+    follows, attends = follows_stream(config), attends_to_steps(config)
     dropout = encoder.dropout_of_heads
     encoders = Encoders(
         feature_dims,
@@ -255,8 +263,8 @@ def _build(
             if kinds[name] == "transformer"
         },
         token_pooling=encoder.transformer.pooling if encoder.transformer else "attention",
-        step_dim=encoder.step_dim if follows else None,
-        pooled=getattr(config, "by_pass", True),
+        step_dim=width if attends else encoder.step_dim if follows else None,
+        pooled=not attends and getattr(config, "by_pass", True),
         num_words=num_words,
         embedding_dim=encoder.embedding_dim,
     )
@@ -327,6 +335,15 @@ def follows_stream(config: Any) -> bool:
     if isinstance(config, QiNNConfig):
         return config.dynamics == "collisions"
     return issubclass(BASELINES.get(getattr(config, "kind", ""), nn.Module), RecurrentStream)
+
+
+def attends_to_steps(config: Any) -> bool:
+    """Tell whether a model attends from steps of a sample to others.
+
+    Args:
+        config: A model's configuration.
+    """
+    return issubclass(BASELINES.get(getattr(config, "kind", ""), nn.Module), StepBaseline)
 
 
 def uses_times(config: Any) -> bool:

@@ -12,6 +12,7 @@ from qinn.data.subsets.batching import batch_of
 from qinn.data.subsets.cross_validation import Fold
 from qinn.errors import QinnError
 from qinn.experiment.build import (
+    attends_to_steps,
     build_model,
     encoder_kinds,
     follows_stream,
@@ -38,7 +39,7 @@ def cost_notes(config: ExperimentConfig, store: Store, folds: Sequence[Fold]) ->
 
     A joint dimension above 100, more than a quarter of the memory that there is, and epochs of more than half a minute.
     The time is that of one training step of a model that is thrown away, and is measured only where one of the first
-    two, or long streams, make it worth the while.
+    two, long streams, or attention make it worth the while.
 
     Args:
         config: An experiment with one model.
@@ -73,6 +74,7 @@ def cost_notes(config: ExperimentConfig, store: Store, folds: Sequence[Fold]) ->
     for what, size in needs.items():
         if size > _LARGE_SHARE * most:
             yield f"`{label}`: {what}, for which some {shown_size(size)} of {shown_size(most)} of memory are needed."
+    is_large |= attends_to_steps(model)
     is_large |= follows_stream(model) and sum(longest.values()) > _MANY_STEPS
     if not is_large or "transformer" in encoder_kinds(config.encoder, train.modalities).values():
         return

@@ -9,7 +9,7 @@ import torch
 
 from qinn.data.subsets.subset import Subset
 from qinn.errors import ConfigError
-from qinn.experiment.build import build_model, follows_stream, state_dims_of, uses_times
+from qinn.experiment.build import attends_to_steps, build_model, follows_stream, state_dims_of, uses_times
 from qinn.experiment.config import ExperimentConfig
 from qinn.experiment.encoder_config import EncoderConfig
 from qinn.experiment.model_configs import ConstantConfig, LinearConfig, QiNNConfig, UnimodalConfig
@@ -106,8 +106,10 @@ def memory_needs(
     names = [model.modality] if isinstance(model, UnimodalConfig) else list(feature_dims)
     batch = min(config.training.batch_size, num_samples or 1) if training else 1
     evaluated = min(_PREDICTED_AT_ONCE, num_samples or 1)
+    steps = {name: (longest or {}).get(name, 1) for name in names}
+    if attends_to_steps(model):
+        return _attention_needs(model, config.encoder, steps, batch if training else evaluated, training)
     if follows_stream(model):
-        steps = {name: (longest or {}).get(name, 1) for name in names}
         return _stream_needs(model, config.encoder.step_dim, steps, max(batch, evaluated), copies)
     return _quantum_needs(model, names, batch, evaluated, copies) if isinstance(model, QiNNConfig) else {}
 
@@ -254,6 +256,24 @@ def _stream_needs(
     return needs
 
 
+def _attention_needs(
+    model: Any, encoder: EncoderConfig, steps: Mapping[str, int], samples: int, training: bool
+) -> dict[str, int]:
+    """What → bytes at least, for what a step of training keeps of each layer: states, and with dropout weights."""
+    longest = max(min(count, model.max_steps) for count in steps.values())
+    layers = model.num_layers if training else 1
+    width = model.hidden_dim or (1 if model.parameter_budget else encoder.hidden_dim)
+    dropped = training and (encoder.dropout_of_heads if model.dropout is None else model.dropout) > 0
+    each = longest * width + dropped * model.num_heads * longest**2
+    return {
+        f"`max_steps` and `num_layers` leave sequences of up to {longest:,} steps in {layers:,} layers, with "
+        f"`num_heads` {model.num_heads:,} weights of each pair of steps": samples
+        * layers
+        * each
+        * _REAL_BYTES
+    }
+
+
 def _num_parameters(
     model: Any,
     encoder: EncoderConfig,
@@ -286,7 +306,7 @@ def _num_parameters(
 
 
 def _widths(model: Any) -> str:
-    own = ("num_vectors", "state_dims", "factor_dim", "rank", "memory_dim")
+    own = ("num_vectors", "state_dims", "factor_dim", "rank", "memory_dim", "num_layers", "num_heads")
     return ", ".join(
         f"`{name}`" for name in ("hidden_dim", *own) if name == "hidden_dim" or hasattr(model, name)
     )

@@ -263,6 +263,8 @@ class UnimodalConfig(ModelConfig):
     modality: str = Field(description="Which modality")
 
 
+_MOST_WEIGHT = 1e6
+_MOST = {"num_layers": 16}
 # The classes do not know where their arguments come from.
 _FOUND = {"timed": "Whether the data say when steps happen; always taken from the data, so leave it out"}
 
@@ -274,7 +276,10 @@ def _baseline_config(kind: str, model: type) -> type[ModelConfig]:
     for name, parameter in inspect.signature(model).parameters.items():
         if name not in ("encoders", "num_outputs", "dropout"):
             counted = parameter.annotation is int
-            annotation = Annotated[int, Field(ge=1, le=MOST_WIDE)] if counted else parameter.annotation
+            most = _MOST.get(name, MOST_WIDE)
+            annotation = Annotated[int, Field(ge=1, le=most)] if counted else parameter.annotation
+            if annotation is float:
+                annotation = Annotated[float, Field(ge=0, le=_MOST_WEIGHT)]
             fields[name] = (annotation, Field(default=parameter.default, description=stated[name]))
     return create_model(f"{model.__name__}Config", __base__=ModelConfig, __doc__=model.__doc__, **fields)
 

@@ -37,6 +37,11 @@ DEFAULT_SPACE: Mapping[str, Space] = {
     "state_dims": (2, 3, 4),
     "factor_dim": (4, 8, 16),
     "rank": (2, 4, 8),
+    "num_layers": (1, 2, 4),
+    "num_tokens": (4, 8, 16),
+    "similarity_weight": Range(low=0.1, high=1.0),
+    "difference_weight": Range(low=0.1, high=1.0),
+    "reconstruction_weight": Range(low=0.1, high=1.0),
 }
 """Key → what is searched where a configuration says nothing; a model takes the keys that it has."""
 

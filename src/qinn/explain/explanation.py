@@ -12,8 +12,8 @@ from qinn.explain.entanglement import (
     pairwise_correlations,
     trajectory_entropies,
 )
-from qinn.model.baselines import EncodedBaseline
 from qinn.model.collisions import StreamFusion
+from qinn.model.encoded_baseline import EncodedBaseline
 from qinn.model.network import QiNN
 from qinn.quantum import maximum_entropies
 from qinn.records import Batch, Explanation

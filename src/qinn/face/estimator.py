@@ -60,7 +60,8 @@ class Estimator(Base):
 
     Args:
         kind: ``"qinn"``, or a baseline: ``"linear"``, ``"concatenation"``, ``"late_fusion"``, ``"tensor_fusion"``,
-            ``"low_rank_fusion"``, ``"gru_stream"``, ``"lstm_stream"``, ``"unimodal"``, ``"constant"``.
+            ``"low_rank_fusion"``, ``"gru_stream"``, ``"lstm_stream"``, ``"mult"``, ``"misa"``, ``"self_mm"``,
+            ``"almt"``, ``"unimodal"``, ``"constant"``.
         task: ``"regression"`` (scores), ``"classification"``, or ``"multilabel"`` (several labels, each present or
             absent).
         random_state: Seed of everything that is drawn: weights, validation samples, their order, trajectories. None
@@ -77,6 +78,7 @@ class Estimator(Base):
         encoder: Kind of the encoders of sequences: ``"statistics"`` (mean and deviation over the steps),
             ``"attention"``, ``"gru"``; or modality → kind.
         memory_dim: If None, 4 for ``"qinn"`` and 16 for recurrent models.
+        num_layers: If None, 4 for ``"mult"`` and 3 for ``"almt"``.
         modality: The modality that ``"unimodal"`` sees.
         state_dims, num_vectors, evolution, ...: Of the model.
         hidden_dim, step_dim, dropout, head_dropout: Of its encoders.
@@ -142,6 +144,14 @@ class Estimator(Base):
         lean: float = 2.0,
         factor_dim: int = 8,
         rank: int = 4,
+        num_layers: int | None = None,
+        num_heads: int = 4,
+        max_steps: int = 50,
+        guide: str | None = None,
+        num_tokens: int = 8,
+        similarity_weight: float = 1.0,
+        difference_weight: float = 0.3,
+        reconstruction_weight: float = 1.0,
         fusion: LinearForm = "early",
         modality: str | None = None,
         parameter_budget: int | None = None,
@@ -204,6 +214,14 @@ class Estimator(Base):
         self.lean = lean
         self.factor_dim = factor_dim
         self.rank = rank
+        self.num_layers = num_layers
+        self.num_heads = num_heads
+        self.max_steps = max_steps
+        self.guide = guide
+        self.num_tokens = num_tokens
+        self.similarity_weight = similarity_weight
+        self.difference_weight = difference_weight
+        self.reconstruction_weight = reconstruction_weight
         self.fusion = fusion
         self.modality = modality
         self.parameter_budget = parameter_budget

@@ -7,9 +7,13 @@ from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
 from qinn.errors import ArgumentError
+from qinn.model.encoded_baseline import EncodedBaseline
 from qinn.model.encoders import Encoders
 from qinn.model.linear import LinearFusion
-from qinn.model.readout import build_head
+from qinn.model.rivals.almt import ALMT
+from qinn.model.rivals.misa import MISA
+from qinn.model.rivals.mult import MulT
+from qinn.model.rivals.self_mm import SelfMM
 from qinn.model.standardization import OutputScale
 from qinn.model.streams import Order, Stream, StreamForm, order_of, streams_of
 from qinn.records import Batch, Prediction
@@ -31,33 +35,6 @@ class Constant(nn.Module):
     def forward(self, batch: Batch) -> Prediction:
         """Predict the same for every sample."""
         return Prediction(self.output_scale.offset.expand(len(batch), -1))
-
-
-class EncodedBaseline(nn.Module):
-    """What the trained baselines share: one encoder per modality, and zero-filling.
-
-    An absent modality enters as a zero vector, as is usual in the field (*zero-filled* baselines in what follows and
-    in the tables): the network cannot tell it from one that says zero.
-
-    Args:
-        encoders: One encoder per modality, in order.
-        num_outputs: Width of the output.
-    """
-
-    def __init__(self, encoders: Encoders, num_outputs: int) -> None:
-        super().__init__()
-        self.encoders = encoders
-        self.output_scale = OutputScale(num_outputs)
-
-    def head_from(self, width: int, dropout: float) -> nn.Module:
-        """Return a head with one hidden layer as wide as the encoders', from vectors of a width to the output."""
-        num_outputs = len(self.output_scale.offset)
-        return build_head("mlp", width, num_outputs, hidden_dim=self.encoders.hidden_dim, dropout=dropout)
-
-    def encode(self, batch: Batch) -> list[Float[Tensor, "batch hidden"]]:
-        """Return one hidden vector per modality; zero where it is absent (zero-filling)."""
-        batch = self.encoders.usable(batch)
-        return [encoder(batch.features[name]) for name, encoder in self.encoders.items()]
 
 
 class Concatenation(EncodedBaseline):
@@ -304,5 +281,9 @@ BASELINES: dict[str, type[EncodedBaseline]] = {
     "low_rank_fusion": LowRankFusion,
     "gru_stream": GRUStream,
     "lstm_stream": LSTMStream,
+    "mult": MulT,
+    "misa": MISA,
+    "self_mm": SelfMM,
+    "almt": ALMT,
 }
 """Every trained baseline by the `kind` that names it in a configuration."""

@@ -12,6 +12,7 @@ from qinn.data.subsets.batching import BatchLoader
 from qinn.evaluation.metric_names import metrics_of
 from qinn.evaluation.metrics import metrics
 from qinn.explain.activity import activity_of_batches
+from qinn.model.encoded_baseline import EncodedBaseline
 from qinn.records import Batch
 from qinn.task import Task
 from qinn.training.device import training_device
@@ -62,6 +63,11 @@ class TrainingLoop:
         self.absent_rates = options.absent_rates(train.subset.modalities)
         self.optimizer = torch.optim.AdamW(parameter_groups(model, options), lr=options.learning_rate)
         self.scheduler = _scheduler(self.optimizer, options, len(train))
+        self.auxiliary_loss = (
+            model.auxiliary_loss(train.subset.ids, torch.as_tensor(train.subset.labels))
+            if isinstance(model, EncodedBaseline)
+            else None
+        )
         self.history: list[dict[str, float]] = []
         self.steps = 0
         self.best: tuple[int, float, dict[str, torch.Tensor]] | None = None
@@ -91,6 +97,8 @@ class TrainingLoop:
             loss += self.step(batch.to(self.device), index) * len(batch)
             samples += len(batch)
             on_step()
+        if self.auxiliary_loss is not None:
+            self.auxiliary_loss.end_epoch()
         row = {"epoch": float(self.epoch)}
         if self.valid is not None:
             row.update(train_loss=loss / max(1, samples), **self._validation_values(self.valid))
@@ -122,13 +130,15 @@ class TrainingLoop:
     def loss(self, batch: Batch) -> torch.Tensor:
         """Return what a step makes smaller."""
         assert batch.labels is not None
-        return training_loss(
-            self.model(batch),
+        prediction = self.model(batch)
+        loss = training_loss(
+            prediction,
             batch.labels,
             self.options.resolved_loss(self.task),
             label_smoothing=self.options.label_smoothing,
             class_weights=self.class_weights,
         )
+        return loss if self.auxiliary_loss is None else loss + self.auxiliary_loss.of(prediction, batch)
 
     @torch.inference_mode()
     def _validation_values(self, loader: BatchLoader) -> dict[str, float]:
@@ -182,6 +192,7 @@ class TrainingLoop:
             "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
             # Dropout and trajectories of the next epoch follow from it.
             "random_state": torch.get_rng_state(),
+            "auxiliary_loss": None if self.auxiliary_loss is None else self.auxiliary_loss.to_state(),
             "history": self.history,
             "steps": self.steps,
             "best": self.best,
@@ -199,6 +210,8 @@ class TrainingLoop:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
+        if self.auxiliary_loss is not None:
+            self.auxiliary_loss.restore(state["auxiliary_loss"])
         self.history = list(state["history"])
         self.steps = state["steps"]
         self.best = state["best"]
