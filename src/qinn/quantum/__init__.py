@@ -71,6 +71,7 @@ from qinn.quantum.observation.counting import (
     counting_statistics,
     waiting_time_density,
 )
+from qinn.quantum.observation.diffusion import ContinuousMeasurement, MonitoredStates
 from qinn.quantum.observation.spectra import EmissionSpectrum, emission_spectrum
 from qinn.quantum.operators.oscillator import (
     create,
@@ -133,6 +134,7 @@ __all__ = [
     "Attractor",
     "CollisionInfluence",
     "CollisionStates",
+    "ContinuousMeasurement",
     "ContractionBounds",
     "CountMoments",
     "CountingStatistics",
@@ -155,6 +157,7 @@ __all__ = [
     "MixedState",
     "MixingBounds",
     "Mixture",
+    "MonitoredStates",
     "NoEvolution",
     "ProductState",
     "PureEnsemble",
