@@ -12,7 +12,7 @@ from qinn.experiment.clip_tables import ColumnOptions
 from qinn.face.extracting import options_of_extraction
 from qinn.features.clip import Limits
 from qinn.features.extraction import ClipOptions
-from qinn.features.weights import feature_makers
+from qinn.features.makers import feature_makers
 from qinn.stated_options import options_of
 
 PAGE = (Path(__file__).parents[2] / "docs" / "clips.md").read_text(encoding="utf-8")

