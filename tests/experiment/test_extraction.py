@@ -262,9 +262,23 @@ def test_places_of_others_are_left_alone(clips, here, tmp_path):
 
 
 def test_without_any_clip_that_can_be_read_there_is_no_store(clips, here, tmp_path):
-    with pytest.raises(DataError, match=r"None of 1 clips could be read, the first since: .*no film"):
-        extract_features(clips / "d.mp4", tmp_path / "store", **BUILT_IN)
+    (clips / "e.mp4").write_text("no film either")
+    with pytest.raises(DataError, match=r"None of 2 clips could be read, the first since: .*no film"):
+        extract_features([clips / "d.mp4", clips / "e.mp4"], tmp_path / "store", **BUILT_IN)
     assert not (tmp_path / "store").exists()
+    assert len(read(tmp_path / "store-clips" / "failures.csv")) == 2
+
+
+def test_of_a_single_clip_that_cannot_be_read_nothing_is_left(clips, here, tmp_path):
+    with pytest.raises(ClipError, match=r"^`.*d\.mp4` is no clip that can be read: .*no film"):
+        extract_features(clips / "d.mp4", tmp_path / "store", **BUILT_IN)
+    assert list(tmp_path.iterdir()) == []
+    # what was there before stays
+    extract_features(clips / "a.mp4", tmp_path / "store", **BUILT_IN)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ClipError):
+        extract_features(clips / "d.mp4", tmp_path / "other", work=tmp_path / "store-clips", **BUILT_IN)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_hostile_names_stay_within_their_cells(clips, here, tmp_path):
@@ -419,7 +433,8 @@ def test_processes_and_threads_change_no_byte(tmp_path):
         job = {"path": str(path), "name": "a", "begin": None, "end": None, "words": None, "options": options}
         job |= {"landmarks": True, "target": str(target)}
         variables = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
-        variables |= {"PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+        variables |= {"PYTHONPATH": str(Path(__file__).parents[2] / "src"), "TMPDIR": str(tmp_path / "tmp")}
+        (tmp_path / "tmp").mkdir(exist_ok=True)
         done = subprocess.run(
             [sys.executable, "-c", ONE, json.dumps(job)],
             env={**os.environ, **variables},
@@ -430,6 +445,8 @@ def test_processes_and_threads_change_no_byte(tmp_path):
         assert done.stderr == ""
         made.append(target.read_bytes())
     assert made[0] == made[1]
+    # Not even what onnxruntime keeps there to tell its makers of each start.
+    assert list((tmp_path / "tmp").iterdir()) == []
     found = ClipFeatures.load(tmp_path / "1.npz")
     assert found.landmarks is not None
     assert found.steps["vision"].values.shape == (10, 58)

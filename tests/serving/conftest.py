@@ -71,12 +71,13 @@ def until(condition: Callable[[], Any], seconds: float = PATIENT) -> Any:
 def serving(**options: Any) -> Iterator[Served]:
     said: list[str] = []
     patience = options.pop("patience", None)
+    run = options.pop("run", "some-run")
     options = {"port": 0, "token": TOKEN, "max_seconds": 20.0, **options}
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(ROOT))
         with (
             Server(
-                "some-run",
+                run,
                 ServeOptions(**options),
                 say=said.append,
                 patience=patience,

@@ -1,13 +1,15 @@
 """The interface for programs: a clip in, where it is, its result, gone; and what is refused."""
 
+import errno
 import os
+import resource
 import socket
 import time
 
 import pytest
 
 from qinn.results.clip_score import ClipScore
-from qinn.serving import app, connections
+from qinn.serving import app, connections, jobs, server
 from qinn.serving.jobs import Patience
 
 from .conftest import Served, serving, until
@@ -133,6 +135,33 @@ def test_who_sends_too_slowly_is_not_waited_for(served: Served, monkeypatch):
     assert served.spooled() == []
 
 
+def test_a_clip_for_which_there_is_no_space_is_refused(served: Served):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        answer = served.send(bytes(100_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert answer.status_code == 507
+    assert answer.json()["error"].startswith("The server has no space for the clip")
+    assert (served.spooled(), served.server.jobs.counts()["arriving"]) == ([], 0)
+
+
+def test_a_crowd_is_told_to_come_again(served: Served, monkeypatch):
+    monkeypatch.setattr(server, "_MOST_CONNECTIONS", 3)
+    crowd = [connected(served) for _ in range(4)]
+    try:
+        assert until(lambda: served.client.get("/").status_code == 503)
+        answer = served.client.get("/api/v1/about")
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "10")
+        assert answer.json() == {"error": "Too many ask at the same time; come again in 10 s."}
+        assert "content-security-policy" in answer.headers
+    finally:
+        for one in crowd:
+            one.close()
+    assert until(lambda: served.client.get("/api/v1/about").status_code == 200)
+
+
 def connected(served: Served) -> socket.socket:
     host, port = served.server.url.removeprefix("http://").split(":")
     return socket.create_connection((host, int(port)), timeout=20)
@@ -189,7 +218,7 @@ def test_the_interface_is_described(served: Served):
     }
     assert described["security"] == [{"token": []}]
     post = paths["/api/v1/clips"]["post"]
-    assert set(post["responses"]) == {"202", "403", "408", "413", "422", "429"}
+    assert set(post["responses"]) == {"202", "403", "408", "413", "422", "429", "507"}
     assert "application/octet-stream" in post["requestBody"]["content"]
     status = served.client.get("/api/v1/about").json()
     assert status["run"] == "a run of a test"
@@ -312,3 +341,28 @@ def test_clips_are_kept_only_where_that_is_asked_for(clip, tmp_path):
         assert next((tmp_path / "kept").rglob("clip.mp4")).read_bytes() == clip
         assert served.client.delete(kept[0]).status_code == 204
         assert not list((tmp_path / "kept").rglob("clip.mp4"))
+
+
+@pytest.mark.slow
+def test_what_cannot_be_kept_or_is_deleted_meanwhile_leaves_nothing(clip, tmp_path, monkeypatch):
+    kept, move = tmp_path / "kept", jobs.shutil.move
+    with serving(keep=kept) as served:
+
+        def full(source, target):
+            target.write_bytes(b"half of it")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(jobs.shutil, "move", full)
+        url = served.send(clip).headers["location"]
+        assert served.followed(url)[-1]["state"] == "done"
+        assert list(kept.iterdir()) == []
+        assert served.said[-1] == "a clip and its result could not be kept: No space left on device"
+
+        def deleting(source, target):
+            move(source, target)
+            assert served.client.delete(deleted[0]).status_code == 204
+
+        monkeypatch.setattr(jobs.shutil, "move", deleting)
+        deleted = [served.send(clip).headers["location"]]
+        assert until(lambda: served.client.get(deleted[0]).status_code == 404)
+        assert until(lambda: list(kept.iterdir()) == [])

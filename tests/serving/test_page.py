@@ -47,12 +47,14 @@ class Watched:
     page: "Page"
     errors: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
 
     def upload(self, content: bytes, name: str = "holiday.mp4") -> None:
         self.page.set_input_files("#file", {"name": name, "mimeType": "video/mp4", "buffer": content})
 
     def shown(self, section: str) -> None:
-        self.page.wait_for_selector(f"#{section}:not([hidden])")
+        self.page.wait_for_selector(f"#{section}:not([hidden]), #failed:not([hidden])")
+        assert self.page.is_visible(f"#{section}"), (self.text("#error"), self.lost)
 
     def wait(self, condition: str) -> None:
         """Wait until JavaScript is true; the browser's own way to wait needs `unsafe-eval`, which the page forbids."""
@@ -104,6 +106,7 @@ def opening(browser: "Browser", served: Served, **options: Any) -> Iterator[Watc
     )
     page.on("pageerror", lambda error: watched.errors.append(str(error)))
     page.on("request", lambda asked: watched.asked.append(asked.url))
+    page.on("requestfailed", lambda asked: watched.lost.append(f"{asked.url}: {asked.failure}"))
     page.goto(f"{served.server.url}/#{TOKEN}")
     watched.wait("document.getElementById('limits').textContent !== ''")
     yield watched
@@ -189,6 +192,23 @@ def test_what_is_no_clip_is_said_and_the_next_one_works(opened: Watched, clip):
     opened.shown("done")
 
 
+def test_a_connection_that_breaks_is_made_again(opened: Watched, clip):
+    broken: list[str] = []
+
+    def route(asked: Any) -> None:
+        if len(broken) < 2:
+            broken.append(asked.request.url)
+            asked.abort("connectionreset")
+        else:
+            asked.continue_()
+
+    opened.page.route("**/events", route)
+    opened.upload(clip, "steady.mp4")
+    opened.shown("done")
+    assert len(broken) == 2
+    opened.errors.clear()  # the browser tells of each connection that broke
+
+
 def test_a_clip_is_given_up(opened: Watched, served: Served, clip):
     opened.upload(clip, "slow.mp4")
     opened.wait("document.getElementById('stage').textContent === 'Decoding, 25 %'")
@@ -198,6 +218,18 @@ def test_a_clip_is_given_up(opened: Watched, served: Served, clip):
     opened.shown("choose")
     assert until(lambda: not any(served.server.jobs.counts().values()))
     assert until(lambda: not served.spooled())
+
+
+def test_only_what_is_done_with_a_clip_is_listed(browser: "Browser", clip):
+    said = {}
+    for run in ("some-run", "no-words"):
+        with serving(run=run) as served:
+            for opened in opening(browser, served):
+                opened.upload(clip, "slow.mp4")
+                opened.wait("document.querySelector('#stages .now')?.textContent === 'decoding'")
+                said[run] = opened.page.locator("#stages li").all_inner_texts()
+    assert said["some-run"] == ["sending", "decoding", "sound", "speech", "words", "score", "reasons"]
+    assert said["no-words"] == ["sending", "decoding", "sound", "score", "reasons"]
 
 
 def test_a_page_that_is_closed_ends_its_clip(browser: "Browser", served: Served, clip):

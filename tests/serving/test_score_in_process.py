@@ -22,6 +22,8 @@ JOB = {
 class Scorer:
     name, tiers, task = "a run", {"text": "hash@1/words"}, SimpleNamespace(kind="regression")
 
+    stages = ("decoding", "scoring")
+
     def __init__(self) -> None:
         self.given = {}
         self.error: Exception | None = None
@@ -43,7 +45,12 @@ def scorer(monkeypatch):
     loader = SimpleNamespace(load=lambda folder, level: loaded.append((folder, level)) or found)
     monkeypatch.setattr(score_in_process, "ClipScorer", loader)
     about = score_in_process.do({"load": "some-run", "level": 0.8}, print)
-    assert about == {"name": "a run", "tiers": {"text": "hash@1/words"}, "kind": "regression"}
+    assert about == {
+        "name": "a run",
+        "tiers": {"text": "hash@1/words"},
+        "kind": "regression",
+        "stages": ("decoding", "scoring"),
+    }
     assert loaded == [("some-run", 0.8)]
     return found
 

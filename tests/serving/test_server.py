@@ -34,7 +34,7 @@ def test_a_run_that_cannot_score_is_refused_before_anything_listens(monkeypatch)
 def test_an_address_that_cannot_be_had_is_refused(served: Served, tmp_path):
     port = int(served.server.url.rpartition(":")[2])
     with pytest.raises(
-        ConfigError, match=rf"^Nothing can listen at `127.0.0.1`, port {port}: address already in use"
+        ConfigError, match=rf"^Nothing can listen at `127.0.0.1`, port {port}: address already in use; choose"
     ):
         Server("some-run", ServeOptions(port=port))
     with pytest.raises(ConfigError, match=r"^Nothing can listen at `256\.0\.0\.1`"):

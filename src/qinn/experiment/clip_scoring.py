@@ -171,8 +171,9 @@ class ClipScorer:
             path, begin=begin, end=end, words=given, name=name, limits=limits, progress=clock.tell
         )
         digest = file_digest(Path(path))
-        clock.tell("text", None)
         text = None
+        if self._text is not None:
+            clock.tell("text", None)
         if self._reader is not None and features.words:
             one = [features.words]
             [text] = encoded_words(self._reader.encoder, self._reader.options, one, timed=self._reader.timed)
@@ -208,6 +209,12 @@ class ClipScorer:
             notes=(*self._predictor.notes, *reasons.notes),
             provenance=self._provenance(features, digest, clock.end()),
         )
+
+    @property
+    def stages(self) -> list[str]:
+        """What `Progress` is told, in this order; nobody listens for words that are not read."""
+        words = () if self._text is None else ("speech", "text")
+        return ["decoding", "sound", *words, "scoring", "reasons"]
 
     @property
     def _predictor(self) -> Predictor:

@@ -8,6 +8,7 @@ import csv
 import hashlib
 import io
 import json
+import shutil
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -113,7 +114,7 @@ def extract_clips(
         progress: Told of each clip that is done.
 
     Raises:
-        ClipError: If a clip fails, with `fail_fast`.
+        ClipError: If the only clip fails, or one does, with `fail_fast`.
         DataError: If all clips fail.
         OutputError: If the folder cannot be written.
     """
@@ -144,6 +145,8 @@ def extract_clips(
         jobs, "qinn.experiment.clip_in_process", workers, answered, limits_for(options.max_seconds)
     )
     left = [failures[index] for index in sorted(failures)]
+    if len(left) == len(table.clips) == 1:
+        raise ClipError(left[0].reason)
     _write_failures(work / "failures.csv", left)
     made = [index for index in targets if index not in failures]
     if not made:
@@ -163,6 +166,8 @@ def _weights_of(options: ClipOptions) -> list[Any]:
 def taken(work: Path, inputs: Sequence[Path], options: ClipOptions) -> Generator[None]:
     """Hold a folder for what is made of clips, from the first of them until a store is made of it.
 
+    A folder that was made for a clip of which nothing could be made goes again.
+
     Args:
         work: The folder.
         inputs: What is read.
@@ -180,14 +185,26 @@ def taken(work: Path, inputs: Sequence[Path], options: ClipOptions) -> Generator
     mark = place / "extraction.json"
     if place.exists() and any(place.iterdir()) and not mark.is_file():
         raise OutputError(f"`{work}` is not empty and holds no features of clips; choose another folder.")
+    is_new = not place.exists()
     place.joinpath("clips").mkdir(parents=True, exist_ok=True)
-    with alone_in(place / "clips") as alone:
+    with _without_rest(place if is_new else None), alone_in(place / "clips") as alone:
         if not alone:
             raise OutputError(
                 f"Another `{_COMMAND}` works in `{work}`; wait until it has ended, or name another folder by `--work`."
             )
         _write_mark(mark, options)
         yield
+
+
+@contextmanager
+def _without_rest(place: Path | None) -> Generator[None]:
+    """Remove a folder in which nothing was made, when a clip is refused in the block."""
+    try:
+        yield
+    except ClipError:
+        if place is not None and not any(place.glob("clips/*.npz")):
+            shutil.rmtree(place)
+        raise
 
 
 def _write_mark(mark: Path, options: ClipOptions) -> None:

@@ -319,9 +319,8 @@ class _Pass:
 
     def _check_channels(self, channels: int) -> None:
         if not 1 <= channels <= self.limits.max_channels:
-            raise self.refuse(
-                f"has {channels} channels of sound, of which at most {self.limits.max_channels} are read"
-            )
+            stated = f"{channels} channels of sound" if channels > 0 else "sound of no number of channels"
+            raise self.refuse(f"has {stated}, of which at most {self.limits.max_channels} are read")
 
     def run(
         self,

@@ -401,7 +401,8 @@ class Extractor:
             about |= _of_track(track)
         elif tracker is not None:
             steps["vision"] = Steps(*tracker.track())
-        tell("speech", None)
+        if self.recognizer is not None or words is not None:
+            tell("speech", None)
         transcript, heard_by, notes = self._words(sound, frames, decoded.seconds, words)
         quality = Quality(
             seconds=decoded.seconds,

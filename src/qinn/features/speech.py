@@ -5,6 +5,7 @@ What it says with little certainty as a whole, as of another language than its o
 that are there already are used as they are; recognised words, or else where something sounds, say when theirs are said.
 """
 
+import os
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -93,6 +94,8 @@ class Recognizer:
     """
 
     def __init__(self, weights: Weights) -> None:
+        # What looks for voice would otherwise tell its makers' host of each start, by a thread and a file of its own.
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         with needs("clips", f"Recognising speech with `{weights.name}`"):
             import faster_whisper
             from faster_whisper import vad

@@ -1,6 +1,7 @@
 """What the server answers: the page, and below `/api/v1` an interface for programs with its description."""
 
 import asyncio
+import errno
 import json
 from collections.abc import AsyncIterator, Mapping
 from importlib.resources import files
@@ -75,6 +76,7 @@ def _refused(*codes: int) -> dict[int | str, dict[str, Any]]:
         413: "The clip is too large.",
         408: "The clip came too slowly.",
         422: "The clip, or what was said of it, is refused.",
+        507: "There is no space for the clip.",
         429: "No more clips can wait; `Retry-After` says when to come again.",
     }
     return {code: {"description": said[code], **_ERROR} for code in codes}
@@ -95,6 +97,7 @@ def build_app(jobs: Jobs, about: About, options: ServeOptions) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=f"{API}/openapi.json",
+        redirect_slashes=False,
     )
     _add_errors(app)
     _add_page(app)
@@ -120,6 +123,7 @@ def build_app(jobs: Jobs, about: About, options: ServeOptions) -> FastAPI:
             "run": about.name,
             "predicts": about.kind,
             "tiers": dict(about.tiers),
+            "stages": list(about.stages),
             "level": options.level,
             "max_bytes": options.max_bytes,
             "max_seconds": options.max_seconds,
@@ -133,7 +137,10 @@ def build_app(jobs: Jobs, about: About, options: ServeOptions) -> FastAPI:
         f"{API}/clips",
         status_code=202,
         summary="Send a clip",
-        responses={202: {"description": "It waits to be scored.", **_STATUS}, **_refused(408, 413, 422, 429)},
+        responses={
+            202: {"description": "It waits to be scored.", **_STATUS},
+            **_refused(408, 413, 422, 429, 507),
+        },
         openapi_extra=_CLIP_BODY,
     )
     async def send_a_clip(
@@ -336,6 +343,12 @@ async def _receive(request: Request, job: Job, options: ServeOptions) -> None:
     except ClientDisconnect:
         # Nobody reads this, and whoever runs the server need not hear of it.
         raise HTTPException(400, "The clip did not arrive.") from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise HTTPException(
+            507, "The server has no space for the clip; free some there, or send a smaller one."
+        ) from None
     if size > options.max_bytes:
         raise HTTPException(413, _too_large(options), {"Connection": "close"})
     if not size:

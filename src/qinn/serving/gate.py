@@ -76,10 +76,19 @@ class Gate:
         token: What whoever asks must know.
         private: Whether only this machine can reach us.
         names: Names of ours besides this machine's own.
+        is_crowded: Tells whether there are more connections than are answered.
     """
 
-    def __init__(self, app: App, *, token: str, private: bool, names: Collection[str] = ()) -> None:
-        self._app = app
+    def __init__(
+        self,
+        app: App,
+        *,
+        token: str,
+        private: bool,
+        names: Collection[str] = (),
+        is_crowded: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._app, self._is_crowded = app, is_crowded
         self._token = token.encode()
         self._private = private
         self._names = {name.lower() for name in names} | (
@@ -110,6 +119,8 @@ class Gate:
         status, sentence = refusal
         body = json.dumps({"error": sentence}).encode()
         head = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        if status == 503:
+            head += [(b"retry-after", b"10"), (b"connection", b"close")]
         await told({"type": "http.response.start", "status": status, "headers": head})
         await told({"type": "http.response.body", "body": body})
 
@@ -117,6 +128,8 @@ class Gate:
         def sent(name: bytes) -> list[str]:
             return [value.decode("latin-1") for key, value in scope["headers"] if key == name]
 
+        if self._is_crowded():
+            return 503, "Too many ask at the same time; come again in 10 s."
         hosts = sent(b"host")
         if len(hosts) != 1 or not is_allowed_host(hosts[0], private=self._private, names=self._names):
             return 421, "This server does not go by that name; `qinn serve --name NAME` gives it one."

@@ -368,20 +368,26 @@ class Jobs:
     def _finish(self, job: Job, score: ClipScore) -> None:
         job.result = json.dumps(score.to_json(), ensure_ascii=False, allow_nan=False).encode()
         if self.keep is not None and not job.ending:
-            try:
-                self._keep(job)
-            except OSError as error:
-                self._log(f"a clip and its result could not be kept: {error.strerror}")
+            self._keep(job, self.keep)
         job.state = State.DONE
 
-    def _keep(self, job: Job) -> None:
-        assert self.keep is not None
-        folder = self.keep / f"{time.strftime('%Y-%m-%dT%H-%M-%S')}-{job.id}"
-        folder.mkdir(mode=0o700)
+    def _keep(self, job: Job, place: Path) -> None:
+        folder = place / f"{time.strftime('%Y-%m-%dT%H-%M-%S')}-{job.id}"
         suffix = Path(job.clip.name).suffix.lower()
-        shutil.move(job.clip.path, folder / f"clip{suffix if suffix in CLIP_SUFFIXES else ''}")
-        (folder / "score.json").write_bytes(job.result)
-        job.kept = folder
+        try:
+            folder.mkdir(mode=0o700)
+            shutil.move(job.clip.path, folder / f"clip{suffix if suffix in CLIP_SUFFIXES else ''}")
+            (folder / "score.json").write_bytes(job.result)
+        except OSError as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            self._log(f"a clip and its result could not be kept: {error.strerror}")
+            return
+        with self._changed:
+            # It may have been deleted meanwhile.
+            if not job.ending:
+                job.kept = folder
+                return
+        shutil.rmtree(folder, ignore_errors=True)
 
     def _forget(self) -> None:
         """Forget results that nobody asked for in a while, and the oldest where there are too many."""

@@ -25,7 +25,12 @@ def do(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
     if "load" in job:
         scorer = ClipScorer.load(job["load"], level=job["level"])
         _loaded[:] = [scorer]
-        return {"name": scorer.name, "tiers": dict(scorer.tiers), "kind": scorer.task.kind}
+        return {
+            "name": scorer.name,
+            "tiers": dict(scorer.tiers),
+            "kind": scorer.task.kind,
+            "stages": scorer.stages,
+        }
     try:
         score = _loaded[0].score(
             job["path"],

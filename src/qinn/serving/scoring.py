@@ -1,7 +1,7 @@
 """The process that scores: started with the run loaded, asked clip by clip, replaced when it dies or has grown."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,11 +47,13 @@ class About:
         name: Its name.
         tiers: Modality → what makes its features.
         kind: What it predicts.
+        stages: What is done with a clip, one after the other.
     """
 
     name: str
     tiers: Mapping[str, str]
     kind: str
+    stages: Sequence[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +103,7 @@ class ScoringProcess:
         self._is_over, self._first = False, None
         self._worker = Worker(self.settings.module, self.settings.limits)
         found = self._worker.ask({"load": str(self.settings.run), "level": self.settings.level})
-        return About(str(found["name"]), dict(found["tiers"]), str(found["kind"]))
+        return About(str(found["name"]), dict(found["tiers"]), str(found["kind"]), tuple(found["stages"]))
 
     def score(self, clip: Clip, tell: Callable[[str, float | None], object]) -> ClipScore:
         """Score a clip.

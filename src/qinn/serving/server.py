@@ -1,5 +1,6 @@
 """The server from its first moment to its end: what it was asked for is checked, the run loaded, the address said."""
 
+import os
 import secrets
 import socket
 import threading
@@ -93,6 +94,7 @@ class Server:
                 token=self.token,
                 private=self.options.is_private,
                 names={name.lower() for name in (*self.options.name, self.options.host)},
+                is_crowded=self._is_crowded,
             )
             self._server = _uvicorn(gate)
             # Not in the main thread: there signals arrive, and end this in the way of all commands.
@@ -124,6 +126,9 @@ class Server:
         # One that is not done yet closes it itself; under its hands it would be an error.
         if self._thread is None or not self._thread.is_alive():
             self._listening.close()
+
+    def _is_crowded(self) -> bool:
+        return self._server is not None and len(self._server.server_state.connections) > _MOST_CONNECTIONS
 
     def _greeting(self, name: str) -> list[str]:
         keep = self.options.keep
@@ -167,6 +172,8 @@ def _folder(keep: Path, run: Path | str) -> Path:
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"`{keep}` cannot be made: {error.strerror}.") from error
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise OutputError(f"Nothing can be kept in `{keep}`, which cannot be written; choose another folder.")
     return place
 
 
@@ -178,8 +185,10 @@ def _listen(options: ServeOptions) -> socket.socket:
         family, _, _, _, address = found[0]
         return socket.create_server(address[:2], family=family, backlog=_MOST_CONNECTIONS)
     except OSError as error:
+        # Without the address, which Python appends; errors of names have negative numbers.
+        why = os.strerror(error.errno) if (error.errno or 0) > 0 else str(error.strerror)
         raise ConfigError(
-            f"Nothing can listen at `{options.host}`, port {options.port}: {str(error.strerror).lower()}; choose "
+            f"Nothing can listen at `{options.host}`, port {options.port}: {why.lower()}; choose "
             "another by the option `port`, or 0 for any that is free."
         ) from error
 
@@ -201,7 +210,7 @@ def _uvicorn(gate: Callable[..., Any]) -> "uvicorn.Server":
             log_level="warning",
             server_header=False,
             date_header=False,
-            limit_concurrency=_MOST_CONNECTIONS,
+            limit_concurrency=4 * _MOST_CONNECTIONS,  # the last resort, which says nothing
             timeout_keep_alive=5,
             timeout_graceful_shutdown=1,
             h11_max_incomplete_event_size=_HEAD_BYTES,

@@ -72,7 +72,7 @@ export function send(file, given, onShare, signal) {
 }
 
 // Not by EventSource, which sends no token.
-export async function follow(id, onStatus, signal) {
+async function listen(id, onStatus, signal) {
   const answer = await ask(`/clips/${id}/events`, { signal });
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
@@ -95,5 +95,18 @@ export async function follow(id, onStatus, signal) {
       if (status.state === "done") return;
       if (status.state === "failed") throw new Refusal(status.error, 422, 0);
     }
+  }
+}
+
+// A connection that breaks is made again, in less time than the server takes to give the clip up.
+export async function follow(id, onStatus, signal) {
+  for (let lost = 1; ; lost++) {
+    try {
+      return await listen(id, (status) => { lost = 1; onStatus(status); }, signal);
+    } catch (error) {
+      if (error.status !== 0 || lost > 4) throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 400 * lost));
+    signal.throwIfAborted();
   }
 }

@@ -87,11 +87,12 @@ function onStatus(status) {
 }
 
 function progress(stage, share, sentence = null) {
-  const names = Object.keys(STAGES).filter((name) => name !== "loading" || stage === "loading");
+  // Those of the run: without words in it, nobody listens for any.
+  const names = ["sending", ...(stage === "loading" ? [stage] : []), ...limits.stages];
   const place = names.indexOf(stage);
   $("stages").replaceChildren(...names.map((name, number) => {
     const item = document.createElement("li");
-    item.textContent = STAGES[name];
+    item.textContent = STAGES[name] || name;
     const past = stage === "waiting" ? number === 0 : number < place;
     item.className = past ? "past" : name === stage ? "now" : "";
     if (name === stage) item.setAttribute("aria-current", "step");
