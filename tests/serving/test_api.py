@@ -67,9 +67,14 @@ def test_arguments_that_make_no_sense_are_refused_in_a_sentence(served: Served, 
         (os.urandom(4096), "noise.webm", "`noise.webm` is no clip that can be read"),
         (b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", "list.mp4", "`list.mp4` is no clip"),
         (b"ffconcat version 1.0\nfile /etc/passwd\n", "list.mp4", "`list.mp4` is no clip"),
+        (
+            b'<svg xmlns="http://www.w3.org/2000/svg"/>',
+            "x.mp4",
+            "`x.mp4` is no clip that can be read: it is a text",
+        ),
         (b"\x89PNG\r\n\x1a\n" + bytes(100), "x.mp4", "`x.mp4` is no clip"),
     ],
-    ids=["text", "noise", "playlist", "concatenation", "picture"],
+    ids=["text", "noise", "playlist", "concatenation", "drawing", "picture"],
 )
 def test_what_is_no_clip_is_refused_by_its_name(served: Served, content, name, said):
     answer = served.scored(content, name)
@@ -236,6 +241,8 @@ def test_there_is_nothing_else(served: Served):
         "/page/index.html",
         "/%2e%2e/pyproject.toml",
         "/score_in_process.py",
+        "/page.js/",
+        "/api/v1/about/",
     ):
         answer = served.client.get(path)
         assert (answer.status_code, answer.json()) == (404, {"error": "There is nothing here."})

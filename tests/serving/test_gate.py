@@ -1,5 +1,7 @@
 """Who is let in, and what every answer says to browsers."""
 
+import socket
+
 import httpx
 import pytest
 
@@ -64,6 +66,13 @@ def test_under_the_name_of_another_nothing_is_answered(served: Served, host):
         answer = served.client.get(path, headers={"Host": host})
         assert answer.status_code == 421
         assert "--name NAME" in answer.json()["error"]
+
+
+def test_who_names_no_host_is_not_answered(served: Served):
+    host, port = served.server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(f"GET /api/v1/about HTTP/1.0\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode())
+        assert connection.recv(64).startswith(b"HTTP/1.1 421 ")
 
 
 def test_pages_of_others_are_refused(served: Served):

@@ -31,7 +31,7 @@ def test_a_run_that_cannot_score_is_refused_before_anything_listens(monkeypatch)
         httpx.get(server.url, trust_env=False)
 
 
-def test_an_address_that_cannot_be_had_is_refused(served: Served, tmp_path):
+def test_what_cannot_be_had_is_refused(served: Served, tmp_path, monkeypatch):
     port = int(served.server.url.rpartition(":")[2])
     with pytest.raises(
         ConfigError, match=rf"^Nothing can listen at `127.0.0.1`, port {port}: address already in use; choose"
@@ -42,6 +42,9 @@ def test_an_address_that_cannot_be_had_is_refused(served: Served, tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(OutputError):
         Server("some-run", ServeOptions(port=0, keep=tmp_path / "file"))
+    monkeypatch.setattr(os, "access", lambda place, mode: False)  # who runs tests may be allowed everything
+    with pytest.raises(OutputError, match=r"Nothing can be kept in `.*`, which cannot be written"):
+        Server("some-run", ServeOptions(port=0, keep=tmp_path))
 
 
 @pytest.mark.parametrize(

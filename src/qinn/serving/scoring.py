@@ -15,6 +15,8 @@ from qinn.results.clip_score import ClipScore
 __all__ = ["About", "Clip", "ScoringProcess", "ScoringSettings", "refusal_of"]
 
 _PLACE = re.compile(r"(?:^|[\s`'\"(=])(?:/|~/|[A-Za-z]:[\\/]|\\\\)\S")
+_QUOTED = re.compile(r"begins with `.*`", re.DOTALL)
+"""What a file of the sender's own has at its front, which may look like a place of ours."""
 _GROWTH = 2**29
 OURS = "The clip could not be scored for a reason that lies with this server; its own output says which."
 """What is said of errors that a clip has no part in."""
@@ -184,6 +186,6 @@ def refusal_of(error: Exception, clip: Clip, run: Path | None = None) -> str | N
     if isinstance(error, (ClipError, ArgumentError, ConfigError)):
         said = str(error).replace(str(clip.path), clip.name)
         sentence = " ".join((said if run is None else said.replace(str(run), run.name)).split())
-        if not _PLACE.search(sentence):
+        if not _PLACE.search(_QUOTED.sub("", sentence)):
             return sentence
     return None
