@@ -4,6 +4,7 @@ import os
 import re
 import socket
 import wave
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -332,6 +333,30 @@ def test_a_file_that_does_not_say_how_long_it_is_is_stopped_on_the_way(tmp_path)
     assert decode(path, begin=1.0, end=3.5, limits=Limits(max_seconds=3.0)).seconds == pytest.approx(
         2.5, abs=0.01
     )
+
+
+def test_pictures_that_grow_on_the_way_are_not_looked_at(tmp_path):
+    import av
+
+    def encoded(path: Path, size: tuple[int, int]) -> list[bytes]:
+        write_clip(path, gray([90] * 5, size), video="mjpeg", fps=10)
+        with av.open(str(path)) as container:
+            return [bytes(packet) for packet in container.demux() if packet.size]
+
+    packets = [*encoded(tmp_path / "small.avi", (64, 48)), *encoded(tmp_path / "large.avi", (256, 192))]
+    path = tmp_path / "grows.mkv"
+    with av.open(str(path), "w") as container:
+        film = container.add_stream("mjpeg", rate=10)
+        film.width, film.height, film.pix_fmt = 64, 48, "yuvj420p"
+        film.codec_context.open()
+        for number, content in enumerate(packets):
+            packet = av.Packet(content)
+            packet.stream, packet.time_base = film, Fraction(1, 10)
+            packet.pts = packet.dts = number
+            container.mux(packet)
+    found, pictures = seen(path, limits=Limits(max_pixels=64 * 48))
+    assert {picture.pixels.shape for picture in pictures} == {(48, 64, 3)}
+    assert (found.num_frames, found.decode_errors) == (5, 5)
 
 
 def test_too_many_pictures_a_second_are_refused(tmp_path):

@@ -1,7 +1,9 @@
 """The interface for programs: a clip in, where it is, its result, gone; and what is refused."""
 
 import errno
+import json
 import os
+import re
 import resource
 import socket
 import time
@@ -222,8 +224,11 @@ def test_the_interface_is_described(served: Served):
         "/api/v1/clips/{id}/page",
     }
     assert described["security"] == [{"token": []}]
+    named = {f"#/components/schemas/{name}" for name in described["components"]["schemas"]}
+    referred = set(re.findall(r'"\$ref": "([^"]+)"', json.dumps(described)))
+    assert {"#/components/schemas/ClipScore", "#/components/schemas/Error"} <= referred <= named
     post = paths["/api/v1/clips"]["post"]
-    assert set(post["responses"]) == {"202", "403", "408", "413", "422", "429", "507"}
+    assert set(post["responses"]) == {*("202", "403", "408", "413", "421", "422", "429", "503", "507")}
     assert "application/octet-stream" in post["requestBody"]["content"]
     status = served.client.get("/api/v1/about").json()
     assert status["run"] == "a run of a test"

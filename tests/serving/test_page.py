@@ -225,6 +225,8 @@ def test_only_what_is_done_with_a_clip_is_listed(browser: "Browser", clip):
     for run in ("some-run", "no-words"):
         with serving(run=run) as served:
             for opened in opening(browser, served):
+                opened.page.click("summary")
+                assert opened.page.is_visible("#words") is (run == "some-run")
                 opened.upload(clip, "slow.mp4")
                 opened.wait("document.querySelector('#stages .now')?.textContent === 'decoding'")
                 said[run] = opened.page.locator("#stages li").all_inner_texts()

@@ -49,8 +49,14 @@ _CLIP_BODY = {
         "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
-_ERROR = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
-_STATUS = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Status"}}}}
+_NAMED = "#/components/schemas/"
+_ERROR = {"content": {"application/json": {"schema": {"$ref": f"{_NAMED}Error"}}}}
+_STATUS = {"content": {"application/json": {"schema": {"$ref": f"{_NAMED}Status"}}}}
+_SAID_BY_THE_GATE = {
+    "403": "The token is missing or wrong, or a page of another origin asks.",
+    "421": "The server does not go by that name.",
+    "503": "Too many ask at the same time; `Retry-After` says when to come again.",
+}
 _SCHEMAS: dict[str, Any] = {
     "Error": {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}},
     "Status": {
@@ -181,7 +187,7 @@ def build_app(jobs: Jobs, about: About, options: ServeOptions) -> FastAPI:
         responses={
             200: {
                 "description": "Server-sent events `status`, each with a status as data, until it is done or failed.",
-                "content": {"text/event-stream": {"schema": {"type": "string"}}},
+                "content": {"text/event-stream": {}},
             },
             **_refused(404),
         },
@@ -193,7 +199,7 @@ def build_app(jobs: Jobs, about: About, options: ServeOptions) -> FastAPI:
         f"{API}/clips/{{id}}/result",
         summary="Give the result",
         responses={
-            200: {"content": {"application/json": {"schema": json_schema()}}},
+            200: {"content": {"application/json": {"schema": {"$ref": f"{_NAMED}ClipScore"}}}},
             **_refused(404, 409, 422),
         },
     )
@@ -238,17 +244,24 @@ def _describe(app: FastAPI) -> None:
         name: schema
         for name, schema in components.get("schemas", {}).items()
         if name not in ("HTTPValidationError", "ValidationError")
-    } | _SCHEMAS
+    } | {**_SCHEMAS, **_result_schemas()}
     components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     described["security"] = [{"token": []}]
     for operations in described["paths"].values():
         for operation in operations.values():
-            operation["responses"].setdefault(
-                "403", {"description": "The token is missing or wrong.", **_ERROR}
-            )
+            operation["responses"] |= {
+                code: {"description": said, **_ERROR} for code, said in _SAID_BY_THE_GATE.items()
+            }
             # What FastAPI says by itself of arguments that it refuses; ours is one sentence.
             if "HTTPValidationError" in json.dumps(operation["responses"].get("422", {})):
                 operation["responses"]["422"] = _refused(422)[422]
+
+
+def _result_schemas() -> dict[str, Any]:
+    """Return the schema of a result and its parts, which refer to each other by the places that they get here."""
+    schema = json.loads(json.dumps(json_schema()).replace('"#/$defs/', f'"{_NAMED}'))
+    parts = schema.pop("$defs", {})
+    return {**parts, "ClipScore": schema}
 
 
 def _add_errors(app: FastAPI) -> None:

@@ -36,6 +36,7 @@ async function begin() {
   }
   const made = Object.entries(limits.tiers).map(([modality, tier]) => `${modality}: ${tier}`).join(", ");
   $("about").replaceChildren("with the run ", Object.assign(document.createElement("b"), { textContent: limits.run }), made && ` (${made})`);
+  $("said").hidden = !limits.stages.includes("speech");
   const long = limits.max_seconds < 120 ? `${limits.max_seconds} seconds` : `${Math.floor(limits.max_seconds / 60)} minutes`;
   $("limits").textContent = `At most ${long} and ${size(limits.max_bytes)}; mp4, mov, webm, mkv, avi, wav, mp3, flac, aac or ogg.`;
   const where = limits.private ? "The clip stays on this machine" : "The clip goes to the machine that serves this page and to no other";
@@ -180,10 +181,13 @@ function finish(json, html) {
 
 function makePlayable(place) {
   const parts = [...place.querySelectorAll("[data-begin]")];
+  // What is a picture has no parts for a screen reader.
+  for (const drawing of place.querySelectorAll("svg[role=img]:has([data-begin])")) drawing.setAttribute("role", "group");
   parts.forEach((part, number) => {
     part.setAttribute("tabindex", number ? "-1" : "0");
     part.setAttribute("role", "button");
-    const label = part.getAttribute("aria-label") || part.textContent.trim() || "stretch";
+    const texts = [...part.childNodes].map((one) => one.textContent.trim()).filter(Boolean);
+    const label = part.getAttribute("aria-label") || texts.join(", ") || "stretch";
     part.setAttribute("aria-label", `${label}, play from ${Number(part.dataset.begin).toFixed(1)} seconds`);
   });
   // One stop for the tabulator; the arrows go from part to part.
