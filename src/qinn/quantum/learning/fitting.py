@@ -1,6 +1,7 @@
 """Fit dynamics to data by maximum likelihood, from several starts, and say how sure that is."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import inf
 from statistics import median
 from typing import Any
@@ -14,7 +15,7 @@ from qinn.quantum.learning.ascent import Chart, Found, Point, chart_at, descend,
 from qinn.quantum.learning.clicks import ClickLoss, MeasuredClicks
 from qinn.quantum.learning.fit_result import Estimates, LindbladianFit
 from qinn.quantum.learning.generator_entries import matrix_coordinates
-from qinn.quantum.learning.identifiability import identifiability, split_seen
+from qinn.quantum.learning.identifiability import Seen, identifiability, split_seen
 from qinn.quantum.learning.likelihoods import Expansion, Loss, TomographyLoss, second_derivative
 from qinn.quantum.learning.linear_generator import LinearGenerator, linear_generator
 from qinn.quantum.learning.measured import MeasuredCounts, MeasuredExpectations
@@ -28,6 +29,11 @@ _STAGE_STEPS, _STAGE_GAIN, _MOST_STEPS = 15, 1e-2, 300
 _SAME = 1e-2
 # Parameters are others if one differs by so many standard errors.
 _OTHER = 5.0
+# Curvature of the log-likelihood along what has no information, that of the rest being about 1, beyond round-off.
+_BENT = 1e-3
+_SECOND_ORDER = (
+    "Of these the data say something to second order: a sign may not matter where a parameter is, as at zero."
+)
 # Operations of one derivative of the exponentials: a minute or so.
 _MOST_OPERATIONS = 1e12
 # Standard errors within which an eigenvalue of C is near zero.
@@ -145,7 +151,12 @@ class _Search:
         expected = chart.directions.mT @ here.curvature @ chart.directions
         seen = identifiability(expected, self.unknown.names, chart.directions)
         centres, values = free.point.parameters, best.point.parameters
-        root, unseen = self._errors(chart, expected, centres)
+        split = split_seen(expected)
+        observed = second_derivative(self.losses, self.generator, centres)
+        observed = chart.directions.mT @ observed @ chart.directions + chart.bend
+        if bool(((split.unseen.mT @ observed @ split.unseen).abs() > _BENT).any()):
+            seen = replace(seen, sentences=(*seen.sentences, _SECOND_ORDER))
+        root, unseen = _root(chart, split, observed, expected), split.hides(chart.directions)
         estimates = Estimates(self.unknown.names, values, centres, root, unseen, self.unknown.rates)
         measured = [loss for loss in self.losses if loss.num_values]
         num_values = sum(loss.num_values for loss in measured)
@@ -170,18 +181,13 @@ class _Search:
             best.converged,
         )
 
-    def _errors(self, chart: Chart, expected: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
-        """A root of the parameters' covariance, and which parameters are not fixed."""
-        split = split_seen(expected)
-        observed = second_derivative(self.losses, self.generator, centres)
-        observed = chart.directions.mT @ observed @ chart.directions + chart.bend
-        # In these coordinates the expected information is near the identity.
-        for information in (observed, expected):
-            levels, vectors = torch.linalg.eigh(split.seen.mT @ information @ split.seen)
-            if len(levels) == 0 or float(levels[0]) > 0:
-                break
-        root = chart.directions @ split.seen @ (vectors * levels.rsqrt())
-        return root, split.hides(chart.directions)
+
+def _root(chart: Chart, split: Seen, observed: Tensor, expected: Tensor) -> Tensor:
+    """A root of the parameters' covariance, by the observed information; by the expected one where it has none."""
+    levels, vectors = torch.linalg.eigh(split.seen.mT @ observed @ split.seen)
+    if len(levels) and float(levels[0]) <= 0:
+        levels, vectors = torch.linalg.eigh(split.seen.mT @ expected @ split.seen)
+    return chart.directions @ split.seen @ (vectors * levels.rsqrt())
 
 
 def _losses(unknown: UnknownLindbladian, data: Any) -> list[Loss]:
