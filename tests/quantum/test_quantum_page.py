@@ -41,7 +41,10 @@ def page(script, tmp_path_factory):
 def test_the_code_draws_every_figure_of_the_page(page):
     _, folder = page
     shown = re.findall(r"!\[[^]]+\]\((figures/[^)]+)\)", PAGE.read_text(encoding="utf-8"))
-    assert shown == [f"figures/{name}.png" for name in ("master-equation", "bell-training", "steady-state")]
+    assert shown == [
+        f"figures/{name}.png"
+        for name in ("master-equation", "bell-training", "learned-generator", "steady-state")
+    ]
     for name in shown:
         assert (folder / name).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
         assert (PAGE.parent / name).stat().st_size < 100_000
@@ -49,7 +52,7 @@ def test_the_code_draws_every_figure_of_the_page(page):
 
 def test_each_problem_is_solved_in_ten_lines(script):
     _, *pairs = script.blocks()
-    assert len(pairs) == 7
+    assert len(pairs) == 9
     for solution in pairs[::2]:
         assert len(solution.strip().splitlines()) <= 10
 
@@ -83,6 +86,18 @@ def test_training_finds_dynamics_whose_only_steady_state_is_the_bell_state(page)
 
 
 @pytest.mark.slow
+def test_the_learned_generator_is_the_true_one_within_its_errors(page):
+    namespace, _ = page
+    fit, known = namespace["fit"], namespace["known"]
+    assert fit.converged
+    assert fit.identifiability.is_complete
+    assert fit.p_value > 0.01
+    gaps = (fit.entries.values - known).abs() / fit.entries.errors
+    assert float(gaps.max()) < 4
+    assert int((gaps < 2).sum()) >= 10
+
+
+@pytest.mark.slow
 def test_the_steady_state_is_the_known_one_and_two_dark_states_are_refused(page):
     namespace, _ = page
     drives = namespace["drives"]
@@ -111,6 +126,13 @@ def test_the_memory_takes_over_what_the_ancillas_are(page):
         (influence.contraction, 1 - theta.cos()),
     ):
         assert float((found - value).abs().max()) < 1e-13
+
+
+def test_the_ratios_of_speed_are_rows_of_the_benchmark():
+    page, benchmark = (path.read_text(encoding="utf-8") for path in (PAGE, PAGE.parent / "benchmarks.md"))
+    rows = [line for line in page.splitlines() if line.startswith(("| exact averages", "| sampled jumps"))]
+    assert len(rows) == 5
+    assert [row for row in rows if row not in benchmark.splitlines()] == []
 
 
 def test_the_page_is_linked():
