@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from math import ceil, log2, pi
+from math import ceil, log2
 
 import torch
 from torch import Tensor
@@ -12,66 +11,25 @@ from qinn.errors import ArgumentError
 from qinn.quantum.evolution.flows import Arrival, Flow
 from qinn.quantum.evolution.roots import find_root
 from qinn.quantum.generators.lindbladian import Lindbladian
+from qinn.quantum.numerics.interpolation import Polynomials, num_nodes
 from qinn.quantum.states.kets import squared_norm
 
-# Largest norm of generator times cell: with more, interpolation in a cell costs more products than halving it.
-_CELL_NORM = 2.0
+# Largest norm of generator times cell: terms of Taylor's series for it are that much larger than their sum, which is
+# formed in double precision. And largest bound of the jumps expected in a cell: a squared norm that falls further would
+# lose its last digits.
+LARGEST_NORM = {torch.complex64: 8.0, torch.complex128: 4.0}
+_CELL_JUMPS = 4.0
+# What a halving costs, in products at the nodes of a cell: itself, and the calls about it, which weigh the more the
+# smaller the dimension.
+_HALVING, _CALLS = 2.0, 200.0
 # Relative error of a sum of times.
 _ROUND_OFF = 1e-9
 # Powers of a matrix of which the next ones are made by one product.
 _POWERS_AT_ONCE = 4
+# Real numbers in vectors of which sums are formed entry by entry.
+_LARGEST_SUMMED = 32
 # Entries of the images at all nodes that are worked on at a time.
 _CHUNK = 2**22
-
-
-@dataclass(frozen=True, eq=False)
-class _Interpolation:
-    """Polynomials on [-1, 1] by their values at Chebyshev nodes, all in double precision.
-
-    Attributes:
-        orders: 0, 1, …, M − 1.
-        nodes: x_m = −cos(π(m + ½)/M), rising.
-        coefficients: Values at the nodes → coefficients of T_0 … T_{M−1}, (M, M).
-        derivatives: Values at the nodes → coefficients of the derivative and, before them, of the polynomial,
-            (M, 2M).
-        edges: −1, the nodes, 1.
-        at_edges: Values at the nodes → values at the edges, (M, M + 2).
-    """
-
-    orders: Tensor
-    nodes: Tensor
-    coefficients: Tensor
-    derivatives: Tensor
-    edges: Tensor
-    at_edges: Tensor
-
-    @staticmethod
-    @cache
-    def of(num_nodes: int, device: torch.device) -> "_Interpolation":
-        """Tabulate for a number of nodes."""
-        orders = torch.arange(num_nodes, dtype=torch.float64)
-        nodes = -torch.cos(pi * (orders + 0.5) / num_nodes)
-        coefficients = torch.cos(orders * torch.acos(nodes)[:, None]) * (2 / num_nodes)
-        coefficients[:, 0] /= 2
-        # T_n' = 2n (T_{n−1} + T_{n−3} + …), the last term halved where it is T_0.
-        falling = orders[:, None] - orders[None, :]
-        slopes = torch.where((falling > 0) & (falling % 2 == 1), 2 * orders[:, None], 0.0)
-        slopes[:, 0] /= 2
-        edges = torch.cat([-torch.ones(1).double(), nodes, torch.ones(1).double()])
-        at_edges = coefficients @ torch.cos(orders[:, None] * torch.acos(edges))
-        tables = (
-            orders,
-            nodes,
-            coefficients,
-            torch.cat([coefficients, coefficients @ slopes], 1),
-            edges,
-            at_edges,
-        )
-        return _Interpolation(*(table.to(device) for table in tables))
-
-    def basis(self, places: Tensor) -> Tensor:
-        """T_0 … T_{M−1} at a place of each row, (row, M)."""
-        return torch.cos(torch.acos(places)[:, None] * self.orders)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,15 +41,13 @@ class DenseFlow(Flow):
     round-off. All operators are transposed, to act on rows.
 
     Attributes:
-        halves: exp(J T 2^−k) for k = 1, 2, …, depth.
-        centre: exp(J c/2), c = T 2^−depth the length of the cell.
-        nodes: exp(J x_m c/2) side by side, (D, M·D).
+        halves: exp(J T 2^−k) for k = 1, 2, …, depth; the cell has the length c = T 2^−depth.
+        nodes: exp(J (x_m + 1) c/2) side by side, (D, M·D).
         jump_rows: L_k side by side, (D, K·D).
         time: T.
     """
 
     halves: tuple[Tensor, ...]
-    centre: Tensor
     nodes: Tensor
     jump_rows: Tensor
     time: float
@@ -109,7 +65,9 @@ class DenseFlow(Flow):
     @property
     def jump_size(self) -> float:
         """Frobenius norm of all jump operators."""
-        return float(torch.linalg.vector_norm(self.jump_rows.detach(), dtype=torch.complex128))
+        return float(
+            torch.linalg.vector_norm(torch.view_as_real(self.jump_rows.detach()), dtype=torch.float64)
+        )
 
     @classmethod
     def of(cls, lindbladian: Lindbladian, time: float) -> "DenseFlow":
@@ -124,27 +82,27 @@ class DenseFlow(Flow):
 
         Source: own (powers in double precision, so that the round-off of squarings stays below single precision).
         """
-        generator = lindbladian.to(torch.complex128).no_jump_generator
-        size = _norm_bound(generator.detach())
+        generator = no_jump_generator(lindbladian)
+        size, jumps = _bounds(generator)
         if not size * time < 2.0**30:
             raise ArgumentError(
                 "Argument `lindbladian` must be finite and of sensible size, but ‖J‖·time is "
                 f"{size * time:.3g}, where round-off moves the jumps; shorten the time."
             )
-        depth = _depth(size * time)
-        half = generator.mT * (time * 2.0 ** -(depth + 1))
-        reach = size * time * 2.0 ** -(depth + 1)
         dtype, eps = lindbladian.dtype, torch.finfo(lindbladian.dtype).eps
-        places = _Interpolation.of(_num_nodes(2 * reach, eps), generator.device).nodes
-        centre, nodes = _exponentials(half, places, _taylor_degree(reach, eps), dtype)
-        halves = [centre]
-        for _ in range(depth):
+        depth = _depth(size * time, jumps * time, lindbladian.dim, dtype)
+        reach = size * time * 2.0**-depth
+        places = Polynomials.of(num_nodes(reach, eps), generator.device).nodes
+        whole, nodes = exponentials(
+            generator.mT * (time * 2.0**-depth), 0.5 * (places + 1), taylor_degree(reach, eps), dtype
+        )
+        halves = [whole]
+        for _ in range(depth - 1):
             halves.append(halves[-1] @ halves[-1])
         operators = lindbladian.jump_operators
         return cls(
-            tuple(power.to(dtype) for power in reversed(halves[1:])),
-            centre.to(dtype),
-            nodes,
+            tuple(power.to(dtype) for power in reversed(halves)) if depth else (),
+            nodes.permute(1, 0, 2).reshape(lindbladian.dim, -1),
             operators.permute(2, 0, 1).reshape(lindbladian.dim, -1),
             time,
         )
@@ -157,7 +115,8 @@ class DenseFlow(Flow):
             lindbladian: The dynamics.
             time: T > 0.
         """
-        return _depth(_norm_bound(lindbladian.to(torch.complex128).no_jump_generator.detach()) * time)
+        size, jumps = _bounds(no_jump_generator(lindbladian))
+        return _depth(size * time, jumps * time, lindbladian.dim, lindbladian.dtype)
 
     def to_next_jump(self, kets: Tensor, rows: Tensor, remaining: Tensor, thresholds: Tensor) -> Arrival:
         """Halve the time, then find the root of the squared norm as a polynomial in the last cell.
@@ -166,79 +125,102 @@ class DenseFlow(Flow):
 
         Source: O (waiting-time sampling); J. Dalibard, Y. Castin, K. Mølmer, Phys. Rev. Lett. 68 (1992) 580.
         """
-        elapsed = torch.zeros_like(remaining)
-        length = self.time
+        left, length = remaining, self.time
         for power in self.halves:
             length *= 0.5
             candidate = kets @ power
-            ahead = squared_norm(candidate.detach()).double() > thresholds
-            ahead &= elapsed + length <= remaining
+            ahead = (squared_norm(candidate.detach()).double() > thresholds) & (left >= length)
             kets = torch.where(ahead[:, None], candidate, kets)
-            elapsed = torch.where(ahead, elapsed + length, elapsed)
+            left = torch.where(ahead, left - length, left)
         size = max(1, _CHUNK // self.nodes.shape[1])
-        parts = [
-            self._in_cell(*part)
-            for part in zip(
-                *(tensor.split(size) for tensor in (kets, remaining - elapsed, thresholds)), strict=True
-            )
-        ]
-        kets, rest, jumps = (
-            parts[0] if len(parts) == 1 else (torch.cat(part) for part in zip(*parts, strict=True))
-        )
-        return Arrival(kets, squared_norm(kets.detach()), elapsed + rest, jumps)
+        if len(kets) <= size:
+            kets, rest, jumps = self._in_cell(kets, left, thresholds)
+        else:
+            parts = zip(*(tensor.split(size) for tensor in (kets, left, thresholds)), strict=True)
+            found = zip(*(self._in_cell(*part) for part in parts), strict=True)
+            kets, rest, jumps = (torch.cat(each) for each in found)
+        elapsed = remaining - left + rest if self.halves else rest
+        return Arrival(kets, squared_norm(kets.detach()), elapsed, jumps)
 
     def _in_cell(self, kets: Tensor, left: Tensor, thresholds: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Flow inside the last cell; returns kets, times and whether a jump falls."""
         num_rows, dim = kets.shape
-        images = (kets @ self.centre @ self.nodes).reshape(num_rows, -1, dim)
-        parts = torch.view_as_real(images).flatten(-2)
-        table = _Interpolation.of(parts.shape[1], kets.device)
+        parts = torch.view_as_real(kets @ self.nodes).view(num_rows, -1, 2 * dim)
+        table = Polynomials.of(parts.shape[1], kets.device)
+        half = 0.5 * self.cell
         with torch.no_grad():
-            values = torch.linalg.vector_norm(parts, dim=-1).double().square()
-            end = (left * (2 / self.cell) - 1).clamp(-1, 1)
+            values = torch.linalg.vector_norm(parts, dim=-1).double().square_()
+            end = (left / half).sub_(1).clamp_(max=1)
             place = self._crossing(values, thresholds, table, torch.finfo(parts.dtype).eps)
-            # A row whose time is not up within the cell stops here only because its norm falls to the threshold.
-            jumps = (place < end) | (left > self.cell * (1 + _ROUND_OFF))
+            jumps = place < end
+            if self.halves:
+                # A row whose time is not up within the cell stops here only because its norm falls to the threshold.
+                jumps |= left > self.cell * (1 + _ROUND_OFF)
             place = torch.minimum(place, end)
-            weights = table.basis(place) @ table.coefficients.mT
-        moved = weights.to(parts.dtype)[:, None] @ parts
-        kets = torch.view_as_complex(moved.reshape(num_rows, dim, 2))
-        return kets, (place + 1) * (self.cell / 2), jumps
+            weights = (table.basis(place) @ table.coefficients.mT).to(parts.dtype)
+        kets = torch.view_as_complex(_weighed(weights, parts).view(num_rows, dim, 2))
+        return kets, (place + 1) * half, jumps
 
     @staticmethod
-    def _crossing(values: Tensor, thresholds: Tensor, table: _Interpolation, error: float) -> Tensor:
+    def _crossing(values: Tensor, thresholds: Tensor, table: Polynomials, error: float) -> Tensor:
         """Place in [-1, 1] where each polynomial falls to its threshold; 1 where it does not."""
-        at_edges = values @ table.at_edges
-        last = at_edges.shape[1] - 1
-        after = (at_edges > thresholds[:, None]).sum(1).clamp(1, last)[:, None]
-        low, high = table.edges[after - 1][:, 0], table.edges[after][:, 0]
-        above, below = at_edges.gather(1, after - 1)[:, 0], at_edges.gather(1, after)[:, 0]
-        falls = at_edges[:, last] <= thresholds
-        low, high = torch.where(falls, low, 1.0), torch.where(falls, high, 1.0)
-        start = low + (high - low) * ((above - thresholds) / (above - below)).nan_to_num(0.5).clamp(0, 1)
-        series = (values @ table.derivatives).reshape(len(values), 2, -1)
+        at_edges, wanted = values @ table.falls, -thresholds
+        after = torch.searchsorted(at_edges, wanted[:, None])
+        sides = torch.cat([after - 1, after], 1).clamp_(0, at_edges.shape[1] - 1)
+        (low, high), (above, below) = table.edges[sides].unbind(1), at_edges.gather(1, sides).unbind(1)
+        start = torch.lerp(low, high, ((wanted - above) / (below - above)).nan_to_num_(0.5))
+        series = (values @ table.derivatives).view(len(values), 2, -1)
 
         def evaluate(places: Tensor) -> tuple[Tensor, Tensor]:
-            both = torch.bmm(series, table.basis(places)[:, :, None])[..., 0]
-            return both[:, 0], both[:, 1]
+            return torch.bmm(series, table.basis(places)[:, :, None])[..., 0].unbind(1)
 
         return find_root(evaluate, thresholds, low, high, start, error=error)
 
     def jump(self, kets: Tensor, choose: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
         """One product with all operators side by side."""
-        candidates = (kets @ self.jump_rows).reshape(len(kets), -1, kets.shape[1])
+        candidates = (kets @ self.jump_rows).view(len(kets), -1, kets.shape[1])
         channels = choose(squared_norm(candidates.detach()).double())
         taken = candidates[torch.arange(len(kets), device=kets.device), channels.clamp(min=0)]
         return torch.where((channels >= 0)[:, None], taken, kets), channels
 
 
-def _depth(distance: float) -> int:
-    return max(ceil(log2(max(distance, 1e-300) / _CELL_NORM)), 0)
+def _weighed(weights: Tensor, parts: Tensor) -> Tensor:
+    """Σ_m w_m v_m of each row, from w (row, M) and v (row, M, number)."""
+    if parts.shape[-1] > _LARGEST_SUMMED:
+        return torch.bmm(weights[:, None], parts)[:, 0]
+    # Of short vectors a product for each row costs more than their sum.
+    return (weights[:, :, None] * parts).sum(1)
 
 
-def _norm_bound(matrix: Tensor) -> float:
-    """Bound the spectral norm from above, within a few per cent, by ‖(A†A)^8‖_F^(1/16)."""
-    size = float(torch.linalg.vector_norm(matrix))
+def _depth(distance: float, jumps: float, dim: int, dtype: torch.dtype) -> int:
+    """How often halving costs least, products at the nodes included."""
+    least = max(ceil(log2(max(distance / LARGEST_NORM[dtype], jumps / _CELL_JUMPS, 1e-300))), 0)
+    halving, eps = _HALVING + _CALLS / dim, torch.finfo(dtype).eps
+    costs = [depth * halving + num_nodes(distance * 2.0**-depth, eps) for depth in range(least, least + 4)]
+    return least + costs.index(min(costs))
+
+
+def no_jump_generator(lindbladian: Lindbladian) -> Tensor:
+    """Return J in double precision."""
+    H, L = lindbladian.hamiltonian.to(torch.complex128), lindbladian.jump_operators.to(torch.complex128)
+    stacked = L.reshape(-1, len(H))
+    return torch.add(-1j * H, stacked.mH @ stacked, alpha=-0.5)
+
+
+def _bounds(generator: Tensor) -> tuple[float, float]:
+    """Bounds of ‖J‖ and of the largest jump rate, whose operator is −J − J†, by Frobenius' norm."""
+    fixed = generator.detach()
+    return size_bound(fixed), _size(fixed + fixed.mH)
+
+
+def _size(matrix: Tensor) -> float:
+    # Of complex numbers the magnitude of each would be formed, at several times the cost.
+    return float(torch.linalg.vector_norm(torch.view_as_real(matrix)))
+
+
+def size_bound(matrix: Tensor) -> float:
+    """Bound the spectral norm of a matrix from above, within a few per cent, by ‖(A†A)^8‖_F^(1/16)."""
+    size = _size(matrix)
     if not 0 < size < float("inf"):
         return size
     scaled = (matrix / size).to(torch.complex64)
@@ -246,19 +228,10 @@ def _norm_bound(matrix: Tensor) -> float:
     for _ in range(3):
         power = power @ power
     # A tenth of a per cent covers the round-off of single precision.
-    return min(size, 1.001 * size * float(torch.linalg.vector_norm(power)) ** (1 / 16))
+    return min(size, 1.001 * size * _size(power) ** (1 / 16))
 
 
-def _num_nodes(reach: float, eps: float) -> int:
-    """Number M of nodes with 2 (r/2)^M / M! < eps, for e^{zs}, |z| ≤ r, −1 ≤ s ≤ 1."""
-    num_nodes, term = 2, (reach / 2) ** 2 / 2
-    while 2 * term >= eps:
-        num_nodes += 1
-        term *= reach / 2 / num_nodes
-    return num_nodes
-
-
-def _taylor_degree(reach: float, eps: float) -> int:
+def taylor_degree(reach: float, eps: float) -> int:
     """Degree of Taylor's polynomial of e^z whose first term left out is below eps/10 for |z| ≤ r."""
     degree, term = 1, reach**2 / 2
     while term >= 0.1 * eps:
@@ -267,8 +240,23 @@ def _taylor_degree(reach: float, eps: float) -> int:
     return degree
 
 
-def _exponentials(matrix: Tensor, places: Tensor, degree: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Return e^A, and [e^{A x_0}, e^{A x_1}, …] side by side in a precision, from one set of powers of A."""
+def exponentials(matrix: Tensor, places: Tensor, degree: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return e^A, and e^{A x_0}, e^{A x_1}, … in a precision, from one set of powers of A.
+
+    Args:
+        matrix: A.
+        places: x_0, x_1, …, each at most 1.
+        degree: Degree of the polynomial in A.
+        dtype: Complex dtype of all but e^A.
+
+    Returns:
+        e^A in the precision of A, and the others (place, D, D).
+
+    Examples:
+        >>> zero = torch.zeros(1, 1, dtype=torch.complex128)
+        >>> exponentials(zero, torch.zeros(2).double(), 1, torch.complex64)[1].shape
+        torch.Size([2, 1, 1])
+    """
     dim = matrix.shape[-1]
     few = [matrix]
     while len(few) < min(degree, _POWERS_AT_ONCE):
@@ -282,5 +270,4 @@ def _exponentials(matrix: Tensor, places: Tensor, degree: int, dtype: torch.dtyp
     places = torch.cat([torch.ones_like(places[:1]), places])
     sums = places[:, None] ** orders / torch.lgamma(orders + 1).exp() @ powers
     whole = torch.view_as_complex(sums[0].reshape(dim, dim, 2))
-    nodes = torch.view_as_complex(sums[1:].to(dtype.to_real()).reshape(-1, dim, dim, 2))
-    return whole, nodes.permute(1, 0, 2).reshape(dim, -1)
+    return whole, torch.view_as_complex(sums[1:].to(dtype.to_real()).reshape(-1, dim, dim, 2))

@@ -15,14 +15,15 @@ from qinn.quantum.evolution.dense import DenseFlow
 from qinn.quantum.evolution.evolution import Evolution
 from qinn.quantum.evolution.flows import Flow
 from qinn.quantum.evolution.matrix_free import MatrixFreeFlow, matrix_free_work
+from qinn.quantum.evolution.moments import Moments, Stretch
 from qinn.quantum.evolution.rates import check_expected_jumps, largest_rate
 from qinn.quantum.generators.interface import Generator, MatrixFreeGenerator, check_kind
 from qinn.quantum.generators.lindbladian import Lindbladian
-from qinn.quantum.numerics.marching import even_interval
 from qinn.quantum.numerics.work import Work, check_numbers
 from qinn.quantum.states.ensembles import JumpRecord, PureEnsemble, State
 from qinn.quantum.states.kets import squared_norm
 from qinn.quantum.states.products import ProductState
+from qinn.quantum.states.trajectory_course import TrajectoryCourse
 
 # The generator takes 32 bits of a seed: an odd number near their golden section spreads the stages of near seeds.
 _STAGE_OFFSET = 0x9E3779B1
@@ -137,19 +138,14 @@ class QuantumJumps(Evolution):
         shape = (len(times), *initial.kets.shape)
         if times[-1] == 0 or initial.kets.numel() == 0:
             return [initial.along(initial.kets.expand(shape))], _unmoved(initial, self.record).record
-        seen = _Moments.of(check_kind(lindbladian, (Lindbladian,), "`QuantumJumps`"), times)
+        seen = Moments(check_kind(lindbladian, (Lindbladian,), "`QuantumJumps`"), times)
         run = self._sample(initial, lindbladian, times[-1], seen)
-        kets, score = _with_score(seen.kets(initial.kets.shape[:-1].numel()))
-        course = initial.along(
-            kets.reshape(shape),
-            score=self._kept(score.reshape(shape[:-1])),
-            num_groups=self._groups(initial),
-            draws=1,
-        )
+        history = initial.moved(initial.kets, num_groups=self._groups(initial), draws=1)
+        course = TrajectoryCourse(history, *seen.spread(), is_scored=self.gradient == "score")
         return [course], run.record(initial.kets.shape[:-2]) if self.record else None
 
     def _sample(
-        self, initial: PureEnsemble, lindbladian: Generator, time: float, seen: "_Moments | None" = None
+        self, initial: PureEnsemble, lindbladian: Generator, time: float, seen: Moments | None = None
     ) -> "_Run":
         uniforms = UniformSource(
             self.num_trajectories,
@@ -314,91 +310,8 @@ class _Run:
         return JumpRecord(all_channels.reshape(shape), all_times.reshape(shape))
 
 
-class _Moments:
-    """Kets at many times, gathered while trajectories run: each from where its last jump left it.
-
-    Attributes:
-        moments: The times, float64.
-        interval: Of an even grid; 0 where the times make none.
-        powers: exp(J · interval · 2^k), on rows, as many as doubling needs.
-    """
-
-    def __init__(self, moments: Tensor, interval: float, powers: Sequence[Tensor]) -> None:
-        self.moments, self.interval, self.powers = moments, interval, powers
-        self._found: list[tuple[Tensor, Tensor, Tensor]] = []
-
-    @classmethod
-    def of(cls, lindbladian: Lindbladian, times: Sequence[float]) -> "_Moments":
-        """Prepare for times, of which the last is the end."""
-        moments = torch.tensor(times, dtype=torch.float64, device=lindbladian.device)
-        interval = even_interval(times) if len(times) > 2 else None
-        if not interval:
-            return cls(moments, 0.0, ())
-        generator = lindbladian.to(torch.complex128).no_jump_generator
-        power, powers = torch.linalg.matrix_exp(generator.mT * interval), []
-        while 2 ** len(powers) < len(times):
-            powers.append(power.to(lindbladian.dtype))
-            power = power @ power
-        return cls(moments, interval, powers)
-
-    def pass_by(
-        self, kets: Tensor, rows: Tensor, begin: Tensor, end: Tensor, last: Tensor, flow: Flow
-    ) -> None:
-        """Take the kets of rows that flow from `begin` to `end` without a jump, at all times in between.
-
-        Args:
-            kets: Rows at the beginning, of norm one.
-            rows: Which of all rows these are.
-            begin: When each begins.
-            end: When its next jump falls.
-            last: Whether none falls: then the end itself belongs to it.
-            flow: The flow.
-        """
-        low = torch.searchsorted(self.moments, begin)
-        high = torch.where(last, len(self.moments), torch.searchsorted(self.moments, end))
-        counts = high - low
-        some = (counts > 0).nonzero()[:, 0]
-        if len(some) == 0:
-            return
-        kets, rows, begin, low, counts = (each[some] for each in (kets, rows, begin, low, counts))
-        if not self.powers:
-            of = torch.repeat_interleave(torch.arange(len(rows), device=rows.device), counts)
-            ahead = torch.arange(len(of), device=rows.device) - (counts.cumsum(0) - counts)[of]
-            kets, rows, begin, low = kets[of], rows[of], begin[of], low[of] + ahead
-        block = self._flowed(kets, rows, self.moments[low] - begin, flow)[:, None]
-        self._take(block, rows, low, counts.new_ones(()).expand_as(low) if not self.powers else counts, 0)
-        for power in self.powers:
-            width = block.shape[1]
-            some = (counts > width).nonzero()[:, 0]
-            if len(some) == 0:
-                break
-            block, rows, low, counts = block[some], rows[some], low[some], counts[some]
-            ahead = block @ power
-            self._take(ahead, rows, low, counts, width)
-            block = torch.cat([block, ahead], 1)
-
-    @staticmethod
-    def _flowed(kets: Tensor, rows: Tensor, durations: Tensor, flow: Flow) -> Tensor:
-        never = torch.full_like(durations, -1.0)
-        return flow.to_next_jump(kets, rows, durations.clamp(min=0), never).kets
-
-    def _take(self, block: Tensor, rows: Tensor, low: Tensor, counts: Tensor, offset: int) -> None:
-        """Keep what is within each row's count of a block (row, place, D) that begins at an offset."""
-        places = offset + torch.arange(block.shape[1], device=rows.device)
-        inside = places < counts[:, None]
-        times = (low[:, None] + places)[inside]
-        self._found.append((times, rows[:, None].expand_as(inside)[inside], block[inside]))
-
-    def kets(self, num_rows: int) -> Tensor:
-        """Return the kets of every time and row, (time, row, D), each divided by its detached norm."""
-        times, rows, kets = (torch.cat(parts) for parts in zip(*self._found, strict=True))
-        kets = kets[(times * num_rows + rows).argsort()]
-        kets = kets * squared_norm(kets.detach()).rsqrt()[:, None]
-        return kets.reshape(len(self.moments), num_rows, -1)
-
-
 def _sample(
-    kets: Tensor, flow: Flow, time: float, uniforms: UniformSource, seen: _Moments | None = None
+    kets: Tensor, flow: Flow, time: float, uniforms: UniformSource, seen: Moments | None = None
 ) -> _Run:
     """Run every row to the end, one waiting time and jump after the other, on the rows still running."""
     running = torch.arange(len(kets), device=kets.device)
@@ -416,7 +329,7 @@ def _sample(
         found = flow.to_next_jump(kets, running, remaining, numbers[:, 0])
         if seen is not None:
             left = (remaining - found.elapsed).clamp(min=0)
-            seen.pass_by(kets, running, time - remaining, time - left, ~found.jumps, flow)
+            seen.pass_by(Stretch(kets, running, time - remaining, time - left, ~found.jumps), flow)
         kets = found.kets * found.squared_norms.rsqrt()[:, None]
         ended, jumped = (~found.jumps).nonzero()[:, 0], found.jumps.nonzero()[:, 0]
         finished_kets.append(kets.index_select(0, ended))
@@ -442,7 +355,7 @@ def _jump(kets: Tensor, flow: Flow, uniforms: Tensor, round_off: float) -> tuple
     def choose(weights: Tensor) -> Tensor:
         cumulative = weights.cumsum(-1)
         total = cumulative[:, -1:]
-        channels = (cumulative < uniforms[:, None] * total).sum(-1).clamp(max=flow.num_jumps - 1)
+        channels = (cumulative < uniforms[:, None] * total).sum(-1)
         return torch.where(total[:, 0] > round_off**2, channels, -1)
 
     jumped, channels = flow.jump(kets, choose)

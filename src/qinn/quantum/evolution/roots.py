@@ -42,12 +42,12 @@ def find_root(
         tensor([2.])
     """
     root = start
-    for step in range(_BARE_STEPS):
+    for _ in range(_BARE_STEPS):
         values, slopes = evaluate(root)
         previous = root
         # A slope of zero gives no number; such a row is settled below.
         root = (root - (values - thresholds) / slopes).clamp(low, high)
-        if step > 0 and bool(((root - previous).abs() <= error**0.5).all()):
+        if bool(((root - previous).abs() <= error**0.5).all()):
             return root
     root = torch.where(root.isnan(), start, root)
     previous = low - (high - low)

@@ -9,11 +9,12 @@ from torch import Tensor
 _SAME = 1e-12
 
 
-def even_interval(times: Sequence[float]) -> float | None:
+def even_interval(times: Sequence[float], same: float = _SAME) -> float | None:
     """Return the interval of an even grid t_1, t_1 + h, t_1 + 2h, …; None where the times make none.
 
     Args:
         times: Rising times, at least one.
+        same: By what part of the last time others may differ from the grid.
 
     Examples:
         >>> even_interval([0.5, 1.0, 1.5]), even_interval([0.0, 1.0, 3.0])
@@ -23,7 +24,7 @@ def even_interval(times: Sequence[float]) -> float | None:
         return times[0]
     interval = (times[-1] - times[0]) / (len(times) - 1)
     even = all(
-        abs(time - (times[0] + place * interval)) <= _SAME * times[-1] for place, time in enumerate(times)
+        abs(time - (times[0] + place * interval)) <= same * times[-1] for place, time in enumerate(times)
     )
     return interval if even else None
 

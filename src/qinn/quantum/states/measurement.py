@@ -195,14 +195,13 @@ def values_of_kets(
     """Return `expectations` of arguments that are known to fit, real or complex."""
     num_outcomes, dim, _ = observables.shape
     rows = kets.reshape(kets.shape[:-1].numel(), dim).resolve_conj()
-    # One GEMM for all observables: ⟨ψ|X_j lies in one row per ket.
-    columns = observables.permute(1, 0, 2).reshape(dim, num_outcomes * dim)
-    bras = (rows.conj() @ columns).reshape(len(rows), num_outcomes, dim)
+    # One GEMM for all observables: X_j|ψ⟩ lies in one row per ket.
+    columns = observables.permute(2, 0, 1).reshape(dim, num_outcomes * dim)
+    images = (rows @ columns).reshape(len(rows), num_outcomes, dim)
     if hermitian:
-        parts = torch.view_as_real(bras.conj().resolve_conj()) * torch.view_as_real(rows)[:, None]
-        values = parts.sum((-2, -1))
-    else:
-        values = (bras @ rows[:, :, None])[..., 0]
+        # Of ψ†Xψ the real part is the product of real and imaginary parts side by side.
+        rows, images = (torch.view_as_real(each).flatten(-2) for each in (rows, images))
+    values = torch.bmm(images, rows.conj()[:, :, None])[..., 0]
     return values.reshape(*kets.shape[:-1], num_outcomes)
 
 

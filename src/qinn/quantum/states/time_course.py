@@ -22,6 +22,7 @@ from qinn.quantum.states.ensembles import (
     State,
 )
 from qinn.quantum.states.measurement import projectors
+from qinn.quantum.states.trajectory_course import TrajectoryCourse
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +81,7 @@ class TimeCourse:
         """
 
         def of(part: State) -> Tensor:
-            if isinstance(part, PureEnsemble):
+            if isinstance(part, PureEnsemble | TrajectoryCourse):
                 return part.kets
             raise ArgumentError("Only pure states have kets, and these are densities; ask for `density()`.")
 
@@ -221,7 +222,7 @@ def stacked(states: Sequence[State]) -> State:
 
 
 def _state_at(part: State, place: int) -> State:
-    if isinstance(part, HeisenbergCourse):
+    if isinstance(part, HeisenbergCourse | TrajectoryCourse):
         return part.at(place)
     if isinstance(part, MixedState):
         return MixedState(part.density_matrix[place], validate=False)

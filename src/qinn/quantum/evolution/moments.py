@@ -1,0 +1,261 @@
+"""Trajectories at many times: what flows between two jumps is taken at all times in between, for all rows at once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp
+
+import torch
+from torch import Tensor
+
+from qinn.quantum.evolution.dense import (
+    LARGEST_NORM,
+    exponentials,
+    no_jump_generator,
+    size_bound,
+    taylor_degree,
+)
+from qinn.quantum.evolution.flows import Flow
+from qinn.quantum.generators.lindbladian import Lindbladian
+from qinn.quantum.numerics.interpolation import Polynomials, num_nodes
+from qinn.quantum.numerics.marching import even_interval
+from qinn.quantum.numerics.spreading import Spread, unrolled
+
+# A squared norm may rise or fall in a cell by e to this: more would cost digits.
+_LARGEST_FALL = 2.0
+# Costs for each number of a ket, in multiplications of a product: of what is done with it beside that, of a sum over a
+# node; and those of a flow to any time, in products.
+_NUMBER, _SUM, _FLOW = 30.0, 1.0, 14.0
+# Relative error of a sum of times.
+_ROUND_OFF = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class Stretch:
+    """Rows that flow without a jump.
+
+    Attributes:
+        kets: Rows at the beginning, of norm one.
+        rows: Which of all rows these are.
+        begin: When each begins, float64.
+        end: When its next jump falls.
+        last: Whether none falls: then the end itself belongs to it.
+    """
+
+    kets: Tensor
+    rows: Tensor
+    begin: Tensor
+    end: Tensor
+    last: Tensor
+
+
+class Moments:
+    """Gathers what flows between jumps while trajectories run, and takes it at many times afterwards.
+
+    In a cell of time kets are polynomials, known by their values at Chebyshev nodes. On an even grid cells begin at the
+    first time of a stretch, and at the first one behind the cell before. Where times are so far apart that a cell
+    would hold fewer of them than nodes, it holds one: then the ket there, by one product with a power of the flow.
+    Off a grid cells begin with the stretch, or each time is reached from there.
+
+    Args:
+        lindbladian: The dynamics.
+        times: Rising times, of which the last, above 0, is the end.
+
+    Source: own.
+    """
+
+    def __init__(self, lindbladian: Lindbladian, times: Sequence[float]) -> None:
+        self._lindbladian, self._times = lindbladian, times
+        self._moments = torch.tensor(times, dtype=torch.float64, device=lindbladian.device)
+        # A grid that was rounded to single precision is one for dynamics of that precision.
+        interval = even_interval(times, torch.finfo(lindbladian.dtype).eps) if len(times) > 2 else None
+        # What lies before the first time should be no longer than what lies between two.
+        self._interval = interval if interval and times[0] <= interval * (1 + _ROUND_OFF) else None
+        self._found: list[Stretch] = []
+        self._flow: Flow | None = None
+
+    def pass_by(self, stretch: Stretch, flow: Flow) -> None:
+        """Keep rows that flow without a jump.
+
+        Args:
+            stretch: The rows; those of all calls cover the whole time of every row once.
+            flow: The flow.
+        """
+        self._found.append(stretch)
+        self._flow = flow
+
+    def spread(self) -> tuple[Tensor, Spread]:
+        """Return kets at nodes (node, cell, D), and the way from there to the places time · rows + row."""
+        stretches, moments = self._found, self._moments
+        kets, rows, begin = (
+            torch.cat([getattr(each, name) for each in stretches]) for name in ("kets", "rows", "begin")
+        )
+        ends = torch.cat([torch.where(each.last, torch.inf, each.end) for each in stretches])
+        first, last = torch.searchsorted(moments, begin), torch.searchsorted(moments, ends)
+        some = (last > first).nonzero()[:, 0]
+        held = _Held(*(each[some] for each in (kets, rows, begin, first, last)), len(stretches[0].rows))
+        if self._interval:
+            return self._on_grid(held, self._interval)
+        return self._off_grid(held) or self._one_by_one(held)
+
+    def _on_grid(self, held: "_Held", interval: float) -> tuple[Tensor, Spread]:
+        """Begin at the first time of each stretch: then the weights of all cells are the same."""
+        moments, dtype = self._moments, held.kets.dtype
+        flow = self._shifted()
+        times = self._cell_on_grid(held, interval, flow)
+        waits = moments[held.first] - held.begin
+        if times == 1:
+            table, nodes = None, held.kets[:0]
+            kets = self._flowed(held.kets, held.rows, waits)
+            whole = torch.linalg.matrix_exp(no_jump_generator(self._lindbladian).mT * interval)
+        else:
+            inside, eps = (times - 1) * interval, torch.finfo(dtype).eps
+            table = Polynomials.of(num_nodes(flow.size * inside, eps), moments.device)
+            gap = Polynomials.of(num_nodes(0.5 * flow.size * interval, eps), moments.device)
+            places = torch.cat([0.5 * interval * (gap.nodes + 1), 0.5 * inside * (table.nodes + 1)])
+            whole, (ahead_of, nodes) = flow.exponentials(times * interval, places, len(gap.nodes), dtype)
+            weights = gap.weights((waits * (2 / interval) - 1).clamp_(-1, 1)).to(dtype.to_real())
+            kets = _combined(held.kets, ahead_of, weights)
+        counts = held.last - held.first
+        starts, of, ahead = _chained(kets, (counts + (times - 1)) // times, whole)
+        counts, order = (counts[of] - ahead * times).clamp_(max=times).sort(descending=True)
+        starts, of, ahead = (each[order] for each in (starts, of, ahead))
+        numbers = (held.first[of] + ahead * times) * held.num_rows + held.rows[of]
+        if table is None:
+            weights, images = torch.ones(1, 1, device=moments.device), starts[None]
+        else:
+            even = torch.linspace(-1, 1, times, dtype=moments.dtype, device=moments.device)
+            weights, images = table.weights(even), torch.matmul(starts, nodes)
+        return images, Spread.of(weights.to(dtype.to_real()), counts, numbers, held.num_rows)
+
+    def _cell_on_grid(self, held: "_Held", interval: float, flow: "_Shifted") -> int:
+        """How many times a cell should hold."""
+        number, stretches = held.num_rows * len(self._times), len(held.kets)
+        eps, dim = torch.finfo(held.kets.dtype).eps, held.kets.shape[1]
+        product = 1 + _NUMBER / dim
+        best, cost, times = 1, number * product, 2
+        while times < 2 * len(self._times):
+            here = min(times, len(self._times))
+            inside = (here - 1) * interval
+            if here * interval > flow.longest:
+                break
+            nodes = num_nodes(flow.size * inside, eps)
+            made = stretches + number / here
+            total = made * nodes * product + number * nodes * _SUM / dim
+            if total < cost:
+                best, cost = here, total
+            times *= 2
+        return best
+
+    def _off_grid(self, held: "_Held") -> tuple[Tensor, Spread] | None:
+        """Take cells that begin with each stretch, or nothing where flows to each time cost less."""
+        flow, moments, dtype = self._shifted(), self._moments, held.kets.dtype
+        eps, number, stretches = torch.finfo(dtype).eps, held.num_rows * len(moments), len(held.kets)
+        best, cost, length = None, number * _FLOW, min(self._times[-1], flow.longest)
+        for parts in range(6):
+            nodes = num_nodes(flow.size * length * 2.0**-parts, eps)
+            made = stretches + held.num_rows * self._times[-1] / length * 2.0**parts
+            if made * nodes < cost:
+                best, cost = length * 2.0**-parts, made * nodes
+        if best is None:
+            return None
+        table = Polynomials.of(num_nodes(flow.size * best, eps), moments.device)
+        whole, (_, nodes) = flow.exponentials(best, 0.5 * best * (table.nodes + 1), 0, dtype)
+        numbers = ((moments[held.last - 1] - held.begin) / best).long() + 1
+        starts, of, ahead = _chained(held.kets, numbers, whole)
+        begin = held.begin[of] + ahead.double() * best
+        first = torch.where(ahead == 0, held.first[of], torch.searchsorted(moments, begin))
+        # Each cell ends where the next one begins.
+        last = torch.where(ahead == numbers[of] - 1, held.last[of], first.roll(-1))
+        counts, order = (last - first).sort(descending=True)
+        order = order[: int((counts > 0).sum())]
+        counts = counts[: len(order)]
+        starts, begin, first, rows = (each[order] for each in (starts, begin, first, held.rows[of]))
+        places = first[:, None] + torch.arange(int(counts[0]), device=first.device)
+        places = moments[places.clamp_(max=len(moments) - 1)].sub_(begin[:, None])
+        weights = table.weights(places.mul_(2 / best).sub_(1).clamp_(-1, 1).flatten())
+        weights = weights.to(dtype.to_real()).view(*places.shape, -1)
+        spread = Spread.of(weights, counts, first * held.num_rows + rows, held.num_rows)
+        return torch.matmul(starts, nodes), spread
+
+    def _one_by_one(self, held: "_Held") -> tuple[Tensor, Spread]:
+        """Flow to each time from the beginning of its stretch."""
+        of, ahead = unrolled(held.last - held.first)
+        times, rows = held.first[of] + ahead, held.rows[of]
+        images = self._flowed(held.kets[of], rows, self._moments[times] - held.begin[of])
+        weights = torch.ones(1, 1, dtype=images.real.dtype, device=images.device)
+        return images[None], Spread.of(weights, torch.ones_like(times), times * held.num_rows + rows, 1)
+
+    def _flowed(self, kets: Tensor, rows: Tensor, durations: Tensor) -> Tensor:
+        assert self._flow is not None
+        never = torch.full_like(durations, -1.0)
+        return self._flow.to_next_jump(kets, rows, durations.clamp(min=0), never).kets
+
+    def _shifted(self) -> "_Shifted":
+        generator, dtype = no_jump_generator(self._lindbladian), self._lindbladian.dtype
+        fixed = generator.detach()
+        decay = -float(fixed.diagonal().real.mean())
+        shift = decay * torch.eye(len(fixed), dtype=fixed.dtype, device=fixed.device)
+        fixed = fixed + shift
+        size, fall = size_bound(fixed), size_bound(fixed + fixed.mH)
+        longest = min(LARGEST_NORM[dtype] / max(size, 1e-300), _LARGEST_FALL / max(fall, 1e-300))
+        return _Shifted(generator + shift, decay, size, longest)
+
+
+@dataclass(frozen=True, eq=False)
+class _Shifted:
+    """The generator of the flow less the mean decay, so that kets neither rise nor fall much in a cell.
+
+    Real and without gradient, such a shift leaves kets of norm one, and their scores, as they are.
+
+    Attributes:
+        generator: J + decay, in double precision.
+        decay: −Re tr(J)/D.
+        size: Bound of the norm.
+        longest: Length of the longest cell.
+    """
+
+    generator: Tensor
+    decay: float
+    size: float
+    longest: float
+
+    def exponentials(
+        self, length: float, times: Tensor, first: int, dtype: torch.dtype
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Return the flow, with its decay, over a length, and without it at times up to there, the first ones apart."""
+        degree = taylor_degree(self.size * length, torch.finfo(dtype).eps)
+        whole, nodes = exponentials(self.generator.mT * length, times / length, degree, dtype)
+        return whole * exp(-self.decay * length), (nodes[:first], nodes[first:])
+
+
+@dataclass(frozen=True, eq=False)
+class _Held:
+    """Stretches in which some times fall: those from `first` to before `last`."""
+
+    kets: Tensor
+    rows: Tensor
+    begin: Tensor
+    first: Tensor
+    last: Tensor
+    num_rows: int
+
+
+def _combined(kets: Tensor, nodes: Tensor, weights: Tensor) -> Tensor:
+    """Σ_m w_m Ψ E_m of every ket, from E (node, D, D) and w (row, node)."""
+    parts = torch.view_as_real(torch.matmul(kets, nodes))
+    return torch.view_as_complex((weights.mT[:, :, None, None] * parts).sum(0))
+
+
+def _chained(kets: Tensor, numbers: Tensor, power: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return Ψ, Ψ E, Ψ E², … as often as each number says, and `unrolled` for them."""
+    most = int(numbers.max())
+    if most == 1:
+        return kets, torch.arange(len(kets), device=kets.device), torch.zeros_like(numbers)
+    of, ahead = unrolled(numbers)
+    found = kets.new_empty(len(of), kets.shape[-1]).index_copy_(0, (ahead == 0).nonzero()[:, 0], kets)
+    width = 1
+    while width < most:
+        chosen = ((ahead >= width) & (ahead < 2 * width)).nonzero()[:, 0]
+        found.index_copy_(0, chosen, found.index_select(0, chosen - width) @ power.to(kets.dtype))
+        power, width = power @ power, 2 * width
+    return found, of, ahead
