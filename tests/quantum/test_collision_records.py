@@ -273,11 +273,17 @@ def test_a_swap_is_measured_as_the_memory_was():
     )
 
 
+def test_a_mixed_memory_is_drawn_once_for_each_record():
+    interaction, stream = random_interaction(2, (2,)), random_stream(1, 2, (2,))
+    mixed = MixedState(torch.diag(torch.tensor([0.2, 0.8])).to(DTYPE)[None])
+    drawn = SampledCollisions(4000, seed=0).evolve(mixed, interaction, stream).final.density()
+    exact = ExactCollisions().evolve(mixed, interaction, stream).final.density()
+    assert (drawn - exact).abs().max() < 0.04
+
+
 def test_what_cannot_be_sampled_is_refused():
     interaction, stream = random_interaction(2, (2,)), random_stream(1, 2, (2,))
     way = SampledCollisions(2)
-    with pytest.raises(ArgumentError, match="must be pure for sampled records"):
-        way.evolve(MixedState(torch.eye(2, dtype=DTYPE) / 2), interaction, stream)
     with pytest.raises(ArgumentError, match="must be kets to be measured"):
         way.evolve([1, 0], interaction, Ancillas.of_densities([random_densities(1, 2, 2)]))
     with pytest.raises(ArgumentError, match="1 or 2 trajectories"):

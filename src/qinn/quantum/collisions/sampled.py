@@ -15,8 +15,8 @@ from qinn.quantum.collisions.meetings import Meeting, Schedule, schedule_events,
 from qinn.quantum.collisions.memories import memory_state
 from qinn.quantum.collisions.outputs import CollisionStates
 from qinn.quantum.collisions.pieces import run_in_pieces
-from qinn.quantum.evolution.jumps import UniformSource, trajectories_of
-from qinn.quantum.states.ensembles import MixedState, PureEnsemble
+from qinn.quantum.evolution.starts import UniformSource, trajectories_of
+from qinn.quantum.states.ensembles import PureEnsemble
 from qinn.quantum.states.kets import product, squared_norm
 
 _LARGEST_UNIFORM = 1 - 2.0**-40
@@ -73,7 +73,8 @@ class SampledCollisions:
         """Let every trajectory meet one ancilla after the other.
 
         Args:
-            initial: The memory before the first step, pure: as for `ExactCollisions.evolve`.
+            initial: The memory before the first step, as for `ExactCollisions.evolve`; of a mixed one every record
+                draws an eigenvector.
             interaction: What happens when they meet.
             ancillas: What it meets.
 
@@ -102,7 +103,7 @@ class SampledCollisions:
         """Let every trajectory meet the events of several streams, each at its own time, without relaxation.
 
         Args:
-            initial: The memory before the first event, pure.
+            initial: The memory before the first event, likewise.
             interactions: One per modality, all with the same memory.
             streams: Ancillas of each modality.
             times: Time of each event (…, event) of each stream: only their order matters here.
@@ -130,11 +131,6 @@ class SampledCollisions:
                 "`ExactCollisions`, or mixtures of absent factors, from which kets are drawn."
             )
         state = memory_state(initial, schedule)
-        if isinstance(state, MixedState):
-            raise ArgumentError(
-                "Argument `initial` must be pure for sampled records, but it is a mixed state; use `ExactCollisions`, "
-                "or draw one ket per trajectory and pass a `PureEnsemble`."
-            )
         number, num_rows, num_steps = self.num_trajectories, schedule.num_rows, schedule.num_steps
         joint = max(each.interaction.memory_dim * each.interaction.ancilla_dim for each in schedule.meetings)
         # Per step: the joint kets before and after, the outcomes' weights and the uniform numbers.

@@ -10,8 +10,8 @@ from torch import Tensor
 from qinn.errors import ArgumentError
 from qinn.quantum.arguments import check_between, check_count, check_seed
 from qinn.quantum.evolution.evolution import Evolution
-from qinn.quantum.evolution.jumps import UniformSource, trajectories_of
 from qinn.quantum.evolution.rates import check_step, largest_rate
+from qinn.quantum.evolution.starts import UniformSource, trajectories_of
 from qinn.quantum.evolution.stepped import no_jump_flow
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.numerics.work import Work, check_pieces

@@ -17,16 +17,13 @@ from qinn.quantum.evolution.flows import Flow
 from qinn.quantum.evolution.matrix_free import MatrixFreeFlow, matrix_free_work
 from qinn.quantum.evolution.moments import Moments, Stretch
 from qinn.quantum.evolution.rates import check_expected_jumps, largest_rate
+from qinn.quantum.evolution.starts import UniformSource, trajectories_of
 from qinn.quantum.generators.interface import Generator, MatrixFreeGenerator, check_kind
 from qinn.quantum.generators.lindbladian import Lindbladian
-from qinn.quantum.numerics.work import Work, check_numbers
+from qinn.quantum.numerics.work import Work
 from qinn.quantum.states.ensembles import JumpRecord, PureEnsemble, State
 from qinn.quantum.states.kets import squared_norm
-from qinn.quantum.states.products import ProductState
 from qinn.quantum.states.trajectory_course import TrajectoryCourse
-
-# The generator takes 32 bits of a seed: an odd number near their golden section spreads the stages of near seeds.
-_STAGE_OFFSET = 0x9E3779B1
 
 
 @final
@@ -50,8 +47,9 @@ class QuantumJumps(Evolution):
     does not: pass it through `qinn.quantum.score_surrogate` before taking a mean.
 
     Args:
-        num_trajectories: M per sample. An initial ensemble of one trajectory is replicated; one of M is kept; of
-            a product that lacks factors, every trajectory draws its own (see `ProductState.draw`).
+        num_trajectories: M per sample. An initial ensemble of one trajectory is replicated; one of M is kept. Of
+            a mixed state every trajectory draws an eigenvector (see `drawn` in `qinn.quantum.evolution.starts`), of
+            a product that lacks factors those of what stands for them (see `ProductState.draw`).
         seed: None draws from torch's global generator, independently for every sample and trajectory
             (training). An integer draws, from a private generator, numbers that all samples share, so that a
             sample's result does not depend on its batch and every call gives the same (evaluation); in a chain
@@ -66,8 +64,8 @@ class QuantumJumps(Evolution):
         record: Whether to keep which jump fell when.
 
     Raises:
-        ArgumentError: If an option is impossible; from `evolve` also for a mixed state, an ensemble of
-            another size, kets that are not of unit norm, or an absurd number of jumps.
+        ArgumentError: If an option is impossible; from `evolve` also for an ensemble of another size,
+            kets that are not of unit norm, or an absurd number of jumps.
 
     Source: P (differentiable quantum jumps); O (waiting times, estimator); K. Mølmer, Y. Castin, J.
         Dalibard, J. Opt. Soc. Am. B 10 (1993) 524.
@@ -115,7 +113,7 @@ class QuantumJumps(Evolution):
         return Work(ceil(1 + jumps) * (DenseFlow.depth_of(dense, time) + 3), jumps)
 
     def _evolve(self, initial: State, lindbladian: Generator, time: float, steps: int | None) -> PureEnsemble:
-        initial = trajectories_of(initial, self.num_trajectories, self.seed)
+        initial = trajectories_of(initial, self.num_trajectories, self.seed, stratified=self._is_stratified)
         if time == 0 or initial.kets.numel() == 0:
             return _unmoved(initial, self.record)
         run = self._sample(initial, lindbladian, time)
@@ -134,7 +132,7 @@ class QuantumJumps(Evolution):
     ) -> tuple[Sequence[State], JumpRecord | None]:
         if isinstance(lindbladian, MatrixFreeGenerator):
             return super()._evolve_along(state, lindbladian, times, steps)
-        initial = trajectories_of(state, self.num_trajectories, self.seed)
+        initial = trajectories_of(state, self.num_trajectories, self.seed, stratified=self._is_stratified)
         shape = (len(times), *initial.kets.shape)
         if times[-1] == 0 or initial.kets.numel() == 0:
             return [initial.along(initial.kets.expand(shape))], _unmoved(initial, self.record).record
@@ -151,7 +149,7 @@ class QuantumJumps(Evolution):
             self.num_trajectories,
             self.seed,
             stage=initial.num_draws,
-            stratified=self.uniforms == "latin_hypercube",
+            stratified=self._is_stratified,
         )
         rows = initial.kets.reshape(-1, initial.dim)
         if isinstance(lindbladian, MatrixFreeGenerator):
@@ -162,12 +160,16 @@ class QuantumJumps(Evolution):
             flow = DenseFlow.of(dense, time)
         return _sample(rows, flow, time, uniforms, seen)
 
+    @property
+    def _is_stratified(self) -> bool:
+        return self.uniforms == "latin_hypercube"
+
     def _kept(self, score: Tensor) -> Tensor:
         return score if self.gradient == "score" else torch.zeros_like(score)
 
     def _groups(self, initial: PureEnsemble) -> int:
         # What was drawn together before or now depends on each other.
-        groups = 2 if self.uniforms == "latin_hypercube" else self.num_trajectories
+        groups = 2 if self._is_stratified else self.num_trajectories
         return gcd(initial.num_groups, groups)
 
 
@@ -179,98 +181,6 @@ def _with_score(kets: Tensor) -> tuple[Tensor, Tensor]:
     norms = squared_norm(kets)
     score = norms.log()
     return kets * norms.rsqrt()[..., None], score - score.detach()
-
-
-def trajectories_of(initial: State, num_trajectories: int, seed: int | None) -> PureEnsemble:
-    """Return an ensemble of exactly ``num_trajectories`` trajectories, replicating a single one.
-
-    Args:
-        initial: The state to unravel; of a product that lacks factors these are drawn.
-        num_trajectories: M.
-        seed: Seed of what is drawn; torch's global generator if None.
-
-    Raises:
-        ArgumentError: If the state is mixed, has another number of trajectories than 1 or M, or these fill the memory.
-    """
-    check_numbers(num_trajectories, initial.log_likelihood.shape[:-1].numel(), initial.dim)
-    if isinstance(initial, ProductState):
-        return initial.draw(num_trajectories, seed)
-    if not isinstance(initial, PureEnsemble):
-        raise ArgumentError(
-            "Argument `initial` must be a pure ensemble for quantum jumps, but it is a mixed state; use "
-            "`ExactChannel` or `Heisenberg`, or draw one ket per trajectory from the mixture and pass a "
-            "`PureEnsemble`."
-        )
-    if initial.num_trajectories not in (1, num_trajectories):
-        raise ArgumentError(
-            f"Argument `initial` must have 1 or {num_trajectories} trajectories, but it has "
-            f"{initial.num_trajectories}; set `num_trajectories` to that number."
-        )
-    if initial.num_trajectories == num_trajectories:
-        return initial
-    kets = initial.kets.expand(*initial.kets.shape[:-2], num_trajectories, initial.dim)
-    # One sampled record that all go on from: none of them is independent of the others.
-    groups = 1 if initial.log_likelihood.requires_grad else None
-    return PureEnsemble(
-        kets,
-        initial.log_likelihood.expand(kets.shape[:-1]),
-        num_groups=groups,
-        num_draws=initial.num_draws,
-        validate=False,
-    )
-
-
-class UniformSource:
-    """Uniform random numbers for rows of (sample, trajectory), drawn in double precision on the CPU.
-
-    Args:
-        num_trajectories: M; row r belongs to trajectory r mod M.
-        seed: None for independent numbers from the global generator, or a seed for numbers shared by all
-            samples.
-        stage: How many sampled evolutions came before: each has numbers of its own, also with one seed.
-        stratified: Whether each column of numbers, over each half of a sample's trajectories, has one number in
-            each of M/2 equal intervals.
-
-    Examples:
-        >>> UniformSource(2, seed=0).draw(torch.tensor([0, 2]), 1).diff(dim=0).item()
-        0.0
-    """
-
-    def __init__(
-        self, num_trajectories: int, seed: int | None, *, stage: int = 0, stratified: bool = False
-    ) -> None:
-        self._num_trajectories = num_trajectories
-        self._stratified = stratified
-        self._generator = None
-        if seed is not None:
-            self._generator = torch.Generator("cpu").manual_seed((seed + stage * _STAGE_OFFSET) % 2**63)
-
-    def draw(self, rows: Tensor, count: int) -> Tensor:
-        """Draw ``count`` numbers in (0, 1) for each of the rows.
-
-        Args:
-            rows: Row indices.
-            count: Numbers per row.
-
-        Returns:
-            Float64 tensor (row, count) on the device of ``rows``.
-        """
-        if self._generator is not None:
-            numbers = self._numbers(self._num_trajectories, count).to(rows.device)
-            return numbers[rows % self._num_trajectories]
-        if not self._stratified:
-            return self._numbers(len(rows), count).to(rows.device)
-        # Intervals belong to trajectories, also to those that need no number now.
-        size = (int(rows.max()) // self._num_trajectories + 1) * self._num_trajectories
-        return self._numbers(size, count).to(rows.device)[rows]
-
-    def _numbers(self, size: int, count: int) -> Tensor:
-        numbers = torch.rand(size, count, dtype=torch.float64, generator=self._generator, device="cpu")
-        if self._stratified:
-            half = self._num_trajectories // 2
-            keys = torch.rand(size // half, half, count, generator=self._generator, device="cpu")
-            numbers = (keys.argsort(1).flatten(0, 1) + numbers) / half
-        return numbers.clamp(min=2.0**-54)
 
 
 def _unmoved(initial: PureEnsemble, record: bool) -> PureEnsemble:

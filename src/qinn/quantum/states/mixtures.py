@@ -74,10 +74,33 @@ class Mixture:
             >>> mixture.members(torch.tensor([1e-9, 0.4, 0.6]))
             tensor([1, 1, 2])
         """
-        cumulative = self.weights.detach().double().cumsum(0)
-        numbers = uniforms.double().clamp(max=_LARGEST_UNIFORM) * cumulative[-1]
-        chosen = torch.searchsorted(cumulative, numbers.contiguous(), right=True)
-        return chosen.clamp(max=len(cumulative) - 1)
+        return members_of(self.weights.detach(), uniforms)
+
+
+def members_of(
+    weights: Float[Tensor, "*ensemble member"], uniforms: Float[Tensor, "*batch"]
+) -> Int[Tensor, "*batch"]:
+    """Return the index of the member that each uniform random number draws, with a probability ∝ w_k.
+
+    Args:
+        weights: Numbers ≥ 0, of one ensemble or of each sample.
+        uniforms: Numbers in (0, 1); the leading axes are those of the ensembles.
+
+    Returns:
+        The smallest k with w_0 + … + w_k above the number.
+
+    Examples:
+        >>> members_of(torch.tensor([[0.5, 0.5], [0.0, 1.0]]), torch.tensor([[0.4, 0.6], [0.4, 0.6]]))
+        tensor([[0, 1],
+                [1, 1]])
+    """
+    cumulative = weights.double().cumsum(-1)
+    shape = uniforms.shape
+    if cumulative.ndim == 1:
+        uniforms = uniforms.flatten()
+    numbers = uniforms.double().clamp(max=_LARGEST_UNIFORM) * cumulative[..., -1:]
+    chosen = torch.searchsorted(cumulative, numbers.contiguous(), right=True)
+    return chosen.clamp(max=cumulative.shape[-1] - 1).view(shape)
 
 
 def _check_probabilities(weights: Tensor) -> None:
