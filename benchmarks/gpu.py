@@ -2,14 +2,16 @@
 
 First the correctness: values and gradients on the device, in double and in single precision, against the CPU in double
 precision. Then seconds of a forward and backward pass in single precision: median of several, with the device
-synchronised around each, beside the CPU where that takes seconds. Every figure goes into one JSON file, which is
-written anew after each row; a row that fails says so in its place and loses no other.
+synchronised around each, beside the CPU where that takes seconds, and beside dynamiqs where that is installed. Every
+figure goes into one JSON file, which is written anew after each row; a row that fails says so in its place and loses no
+other.
 
     sh benchmarks/gpu.sh                              # or: make gpu
     python benchmarks/gpu.py --device cpu --dry-run   # every figure at small sizes
 """
 
 import argparse
+import importlib.util
 import sys
 import time
 from collections.abc import Callable
@@ -212,9 +214,7 @@ class Timing:
         return f"{self.kind}: " + ", ".join(f"{name} {value}" for name, value in self.sizes.items())
 
     def step(self, device: torch.device) -> Callable[[], None]:
-        return {"collisions": _collisions, "exact": _exact, "heisenberg": _heisenberg, "jumps": _jumps}[
-            self.kind
-        ](Where(device, SINGLE), **self.sizes)
+        return STEPS[self.kind](Where(device, SINGLE), **self.sizes)
 
 
 def _collisions(where: Where, D: int, D_a: int, T: int, B: int) -> Callable[[], None]:
@@ -258,6 +258,38 @@ def _jumps(where: Where, D: int, M: int, B: int) -> Callable[[], None]:
     return _evolution(where, QuantumJumps(M), D, B, 16)
 
 
+def _course(where: Where, D: int, M: int, times: int) -> Callable[[], None]:
+    """Trajectories of one ket at many times, expectations with their gradients."""
+    module = LearnableLindbladian(D, 2, seed=0).to(where.device)
+    ket, vectors = where.kets(D, seed=1).requires_grad_(), where.free(2, 2, D, seed=2)
+    moments = torch.linspace(0, 1, times, dtype=torch.float64).tolist()
+
+    def run() -> None:
+        course = QuantumJumps(M).evolve(ket[None], module(), times=moments)
+        values = course.probabilities(measurement_vectors_from(vectors))
+        score_surrogate(values, course.log_likelihood).square().mean().backward()
+
+    return run
+
+
+def _dynamiqs(where: Where, D: int, B: int) -> Callable[[], None]:
+    """`mesolve` of dynamiqs with its gradient, compiled before, on the device that jax takes by itself."""
+    from simulators.problem import make_problem
+    from simulators.with_dynamiqs import exact_contenders
+
+    contender = exact_contenders(make_problem(D, B), "both")[0]
+    contender.prepare()
+    return contender.call
+
+
+STEPS: dict[str, Callable[..., Callable[[], None]]] = {
+    "collisions": _collisions,
+    "jumps": _jumps,
+    "course": _course,
+    "exact": _exact,
+    "heisenberg": _heisenberg,
+    "dynamiqs": _dynamiqs,
+}
 TIMINGS = [
     *(
         Timing("collisions", {"D": D, "D_a": D_a, "T": T, "B": B}, on_cpu)
@@ -279,7 +311,12 @@ TIMINGS = [
             (64, 4, 64, True),
             (64, 32, 256, False),
             (256, 4, 64, False),
+            (512, 4, 64, False),
         ]
+    ),
+    *(
+        Timing("course", {"D": D, "M": M, "times": 81}, on_cpu)
+        for D, M, on_cpu in [(8, 256, True), (27, 256, True), (64, 256, True), (512, 64, False)]
     ),
     *(
         Timing("exact", {"D": D, "B": B}, on_cpu)
@@ -289,11 +326,23 @@ TIMINGS = [
             (64, 64, True),
             (128, 64, False),
             (256, 16, False),
+            (512, 4, False),
         ]
     ),
     *(
         Timing("heisenberg", {"D": D, "J": J, "B": B}, on_cpu)
-        for D, J, B, on_cpu in [(27, 16, 256, True), (64, 64, 256, True), (256, 64, 256, False)]
+        for D, J, B, on_cpu in [
+            (8, 16, 256, True),
+            (27, 16, 256, True),
+            (64, 64, 256, True),
+            (256, 64, 256, False),
+            (512, 64, 256, False),
+        ]
+    ),
+    # Beside `heisenberg` and `exact`, where dynamiqs is installed: the same problem, on the device of jax.
+    *(
+        Timing("dynamiqs", {"D": D, "B": B}, False)
+        for D, B in [(8, 64), (27, 64), (64, 64), (256, 16), (512, 4)]
     ),
 ]
 SMALL_TIMINGS = [
@@ -302,6 +351,8 @@ SMALL_TIMINGS = [
     Timing("jumps", {"D": 4, "M": 2, "B": 3}),
     Timing("exact", {"D": 9, "B": 3}),
     Timing("heisenberg", {"D": 9, "J": 2, "B": 3}),
+    Timing("course", {"D": 4, "M": 2, "times": 5}),
+    Timing("dynamiqs", {"D": 4, "B": 2}, False),
 ]
 
 
@@ -403,9 +454,11 @@ def measure(record: Record, device: torch.device, *, dry: bool) -> None:
     for timing in SMALL_TIMINGS if dry else TIMINGS:
 
         def make(timing: Timing = timing) -> dict[str, Any]:
+            kept = {"kind": timing.kind, **timing.sizes}
+            if timing.kind == "dynamiqs" and importlib.util.find_spec("dynamiqs") is None:
+                return {**kept, "skipped": "dynamiqs is not installed"}
             row: dict[str, Any] = {
-                "kind": timing.kind,
-                **timing.sizes,
+                **kept,
                 "device": timed(timing.step(device), device, seconds=seconds, most=most),
             }
             if timing.on_cpu:

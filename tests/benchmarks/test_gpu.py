@@ -33,8 +33,11 @@ def test_the_dry_run_fills_every_figure(tmp_path, monkeypatch):
     rate, *timings = content["time"]
     assert rate["tflops"] > 0
     assert {row["kind"] for row in timings} == {timing.kind for timing in gpu.TIMINGS}
+    *timings, other = timings
     for row in timings:
         assert min(row[place]["median_ms"] for place in ("device", "cpu")) > 0
+    # Another package is timed where it is installed.
+    assert "skipped" in other or other["device"]["median_ms"] > 0
 
 
 def test_a_row_that_fails_or_is_wrong_loses_no_other(tmp_path, monkeypatch):
