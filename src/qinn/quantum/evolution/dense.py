@@ -172,7 +172,8 @@ class DenseFlow(Flow):
         series = (values @ table.derivatives).view(len(values), 2, -1)
 
         def evaluate(places: Tensor) -> tuple[Tensor, Tensor]:
-            return torch.bmm(series, table.basis(places)[:, :, None])[..., 0].unbind(1)
+            both = torch.bmm(series, table.basis(places)[:, :, None])[..., 0]
+            return both[:, 0], both[:, 1]
 
         return find_root(evaluate, thresholds, low, high, start, error=error)
 

@@ -92,7 +92,7 @@ class Moments:
         ends = torch.cat([torch.where(each.last, torch.inf, each.end) for each in stretches])
         first, last = torch.searchsorted(moments, begin), torch.searchsorted(moments, ends)
         some = (last > first).nonzero()[:, 0]
-        held = _Held(*(each[some] for each in (kets, rows, begin, first, last)), len(stretches[0].rows))
+        held = _Held(kets[some], rows[some], begin[some], first[some], last[some], len(stretches[0].rows))
         if self._interval:
             return self._on_grid(held, self._interval)
         return self._off_grid(held) or self._one_by_one(held)
