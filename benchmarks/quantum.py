@@ -31,6 +31,7 @@ from simulators.measuring import ONE_THREAD, restart_on_one_core
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "quantum.json"
+ALONG = RESULTS.with_name("along.json")
 FIGURE = ROOT / "docs" / "figures" / "quantum-benchmark.png"
 PAGE = ROOT / "docs" / "benchmarks.md"
 _VERSIONS = ("qinn", "torch", "qutip", "dynamiqs", "jax", "jaxlib", "torchdiffeq", "numpy", "scipy")
@@ -184,7 +185,7 @@ def publish(record: dict[str, Any]) -> None:
 
     FIGURE.parent.mkdir(parents=True, exist_ok=True)
     draw(record, FIGURE)
-    PAGE.write_text(render(record))
+    PAGE.write_text(render(record, json.loads(ALONG.read_text()) if ALONG.exists() else None))
 
 
 def main() -> None:

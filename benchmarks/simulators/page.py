@@ -73,8 +73,8 @@ rules.
 """
 
 
-def render(record: dict[str, Any]) -> str:
-    """The whole page."""
+def render(record: dict[str, Any], along: dict[str, Any] | None = None) -> str:
+    """The whole page, with what was measured along times where there is that."""
     return "\n".join(
         [
             _head(record),
@@ -85,8 +85,40 @@ def render(record: dict[str, Any]) -> str:
             "## Every row\n",
             *(_row(row) for row in record["rows"]),
             _sweeps(record["scaling"]),
+            *([] if along is None else [_along(along)]),
         ]
     )
+
+
+def _along(record: dict[str, Any]) -> str:
+    """Many times of one pass, beside QuTiP."""
+    lines = [
+        "## Many times of one pass\n",
+        "Written from [results of their own](../benchmarks/results/along.json), which `benchmarks/along.py` makes: one "
+        "ket of",
+        f"the same problem, seen at {record['times']} even times until T = {record['time']:g}; trajectories are "
+        f"{record['trajectories']}, averaged. QuTiP {record['qutip']} has",
+        "the tolerance 3e-6, qinn its defaults, 1e-6 and 1e-12: **qinn's numbers are more exact by one to five digits,",
+        "and of exact averages of a single ket mostly slower**. Medians of CPU time in turns, in one process, on a",
+        "machine busy with much else: the ratios count. *Last alone* is what trajectories to the last time cost.\n",
+        "| work | package | ms | QuTiP's time over it | over last alone | error |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in record["rows"]:
+        medians = {each["name"]: each["median"] for each in row["results"]}
+        for each in row["results"]:
+            name, is_alone = each["name"], "alone" in each["name"]
+            alone = (
+                None
+                if name == "QuTiP"
+                else medians.get(name.replace("qinn, ", "qinn, the last time alone, "))
+            )
+            over = f"{each['median'] / alone:.2f} ×" if alone and not is_alone else ""
+            lines.append(
+                f"| {row['kind']}, D = {row['dim']} | {name} | {1e3 * each['median']:.0f} "
+                f"| {medians['QuTiP'] / each['median']:.2f} × | {over} | {each['error']:.0e} |"
+            )
+    return "\n".join(lines) + "\n"
 
 
 def _summary(rows: Sequence[dict[str, Any]]) -> str:
