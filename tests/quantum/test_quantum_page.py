@@ -43,7 +43,7 @@ def test_the_code_draws_every_figure_of_the_page(page):
     shown = re.findall(r"!\[[^]]+\]\((figures/[^)]+)\)", PAGE.read_text(encoding="utf-8"))
     assert shown == [
         f"figures/{name}.png"
-        for name in ("master-equation", "bell-training", "learned-generator", "steady-state")
+        for name in ("master-equation", "bell-training", "learned-generator", "steady-state", "fluorescence")
     ]
     for name in shown:
         assert (folder / name).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
@@ -52,7 +52,7 @@ def test_the_code_draws_every_figure_of_the_page(page):
 
 def test_each_problem_is_solved_in_ten_lines(script):
     _, *pairs = script.blocks()
-    assert len(pairs) == 9
+    assert len(pairs) == 11
     for solution in pairs[::2]:
         assert len(solution.strip().splitlines()) <= 10
 
@@ -137,3 +137,11 @@ def test_the_ratios_of_speed_are_rows_of_the_benchmark():
 
 def test_the_page_is_linked():
     assert "(docs/quantum.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_spectrum_is_mollows_triplet(page):
+    namespace, _ = page
+    found = namespace["spectrum"].incoherent
+    assert torch.allclose(found, namespace["triplet"], rtol=1e-9, atol=0)
+    assert abs(float(namespace["coherence"][0])) < 1e-9

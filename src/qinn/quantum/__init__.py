@@ -38,6 +38,7 @@ from qinn.quantum.generators.lindbladian import (
 from qinn.quantum.generators.locality import local_terms, scale_coupling, scale_operator
 from qinn.quantum.generators.propagation import propagate_densities, propagate_observables
 from qinn.quantum.generators.propagation_along import propagate_densities_along, propagate_observables_along
+from qinn.quantum.generators.smooth_drives import amplitudes_along
 from qinn.quantum.generators.structured import StructuredLindbladian, StructuredOperator
 from qinn.quantum.interchange import to_qobj
 from qinn.quantum.learning import (
@@ -189,6 +190,7 @@ __all__ = [
     "UnknownLindbladian",
     "Work",
     "amplitude_phase",
+    "amplitudes_along",
     "ancilla_entropies",
     "basis_ket",
     "bell_state",
