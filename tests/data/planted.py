@@ -171,7 +171,9 @@ def _exploded(content: Content) -> None:
 
 def _rare(content: Content) -> None:
     content.columns["label"] = [row % 2 for row in range(300)]
-    content.columns["label"][0] = 2
+    # One in each part, so that it is rare and no more.
+    for row in (0, 170, 299):
+        content.columns["label"][row] = 2
 
 
 def _unseen(content: Content) -> None:

@@ -87,6 +87,13 @@ def test_the_p_value_is_where_the_interval_ends():
     assert found.half_width(at_zero) == pytest.approx(abs(found.value))
 
 
+def test_of_what_never_varies_all_is_certain():
+    nothing, apart = (Spread(value, 0.0, 0.0, 0.0, 10, 1) for value in (0.0, 0.1))
+    assert nothing.p_value() == 1.0
+    assert apart.p_value() == 0.0
+    assert [apart.equivalence_p_value(margin) for margin in (0.05, 0.1, 0.2)] == [1.0, 0.5, 0.0]
+
+
 def test_more_seeds_and_more_samples_detect_less():
     base = Spread(0.0, 0.01, 0.004, 0.001, 40, 3)
     assert base.detectable(0.05) > replace(base, num_seeds=10, seeds=0.0012).detectable(0.05)

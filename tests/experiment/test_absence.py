@@ -159,12 +159,12 @@ def test_doing_without_a_modality_is_not_having_it(tiny_run, tiny_store, tmp_pat
     explained = explain_run(tiny_run, tmp_path / "explained", absent=["text"])
     assert explained.absent["text"] == len(labels)
     table = pq.read_table(tmp_path / "explained" / "explanation.parquet")
-    found = dict(zip(table["id"].to_pylist(), table["output_0"].to_pylist(), strict=True))
+    found = dict(zip(table["id"].to_pylist(), table["score"].to_pylist(), strict=True))
     assert [found[row["id"]] for row in rows] == pytest.approx([row["score"] for row in rows], abs=1e-5)
     assert table["absent"].to_pylist() == [row["absent"] for row in rows]
     assert np.isnan(table["entropy:text | audio+vision"].to_numpy()).all()
     assert np.isfinite(table["negativity:text : audio"].to_numpy()).all()
-    shifts = np.array(table["counterfactual:without text_0"]) - np.array(table["output_0"])
+    shifts = np.array(table["counterfactual:without text"]) - np.array(table["score"])
     assert np.abs(shifts).max() < 1e-6
 
 

@@ -256,10 +256,11 @@ def test_steps_along_a_stream_are_those_of_the_label(store: Path, tmp_path: Path
         for name in ("pleased", "ironic")
         if explain_run(folder, tmp_path / name, label=name)
     }
-    for position, (name, table) in zip((0, 3), found.items(), strict=True):
+    for name, table in found.items():
         np.testing.assert_allclose(
-            table.column("score").to_numpy(), table.column(f"output_{position}").to_numpy(), err_msg=name
+            table.column("score").to_numpy(), table.column(f"output:{name}").to_numpy(), err_msg=name
         )
+        assert f"without:{name}" in table.column_names
 
 
 def test_absence_is_swept_and_couplings_are_turned(

@@ -292,7 +292,7 @@ def test_explaining_again_gives_what_the_run_wrote(tiny_run, tmp_path):
         "without audio",
         "without vision",
     ]
-    assert "counterfactual:without text_0" in first.column_names
+    assert "counterfactual:without text" in first.column_names
 
 
 def test_explaining_the_validation_split_and_another_store(tiny_run, tmp_path):

@@ -106,6 +106,23 @@ def test_one_seed_of_a_published_model_says_where_the_intervals_are(seeds, tiny_
         assert any(words in one for one in said)
 
 
+def test_seeds_that_were_taken_away_or_put_in_twice_are_missed_wherever_a_model_is_read(
+    seeds, tiny_store, tmp_path
+):
+    model = publish_run(seeds, tmp_path / "model")
+    whole = shutil.copytree(model, tmp_path / "whole")
+    shutil.rmtree(model / "seed-1")
+    for read in (qinn.load, lambda place: predict_store(place, tiny_store)):
+        with pytest.raises(CheckpointError, match=r"calibration\.json` is of another run"):
+            read(model)
+    assert "calibration.json` is of another run" in str(qinn.describe(model)["integrity"])
+    shutil.copytree(model / "seed-0", model / "seed-1")
+    for read in (qinn.load, lambda place: predict_store(place, tiny_store)):
+        with pytest.raises(ConfigError, match="are of the same seed 0, so their mean counts it twice"):
+            read(model)
+    assert qinn.describe(whole)["integrity"] == "8 files are as they were written"
+
+
 def test_the_folder_says_of_itself_what_it_is(published):
     found = qinn.describe(published)
     assert found["kind"] == "published model"
@@ -161,7 +178,20 @@ def test_names_on_the_card_stay_text(tiny_store, tmp_path):
     _, head, body = re.split(r"^---$", card, maxsplit=2, flags=re.MULTILINE)
     assert "<img" not in body
     assert "<b>" not in body
-    assert yaml.safe_load(head)["license"] == "---\nx: 1"
+    assert yaml.safe_load(head)["license"] == "other"
+
+
+@pytest.mark.parametrize(
+    "said", ["\u202egnp.exe", "a\x1b[31mb\x07", "one\n# two\n\n- three", "a\u2028b\x85c", "x" * 500]
+)
+def test_a_licence_that_is_no_identifier_stands_in_the_body_alone(said, class_run, tmp_path):
+    card = (publish_run(class_run, tmp_path / "m", license=said, data_terms=said) / "README.md").read_text()
+    _, head, body = card.split("---\n", 2)
+    assert yaml.safe_load(head)["license"] == "other"
+    assert "not stated" not in body
+    for text in (head, body):
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f\x85\u2028\u2029\u202a-\u202e\u2066-\u2069]", text)
+        assert not re.search("^# two|^- three", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -197,6 +227,41 @@ def test_a_file_that_was_changed_is_named(copy, name, tmp_path):
         (qinn.describe if name == "metrics.json" else predict_store)(
             copy, *(() if name == "metrics.json" else (others,))
         )
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret", "/etc/hostname", "folds/../../secret", "C:/secret", "..\\secret"]
+)
+def test_no_document_leads_out_of_its_folder(name, copy):
+    (copy.parent / "secret").write_text("secret")
+    rewritten(copy / "run.json", lambda content: content["files"].update({name: "0" * 64}))
+    with pytest.raises(
+        CheckpointError, match=r"run\.json` names `.*`, which lies outside of its folder"
+    ) as told:
+        qinn.describe(copy)
+    assert "hash is" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("made", "change", "words"),
+    [
+        ("tiny_run", {"classes": True}, "of another task than regression"),
+        ("tiny_run", {"by_label": {"x": [0.1]}}, "of another task than regression"),
+        ("tiny_run", {"without": ["x"]}, "the task has no `x`"),
+        ("class_run", {"errors": [-0.5] * 10}, "between 0 and 1"),
+        ("class_run", {"errors": [1.5] * 10}, "between 0 and 1"),
+        ("folds_run", {"per_model": False}, "`folds` must name one of"),
+        ("folds_run", {"folds": None}, "`folds` must say which of several models"),
+        ("folds_run", {"folds": [99] * 44}, "`folds` must name one of"),
+    ],
+)
+def test_a_calibration_that_cannot_be_the_models_is_refused(made, change, words, request, tmp_path):
+    model = publish_run(request.getfixturevalue(made), tmp_path / "model")
+    rewritten(model / FILE, lambda content: content.update(change))
+    with pytest.raises(
+        CheckpointError, match=rf"calibration\.json` lacks or contradicts something \(.*{words}"
+    ):
+        predict_store(model, write_tiny_store(tmp_path / "others", seed=9).path)
 
 
 def test_a_calibration_of_other_folds_is_refused(folds_run, tmp_path):

@@ -222,7 +222,7 @@ def test_explanations_of_all_folds_are_pooled(tiny_store, tmp_path):
     assert table.num_rows == 44
     content = read_json(done.explanation_file)
     assert content["samples"] == 44
-    assert content["mean"]["output_0"] == pytest.approx(float(np.mean(table["output_0"])))
+    assert content["mean"]["score"] == pytest.approx(float(np.mean(table["score"])))
 
 
 def test_explaining_can_be_switched_off(tiny_store, tmp_path):

@@ -232,10 +232,10 @@ def test_an_explanation_has_a_row_for_each_sample(fitted, samples):
     assert explained.steps is None
     assert explained.explanation.cuts == ("text | audio",)
     columns = explained.columns
-    np.testing.assert_allclose(columns["output_0"], fitted.predict(samples[:6]), atol=1e-6)
+    np.testing.assert_allclose(columns["score"], fitted.predict(samples[:6]), atol=1e-6)
     assert columns["absent"] == ["", "", "", "", "audio", ""]
     without = fitted.predict({"text": samples[:6].steps("text").values, "audio": None})
-    np.testing.assert_allclose(columns["counterfactual:without audio_0"], without, atol=1e-5)
+    np.testing.assert_allclose(columns["counterfactual:without audio"], without, atol=1e-5)
     assert explained.remarks == ("1 of 6 samples lack `audio`.",)
     shown = explained._repr_html_()
     assert "entropy:text | audio" in shown
@@ -257,7 +257,7 @@ def test_explanations_are_frames(fitted, stream, samples):
     frame = explained.to_frame()
     assert isinstance(frame, pandas.DataFrame)
     assert list(frame) == list(explained.columns)
-    np.testing.assert_array_equal(frame["output_0"], explained.columns["output_0"])
+    np.testing.assert_array_equal(frame["score"], explained.columns["score"])
     assert "verdict" in stream.explain(samples[:3]).steps_frame()
 
 

@@ -30,7 +30,7 @@ from ..new_samples import (
     samples,
     write_features,
 )
-from ..tiny import made_before, rewritten, tiny_content, write_tiny_store
+from ..tiny import made_before, rewritten, tiny_content, trusted, write_tiny_store
 from .conftest import EXTRACTORS, FAST, trained
 
 
@@ -104,8 +104,9 @@ def test_the_command_predicts_files_and_tells_how_they_were_read(mmsa_run, clip,
     assert "Nothing says whether the same extractor" not in err
 
 
-def test_features_of_another_extractor_are_refused_in_files_too(mmsa_run, clip, qinn_command):
-    code, _, err = qinn_command("predict", mmsa_run, clip, "--extractor", "audio=other@2.0")
+@pytest.mark.parametrize("other", ["other@1.0", "audio-extractor@2.0"])
+def test_features_of_another_extractor_are_refused_in_files_too(other, mmsa_run, clip, qinn_command):
+    code, _, err = qinn_command("predict", mmsa_run, clip, "--extractor", f"audio={other}")
     assert code == 2
     assert "was trained on `audio` features of tier 'audio-extractor@1.0'" in err
 
@@ -116,7 +117,7 @@ def test_the_command_explains_files_as_it_predicts_them(tiny_run, mmsa_run, clip
     predicted = qinn.predict(mmsa_run, clip)[0]["score"]
     table = pq.read_table(tmp_path / "why" / "explanation.parquet")
     assert table["id"].to_pylist() == ["new$_$0"]
-    assert table["output_0"][0].as_py() == pytest.approx(predicted)
+    assert table["score"][0].as_py() == pytest.approx(predicted)
 
 
 def test_explain_takes_a_store_as_predict_does_and_the_old_spelling_with_a_note(
@@ -226,6 +227,23 @@ def test_a_recipe_names_no_folder_and_is_one_of_the_runs_files(table_run, tmp_pa
     (copy / "recipe.json").write_text(content.replace("clip", "name"))
     with pytest.raises(CheckpointError, match=r"recipe\.json` is not the file"):
         qinn.predict(copy, clip)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"feature": 3}, "Feature `3` is not understood"),
+        ({"id_column": [[1]]}, "recipe.json` lacks or contradicts something"),
+        ({"nonsense": "x"}, "recipe .* cannot be read"),
+        ({"scale": [1, 2]}, "recipe .* cannot be read"),
+    ],
+)
+def test_a_recipe_that_nobody_can_have_typed_is_refused(options, words, table_run, tmp_path):
+    copy = shutil.copytree(table_run, tmp_path / "copy")
+    rewritten(copy / "recipe.json", lambda content: content["options"].update(options))
+    trusted(copy)
+    with pytest.raises((CheckpointError, ConfigError), match=words):
+        qinn.predict(copy, new_table(tmp_path, sample(np.random.default_rng(3))))
 
 
 def test_a_divided_store_keeps_its_recipe(tmp_path):

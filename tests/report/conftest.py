@@ -182,7 +182,7 @@ def write_run(path: Path, shape: Shape) -> Path:
 def write_explained(
     folder: Path, ids: list[str], outputs: np.ndarray, generator: np.random.Generator
 ) -> None:
-    """Write ``explanation.parquet`` and ``explanation.json`` as `qinn.experiment.explanation` does."""
+    """Write ``explanation.parquet`` and ``explanation.json`` of version 1, as `qinn.experiment.explanation` did."""
     size, num_outputs = outputs.shape
     maximum = [2.0, 1.0, 1.0]
     pairs = ["text : audio", "text : vision", "audio : vision"]

@@ -40,6 +40,12 @@ def train(
     """
     from qinn.results.evaluation import metrics_tables
 
+    said: set[str] = set()
+
+    def say(remark: str) -> None:
+        said.add(remark)
+        note_remark(remark)
+
     finished = qinn.train(
         config,
         to,
@@ -47,7 +53,7 @@ def train(
         seed=seed,
         overwrite=overwrite,
         progress=not as_json and console.is_terminal,
-        on_remark=note_remark,
+        on_remark=say,
     )
     summary, measured = finished.summary(), finished.metrics()
     if as_json:
@@ -56,7 +62,8 @@ def train(
     for table in metrics_tables(summary, measured):
         print_table(table)
     for remark in summary.remarks:
-        note_remark(remark)
+        if remark not in said:
+            note_remark(remark)
     show(f"run: {finished.path}")
 
 

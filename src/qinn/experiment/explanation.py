@@ -18,7 +18,13 @@ from qinn.experiment.evaluation import own_parts
 from qinn.experiment.predictor import Predictor, split_of
 from qinn.experiment.steps import ExplainedSteps, explained_steps, follows_stream, write_steps
 from qinn.records import Explanation
-from qinn.results.explanation import FORMAT, ExplanationSummary, LabelRecord
+from qinn.results.explanation import (
+    FORMAT,
+    ExplanationSummary,
+    LabelRecord,
+    columns_after,
+    output_columns,
+)
 from qinn.results.files import table_of, write_table
 from qinn.results.frames import Columns
 from qinn.results.steps import FILE as STEPS_FILE
@@ -82,7 +88,7 @@ def explain_run(
     subset, _ = chosen_samples(predictor, store=store, split=split, fold=fold, absent=absent)
     explanation = predictor.explain(subset, fold=fold)
     steps = _steps(predictor, subset, fold, explained)
-    summary = write_explanation(explanation, target, steps=steps, label=explained)
+    summary = write_explanation(explanation, target, predictor.task, steps=steps, label=explained)
     remarks = predictor.remarks([subset])
     if explained is not None and label is None:
         others = ", ".join(predictor.task.names[1:])
@@ -114,6 +120,7 @@ def explained_label(task: Task, name: str | None = None) -> LabelRecord | None:
 def write_explanation(
     explanation: Explanation,
     folder: Path,
+    task: Task,
     *,
     steps: ExplainedSteps | None = None,
     label: LabelRecord | None = None,
@@ -124,11 +131,12 @@ def write_explanation(
     Args:
         explanation: The explanation.
         folder: Where to.
+        task: What is predicted.
         steps: Of a model along the stream what each step does, written as ``steps.parquet``.
         label: Of several labels the one that is explained.
         with_words: Whether the steps name their words.
     """
-    columns = explanation_columns(explanation, label)
+    columns = explanation_columns(explanation, task, label)
     # Of an explanation that is replaced, so that an interruption leaves no table beside the means of another one.
     (folder / "explanation.json").unlink(missing_ok=True)
     (folder / STEPS_FILE).unlink(missing_ok=True)
@@ -143,8 +151,11 @@ def write_explanation(
         pairs=tuple(explanation.pairs),
         counterfactuals=tuple(explanation.counterfactuals),
         mean=column_means(columns),
-        steps=None if steps is None else write_steps(steps, folder, maker=COMMAND, with_words=with_words),
+        steps=None
+        if steps is None
+        else write_steps(steps, folder, task, maker=COMMAND, with_words=with_words),
         label=label,
+        outputs=task.names or None,
     )
     summary.write(folder / "explanation.json")
     return summary
@@ -178,22 +189,28 @@ def column_means(columns: Mapping[str, object]) -> dict[str, float | None]:
     return means
 
 
-def explanation_columns(explanation: Explanation, label: LabelRecord | None = None) -> Columns:
+def explanation_columns(explanation: Explanation, task: Task, label: LabelRecord | None = None) -> Columns:
     """Return an explanation as columns, one row per sample.
 
-    ``absent``, the modalities that the sample lacks, joined by ``+``; ``output_j``; ``entropy:CUT`` (mean over
-    trajectories), ``entropy_trajectory_maximum:CUT`` and ``entropy_per_trajectory:CUT`` (a list), all NaN for samples
-    that lack a modality; ``mutual_information:PAIR``; ``negativity:PAIR`` (logarithmic); ``counterfactual:NAME_j``. Of
-    several labels also ``probability:LABEL`` of the one that is explained, and ``shift:NAME``, what a removal changes
-    of it.
+    ``absent``, the modalities that the sample lacks, joined by ``+``; ``score``, or ``logit:NAME`` of each class or
+    label; ``entropy:CUT`` (mean over trajectories), ``entropy_trajectory_maximum:CUT`` and
+    ``entropy_per_trajectory:CUT`` (a list), all NaN for samples that lack a modality; ``mutual_information:PAIR``;
+    ``negativity:PAIR`` (logarithmic); the same outputs after each removal, ``counterfactual:REMOVAL`` or
+    ``counterfactual:REMOVAL:NAME``. Of several labels also ``probability:LABEL`` of the one that is explained, and
+    ``shift:REMOVAL``, what a removal changes of it.
+
+    Args:
+        explanation: The explanation.
+        task: What is predicted.
+        label: Of several labels the one that is explained.
     """
     columns: Columns = {"id": list(explanation.ids), "absent": _absent_names(explanation)}
 
-    def add(prefix: str, values: Any) -> None:
-        for index in range(values.shape[1]):
-            columns[f"{prefix}_{index}"] = values[:, index].double().numpy()
+    def add(names: Sequence[str], values: Any) -> None:
+        for index, name in enumerate(names):
+            columns[name] = values[:, index].double().numpy()
 
-    add("output", explanation.output)
+    add(output_columns(task.names), explanation.output)
     for index, cut in enumerate(explanation.cuts):
         if explanation.entropy_per_trajectory is not None:
             entropies = explanation.entropy_per_trajectory[..., index].double()
@@ -207,7 +224,7 @@ def explanation_columns(explanation: Explanation, label: LabelRecord | None = No
         for index, pair in enumerate(explanation.pairs):
             columns[f"negativity:{pair}"] = explanation.negativity[:, index].double().numpy()
     for name, output in explanation.counterfactuals.items():
-        add(f"counterfactual:{name}", output)
+        add(columns_after(f"counterfactual:{name}", task.names), output)
     if label is not None:
         before = label_probabilities(explanation.output[:, label.position].double().numpy())
         columns[f"probability:{label.name}"] = before

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from qinn.data.stores.label_gaps import label_gaps
 from qinn.data.stores.unchanged import open_unchanged
 from qinn.data.subsets.absence import Absence
 from qinn.data.subsets.subset import Subset
@@ -137,6 +138,14 @@ def load_models(runs: Sequence[RunFolder]) -> list[Predictor]:
                 f"Runs `{first.source}` and `{other.source}` are of different configurations, so they are no seeds of "
                 "one model; give the folder of one of them."
             )
+    seeds = [config_of(RunFolder(one.source)).seeds[0] for one in predictors]
+    if twice := sorted({one for one in seeds if seeds.count(one) > 1}):
+        several = "` and `".join(
+            str(p.source) for p, one in zip(predictors, seeds, strict=True) if one == twice[0]
+        )
+        raise ConfigError(
+            f"Runs `{several}` are of the same seed {twice[0]}, so their mean counts it twice; take one out."
+        )
     return predictors
 
 
@@ -214,7 +223,19 @@ def said_of_certainty(
         "classification": "Sets of classes",
         "multilabel": "Sets (absent, present or both) of each label alone",
     }[task.kind]
-    return [f"{what} of level {level:g} are made of the errors of {calibration.source}."]
+    said = f"{what} of level {level:g} are made of the errors of {calibration.source}"
+    return [f"{said}{_lacking(calibration.without, several=task.kind == 'multilabel')}."]
+
+
+def _lacking(without: Sequence[str], *, several: bool) -> str:
+    """Say which classes, or which of several labels, no sample held out has."""
+    if not without:
+        return ""
+    one, more = ("label", "labels") if several else ("class", "classes")
+    named = ", ".join(f"`{name}`" for name in without)
+    return (
+        f"; none of them has the {one if len(without) == 1 else more} {named}, about which they say nothing"
+    )
 
 
 def _rounded_down(level: float) -> float:
@@ -362,6 +383,7 @@ def calibrate_run(
         errors=errors,
         num_groups=None if subset.groups is None else len(set(subset.groups.tolist())),
         by_label=by_label,
+        without=label_gaps(np.asarray(found.labels), task).none or None,
     )
     write_calibration(Path(folder), record)
     return record
@@ -407,6 +429,9 @@ def certainty_of(record: CalibrationRecord, level: float) -> str:
         level: Share of new samples whose label is to be held.
     """
     check_level(level)
+    if record.without:
+        lacking = _lacking(record.without, several=record.by_label is not None)
+        return certainty_of(replace(record, without=None), level) + lacking
     if record.by_label is not None:
         return "; ".join(
             f"{name}: {certainty_of(replace(record, errors=errors, by_label=None), level)}"

@@ -34,6 +34,7 @@ from qinn.experiment.config import ExperimentConfig
 from qinn.experiment.cost import cost_notes
 from qinn.experiment.explanation import column_means, explained_label, write_explanation
 from qinn.experiment.feasibility import check_feasible, check_machine, check_steps
+from qinn.experiment.label_remarks import label_remarks
 from qinn.experiment.model_configs import QiNNConfig
 from qinn.experiment.pretrained import load_transformers, write_architectures
 from qinn.experiment.run_place import RunPlace
@@ -150,8 +151,9 @@ def run(
     weighed = _weights_of_classes(folds, config, store.task)
     build = model_builder(config, store, parts)
     transformers = build.keywords["transformers"]
+    gaps = label_remarks(folds, store.task, refit=config.training.refit)
     if on_remark is not None:
-        for remark in cost_notes(config, store, folds):
+        for remark in (*gaps, *cost_notes(config, store, folds)):
             on_remark(remark)
     num_parameters = count_parameters(build(feature_dims=first.dims))
     # Only a configuration that fits the data leaves a trace, and only from its first epoch on.
@@ -193,6 +195,7 @@ def run(
         remarks=(
             *activity_remarks(acting),
             *weighed,
+            *gaps,
             *_remarks(folds, model_config, rates, refit=config.training.refit),
             *(UNCHECKED_FOLD for record in records[:1] if any(one.files is None for one in records)),
         ),
@@ -382,6 +385,7 @@ def _run_fold(
         write_explanation(
             explain(model, fold.test),
             folder,
+            store.task,
             steps=steps,
             label=explained_label(fold.test.task),
             with_words=False,

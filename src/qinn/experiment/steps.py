@@ -13,6 +13,7 @@ from qinn.explain.memory_axis import MemoryAxis, memory_axis
 from qinn.explain.steps import HALF, OUTWARD, VERDICTS, StepExplanation, explain_steps
 from qinn.model.collisions import StreamFusion
 from qinn.model.network import QiNN
+from qinn.results.explanation import columns_after
 from qinn.results.files import write_table
 from qinn.results.frames import Columns
 from qinn.results.steps import (
@@ -24,6 +25,7 @@ from qinn.results.steps import (
     Thresholds,
     WordRecord,
 )
+from qinn.task import Task
 
 FEWEST = 5
 """Words that come less often stand in the table of words only where fewer than `_ENOUGH` come so often."""
@@ -87,30 +89,32 @@ def explained_steps(
 
 
 def write_steps(
-    explained: ExplainedSteps, folder: Path, *, maker: str = "", with_words: bool = True
+    explained: ExplainedSteps, folder: Path, task: Task, *, maker: str = "", with_words: bool = True
 ) -> StepsSummary:
     """Write ``steps.parquet`` and return what ``explanation.json`` says about it.
 
     Args:
         explained: The steps.
         folder: Where to.
+        task: What is predicted.
         maker: The command that makes the file.
         with_words: Whether the rows name their words, which side by side are the transcripts.
     """
-    write_table(folder / FILE, step_columns(explained.steps, with_words=with_words), maker=maker)
+    write_table(folder / FILE, step_columns(explained.steps, task, with_words=with_words), maker=maker)
     return steps_content(explained)
 
 
-def step_columns(steps: StepExplanation, *, with_words: bool = True) -> Columns:
+def step_columns(steps: StepExplanation, task: Task, *, with_words: bool = True) -> Columns:
     """Return steps as columns, one row per step.
 
     ``id``, ``modality``, ``step``, ``position``, ``time``, ``word``, ``verdict``, ``amount``, ``contraction``,
     ``rotation``, ``keep``, ``kept``, ``write``, ``entropy``, ``before``, ``after``, ``score``, ``change``, ``effect``,
-    ``output_j``, ``without_j``, and the lists ``outcomes``, ``outcome_changes`` and ``bloch_map`` (W row by row, then
-    s, of r ↦ Wr + s; empty where the memory is no qubit).
+    ``output`` and ``without`` (of classes and labels ``output:NAME``, ``without:NAME``), and the lists ``outcomes``,
+    ``outcome_changes`` and ``bloch_map`` (W row by row, then s, of r ↦ Wr + s; empty where the memory is no qubit).
 
     Args:
         steps: The steps.
+        task: What is predicted.
         with_words: Whether to name the words.
     """
     columns: Columns = {
@@ -124,9 +128,9 @@ def step_columns(steps: StepExplanation, *, with_words: bool = True) -> Columns:
     }
     for name in ("amount", *_MEANS[:6], "before", "after", "score", "change", "effect"):
         columns[name] = getattr(steps, name).astype(np.float32)
-    for name, values in (("output", steps.output), ("without", steps.without)):
-        for index in range(values.shape[1] if values.ndim == 2 else 0):
-            columns[f"{name}_{index}"] = values[:, index].astype(np.float32)
+    for prefix, values in (("output", steps.output), ("without", steps.without)):
+        for index, name in enumerate(columns_after(prefix, task.names) if values.ndim == 2 else ()):
+            columns[name] = values[:, index].astype(np.float32)
     columns["outcomes"] = steps.outcomes.astype(np.int16).tolist()
     columns["outcome_changes"] = steps.outcome_changes.astype(np.float32).tolist()
     columns["bloch_map"] = steps.bloch_map.astype(np.float32).tolist()

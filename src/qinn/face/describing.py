@@ -1,5 +1,6 @@
 """What an installation, a run, a comparison or a store is, in a few lines."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from qinn.data.stores.unchanged import open_unchanged
@@ -7,6 +8,7 @@ from qinn.errors import CheckpointError
 from qinn.experiment import provenance
 from qinn.results.as_json import FILES, document
 from qinn.results.calibration import FILE as CALIBRATION_FILE
+from qinn.results.calibration import calibration_of
 from qinn.results.comparison import COMPARISON_FILE, read_comparison
 from qinn.results.files import check_files
 from qinn.results.folder import RunFolder, runs_of
@@ -64,6 +66,7 @@ def describe(path: Path | str | None = None) -> dict[str, object]:
         checked = run.check()
         stated = {name: value for name, value in document(run.summary()).items() if name != FILES}
         integrity = f"{checked} files are as they were written" if checked else UNCHECKED
+        integrity += _of_calibration(path, [run])
         kind = "published model" if run.summary().status == PUBLISHED else "run"
         return {"kind": kind, "integrity": integrity, **stated}
     if next(path.glob("seed-*/run.json"), None) is not None:
@@ -72,7 +75,7 @@ def describe(path: Path | str | None = None) -> dict[str, object]:
         checked = sum(run.check() for run in runs)
         return {
             "kind": "model",
-            "integrity": f"{checked} files are as they were written",
+            "integrity": f"{checked} files are as they were written{_of_calibration(path, runs)}",
             "name": first.name,
             "label": first.label,
             "model": first.model,
@@ -83,3 +86,14 @@ def describe(path: Path | str | None = None) -> dict[str, object]:
             "calibrated": (path / CALIBRATION_FILE).is_file(),
         }
     raise CheckpointError(f"`{path}` is neither a run, a comparison nor a store; check the path.")
+
+
+def _of_calibration(path: Path, runs: Sequence[RunFolder]) -> str:
+    """Say what is wrong with a calibration that lies in the folder; nothing where none does, or it is of the runs."""
+    if not (path / CALIBRATION_FILE).exists():
+        return ""
+    try:
+        calibration_of(path, runs, runs[0].summary().task)
+    except CheckpointError as error:
+        return f"; but {error}"
+    return ""

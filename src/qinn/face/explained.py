@@ -16,6 +16,7 @@ from qinn.results.frames import Columns, frame_of
 from qinn.results.number_text import FINE, counted, number
 from qinn.results.steps import TOGETHER
 from qinn.results.tables import Cell, Table, columns
+from qinn.task import Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,12 +25,14 @@ class ExplainedSamples:
 
     Attributes:
         explanation: Entropies, correlations and counterfactual outputs of every sample.
+        task: What the model predicts.
         steps: Of a model along the stream, what every step does; None for others.
         remarks: What a user should know about them.
         label: Of several labels the one that is explained; None of other tasks.
     """
 
     explanation: Explanation
+    task: Task
     steps: ExplainedSteps | None
     remarks: tuple[str, ...] = ()
     label: LabelRecord | None = None
@@ -40,7 +43,7 @@ class ExplainedSamples:
     @property
     def columns(self) -> Columns:
         """One column per quantity and one entry per sample, named as in ``explanation.parquet``."""
-        return explanation_columns(self.explanation, self.label)
+        return explanation_columns(self.explanation, self.task, self.label)
 
     @property
     def means(self) -> dict[str, float | None]:
@@ -62,7 +65,7 @@ class ExplainedSamples:
             ArgumentError: If the model does not follow the stream.
             MissingPackageError: If pandas is not installed.
         """
-        return frame_of(step_columns(self.steps.steps) if self.steps is not None else {})
+        return frame_of(step_columns(self.steps.steps, self.task) if self.steps is not None else {})
 
     def _repr_html_(self) -> str:
         rows = tuple((Cell(name), Cell(number(mean, digits=FINE))) for name, mean in self.means.items())
@@ -104,7 +107,9 @@ def explained_samples(
             f"takes another ({', '.join(subset.task.names[1:])})."
         )
     if steps is None:
-        return ExplainedSamples(explanation, None, tuple(remarks), chosen)
+        return ExplainedSamples(explanation, subset.task, None, tuple(remarks), chosen)
     if always_together(steps):
         remarks.append(TOGETHER)
-    return ExplainedSamples(explanation, ExplainedSteps(steps, axis, source), tuple(remarks), chosen)
+    return ExplainedSamples(
+        explanation, subset.task, ExplainedSteps(steps, axis, source), tuple(remarks), chosen
+    )

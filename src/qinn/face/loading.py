@@ -7,6 +7,8 @@ from qinn.errors import CheckpointError
 from qinn.experiment.prediction import load_models
 from qinn.experiment.predictor import Predictor
 from qinn.face.saving import is_estimator
+from qinn.results.calibration import FILE as CALIBRATION_FILE
+from qinn.results.calibration import calibration_of
 from qinn.results.folder import runs_of
 from qinn.typed_arguments import typed
 
@@ -36,4 +38,8 @@ def load(path: Path | str) -> "Predictor | Estimator":
             f"`{folder}` holds neither a run nor a saved estimator; give the folder that `qinn train`, `qinn compare` "
             "or `Estimator.save` wrote."
         )
-    return Predictor.of_seeds(load_models(runs_of(folder)))
+    runs = runs_of(folder)
+    models = load_models(runs)
+    if (folder / CALIBRATION_FILE).exists():  # it names the seeds that belong together
+        calibration_of(folder, runs, models[0].task)
+    return Predictor.of_seeds(models)

@@ -20,7 +20,7 @@ from qinn.data.stores.copying import join_stores
 from qinn.data.stores.store import Store
 from qinn.data.stores.unchanged import forget
 from qinn.destinations import kind_of
-from qinn.errors import ConfigError, DataError
+from qinn.errors import CheckpointError, ConfigError, DataError
 from qinn.experiment.config import config_of
 from qinn.experiment.text_encoders import load_encoder, word_encoder
 from qinn.face.importing import checked_options
@@ -200,7 +200,7 @@ class _Known:
     def imported(self, source: Path, target: Path, changed: Mapping[str, object], name: str) -> Store:
         """Import one file or folder."""
         layout = LAYOUTS[self.layout or self._layout_of(source)]
-        typed: dict[str, Any] = {} if self.recipe is None else dict(self.recipe.options)
+        typed = self._typed()
         if self.recipe is None or self.recipe.layout != layout.name:
             typed = {name: value for name, value in typed.items() if name in _OF_TEXT}
         stated = checked_options(layout, {name: one for name, one in changed.items() if name != "feature"})
@@ -231,6 +231,21 @@ class _Known:
             encoding=None if encoder is None else encoding,
             name=name,
         )
+
+    def _typed(self) -> dict[str, Any]:
+        """Return what was typed for the import of the run's own data, known to be what can be typed."""
+        if self.recipe is None:
+            return {}
+        layout = LAYOUTS.get(self.recipe.layout)
+        if layout is None:
+            return dict(self.recipe.options)
+        try:
+            return checked_options(layout, self.recipe.options)
+        except ConfigError as error:
+            raise CheckpointError(
+                f"The recipe by which the data of run `{self.path}` were imported cannot be read: {error} Restore "
+                "`recipe.json`, or repeat the run."
+            ) from error
 
     def _layout_of(self, source: Path) -> str:
         """Return the layout of the run's own data, if the source has it, else the one that it has."""

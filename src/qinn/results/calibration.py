@@ -4,6 +4,7 @@ A run keeps them already: the predictions of its validation samples, by the weig
 test samples. ``calibration.json`` holds those of samples of one's own, where `qinn calibrate` was asked to make them.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,8 +12,10 @@ from pathlib import Path
 import numpy as np
 
 import qinn
+from qinn.data.stores.label_gaps import label_gaps
 from qinn.digests import file_digest
 from qinn.errors import ArgumentError, CheckpointError, OutputError
+from qinn.escaping import visible
 from qinn.evaluation.conformal import HeldOut, held_out_errors
 from qinn.evaluation.outcomes import outcome_probabilities, probabilities_of
 from qinn.evaluation.predict import PredictionTable
@@ -55,6 +58,7 @@ class CalibrationRecord:
             of other tasks.
         label_folds: Of several labels, each → number of the fold whose model predicted each sample; None where it was
             one model or the mean.
+        without: Classes, or labels, that no sample has; None where every one occurs.
     """
 
     format: str = FORMAT
@@ -71,6 +75,7 @@ class CalibrationRecord:
     source: str = ""
     by_label: Mapping[str, tuple[float, ...]] | None = field(default=None, metadata=OPTIONAL)
     label_folds: Mapping[str, tuple[int, ...]] | None = field(default=None, metadata=OPTIONAL)
+    without: tuple[str, ...] | None = field(default=None, metadata=OPTIONAL)
 
 
 @dataclass(frozen=True)
@@ -82,12 +87,14 @@ class Calibration:
         of_mean: Whether they are errors of the mean over the folds' models, or of each fold's model.
         source: Where they come from, in words.
         by_label: Of several labels, each of which something is known → its errors.
+        without: Classes, or labels, that none of the samples has.
     """
 
     held_out: HeldOut
     of_mean: bool
     source: str
     by_label: Mapping[str, HeldOut] = field(default_factory=dict[str, HeldOut])
+    without: tuple[str, ...] = ()
 
     def outputs(self, tables: Sequence[PredictionTable], task: Task) -> np.ndarray:
         """Return what a run's models predict, as `qinn.evaluation.conformal` takes it.
@@ -125,7 +132,7 @@ def calibration_of(
         CheckpointError: If a file is missing, damaged or not of this run.
     """
     if own and (folder / FILE).exists():
-        return _own(folder, runs)
+        return _own(folder, runs, task)
     several = len(runs[0].summary().folds) > 1
     each = [read_predictions(run, task) if several else read_valid_predictions(run, task, 0) for run in runs]
     predictions = mean_of_seeds(each)
@@ -138,15 +145,13 @@ def calibration_of(
         if several
         else f"{counted(size, 'validation sample')}{_of_groups(groups)}, which selection saw and training did not"
     )
-    if task.kind == "multilabel":
-        return _of_labels(errors_of_labels(predictions, task, several=several), False, source)
-    return Calibration(errors_of(predictions, task, several=several), False, source)
-
-
-def _of_labels(by_label: Mapping[str, HeldOut], of_mean: bool, source: str) -> Calibration | None:
+    without = label_gaps(predictions.labels, task).none
+    if task.kind != "multilabel":
+        return Calibration(errors_of(predictions, task, several=several), False, source, without=without)
+    by_label = errors_of_labels(predictions, task, several=several)
     if not by_label:
         return None
-    return Calibration(min(by_label.values(), key=len), of_mean, source, by_label)
+    return Calibration(min(by_label.values(), key=len), False, source, by_label, without)
 
 
 def errors_of(predictions: StoredPredictions, task: Task, *, several: bool) -> HeldOut:
@@ -218,6 +223,7 @@ def record_of(calibration: Calibration, task: Task, files: Mapping[str, str]) ->
         folds=None if held_out.folds is None else tuple(numbers[order].tolist()),
         per_model=not calibration.of_mean,
         source=calibration.source,
+        without=calibration.without or None,
     )
 
 
@@ -239,6 +245,7 @@ def _record_of_labels(calibration: Calibration, files: Mapping[str, str]) -> Cal
         num_groups=calibration.held_out.num_groups,
         per_model=not calibration.of_mean,
         source=calibration.source,
+        without=calibration.without or None,
         by_label=found,
         label_folds=folds or None,
     )
@@ -278,7 +285,7 @@ def remove_stale_calibration(folder: Path, runs: Sequence[RunFolder]) -> None:
     if not path.is_file() or not _is_calibration(path):
         return
     try:
-        _own(folder, runs)
+        _own(folder, runs, runs[0].summary().task)
     except CheckpointError:
         path.unlink()
 
@@ -295,7 +302,7 @@ def _of_groups(number: int | None) -> str:
     return "" if number is None else f" of {counted(number, 'group')}"
 
 
-def _own(folder: Path, runs: Sequence[RunFolder]) -> Calibration:
+def _own(folder: Path, runs: Sequence[RunFolder], task: Task) -> Calibration:
     path = folder / FILE
     remedy = "calibrate the run again, or delete the file"
     record = read_document(
@@ -303,15 +310,8 @@ def _own(folder: Path, runs: Sequence[RunFolder]) -> Calibration:
     )
     if record.files != identity_of(runs):
         raise CheckpointError(f"`{path}` is of another run, or of this one before it was repeated; {remedy}.")
-    folds = None if record.folds is None else np.array(record.folds, dtype=np.int64)
-    num_folds = len(runs[0].summary().folds)
-    if folds is not None and (
-        len(folds) != len(record.errors) or not set(folds.tolist()) <= set(range(num_folds))
-    ):
-        raise CheckpointError(
-            f"`{path}` lacks or contradicts something (`folds` must name one of {num_folds} models for each of "
-            f"{len(record.errors)} errors); {remedy}."
-        )
+    if wrong := _contradiction(record, task, len(runs[0].summary().folds)):
+        raise CheckpointError(f"`{path}` lacks or contradicts something ({wrong}); {remedy}.")
     try:
         label_folds = record.label_folds or {}
         by_label = {
@@ -322,6 +322,7 @@ def _own(folder: Path, runs: Sequence[RunFolder]) -> Calibration:
             )
             for name, errors in (record.by_label or {}).items()
         }
+        folds = None if record.folds is None else np.array(record.folds, dtype=np.int64)
         held_out = (
             min(by_label.values(), key=len)
             if by_label
@@ -330,4 +331,28 @@ def _own(folder: Path, runs: Sequence[RunFolder]) -> Calibration:
     except ArgumentError as error:
         raise CheckpointError(f"`{path}` lacks or contradicts something ({error}); {remedy}.") from error
     source = f"{counted(len(held_out), 'sample')}{_of_groups(record.num_groups)} of `{record.store}` (`qinn calibrate`)"
-    return Calibration(held_out, not record.per_model, record.source or source, by_label)
+    return Calibration(
+        held_out, not record.per_model, record.source or source, by_label, record.without or ()
+    )
+
+
+def _contradiction(record: CalibrationRecord, task: Task, num_folds: int) -> str:
+    """Say what of a calibration cannot be of a run; nothing where all can be."""
+    several = record.by_label is not None
+    if several != (task.kind == "multilabel") or record.classes != (task.kind != "regression"):
+        return f"it is of another task than {task.described}"
+    if unknown := sorted({*(record.by_label or ()), *(record.without or ())} - set(task.names)):
+        return f"the task has no `{visible(unknown[0])}`"
+    each = dict(record.by_label) if record.by_label is not None else {"": record.errors}
+    folds = (record.label_folds or {}) if several else {} if record.folds is None else {"": record.folds}
+    for name, errors in each.items():
+        if record.classes and not all(-1e-6 <= one <= 1 + 1e-6 for one in errors if math.isfinite(one)):
+            return "an error of a class must lie between 0 and 1"
+        numbers = folds.get(name)
+        if record.per_model and num_folds > 1 and numbers is None:
+            return "`folds` must say which of several models each error is of"
+        if numbers is not None and (
+            not record.per_model or len(numbers) != len(errors) or not set(numbers) <= set(range(num_folds))
+        ):
+            return f"`folds` must name one of {num_folds} models for each of {len(errors)} errors"
+    return ""

@@ -10,7 +10,7 @@ from qinn.evaluation.metric_names import metrics_of
 from qinn.explain.activity import Activity, sleep_remarks
 from qinn.results.as_json import OPTIONAL, OUTSIDE
 from qinn.results.documents import read_document, write_document
-from qinn.results.files import check_files
+from qinn.results.files import check_files, check_inside
 from qinn.results.folder import RunFolder
 from qinn.results.frames import frame_of
 from qinn.results.metric_columns import (
@@ -442,6 +442,7 @@ def read_comparison(folder: Path | str) -> ComparisonResult:
         newest=VERSION,
         remedy="repeat the comparison: finished runs are kept",
     )
+    check_inside(path, [run for model in found.models.values() for run in model.runs])
     try:
         check_files(path, {name: digest for name, digest in (found.files or {}).items() if "/" in name})
     except CheckpointError as error:

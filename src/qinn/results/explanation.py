@@ -3,8 +3,8 @@
 # pyarrow, safetensors and yaml state few types.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,35 @@ from qinn.results.folder import RunFolder
 from qinn.results.steps import StepsSummary
 
 FORMAT = "qinn-explanation"
-VERSION = 1
+VERSION = 2
+"""Version 1 called outputs by their number: ``output_0``, ``counterfactual:no jumps_0``."""
+
+
+def output_columns(names: Sequence[str]) -> tuple[str, ...]:
+    """Return what the columns of a model's outputs are called: ``score``, or ``logit:NAME`` of each class or label.
+
+    Args:
+        names: The classes or labels; none where there is one score.
+
+    Examples:
+        >>> output_columns(()), output_columns(("sad", "glad"))
+        (('score',), ('logit:sad', 'logit:glad'))
+    """
+    return tuple(f"logit:{name}" for name in names) or ("score",)
+
+
+def columns_after(prefix: str, names: Sequence[str]) -> tuple[str, ...]:
+    """Return what the columns of outputs are called that are not those of the model as it is.
+
+    Args:
+        prefix: What was done to it.
+        names: The classes or labels; none where there is one score.
+
+    Examples:
+        >>> columns_after("without", ()), columns_after("without", ("sad", "glad"))
+        (('without',), ('without:sad', 'without:glad'))
+    """
+    return tuple(f"{prefix}:{name}" for name in names) or (prefix,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +73,7 @@ class ExplanationSummary:
         mean: Column → its mean.
         steps: What the steps come to; None of a model that does not follow the stream.
         label: Of several labels the one that is explained; None of other tasks.
+        outputs: What the outputs are of: the classes, or the labels; None where there is one score.
         remarks: What a user should know, which the file does not hold.
     """
 
@@ -61,6 +90,7 @@ class ExplanationSummary:
     mean: Mapping[str, float | None]
     steps: StepsSummary | None = field(default=None, metadata=OPTIONAL)
     label: LabelRecord | None = field(default=None, metadata=OPTIONAL)
+    outputs: tuple[str, ...] | None = field(default=None, metadata=OPTIONAL)
     remarks: tuple[str, ...] = field(default=(), metadata=OUTSIDE)
 
     def write(self, path: Path) -> None:
@@ -166,9 +196,9 @@ def read_summary(folder: Path, run: RunFolder | None = None) -> ExplanationSumma
     path = folder / "explanation.json"
     content = read_bytes(path) if run is None else run.content(path)
     remedy = "explain the run again"
-    stated = {"version": VERSION, **(object_of(json_of(content, path)) or {})}
+    stated = {"version": 1, **(object_of(json_of(content, path)) or {})}
     check_format(path, stated, range(1, VERSION + 1), remedy=remedy, error=CheckpointError)
-    return parsed(content, path, ExplanationSummary, remedy=remedy)
+    return replace(parsed(content, path, ExplanationSummary, remedy=remedy), version=stated["version"])
 
 
 def read_explanation(folder: Path) -> ExplanationTable:
@@ -196,9 +226,15 @@ def read_explanation(folder: Path) -> ExplanationTable:
     def column(name: str) -> Float[np.ndarray, "sample"]:
         return table.column(name).to_numpy(zero_copy_only=False).astype(np.float64)
 
-    def outputs(prefix: str) -> Float[np.ndarray, "sample output"]:
-        count = sum(name.startswith("output_") for name in table.column_names)
-        return np.stack([column(f"{prefix}_{index}") for index in range(count)], axis=1)
+    names = summary.outputs or ()
+    count = sum(name.startswith("output_") for name in table.column_names)
+
+    def outputs(prefix: str = "") -> Float[np.ndarray, "sample output"]:
+        if summary.version == 1:
+            called = tuple(f"{prefix or 'output'}_{index}" for index in range(count))
+        else:
+            called = columns_after(prefix, names) if prefix else output_columns(names)
+        return np.stack([column(name) for name in called], axis=1)
 
     try:
         cuts = [cut for cut in summary.cuts if f"entropy:{cut}" in table.column_names]
@@ -206,7 +242,7 @@ def read_explanation(folder: Path) -> ExplanationTable:
         tested = [pair for pair in summary.pairs if f"negativity:{pair}" in table.column_names]
         return ExplanationTable(
             ids=tuple(table.column("id").to_pylist()),
-            output=outputs("output"),
+            output=outputs(),
             entropy={cut: column(f"entropy:{cut}") for cut in cuts},
             entropy_peak={cut: column(f"entropy_trajectory_maximum:{cut}") for cut in cuts},
             entropy_maximum=dict(zip(summary.cuts, summary.entropy_maximum, strict=True)),

@@ -5,8 +5,8 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import pyarrow as pa
@@ -17,7 +17,7 @@ from qinn.data.files.parquet import open_parquet, read_parquet
 from qinn.destinations import Product
 from qinn.digests import bytes_digest, file_digest
 from qinn.errors import CheckpointError
-from qinn.escaping import json_text
+from qinn.escaping import json_text, visible
 from qinn.file_kinds import other_kind_of
 from qinn.opening import SMALL_BYTES, read_small
 
@@ -86,8 +86,9 @@ def check_files(document: Path, digests: Mapping[str, str]) -> None:
         digests: Path → SHA-256.
 
     Raises:
-        CheckpointError: If one is missing or another.
+        CheckpointError: If one is missing or another, or lies outside of that folder.
     """
+    check_inside(document, digests)
     for name, digest in digests.items():
         path = document.parent / name
         try:
@@ -96,6 +97,25 @@ def check_files(document: Path, digests: Mapping[str, str]) -> None:
             raise unreadable(path, error) from None
         if found != digest:
             raise foreign(path, found, digest)
+
+
+def check_inside(document: Path, names: Iterable[str]) -> None:
+    """Refuse a document that leads out of its folder: whoever gives a folder away names nothing beside it.
+
+    Args:
+        document: The document.
+        names: Paths that it states, from its own folder.
+
+    Raises:
+        CheckpointError: If one is absolute or climbs.
+    """
+    for name in names:
+        path = PurePosixPath(name.replace("\\", "/"))
+        if path.is_absolute() or ".." in path.parts or PureWindowsPath(name).drive:
+            raise CheckpointError(
+                f"`{document}` names `{visible(name)}`, which lies outside of its folder; the folder is damaged, get "
+                "it anew."
+            )
 
 
 def digests_of(folder: Path, files: Sequence[Path]) -> dict[str, str]:

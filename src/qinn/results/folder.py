@@ -217,11 +217,19 @@ class RunFolder:
     def _name(self, path: Path) -> str:
         return path.relative_to(self.path).as_posix()
 
+    def _predicts(self, path: Path) -> bool:
+        """Whether a file is of what a published model holds as well."""
+        return path in (self.config_file, self.metrics_file) or path.suffix == ".safetensors"
+
     def _digest(self, path: Path) -> str | None:
         digests = self._digests()
         if digests is None:
             return None
-        if self._name(path) not in digests and self.summary().status == PUBLISHED:
+        if (
+            self._name(path) not in digests
+            and self.summary().status == PUBLISHED
+            and not self._predicts(path)
+        ):
             raise CheckpointError(
                 f"`{self.path}` is a published model, which holds no `{self._name(path)}` nor anything else of single "
                 "samples; ask the run that it was made of."

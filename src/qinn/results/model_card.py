@@ -1,11 +1,12 @@
 """The page that goes with a published model: what it is, how good, on which data, and what it is not for."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import yaml
 
-from qinn.escaping import markdown_code, markdown_text
+from qinn.escaping import markdown_code, markdown_text, visible
 from qinn.evaluation.intervals import Interval
 from qinn.evaluation.metric_names import metrics_of
 from qinn.results.evaluation import intervals_table
@@ -15,6 +16,7 @@ from qinn.results.summary import RunSummary
 from qinn.task import Task
 
 NOT_STATED = "not stated"
+_IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,60}")
 
 _NOT_FOR = """\
 - **Expressions are not feelings.** The model was taught what annotators said of recordings. It does not know what a
@@ -68,16 +70,17 @@ class ModelCard:
         kind = {"multilabel": "multi-label-classification"}.get(first.task.kind, first.task.kind)
         return {
             "library_name": "qinn",
-            "license": self.license or "other",
+            # What hubs know are identifiers; a text stands in the body.
+            "license": self.license if _IDENTIFIER.fullmatch(self.license) else "other",
             "pipeline_tag": "video-classification",
             "tags": ["multimodal", "sentiment-analysis", "quantum-inspired", kind],
             "model-index": [
                 {
-                    "name": f"{first.label} on {first.data.name}",
+                    "name": visible(f"{first.label} on {first.data.name}"),
                     "results": [
                         {
                             "task": {"type": "video-classification", "name": kind},
-                            "dataset": {"name": first.data.name, "type": first.data.name},
+                            "dataset": {"name": visible(first.data.name), "type": visible(first.data.name)},
                             "metrics": [
                                 {
                                     "type": name,

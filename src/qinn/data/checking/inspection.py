@@ -307,7 +307,7 @@ def _labels(store: Store) -> Iterator[Finding]:
             yield found_in("warning", "rare-class", text, rare)
     elif task.kind == "multilabel":
         yield from _of_several(labels, task)
-    elif np.ptp(labels[known]) == 0:
+    if known.any() and task.kind != "multilabel" and np.ptp(labels[known]) == 0:
         yield found_in("warning", "constant-label", "Every label is the same")
 
 

@@ -4,13 +4,14 @@ Every check reads features in chunks, so that the store may be larger than memor
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from qinn.data.checking.findings import Finding, found_in
+from qinn.data.checking.findings import Finding, Severity, found_in
 from qinn.data.stores.cutting import even_pieces
 from qinn.data.stores.label_column import labelled_mask
+from qinn.data.stores.label_gaps import label_gaps
 from qinn.data.stores.manifest import num_words_of
 from qinn.data.stores.store import Store
 
@@ -257,21 +258,17 @@ def label_values(store: Store) -> Iterator[Finding]:
     """Find labels off the grid of all others, splits with one label only, and classes never trained on."""
     ids, labels, splits = store.strings("id"), store.labels, store.strings("split")
     known = labelled_mask(labels)
+    parts = {split: labels[known & (splits == split)] for split in ("train", "valid", "test")}
+    yield from _gaps(store, labels[known], parts)
     if store.task.kind == "multilabel":
         yield from _one_state(store.task.names, np.asarray(labels), splits)
         return
-    for split in ("train", "valid", "test"):
-        inside = labels[known & (splits == split)]
-        if len(inside) >= _ENOUGH and np.ptp(inside) == 0 and np.ptp(labels[known]) > 0:
+    for split, inside in parts.items():
+        enough = _ENOUGH if split != "train" else 2
+        if len(inside) >= enough and np.ptp(inside) == 0 and np.ptp(labels[known]) > 0:
             text = f"Every label of {split} is the same"
             yield found_in("error", "constant-label-split", text)
     if store.task.kind == "classification":
-        trained = set(labels[known & (splits == "train")])
-        tested = set(labels[known & np.isin(splits, ("valid", "test"))])
-        if trained and (unseen := sorted(tested - trained)):
-            named = [store.task.classes[index] for index in unseen if index < len(store.task.classes)]
-            text = f"{len(unseen)} classes occur in valid or test, but not in train"
-            yield found_in("error", "unseen-class", text, named)
         return
     for grid in _GRIDS:
         off = known & (np.abs(labels / grid - np.round(labels / grid)) > 1e-3)
@@ -282,6 +279,33 @@ def label_values(store: Store) -> Iterator[Finding]:
             return
 
 
+def _gaps(store: Store, labels: np.ndarray, parts: Mapping[str, np.ndarray]) -> Iterator[Finding]:
+    """Find classes, or labels, that no sample has, that training never sees, and that validation says nothing of."""
+    task = store.task
+    if task.kind == "regression" or not len(labels):
+        return
+    nowhere = set(label_gaps(labels, task).none)
+    untrained, unheld = (
+        set(label_gaps(parts[split], task).none) if len(parts[split]) else set[str]()
+        for split in ("train", "valid")
+    )
+    kind, what = ("label", "labels") if task.kind == "multilabel" else ("class", "classes")
+    found: tuple[tuple[Severity, str, set[str], str], ...] = (
+        ("error", "unseen", untrained - nowhere, "occur in valid or test, but not in train"),
+        ("warning", "absent", nowhere, "occur in no sample, so nothing can be learned about them"),
+        (
+            "warning",
+            "unheld",
+            unheld - untrained,
+            "occur in train, but not in valid, by which models are chosen",
+        ),
+    )
+    for severity, which, names, said in found:
+        if names:
+            text = f"{len(names)} {what} {said}"
+            yield found_in(severity, f"{which}-{kind}", text, [name for name in task.names if name in names])
+
+
 def _one_state(names: Sequence[str], labels: np.ndarray, splits: np.ndarray) -> Iterator[Finding]:
     """Find labels that are present in every sample of a split or in none, though not in the whole set."""
     varies = (labels == 1).any(axis=0) & (labels == 0).any(axis=0)
@@ -289,6 +313,8 @@ def _one_state(names: Sequence[str], labels: np.ndarray, splits: np.ndarray) -> 
         inside = labels[splits == split]
         counted = (inside >= 0).sum(axis=0) >= _ENOUGH
         one = varies & counted & ~((inside == 1).any(axis=0) & (inside == 0).any(axis=0))
+        if split == "train":  # a label that none has is one that is never trained on
+            one = varies & (inside == 1).any(axis=0) & ~(inside == 0).any(axis=0)
         if one.any():
             text = f"{one.sum()} labels are present in every sample of {split} or in none"
             yield found_in(
