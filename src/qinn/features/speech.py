@@ -5,6 +5,7 @@ What it says with little certainty as a whole, as of another language than its o
 that are there already are used as they are; recognised words, or else where something sounds, say when theirs are said.
 """
 
+import math
 import os
 import re
 from bisect import bisect_right
@@ -22,16 +23,27 @@ from qinn.extras import needs
 from qinn.features.clip import RATE, Sound
 from qinn.features.weights import Weights
 
-__all__ = ["LEAST_SURE", "Recognizer", "Transcript", "Word", "align", "spread"]
+__all__ = ["LEAST_SURE", "SPEECH_VERSION", "Recognizer", "Transcript", "Word", "align", "spread"]
 
 LEAST_SURE = 0.6
 """Mean probability of the words below which nothing is taken for said."""
+
+SPEECH_VERSION = 2
+"""Version of how words are recognised with the same weights: it changes whenever a word may."""
 
 _LONGEST_WORD = 1.0
 _NO_SPEECH = 0.9
 _REPETITIVE = 2.4
 _PAUSE_MS, _PAD_MS, _SHORTEST_MS = 300, 150, 100
 _SHORTEST = 0.01
+_BEHIND, _GRID = 400, 100
+"""Frames of 10 ms that Whisper is shown behind the end of a sound, and in whole multiples of which it is shown all."""
+_TOKENS_A_SECOND, _FEW_TOKENS, _MANY_TOKENS = 12, 20, 400
+"""Tokens that a window may come to, so that a loop ends early; who speaks fast comes to eight a second."""
+_WINDOW = 25.0
+"""Seconds of voice from which on Whisper hears full windows, as it was trained, since hardly anything can be saved."""
+_UNHEARD = 2.0
+"""Seconds of voice at the end without a word from which on a window was too short."""
 
 Span = tuple[float, float]
 """Beginning and end, in seconds."""
@@ -109,6 +121,9 @@ class Recognizer:
             num_workers=1,
             local_files_only=True,
         )
+        encode = self._model.encode
+        self._model.encode = lambda features: encode(features if self._full else _heard(features))
+        self._full = False
         self._weights = weights
         self._english = not self._model.model.is_multilingual
         self._perhaps = "; perhaps the language is not English" if self._english else ""
@@ -119,9 +134,9 @@ class Recognizer:
     def identity(self) -> str:
         """The recogniser, what looks for voice, and the hashes of the weights of both.
 
-        Such as ``whisper-tiny.en@1#1a5afae0+silero_vad_v6#4cbf549b``.
+        Such as ``whisper-tiny.en@2#1a5afae0+silero_vad_v6#4cbf549b``.
         """
-        return "+".join([f"{self._weights.name}@1#{self._weights.digest}", *self._voice])
+        return "+".join([f"{self._weights.name}@{SPEECH_VERSION}#{self._weights.digest}", *self._voice])
 
     def voiced(self, sound: Sound) -> tuple[Span, ...]:
         """Return where there is voice."""
@@ -133,6 +148,25 @@ class Recognizer:
         found = self._vad.get_speech_timestamps(sound.samples, options)
         spans = [(piece["start"] / RATE, min(piece["end"], len(sound.samples)) / RATE) for piece in found]
         return tuple((sound.begin + begin, sound.begin + end) for begin, end in spans if end > begin)
+
+    def _segments(self, samples: np.ndarray, *, full: bool) -> tuple[list[Any], Any]:
+        """Return what is said in some samples, and what is known of its language.
+
+        Args:
+            samples: The samples.
+            full: Whether Whisper is always shown thirty seconds, as it was trained.
+        """
+        self._full = full
+        segments, about = self._model.transcribe(
+            samples,
+            language="en" if self._english else None,
+            temperature=0.0,
+            condition_on_previous_text=False,
+            word_timestamps=True,
+            vad_filter=False,
+            max_new_tokens=min(_FEW_TOKENS + math.ceil(_TOKENS_A_SECOND * len(samples) / RATE), _MANY_TOKENS),
+        )
+        return list(segments), about
 
     def transcribe(self, sound: Sound) -> Transcript:
         """Return the words of a sound.
@@ -147,21 +181,19 @@ class Recognizer:
             sound.samples[round((begin - sound.begin) * RATE) : round((end - sound.begin) * RATE)]
             for begin, end in voiced
         ]
-        segments, about = self._model.transcribe(
-            np.concatenate(pieces),
-            language="en" if self._english else None,
-            temperature=0.0,
-            condition_on_previous_text=False,
-            word_timestamps=True,
-            vad_filter=False,
-        )
         lengths = [len(piece) / RATE for piece in pieces]
-        words, notes, invented = [], [], 0
+        voice = np.concatenate(pieces)
+        short = sum(lengths) < _WINDOW
+        segments, about = self._segments(voice, full=not short)
+        if short and _is_doubtful(segments, sum(lengths)):
+            segments, about = self._segments(voice, full=True)
+        words, notes = [], []
+        invented = sum(map(_is_invented, segments))
         for segment in segments:
-            if segment.no_speech_prob >= _NO_SPEECH or segment.compression_ratio > _REPETITIVE:
-                invented += 1
-                continue
-            words += [_in_place(word, voiced, lengths) for word in segment.words or () if word.word.strip()]
+            if not _is_invented(segment):
+                words += [
+                    _in_place(word, voiced, lengths) for word in segment.words or () if word.word.strip()
+                ]
         found = Transcript(_in_order(words), voiced, str(about.language))
         if invented:
             notes.append(
@@ -180,6 +212,28 @@ class Recognizer:
             )
             found = replace(found, words=())
         return replace(found, notes=tuple(notes))
+
+
+def _is_invented(segment: Any) -> bool:
+    return segment.no_speech_prob >= _NO_SPEECH or segment.compression_ratio > _REPETITIVE
+
+
+def _is_doubtful(segments: Sequence[Any], seconds: float) -> bool:
+    """Tell whether a shorter window than Whisper was trained with may have misled it: it loops, guesses or stops."""
+    sure = [word.probability for segment in segments for word in segment.words or ()]
+    if not segments or not sure or seconds - segments[-1].end > _UNHEARD:
+        return True
+    return any(map(_is_invented, segments)) or bool(sum(sure) / len(sure) < LEAST_SURE)
+
+
+def _heard(features: np.ndarray) -> np.ndarray:
+    """Return the frames of a window that hold sound, and some seconds more.
+
+    A window has thirty seconds, filled up with zeros, and what the network spends on it grows faster than its length.
+    """
+    used = np.flatnonzero(features.any(axis=0))
+    count = (int(used[-1]) + 1 if len(used) else 0) + _BEHIND
+    return np.ascontiguousarray(features[:, : -(-count // _GRID) * _GRID])
 
 
 def _in_place(word: Any, voiced: Sequence[Span], lengths: Sequence[float]) -> Word:
