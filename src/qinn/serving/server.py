@@ -186,7 +186,8 @@ def _listen(options: ServeOptions) -> socket.socket:
         return socket.create_server(address[:2], family=family, backlog=_MOST_CONNECTIONS)
     except OSError as error:
         # Without the address, which Python appends; errors of names have negative numbers.
-        why = os.strerror(error.errno) if (error.errno or 0) > 0 else str(error.strerror)
+        number = error.errno or 0
+        why = os.strerror(number) if number > 0 else str(error.strerror)
         raise ConfigError(
             f"Nothing can listen at `{options.host}`, port {options.port}: {why.lower()}; choose "
             "another by the option `port`, or 0 for any that is free."
