@@ -165,10 +165,10 @@ def test_gradients_flow_through_lists_of_operators_and_of_numbers():
         (lambda: Lindbladian(pauli("X"), [pauli("Z"), pauli("Z", dtype=C)]), "parts of one precision"),
         (lambda: Lindbladian(pauli("X"), [torch.eye(2), torch.eye(3)]), "parts of one shape"),
         (lambda: Lindbladian([[1, 2], [3]]), "parts of one shape"),
-        (lambda: Lindbladian(torch.zeros(5, 2, 2)), "must be one square matrix"),
+        (lambda: Lindbladian(torch.zeros(5, 2, 3)), "must be one square matrix"),
         (lambda: Lindbladian(torch.zeros(0, 0)), "must be one square matrix"),
         (lambda: Lindbladian(torch.zeros(())), "must be one square matrix"),
-        (lambda: Lindbladian(pauli("X"), torch.zeros(5, 1, 2, 2)), r"shape \(K, 2, 2\)"),
+        (lambda: Lindbladian(pauli("X"), torch.zeros(5, 1, 3, 3)), r"shape \(…, K, 2, 2\)"),
         (lambda: Lindbladian(torch.eye(2, dtype=torch.float16)), "single or double precision"),
         (lambda: Lindbladian(np.eye(2, dtype=np.longdouble)), "single or double precision"),
         (lambda: Lindbladian(np.array([[object()]])), "single or double precision"),
@@ -438,7 +438,20 @@ def test_a_word_about_the_observables_fixes_the_dtype():
 
 @pytest.mark.parametrize("evolution", ALL, ids=name_of)
 @pytest.mark.parametrize(
-    "time", [-1.0, math.nan, math.inf, None, "1", 1j, torch.ones(2), torch.tensor(-1.0), [1.0]], ids=str
+    "time",
+    [
+        -1.0,
+        math.nan,
+        math.inf,
+        None,
+        "1",
+        1j,
+        torch.tensor([1.0, -1.0]),
+        torch.tensor(-1.0),
+        [1.0, math.nan],
+        ["1"],
+    ],
+    ids=str,
 )
 def test_impossible_times_are_refused_by_every_evolution(evolution, time):
     assert "Argument `time` must be" in sentence(lambda: run(evolution, kets(4), time=time))

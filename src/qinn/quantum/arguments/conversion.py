@@ -328,13 +328,13 @@ def as_spectrum(name: str, value: Any) -> Tensor:
 
 
 def as_time(time: Any) -> Any:
-    """Return a duration, refusing what is not a finite number of at least 0.
+    """Return a duration, refusing what is not a finite number of at least 0, or many of them.
 
     Args:
-        time: A number, or a tensor with one.
+        time: A number, or a tensor with one; or a tensor, an array or a list of many.
 
     Returns:
-        A tensor as it is, everything else as a float.
+        A tensor as it is, many numbers as a tensor, everything else as a float.
 
     Raises:
         ArgumentError: If it is anything else.
@@ -346,9 +346,28 @@ def as_time(time: Any) -> Any:
     try:
         if isinstance(time, str):
             raise TypeError
+        if isinstance(time, list | tuple) or getattr(time, "ndim", 0) > 0:
+            return _as_durations(time)
         number = float(time.detach() if isinstance(time, Tensor) else time)
     except (TypeError, ValueError, RuntimeError, OverflowError):
         raise ArgumentError(f"Argument `time` must be a number, but it is {shown(time)}.") from None
     if not isfinite(number) or number < 0:
         raise ArgumentError(f"Argument `time` must be finite and ≥ 0, but it is {number}.")
     return time if isinstance(time, Tensor) else number
+
+
+def _as_durations(times: Any) -> Tensor:
+    if isinstance(times, list | tuple):
+        parts = [as_time(each) for each in times]
+        found = torch.stack([torch.as_tensor(each, dtype=torch.float64) for each in parts])
+    else:
+        found = times if isinstance(times, Tensor) else torch.as_tensor(times.__array__().astype("float64"))
+    if found.is_complex():
+        raise TypeError
+    fixed = found.detach()
+    if not bool((torch.isfinite(fixed) & (fixed >= 0)).all()):
+        raise ArgumentError(
+            "Argument `time` must be finite and ≥ 0 for every system, but the lowest is "
+            f"{float(fixed.double().amin()):.3g} or one is not finite."
+        )
+    return found

@@ -5,7 +5,7 @@ How dense generators are computed with, and up to which dimension how: `qinn.qua
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor
@@ -13,8 +13,9 @@ from torch import Tensor
 from qinn.quantum.arguments import check_tolerance
 from qinn.quantum.evolution.evolution import Evolution
 from qinn.quantum.evolution.matrix_free import matrix_free_work, propagate_without_jumps
+from qinn.quantum.generators.alignment import Alignment
 from qinn.quantum.generators.driven import DrivenLindbladian, driven_work, propagate_driven_densities
-from qinn.quantum.generators.interface import Generator, MatrixFreeGenerator, check_kind
+from qinn.quantum.generators.interface import Generator, MatrixFreeGenerator, check_kind, with_fixed_time
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.generators.propagation import (
     propagate_densities,
@@ -112,6 +113,13 @@ class Unitary(Evolution):
         moved = propagate_densities_along(dense.without_jumps(), state.density_matrix, times, validate=False)
         return [MixedState(moved, validate=False)], None
 
+    def _evolve_along_own(
+        self, state: State, generator: Generator, times: Tensor, steps: int | None
+    ) -> tuple[Sequence[State], JumpRecord | None]:
+        if not isinstance(generator, Lindbladian):
+            return super()._evolve_along_own(state, generator, times, steps)
+        return [self._evolve(*_from_the_start(state, generator, times), steps)], None
+
     @staticmethod
     def _turn(kets: Tensor, lindbladian: Generator, time: float, batch: torch.Size) -> Tensor:
         if isinstance(lindbladian, MatrixFreeGenerator):
@@ -186,6 +194,13 @@ class ExactChannel(Evolution):
         )
         return [MixedState(moved, validate=False)], None
 
+    def _evolve_along_own(
+        self, state: State, generator: Generator, times: Tensor, steps: int | None
+    ) -> tuple[Sequence[State], JumpRecord | None]:
+        if not isinstance(generator, Lindbladian):
+            return super()._evolve_along_own(state, generator, times, steps)
+        return [self._evolve(*_from_the_start(state, generator, times), steps)], None
+
 
 @final
 @dataclass(frozen=True)
@@ -231,3 +246,18 @@ class Heisenberg(Evolution):
         self, state: State, lindbladian: Lindbladian, times: Sequence[float], steps: int | None
     ) -> tuple[Sequence[State], None]:
         return [HeisenbergCourse(state, lindbladian, tuple(times), self.tolerance)], None
+
+    def _evolve_along_own(
+        self, state: State, generator: Lindbladian, times: Tensor, steps: int | None
+    ) -> tuple[Sequence[State], JumpRecord | None]:
+        return [self._evolve(*_from_the_start(state, generator, times), steps)], None
+
+
+def _from_the_start(state: Any, lindbladian: Lindbladian, times: Tensor) -> tuple[Any, Lindbladian, float]:
+    """States, systems and their duration, with a leading axis of times: each time is one of many systems."""
+    axes = Alignment.of(lindbladian.batch, times.shape[:-1], "times").batch
+    rank = max(len(axes), len(state.batch))
+    first = times.movedim(-1, 0)
+    first = first.reshape(len(first), *[1] * (rank + 1 - first.ndim), *first.shape[1:])
+    dynamics, duration = with_fixed_time(lindbladian, first)
+    return state.for_systems(dynamics.batch), dynamics, duration

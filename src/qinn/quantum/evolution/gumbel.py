@@ -9,13 +9,14 @@ from torch import Tensor
 
 from qinn.errors import ArgumentError
 from qinn.quantum.arguments import check_between, check_count, check_seed
+from qinn.quantum.evolution.each_system import evolve_each
 from qinn.quantum.evolution.evolution import Evolution
 from qinn.quantum.evolution.rates import check_step, largest_rate
 from qinn.quantum.evolution.starts import UniformSource, trajectories_of
 from qinn.quantum.evolution.stepped import no_jump_flow
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.numerics.work import Work, check_pieces
-from qinn.quantum.states.ensembles import PureEnsemble, State
+from qinn.quantum.states.ensembles import State
 from qinn.quantum.states.kets import squared_norm
 
 
@@ -68,7 +69,7 @@ class GumbelJumps(Evolution):
     def _estimate(self, lindbladian: Lindbladian, time: float, steps: int, batch: int) -> Work:
         return Work(2 * steps, largest_rate(lindbladian) * time)
 
-    def _evolve(self, initial: State, lindbladian: Lindbladian, time: float, steps: int) -> PureEnsemble:
+    def _evolve(self, initial: State, lindbladian: Lindbladian, time: float, steps: int) -> State:
         check_pieces("steps", steps, 2 * steps)
         least = torch.finfo(lindbladian.dtype).eps
         if self.temperature < least:
@@ -79,6 +80,13 @@ class GumbelJumps(Evolution):
         initial = trajectories_of(initial, self.num_trajectories, self.seed)
         if time == 0 or initial.kets.numel() == 0:
             return initial
+        if lindbladian.batch:
+            return evolve_each(
+                lambda some, one, _: self._evolve(some, one, time, steps),
+                initial,
+                lindbladian,
+                lindbladian.batch,
+            )
         check_step(lindbladian, time / steps)
         step = no_jump_flow(lindbladian, time / steps).mT
         jump_rows = lindbladian.jump_operators.mT

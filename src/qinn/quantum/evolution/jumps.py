@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, gcd
-from typing import ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, final
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from qinn.errors import ArgumentError
 from qinn.quantum.arguments import check_count, check_seed
 from qinn.quantum.evolution import rates
 from qinn.quantum.evolution.dense import DenseFlow
+from qinn.quantum.evolution.each_system import evolve_each, evolve_each_along
 from qinn.quantum.evolution.evolution import Evolution
 from qinn.quantum.evolution.flows import Flow
 from qinn.quantum.evolution.matrix_free import MatrixFreeFlow, matrix_free_work
@@ -108,14 +109,26 @@ class QuantumJumps(Evolution):
         if isinstance(lindbladian, MatrixFreeGenerator):
             return matrix_free_work(lindbladian, time, jumps=True)
         dense = check_kind(lindbladian, (Lindbladian,), "`QuantumJumps`")
-        jumps = largest_rate(dense) * time
-        # Halvings and the last cell, once more for every jump.
-        return Work(ceil(1 + jumps) * (DenseFlow.depth_of(dense, time) + 3), jumps)
+        works = []
+        for one in dense.systems():
+            jumps = largest_rate(one) * time
+            # Halvings and the last cell, once more for every jump.
+            works.append(Work(ceil(1 + jumps) * (DenseFlow.depth_of(one, time) + 3), jumps))
+        return Work(
+            sum(work.applications for work in works), max((work.jumps for work in works), default=0.0)
+        )
 
-    def _evolve(self, initial: State, lindbladian: Generator, time: float, steps: int | None) -> PureEnsemble:
+    def _evolve(self, initial: State, lindbladian: Generator, time: float, steps: int | None) -> State:
         initial = trajectories_of(initial, self.num_trajectories, self.seed, stratified=self._is_stratified)
         if time == 0 or initial.kets.numel() == 0:
             return _unmoved(initial, self.record)
+        if isinstance(lindbladian, Lindbladian) and lindbladian.batch:
+            return evolve_each(
+                lambda some, one, _: self._evolve(some, one, time, steps),
+                initial,
+                lindbladian,
+                lindbladian.batch,
+            )
         run = self._sample(initial, lindbladian, time)
         kets, score = _with_score(run.kets)
         batch = initial.kets.shape[:-2]
@@ -136,11 +149,22 @@ class QuantumJumps(Evolution):
         shape = (len(times), *initial.kets.shape)
         if times[-1] == 0 or initial.kets.numel() == 0:
             return [initial.along(initial.kets.expand(shape))], _unmoved(initial, self.record).record
+        if isinstance(lindbladian, Lindbladian) and lindbladian.batch:
+            course, record = evolve_each_along(
+                lambda some, one, _: self._course(some, one, times), initial, lindbladian, lindbladian.batch
+            )
+            return [course], record
+        course, record = self._course(initial, lindbladian, times)
+        return [course], record
+
+    def _course(
+        self, initial: Any, lindbladian: Generator, times: Sequence[float]
+    ) -> tuple[TrajectoryCourse, JumpRecord | None]:
         seen = Moments(check_kind(lindbladian, (Lindbladian,), "`QuantumJumps`"), times)
         run = self._sample(initial, lindbladian, times[-1], seen)
         history = initial.moved(initial.kets, num_groups=self._groups(initial), draws=1)
         course = TrajectoryCourse(history, *seen.spread(), is_scored=self.gradient == "score")
-        return [course], run.record(initial.kets.shape[:-2]) if self.record else None
+        return course, run.record(initial.kets.shape[:-2]) if self.record else None
 
     def _sample(
         self, initial: PureEnsemble, lindbladian: Generator, time: float, seen: Moments | None = None

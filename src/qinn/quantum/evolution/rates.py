@@ -29,7 +29,7 @@ def largest_rate(lindbladian: Lindbladian) -> float:
     """Return λ_max, the largest eigenvalue of Σ L_k†L_k: no state jumps at a higher rate.
 
     Args:
-        lindbladian: The dynamics, with finite operators.
+        lindbladian: The dynamics, with finite operators; of many systems it is the largest rate of all.
 
     Returns:
         The rate; 0 without jump operators.
@@ -43,10 +43,14 @@ def largest_rate(lindbladian: Lindbladian) -> float:
 
 
 def _rates(lindbladian: Lindbladian) -> tuple[float, float]:
-    if lindbladian.num_jumps == 0:
+    if lindbladian.num_jumps == 0 or lindbladian.jump_operators.numel() == 0:
         return 0.0, 0.0
     rates = torch.linalg.eigvalsh(lindbladian.total_rate.detach().to(torch.complex128))
-    return max(float(rates[0]), 0.0), max(float(rates[-1]), 0.0)
+    if lindbladian.batch:
+        lowest, highest = rates[..., 0].amin(), rates[..., -1].amax()
+    else:
+        lowest, highest = rates[0], rates[-1]
+    return max(float(lowest), 0.0), max(float(highest), 0.0)
 
 
 def expected_jumps(initial: Any, lindbladian: Any, *, time: Any) -> Float[Tensor, "*batch"]:
@@ -58,7 +62,7 @@ def expected_jumps(initial: Any, lindbladian: Any, *, time: Any) -> Float[Tensor
     Args:
         initial: The state before the evolution, as for `Evolution.evolve`; the mean is taken over its trajectories.
         lindbladian: The dynamics (`Lindbladian`).
-        time: Duration T ≥ 0; a tensor may carry a gradient.
+        time: Duration T ≥ 0; a tensor may carry a gradient. Or many, one for each system.
 
     Returns:
         The numbers, one for each sample: to about 1e-6 of the largest in single precision, 1e-12 in double.
@@ -79,19 +83,21 @@ def expected_jumps(initial: Any, lindbladian: Any, *, time: Any) -> Float[Tensor
     state = state_of("initial", initial, dense)
     check_fit(state, dense)
     counter = _counter(dense, duration)
+    if dense.batch:
+        state = state.for_systems(dense.batch)
+        return state._expectations(counter[None], True).squeeze(-1).mean(-1)
     return state.expectations(counter[None], hermitian=True).squeeze(-1).mean(-1)
 
 
-def _counter(lindbladian: Lindbladian, time: float) -> Complex[Tensor, "dim dim"]:
+def _counter(lindbladian: Lindbladian, time: float) -> Complex[Tensor, "*batch dim dim"]:
     """N_T = ∫₀ᵀ e^{𝓛†t}G dt."""
     rate, flow = lindbladian.total_rate, lindbladian.no_jump_generator.detach()
-    if lindbladian.num_jumps == 0 or time == 0:
+    if lindbladian.num_jumps == 0 or time == 0 or rate.numel() == 0:
         return torch.zeros_like(rate)
     _check_finite(lindbladian)
     # ‖𝓛†‖ in the operator norm, times the time.
-    size = (
-        2 * float(torch.linalg.matrix_norm(flow.to(torch.complex128), 2)) + largest_rate(lindbladian)
-    ) * time
+    norms = torch.linalg.matrix_norm(flow.to(torch.complex128), 2)
+    size = (2 * float(norms.amax() if lindbladian.batch else norms) + largest_rate(lindbladian)) * time
     if not size < torch.inf:
         raise ArgumentError(
             "Argument `lindbladian` must be finite, but its norm times the time is not; look for NaN or overflow."

@@ -8,13 +8,14 @@ from torch import Tensor
 
 from qinn.errors import ArgumentError
 from qinn.quantum.arguments import check_count, check_seed
+from qinn.quantum.evolution.each_system import evolve_each
 from qinn.quantum.evolution.evolution import Evolution
 from qinn.quantum.evolution.rates import check_step, largest_rate
 from qinn.quantum.evolution.starts import UniformSource, trajectories_of
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.generators.propagation import energy_offset
 from qinn.quantum.numerics.work import Work, check_pieces
-from qinn.quantum.states.ensembles import PureEnsemble, State
+from qinn.quantum.states.ensembles import State
 from qinn.quantum.states.kets import squared_norm
 
 
@@ -50,7 +51,7 @@ class SteppedJumps(Evolution):
     Examples:
         >>> decay = Lindbladian(torch.zeros(2, 2) + 0j, torch.tensor([[[0, 1], [0, 0]]]) + 0j)
         >>> stepped = SteppedJumps(num_trajectories=100, order=2, seed=0)
-        >>> state = stepped.evolve(PureEnsemble(torch.tensor([[0j, 1]])), decay, time=50.0, steps=100)
+        >>> state = stepped.evolve([0, 1], decay, time=50.0, steps=100)
         >>> state.density()[0, 0].real
         tensor(1.)
     """
@@ -71,11 +72,18 @@ class SteppedJumps(Evolution):
     def _estimate(self, lindbladian: Lindbladian, time: float, steps: int, batch: int) -> Work:
         return Work(2 * steps * self.order, largest_rate(lindbladian) * time)
 
-    def _evolve(self, initial: State, lindbladian: Lindbladian, time: float, steps: int) -> PureEnsemble:
+    def _evolve(self, initial: State, lindbladian: Lindbladian, time: float, steps: int) -> State:
         check_pieces("steps", steps, 2 * steps * self.order)
         initial = trajectories_of(initial, self.num_trajectories, self.seed)
         if time == 0 or initial.kets.numel() == 0:
             return initial.moved(initial.kets)
+        if lindbladian.batch:
+            return evolve_each(
+                lambda some, one, _: self._evolve(some, one, time, steps),
+                initial,
+                lindbladian,
+                lindbladian.batch,
+            )
         check_step(lindbladian, time / steps)
         step = step_branches(lindbladian, time / steps, self.order)
         uniforms = UniformSource(self.num_trajectories, self.seed, stage=initial.num_draws)

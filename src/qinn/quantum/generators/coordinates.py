@@ -41,7 +41,9 @@ def are_hermitian_coordinates(coordinates: Complex[Tensor, "matrix dim dim"]) ->
     return bool((imaginary <= 4 * torch.finfo(coordinates.dtype).eps * real).all())
 
 
-def superoperator_on_real_coordinates(lindbladian: Lindbladian) -> Float[Tensor, "squared squared"]:
+def superoperator_on_real_coordinates(
+    lindbladian: Lindbladian,
+) -> Float[Tensor, "*batch squared squared"]:
     """Return 𝓛 as a real D² × D² matrix on row-major real coordinates; its adjoint 𝓛† is the transpose.
 
     With P the transposition of matrices, 𝓛 has P 𝓛 P = 𝓛*, so that the change of coordinates leaves Re 𝓛 +

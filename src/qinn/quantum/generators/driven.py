@@ -10,6 +10,7 @@ from torch import Tensor
 
 from qinn.errors import ArgumentError
 from qinn.quantum.arguments import as_hermitian, as_matrices, as_real
+from qinn.quantum.generators.alignment import Alignment
 from qinn.quantum.generators.interface import (
     Action,
     Generator,
@@ -109,6 +110,21 @@ class DrivenLindbladian(MatrixFreeGenerator):
     def num_jumps(self) -> int:
         """Number K of jump operators."""
         return self.base.num_jumps
+
+    @property
+    def batch(self) -> torch.Size:
+        """Leading axes of the systems that the base holds; amplitudes may have more, one set for each state."""
+        return self.base.batch
+
+    def apart(self, aligned: Alignment) -> list[Generator]:
+        """Return every system alone, with the amplitudes of its states; see `Generator.apart`."""
+        amplitudes = aligned.gathered(self.amplitudes) if self.amplitudes.ndim > 2 else self.amplitudes[None]
+        each = amplitudes.expand(aligned.num_systems, *amplitudes.shape[1:]).unbind()
+        bases = self.base.for_systems(aligned.systems).systems()
+        return [
+            DrivenLindbladian(base, self.drives, some, validate=False)
+            for base, some in zip(bases, each, strict=True)
+        ]
 
     @property
     def num_pieces(self) -> int:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from qinn.errors import ArgumentError
 from qinn.quantum.arguments import as_time
+from qinn.quantum.generators.alignment import Alignment
 
 
 class Generator(ABC):
@@ -30,6 +31,11 @@ class Generator(ABC):
         """Number K of jump operators."""
 
     @property
+    def batch(self) -> torch.Size:
+        """Leading axes of the systems, which are broadcast against those of states; none for a single one."""
+        return torch.Size()
+
+    @property
     @abstractmethod
     def _numbers(self) -> Tensor:
         """A tensor of the operators' dtype and device."""
@@ -48,7 +54,7 @@ class Generator(ABC):
         """Return the dynamics that do in a time t what these do in the time factor · t: H and all L_k†L_k times that.
 
         Args:
-            factor: A positive real number as a tensor, which may carry a gradient.
+            factor: A positive real number as a tensor, which may carry a gradient; or many, one for each system.
 
         Raises:
             ArgumentError: If this kind of dynamics cannot.
@@ -57,6 +63,14 @@ class Generator(ABC):
             f"Argument `time` must be without gradient for a `{type(self).__name__}`, which has no method `faster`; "
             "detach the time."
         )
+
+    def apart(self, aligned: Alignment) -> list["Generator"]:
+        """Return the dynamics of every system alone, as they act on the states that are its own.
+
+        Args:
+            aligned: How the systems meet the states; the leading axes of the dynamics are broadcast to its `systems`.
+        """
+        return [self] * aligned.num_systems
 
     def between(self, begin: float, end: float, whole: float) -> list[tuple["Generator", float]]:
         """Return the dynamics between two moments of a duration, as dynamics of durations of their own.
@@ -129,11 +143,11 @@ def with_fixed_time(generator: _Dynamics, time: float | Tensor) -> tuple[_Dynami
     """Return the time as a number, with its gradient, if it has one, handed to the dynamics.
 
     exp(𝓛t) depends on the product 𝓛t alone. So for t = t_0 s with s = t/t_0, of value 1 and with the gradient of t,
-    the operators of s𝓛 evolve for t_0.
+    the operators of s𝓛 evolve for t_0. Of many times t_0 is the longest, and every system gets an s of its own.
 
     Args:
         generator: The dynamics.
-        time: Duration t.
+        time: Duration t, or many, whose axes are broadcast against those of the systems.
 
     Returns:
         Dynamics of the same value, and t_0.
@@ -150,6 +164,8 @@ def with_fixed_time(generator: _Dynamics, time: float | Tensor) -> tuple[_Dynami
         0.5
     """
     time = as_time(time)
+    if isinstance(time, Tensor) and time.ndim > 0:
+        return _with_longest_time(generator, time)
     duration = float(time.detach()) if isinstance(time, Tensor) else time
     if not (isinstance(time, Tensor) and time.requires_grad and torch.is_grad_enabled()):
         return generator, duration
@@ -161,6 +177,17 @@ def with_fixed_time(generator: _Dynamics, time: float | Tensor) -> tuple[_Dynami
     # The same kind comes back.
     faster: Any = generator.faster((time / duration).reshape(()))
     return faster, duration
+
+
+def _with_longest_time(generator: _Dynamics, times: Tensor) -> tuple[_Dynamics, float]:
+    shortest, longest = torch.stack(times.detach().aminmax()).tolist() if times.numel() else (0.0, 0.0)
+    if shortest == 0 and times.numel() and times.requires_grad and torch.is_grad_enabled():
+        raise ArgumentError(
+            "Argument `time` must be positive where it has a gradient, but one is 0; detach it, or start from a small "
+            "time."
+        )
+    faster: Any = generator.faster(times / longest if longest > 0 else torch.ones_like(times))
+    return faster, longest
 
 
 def check_kind(generator: Any, kinds: Sequence[type[_Kind]], user: str) -> _Kind:

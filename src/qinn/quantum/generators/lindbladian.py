@@ -8,8 +8,17 @@ from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 from qinn.errors import ArgumentError
-from qinn.quantum.arguments import as_complex_together, as_hermitian, check_finite, check_seed, check_target
+from qinn.quantum.arguments import (
+    as_complex_together,
+    as_hermitian,
+    as_real,
+    check_finite,
+    check_seed,
+    check_target,
+)
+from qinn.quantum.generators.alignment import Alignment
 from qinn.quantum.generators.interface import Generator
+from qinn.quantum.numerics.refusing import refusing_vmap
 
 # Largest share of a bounded jump rate that a start may take; at 1 the free operators would be infinite.
 _FULLEST_START = 0.9
@@ -34,7 +43,9 @@ def hermitian_from(free: Float[Tensor, "*batch dim dim"]) -> Complex[Tensor, "*b
     return torch.complex(0.5 * (free + free.mT), 0.5 * (free - free.mT))
 
 
-def jump_operators_from(free: Float[Tensor, "jump 2 dim dim"]) -> Complex[Tensor, "jump dim dim"]:
+def jump_operators_from(
+    free: Float[Tensor, "*batch jump 2 dim dim"],
+) -> Complex[Tensor, "*batch jump dim dim"]:
     """Make jump operators from their free real and imaginary parts: L_k = free_{k,0} + i free_{k,1}.
 
     Args:
@@ -47,7 +58,7 @@ def jump_operators_from(free: Float[Tensor, "jump 2 dim dim"]) -> Complex[Tensor
         >>> jump_operators_from(torch.zeros(0, 2, 3, 3)).shape
         torch.Size([0, 3, 3])
     """
-    return torch.complex(free[:, 0], free[:, 1])
+    return torch.complex(free[..., 0, :, :], free[..., 1, :, :])
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -55,15 +66,20 @@ class Lindbladian(Generator):
     """Generator of open dynamics: 𝓛ρ = −i[H, ρ] + Σ_k (L_k ρ L_k† − ½{L_k†L_k, ρ}), ħ = 1.
 
     Args:
-        hamiltonian: Hermitian H (D, D), in units of inverse time. Where it differs from its adjoint by round-off (100 ε
-            times its largest entry) its Hermitian part is taken, so that all evolutions see the same.
-        jump_operators: L_1 … L_K, in units of inverse square root of time: a list of matrices, or one tensor (K,
-            D, D). There may be none.
+        hamiltonian: Hermitian H (…, D, D), in units of inverse time. Where it differs from its adjoint by round-off
+            (100 ε times its largest entry) its Hermitian part is taken, so that all evolutions see the same.
+        jump_operators: L_1 … L_K, in units of inverse square root of time: a list of matrices (…, D, D), or one tensor
+            (…, K, D, D). There may be none.
+        rates: Factors γ_k ≥ 0 of the L_k†L_k, real (…, K), in units of inverse time if the L_k are pure numbers: √γ_k
+            goes into L_k. 1 if None.
         validate: Pass False to skip the checks of the values (Hermitian, finite) where they hold by
             construction.
 
-    Both may be tensors, numpy arrays or nested lists, real or complex; the attributes of these names are complex
-    tensors of one precision.
+    All may be tensors, numpy arrays or nested lists, real or complex; the attributes `hamiltonian` and `jump_operators`
+    are complex tensors of one precision.
+
+    Leading axes are those of many systems, `batch`. Those of H, L_k and rates are broadcast against each other, and
+    wherever states, observables or times are given, against their leading axes. A single system has none.
 
     Raises:
         ArgumentError: If H is not Hermitian, or the shapes, the precisions or the values do not fit.
@@ -76,79 +92,128 @@ class Lindbladian(Generator):
         (2, 1, torch.complex64)
         >>> Lindbladian([[0, -1j], [1j, 0]]).num_jumps
         0
+
+        Three atoms that decay at rates of their own:
+
+        >>> Lindbladian(torch.zeros(2, 2), [[[0, 1], [0, 0]]], rates=[[0.5], [1.0], [2.0]]).batch
+        torch.Size([3])
     """
 
-    hamiltonian: Complex[Tensor, "dim dim"]
-    jump_operators: Complex[Tensor, "jump dim dim"]
+    hamiltonian: Complex[Tensor, "*batch dim dim"]
+    jump_operators: Complex[Tensor, "*batch jump dim dim"]
 
-    def __init__(self, hamiltonian: Any, jump_operators: Any = (), validate: bool = True) -> None:
-        H, L = as_complex_together({"hamiltonian": hamiltonian, "jump_operators": jump_operators})
-        if H.ndim != 2 or H.shape[0] != H.shape[1] or H.shape[0] < 1:
-            remedy = (
-                "; for a batch of Hamiltonians use a `DrivenLindbladian`, or a loop" if H.ndim > 2 else ""
-            )
+    def __init__(
+        self, hamiltonian: Any, jump_operators: Any = (), validate: bool = True, *, rates: Any = None
+    ) -> None:
+        H, L = _together(hamiltonian, jump_operators)
+        if H.ndim < 2 or H.shape[-2] != H.shape[-1] or H.shape[-1] < 1:
             raise ArgumentError(
-                f"Argument `hamiltonian` must be one square matrix, but has shape {tuple(H.shape)}{remedy}."
+                "Argument `hamiltonian` must be one square matrix, or many (…, D, D), but has shape "
+                f"{tuple(H.shape)}."
             )
+        square = H.shape[-2:]
         if L.ndim == 1 and len(L) == 0:
-            L = H.new_zeros(0, *H.shape)
-        if L.ndim != 3 or L.shape[1:] != H.shape:
+            L = H.new_zeros(0, *square)
+        if L.ndim < 3 or L.shape[-2:] != square:
             remedy = "; write `[L]` for a single one" if L.shape == H.shape else ""
             raise ArgumentError(
-                f"Argument `jump_operators` must have shape (K, {len(H)}, {len(H)}) to fit the Hamiltonian, or be a "
-                f"list of such matrices, empty for no jumps, but has shape {tuple(L.shape)}{remedy}."
+                f"Argument `jump_operators` must have shape (…, K, {square[0]}, {square[0]}) to fit the Hamiltonian, "
+                f"or be a list of such matrices, empty for no jumps, but has shape {tuple(L.shape)}{remedy}."
             )
+        if rates is not None:
+            L = _weighted(L, rates)
         if validate:
-            H = as_hermitian("hamiltonian", H)
-            check_finite("jump_operators", L)
+            with refusing_vmap():
+                H = as_hermitian("hamiltonian", H)
+                check_finite("jump_operators", L)
+        if H.ndim > 2 or L.ndim > 3:
+            H, L = _broadcast(H, L)
         object.__setattr__(self, "hamiltonian", H)
         object.__setattr__(self, "jump_operators", L)
 
     @property
     def dim(self) -> int:
         """Dimension D of the space."""
-        return self.hamiltonian.shape[0]
+        return self.hamiltonian.shape[-1]
 
     @property
     def num_jumps(self) -> int:
         """Number K of jump operators."""
-        return self.jump_operators.shape[0]
+        return self.jump_operators.shape[-3]
+
+    @property
+    def batch(self) -> torch.Size:
+        """Leading axes of the systems; none for a single one."""
+        return self.hamiltonian.shape[:-2]
 
     @property
     def _numbers(self) -> Tensor:
         return self.hamiltonian
 
     @property
-    def total_rate(self) -> Complex[Tensor, "dim dim"]:
+    def total_rate(self) -> Complex[Tensor, "*batch dim dim"]:
         """Operator of the total jump rate, G = Σ_k L_k†L_k (zero for K = 0)."""
-        stacked = self.jump_operators.reshape(-1, self.dim)
+        stacked = self.jump_operators.flatten(-3, -2)
         return stacked.mH @ stacked
 
     @property
-    def effective_hamiltonian(self) -> Complex[Tensor, "dim dim"]:
+    def effective_hamiltonian(self) -> Complex[Tensor, "*batch dim dim"]:
         """Effective Hamiltonian of the flow between jumps, H_eff = H − (i/2) Σ_k L_k†L_k."""
         return self.hamiltonian - 0.5j * self.total_rate
 
     @property
-    def no_jump_generator(self) -> Complex[Tensor, "dim dim"]:
+    def no_jump_generator(self) -> Complex[Tensor, "*batch dim dim"]:
         """Generator of the flow between jumps, J = −i H_eff."""
         return -1j * self.hamiltonian - 0.5 * self.total_rate
 
     def without_jumps(self) -> "Lindbladian":
         """Return the same dynamics with every jump operator removed (K = 0)."""
-        return replace(self, jump_operators=self.jump_operators[:0], validate=False)
+        return replace(self, jump_operators=self.jump_operators[..., :0, :, :], validate=False)
 
     def without_hamiltonian(self) -> "Lindbladian":
         """Return the same dynamics with H = 0."""
         return replace(self, hamiltonian=torch.zeros_like(self.hamiltonian), validate=False)
 
     def faster(self, factor: Tensor) -> "Lindbladian":
-        """Return the dynamics with H and all L_k†L_k times a positive factor."""
+        """Return the dynamics with H and all L_k†L_k times a factor ≥ 0, which may be one for each system."""
         scale = factor.to(self.hamiltonian.real)
         return replace(
             self,
-            hamiltonian=self.hamiltonian * scale,
-            jump_operators=self.jump_operators * scale.sqrt(),
+            hamiltonian=self.hamiltonian * scale[..., None, None],
+            jump_operators=self.jump_operators * scale.sqrt()[..., None, None, None],
+            validate=False,
+        )
+
+    def systems(self) -> list["Lindbladian"]:
+        """Return every system alone, the last of the leading axes running fastest."""
+        if not self.batch:
+            return [self]
+        together = self.flattened()
+        return [
+            Lindbladian(one, several, validate=False)
+            for one, several in zip(
+                together.hamiltonian.unbind(), together.jump_operators.unbind(), strict=True
+            )
+        ]
+
+    def flattened(self) -> "Lindbladian":
+        """Return the same systems along one axis, the last of the leading axes running fastest."""
+        number = self.batch.numel()
+        return Lindbladian(
+            self.hamiltonian.reshape(number, *self.hamiltonian.shape[-2:]),
+            self.jump_operators.reshape(number, *self.jump_operators.shape[-3:]),
+            validate=False,
+        )
+
+    def apart(self, aligned: Alignment) -> list[Generator]:
+        """Return every system alone; see `Generator.apart`."""
+        return [*self.for_systems(aligned.systems).systems()]
+
+    def for_systems(self, batch: torch.Size) -> "Lindbladian":
+        """Return the systems with these leading axes, to which their own are broadcast."""
+        return Lindbladian(
+            self.hamiltonian.expand(*batch, *self.hamiltonian.shape[-2:]),
+            self.jump_operators.expand(*batch, *self.jump_operators.shape[-3:]),
             validate=False,
         )
 
@@ -168,7 +233,7 @@ class Lindbladian(Generator):
         """Return 𝓛ρ, the rate of change in the Schrödinger picture.
 
         Args:
-            density: Any matrices (not only densities).
+            density: Any matrices (not only densities); leading axes are broadcast against those of the systems.
 
         Returns:
             −i[H, ρ] + Σ_k (L_k ρ L_k† − ½{L_k†L_k, ρ}).
@@ -200,7 +265,7 @@ class Lindbladian(Generator):
         jumped = (self.jump_operators.mH @ observable[..., None, :, :] @ self.jump_operators).sum(-3)
         return flow.mH @ observable + observable @ flow + jumped
 
-    def superoperator(self) -> Complex[Tensor, "squared squared"]:
+    def superoperator(self) -> Complex[Tensor, "*batch squared squared"]:
         """Return 𝓛 as a D² × D² matrix on row-major vectorised densities.
 
         Returns:
@@ -210,12 +275,13 @@ class Lindbladian(Generator):
             >>> Lindbladian(torch.zeros(2, 2) + 0j, torch.zeros(0, 2, 2) + 0j).superoperator().shape
             torch.Size([4, 4])
         """
-        dim, flow, L = self.dim, self.no_jump_generator[None], self.jump_operators
-        identity = torch.eye(dim, dtype=self.dtype, device=flow.device)[None]
+        dim, flow, L = self.dim, self.no_jump_generator[..., None, :, :], self.jump_operators
+        identity = torch.eye(dim, dtype=self.dtype, device=flow.device).expand(flow.shape)
         # Σ A ⊗ B over the pairs (J, 𝟙), (𝟙, J*), (L_k, L_k*): one product, whose axes are then reordered.
-        left = torch.cat([flow, identity, L]).flatten(1)
-        right = torch.cat([identity, flow.conj(), L.conj()]).flatten(1)
-        return (left.mT @ right).reshape(dim, dim, dim, dim).transpose(1, 2).reshape(dim**2, dim**2)
+        left = torch.cat([flow, identity, L], -3).flatten(-2)
+        right = torch.cat([identity, flow.conj(), L.conj()], -3).flatten(-2)
+        blocks = (left.mT @ right).reshape(*self.batch, dim, dim, dim, dim)
+        return blocks.transpose(-3, -2).reshape(*self.batch, dim**2, dim**2)
 
 
 class LearnableLindbladian(nn.Module):
@@ -297,8 +363,8 @@ class LearnableLindbladian(nn.Module):
     def forward(self) -> Lindbladian:
         """Return the Lindbladian of the present parameters."""
         jumps = jump_operators_from(self.free_jumps)
-        if self.max_rate is not None and len(jumps):
-            jumps = jumps * (1 + _largest_rate(jumps) / self.max_rate).rsqrt()
+        if self.max_rate is not None and jumps.shape[-3]:
+            jumps = jumps * (1 + _largest_rate(jumps) / self.max_rate).rsqrt()[..., None, None, None]
         return Lindbladian(hermitian_from(self.free_hamiltonian), jumps, validate=False)
 
     def extra_repr(self) -> str:
@@ -307,7 +373,64 @@ class LearnableLindbladian(nn.Module):
         return f"dim={self.free_hamiltonian.shape[0]}, num_jumps={self.free_jumps.shape[0]}{bound}"
 
 
-def _largest_rate(jumps: Complex[Tensor, "jump dim dim"]) -> Float[Tensor, ""]:
+def _largest_rate(jumps: Complex[Tensor, "*batch jump dim dim"]) -> Float[Tensor, "*batch"]:
     """λ_max(Σ L_k†L_k), differentiable: only eigenvalues are, whose gradient has no gaps in a denominator."""
-    stacked = jumps.flatten(0, 1)
-    return torch.linalg.eigvalsh(stacked.mH @ stacked)[-1]
+    stacked = jumps.flatten(-3, -2)
+    return torch.linalg.eigvalsh(stacked.mH @ stacked)[..., -1]
+
+
+def _together(hamiltonian: Any, jump_operators: Any) -> list[Tensor]:
+    """H and L_k of one precision; of a list that holds the L_k of many systems, K comes behind their axes."""
+    listed = isinstance(jump_operators, list | tuple)
+    if not (listed and any(getattr(each, "ndim", 0) > 2 for each in jump_operators)):
+        return as_complex_together({"hamiltonian": hamiltonian, "jump_operators": jump_operators})
+    named = {f"jump_operators[{place}]": each for place, each in enumerate(jump_operators)}
+    H, *operators = as_complex_together({"hamiltonian": hamiltonian, **named})
+    try:
+        return [H, torch.stack(torch.broadcast_tensors(*operators), -3)]
+    except RuntimeError:
+        shapes = sorted({tuple(each.shape) for each in operators})
+        raise ArgumentError(
+            f"Argument `jump_operators` must hold matrices (…, {H.shape[-1]}, {H.shape[-1]}) whose leading axes fit "
+            f"each other, but holds the shapes {shapes}."
+        ) from None
+
+
+def _weighted(jump_operators: Tensor, rates: Any) -> Tensor:
+    """√γ_k L_k of every system and operator."""
+    numbers = as_real("rates", rates, jump_operators, "jump_operators")
+    if numbers.ndim < 1 or numbers.shape[-1] != jump_operators.shape[-3]:
+        raise ArgumentError(
+            f"Argument `rates` must have the shape (…, {jump_operators.shape[-3]}), one rate for each jump operator, "
+            f"but has {tuple(numbers.shape)}."
+        )
+    lowest = float(numbers.detach().amin()) if numbers.numel() else 0.0
+    if not (lowest >= 0 and bool(torch.isfinite(numbers.detach()).all())):
+        raise ArgumentError(f"Argument `rates` must be finite and ≥ 0, but the lowest is {lowest:.3g}.")
+    if lowest == 0 and numbers.requires_grad and torch.is_grad_enabled():
+        raise ArgumentError(
+            "Argument `rates` must be positive where it has a gradient, but one is 0, where that of its root is "
+            "infinite; detach it, or start from a small rate."
+        )
+    _broadcast_shape("jump_operators", jump_operators.shape[:-3], "rates", numbers.shape[:-1])
+    return jump_operators * numbers.sqrt()[..., None, None]
+
+
+def _broadcast(hamiltonian: Tensor, jump_operators: Tensor) -> tuple[Tensor, Tensor]:
+    """H and L_k with the same leading axes."""
+    axes = ("hamiltonian", hamiltonian.shape[:-2], "jump_operators", jump_operators.shape[:-3])
+    batch = _broadcast_shape(*axes)
+    return (
+        hamiltonian.expand(*batch, *hamiltonian.shape[-2:]),
+        jump_operators.expand(*batch, *jump_operators.shape[-3:]),
+    )
+
+
+def _broadcast_shape(name: str, axes: torch.Size, other_name: str, other_axes: torch.Size) -> torch.Size:
+    try:
+        return torch.broadcast_shapes(axes, other_axes)
+    except RuntimeError:
+        raise ArgumentError(
+            f"Arguments `{name}` and `{other_name}` must have leading axes that fit each other, but have "
+            f"{tuple(axes)} and {tuple(other_axes)}; give axes of length 1 where one is shared."
+        ) from None

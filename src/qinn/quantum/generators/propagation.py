@@ -3,6 +3,7 @@
 from cmath import exp
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import log2
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from qinn.errors import ArgumentError
 from qinn.quantum.arguments import as_matrices, as_time, check_finite, check_tolerance
+from qinn.quantum.generators.alignment import Alignment
 from qinn.quantum.generators.coordinates import (
     are_hermitian_coordinates,
     from_real_coordinates,
@@ -30,11 +32,15 @@ from qinn.quantum.numerics.chebyshev import (
 )
 from qinn.quantum.numerics.generator_action import evolve_coordinates
 from qinn.quantum.numerics.matrix_exponential import matrix_exponential, num_products
-from qinn.quantum.numerics.turning import turn_by_eigenvectors
+from qinn.quantum.numerics.turning import turn_by_eigenvectors, unitaries_of
 from qinn.quantum.numerics.work import check_applications
 
 # Up to here the D² × D² matrix of the generator is cheaper than a series of applications.
-_LARGEST_SUPEROPERATOR_DIM = 8
+LARGEST_SUPEROPERATOR_DIM = 8
+# Entries of the D² × D² matrices of many systems that are worked on at a time: a megabyte.
+_PORTION = 2**17
+# What a product of matrices costs, per row of one, where a few rows are multiplied by it.
+_APPLIED = 4
 # Part of the squares of jump operators that belongs to the identity, from which on it is their most.
 _MOSTLY = 0.8
 # Up to here it is for long times, of more applications than this, where that is less work: by the arithmetic of either
@@ -222,7 +228,7 @@ def _way_of(
     field, expected = fields
     # A norm is at most twice the numerical radius.
     size = 2 * time * (max(-field.real_low, field.real_high) + field.imaginary)
-    if dim <= _LARGEST_SUPEROPERATOR_DIM:
+    if dim <= LARGEST_SUPEROPERATOR_DIM:
         return Way(None, tolerance, size, dim)
     finer = tolerance
     if tolerance < _DOUBLE_TOLERANCE:
@@ -250,7 +256,8 @@ def propagation_work(
 
     Returns:
         Applications of the generator to all matrices together; where it is exponentiated as a D² × D² matrix, the
-        products of such matrices; without jump operators as in `unitary_work`.
+        products of such matrices; without jump operators as in `unitary_work`. Of many systems the most of one, where
+        they evolve together, otherwise their sum.
 
     Raises:
         ArgumentError: If an operator is not finite.
@@ -264,6 +271,9 @@ def propagation_work(
         return 0
     if lindbladian.num_jumps == 0:
         return unitary_work(lindbladian.hamiltonian, time) + 2
+    if lindbladian.batch:
+        works = [propagation_work(one, num_matrices, time, tolerance) for one in lindbladian.systems()]
+        return max(works, default=0) if lindbladian.dim <= LARGEST_SUPEROPERATOR_DIM else sum(works)
     tolerance = default_tolerance(lindbladian.dtype) if tolerance is None else tolerance
     return find_way(lindbladian, num_matrices, time, tolerance).work
 
@@ -293,6 +303,8 @@ def _propagate(
     backwards: bool,
 ) -> Tensor:
     lindbladian, time = with_fixed_time(lindbladian, time)
+    if lindbladian.batch:
+        return _propagate_systems(lindbladian, matrices, time, tolerance, backwards=backwards)
     dim = lindbladian.dim
     if time == 0 or matrices.numel() == 0:
         return matrices
@@ -302,7 +314,7 @@ def _propagate(
         turn = propagate_unitarily(lindbladian.hamiltonian, identity, time).mT
         return turn.mH @ matrices @ turn if backwards else turn @ matrices @ turn.mH
     tolerance = default_tolerance(lindbladian.dtype) if tolerance is None else tolerance
-    if dim <= _LARGEST_SUPEROPERATOR_DIM:
+    if dim <= LARGEST_SUPEROPERATOR_DIM:
         return _exponentiate(lindbladian, matrices, time, tolerance, backwards=backwards)
     way = find_way(lindbladian, matrices.numel() // dim**2, time, tolerance)
     if way.plan is None:
@@ -324,19 +336,118 @@ def _propagate(
     return from_real_coordinates(complete).to(dtype)
 
 
+def _propagate_systems(
+    lindbladian: Lindbladian, matrices: Tensor, time: float, tolerance: float | None, *, backwards: bool
+) -> Tensor:
+    """Propagate under many systems: together up to D = 8 and without jump operators, beyond one after the other."""
+    dim = lindbladian.dim
+    aligned = Alignment.of(
+        lindbladian.batch, matrices.shape[:-2], "observables" if backwards else "densities"
+    )
+    if time == 0 or aligned.batch.numel() == 0:
+        return matrices.expand(*aligned.batch, dim, dim)
+    gathered, together = aligned.gathered(matrices), lindbladian.flattened()
+    if lindbladian.num_jumps == 0:
+        turn = unitaries_of_systems(together.hamiltonian, time).to(matrices.dtype)[:, None]
+        moved = turn.mH @ gathered @ turn if backwards else turn @ gathered @ turn.mH
+    elif dim <= LARGEST_SUPEROPERATOR_DIM:
+        tolerance = default_tolerance(lindbladian.dtype) if tolerance is None else tolerance
+        parts = [
+            _exponentiate(some, each, time, tolerance, backwards=backwards)
+            for some, each in in_portions(together, gathered)
+        ]
+        moved = parts[0] if len(parts) == 1 else torch.cat(parts)
+    else:
+        moved = torch.stack(
+            [
+                _propagate(one, each, time, tolerance, backwards=backwards)
+                for one, each in zip(together.systems(), gathered.unbind(), strict=True)
+            ]
+        )
+    return aligned.spread(moved)
+
+
+def in_portions(lindbladian: Lindbladian, matrices: Tensor) -> list[tuple[Lindbladian, Tensor]]:
+    """Cut systems along one axis, and what evolves under each, into portions whose channels fit a processor's cache.
+
+    Args:
+        lindbladian: The systems.
+        matrices: Tensor (system, …).
+    """
+    size = max(1, _PORTION // lindbladian.dim**4)
+    if len(matrices) <= size:
+        return [(lindbladian, matrices)]
+    operators = zip(lindbladian.hamiltonian.split(size), lindbladian.jump_operators.split(size), strict=True)
+    systems = [Lindbladian(*some, validate=False) for some in operators]
+    return list(zip(systems, matrices.split(size), strict=True))
+
+
+def unitaries_of_systems(hamiltonians: Complex[Tensor, "*batch dim dim"], time: float) -> Tensor:
+    """Return exp(−iHt) of many systems, up to a phase of each, in double precision.
+
+    Args:
+        hamiltonians: Hermitian H.
+        time: Duration t ≥ 0.
+
+    Raises:
+        ArgumentError: If an H is not finite, or ‖H‖t so large that no digit of a phase is right.
+    """
+    check_phases(hamiltonians, time)
+    return unitaries_of(time * traceless(hamiltonians)[0])
+
+
+def traceless(hamiltonians: Complex[Tensor, "*batch dim dim"]) -> tuple[Tensor, Tensor]:
+    """Return Hamiltonians less their mean energies, and these, in double precision; the energies carry no gradient."""
+    double = hamiltonians.to(torch.complex128)
+    means = double.detach().diagonal(dim1=-2, dim2=-1).real.mean(-1)
+    identity = torch.eye(double.shape[-1], dtype=double.dtype, device=double.device)
+    return double - means[..., None, None] * identity, means
+
+
+def phases_of(angles: Tensor) -> Tensor:
+    """Return e^{−iφ} of angles φ."""
+    return torch.polar(torch.ones_like(angles), -angles)
+
+
 def _exponentiate(
     lindbladian: Lindbladian, matrices: Tensor, time: float, tolerance: float, *, backwards: bool
 ) -> Tensor:
-    """Propagate by the channel as a D² × D² matrix, at a cost that hardly grows with the time."""
+    """Propagate by the channel as a D² × D² matrix, at a cost that hardly grows with the time.
+
+    Of many systems, along one axis, it is theirs of matrices (system, of each system, D, D).
+    """
     # In double precision: the squarings inside the matrix exponential multiply round-off.
-    generator = superoperator_on_real_coordinates(lindbladian.to(torch.complex128))
+    double = lindbladian.to(torch.complex128)
+    if lindbladian.batch:
+        double = replace(double, hamiltonian=traceless(double.hamiltonian)[0], validate=False)
+    generator = superoperator_on_real_coordinates(double)
     trace = torch.eye(lindbladian.dim, dtype=generator.dtype, device=generator.device).flatten()
+    if lindbladian.batch:
+        return _by_channels_of_parts(generator, matrices, time, tolerance, trace, backwards=backwards)
     channel = matrix_exponential(generator * time, tolerance, conserved=trace)
     # Rows are matrices, as coordinates: ρ ↦ E ρ forwards, X ↦ Eᵀ X backwards.
     flat = torch.view_as_real(real_coordinates(matrices.to(torch.complex128)).flatten(-2)).mT
     moved = (flat @ (channel if backwards else channel.mT)).mT.contiguous()
     evolved = torch.view_as_complex(moved).reshape(matrices.shape)
     return from_real_coordinates(evolved).to(matrices.dtype)
+
+
+def _by_channels_of_parts(
+    generators: Tensor, matrices: Tensor, time: float, tolerance: float, trace: Tensor, *, backwards: bool
+) -> Tensor:
+    """Propagate under many systems by the channels of a part of the time, again and again.
+
+    The last squarings of an exponential cost more than to apply it to a few matrices as often as they stand for.
+    """
+    flat = torch.view_as_real(real_coordinates(matrices.to(torch.complex128)).flatten(-2)).mT
+    rows = flat.flatten(1, 2)
+    parts = 2 ** max(0, int(log2(rows.shape[2] / (_APPLIED * rows.shape[1]))))
+    finer = max(tolerance / parts, FINEST_TOLERANCE)
+    channels = matrix_exponential(generators * (time / parts), finer, conserved=trace)
+    for _ in range(parts):
+        rows = rows @ (channels if backwards else channels.mT)
+    moved = rows.unflatten(1, (-1, 2)).mT.contiguous()
+    return from_real_coordinates(torch.view_as_complex(moved).reshape(matrices.shape)).to(matrices.dtype)
 
 
 def propagate_densities(
@@ -352,7 +463,8 @@ def propagate_densities(
     Args:
         lindbladian: The dynamics.
         densities: Any matrices (…, D, D), as a tensor, an array or lists.
-        time: Duration t ≥ 0; a tensor may carry a gradient.
+        time: Duration t ≥ 0; a tensor may carry a gradient. Or many: leading axes of the dynamics, of the matrices and
+            of the times are broadcast against each other.
         tolerance: Largest error relative to the Hilbert–Schmidt norm; 1e-6 or 1e-12 by precision if None.
         validate: Pass False to skip the look for NaN in the matrices.
 
@@ -387,7 +499,7 @@ def propagate_observables(
     Args:
         lindbladian: The dynamics.
         observables: Any matrices (…, D, D), as a tensor, an array or lists.
-        time: Duration t ≥ 0; a tensor may carry a gradient.
+        time: Duration t ≥ 0; a tensor may carry a gradient. Or many, as in `propagate_densities`.
         tolerance: As in `propagate_densities`.
         validate: Pass False to skip the look for NaN in the matrices.
 
@@ -409,13 +521,15 @@ def propagate_observables(
 
 
 def propagate_unitarily(
-    hamiltonian: Complex[Tensor, "dim dim"], kets: Complex[Tensor, "*batch dim"], time: float | Tensor
-) -> Complex[Tensor, "*batch dim"]:
+    hamiltonian: Complex[Tensor, "*systems dim dim"],
+    kets: Complex[Tensor, "*batch dim"],
+    time: float | Tensor,
+) -> Complex[Tensor, "*result dim"]:
     """Return exp(−iHt)ψ, by the eigenvectors of H, or a series where H is large and the time short.
 
     Args:
-        hamiltonian: Hermitian H.
-        kets: Any vectors.
+        hamiltonian: Hermitian H, or many (…, D, D).
+        kets: Any vectors; those of many H have the shape (…, row, D), where all rows evolve under one H.
         time: Duration t ≥ 0; a tensor may carry a gradient.
 
     Returns:
@@ -435,6 +549,9 @@ def propagate_unitarily(
     if isinstance(time, Tensor):
         still, time = with_fixed_time(_without_jumps(hamiltonian), time)
         hamiltonian = still.hamiltonian
+    if hamiltonian.ndim > 2:
+        turned = kets @ unitaries_of_systems(hamiltonian, time).to(kets.dtype).mT
+        return phases_of(traceless(hamiltonian)[1] * time).to(kets.dtype)[..., None, None] * turned
     if time == 0 or kets.numel() == 0:
         return kets
     dim, rows = len(hamiltonian), kets.reshape(-1, len(hamiltonian))
@@ -462,7 +579,7 @@ def propagate_unitarily(
     return (exp(-1j * middle * time) * columns).mT.reshape(kets.shape)
 
 
-def check_phases(hamiltonian: Complex[Tensor, "dim dim"], time: float) -> None:
+def check_phases(hamiltonian: Complex[Tensor, "*batch dim dim"], time: float) -> None:
     """Refuse an H that is not finite, or so large that no digit of a phase e^{−iλt} is right.
 
     Args:
@@ -474,7 +591,8 @@ def check_phases(hamiltonian: Complex[Tensor, "dim dim"], time: float) -> None:
     """
     if not bool(torch.isfinite(torch.view_as_real(hamiltonian.detach().resolve_conj())).all()):
         raise ArgumentError("Argument `hamiltonian` must be finite, but it holds NaN or infinity.")
-    size = float(torch.linalg.vector_norm(hamiltonian.detach().to(torch.complex128))) * time
+    norms = torch.linalg.matrix_norm(hamiltonian.detach().to(torch.complex128))
+    size = float(norms if norms.ndim == 0 else norms.amax()) * time if norms.numel() else 0.0
     if not size < _LARGEST_PHASE:
         raise ArgumentError(
             f"Argument `time` must be moderate, but ‖H‖ times time is {size:.3g}, where round-off of H alone changes "
@@ -483,7 +601,7 @@ def check_phases(hamiltonian: Complex[Tensor, "dim dim"], time: float) -> None:
 
 
 def _without_jumps(hamiltonian: Tensor) -> Lindbladian:
-    return Lindbladian(hamiltonian, hamiltonian.new_zeros(0, *hamiltonian.shape), validate=False)
+    return Lindbladian(hamiltonian, hamiltonian.new_zeros(0, *hamiltonian.shape[-2:]), validate=False)
 
 
 def _unitary_plan(hamiltonian: Tensor, time: float) -> tuple[ExponentialPlan, float]:
@@ -497,7 +615,7 @@ def _unitary_plan(hamiltonian: Tensor, time: float) -> tuple[ExponentialPlan, fl
     return plan_exponential(FieldOfValues(0.0, 0.0, spread * time), tolerance), middle
 
 
-def unitary_work(hamiltonian: Complex[Tensor, "dim dim"], time: float) -> int:
+def unitary_work(hamiltonian: Complex[Tensor, "*batch dim dim"], time: float) -> int:
     """Bound how often `propagate_unitarily` multiplies kets by a D × D matrix, before it does.
 
     Args:
@@ -513,8 +631,8 @@ def unitary_work(hamiltonian: Complex[Tensor, "dim dim"], time: float) -> int:
     """
     if time == 0:
         return 0
-    dim = len(hamiltonian)
-    if dim <= _LARGEST_TURNED_DIM:
+    dim = hamiltonian.shape[-1]
+    if dim <= _LARGEST_TURNED_DIM or hamiltonian.ndim > 2:
         return 2
     number = _unitary_plan(hamiltonian, time)[0].num_applications
     return 2 if number > max(_FEW_APPLICATIONS, dim // 4) else number

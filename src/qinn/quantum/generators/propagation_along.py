@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from math import isfinite
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from qinn.errors import ArgumentError
 from qinn.quantum.arguments import as_matrices, check_finite, check_tolerance
+from qinn.quantum.generators.alignment import Alignment
 from qinn.quantum.generators.coordinates import (
     are_hermitian_coordinates,
     from_real_coordinates,
@@ -20,12 +22,16 @@ from qinn.quantum.generators.coordinates import (
 from qinn.quantum.generators.interface import check_kind
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.generators.propagation import (
+    LARGEST_SUPEROPERATOR_DIM,
     MOST_SINGLE_STEPS,
     are_shifted,
     check_phases,
     energy_offset,
     find_way,
+    in_portions,
+    phases_of,
     shifted,
+    traceless,
     without_energy_offset,
 )
 from qinn.quantum.numerics.chebyshev import FINEST_TOLERANCE, default_tolerance
@@ -70,6 +76,41 @@ def as_times(times: Any) -> list[float]:
         )
     if any(after < before for before, after in itertools.pairwise(found)):
         raise ArgumentError(f"Argument `times` must rise, but it is {_shown(found)}; sort it.")
+    return found
+
+
+def as_own_times(times: Any) -> Tensor | None:
+    """Return rising times of many systems (…, time), or such as carry a gradient; None for anything else.
+
+    Args:
+        times: A tensor, an array or nested lists.
+
+    Raises:
+        ArgumentError: If one is not finite, below 0, or before the one that it follows.
+
+    Examples:
+        >>> as_own_times([[0.0, 0.5], [1.0, 2.0]]).shape
+        torch.Size([2, 2])
+    """
+    is_nested = isinstance(times, list | tuple) and any(isinstance(each, list | tuple) for each in times)
+    has_gradient = isinstance(times, Tensor) and times.requires_grad
+    if not (is_nested or has_gradient or getattr(times, "ndim", 0) > 1):
+        return None
+    try:
+        found = times if isinstance(times, Tensor) else torch.tensor(times, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        raise ArgumentError(
+            "Argument `times` must hold as many numbers for each system, but holds something else; give all systems "
+            "the same number of times."
+        ) from None
+    fixed = found.detach().double()
+    if found.ndim < 1 or found.shape[-1] < 1 or not bool((torch.isfinite(fixed) & (fixed >= 0)).all()):
+        raise ArgumentError(
+            "Argument `times` must hold finite numbers of at least 0, at least one for each system, but has the shape "
+            f"{tuple(found.shape)} or holds another number."
+        )
+    if bool((fixed.diff(dim=-1) < 0).any()):
+        raise ArgumentError("Argument `times` must rise along its last axis, but falls somewhere; sort it.")
     return found
 
 
@@ -139,13 +180,15 @@ def propagate_observables_along(
 
 
 def turn_along(
-    hamiltonian: Complex[Tensor, "dim dim"], kets: Complex[Tensor, "*batch dim"], times: Sequence[float]
-) -> Complex[Tensor, "time *batch dim"]:
+    hamiltonian: Complex[Tensor, "*systems dim dim"],
+    kets: Complex[Tensor, "*batch dim"],
+    times: Sequence[float],
+) -> Complex[Tensor, "time *result dim"]:
     """Return exp(−iHt_j)ψ at many times, by the unitaries of the intervals between them.
 
     Args:
-        hamiltonian: Hermitian H.
-        kets: Any vectors.
+        hamiltonian: Hermitian H, or many (…, D, D).
+        kets: Any vectors; those of many H have the shape (…, row, D), where all rows evolve under one H.
         times: Rising times ≥ 0.
 
     Raises:
@@ -160,6 +203,8 @@ def turn_along(
                 [0.0000, 1.0000]])
     """
     check_phases(hamiltonian, times[-1])
+    if hamiltonian.ndim > 2:
+        return _turn_systems_along(hamiltonian, kets, times)
     offset = energy_offset(hamiltonian)
     double = shifted(hamiltonian.to(torch.complex128), offset)
 
@@ -173,6 +218,21 @@ def turn_along(
         moments = torch.tensor(times, dtype=torch.float64, device=double.device)
         turned = torch.polar(torch.ones_like(moments), -offset * moments)[:, None, None] * turned
     return turned.reshape(len(times), *kets.shape).to(kets.dtype)
+
+
+def _turn_systems_along(hamiltonian: Tensor, kets: Tensor, times: Sequence[float]) -> Tensor:
+    double, means = traceless(hamiltonian)
+
+    def propagators(intervals: Sequence[float]) -> list[Tensor]:
+        return [unitaries_of(length * double) for length in intervals]
+
+    start = kets.expand(*torch.broadcast_shapes(kets.shape[:-2], hamiltonian.shape[:-2]), *kets.shape[-2:])
+    turned = march(propagators, start.mT.to(torch.complex128), times).mT
+    moments = torch.tensor(times, dtype=torch.float64, device=means.device)
+    phases = phases_of(moments.reshape(-1, *[1] * means.ndim) * means)[..., None, None]
+    lead = turned.ndim - phases.ndim
+    phases = phases.reshape(len(times), *[1] * lead, *phases.shape[1:])
+    return (phases * turned).to(kets.dtype)
 
 
 def _along(
@@ -191,6 +251,8 @@ def _along(
     if validate:
         check_finite(name, matrices)
     moments = as_times(times)
+    if dynamics.batch:
+        return _along_systems(name, dynamics, matrices, moments, tolerance, backwards=backwards)
     if matrices.numel() == 0 or moments[-1] == 0:
         return matrices.expand(len(moments), *matrices.shape)
     dynamics = without_energy_offset(dynamics)
@@ -223,10 +285,51 @@ def _along(
     return torch.cat([matrices.to(dtype).expand(len(start), *matrices.shape), later]) if start else later
 
 
+def _along_systems(
+    name: str,
+    lindbladian: Lindbladian,
+    matrices: Tensor,
+    times: Sequence[float],
+    tolerance: float | None,
+    *,
+    backwards: bool,
+) -> Tensor:
+    """Propagate under many systems: together up to D = 8 and without jump operators, beyond one after the other."""
+    dim = lindbladian.dim
+    aligned = Alignment.of(lindbladian.batch, matrices.shape[:-2], name)
+    if aligned.batch.numel() == 0 or times[-1] == 0:
+        return matrices.expand(len(times), *aligned.batch, dim, dim)
+    gathered, together = aligned.gathered(matrices), lindbladian.flattened()
+    if lindbladian.num_jumps == 0:
+        identity = torch.eye(dim, dtype=matrices.dtype, device=matrices.device)
+        turns = turn_along(together.hamiltonian, identity, times).mT[:, :, None]
+        found = turns.mH @ gathered @ turns if backwards else turns @ gathered @ turns.mH
+    elif dim <= LARGEST_SUPEROPERATOR_DIM:
+        tolerance = default_tolerance(lindbladian.dtype) if tolerance is None else tolerance
+        together = replace(
+            together, hamiltonian=traceless(together.hamiltonian)[0].to(together.dtype), validate=False
+        )
+        portions = [
+            _by_channels(some, each, times, tolerance, backwards=backwards)
+            for some, each in in_portions(together, gathered)
+        ]
+        found = portions[0] if len(portions) == 1 else torch.cat(portions, 1)
+    else:
+        parts = [
+            _along(name, one, each, times, tolerance, False, backwards=backwards)
+            for one, each in zip(together.systems(), gathered.unbind(), strict=True)
+        ]
+        found = torch.stack(parts, 1)
+    return aligned.spread(found, before=1)
+
+
 def _by_channels(
     lindbladian: Lindbladian, matrices: Tensor, times: Sequence[float], tolerance: float, *, backwards: bool
 ) -> Tensor:
-    """Propagate by D² × D² matrices of the channel for the intervals between the times."""
+    """Propagate by D² × D² matrices of the channel for the intervals between the times.
+
+    Of many systems, along one axis, it is theirs of matrices (system, of each system, D, D).
+    """
     generator = superoperator_on_real_coordinates(lindbladian.to(torch.complex128))
     trace = torch.eye(lindbladian.dim, dtype=generator.dtype, device=generator.device).flatten()
     finer = max(tolerance / len(times), FINEST_TOLERANCE)
@@ -240,6 +343,11 @@ def _by_channels(
         return [each.mT for each in found] if backwards else found
 
     flat = torch.view_as_real(real_coordinates(matrices.to(torch.complex128)).flatten(-2))
+    if lindbladian.batch:
+        columns = flat.transpose(1, 2).flatten(2)
+        states = march(propagators, columns, times).unflatten(-1, (-1, 2)).transpose(2, 3).contiguous()
+        evolved = torch.view_as_complex(states).reshape(len(times), *matrices.shape)
+        return from_real_coordinates(evolved).to(matrices.dtype)
     columns = flat.reshape(-1, flat.shape[-2], 2).permute(1, 0, 2).flatten(1)
     states = march(propagators, columns, times)
     parts = states.reshape(len(times), flat.shape[-2], -1, 2).transpose(1, 2).contiguous()

@@ -24,11 +24,12 @@ from qinn.quantum.arguments import (
     check_square,
     check_tolerance,
 )
-from qinn.quantum.generators.interface import Generator, check_kind
+from qinn.quantum.generators.alignment import Alignment
+from qinn.quantum.generators.interface import Generator, check_kind, with_fixed_time
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.generators.propagation import propagate_densities, propagate_observables
 from qinn.quantum.states.estimators import check_groups, mean_density
-from qinn.quantum.states.evolved import evolved_projectors
+from qinn.quantum.states.evolved import evolved_projectors, of_each_system
 from qinn.quantum.states.measurement import (
     probabilities_of_kets,
     probabilities_of_matrices,
@@ -122,6 +123,29 @@ class State(ABC):
     @abstractmethod
     def log_likelihood(self) -> Float[Tensor, "*batch trajectory"]:
         """Log-likelihood of each trajectory's record: value 0, its gradient is the score function."""
+
+    @property
+    def batch(self) -> torch.Size:
+        """Leading axes of the states."""
+        return self.log_likelihood.shape[:-1]
+
+    def for_systems(self, systems: torch.Size) -> "State":
+        """Return the same states with as many leading axes as many systems ask for, by broadcasting.
+
+        Args:
+            systems: Leading axes of the systems.
+
+        Raises:
+            ArgumentError: If they do not fit those of the states.
+        """
+        batch = Alignment.of(systems, self.batch, "initial").batch
+        return self if batch == self.batch else self._expanded(batch)
+
+    def _expanded(self, batch: torch.Size) -> "State":
+        raise ArgumentError(
+            f"Argument `initial` must have the leading axes {tuple(batch)} of the systems, to which a "
+            f"`{type(self).__name__}` cannot be broadcast, but has {tuple(self.batch)}; pass its `density()`."
+        )
 
     @property
     def num_groups(self) -> int:
@@ -309,6 +333,20 @@ class PureEnsemble(State):
             validate=False,
         )
 
+    def _expanded(self, batch: torch.Size) -> "PureEnsemble":
+        record = self.record
+        if record is not None:
+            shape = (*batch, *record.channels.shape[-2:])
+            record = JumpRecord(record.channels.expand(shape), record.times.expand(shape))
+        return PureEnsemble(
+            self.kets.expand(*batch, *self.kets.shape[-2:]),
+            self.log_likelihood.expand(*batch, -1),
+            record,
+            self.num_groups,
+            num_draws=self.num_draws,
+            validate=False,
+        )
+
     @property
     def num_trajectories(self) -> int:
         """Number M of trajectories."""
@@ -377,6 +415,9 @@ class MixedState(State):
         matrix = self.density_matrix
         return torch.zeros((*matrix.shape[:-2], 1), dtype=matrix.real.dtype, device=matrix.device)
 
+    def _expanded(self, batch: torch.Size) -> "MixedState":
+        return MixedState(self.density_matrix.expand(*batch, -1, -1), validate=False)
+
     @property
     def _numbers(self) -> Tensor:
         return self.density_matrix
@@ -427,8 +468,8 @@ class HeisenbergState(HeisenbergPicture):
 
     Args:
         initial: State at time 0, of any kind; its trajectory axis is kept.
-        lindbladian: The dynamics.
-        time: Duration T ≥ 0.
+        lindbladian: The dynamics; those of many systems are broadcast against the states.
+        time: Duration T ≥ 0, or many, as for `Evolution.evolve`.
         tolerance: Largest error of the evolution; by precision if None.
 
     Raises:
@@ -456,6 +497,12 @@ class HeisenbergState(HeisenbergPicture):
             )
         check_kind(self.lindbladian, (Lindbladian,), "`HeisenbergState`")
         check_fit(self.initial, self.lindbladian)
+        if isinstance(self.time, Tensor) and self.time.ndim > 0:
+            dynamics, duration = with_fixed_time(self.lindbladian, self.time)
+            object.__setattr__(self, "lindbladian", dynamics)
+            object.__setattr__(self, "time", duration)
+        if self.lindbladian.batch:
+            object.__setattr__(self, "initial", self.initial.for_systems(self.lindbladian.batch))
 
     @property
     def log_likelihood(self) -> Float[Tensor, "*batch trajectory"]:
@@ -468,9 +515,8 @@ class HeisenbergState(HeisenbergPicture):
         return self.initial._expectations(evolved, True).clamp(min=0)
 
     def _expectations(self, observables: Tensor, hermitian: bool) -> Tensor:
-        evolved = propagate_observables(
-            self.lindbladian, observables, self.time, self.tolerance, validate=False
-        )
+        matrices = of_each_system(observables, self.lindbladian)
+        evolved = propagate_observables(self.lindbladian, matrices, self.time, self.tolerance, validate=False)
         return self.initial._expectations(evolved, hermitian)
 
     def density(self) -> Complex[Tensor, "*batch dim dim"]:

@@ -27,6 +27,16 @@ def same_numbers(given: Sequence[Tensor], known: Sequence[Tensor]) -> bool:
     )
 
 
+def of_each_system(observables: Tensor, lindbladian: Lindbladian) -> Tensor:
+    """Return observables (outcome, D, D) with axes of length 1 for the systems, so that each evolves them all.
+
+    Examples:
+        >>> of_each_system(torch.eye(2)[None], Lindbladian(torch.zeros(5, 2, 2))).shape
+        torch.Size([1, 1, 2, 2])
+    """
+    return observables.reshape(len(observables), *[1] * len(lindbladian.batch), *observables.shape[-2:])
+
+
 def evolved_projectors(
     lindbladian: Lindbladian, vectors: Tensor, time: float | Tensor, tolerance: float | None
 ) -> Tensor:
@@ -39,17 +49,19 @@ def evolved_projectors(
         tolerance: As in `propagate_observables`.
 
     Returns:
-        Matrices (outcome, D, D); the same bits, whether remembered or not.
+        Matrices (outcome, D, D), of many systems (outcome, …, D, D); the same bits, whether remembered or not.
 
     Examples:
         >>> evolved_projectors(Lindbladian(torch.zeros(2, 2)), torch.eye(2) + 0j, 1.0, None).shape
         torch.Size([2, 2, 2])
     """
     if torch.is_grad_enabled() or isinstance(time, Tensor):
-        return propagate_observables(lindbladian, projectors(vectors), time, tolerance, validate=False)
+        matrices = of_each_system(projectors(vectors), lindbladian)
+        return propagate_observables(lindbladian, matrices, time, tolerance, validate=False)
     key, numbers = (time, tolerance), [lindbladian.hamiltonian, lindbladian.jump_operators, vectors]
     found = _known.get(lindbladian)
     if found is None or found[0] != key or not same_numbers(numbers, found[1]):
-        evolved = propagate_observables(lindbladian, projectors(vectors), time, tolerance, validate=False)
+        matrices = of_each_system(projectors(vectors), lindbladian)
+        evolved = propagate_observables(lindbladian, matrices, time, tolerance, validate=False)
         found = _known[lindbladian] = key, [one.detach().clone() for one in numbers], evolved
     return found[2]

@@ -190,9 +190,18 @@ def probabilities_of_matrices(
 
 
 def values_of_kets(
-    kets: Complex[Tensor, "*batch dim"], observables: Complex[Tensor, "outcome dim dim"], hermitian: bool
-) -> Shaped[Tensor, "*batch outcome"]:
-    """Return `expectations` of arguments that are known to fit, real or complex."""
+    kets: Complex[Tensor, "*batch dim"],
+    observables: Complex[Tensor, "outcome *systems dim dim"],
+    hermitian: bool,
+) -> Shaped[Tensor, "*result outcome"]:
+    """Return `expectations` of arguments that are known to fit, real or complex.
+
+    Observables of many systems (outcome, …, D, D) are measured in the kets (…, trajectory, D) of each.
+    """
+    if observables.ndim > 3:
+        images = (kets.conj() @ observables).movedim(0, -2)
+        values = (images * kets[..., None, :]).sum(-1)
+        return values.real if hermitian else values
     num_outcomes, dim, _ = observables.shape
     rows = kets.reshape(kets.shape[:-1].numel(), dim).resolve_conj()
     # One GEMM for all observables: X_j|ψ⟩ lies in one row per ket.
@@ -207,9 +216,15 @@ def values_of_kets(
 
 def values_of_matrices(
     densities: Complex[Tensor, "*batch dim dim"],
-    observables: Complex[Tensor, "outcome dim dim"],
+    observables: Complex[Tensor, "outcome *systems dim dim"],
     hermitian: bool,
-) -> Shaped[Tensor, "*batch outcome"]:
-    """Return `expectations_of_density` of arguments that are known to fit, real or complex."""
+) -> Shaped[Tensor, "*result outcome"]:
+    """Return `expectations_of_density` of arguments that are known to fit, real or complex.
+
+    Observables of many systems (outcome, …, D, D) are measured in the densities (…, D, D) of each.
+    """
+    if observables.ndim > 3:
+        values = (densities * observables.mT).sum((-2, -1)).movedim(0, -1)
+        return values.real if hermitian else values
     values = densities.flatten(-2) @ observables.mT.flatten(-2).mT
     return values.real if hermitian else values

@@ -15,7 +15,7 @@ from qinn.quantum.numerics.factors import complement
 from qinn.quantum.states.densities import density_of, product_density
 from qinn.quantum.states.ensembles import PureEnsemble, State
 from qinn.quantum.states.kets import product, squared_magnitude, squared_norm
-from qinn.quantum.states.measurement import values_of_kets
+from qinn.quantum.states.measurement import values_of_kets, values_of_matrices
 from qinn.quantum.states.mixtures import Mixture
 
 # Seeds of drawn factors differ from those of jumps, whose numbers would otherwise be the very same.
@@ -124,6 +124,8 @@ class ProductState(State):
         return _in_order(parts, places)[:, None]
 
     def _expectations(self, observables: Tensor, hermitian: bool) -> Tensor:
+        if observables.ndim > 3:
+            return values_of_matrices(self.density(), observables, hermitian)[..., None, :]
         # tr(ρ X_j) = ⟨ψ| tr_absent(X_j σ) |ψ⟩
         contracted = {(): observables}
         parts, places = [], []

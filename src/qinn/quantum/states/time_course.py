@@ -21,6 +21,7 @@ from qinn.quantum.states.ensembles import (
     PureEnsemble,
     State,
 )
+from qinn.quantum.states.evolved import of_each_system
 from qinn.quantum.states.measurement import projectors
 from qinn.quantum.states.trajectory_course import TrajectoryCourse
 
@@ -33,7 +34,7 @@ class TimeCourse:
     are those of `qinn.quantum.State` at each time.
 
     Attributes:
-        times: The times, float64 (time,).
+        times: The times, float64 (time,); of systems with times of their own (time, …).
         parts: States with a leading axis of times, one behind the other; mostly one.
         record: Which jumps fell when until the last time, if recorded.
 
@@ -45,7 +46,7 @@ class TimeCourse:
         tensor([1.0000, 0.5000, 0.2500])
     """
 
-    times: Float[Tensor, " time"]
+    times: Float[Tensor, "time *batch"]
     parts: tuple[State, ...]
     record: JumpRecord | None = None
 
@@ -175,8 +176,9 @@ class HeisenbergCourse(HeisenbergPicture):
         return self._expectations(projectors(vectors), True).clamp(min=0)
 
     def _expectations(self, observables: Tensor, hermitian: bool) -> Tensor:
+        matrices = of_each_system(observables, self.lindbladian)
         evolved = propagate_observables_along(
-            self.lindbladian, observables, self.moments, self.tolerance, validate=False
+            self.lindbladian, matrices, self.moments, self.tolerance, validate=False
         )
         values = self.initial._expectations(evolved.flatten(0, 1), hermitian)
         return values.unflatten(-1, evolved.shape[:2]).movedim(-2, 0)
@@ -224,6 +226,10 @@ def stacked(states: Sequence[State]) -> State:
 def _state_at(part: State, place: int) -> State:
     if isinstance(part, HeisenbergCourse | TrajectoryCourse):
         return part.at(place)
+    if isinstance(part, HeisenbergState):
+        lindbladian = part.lindbladian
+        one = Lindbladian(lindbladian.hamiltonian[place], lindbladian.jump_operators[place], validate=False)
+        return HeisenbergState(_state_at(part.initial, place), one, part.time, part.tolerance)
     if isinstance(part, MixedState):
         return MixedState(part.density_matrix[place], validate=False)
     if not isinstance(part, PureEnsemble):

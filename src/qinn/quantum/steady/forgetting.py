@@ -16,7 +16,7 @@ from qinn.quantum.generators.coordinates import (
     real_coordinates,
     superoperator_on_real_coordinates,
 )
-from qinn.quantum.generators.interface import check_kind
+from qinn.quantum.generators.interface import check_kind, with_fixed_time
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.generators.propagation import propagate_densities, propagate_observables
 from qinn.quantum.steady.steady_state import find_attractor
@@ -60,14 +60,16 @@ class ContractionBounds:
 class MixingBounds:
     """Bounds of the mixing time, after which no trace distance is above a fraction of what it was.
 
+    Bounds are floats; of many systems they are tensors with their leading axes.
+
     Attributes:
         lower: No shorter time is enough: ln(1/ε)/gap, or the time itself of a qubit.
         upper: This time is proved to be enough; infinite where no bound was found.
         exact: Whether both are the time itself (to a thousandth): for qubits.
     """
 
-    lower: float
-    upper: float
+    lower: Any
+    upper: Any
     exact: bool
 
 
@@ -76,7 +78,7 @@ def contraction_bounds(lindbladian: Any, time: Any) -> ContractionBounds:
 
     Args:
         lindbladian: The dynamics.
-        time: Duration t ≥ 0.
+        time: Duration t ≥ 0, or many, whose axes are broadcast against those of the systems.
 
     Returns:
         The bounds, in double precision and without gradient: exact for D = 2, from both sides up to D = 16, the lower
@@ -93,11 +95,16 @@ def contraction_bounds(lindbladian: Any, time: Any) -> ContractionBounds:
         >>> found.exact, found.upper.round(decimals=5)
         (True, tensor(0.5000, dtype=torch.float64))
     """
-    double = _double(lindbladian, "`contraction_bounds`")
-    duration = float(as_time(time))
+    moments = as_time(time)
+    moments = moments.detach() if isinstance(moments, Tensor) else moments
+    double, duration = with_fixed_time(_double(lindbladian, "`contraction_bounds`"), moments)
     if double.dim <= LARGEST_BOUNDED_DIM:
         maps = _channel(superoperator_on_real_coordinates(double), duration)
         return channel_contraction(maps, validate=False)
+    if double.batch:
+        lowers = [contraction_bounds(one, duration).lower for one in double.systems()]
+        lower = torch.stack(lowers).reshape(double.batch)
+        return ContractionBounds(lower, torch.full_like(lower, torch.nan), exact=False)
     pairs = _starting_kets(double.hamiltonian, double.dim)[:_FEW_STARTS]
 
     def forwards(matrices: Tensor) -> Tensor:
@@ -177,7 +184,7 @@ def mixing_bounds(lindbladian: Any, *, fraction: float = 0.01) -> MixingBounds:
     `channel_contraction` is ε is.
 
     Args:
-        lindbladian: The dynamics, D ≤ 16.
+        lindbladian: The dynamics, D ≤ 16; of many systems each is bounded alone.
         fraction: The fraction ε, between 0 and 1.
 
     Returns:
@@ -203,6 +210,15 @@ def mixing_bounds(lindbladian: Any, *, fraction: float = 0.01) -> MixingBounds:
             f"Argument `lindbladian` must have a dimension of at most {LARGEST_BOUNDED_DIM}, but it is {double.dim}; "
             "`find_attractor` gives the asymptotic rate."
         )
+    if double.batch:
+        each = [mixing_bounds(one, fraction=fraction) for one in double.systems()]
+        lower, upper = (
+            double.hamiltonian.real.new_tensor([getattr(bounds, side) for bounds in each]).reshape(
+                double.batch
+            )
+            for side in ("lower", "upper")
+        )
+        return MixingBounds(lower, upper, exact=double.dim <= 2)
     gap = float(find_attractor(double).spectral_gap)
     if double.dim == 1:
         return MixingBounds(0.0, 0.0, exact=True)

@@ -36,6 +36,8 @@ _FORGOTTEN = 30.0
 class Attractor:
     """The only steady state of a Lindbladian, and the rate at which every other state approaches it.
 
+    Of many systems everything has their leading axes.
+
     Attributes:
         density: Steady density ρ_∞, with 𝓛ρ_∞ = 0 and trace 1.
         spectral_gap: Smallest −Re λ of the eigenvalues λ ≠ 0 of 𝓛, in units of inverse time; infinite for
@@ -47,12 +49,12 @@ class Attractor:
             1e-15 times the largest rate over the gap, less where weak rates and large energies do not mix.
     """
 
-    density: Complex[Tensor, "dim dim"]
-    spectral_gap: Float[Tensor, ""]
-    gap_error: Float[Tensor, ""]
-    density_error: Float[Tensor, ""]
+    density: Complex[Tensor, "*batch dim dim"]
+    spectral_gap: Float[Tensor, "*batch"]
+    gap_error: Float[Tensor, "*batch"]
+    density_error: Float[Tensor, "*batch"]
 
-    def mixing_time(self, epsilon: Any = 0.01) -> Float[Tensor, ""]:
+    def mixing_time(self, epsilon: Any = 0.01) -> Float[Tensor, "*batch"]:
         """Return ln(1/ε)/gap, the time in which the slowest deviation falls to the fraction ε.
 
         This is asymptotic: of a non-normal generator a deviation may first shrink more slowly.
@@ -82,7 +84,8 @@ def find_attractor(
     once. Where several modes are as slow as each other, the gap has a kink, and ``backward`` through it is refused.
 
     Args:
-        lindbladian: The dynamics; computed in double precision.
+        lindbladian: The dynamics; computed in double precision. Of many systems each is searched alone, since what it
+            takes depends on its numbers.
         method: ``"dense"`` (memory 50 D⁴ bytes, time ∝ D⁶) or ``"iterative"``; if None dense up to D = 32, and up
             to 48 where it is cheaper. An iterative search up to D = 48 that would take minutes becomes a dense one.
 
@@ -105,6 +108,8 @@ def find_attractor(
     lindbladian = check_kind(lindbladian, (Lindbladian,), "`find_attractor`")
     if method not in (None, "dense", "iterative"):
         raise ArgumentError(f"Argument `method` must be `dense`, `iterative` or None, but it is `{method}`.")
+    if lindbladian.batch:
+        return _attractors(lindbladian, method)
     double = lindbladian.to(torch.complex128)
     operators = (double.hamiltonian.detach(), double.jump_operators.detach())
     if not all(bool(torch.isfinite(torch.view_as_real(each.resolve_conj())).all()) for each in operators):
@@ -122,6 +127,21 @@ def find_attractor(
         rate.to(real.dtype),
         real.new_tensor(mode.error * scale),
         real.new_tensor(error),
+    )
+
+
+def _attractors(lindbladian: Lindbladian, method: Literal["dense", "iterative"] | None) -> Attractor:
+    """Attractors of many systems, one after the other."""
+    batch, H = lindbladian.batch, lindbladian.hamiltonian
+    if batch.numel() == 0:
+        nothing = H.real.new_zeros(batch)
+        return Attractor(torch.zeros_like(H), nothing, nothing, nothing)
+    found = [find_attractor(one, method=method) for one in lindbladian.systems()]
+    return Attractor(
+        torch.stack([each.density for each in found]).reshape(H.shape),
+        torch.stack([each.spectral_gap for each in found]).reshape(batch),
+        torch.stack([each.gap_error for each in found]).reshape(batch),
+        torch.stack([each.density_error for each in found]).reshape(batch),
     )
 
 
@@ -182,10 +202,10 @@ def contraction(lindbladian: Generator, first: Any, second: Any, time: Any) -> F
     """Return by which factor the evolution shrinks the trace distance of two states; never above 1.
 
     Args:
-        lindbladian: The dynamics.
+        lindbladian: The dynamics; leading axes are broadcast against those of the densities and times.
         first: Densities (…, D, D), as a tensor, an array or lists.
         second: Other densities; where both are equal the factor is NaN.
-        time: Duration t ≥ 0; a tensor may carry a gradient.
+        time: Duration t ≥ 0; a tensor may carry a gradient. Or many.
 
     Returns:
         T(e^{𝓛t}ρ, e^{𝓛t}σ) / T(ρ, σ).
