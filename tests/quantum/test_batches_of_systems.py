@@ -7,11 +7,15 @@ import torch
 
 from qinn.errors import ArgumentError
 from qinn.quantum import (
+    Ancillas,
+    ContinuousMeasurement,
     DrivenLindbladian,
     ExactChannel,
+    ExactCollisions,
     GumbelJumps,
     Heisenberg,
     Hybrid,
+    Interaction,
     LearnableLindbladian,
     Lindbladian,
     MixedState,
@@ -21,8 +25,13 @@ from qinn.quantum import (
     Unitary,
     contraction,
     contraction_bounds,
+    count_distribution,
+    count_generating_function,
+    count_moments,
+    counting_statistics,
     density_of,
     destroy,
+    emission_spectrum,
     expected_jumps,
     find_attractor,
     mixing_bounds,
@@ -30,7 +39,12 @@ from qinn.quantum import (
     propagate_densities,
     propagate_observables,
     random_kets,
+    scale_coupling,
+    second_order_coherence,
+    two_time_correlation,
+    waiting_time_density,
 )
+from qinn.quantum.learning import MeasuredCounts, UnknownLindbladian, generator_entries
 
 C = torch.complex128
 # Axes of the systems, and of the states.
@@ -103,16 +117,17 @@ def test_exact_evolutions_of_many_systems_are_those_of_a_loop(way, own, axes, di
 
 @pytest.mark.parametrize("times", [[0.0, 0.4, 0.8], [0.3, 0.4, 0.9, 1.0, 1.7, 1.75]], ids=["even", "uneven"])
 @pytest.mark.parametrize("num_jumps", [0, 1])
-@pytest.mark.parametrize("way", EXACT, ids=name_of)
+@pytest.mark.parametrize("way", [*EXACT, SAMPLED[0], SAMPLED[1], SAMPLED[3]], ids=name_of)
 def test_courses_of_many_systems_are_those_of_a_loop(way, num_jumps, times):
     (H, L), start = systems((2, 1), 3, num_jumps), kets((2,), 3, 1)
     observables = systems((2,), 3)[0]
 
     def alone(H, L, start):
-        return way.evolve(PureEnsemble(start), Lindbladian(H, L), times=times).expectations(observables)
+        course = way.evolve(PureEnsemble(start), Lindbladian(H, L), times=times, steps=5)
+        return course.expectations(observables)
 
     expected = looped(alone, torch.Size([2, 2]), (H, 2), (L, 3), (start, 2)).movedim(2, 0)
-    course = way.evolve(PureEnsemble(start), Lindbladian(H, L), times=times)
+    course = way.evolve(PureEnsemble(start), Lindbladian(H, L), times=times, steps=5)
     assert_equal(course.expectations(observables), expected)
     assert_equal(course[1].expectations(observables), expected[1])
 
@@ -176,6 +191,28 @@ def test_gradients_of_many_systems_are_those_of_a_loop():
     )
     for one, other in zip(found, torch.autograd.grad(alone, given), strict=True):
         assert_equal(one, other, 1e-11)
+
+
+def test_gradients_of_sampled_courses_are_those_of_a_loop():
+    (H, L), start = systems((2,), 3), kets((2,), 3, 1)
+    given = [each.requires_grad_() for each in (H, L)]
+    way = QuantumJumps(4, seed=1, uniforms="latin_hypercube", record=True)
+
+    def course(H, L, start):
+        return way.evolve(PureEnsemble(start), Lindbladian(H, L, validate=False), times=[0.0, 0.5, 1.0, 1.5])
+
+    together, alone = course(H, L, start), [course(H[place], L[place], start[place]) for place in range(2)]
+    densities = torch.stack([each.density() for each in alone], 1)
+    assert_equal(together.density(), densities)
+    found, expected = (
+        torch.autograd.grad(each.abs().square().sum(), given, retain_graph=True)
+        for each in (together.density(), densities)
+    )
+    for one, other in zip(found, expected, strict=True):
+        assert_equal(one, other, 1e-10)
+    assert together[1].num_groups == alone[0][1].num_groups == 2
+    for place, each in enumerate(alone):
+        assert together.record.num_jumps[place].tolist() == each.record.num_jumps.tolist()
 
 
 def test_gradients_of_times_along_a_course_are_those_of_differences():
@@ -349,6 +386,12 @@ def test_vmap_is_refused_with_what_takes_its_place(validate):
         ),
         (
             lambda: ExactChannel().evolve([1, 0], Lindbladian(torch.zeros(2, 2, 2)), time=[1.0, -1.0]),
+            "finite and ≥ 0, but it is -1.0",
+        ),
+        (
+            lambda: ExactChannel().evolve(
+                [1, 0], Lindbladian(torch.zeros(2, 2, 2)), time=torch.tensor([1.0, -1.0])
+            ),
             "finite and ≥ 0 for every system",
         ),
     ],
@@ -358,6 +401,38 @@ def test_what_does_not_fit_is_refused_in_one_sentence(make, words):
         make()
     assert str(caught.value).startswith("Argument")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda many: emission_spectrum(many, destroy(2), frequencies=[0.0]),
+        lambda many: two_time_correlation(many, destroy(2), destroy(2), delays=[0.0]),
+        lambda many: second_order_coherence(many, destroy(2), delays=[0.0]),
+        counting_statistics,
+        lambda many: count_moments(many, times=[1.0]),
+        lambda many: count_generating_function(many, [1.0], time=1.0),
+        lambda many: count_distribution(many, 2, time=1.0),
+        lambda many: waiting_time_density(many, delays=[1.0]),
+        lambda many: ContinuousMeasurement().measure([0, 1], many, time=1.0, steps=100, num_trajectories=1),
+        lambda many: ContinuousMeasurement().condition([0, 1], many, torch.zeros(1, 9, 1), time=0.1),
+        lambda many: scale_coupling(many, (2, 1), 0.5),
+        generator_entries,
+        lambda many: UnknownLindbladian([pauli("X")], known=many),
+        lambda many: MeasuredCounts.simulated(many, [[1, 0]], [1.0], torch.eye(2)[None], 9),
+        lambda many: ExactCollisions().evolve_events(
+            [0, 1],
+            [Interaction(torch.zeros(4, 4), 2, (2,))],
+            [Ancillas([[[1, 0]]])],
+            [[0.1]],
+            lindbladian=many,
+            until=1.0,
+        ),
+    ],
+)
+def test_what_takes_a_single_system_says_so(use):
+    with pytest.raises(ArgumentError, match=r"must be a single system for .* has leading axes \(3,\)"):
+        use(Lindbladian(torch.zeros(3, 2, 2), [destroy(2)]))
 
 
 def test_a_batch_of_no_system_gives_an_empty_result():

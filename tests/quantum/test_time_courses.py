@@ -254,12 +254,18 @@ def test_a_driven_atom_is_that_of_qutip():
         ({"times": [1.0, 0.5]}, "must rise"),
         ({"times": 1.0}, "list of numbers"),
         ({"times": "ab"}, "list of numbers"),
-        ({"times": torch.tensor([0.5], requires_grad=True)}, "without gradient"),
     ],
 )
 def test_times_that_are_none_are_refused(given, says):
     with pytest.raises(ArgumentError, match=says):
         q.ExactChannel().evolve([1, 0], q.Lindbladian([[0, 1], [1, 0]]), **given)
+
+
+@pytest.mark.parametrize("evolution", [q.QuantumJumps(2), q.SteppedJumps(2)], ids=["jumps", "stepped"])
+def test_times_with_a_gradient_are_refused_by_sampled_evolutions(evolution):
+    times = torch.tensor([0.5], requires_grad=True)
+    with pytest.raises(ArgumentError, match="without gradient"):
+        evolution.evolve([1, 0], q.Lindbladian([[0, 1], [1, 0]]), times=times, steps=1)
 
 
 def test_an_empty_batch_has_an_empty_course():

@@ -349,11 +349,33 @@ def as_time(time: Any) -> Any:
         if isinstance(time, list | tuple) or getattr(time, "ndim", 0) > 0:
             return _as_durations(time)
         number = float(time.detach() if isinstance(time, Tensor) else time)
+    except ArgumentError:
+        raise
     except (TypeError, ValueError, RuntimeError, OverflowError):
         raise ArgumentError(f"Argument `time` must be a number, but it is {shown(time)}.") from None
     if not isfinite(number) or number < 0:
         raise ArgumentError(f"Argument `time` must be finite and ≥ 0, but it is {number}.")
     return time if isinstance(time, Tensor) else number
+
+
+def as_duration(time: Any) -> Any:
+    """Return one duration, for what takes no more: as `as_time`, which it refuses where there are many.
+
+    Raises:
+        ArgumentError: If it is anything else than one finite number of at least 0.
+
+    Examples:
+        >>> as_duration(torch.tensor([0.5]))
+        tensor(0.5000)
+    """
+    found = as_time(time)
+    if not isinstance(found, Tensor):
+        return found
+    if found.numel() != 1:
+        raise ArgumentError(
+            f"Argument `time` must be one number here, but has shape {tuple(found.shape)}; call once for each."
+        )
+    return found.reshape(())
 
 
 def _as_durations(times: Any) -> Tensor:

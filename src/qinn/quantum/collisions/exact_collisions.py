@@ -15,7 +15,7 @@ from qinn.quantum.collisions.outputs import CollisionStates
 from qinn.quantum.collisions.pieces import kraus_piece, real_piece, relaxed, run_in_pieces
 from qinn.quantum.collisions.real_form import hermitian_coordinates
 from qinn.quantum.collisions.relaxation import check_relaxed_dim, relaxation_maps
-from qinn.quantum.generators.interface import check_kind
+from qinn.quantum.generators.interface import check_single
 from qinn.quantum.generators.lindbladian import Lindbladian, hermitian_from
 from qinn.quantum.states.ensembles import MixedState
 
@@ -134,7 +134,7 @@ class ExactCollisions:
         """
         schedule = schedule_events(interactions, streams, times, start, until)
         if lindbladian is not None:
-            check_relaxed_dim(check_kind(lindbladian, (Lindbladian,), "relaxation between events"))
+            check_relaxed_dim(check_single(lindbladian, (Lindbladian,), "relaxation between events"))
             if (lindbladian.dim, lindbladian.dtype) != (schedule.memory_dim, interactions[0].dtype):
                 raise ArgumentError(
                     f"Argument `lindbladian` must act on the memory, of dimension {schedule.memory_dim} and "

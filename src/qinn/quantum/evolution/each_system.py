@@ -15,7 +15,7 @@ from qinn.quantum.states.trajectory_course import TrajectoryCourse
 
 
 def evolve_each(
-    evolve: Callable[[State, Generator, int], State],
+    evolve: Callable[[Any, Any, int], State],
     initial: State,
     generator: Generator,
     systems: torch.Size,
@@ -84,9 +84,7 @@ def _apart(initial: State, aligned: Alignment) -> list[State]:
 
 
 def _joined(states: Sequence[State], aligned: Alignment, *, before: int = 0) -> State:
-    pure = [
-        _with_kets(state) for state in states if isinstance(state, PureEnsemble | TrajectoryCourse)
-    ]
+    pure = [_with_kets(state) for state in states if isinstance(state, PureEnsemble | TrajectoryCourse)]
     mixed = [state.density_matrix for state in states if isinstance(state, MixedState)]
     if len(mixed) == len(states):
         return MixedState(_spread(mixed, aligned, before), validate=False)

@@ -85,7 +85,7 @@ def drawn(
 
     Examples:
         >>> drawn(MixedState([[0.5, 0], [0, 0.5]]), 4, seed=0).kets.abs().sum(-1)
-        tensor([[1., 1., 1., 1.]])
+        tensor([1., 1., 1., 1.])
     """
     density = mixed.density_matrix
     batch, dim = density.shape[:-2], density.shape[-1]

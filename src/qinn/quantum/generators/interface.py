@@ -218,3 +218,29 @@ def check_kind(generator: Any, kinds: Sequence[type[_Kind]], user: str) -> _Kind
     raise ArgumentError(
         f"Argument `lindbladian` must be a {names} for {user}, but it is a `{type(generator).__name__}`; {remedy}."
     )
+
+
+def check_single(generator: Any, kinds: Sequence[type[_Kind]], user: str) -> _Kind:
+    """Do as `check_kind`, and refuse many systems for what takes one.
+
+    Args:
+        generator: The dynamics.
+        kinds: Kinds that are taken.
+        user: Name of what takes a single system, for the message.
+
+    Raises:
+        ArgumentError: If the dynamics are of none of the kinds, or have leading axes.
+
+    Examples:
+        >>> from qinn.quantum.generators.lindbladian import Lindbladian
+        >>> still = Lindbladian(torch.zeros(2, 2) + 0j, torch.zeros(0, 2, 2) + 0j)
+        >>> check_single(still, (Lindbladian,), "this") is still
+        True
+    """
+    found = check_kind(generator, kinds, user)
+    if found.batch:
+        raise ArgumentError(
+            f"Argument `lindbladian` must be a single system for {user}, but has leading axes {tuple(found.batch)}; "
+            "loop over it."
+        )
+    return found

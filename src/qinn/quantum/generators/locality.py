@@ -9,7 +9,7 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from qinn.errors import ArgumentError
-from qinn.quantum.generators.interface import check_kind
+from qinn.quantum.generators.interface import check_single
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.numerics.embedding import embed
 from qinn.quantum.numerics.factors import check_dims
@@ -151,7 +151,7 @@ def scale_coupling(lindbladian: Any, dims: Sequence[int], factor: Any) -> Lindbl
         >>> scale_coupling(dynamics, (2, 2), 1) is dynamics, scale_coupling(dynamics, (2, 2), 0.5).num_jumps
         (True, 3)
     """
-    dense = check_kind(lindbladian, (Lindbladian,), "`scale_coupling`")
+    dense = check_single(lindbladian, (Lindbladian,), "`scale_coupling`")
     factor = check_factor(factor)
     check_dims(dims, dense.dim)
     if factor == 1:

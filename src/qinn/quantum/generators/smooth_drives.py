@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from qinn.errors import ArgumentError
-from qinn.quantum.arguments import as_time, check_count
+from qinn.quantum.arguments import as_duration, check_count
 
 # Gauss and Legendre's two nodes on [0, 1], and what the first half of a step takes of the values there, twice ¼ ± √3/6.
 _NODES = (0.5 - sqrt(3) / 6, 0.5 + sqrt(3) / 6)
@@ -50,7 +50,7 @@ def amplitudes_along(
         tensor([[0., 1.]])
     """
     check_count("steps", steps)
-    duration = as_time(time)
+    duration = as_duration(time)
     if isinstance(duration, Tensor) and duration.requires_grad:
         raise ArgumentError(
             "Argument `time` must be without gradient, but has one; pass it to `evolve`, where it may carry one."

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from qinn.quantum.generators.interface import check_kind
+from qinn.quantum.generators.interface import check_single
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.learning.operator_basis import HermitianBasis, hermitian_basis
 from qinn.quantum.numerics.factors import check_dims
@@ -56,7 +56,7 @@ def generator_entries(lindbladian: Any, dims: Sequence[int] | None = None) -> Ge
         >>> generator_entries(shifted).values[0]  # of H[X]: 2i in L is a drive
         tensor(1., dtype=torch.float64)
     """
-    dense = check_kind(lindbladian, (Lindbladian,), "`generator_entries`").to(torch.complex128)
+    dense = check_single(lindbladian, (Lindbladian,), "`generator_entries`").to(torch.complex128)
     basis = hermitian_basis(checked_dims(dims, dense.dim))
     return GeneratorEntries(entry_names(basis.names), entries_of_maps(dense.superoperator()[None], basis)[0])
 

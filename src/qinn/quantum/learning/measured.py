@@ -9,7 +9,7 @@ from torch import Tensor
 
 from qinn.errors import ArgumentError
 from qinn.quantum.arguments import as_complex, as_hermitian, check_count, check_densities, check_kets
-from qinn.quantum.generators.interface import check_kind
+from qinn.quantum.generators.interface import check_single
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.generators.propagation_along import as_times, propagate_densities_along
 
@@ -149,7 +149,7 @@ class MeasuredCounts:
         Raises:
             ArgumentError: If an argument does not fit.
         """
-        dense = check_kind(lindbladian, (Lindbladian,), "`MeasuredCounts.simulated`").to(torch.complex128)
+        dense = check_single(lindbladian, (Lindbladian,), "`MeasuredCounts.simulated`").to(torch.complex128)
         check_count("shots", shots)
         operators = as_effects(effects)
         densities = as_densities("states", states, operators.shape[-1])

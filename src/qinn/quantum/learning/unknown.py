@@ -11,7 +11,7 @@ from torch import Tensor
 
 from qinn.errors import ArgumentError
 from qinn.quantum.arguments import as_complex, as_hermitian, check_between, check_count, check_finite
-from qinn.quantum.generators.interface import check_kind
+from qinn.quantum.generators.interface import check_single
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.learning.generator_entries import checked_dims, matrix_names, matrix_of
 from qinn.quantum.learning.operator_basis import hermitian_basis
@@ -150,7 +150,7 @@ class UnknownLindbladian:
         blocks = _blocks(jumps)
         sizes = {len(each) for each in matrices} | {block.operators.shape[-1] for block in blocks}
         if known is not None:
-            known = check_kind(known, (Lindbladian,), "`UnknownLindbladian`").to(torch.complex128)
+            known = check_single(known, (Lindbladian,), "`UnknownLindbladian`").to(torch.complex128)
             sizes.add(known.dim)
         if not matrices and not blocks:
             raise ArgumentError(

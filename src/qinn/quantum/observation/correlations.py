@@ -8,10 +8,10 @@ from torch import Tensor
 
 from qinn.errors import ArgumentError
 from qinn.quantum.arguments import as_matrices, check_finite
-from qinn.quantum.generators.interface import check_kind
+from qinn.quantum.generators.interface import check_single
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.generators.propagation_along import propagate_densities_along, propagate_observables_along
-from qinn.quantum.observation.starts import observed_density
+from qinn.quantum.observation.observed_density import observed_density
 
 
 def two_time_correlation(
@@ -57,7 +57,7 @@ def two_time_correlation(
         >>> found.real.round(decimals=5)
         tensor([1.0000, 0.5000])
     """
-    dynamics = check_kind(lindbladian, (Lindbladian,), "`two_time_correlation`")
+    dynamics = check_single(lindbladian, (Lindbladian,), "`two_time_correlation`")
     first, second, third = (
         _operator(name, value, dynamics)
         for name, value in (("left", left), ("later", later), ("right", right))
@@ -115,7 +115,7 @@ def second_order_coherence(
         >>> second_order_coherence(atom, destroy(2), delays=[0.0, 20.0]).abs().round(decimals=3)
         tensor([0., 1.])
     """
-    dynamics = check_kind(lindbladian, (Lindbladian,), "`second_order_coherence`")
+    dynamics = check_single(lindbladian, (Lindbladian,), "`second_order_coherence`")
     click = _operator("operator", operator, dynamics)
     if click is None:
         raise ArgumentError(

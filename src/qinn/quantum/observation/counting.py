@@ -9,12 +9,19 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from qinn.errors import ArgumentError
-from qinn.quantum.arguments import as_complex, as_real, as_time, check_between, check_same_kind, check_whole
-from qinn.quantum.generators.interface import check_kind, with_fixed_time
+from qinn.quantum.arguments import (
+    as_complex,
+    as_duration,
+    as_real,
+    check_between,
+    check_same_kind,
+    check_whole,
+)
+from qinn.quantum.generators.interface import check_single, with_fixed_time
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.generators.propagation_along import as_times
+from qinn.quantum.observation.observed_density import observed_density
 from qinn.quantum.observation.resolvent import check_resolved_dim, resolve
-from qinn.quantum.observation.starts import observed_density
 from qinn.quantum.observation.tilted import evolve_count_moments, evolve_tilted
 
 # What counts beyond the asked ones may add to each probability, in double precision.
@@ -85,7 +92,7 @@ def counting_statistics(lindbladian: Any, weights: Any = None) -> CountingStatis
         >>> found.currents.round(decimals=3), found.fano.round(decimals=3)
         (tensor([0.4980]), tensor([0.9850]))
     """
-    dynamics = check_kind(lindbladian, (Lindbladian,), "`counting_statistics`")
+    dynamics = check_single(lindbladian, (Lindbladian,), "`counting_statistics`")
     check_resolved_dim(dynamics, "use `count_moments`, whose dimension has no such limit")
     number = dynamics.num_jumps
     rows = _weights(dynamics, torch.eye(number) if weights is None else weights, ndims=(1, 2))
@@ -136,7 +143,7 @@ def count_moments(lindbladian: Any, weights: Any = None, *, times: Any, initial:
         >>> found.mean.round(decimals=5), found.variance.round(decimals=5)
         (tensor([0.5000]), tensor([0.2500]))
     """
-    dynamics = check_kind(lindbladian, (Lindbladian,), "`count_moments`")
+    dynamics = check_single(lindbladian, (Lindbladian,), "`count_moments`")
     moments = as_times(times)
     row = _row(dynamics, weights).double()
     density = observed_density(dynamics, initial).to(torch.complex128)
@@ -174,7 +181,7 @@ def count_generating_function(
         >>> count_generating_function(decay, [0.0, 1.0], time=1.3862944, initial=[0, 1]).real.round(decimals=5)
         tensor([0.2500, 1.0000])
     """
-    dynamics = check_kind(lindbladian, (Lindbladian,), "`count_generating_function`")
+    dynamics = check_single(lindbladian, (Lindbladian,), "`count_generating_function`")
     numbers = as_complex("factors", factors, dynamics.hamiltonian)
     check_same_kind("factors", numbers, "lindbladian", dynamics.hamiltonian)
     sizes = numbers.detach().abs()
@@ -188,7 +195,7 @@ def count_generating_function(
         raise ArgumentError(
             "Argument `factors` must be of magnitude 1 where a weight is negative, but one is smaller; pass exp(iχ)."
         )
-    dynamics, duration = with_fixed_time(dynamics, time)
+    dynamics, duration = with_fixed_time(dynamics, as_duration(time))
     density = observed_density(dynamics, initial).to(torch.complex128)
     return _generating(dynamics, numbers.to(torch.complex128), row, duration, density).to(dynamics.dtype)
 
@@ -223,7 +230,7 @@ def count_distribution(
         >>> count_distribution(clock, 3, time=1.0, initial=[1]).round(decimals=4)
         tensor([0.3679, 0.3679, 0.1839, 0.0613])
     """
-    dynamics = check_kind(lindbladian, (Lindbladian,), "`count_distribution`")
+    dynamics = check_single(lindbladian, (Lindbladian,), "`count_distribution`")
     check_whole("largest", largest)
     check_between("largest", largest, 0.0, float(_MOST_COUNTS), ends=True)
     row = _row(dynamics, weights)
@@ -238,7 +245,7 @@ def count_distribution(
     turns = torch.polar(torch.full_like(half, radius), 2 * torch.pi * half / size)
     density = observed_density(dynamics, initial).to(torch.complex128)
     # Values at conjugate points are conjugates.
-    values = _generating(dynamics, turns, row, float(as_time(time)), density)
+    values = _generating(dynamics, turns, row, float(as_duration(time)), density)
     found = torch.fft.irfft(values.conj(), n=size, dim=0)[: int(largest) + 1]
     counts = torch.arange(len(found), dtype=torch.float64, device=found.device)
     grown = (-log(radius) * counts).exp().reshape(-1, *[1] * (found.ndim - 1))
@@ -272,7 +279,7 @@ def waiting_time_density(
         >>> waiting_time_density(decay, delays=[0.0, 0.6931472], initial=[0, 1]).round(decimals=5)
         tensor([1.0000, 0.5000])
     """
-    dynamics = check_kind(lindbladian, (Lindbladian,), "`waiting_time_density`")
+    dynamics = check_single(lindbladian, (Lindbladian,), "`waiting_time_density`")
     moments = as_times(delays)
     seen = _seen(dynamics, channels)
     double = dynamics.to(torch.complex128)

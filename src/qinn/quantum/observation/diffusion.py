@@ -8,8 +8,8 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from qinn.errors import ArgumentError
-from qinn.quantum.arguments import as_real, as_time, check_count, check_seed
-from qinn.quantum.generators.interface import check_kind
+from qinn.quantum.arguments import as_duration, as_real, check_count, check_seed
+from qinn.quantum.generators.interface import check_single
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.numerics.work import check_numbers
 from qinn.quantum.observation.diffusion_steps import DiffusiveStep
@@ -161,7 +161,7 @@ class ContinuousMeasurement:
         Raises:
             ArgumentError: If an argument does not fit.
         """
-        dynamics = check_kind(lindbladian, (Lindbladian,), "`ContinuousMeasurement`")
+        dynamics = check_single(lindbladian, (Lindbladian,), "`ContinuousMeasurement`")
         currents = as_real("record", record, dynamics.hamiltonian, "lindbladian")
         number = dynamics.num_jumps * (2 if self.detection == "heterodyne" else 1)
         if currents.ndim < 3 or currents.shape[-1] != number or currents.shape[-2] < 1:
@@ -190,7 +190,7 @@ class ContinuousMeasurement:
         self, initial: Any, lindbladian: Any, num_trajectories: int, more: tuple[int, ...] = ()
     ) -> tuple[Lindbladian, Tensor, torch.Size, bool]:
         """The dynamics, kets or densities as rows, their batch and trajectory axes, and whether they are kets."""
-        dynamics = check_kind(lindbladian, (Lindbladian,), "`ContinuousMeasurement`")
+        dynamics = check_single(lindbladian, (Lindbladian,), "`ContinuousMeasurement`")
         if dynamics.num_jumps == 0:
             raise ArgumentError(
                 "Argument `lindbladian` must have jump operators to be measured, but has none; use `Unitary`."
@@ -238,7 +238,7 @@ class ContinuousMeasurement:
 
     def _step(self, dynamics: Lindbladian, time: Any, steps: Any) -> DiffusiveStep:
         check_count("steps", steps)
-        length = as_time(time) / steps
+        length = as_duration(time) / steps
         duration = float(length.detach()) if isinstance(length, Tensor) else length
         expected = float(torch.linalg.eigvalsh(dynamics.total_rate.detach())[-1]) * duration
         if not expected <= _LONGEST_STEP:

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from qinn.errors import ArgumentError
 from qinn.quantum.arguments import as_matrices, as_real, check_finite
-from qinn.quantum.generators.interface import check_kind
+from qinn.quantum.generators.interface import check_single
 from qinn.quantum.generators.lindbladian import Lindbladian
+from qinn.quantum.observation.observed_density import observed_density
 from qinn.quantum.observation.resolvent import check_resolved_dim, resolve
-from qinn.quantum.observation.starts import observed_density
 
 
 @final
@@ -61,7 +61,7 @@ def emission_spectrum(lindbladian: Any, operator: Any, *, frequencies: Any) -> E
         >>> found.coherent.round(decimals=7), bool((found.incoherent < 1e-7).all())
         (tensor(0.0001, dtype=torch.float64), True)
     """
-    dynamics = check_kind(lindbladian, (Lindbladian,), "`emission_spectrum`")
+    dynamics = check_single(lindbladian, (Lindbladian,), "`emission_spectrum`")
     check_resolved_dim(dynamics, "Fourier transform `two_time_correlation`, whose delays have no such limit")
     operators = as_matrices("operator", operator, dynamics.dim, dynamics.hamiltonian, "lindbladian")
     check_finite("operator", operators)

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
-from qinn.quantum.arguments import as_time
+from qinn.quantum.arguments import as_duration
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.generators.propagation import propagate_densities
 from qinn.quantum.states.ensembles import check_fit
@@ -34,7 +34,7 @@ def observed_density(
         >>> observed_density(decay, None).diagonal().real
         tensor([1., 0.])
     """
-    moment = as_time(time)
+    moment = as_duration(time)
     if initial is None:
         return find_attractor(dynamics).density
     state = state_of("initial", initial, dynamics)
