@@ -394,6 +394,10 @@ def test_vmap_is_refused_with_what_takes_its_place(validate):
             ),
             "finite and ≥ 0 for every system",
         ),
+        (
+            lambda: count_distribution(Lindbladian(pauli("X"), [destroy(2)]), 2, time=[1.0, 2.0]),
+            "must be one number here",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_sentence(make, words):
