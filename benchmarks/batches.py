@@ -35,7 +35,7 @@ from qinn.quantum import (
 C = torch.complex128
 WAYS = {"ExactChannel": ExactChannel(), "Heisenberg": Heisenberg(), "Unitary": Unitary()}
 # How many times faster than a loop exact evolutions must be, by dimension, and how far from it.
-BARS = {2: 8.0, 3: 8.0, 4: 8.0, 8: 2.0}
+BARS = {2: 8.0, 3: 8.0, 4: 8.0, 8: 3.0}
 DIFFERENCE = 1e-12
 
 
