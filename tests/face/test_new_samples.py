@@ -57,8 +57,12 @@ def test_a_new_sample_in_its_layout_and_as_a_table_has_one_score(name, run_of, t
     assert len(found) == len(as_table) == 1
     assert found[0]["score"] == as_table[0]["score"]
     assert not any("Nothing says whether the same extractor" in one for one in remarks)
-    other = qinn.predict(run, case.new(tmp_path / "new", sample(np.random.default_rng(8))), options=stated)
-    assert other[0]["score"] != found[0]["score"]
+    unstated: list[str] = []
+    new = case.new(tmp_path / "new", sample(np.random.default_rng(8)))
+    assert qinn.predict(run, new, on_remark=unstated.append)[0]["score"] != found[0]["score"]
+    # What made the features of the training set says nothing of those of new files.
+    unknown = [one for one in unstated if "Nothing says whether the same extractor" in one]
+    assert len(unknown) == len(case.modalities)
     assert not list((tmp_path / "temporary").glob(".qinn*"))
 
 
