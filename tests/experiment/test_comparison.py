@@ -77,8 +77,8 @@ def test_the_numbers_are_those_recomputed_from_the_predictions(compared):
         assert stated.n == 2
         of_samples = bootstrap_intervals(task, labels, both[label], **options)["mae"]
         # Sums in another order differ in the last bit on some processors.
-    slack = 1e-12
-    assert stated.low - slack <= of_samples.low < of_samples.high <= stated.high + slack
+        slack = 1e-12
+        assert stated.low - slack <= of_samples.low < of_samples.high <= stated.high + slack
         drawn = resampled_metrics(task, labels, both[label], **drawing)["mae"]
         interval = interval_over_seeds(drawn, 0.95, metrics_of(task)["mae"])
         assert (stated.low, stated.high) == (interval.low, interval.high)
