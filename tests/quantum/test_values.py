@@ -56,7 +56,7 @@ REFUSALS = {
     "parts overlap": (lambda: mutual_information(torch.eye(4) + 0j, (2, 2), [0], [0]), "distinct factor"),
     "operator dim": (lambda: embed(pauli("X"), (2, 3), [1]), "must act on dimension 3"),
     "no cuts": (lambda: cuts(0), "at least 1"),
-    "not square": (lambda: Lindbladian(torch.zeros(2, 2, 2) + 0j, NO_JUMPS), "square matrix"),
+    "not square": (lambda: Lindbladian(torch.zeros(2, 2, 3) + 0j, NO_JUMPS), "square matrix"),
     "jump shape": (lambda: Lindbladian(ZERO, torch.zeros(1, 3, 3) + 0j), "must have shape"),
     "dtypes": (lambda: Lindbladian(ZERO, NO_JUMPS.to(torch.complex128)), "one complex dtype"),
     "not hermitian": (
