@@ -26,9 +26,14 @@ def label_remarks(folds: Sequence[Fold], task: Task, *, refit: bool) -> list[str
     trained: dict[str, np.ndarray] = {}
     for fold in folds:
         train, valid = fold.development.train.labels, fold.development.valid.labels
-        trained[fold.name] = np.concatenate([train, valid]) if refit else train
-    test = np.concatenate([fold.test.labels for fold in folds])
+        trained[fold.name] = _joined([train, valid] if refit else [train])
+    test = _joined([fold.test.labels for fold in folds])
     return gap_remarks(trained, None if len(folds) > 1 else folds[0].development.valid.labels, test, task)
+
+
+def _joined(parts: Sequence[np.ndarray | None]) -> np.ndarray:
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known) if known else np.zeros(0)
 
 
 def gap_remarks(

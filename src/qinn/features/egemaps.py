@@ -55,7 +55,8 @@ class Egemaps:
 
     def __init__(self) -> None:
         with needs("egemaps", "Features of sound by `egemaps`"):
-            import opensmile
+            # Its licence keeps it out of `qinn[all]`, so that nobody who checks types need have it.
+            import opensmile  # pyright: ignore[reportMissingImports]
         self._smile = opensmile.Smile(
             feature_set=opensmile.FeatureSet.eGeMAPSv02,
             feature_level=opensmile.FeatureLevel.LowLevelDescriptors,
