@@ -21,6 +21,7 @@ ALLOWED = {
     "face/options.py: chosen": "options by name, as configurations have them",
     "experiment/workers.py: Worker.ask": "a job is JSON, which differs by the module that does it",
     "experiment/workers.py: serve": "likewise",
+    "experiment/clip_process.py: ClipProcess.ask": "likewise",
     "experiment/verdicts.py: judged": "options of another function, handed on",
 }
 """Signatures that may stay, and why."""
