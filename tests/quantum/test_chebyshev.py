@@ -10,7 +10,8 @@ from qinn.quantum.generators.coordinates import (
     real_coordinates,
     superoperator_on_real_coordinates,
 )
-from qinn.quantum.generators.propagation import _NORMAL, _normality, propagate_unitarily
+from qinn.quantum.generators.propagation import _NORMAL, _normality
+from qinn.quantum.generators.unitary_propagation import propagate_unitarily
 from qinn.quantum.numerics.chebyshev import FieldOfValues, plan_exponential
 from qinn.quantum.numerics.generator_action import _Generator
 

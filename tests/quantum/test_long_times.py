@@ -20,7 +20,7 @@ from qinn.quantum import (
     propagate_densities,
     random_kets,
 )
-from qinn.quantum.generators.propagation import propagate_unitarily
+from qinn.quantum.generators.unitary_propagation import propagate_unitarily
 from qinn.quantum.numerics.turning import turn_by_eigenvectors, unitaries_of
 
 DTYPE = torch.complex128

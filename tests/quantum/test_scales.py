@@ -26,7 +26,7 @@ from qinn.quantum import (
     trace_distance,
 )
 from qinn.quantum.arguments import as_density, as_hermitian
-from qinn.quantum.generators.propagation import propagate_unitarily
+from qinn.quantum.generators.unitary_propagation import propagate_unitarily
 
 SINGLE, DOUBLE = torch.complex64, torch.complex128
 LOWERING = torch.tensor([[0, 1], [0, 0]]) + 0j

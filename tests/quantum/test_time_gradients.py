@@ -24,7 +24,7 @@ from qinn.quantum import (
     random_kets,
     score_surrogate,
 )
-from qinn.quantum.generators.propagation import propagate_unitarily
+from qinn.quantum.generators.unitary_propagation import propagate_unitarily
 
 DTYPE = torch.complex128
 

@@ -17,13 +17,9 @@ from qinn.quantum.generators.alignment import Alignment
 from qinn.quantum.generators.driven import DrivenLindbladian, driven_work, propagate_driven_densities
 from qinn.quantum.generators.interface import Generator, MatrixFreeGenerator, check_kind, with_fixed_time
 from qinn.quantum.generators.lindbladian import Lindbladian
-from qinn.quantum.generators.propagation import (
-    propagate_densities,
-    propagate_unitarily,
-    propagation_work,
-    unitary_work,
-)
+from qinn.quantum.generators.propagation import propagate_densities, propagation_work
 from qinn.quantum.generators.propagation_along import propagate_densities_along, turn_along
+from qinn.quantum.generators.unitary_propagation import propagate_unitarily, unitary_work
 from qinn.quantum.numerics.work import Work
 from qinn.quantum.states.ensembles import HeisenbergState, JumpRecord, MixedState, PureEnsemble, State
 from qinn.quantum.states.products import ProductState

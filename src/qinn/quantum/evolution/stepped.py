@@ -13,7 +13,7 @@ from qinn.quantum.evolution.evolution import Evolution
 from qinn.quantum.evolution.rates import check_step, largest_rate
 from qinn.quantum.evolution.starts import UniformSource, trajectories_of
 from qinn.quantum.generators.lindbladian import Lindbladian
-from qinn.quantum.generators.propagation import energy_offset
+from qinn.quantum.generators.trace_parts import energy_offset
 from qinn.quantum.numerics.work import Work, check_pieces
 from qinn.quantum.states.ensembles import State
 from qinn.quantum.states.kets import squared_norm

@@ -21,15 +21,12 @@ from qinn.quantum.generators.interface import (
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.generators.propagation import (
     MOST_SINGLE_STEPS,
-    are_shifted,
     driven_piece_work,
-    energy_offset,
     field_of_values,
     propagate_densities,
     propagation_work,
-    shifted,
-    without_energy_offset,
 )
+from qinn.quantum.generators.trace_parts import are_shifted, energy_offset, shifted, without_energy_offset
 from qinn.quantum.numerics.chebyshev import (
     ExponentialPlan,
     default_tolerance,

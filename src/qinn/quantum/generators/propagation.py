@@ -1,7 +1,5 @@
 """Exact propagation of kets, densities and observables over a finite time, to a planned tolerance."""
 
-from cmath import exp
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import log2
 from typing import Any
@@ -21,18 +19,22 @@ from qinn.quantum.generators.coordinates import (
 )
 from qinn.quantum.generators.interface import check_kind, with_fixed_time
 from qinn.quantum.generators.lindbladian import Lindbladian
+from qinn.quantum.generators.trace_parts import are_shifted, traceless, without_energy_offset
+from qinn.quantum.generators.unitary_propagation import (
+    FEW_APPLICATIONS,
+    propagate_unitarily,
+    unitaries_of_systems,
+    unitary_work,
+)
 from qinn.quantum.numerics.chebyshev import (
     FINEST_TOLERANCE,
     ExponentialPlan,
     FieldOfValues,
     default_tolerance,
-    exponential_action,
-    overflow_error,
     plan_exponential,
 )
 from qinn.quantum.numerics.generator_action import evolve_coordinates
 from qinn.quantum.numerics.matrix_exponential import matrix_exponential, num_products
-from qinn.quantum.numerics.turning import turn_by_eigenvectors, unitaries_of
 from qinn.quantum.numerics.work import check_applications
 
 # Up to here the D² × D² matrix of the generator is cheaper than a series of applications.
@@ -41,18 +43,12 @@ LARGEST_SUPEROPERATOR_DIM = 8
 _PORTION = 2**17
 # What a product of matrices costs, per row of one, where a few rows are multiplied by it.
 _APPLIED = 4
-# Part of the squares of jump operators that belongs to the identity, from which on it is their most.
-_MOSTLY = 0.8
 # Up to here it is for long times, of more applications than this, where that is less work: by the arithmetic of either
 # way, what a product costs whatever its size, and what a series usually saves of its plan.
 _LARGEST_LONG_DIM, _MANY_APPLICATIONS = 40, 300
 _OVERHEAD, _USUAL_SAVING = 1.5e6, 3
 # Single precision loses some 1e-7 per sub-step; with more of them the work is done in double precision.
 MOST_SINGLE_STEPS = 64
-# Up to here, and beyond for more applications than this, eigenvectors of H are cheaper than a series.
-_LARGEST_TURNED_DIM, _FEW_APPLICATIONS = 32, 32
-# With a larger ‖H‖t, round-off of H itself changes every phase.
-_LARGEST_PHASE = 2.0**40
 # The guess of the spectrum reaches as far left as the field of values from the second of these normalities on, and
 # only as far as without jumps below the first; Gaussian operators are near a half.
 _NORMAL = (0.6, 0.7)
@@ -121,56 +117,6 @@ def _checked(
     if validate:
         check_finite(name, matrices)
     return dynamics, matrices, as_time(time)
-
-
-def are_shifted(lindbladian: Lindbladian) -> bool:
-    """Whether jump operators are mostly multiples of the identity, which cancel in the generator.
-
-    Args:
-        lindbladian: The dynamics.
-
-    Examples:
-        >>> are_shifted(Lindbladian(torch.zeros(2, 2) + 0j, 3 * torch.eye(2)[None] + 0j))
-        True
-    """
-    L = lindbladian.jump_operators.detach().to(torch.complex128)
-    parts = torch.linalg.vector_norm(L.diagonal(dim1=-2, dim2=-1).mean(-1)), torch.linalg.vector_norm(L)
-    of_identity, whole = torch.stack(parts).square().tolist()
-    return lindbladian.dim * of_identity > _MOSTLY * whole
-
-
-def without_energy_offset(lindbladian: Lindbladian) -> Lindbladian:
-    """Return the same 𝓛 with tr(H)/D taken out of H, where that is most of it: it cancels, but its round-off would not.
-
-    Args:
-        lindbladian: The dynamics.
-
-    Returns:
-        Dynamics of the same value on matrices, and of the same derivatives.
-
-    Examples:
-        >>> without_energy_offset(Lindbladian([[1e7, 0], [0, 1e7 + 1]])).hamiltonian.diagonal().real
-        tensor([-0.5000,  0.5000])
-    """
-    H = lindbladian.hamiltonian
-    offset = energy_offset(H)
-    return (
-        lindbladian if offset == 0 else replace(lindbladian, hamiltonian=shifted(H, offset), validate=False)
-    )
-
-
-def energy_offset(hamiltonian: Tensor) -> float:
-    """Return the energy tr(H)/D where H is mostly that multiple of the identity, otherwise 0."""
-    H = hamiltonian.detach().to(torch.complex128)
-    mean = H.diagonal().real.mean()
-    offset, whole = torch.stack([mean, torch.linalg.vector_norm(H)]).tolist()
-    return offset if len(H) * offset**2 > _MOSTLY * whole**2 else 0.0
-
-
-def shifted(matrix: Tensor, offset: float) -> Tensor:
-    """Return a matrix less a multiple of the identity, taken off in double precision."""
-    identity = torch.eye(len(matrix), dtype=torch.complex128, device=matrix.device)
-    return (matrix - offset * identity).to(matrix.dtype)
 
 
 def _normality(each_down: Tensor, each_up: Tensor) -> float:
@@ -286,7 +232,7 @@ def driven_piece_work(
     `base` is without the drive, which widens the spectrum of H by `wider` at most; all else is as there.
     """
     if base.num_jumps == 0:
-        return max(_FEW_APPLICATIONS, base.dim // 4) + 2
+        return max(FEW_APPLICATIONS, base.dim // 4) + 2
     fields = field_of_values(base)
     wide = replace(fields[0], imaginary=fields[0].imaginary + wider)
     way = _way_of((wide, wide), base.dim, base.num_jumps, num_matrices, time, tolerance)
@@ -380,33 +326,6 @@ def in_portions(lindbladian: Lindbladian, matrices: Tensor) -> list[tuple[Lindbl
     operators = zip(lindbladian.hamiltonian.split(size), lindbladian.jump_operators.split(size), strict=True)
     systems = [Lindbladian(*some, validate=False) for some in operators]
     return list(zip(systems, matrices.split(size), strict=True))
-
-
-def unitaries_of_systems(hamiltonians: Complex[Tensor, "*batch dim dim"], time: float) -> Tensor:
-    """Return exp(−iHt) of many systems, up to a phase of each, in double precision.
-
-    Args:
-        hamiltonians: Hermitian H.
-        time: Duration t ≥ 0.
-
-    Raises:
-        ArgumentError: If an H is not finite, or ‖H‖t so large that no digit of a phase is right.
-    """
-    check_phases(hamiltonians, time)
-    return unitaries_of(time * traceless(hamiltonians)[0])
-
-
-def traceless(hamiltonians: Complex[Tensor, "*batch dim dim"]) -> tuple[Tensor, Tensor]:
-    """Return Hamiltonians less their mean energies, and these, in double precision; the energies carry no gradient."""
-    double = hamiltonians.to(torch.complex128)
-    means = double.detach().diagonal(dim1=-2, dim2=-1).real.mean(-1)
-    identity = torch.eye(double.shape[-1], dtype=double.dtype, device=double.device)
-    return double - means[..., None, None] * identity, means
-
-
-def phases_of(angles: Tensor) -> Tensor:
-    """Return e^{−iφ} of angles φ."""
-    return torch.polar(torch.ones_like(angles), -angles)
 
 
 def _exponentiate(
@@ -518,121 +437,3 @@ def propagate_observables(
     """
     dense, matrices, duration = _checked("observables", observables, lindbladian, time, tolerance, validate)
     return _propagate(dense, matrices, duration, tolerance, backwards=True)
-
-
-def propagate_unitarily(
-    hamiltonian: Complex[Tensor, "*systems dim dim"],
-    kets: Complex[Tensor, "*batch dim"],
-    time: float | Tensor,
-) -> Complex[Tensor, "*result dim"]:
-    """Return exp(−iHt)ψ, by the eigenvectors of H, or a series where H is large and the time short.
-
-    Args:
-        hamiltonian: Hermitian H, or many (…, D, D).
-        kets: Any vectors; those of many H have the shape (…, row, D), where all rows evolve under one H.
-        time: Duration t ≥ 0; a tensor may carry a gradient.
-
-    Returns:
-        The evolved vectors, of unchanged norm; the error is the tolerance of the precision, or the round-off
-        5e-16 ‖H‖t of the phases where that is more.
-
-    Raises:
-        ArgumentError: If H is not finite, or ‖H‖t so large that no digit of a phase is right.
-
-    Source: P (criticised baseline).
-
-    Examples:
-        >>> from qinn.quantum import pauli
-        >>> propagate_unitarily(pauli("X"), torch.tensor([1 + 0j, 0j]), 1.5707963)[1].imag.round(decimals=5)
-        tensor(-1.)
-    """
-    if isinstance(time, Tensor):
-        still, time = with_fixed_time(_without_jumps(hamiltonian), time)
-        hamiltonian = still.hamiltonian
-    if hamiltonian.ndim > 2:
-        turned = kets @ unitaries_of_systems(hamiltonian, time).to(kets.dtype).mT
-        return phases_of(traceless(hamiltonian)[1] * time).to(kets.dtype)[..., None, None] * turned
-    if time == 0 or kets.numel() == 0:
-        return kets
-    dim, rows = len(hamiltonian), kets.reshape(-1, len(hamiltonian))
-    check_phases(hamiltonian, time)
-    offset = energy_offset(hamiltonian)
-    if offset != 0:
-        # Its round-off would be that of every level; as a phase it is that of all kets together.
-        turned = propagate_unitarily(shifted(hamiltonian, offset), kets, time)
-        return exp(-1j * offset * time) * turned
-    plan = None if dim <= _LARGEST_TURNED_DIM else _unitary_plan(hamiltonian, time)
-    if plan is None or plan[0].num_applications > max(_FEW_APPLICATIONS, dim // 4):
-        return turn_by_eigenvectors(hamiltonian, rows, time).reshape(kets.shape)
-    series, middle = plan
-    # The middle of the spectrum is taken out, and put back as a phase.
-    generator = -1j * shifted(hamiltonian, middle)
-    identity = torch.eye(dim, dtype=hamiltonian.dtype, device=hamiltonian.device)
-
-    def build(scale: float, shift: float) -> Callable[[Tensor], Tensor]:
-        step = scale * generator - shift * identity
-        return lambda columns: step @ columns
-
-    columns = exponential_action(build, rows.mT, series, time, part_axes=(0,))
-    if columns is None:
-        raise overflow_error()
-    return (exp(-1j * middle * time) * columns).mT.reshape(kets.shape)
-
-
-def check_phases(hamiltonian: Complex[Tensor, "*batch dim dim"], time: float) -> None:
-    """Refuse an H that is not finite, or so large that no digit of a phase e^{−iλt} is right.
-
-    Args:
-        hamiltonian: Hermitian H.
-        time: Duration t ≥ 0.
-
-    Raises:
-        ArgumentError: If it is.
-    """
-    if not bool(torch.isfinite(torch.view_as_real(hamiltonian.detach().resolve_conj())).all()):
-        raise ArgumentError("Argument `hamiltonian` must be finite, but it holds NaN or infinity.")
-    norms = torch.linalg.matrix_norm(hamiltonian.detach().to(torch.complex128))
-    size = float(norms if norms.ndim == 0 else norms.amax()) * time if norms.numel() else 0.0
-    if not size < _LARGEST_PHASE:
-        raise ArgumentError(
-            f"Argument `time` must be moderate, but ‖H‖ times time is {size:.3g}, where round-off of H alone changes "
-            f"every phase; keep it below {_LARGEST_PHASE:.1g}."
-        )
-
-
-def _without_jumps(hamiltonian: Tensor) -> Lindbladian:
-    return Lindbladian(hamiltonian, hamiltonian.new_zeros(0, *hamiltonian.shape[-2:]), validate=False)
-
-
-def _unitary_plan(hamiltonian: Tensor, time: float) -> tuple[ExponentialPlan, float]:
-    """Plan for exp(−i(H − middle)t), and the middle of the spectrum."""
-    levels = torch.linalg.eigvalsh(hamiltonian.detach().to(torch.complex128))
-    low, high = float(levels[0]), float(levels[-1])
-    middle = 0.5 * (low + high)
-    spread = max(high - middle, 0.0) * (1 + 1e-6)
-    # Two digits more than the value needs: its derivative with respect to H loses them.
-    tolerance = 0.01 * default_tolerance(hamiltonian.dtype)
-    return plan_exponential(FieldOfValues(0.0, 0.0, spread * time), tolerance), middle
-
-
-def unitary_work(hamiltonian: Complex[Tensor, "*batch dim dim"], time: float) -> int:
-    """Bound how often `propagate_unitarily` multiplies kets by a D × D matrix, before it does.
-
-    Args:
-        hamiltonian: Hermitian H.
-        time: Duration t ≥ 0.
-
-    Returns:
-        The number of products; 2 where the eigenvectors are used (they cost about ten more).
-
-    Examples:
-        >>> unitary_work(torch.diag(torch.tensor([1.0, -1.0])) + 0j, 1e6)
-        2
-    """
-    if time == 0:
-        return 0
-    dim = hamiltonian.shape[-1]
-    if dim <= _LARGEST_TURNED_DIM or hamiltonian.ndim > 2:
-        return 2
-    number = _unitary_plan(hamiltonian, time)[0].num_applications
-    return 2 if number > max(_FEW_APPLICATIONS, dim // 4) else number

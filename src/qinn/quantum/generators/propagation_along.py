@@ -24,16 +24,18 @@ from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.generators.propagation import (
     LARGEST_SUPEROPERATOR_DIM,
     MOST_SINGLE_STEPS,
-    are_shifted,
-    check_phases,
-    energy_offset,
     find_way,
     in_portions,
+)
+from qinn.quantum.generators.trace_parts import (
+    are_shifted,
+    energy_offset,
     phases_of,
     shifted,
     traceless,
     without_energy_offset,
 )
+from qinn.quantum.generators.unitary_propagation import check_phases
 from qinn.quantum.numerics.chebyshev import FINEST_TOLERANCE, default_tolerance
 from qinn.quantum.numerics.generator_action import evolve_coordinates_along
 from qinn.quantum.numerics.marching import march
