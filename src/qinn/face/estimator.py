@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,18 @@ from qinn.experiment.model_configs import DynamicsKind, EvolutionKind
 from qinn.face.arrays import in_one_line, is_mapping
 from qinn.face.explained import ExplainedSamples, explained_samples
 from qinn.face.fitting import Fitted, Validation, divided, outputs_of, restored, sets_of_labels, trained
-from qinn.face.labels import Labels, Scale, classes_of, groups_of, labels_of, numbers_of, one_row, scores_of
+from qinn.face.intervals import Floats, Intervals
+from qinn.face.labels import (
+    Labels,
+    Scale,
+    check_equally_many,
+    classes_of,
+    groups_of,
+    labels_of,
+    numbers_of,
+    one_row,
+    scores_of,
+)
 from qinn.face.options import Chosen, chosen, seed_of
 from qinn.face.samples import PLAIN, Samples, is_frame_of_modalities
 from qinn.face.saving import read_estimator, write_estimator
@@ -32,24 +43,6 @@ from qinn.model.linear import LinearForm
 from qinn.model.readout import HeadKind
 from qinn.model.streams import StreamForm
 from qinn.training.objective import ClassWeights, LossKind
-
-Floats = npt.NDArray[np.float64]
-
-
-class Intervals(NamedTuple):
-    """Scores and how sure they are, one entry for each sample.
-
-    Attributes:
-        score: What is predicted.
-        low: Lower end of the interval; −inf where too few samples were held out for the level.
-        high: Upper end; inf likewise.
-        p_positive: Probability that the true score is above 0.
-    """
-
-    score: Floats
-    low: Floats
-    high: Floats
-    p_positive: Floats
 
 
 class Estimator(Base):
@@ -268,7 +261,7 @@ class Estimator(Base):
         try:
             samples = self._samples(X, first=True)
             labels = self._labels(y)
-            _check_sizes(samples, labels)
+            labels.check_belong_to(samples)
             seed = seed_of(self.random_state)
             choice = self.configuration(seed)
             held = self._given_validation(validation, labels, is_plain=PLAIN in samples.dims)
@@ -372,12 +365,12 @@ class Estimator(Base):
         found = self.predict(X)
         if self._fitted().task.kind == "multilabel":
             known = self._labels(y, self.classes_).values
-            _check_number(found, known)
+            check_equally_many(found, known)
             right: npt.NDArray[np.bool_] = np.asarray((found == known) | (known < 0), dtype=bool)
             return float(np.mean(np.asarray(right.all(axis=1))))
         is_classifier = self._fitted().task.kind == "classification"
         given = one_row(y) if is_classifier else numbers_of(y)
-        _check_number(found, given)
+        check_equally_many(found, given)
         if is_classifier:
             return float(np.mean(np.asarray(found == given)))
         residual = float(np.sum((given - found) ** 2))
@@ -563,7 +556,7 @@ class Estimator(Base):
             X, y = cast("tuple[object, object]", validation)
             samples = self._samples(X, is_plain=is_plain)
             given = self._labels(y, labels.classes)
-            _check_sizes(samples, given)
+            given.check_belong_to(samples)
             return samples, given
         with contextlib.suppress(TypeError, ValueError):
             if 0 < cast("Any", validation) < 1:
@@ -594,19 +587,6 @@ def _nothing_held_out(asked: str) -> ArgumentError:
     )
 
 
-def _check_number(found: npt.NDArray[Any], given: npt.NDArray[Any]) -> None:
-    if len(found) != len(given):
-        raise ArgumentError(f"Argument `y` must have {len(found)} labels, but has {len(given)}.")
-
-
 def _defaults() -> dict[str, Any]:
     """Return every parameter as it is where a user says nothing."""
     return Estimator().get_params(deep=False)
-
-
-def _check_sizes(samples: Samples, labels: Labels) -> None:
-    if len(samples) != len(labels.values):
-        raise ArgumentError(
-            f"Arguments `X` and `y` must have the same number of samples, but have {len(samples)} and "
-            f"{len(labels.values)}."
-        )

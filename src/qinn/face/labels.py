@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Sized
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
@@ -31,6 +32,35 @@ class Labels:
     values: npt.NDArray[Any]
     task: Task
     classes: npt.NDArray[Any] | None
+
+    def check_belong_to(self, samples: Sized) -> None:
+        """Refuse labels of another number of samples.
+
+        Args:
+            samples: Those that are given with them.
+
+        Raises:
+            ArgumentError: If there are more, or fewer.
+        """
+        if len(samples) != len(self.values):
+            raise ArgumentError(
+                f"Arguments `X` and `y` must have the same number of samples, but have {len(samples)} and "
+                f"{len(self.values)}."
+            )
+
+
+def check_equally_many(found: Sized, given: Sized) -> None:
+    """Refuse true labels of another number than those that were predicted.
+
+    Args:
+        found: What was predicted.
+        given: What is true.
+
+    Raises:
+        ArgumentError: If there are more, or fewer.
+    """
+    if len(found) != len(given):
+        raise ArgumentError(f"Argument `y` must have {len(found)} labels, but has {len(given)}.")
 
 
 def scores_of(y: object, *, scale: str, label_range: Any) -> Labels:
