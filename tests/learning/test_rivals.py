@@ -97,9 +97,9 @@ def trusted(generator: np.random.Generator) -> Sample:
 def test_almt_hears_the_modality_that_language_points_at(tmp_path):
     fold = fold_of(tmp_path / "store", dict.fromkeys(("text", "audio", "vision"), 2), trusted)
     config = {"kind": "almt", "num_layers": 2, "num_heads": 2, "num_tokens": 2}
-    almt = trained(fold, tmp_path / "almt", config, 5)
+    almt = trained(fold, tmp_path / "almt", config, 8)
     added = trained(fold, tmp_path / "added", {"kind": "late_fusion"}, 8, 0.01)
-    assert error_of(almt, fold) < 0.2
+    assert error_of(almt, fold) < 0.1
     assert error_of(added, fold) > 0.45
 
 
