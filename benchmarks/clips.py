@@ -1,20 +1,23 @@
 """What do features of a clip cost? CPU seconds per minute of it, and the most memory that one process holds.
 
-Clips are repeated in turn to the wanted duration without coding them anew (more than one, since a sentence that is said
-four times in a row is taken for an invention), and their features are made in a process of its own with
-one thread, as `qinn features extract` does; the stages are told apart by what is left out. With two clips of other
-lengths the cost of loading the networks shows too.
+Clips are repeated in turn to the wanted duration without coding them anew, and their features are made in a process of
+its own with one thread, as `qinn features extract` does; the stages are told apart by what is left out. With two clips
+of other lengths the cost of loading the networks shows too. Sentences that are said again and again are taken for
+inventions of the recogniser, so that hardly a word would be encoded and left out: with `--sentences`, espeak-ng says
+those of a table's column `text` in place of the clips' own sound.
 
     python benchmarks/clips.py CLIP CLIP --seconds 60 300 --output benchmarks/results/clips.json
 
-With `--run` each clip is also scored by a run, as it is and at these durations; with `--recodings` also in other
-containers, codecs, rates and layouts: are the same words heard, and what does that change of the score?
+With `--run` each clip is also scored by a run, as it is and at these durations, as `qinn score` does it: a process of
+its own reads the clip, and CPU time is that of both. With `--recodings` also in other containers, codecs, rates and
+layouts: are the same words heard, and what does that change of the score?
 
     python benchmarks/clips.py CLIP CLIP --stages --seconds 60 300 --run RUN --recodings --output FILE
 """
 
 import argparse
 import contextlib
+import csv
 import hashlib
 import itertools
 import json
@@ -25,6 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import wave
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -55,23 +59,50 @@ print(json.dumps({
 """
 
 SCORED = """
-import json, resource, sys, time
+import json, os, sys, threading, time
+from pathlib import Path
+from qinn.experiment.clip_process import ClipProcess
 from qinn.experiment.clip_scoring import ClipScorer
-from qinn.features.clip import Limits
-scorer = ClipScorer.load(sys.argv[1])
+
+def processes():
+    mine = os.getpid()
+    return [mine, *map(int, Path(f"/proc/{mine}/task/{mine}/children").read_text().split())]
+
+def cpu_seconds():
+    fields = [Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split() for one in processes()]
+    return sum(int(one[11]) + int(one[12]) for one in fields) / os.sysconf("SC_CLK_TCK")
+
+together = 0.0
+def watch():
+    # Pages that both have count half for each.
+    global together
+    while True:
+        texts = [Path(f"/proc/{one}/smaps_rollup").read_text() for one in processes()]
+        now = sum(int(text.partition("Pss:")[2].split()[0]) for text in texts) / 1024
+        together = max(together, now)
+        time.sleep(0.1)
+
+def peaks():
+    texts = [Path(f"/proc/{one}/status").read_text() for one in processes()]
+    return [round(int(text.partition("VmHWM:")[2].split()[0]) / 1024) for text in texts]
+
+threading.Thread(target=watch, daemon=True).start()
+process = ClipProcess()
+scorer = ClipScorer.load(sys.argv[1], extractor=process.extractor)
 # The networks that hear and see are loaded when they are first needed.
 scorer.score(sys.argv[2], begin=0.0, end=1.0, words="so")
-loaded = time.process_time()
+loaded = cpu_seconds()
 for clip in sys.argv[2:]:
-    before = time.process_time()
-    found = scorer.score(clip, limits=Limits(max_seconds=3600.0))
+    before = cpu_seconds()
+    found = scorer.score(clip)
     outcome = found.outcome
     print(json.dumps({
         "run": scorer.name,
         "seconds of clip": found.seconds,
         "CPU seconds to load": round(loaded, 2),
-        "CPU seconds": round(time.process_time() - before, 2),
-        "peak MB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "CPU seconds": round(cpu_seconds() - before, 2),
+        "peak MB of both processes together": round(together),
+        "peak MB of the model, and of what reads the clip": peaks(),
         "words": " ".join(word.text for word in found.words),
         "face coverage": found.quality.face_coverage,
         "score": outcome.score,
@@ -86,6 +117,7 @@ for clip in sys.argv[2:]:
         "warnings": list(found.warnings),
         "seconds by stage": found.provenance.seconds,
     }), flush=True)
+process.close()
 """
 RECODINGS: dict[str, dict[str, Any]] = {
     "mov, mpeg4, 48 kHz stereo": {"suffix": ".mov", "video": "mpeg4", "rate": 48000, "channels": 2},
@@ -201,6 +233,39 @@ def repeated(sources: list[Path], target: Path, seconds: float) -> Path:
     return target
 
 
+def spoken(sentences: list[str], target: Path, seconds: float) -> Path:
+    """Have sentences said, one after the other, until that lasts long enough."""
+    pieces, rate = bytearray(), 1
+    for sentence in sentences:
+        subprocess.run(["espeak-ng", "-w", str(target), sentence.lower()], check=True, capture_output=True)
+        with wave.open(str(target)) as said:
+            rate = said.getframerate()
+            pieces += said.readframes(said.getnframes()) + bytes(rate)  # and half a second of silence
+        if len(pieces) >= 2 * seconds * rate:
+            break
+    with wave.open(str(target), "wb") as written:
+        written.setparams((1, 2, rate, 0, "NONE", ""))
+        written.writeframes(pieces[: 2 * round(seconds * rate)])
+    return target
+
+
+def joined(pictures: Path, sound: Path, target: Path) -> Path:
+    """Put the pictures of one file, as they are, and the sound of another into a film."""
+    import av
+
+    with av.open(str(pictures)) as film, av.open(str(sound)) as speech, av.open(str(target), "w") as written:
+        shown = written.add_stream_from_template(film.streams.video[0])
+        heard = written.add_stream("aac", rate=speech.streams.audio[0].rate, layout="mono")
+        for packet in film.demux(film.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = shown
+                written.mux(packet)
+        for frame in speech.decode(speech.streams.audio[0]):
+            written.mux(heard.encode(frame))
+        written.mux(heard.encode())
+    return target
+
+
 def measured(clip: Path, options: dict[str, str]) -> dict[str, Any]:
     """Make the features of a clip in a process of its own, and return what that took."""
     variables = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -222,16 +287,25 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, nargs="+", default=[60.0])
     parser.add_argument("--stages", nargs="*", choices=STAGES, default=list(STAGES))
     parser.add_argument("--run", type=Path, action="append", default=[])
+    parser.add_argument("--sentences", type=Path, help="a csv file with a column `text`")
     parser.add_argument("--recodings", action="store_true")
     parser.add_argument("--output", type=Path, required=True)
     chosen = parser.parse_args()
     started = time.perf_counter()
+    sentences: list[str] = []
+    if chosen.sentences:
+        with chosen.sentences.open(newline="") as table:
+            sentences = [row["text"] for row in csv.DictReader(table)]
     results: dict[str, Any] = {
         "clips": {clip.name: hashlib.sha256(clip.read_bytes()).hexdigest() for clip in chosen.clips}
     }
     with tempfile.TemporaryDirectory() as folder:
         for seconds in chosen.seconds:
-            clip = repeated(chosen.clips, Path(folder) / f"long{chosen.clips[0].suffix}", seconds)
+            suffix = chosen.clips[0].suffix
+            clip = repeated(chosen.clips, Path(folder) / f"long{suffix}", seconds)
+            if chosen.sentences:
+                speech = spoken(sentences, Path(folder) / "speech.wav", seconds)
+                clip = joined(clip, speech, Path(folder) / f"spoken{suffix}")
             for stage in chosen.stages:
                 results[f"{seconds:g} s, {stage}"] = found = measured(clip, STAGES[stage])
                 print(f"{seconds:g} s, {stage}: {found}", flush=True)

