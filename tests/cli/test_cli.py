@@ -15,6 +15,7 @@ from qinn import __version__, cli
 from qinn.cli.renamed import with_names_of_now
 from qinn.digests import OWN_DIGEST
 
+from ..new_samples import official_mfn, samples
 from ..tiny import tiny_config, tiny_content
 
 COMMANDS = [
@@ -80,6 +81,23 @@ def test_a_command_without_its_subcommand_shows_help(command, qinn):
     code, out, err = qinn(*command)
     assert code in (0, 2)
     assert "Usage" in out + err
+
+
+@pytest.mark.parametrize("options", [["--scale", "mosi", "--to", "s"], ["--to=s", "--scale=mosi"]])
+def test_a_source_that_is_called_as_a_layout_is_imported(options, qinn, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    official_mfn(tmp_path, samples())
+    (tmp_path / "mmsa").mkdir()
+    code, _, err = qinn("data", "import", "mfn", *options)
+    assert (code, err.splitlines()[0]) == (0, "`mfn` has the layout `mfn`")
+    # Where a source is named, or help is asked for, it is the layout.
+    code, _, err = qinn("data", "import", "mmsa", *options, "mfn", "--overwrite")
+    assert code == 2
+    assert "`mfn`" in err
+    assert "has the layout" not in err
+    code, out, err = qinn("data", "import", "mfn", "--help")
+    assert (code, err) == (0, "")
+    assert "--label-index" in out
 
 
 def test_the_version_is_printed(qinn):

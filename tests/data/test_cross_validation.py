@@ -148,8 +148,17 @@ def test_a_missing_validation_split_is_held_out_of_training_and_never_of_test(ma
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_missing_split_is_refused(make_store, split: str) -> None:
     splits = [name for name in ("train", "valid", "test") if name != split] * 3
-    with pytest.raises(DataError, match=f"no {split} split"):
+    with pytest.raises(DataError, match=f"no {split} split; divide it by `qinn data split`"):
         fixed_fold(make_store(6, splits=splits))
+
+
+@pytest.mark.parametrize("by", ["fold", "group"])
+def test_a_store_without_splits_says_how_it_can_be_divided(make_store, by: str) -> None:
+    stated = {f"{by}s": ["a", "b", "c"] * 2}
+    with pytest.raises(
+        DataError, match=f"cross-validate by `data.split: {by}`, or divide it by `qinn data split`"
+    ):
+        fixed_fold(make_store(6, splits=[""] * 6, **stated))
 
 
 def test_a_group_in_two_splits_is_refused_unless_accepted(make_store) -> None:

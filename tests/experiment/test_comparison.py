@@ -113,6 +113,24 @@ def test_the_numbers_are_those_recomputed_from_the_predictions(compared):
         assert {label: content.paired[label][name].p_value_equivalent_holm for label in tests} == corrected
 
 
+@pytest.mark.parametrize(("units", "said"), [(6, "with 6 groups and 2 models against"), (7, None)])
+def test_that_no_difference_can_be_shown_is_said_in_place_of_the_smallest_one(compared, units, said):
+    """Swaps of g groups have no p-value below 2/2^g, which Holm doubles here: 6 groups reach 0.0625, 7 do 0.031."""
+    _, content = compared
+    paired = {
+        label: {
+            name: replace(one, num_units=units, detectable=None if said else 0.1)
+            for name, one in tests.items()
+        }
+        for label, tests in content.paired.items()
+    }
+    notes = replace(content, paired=paired).paired_table().notes
+    assert any("the smallest true difference" in one for one in notes) is (said is None)
+    found = [one for one in notes if one.startswith("Nothing can be better or worse here")]
+    assert len(found) == (said is not None)
+    assert all(str(said) in one and "no p-value below 0.062 is" in one for one in found)
+
+
 def task_store(folder):
     from qinn.experiment.config import read_config
 

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
+import qinn
 from qinn.data.stores.manifest import Modality
 from qinn.data.stores.writing import StoreWriter
 from qinn.errors import CheckpointError, ConfigError
@@ -277,6 +278,15 @@ def test_a_tuned_configuration_without_its_trials_is_not_replaced(tuned, tmp_pat
     with pytest.raises(CheckpointError, match="without the trials that it comes from"):
         tune(tuned[0], tmp_path)
     assert (tmp_path / "tuned.yaml").read_text() == "mine: true\n"
+
+
+def test_what_was_found_is_compared_where_nobody_says_where(tiny_store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    content = config_of(tiny_store).model_dump(mode="json", exclude_unset=True)
+    content["models"], content["tune"]["trials"] = {"early": {"kind": "concatenation"}}, 1
+    found = qinn.tune(content).folder
+    compared = qinn.compare(found / "tuned.yaml").folder
+    assert (str(found), str(compared)) == ("runs/tiny-tuning", "runs/tiny-tuned")
 
 
 @pytest.mark.parametrize("error", [ValueError, ImportError, RuntimeError])

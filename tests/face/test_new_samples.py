@@ -66,6 +66,29 @@ def test_a_new_sample_in_its_layout_and_as_a_table_has_one_score(name, run_of, t
     assert not list((tmp_path / "temporary").glob(".qinn*"))
 
 
+def test_transcripts_that_were_encoded_come_in_a_table_too(tmp_path, qinn_command):
+    """Words of another layout are encoded from the column that is called so, in the run's own vocabulary and unit."""
+    source, store = CASES["misa: None"].official(tmp_path / "set", samples()), tmp_path / "store"
+    qinn.import_data(source, store, "misa", encode_text="words")
+    kinds = {"text": "embedding", "audio": "statistics", "vision": "statistics"}
+    run = trained(store, tmp_path / "run", encoder={"kind": kinds, "hidden_dim": 4})
+    one = sample(np.random.default_rng(7))
+    found = qinn.predict(run, CASES["misa: None"].new(tmp_path / "new", one))[0]["score"]
+    source = new_table(tmp_path, one)
+    features = [f"--feature={key}={tmp_path}/features.npz:{key}@offsets" for key in ("audio", "vision")]
+    text = " ".join(f"w{index}" for index in range(len(one["text"])))
+    source.write_text(f"id,Transcript,age\nnew,{text},7\n")
+    code, out, err = qinn_command("predict", run, source, *features, "--json")
+    assert code == 0, err
+    assert json.loads(out)[0]["score"] == found
+    assert "note: the transcripts of `new.csv` are taken from its column `Transcript`" in err
+    assert "1 column of the table was not used: `age`\n" in err
+    source.write_text("id,said\nnew,w0 w1\n")
+    code, _, err = qinn_command("predict", run, source, *features)
+    assert code == 2
+    assert "needs modality `text`" in err
+
+
 @pytest.fixture(scope="module")
 def mmsa_run(run_of):
     return run_of(CASES["mmsa: one clip"])

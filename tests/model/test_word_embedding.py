@@ -103,7 +103,9 @@ def test_training_statistics_reach_the_lexicons_columns() -> None:
 def test_kind_and_words_go_together() -> None:
     with pytest.raises(ConfigError, match="reads word ids, but modality `text` holds none"):
         build(QINN, num_words={})
-    with pytest.raises(ConfigError, match="holds word ids, which an encoder of kind `embedding` alone"):
+    with pytest.raises(
+        ConfigError, match=r"`embedding` alone .* write `encoder: \{kind: \{text: embedding\}\}`"
+    ):
         build(QINN, kind="attention")
     with pytest.raises(ArgumentError, match="`embedding` must be given exactly where `kind` is `embedding`"):
         Encoder(4, 4, kind="embedding", sequence=True, dropout=0.0)

@@ -28,7 +28,7 @@ class _LayoutGroup(LazyGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """Return the command to run: the layout that is named, or else that of the source."""
-        if args[0] in self.made_commands:
+        if args[0] in self.made_commands and not self._is_source(ctx, args):
             return super().resolve_command(ctx, args)
         rest = args[1:] if args[0] == "auto" else args
         if not rest or not Path(rest[0]).exists():
@@ -41,6 +41,14 @@ class _LayoutGroup(LazyGroup):
         layout = layout_of(rest[0])
         note(f"`{rest[0]}` has the layout `{layout}`")
         return layout, self.made_commands[layout], rest
+
+    def _is_source(self, ctx: Any, args: list[str]) -> bool:
+        """Tell whether a layout's name is the source itself: it lies there, and no other source is named."""
+        if {"--help", "-h"} & set(args) or not Path(args[0]).exists():
+            return False
+        command = self.made_commands[args[0]]
+        parsed = command.make_context(args[0], args[1:], parent=ctx, resilient_parsing=True)
+        return parsed.params.get("source") is None
 
 
 import_app = Commands(

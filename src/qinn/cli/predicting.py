@@ -19,6 +19,7 @@ from qinn.cli.output import (
 )
 from qinn.cli.runs import AbsentOption, RunArgument, SplitOption
 from qinn.results.as_json import document, plain
+from qinn.results.number_text import counted
 
 if TYPE_CHECKING:
     from qinn.results.steps import StepsSummary
@@ -183,7 +184,7 @@ def explain(
         print_json(content if turned is None else {**content, "coupling": plain(turned.points)})
         return
     means = [(name, "–" if value is None else f"{value:z.4f}") for name, value in result.mean.items()]
-    show_table(f"Means over {result.samples} samples", ("quantity", "mean"), means)
+    show_table(f"Means over {counted(result.samples, 'sample')}", ("quantity", "mean"), means)
     left_out = (
         "; their states are mixed, and the entropy of a part of a mixed state is not entanglement, so they are left "
         "out of the entropies"

@@ -69,7 +69,7 @@ def train(
 
 def tune(
     config: ConfigArgument,
-    to: Annotated[Path | None, typer.Option(help="Folder of the result (default: runs/NAME-tuned).")] = None,
+    to: Annotated[Path | None, typer.Option(help="Folder of the result (default: runs/NAME-tuning).")] = None,
     trials: Annotated[
         int | None,
         typer.Option(min=1, max=100_000, help="Trainings of each model (default: as configured, 20)."),

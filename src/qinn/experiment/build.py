@@ -14,7 +14,7 @@ from qinn.data.stores.store import Store
 from qinn.data.subsets.cross_validation import Fold, cross_validation, fixed_fold
 from qinn.errors import ArgumentError, ConfigError
 from qinn.experiment.config import DataConfig, ExperimentConfig, resolved_training
-from qinn.experiment.encoder_config import EncoderConfig
+from qinn.experiment.encoder_config import EncoderConfig, line_of_kinds
 from qinn.experiment.model_configs import ConstantConfig, LinearConfig, QiNNConfig, UnimodalConfig
 from qinn.model.baselines import BASELINES, Concatenation, Constant, RecurrentStream, count_parameters
 from qinn.model.collisions import CollisionFusion, LinearMapStreamFusion, StreamFusion, UnitaryStreamFusion
@@ -246,8 +246,8 @@ def _build(
             )
         if kinds[name] != "embedding" and name in num_words:
             raise ConfigError(
-                f"Modality `{name}` holds word ids, which an encoder of kind `embedding` alone can read; choose that "
-                "as its `encoder.kind`."
+                f"Modality `{name}` holds word ids, which an encoder of kind `embedding` alone can read; write "
+                f"{line_of_kinds({**kinds, **dict.fromkeys(set(num_words) & set(kinds), 'embedding')})}."
             )
     follows, attends = follows_stream(config), attends_to_steps(config)
     dropout = encoder.dropout_of_heads
@@ -377,7 +377,12 @@ def encoder_kinds(encoder: EncoderConfig, modalities: Iterable[str]) -> dict[str
         return dict.fromkeys(modalities, encoder.kind)
     missing = set(modalities) - set(encoder.kind)
     if missing:
-        raise ConfigError(f"Key `encoder.kind` must name every modality, but {sorted(missing)} are missing.")
+        usual = EncoderConfig().kind
+        whole = {name: encoder.kind.get(name, usual) for name in modalities}
+        raise ConfigError(
+            f"Key `encoder.kind` must name every modality, but {sorted(missing)} are missing; write "
+            f"{line_of_kinds(whole)}, where `{usual}` is what is taken if nothing is said."
+        )
     return {name: encoder.kind[name] for name in modalities}
 
 

@@ -62,6 +62,16 @@ class TransformerConfig(Strict):
         return FineTuning(**self.model_dump(exclude={"model", "pooling"}))
 
 
+def line_of_kinds(kinds: Mapping[str, object]) -> str:
+    """Return the line of a configuration that gives each modality its kind of encoder.
+
+    Examples:
+        >>> line_of_kinds({"text": "embedding", "audio": "statistics"})
+        '`encoder: {kind: {text: embedding, audio: statistics}}`'
+    """
+    return f"`encoder: {{kind: {{{', '.join(f'{name}: {kind}' for name, kind in kinds.items())}}}}}`"
+
+
 class EncoderConfig(Strict):
     """The sequence encoder that all models of an experiment share."""
 

@@ -9,7 +9,7 @@ from torch import nn
 from qinn.data.stores.manifest import Modality
 from qinn.errors import CheckpointError, ConfigError
 from qinn.experiment.build import encoder_kinds
-from qinn.experiment.encoder_config import EncoderConfig
+from qinn.experiment.encoder_config import EncoderConfig, line_of_kinds
 from qinn.experiment.model_configs import ConstantConfig, LinearConfig, UnimodalConfig
 from qinn.results.files import json_of, write_json
 from qinn.results.folder import RunFolder
@@ -42,7 +42,8 @@ def load_transformers(
         if modalities[name].tokenizer is not None and kinds[name] != "transformer":
             raise ConfigError(
                 f"Modality `{name}` holds token ids of `{modalities[name].tokenizer}`, which an encoder of kind "
-                f"`{kinds[name]}` cannot read; choose the kind `transformer`."
+                f"`{kinds[name]}` cannot read; write {line_of_kinds({**kinds, name: 'transformer'})}, and which one "
+                "it is under `encoder.transformer`."
             )
     wanted = [name for name in used if kinds[name] == "transformer"]
     if not wanted:

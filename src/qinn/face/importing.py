@@ -9,6 +9,7 @@ from typing import Any, cast
 from qinn.data.importing import LAYOUTS, detect_layout
 from qinn.data.importing import import_data as import_with
 from qinn.data.importing.driver import Progress
+from qinn.data.importing.faults import UnstatedError
 from qinn.data.importing.feature_specs import FeatureSpec
 from qinn.data.importing.looking import Look
 from qinn.data.importing.looking import look as look_at
@@ -145,7 +146,7 @@ def _looking(source: Path | str, tried: Tried) -> Generator[None]:
     except (DataError, ConfigError) as error:
         if Path(source).exists() and not hasattr(error, "__notes__"):
             with suppress(QinnError, OSError):
-                found = look_at(source, tried)
+                found = look_at(source, tried, error.ways if isinstance(error, UnstatedError) else ())
                 at_fault = _at_fault(str(error), source, tried)
                 if at_fault is not None:
                     found = replace(look_at(at_fault), layout="", nearest="", steps=found.steps)

@@ -2,13 +2,15 @@
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
 from qinn.atomic_writing import temporary_folder
+from qinn.data.files.contents import contents_of
 from qinn.data.importing import LAYOUTS, import_data
+from qinn.data.importing.column_roles import TableHead
 from qinn.data.importing.csd import CsdOptions
 from qinn.data.importing.feature_specs import FeatureSpec, is_there, kept_name
 from qinn.data.importing.labels import TaskOptions
@@ -148,10 +150,14 @@ def new_samples(
         if len(imported) > 1:
             whole = join_stores(imported, folder / "all", name="new samples")
         notes = [
-            note
-            for store in imported
-            for note in store.manifest["notes"]
-            if not any(words in note for words in _OF_SETS)
+            *known.notes,
+            *(
+                # Options of an import that these commands lack are none to propose.
+                note.partition(" (perhaps meant:")[0]
+                for store in imported
+                for note in store.manifest["notes"]
+                if not any(words in note for words in _OF_SETS)
+            ),
         ]
         try:
             yield NewSamples(whole.path, tuple(dict.fromkeys(notes)))
@@ -169,6 +175,7 @@ class _Known:
         needed: Modalities that samples must have.
         recipe: How its data were imported; None where nothing says so.
         layout: The layout that is stated for the new samples.
+        notes: What was decided about files that are read.
     """
 
     path: Path
@@ -176,6 +183,7 @@ class _Known:
     needed: frozenset[str]
     recipe: RecipeRecord | None
     layout: str | None
+    notes: list[str] = field(default_factory=list[str])
 
     @classmethod
     def of(cls, path: Path, *, absent: Sequence[str], layout: str | None) -> "_Known":
@@ -210,6 +218,9 @@ class _Known:
             )
         options = made(made(layout.options, typed).for_new(source, self.needed), stated)
         options = self._with_features(options, changed.get("feature"), source)
+        encoding = made(EncoderOptions, {**typed, **stated})
+        if isinstance(options, TableOptions) and encoding.encode_text and "encode_text" not in stated:
+            options = self._with_transcripts(options, source)
         scored = self.task.kind == "regression"
         task = TaskOptions(
             self.task.kind,
@@ -221,7 +232,6 @@ class _Known:
             labels=options.task.labels or self.task.labels or (),
             threshold=self.task.cut,
         )
-        encoding = made(EncoderOptions, {**typed, **stated})
         encoder = self._encoder(encoding, stated) if _has_text(options) else None
         return import_data(
             source,
@@ -300,6 +310,21 @@ class _Known:
         return replace(
             options, features=tuple(spec for name in order for spec in places.get(name, usual.get(name, [])))
         )
+
+    def _with_transcripts(self, options: TableOptions, source: Path) -> TableOptions:
+        """Return options that name the column of transcripts, where the run's own came in another layout."""
+        recipe = self.recipe
+        if recipe is None or recipe.layout == "table" or options.text.modality not in self.needed:
+            return options
+        said = options.text_column or options.words or options.text_files
+        if said or options.text.modality in options.specs() or not source.is_file():
+            return options
+        column = TableHead.of(source, contents_of(source).columns).role("text")
+        if column is None:
+            return options
+        self.notes.append(f"the transcripts of `{source.name}` are taken from its column `{column}`")
+        own = made(LAYOUTS[recipe.layout].options, self._typed())
+        return replace(options, text_column=column, text=getattr(own, "text", options.text))
 
     def _check_there(self, name: str, file: str, source: Path, *, is_given: bool) -> None:
         if not is_given and file and not is_there(file):

@@ -99,7 +99,7 @@ def tune(
 
     Args:
         config: The experiment: a YAML file, or what one holds; its section `tune` says what is searched.
-        to: Folder of the result, ``runs/NAME-tuned`` if None: ``tuned.yaml``, which `compare` reads, ``trials.json``
+        to: Folder of the result, ``runs/NAME-tuning`` if None: ``tuned.yaml``, which `compare` reads, ``trials.json``
             and ``trials.md``. A search that was killed continues where it stopped.
         trials: Trainings of each model; as configured if None.
         storage: URL of the database of trials, such as ``sqlite:///trials.db``; ``trials.db`` in the folder if None.
@@ -119,7 +119,7 @@ def tune(
     experiment = configured(config, "qinn.tune")
     if trials is not None and trials < 1:
         raise ArgumentError(f"Argument `trials` must be 1 or more, but it is {trials}.")
-    folder = Path(to) if to else Path("runs") / f"{experiment.name}-tuned"
+    folder = Path(to) if to else Path("runs") / f"{experiment.name}-tuning"
     return tune_models(experiment, folder, trials=trials, storage=storage, on_trial=on_trial)
 
 

@@ -336,9 +336,7 @@ class ComparisonResult(Written):
                 if self.margins
                 else "No margin is stated (`evaluation.margins`), so nothing is equivalent: it is the difference "
                 "from which on one matters to you, stated before the results are seen.",
-                f"detectable: the smallest true difference that such samples{' and seeds' * self.over_seeds} would "
-                "show with a chance of 70 to 80 %, at the strictest of Holm's steps, "
-                f"{SIGNIFICANCE:g}/{len(self.paired)}.",
+                *self._detectable(),
                 *self._sleeping(),
             ),
             title=f"{self.name}: against {self.reference}, difference [{percent(self.level)} interval]",
@@ -388,6 +386,27 @@ class ComparisonResult(Written):
     def _sleeping(self) -> list[str]:
         """What the mark of sleeping models means, where there are any."""
         return [ASLEEP_NOTE] if any(entry.asleep for entry in self.models.values()) else []
+
+    def _detectable(self) -> list[str]:
+        """What the smallest detectable difference is, or why there is none."""
+        tests = [one for of_model in self.paired.values() for one in of_model.values()]
+        if any(one.detectable is not None for one in tests):
+            return [
+                f"detectable: the smallest true difference that such samples{' and seeds' * self.over_seeds} would "
+                "show with a chance of 70 to 80 %, at the strictest of Holm's steps, "
+                f"{SIGNIFICANCE:g}/{len(self.paired)}."
+            ]
+        swapped = max((one.num_units for one in tests if one.p_value is not None), default=0)
+        # Swaps of g units have no two-sided p-value below 2/2^g, and Holm multiplies the smallest by all models.
+        smallest = min(1.0, 2.0 ** (1 - swapped) * len(self.paired))
+        if not swapped or smallest <= SIGNIFICANCE:
+            return []
+        return [
+            "Nothing can be better or worse here, however large a difference: with "
+            f"{counted(swapped, 'group' if self.num_groups else 'sample')} and "
+            f"{counted(len(self.paired), 'model')} against the reference no p-value below {p_value(smallest)} is "
+            "possible."
+        ]
 
     def _acting(self) -> list[str]:
         """What tables show of the models' dynamics: whatever any of them has."""

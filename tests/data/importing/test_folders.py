@@ -119,7 +119,7 @@ def test_bad_misa_files_are_refused(
 def test_misa_text_needs_an_encoder_and_words(
     misa: Callable[..., list[Any]], pickled: Callable[..., Path], tmp_path: Path, encoder: Any
 ) -> None:
-    with pytest.raises(ConfigError, match="needs a text encoder"):
+    with pytest.raises(ConfigError, match="have no vectors: say what encodes them by `--encode-text`"):
         import_data(pickled(misa()), tmp_path / "store", MisaOptions())
     with pytest.raises(DataError, match="no words to encode"):
         import_data(pickled(misa(words=False)), tmp_path / "store", MisaOptions(), encoder=encoder)

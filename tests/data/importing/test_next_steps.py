@@ -179,6 +179,106 @@ def test_a_wrong_layout_gives_way_to_the_right_one(write, tmp_path):
     assert step == f"qinn data import {right} {source} --to {tmp_path / 's'} --scale mosi"
 
 
+def sims_or_mosi(folder: Path) -> Path:
+    block = np.ones((2, 5, 3))
+    content = {"audio": block, "vision": block, "text": block, "id": ["a", "b"]}
+    return pickled(folder / "m.pkl", {"test": {**content, "regression_labels": [0.5, -1]}})
+
+
+def emotions(folder: Path, labels: Any = ((0, 1), (1, 0))) -> Path:
+    block = np.ones((2, 5, 3))
+    content = {"audio": block, "vision": block, "text": block, "labels": np.asarray(labels)}
+    return pickled(folder / "m.pkl", {"train": content})
+
+
+def mfn_folder(folder: Path, labels: Any = ((0.5, 1), (1, 0))) -> Path:
+    for name, values in (("audio", np.ones((2, 5, 3))), ("y", np.asarray(labels))):
+        (folder / "m").mkdir(exist_ok=True)
+        with h5py.File(folder / "m" / f"{name}_train.h5", "w") as file:
+            file["d1"] = values
+    return folder / "m"
+
+
+def misa_words(folder: Path) -> Path:
+    entry = ((np.array([3, 4]), np.ones((2, 3)), np.ones((2, 2)), ["a", "b"]), np.array([[1.0]]), "v[0]")
+    return pickled(folder / "train.pkl", [entry])
+
+
+UNSTATED: dict[str, tuple[Callable[[Path], Path], str, dict[str, Any], list[str]]] = {
+    "MMSA: the scale": (sims_or_mosi, "mmsa", {}, ["--scale mosi", "--scale sims"]),
+    "MulT: which of several": (
+        emotions,
+        "mult",
+        {},
+        ["--label-index 0", "--task multilabel --labels NAME0,NAME1"],
+    ),
+    "MulT: which of several classes": (
+        lambda folder: emotions(folder, np.eye(2)[[[0, 1], [1, 1]]]),
+        "mult",
+        {"modality": ["audio"]},
+        [
+            "--modality audio --label-index 0 --task classification",
+            "--modality audio --task multilabel --labels NAME0,NAME1",
+        ],
+    ),
+    "MFN: which of several": (
+        mfn_folder,
+        "mfn",
+        {"scale": "sims"},
+        ["--scale sims --label-index 0", "--scale sims --task multilabel --labels NAME0,NAME1"],
+    ),
+    "MFN: the range": (
+        lambda folder: mfn_folder(folder, (0.5, 2)),
+        "mfn",
+        {},
+        ["--scale mosi", "--scale plain --range 0.5 2"],
+    ),
+    "MISA: the encoder": (
+        misa_words,
+        "misa",
+        {},
+        ["--encode-text minilm", "--modality audio --modality vision"],
+    ),
+    "MISA: the encoder of the words alone": (
+        misa_words,
+        "misa",
+        {"modality": ["text"]},
+        ["--modality text --encode-text minilm"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNSTATED)
+def test_what_has_to_be_stated_is_proposed_in_every_way(name, tmp_path):
+    write, layout, options, ways = UNSTATED[name]
+    source = write(tmp_path)
+    steps = refused(source, layout, **options)
+    assert steps == [f"qinn data import {layout} {source} --to {source.parent / 's'} {way}" for way in ways]
+
+
+COUNTED = {
+    "id,label,mfcc_0,mfcc_1,au_1,au_2,age": ["audio=:mfcc_*", "au=:au_*"],
+    "id,label,x1,x2": ["x=:x*"],
+    "id,label,face_1,face_2,video_1,video_2": ["face=:face_*", "video=:video_*"],
+    "id,label,age,height": ["audio=FILE"],
+    "id,label,mfcc_1": ["audio=FILE"],
+}
+
+
+@pytest.mark.parametrize("header", COUNTED)
+@pytest.mark.parametrize("in_a_folder", [False, True])
+def test_columns_that_count_are_proposed_as_features_and_nothing_that_has_none(header, in_a_folder, tmp_path):
+    columns = header.split(",")
+    rows = "".join(f"{name},0.5{',1.5' * (len(columns) - 2)}\n" for name in "ab")
+    source = table(tmp_path, f"{header}\n{rows}", "train.csv")
+    step = qinn.look(tmp_path if in_a_folder else source).steps[0]
+    words = shlex.split(step)
+    assert [words[at + 1] for at, word in enumerate(words) if word == "--feature"] == COUNTED[header]
+    if "FILE" not in step:
+        named = words[words.index("--feature") + 1]
+        assert len(qinn.import_data(source, tmp_path / "s", "table", scale="sims", feature=[named])) == 2
+
+
 def test_a_headless_table_is_named_and_its_columns_are_suggested(tmp_path):
     source = table(tmp_path, "a,0.5,train,1.5\nb,0.6,train,2\nc,-0.7,test,2\n")
     found = qinn.look(source)

@@ -1,15 +1,28 @@
 """What is wrong with a source, gathered so that all of it is said at once, before anything costly begins."""
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from qinn.errors import ConfigError, DataError, QinnError
 
-__all__ = ["Faults", "together"]
+__all__ = ["Faults", "UnstatedError", "together"]
 
 _Made = TypeVar("_Made")
 _Otherwise = TypeVar("_Otherwise")
 _SHOWN = 4
+
+
+class UnstatedError(ConfigError):
+    """What an import has to be told, because the source does not say it.
+
+    Args:
+        message: What is wanted, and why.
+        ways: The ways to say it: options of the import, by name.
+    """
+
+    def __init__(self, message: str, *ways: Mapping[str, Any]) -> None:
+        super().__init__(message)
+        self.ways = ways
 
 
 class Faults:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from qinn.data.importing.faults import UnstatedError
 from qinn.data.importing.labels import TaskOptions
 from qinn.errors import ConfigError, DataError
 from qinn.stated_options import option
@@ -68,9 +69,12 @@ def chosen_label(labels: np.ndarray, index: int | None, where: str) -> list[Any]
         return list(labels.reshape(-1))
     if index is None:
         if count > 1:
-            raise ConfigError(
+            one_hot = {"task": "classification"} if labels.ndim > 2 and labels.shape[2] > 1 else {}
+            raise UnstatedError(
                 f"{where} has labels of the shape {labels.shape}, several per sample; say which one by "
-                f"`--label-index`, 0 to {count - 1}."
+                f"`--label-index`, 0 to {count - 1}, or take them all by `--task multilabel`.",
+                {"label_index": 0, **one_hot},
+                {"task": "multilabel", "labels": ",".join(f"NAME{place}" for place in range(count))},
             )
         index = 0
     chosen = labels[:, index].reshape(len(labels), -1)

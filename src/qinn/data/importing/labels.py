@@ -7,7 +7,7 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from qinn.data.files.numerals import counted, has_decimal_comma, number_of, why_no_number
-from qinn.data.importing.faults import Faults, together
+from qinn.data.importing.faults import Faults, UnstatedError, together
 from qinn.data.stores.label_column import Label
 from qinn.errors import ArgumentError, ConfigError, DataError
 from qinn.stated_options import check_options, option
@@ -225,15 +225,25 @@ class TaskOptions:
         low, high = (self.low, self.high) if self.low is not None else fixed or (None, None)
         if low is None or high is None:
             found = f", which run from {min(labels):g} to {max(labels):g} here" if labels else ""
-            raise ConfigError(
+            raise UnstatedError(
                 f"A regression task needs the possible range of its labels{found} ({what}): "
-                "state the scale mosi or sims, or the scale plain with its range."
+                "state the scale mosi or sims, or the scale plain with its range.",
+                *_ways_to_state(labels),
             )
         try:
             scale = cast(Literal["mosi", "sims", "plain"], self.scale or "plain")  # checked above
             return Task("regression", float(low), float(high), scale)
         except ArgumentError as error:
             raise ConfigError(str(error)) from error
+
+
+def _ways_to_state(labels: Sequence[float]) -> list[dict[str, Any]]:
+    """Return the options that say the range of labels, of the scales that hold them."""
+    low, high = (min(labels), max(labels)) if labels else (0.0, 1.0)
+    scales = [
+        {"scale": name} for name, (lowest, highest) in _RANGES.items() if lowest <= low and high <= highest
+    ]
+    return [*scales, {"scale": "plain", "range": [low, high]}]
 
 
 @dataclass(frozen=True)

@@ -70,12 +70,13 @@ class Look:
         return [visible(line) for line in said]
 
 
-def look(source: Path | str, tried: Tried | None = None) -> Look:
+def look(source: Path | str, tried: Tried | None = None, ways: Sequence[Mapping[str, Any]] = ()) -> Look:
     """Say what a file or folder holds, which layout is nearest, and what to do next, without loading arrays.
 
     Args:
         source: The file or folder; it is only read, for some seconds at most.
         tried: An import of it that was refused.
+        ways: The ways to state what that import was not told: options, by name.
 
     Raises:
         DataError: If it is missing or no regular file.
@@ -101,7 +102,7 @@ def look(source: Path | str, tried: Tried | None = None) -> Look:
     fitting = [] if contents.remedy else _fitting(source)
     layout = fitting[0] if len(fitting) == 1 else ""
     nearest = "" if layout or contents.remedy else _nearest(contents, fitting) or _nearest_of_folder(source)
-    lines, steps = contents.lines, next_steps(source, contents, layout, tried)
+    lines, steps = contents.lines, next_steps(source, contents, layout, tried, ways)
     if source.is_dir() and not layout:
         own = {entry.name: step for entry in _folders(source) if (step := _own_step(entry))}
         lines = (*(f"{name}/ is {step.rpartition('(')[2].rstrip(')')}" for name, step in own.items()), *lines)

@@ -18,6 +18,7 @@ import numpy as np
 from qinn.data.files.array_file import decoded
 from qinn.data.files.numerals import counted
 from qinn.data.files.pickles.reading import PickleFile, open_pickle
+from qinn.data.importing.faults import UnstatedError
 from qinn.data.importing.intake import OF_VIDEOS, groups_of, split_name
 from qinn.data.importing.label_arrays import chosen_labels, label_index
 from qinn.data.importing.labels import TaskOptions
@@ -83,8 +84,16 @@ class _Reader(Reader):
 
     def __init__(self, source: Path, options: MisaOptions, encoder: EncoderOrLearner | None) -> None:
         if ("text" in options.modalities) != (encoder is not None):
-            raise ConfigError(
-                "The modality `text` of this layout needs a text encoder, and an encoder the modality."
+            if encoder is not None:
+                raise ConfigError(
+                    "A text encoder is named, but the modality `text` is not; take it, or name none."
+                )
+            rest = [name for name in options.modalities if name != "text"]
+            raise UnstatedError(
+                "The words of this layout have no vectors: say what encodes them by `--encode-text`, or leave the "
+                "modality `text` out.",
+                {"encode_text": "minilm"},
+                *([{"modality": rest}] if rest else []),
             )
         self.source, self.task = source, options.task
         self.text = None if encoder is None else options.text

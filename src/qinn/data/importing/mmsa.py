@@ -21,6 +21,7 @@ import numpy as np
 from qinn.data.files.array_file import decoded
 from qinn.data.files.pickles.reading import open_pickle
 from qinn.data.files.ragged_arrays import RaggedSteps
+from qinn.data.importing.faults import UnstatedError
 from qinn.data.importing.intake import OF_VIDEOS, groups_of, naming
 from qinn.data.importing.labels import DROP, TaskOptions
 from qinn.data.importing.mult import is_mult
@@ -476,7 +477,10 @@ def _scale(source: Path, parts: list[_Part], labels: list[Any], *, drops: bool) 
     unknown = [number for number in numbers if not math.isfinite(number)]
     if any(1 < number < math.inf for number in numbers) or (unknown and not drops):
         return "mosi"
-    raise ConfigError(f"`{source}` does not tell the scale of its labels; state it: mosi or sims.")
+    raise UnstatedError(
+        f"`{source}` does not tell the scale of its labels; state it: mosi or sims.",
+        *({"scale": scale} for scale in ("mosi", "sims")),
+    )
 
 
 def _tier(modality: str, options: MmsaOptions) -> str:

@@ -1,6 +1,8 @@
 """What to type next: the command that imports what was looked at, or mends the one that was refused."""
 
+import re
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +28,8 @@ _MODALITIES = {
 FEATURES = (".npz", ".npy", ".h5", ".hdf5")
 """How files of features end."""
 _MOST_FEATURES = 3
+_COUNTED = re.compile(r"([A-Za-z][A-Za-z_.-]*)\d+")
+"""Name of a column that counts: what it counts, before its number."""
 _USUAL: dict[str, Typed] = {"id_column": ["id"], "label_column": "label"}
 _MEANING = ("scale", "range", "task")
 _TEXT = ("text_column", "text_words", "text_files")
@@ -50,7 +54,13 @@ class Tried:
     options: Mapping[str, Any] | None = None
 
 
-def next_steps(source: Path, contents: Contents, layout: str, tried: Tried | None = None) -> list[str]:
+def next_steps(
+    source: Path,
+    contents: Contents,
+    layout: str,
+    tried: Tried | None = None,
+    ways: Sequence[Mapping[str, Any]] = (),
+) -> list[str]:
     """Return what to do next: command lines, or a sentence.
 
     Args:
@@ -58,6 +68,7 @@ def next_steps(source: Path, contents: Contents, layout: str, tried: Tried | Non
         contents: What it holds.
         layout: The layout that it has; empty if it has none, or several.
         tried: The import that was refused, which is not proposed again.
+        ways: The ways to state what was not: options, by name.
     """
     if contents.remedy:
         return [contents.remedy]
@@ -69,7 +80,8 @@ def next_steps(source: Path, contents: Contents, layout: str, tried: Tried | Non
     if layout == "table":
         return _of_table(source, contents, target, tried)
     if layout and layout == tried.layout:
-        return [_AGAIN]
+        given = tried.options or {}
+        return [_command(layout, path, target, {**given, **way}) for way in ways] or [_AGAIN]
     if layout:
         known = {one.name for one in options_of(LAYOUTS[layout].options)} | {
             one.name for one in options_of(EncoderOptions) if LAYOUTS[layout].has_text
@@ -141,9 +153,10 @@ def _features(
         found |= {"text_column": text, "encode_text": "folder:FOLDER" if is_foreign else "minilm"}
         remark = _NOT_ENGLISH if is_foreign else ""
     features = _arrays_of(source, contents) if source.suffix.lower() == ".npz" else _features_beside(source)
+    features = features or _numbered(head)
     if features:
         found["feature"] = features
-    elif not found and not source.is_dir():
+    elif not found and not (source.is_dir() and any(entry.is_dir() for entry in source.iterdir())):
         found["feature"] = ["audio=FILE"]
     return found, remark
 
@@ -237,6 +250,15 @@ def _features_beside(source: Path) -> list[str]:
             with suppress(QinnError):
                 found += _arrays_of(entry, contents_of(entry))
     return found[:_MOST_FEATURES]
+
+
+def _numbered(head: TableHead) -> list[str]:
+    """Return columns of the table itself that count features, as `mfcc_0`, `mfcc_1` …, as modalities."""
+    kinds = Counter(found[1] for name in head.columns if (found := _COUNTED.fullmatch(name)))
+    patterns = [stem for stem, number in kinds.items() if number > 1][:_MOST_FEATURES]
+    names = [_modality_of(stem, stem.rstrip("_-. ")) for stem in patterns]
+    names = names if len(set(names)) == len(names) else [stem.rstrip("_-. ") for stem in patterns]
+    return [f"{name}=:{stem}*" for name, stem in zip(names, patterns, strict=True)]
 
 
 def _modality_of(name: str, otherwise: str = "audio") -> str:

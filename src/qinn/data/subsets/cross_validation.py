@@ -113,7 +113,9 @@ def fixed_fold(
     rows = {split: splits.rows(split) for split in ("train", "valid", "test")}
     for split in ("train", "test"):
         if not len(rows[split]):
-            raise DataError(f"The store `{store.name}` has no {split} split; use cross-validation.")
+            by = "fold" if any(store.categories("fold").names) else "group" if any(groups.names) else ""
+            remedy = f"cross-validate by `data.split: {by}`, or divide it" if by else "divide it"
+            raise DataError(f"The store `{store.name}` has no {split} split; {remedy} by `qinn data split`.")
     if not len(rows["valid"]):
         if valid_fraction is None:
             raise DataError(f"The store `{store.name}` has no valid split; set `valid_fraction`.")
