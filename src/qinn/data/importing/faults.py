@@ -1,9 +1,10 @@
 """What is wrong with a source, gathered so that all of it is said at once, before anything costly begins."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from qinn.errors import ConfigError, DataError, QinnError
+from qinn.stated_options import Typed
 
 __all__ = ["Faults", "UnstatedError", "together"]
 
@@ -20,7 +21,7 @@ class UnstatedError(ConfigError):
         ways: The ways to say it: options of the import, by name.
     """
 
-    def __init__(self, message: str, *ways: Mapping[str, Any]) -> None:
+    def __init__(self, message: str, *ways: Mapping[str, Typed]) -> None:
         super().__init__(message)
         self.ways = ways
 

@@ -10,7 +10,7 @@ from qinn.data.files.numerals import counted, has_decimal_comma, number_of, why_
 from qinn.data.importing.faults import Faults, UnstatedError, together
 from qinn.data.stores.label_column import Label
 from qinn.errors import ArgumentError, ConfigError, DataError
-from qinn.stated_options import check_options, option
+from qinn.stated_options import Typed, check_options, option
 from qinn.task import THRESHOLD, Task
 
 __all__ = ["DROP", "TAKE_OUT", "Labels", "TaskOptions", "read_labels"]
@@ -237,10 +237,10 @@ class TaskOptions:
             raise ConfigError(str(error)) from error
 
 
-def _ways_to_state(labels: Sequence[float]) -> list[dict[str, Any]]:
+def _ways_to_state(labels: Sequence[float]) -> list[dict[str, Typed]]:
     """Return the options that say the range of labels, of the scales that hold them."""
     low, high = (min(labels), max(labels)) if labels else (0.0, 1.0)
-    scales = [
+    scales: list[dict[str, Typed]] = [
         {"scale": name} for name, (lowest, highest) in _RANGES.items() if lowest <= low and high <= highest
     ]
     return [*scales, {"scale": "plain", "range": [low, high]}]

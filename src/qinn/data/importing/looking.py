@@ -14,6 +14,7 @@ from qinn.data.importing.next_steps import Tried, next_steps
 from qinn.destinations import kind_of
 from qinn.errors import QinnError
 from qinn.escaping import visible
+from qinn.stated_options import Typed
 
 __all__ = ["Look", "look"]
 
@@ -70,7 +71,7 @@ class Look:
         return [visible(line) for line in said]
 
 
-def look(source: Path | str, tried: Tried | None = None, ways: Sequence[Mapping[str, Any]] = ()) -> Look:
+def look(source: Path | str, tried: Tried | None = None, ways: Sequence[Mapping[str, Typed]] = ()) -> Look:
     """Say what a file or folder holds, which layout is nearest, and what to do next, without loading arrays.
 
     Args:

@@ -59,7 +59,7 @@ def next_steps(
     contents: Contents,
     layout: str,
     tried: Tried | None = None,
-    ways: Sequence[Mapping[str, Any]] = (),
+    ways: Sequence[Mapping[str, Typed]] = (),
 ) -> list[str]:
     """Return what to do next: command lines, or a sentence.
 
