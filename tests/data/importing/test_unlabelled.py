@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 
 from qinn.data.importing import LAYOUTS, detect_layout
+from qinn.data.importing import import_data as import_with
+from qinn.data.stores.recipe import recipe_of
 from qinn.data.stores.store import Store
-from qinn.errors import DataError
+from qinn.errors import ConfigError, DataError
 from qinn.face.importing import import_data
+from qinn.stated_options import made
 
-from ...new_samples import CASES, arrays, mfn_features_only, pickled, sample, sequence
+from ...new_samples import CASES, DIMS, arrays, mfn_features_only, pickled, sample, sequence
 
 CHANGED = {"label_column": None, "split_column": None, "group_column": None, "splits": None}
 
@@ -101,3 +104,35 @@ def test_a_whole_video_lasts_as_long_as_any_of_its_sequences(tmp_path):
     long = sequence(tmp_path / "b.csd", {"v": (np.ones((3, 1)), [[0, 1], [1, 2], [2, 3]])})
     store = import_data(short, tmp_path / "s", feature={"audio": short, "vision": long}, no_labels=True)
     assert len(store.sample(0, "vision")) == 3
+
+
+@pytest.mark.parametrize("layout", ["mult", "mmsa"])
+def test_new_samples_are_aligned_where_the_runs_own_were(layout, tmp_path):
+    """Padded to one length or not, a clip is cut as those of the recipe were: the file alone does not tell."""
+
+    def written(name: str, **padded: int):
+        content = {}
+        for at, (key, length) in enumerate(padded.items()):
+            content[key] = np.zeros((1, length, 2))
+            content[key][:, : at + 2] = 1.0
+        known = (
+            {"labels": np.zeros((1, 1))} if layout == "mult" else {"id": ["a"], "regression_labels": [0.0]}
+        )
+        return pickled(tmp_path / f"{name}.pkl", {"train": {**content, **known}})
+
+    def lengths(source, **options):
+        store = import_data(source, tmp_path / "s", layout, scale="mosi", overwrite=True, **options)
+        recipe = recipe_of(store.manifest)
+        return [len(store.sample(0, name)) for name in DIMS], recipe and recipe.options["aligned"]
+
+    apart = written("apart", text=6, audio=9, vision=7)
+    together = written("together", text=9, audio=9, vision=9)
+    assert lengths(apart) == ([2, 3, 4], "no")
+    assert lengths(together) == ([4, 4, 4], "yes")
+    assert lengths(together, aligned="no") == ([2, 3, 4], "no")
+    with pytest.raises(ConfigError, match=r"`aligned` is yes, but .* unequal numbers of steps"):
+        lengths(apart, aligned="yes")
+    # Those of a run on aligned ones that are not are read as they are.
+    options = made(LAYOUTS[layout].options, {"aligned": "yes", "scale": "mosi"}).for_new(apart, DIMS)
+    store = import_with(apart, tmp_path / "new", options)
+    assert [len(store.sample(0, name)) for name in DIMS] == [2, 3, 4]

@@ -117,7 +117,7 @@ def import_data(
                 *_taken_for_granted(layout, options, reader, labels),
                 *_unstated(modalities),
             ],
-            recipe=_recipe(layout.name, options, encoder, encoding),
+            recipe=_recipe(layout.name, options, reader, encoder, encoding),
             overwrite=overwrite,
         ) as writer:
             _fill(writer, reader, labels, options, made, progress)
@@ -125,12 +125,16 @@ def import_data(
 
 
 def _recipe(
-    layout: str, options: ImportOptions, encoder: EncoderOrLearner | None, encoding: EncoderOptions | None
+    layout: str,
+    options: ImportOptions,
+    reader: Reader,
+    encoder: EncoderOrLearner | None,
+    encoding: EncoderOptions | None,
 ) -> Recipe | None:
     """Return how the source is imported, as a store keeps it: without the folders of its files."""
     if encoder is not None and encoding is None:
         return None
-    typed = typed_from(options.elsewhere(kept_name))
+    typed = dict(reader.found) | typed_from(options.elsewhere(kept_name))
     if encoding is not None:
         typed |= typed_from(encoding)
         if str(encoding.encode_text).startswith("words:"):

@@ -27,6 +27,7 @@ from qinn.data.importing.labels import DROP, TaskOptions
 from qinn.data.importing.mult import is_mult
 from qinn.data.importing.parts import (
     SplitPart,
+    alignment,
     check_parts,
     joined_columns,
     not_taken,
@@ -89,6 +90,7 @@ class MmsaOptions(ImportOptions):
     )
     label_key: str | None = option(None, "Other labels, say `regression_labels_A`", metavar="KEY")
     group_pattern: str | None = option(None, OF_VIDEOS, metavar="REGEX")
+    aligned: str | None = alignment()
     text: TextOptions = nested(TextOptions)
 
     def for_new(self, source: Path, needed: Collection[str]) -> "MmsaOptions":
@@ -206,6 +208,7 @@ class _Reader(Reader):
             for name in options.modalities
         }
         self.paddings = _paddings(parts, options, encodes)
+        self.found = {"aligned": "yes" if parts[0].aligned else "no"}
 
     def read(self, part: int, rows: Sequence[int]) -> Steps:
         chosen = self._parts[part]
@@ -245,7 +248,8 @@ class _Part(SplitPart):
         if "text" in options.modalities and options.text_source == "ids" and self.tokens is None:
             raise DataError(f"{self.where} has no key `text_bert`, whose token ids were asked for.")
         self.lengths = {name: self._lengths(name) for name in ("audio", "vision") if name in self.arrays}
-        self.aligned = self._is_aligned()
+        can_be = self._can_be_aligned()
+        self.aligned = self.settled(options.aligned, can_be=can_be, is_new=not options.reads_labels)
         if "annotations" in part:
             self.extra["annotations"] = self._strings("annotations")
         for suffix in ("T", "A", "V"):
@@ -338,7 +342,7 @@ class _Part(SplitPart):
             )
         return lengths
 
-    def _is_aligned(self) -> bool:
+    def _can_be_aligned(self) -> bool:
         if any(lengths is not None for lengths in self.lengths.values()):
             return False
         if any(isinstance(array, RaggedSteps) for array in self.arrays.values()):

@@ -23,6 +23,7 @@ from qinn.data.importing.label_arrays import chosen_labels, label_index
 from qinn.data.importing.labels import DROP, TaskOptions
 from qinn.data.importing.parts import (
     SplitPart,
+    alignment,
     check_parts,
     joined_columns,
     not_taken,
@@ -75,6 +76,7 @@ class MultOptions(ImportOptions):
         "one of IEMOCAP's four emotions (with `--task classification`), one of POM's traits"
     )
     group_pattern: str | None = option(None, OF_VIDEOS, metavar="REGEX")
+    aligned: str | None = alignment()
     task: TaskOptions = nested(lambda: TaskOptions(scale="mosi"))
 
     def for_new(self, source: Path, needed: Collection[str]) -> "MultOptions":
@@ -170,6 +172,7 @@ class _Reader(Reader):
         self.paddings = {
             name: Padding(name, array.shape[1], rule) for name, array in parts[0].sequences().items()
         }
+        self.found = {"aligned": "yes" if parts[0].aligned else "no"}
         self._parts = parts
 
     def read(self, part: int, rows: Sequence[int]) -> Steps:
@@ -199,7 +202,8 @@ class _Part(SplitPart):
             self.labels = [None] * self._num_samples
         self.arrays = {name: self.features(self._key(name) or name) for name in options.modalities or present}
         steps = {array.shape[1] for array in self.arrays.values()}
-        self.aligned = len(self.sequences()) == len(self.arrays) > 1 and len(steps) == 1
+        can_be = len(self.sequences()) == len(self.arrays) > 1 and len(steps) == 1
+        self.aligned = self.settled(options.aligned, can_be=can_be, is_new=not options.reads_labels)
         self.ids, self.groups, self.extra = self._names()
         if options.group_pattern:
             self.groups = groups_of(self.ids, options.group_pattern)

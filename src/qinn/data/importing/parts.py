@@ -10,9 +10,18 @@ import numpy as np
 from qinn.data.files.array_file import decoded
 from qinn.data.files.ragged_arrays import RaggedSteps, is_ragged, ragged_steps
 from qinn.data.importing.intake import split_name
-from qinn.errors import DataError
+from qinn.errors import ConfigError, DataError
+from qinn.stated_options import option
 
-__all__ = ["SplitPart", "check_parts", "joined_columns", "not_taken", "notes_of_parts", "parts_of"]
+__all__ = [
+    "SplitPart",
+    "alignment",
+    "check_parts",
+    "joined_columns",
+    "not_taken",
+    "notes_of_parts",
+    "parts_of",
+]
 
 
 def parts_of(content: Any) -> dict[str, Mapping[str, Any]]:
@@ -29,6 +38,16 @@ def parts_of(content: Any) -> dict[str, Mapping[str, Any]]:
     divided = bool(content) and all(isinstance(part, Mapping) for part in content.values())
     parts = content.items() if divided else [("", content)]
     return {decoded(name): {decoded(key): value for key, value in part.items()} for name, part in parts}
+
+
+def alignment() -> Any:
+    """Return the option that says whether a step is the same moment in all modalities."""
+    return option(
+        None,
+        "Whether a step is the same moment in every modality, and padding where all are zero at once; by default yes "
+        "where all have the same number of steps",
+        choices=("yes", "no"),
+    )
 
 
 class SplitPart:
@@ -117,6 +136,24 @@ class SplitPart:
         if 0 in array.shape[1:]:
             raise DataError(f"{self.where} has the empty shape {array.shape} under `{key}`.")
         return array
+
+    def settled(self, stated: str | None, *, can_be: bool, is_new: bool) -> bool:
+        """Return whether a step is the same moment in all modalities.
+
+        Args:
+            stated: What the option says.
+            can_be: Whether all have the same number of steps.
+            is_new: Whether these are new samples, read as a run's own were: those of unequal lengths are not aligned.
+
+        Raises:
+            ConfigError: If they are stated to be and cannot be.
+        """
+        if stated == "yes" and not can_be and not is_new:
+            raise ConfigError(
+                f"Option `aligned` is yes, but {self.where} has modalities of unequal numbers of steps, or stated "
+                "lengths; leave the option out."
+            )
+        return can_be and stated != "no"
 
     def sequences(self) -> dict[str, np.ndarray]:
         """Modality → array, of those whose samples have several steps and padding."""

@@ -20,7 +20,7 @@ from qinn.data.importing.steps import Padding
 from qinn.data.importing.transcripts import EncoderOrLearner, TextOptions
 from qinn.data.stores.manifest import Modality, Source, extractor_of
 from qinn.errors import ConfigError, QinnError
-from qinn.stated_options import check_options, nested, option
+from qinn.stated_options import Typed, check_options, nested, option
 
 __all__ = ["COMMON", "Candidate", "Feature", "ImportOptions", "Layout", "Reader", "Samples", "Steps"]
 
@@ -208,6 +208,7 @@ class Reader(ABC):
         faults: What is wrong with its samples, found when it was opened; they are said together with others.
         paddings: Modality → what cuts the padding off, which notes what it did.
         pickles: Open files whose memory is given back on the way.
+        found: Options that were found by the source and hold for new samples too, by name.
     """
 
     source: Path
@@ -221,6 +222,7 @@ class Reader(ABC):
     faults: Sequence[QinnError] = ()
     paddings: Mapping[str, Padding] = MappingProxyType({})
     pickles: Sequence[PickleFile] = ()
+    found: Mapping[str, Typed] = MappingProxyType({})
 
     @abstractmethod
     def read(self, part: int, rows: Sequence[int]) -> Steps:
