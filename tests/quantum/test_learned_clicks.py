@@ -99,14 +99,15 @@ def test_parts_of_the_runs_say_together_what_all_say(monkeypatch):
 @pytest.mark.slow
 def test_strengths_and_rates_are_found_within_their_errors():
     found = []
-    for seed in (1, 2):
-        fit = fit_lindbladian(ATOM, watched(60, seed), num_starts=1, start=[1.9, 1.0, 0.4])
+    for seed in range(1, 5):
+        fit = fit_lindbladian(ATOM, watched(60, seed), seed=seed)
         # Clicks do not see the sign of the drive.
         found.append((fit.parameters.values.abs() - PARAMETERS) / fit.parameters.errors)
-    # Six standard normal numbers.
+        assert float((fit.parameters.errors / PARAMETERS).max()) < 0.15
+    # Twelve standard normal numbers.
     together = torch.stack(found)
     assert float(together.abs().max()) < 4
-    assert float(together.square().mean()) < 3
+    assert 0.15 < float(together.square().mean()) < 2.7
 
 
 def test_a_jump_operator_is_found_up_to_its_phase():
@@ -120,7 +121,8 @@ def test_a_jump_operator_is_found_up_to_its_phase():
     overlap = abs(complex((LOWER.conj() * jump).sum())) / float(torch.linalg.vector_norm(jump))
     assert overlap > 0.95
     assert fit.deviance is None
-    # Turning everything about the axis of the start changes no click.
+    # Turning everything about the axis of the start changes no click. Nor do other directions: after each click this
+    # atom begins anew, so that clicks say no more than the density of one waiting time.
     assert not fit.identifiability.is_complete
 
 

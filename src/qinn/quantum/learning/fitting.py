@@ -59,7 +59,8 @@ def fit_lindbladian(
     Args:
         unknown: What is known and what is not, an `UnknownLindbladian`.
         data: `MeasuredCounts`, `MeasuredExpectations` or `MeasuredClicks`, or a list of these.
-        num_starts: Number of starts: a plain one, the others drawn.
+        num_starts: Number of starts: a plain one, the others drawn. From one alone, and far from the truth, the search
+            may end in a local maximum, of which the errors tell nothing.
         seed: Of the starts; torch's global generator if None.
         start: Parameters near which to begin, in place of the plain start, in the order of `unknown.names`.
 
