@@ -195,6 +195,7 @@ def _av():
         import av
         import av.error
         import av.stream
+        import av.video.reformatter
 
     return av
 
@@ -261,6 +262,8 @@ class _Pass:
         self.size: tuple[int, int, int] | None = None
         self.video: Any = None
         self.audio: Any = None
+        # One for all pictures, since it keeps what it once prepared for their size.
+        self._reformatter: Any = _av().video.reformatter.VideoReformatter()
         self._segments: list[_Segment] = []
         self._resampler: Any = None
         self._format: tuple[str, int, int, str] | None = None
@@ -426,12 +429,13 @@ class _Pass:
         aspect = float(aspect) if 0.1 < aspect < 10 else 1.0
         width, height = frame.width * max(aspect, 1.0), frame.height / min(aspect, 1.0)
         scale = min(1.0, _LONGEST_SIDE / max(width, height))
-        pixels = frame.to_ndarray(
+        pixels = self._reformatter.reformat(
+            frame,
             format="rgb24",
             width=max(2, round(width * scale)),
             height=max(2, round(height * scale)),
             interpolation="AREA" if scale < 1 else "BILINEAR",
-        )
+        ).to_ndarray()
         turns = round(frame.rotation / 90) % 4
         pixels = np.ascontiguousarray(np.rot90(pixels, turns))
         if self.size is None:

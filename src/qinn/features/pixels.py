@@ -41,16 +41,12 @@ class Pixels:
 
     def see(self, picture: Picture) -> None:
         """Look at the next picture of the clip."""
-        red, green, blue = (picture.pixels[:, :, color].astype(np.uint32) for color in range(3))
-        total = red + green + blue
         # Means over the pixels that fall into each cell, so that the size of the picture plays no part.
-        gray = np.ones(1)
-        for axis, cells in enumerate(_SHAPE):
-            starts = np.arange(cells) * total.shape[axis] // cells
-            sizes = np.maximum(np.diff([*starts, total.shape[axis]]), 1)
-            total = np.add.reduceat(total, starts, axis=axis)
-            gray = np.expand_dims(sizes, 1 - axis) * gray
-        gray = total / (gray * 3 * 255)
+        (above, below), (left, right) = map(_cells, picture.pixels.shape[:2], _SHAPE)
+        rows = picture.pixels.reshape(len(picture.pixels), -1)
+        bands = np.stack([rows[top:end].sum(0, np.uint32) for top, end in zip(above, below, strict=True)])
+        total = np.add.reduceat(bands.reshape(len(bands), -1, 3).sum(2, np.uint32), left, axis=1)
+        gray = total / (np.outer(below - above, right - left) * 3 * 255)
         before = gray if self._before is None else self._before
         self._rows.append(
             [number for region in _REGIONS for number in _numbers(gray[region], before[region])]
@@ -61,6 +57,12 @@ class Pixels:
     def track(self) -> tuple[Float64[np.ndarray, " steps"], Float32[np.ndarray, "steps 18"]]:
         """Return when each picture was shown, and what it looked like."""
         return np.array(self._seconds), np.array(self._rows, np.float32).reshape(-1, len(PIXEL_COLUMNS))
+
+
+def _cells(size: int, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return where equal cells begin and end; of fewer pixels than cells each has one."""
+    starts = np.arange(number) * size // number
+    return starts, np.maximum(np.append(starts[1:], size), starts + 1)
 
 
 def _numbers(region: np.ndarray, before: np.ndarray) -> list[float]:
