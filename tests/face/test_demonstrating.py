@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +10,7 @@ from qinn import cli
 from qinn.data.synthetic.clips.clip_set import ClipsSpec, ceiling, known_answer
 from qinn.errors import OutputError
 from qinn.experiment import clip_demo
+from qinn.explain.activity import Activity, activity_remarks, mean_activity
 from qinn.face import demonstrating
 from qinn.face.demonstrating import demonstrate_clips
 from qinn.results.demo import BAYES, CONSTANT
@@ -30,6 +32,19 @@ def tiny(monkeypatch):
 
     monkeypatch.setattr(demonstrating, "_SPEC", SPEC)
     monkeypatch.setattr(clip_demo, "clip_config", quick)
+
+
+def says_in_words(result, jumps):
+    """What the demo would say of two runs whose jumps fall so often."""
+    runs = [Activity(jumps=number, turning=1.0) for number in jumps]
+    label = result.comparison.reference
+    entry = replace(
+        result.comparison.models[label],
+        dynamics=mean_activity(runs),
+        remarks=tuple(remark for run in runs for remark in activity_remarks([run])),
+    )
+    models = {**result.comparison.models, label: entry}
+    return replace(result, comparison=replace(result.comparison, models=models)).findings[1]
 
 
 @needs_clips
@@ -56,6 +71,8 @@ def test_the_demo_of_clips_goes_from_films_to_a_model_and_keeps_what_is_there(
     assert acts is not None
     assert acts.jumps is not None
     assert f"{acts.jumps:.2g} jumps" in result.findings[1]
+    assert says_in_words(result, (0.2, 0.3)).startswith("Its dynamics turn and jump: 0.25 jumps")
+    assert says_in_words(result, (0.07, 0.04)).startswith("Its dynamics turn, but hardly jump: 0.055 jumps")
     assert found.drawn.id == "test-0004"
     assert found.drawn.speaker not in (tmp_path / "clips" / "clips.csv").read_text()
     assert found.model == tmp_path / "comparison" / "qinn-qj"

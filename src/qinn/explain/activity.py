@@ -29,7 +29,7 @@ ASLEEP = 0.05
 ASLEEP_ALONG = 0.02
 """Where a step contracts and turns less, on average, the memory next to never learns what it is shown."""
 
-_SLEEP = "The dynamics sleep"
+_SLEEP, _HARDLY = "The dynamics sleep", "Jumps hardly fall"
 # Above, trajectories have mostly forgotten what they started from.
 _LOUD = 5.0
 # Up to here the gap takes well under a second, so that it can be known every epoch.
@@ -203,7 +203,7 @@ def activity_remarks(parts: Sequence[Activity]) -> list[str]:
         )
     if any(part.unitary for part in parts):
         remarks.append(
-            f"Jumps hardly fall{some}: fewer than {ASLEEP} per trajectory, so this is nearly the unitary model."
+            f"{_HARDLY}{some}: fewer than {ASLEEP} per trajectory, so this is nearly the unitary model."
         )
     if any(part.unitary_along for part in parts):
         remarks.append(
@@ -229,6 +229,19 @@ def sleep_remarks(remarks: Iterable[str]) -> list[str]:
         1
     """
     return [remark for remark in remarks if remark.startswith(_SLEEP)]
+
+
+def unitary_remarks(remarks: Iterable[str]) -> list[str]:
+    """Return those remarks, of `activity_remarks` and others, that say that jumps hardly fall.
+
+    Args:
+        remarks: As a run keeps them.
+
+    Examples:
+        >>> len(unitary_remarks(activity_remarks([Activity(jumps=0.01, turning=0.8)])))
+        1
+    """
+    return [remark for remark in remarks if remark.startswith(_HARDLY)]
 
 
 def _activity_along(

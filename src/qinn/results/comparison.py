@@ -7,7 +7,7 @@ from typing import Any
 
 from qinn.errors import CheckpointError
 from qinn.evaluation.metric_names import metrics_of
-from qinn.explain.activity import Activity, sleep_remarks
+from qinn.explain.activity import Activity, sleep_remarks, unitary_remarks
 from qinn.results.as_json import OPTIONAL, OUTSIDE
 from qinn.results.documents import read_document, write_document
 from qinn.results.files import check_files, check_inside
@@ -77,6 +77,11 @@ class ModelResult:
     def asleep(self) -> bool:
         """Whether the dynamics of a run sleep."""
         return bool(sleep_remarks(self.remarks))
+
+    @property
+    def hardly_jumps(self) -> bool:
+        """Whether the jumps of a run hardly fall, though its Hamiltonian acts."""
+        return bool(unitary_remarks(self.remarks))
 
 
 @dataclass(frozen=True, kw_only=True)

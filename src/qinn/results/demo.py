@@ -130,12 +130,14 @@ class ClipsResult:
             f"{label} reached {reached:.3f}, {reached - best:.3f} above the best possible {best:.3f}; the best "
             f"constant has {constant:.3f}."
         ]
-        acts = self.comparison.models[label].dynamics
+        entry = self.comparison.models[label]
+        acts = entry.dynamics
         if acts is not None and acts.jumps is not None and acts.turning is not None:
             does = "turn and jump"
-            if acts.asleep:
+            # One run is enough, as for the remarks beside the table.
+            if entry.asleep:
                 does = "are asleep"
-            elif acts.unitary:
+            elif entry.hardly_jumps:
                 does = "turn, but hardly jump"
             found.append(
                 f"Its dynamics {does}: {acts.jumps:.2g} jumps of a trajectory, phases turned by up to "
