@@ -106,6 +106,20 @@ def test_one_seed_of_a_published_model_says_where_the_intervals_are(seeds, tiny_
         assert any(words in one for one in said)
 
 
+def test_a_published_model_whose_errors_are_lost_says_so(published, seeds, tiny_store, tmp_path):
+    for number, source in enumerate((published, publish_run(seeds, tmp_path / "model"))):
+        lost = shutil.copytree(source, tmp_path / f"lost{number}")
+        (lost / FILE).unlink()
+        said: list[str] = []
+        assert "low" not in predict_store(lost, tiny_store, on_remark=said.append)[0]
+        assert said[-1].startswith("The published model has no `calibration.json`")
+        (lost / FILE).symlink_to(tmp_path / "nowhere")
+        with pytest.raises(
+            CheckpointError, match=r"calibration\.json` .*calibrate the run again, or delete the file"
+        ):
+            predict_store(lost, tiny_store)
+
+
 def test_seeds_that_were_taken_away_or_put_in_twice_are_missed_wherever_a_model_is_read(
     seeds, tiny_store, tmp_path
 ):

@@ -23,6 +23,7 @@ from qinn.experiment.prediction import (
     predicted_folds,
     prediction_rows,
     said_of_certainty,
+    why_uncalibrated,
 )
 from qinn.experiment.predictor import Predictor, mean_prediction
 from qinn.experiment.text_encoders import encoder_of_tier, made_of_text
@@ -84,6 +85,7 @@ class ClipScorer:
         first = runs[0].summary()
         self._references = [read_reference(run) for run in runs]
         self._calibration = calibration_of(folder, runs, self._predictor.task)
+        self._known_errors = self._calibration or why_uncalibrated(folder, runs)
         self.level, self.absent, self.task = level, tuple(absent), self._predictor.task
         own = f"{first.name}/{first.label}"
         self.name = own if len(runs) > 1 else f"{own}/seed-{first.seed}"
@@ -309,9 +311,7 @@ class ClipScorer:
     def _outcome(self, tables: Sequence[Any]) -> Outcome:
         task = self.task
         [row] = prediction_rows(tables, task, self._applies(), self.level)
-        [said] = said_of_certainty(
-            self._calibration, task, self.level, self.absent, 1.0, seeds=len(self._runs)
-        )
+        [said] = said_of_certainty(self._known_errors, task, self.level, self.absent, 1.0)
         is_score = task.kind == "regression"
         middle = (task.low + task.high) / 2
         above = row.get("p_positive", row.get(f"p_above_{middle:g}"))

@@ -40,6 +40,7 @@ from qinn.results.coverage import LEVEL
 from qinn.results.files import table_of, write_table, write_text
 from qinn.results.folder import RunFolder, runs_of
 from qinn.results.number_text import counted
+from qinn.results.summary import PUBLISHED
 from qinn.task import ONE_LABEL, Task
 
 PredictionRow = dict[str, str | float | int | None]
@@ -94,13 +95,7 @@ def predict_store(
             *predictor.remarks([subset]),
             *predictor.doubts(opened),
             *said_of_certainty(
-                calibration,
-                predictor.task,
-                level,
-                absent,
-                coupling,
-                seeds=len(runs),
-                folder=Path(folder),
+                calibration or why_uncalibrated(Path(folder), runs), predictor.task, level, absent, coupling
             ),
         ):
             on_remark(remark)
@@ -171,43 +166,49 @@ def predicted_folds(
     return [mean_prediction(of_fold) for of_fold in zip(*tables, strict=True)]
 
 
+def why_uncalibrated(folder: Path, runs: Sequence[RunFolder]) -> str:
+    """Say why nothing is known of the errors on samples held out.
+
+    Args:
+        folder: The run, or the model's folder.
+        runs: The run, or those of all seeds.
+    """
+    if len(runs) == 1 and (folder.absolute().parent / CALIBRATION).is_file():
+        return (
+            "This is one seed of a model whose errors are kept of the mean of all its seeds, so nothing says how far "
+            "its own predictions are off; predict with the folder that it lies in, or `qinn calibrate` it on labelled "
+            "samples of your own."
+        )
+    if runs[0].summary().status == PUBLISHED:
+        return (
+            f"The published model has no `{CALIBRATION}`, so nothing says how far its predictions are off; `qinn "
+            "calibrate` it on labelled samples of your own."
+        )
+    if len(runs) > 1:
+        return (
+            f"The {len(runs)} seeds did not all hold the same samples out, so nothing says how far their mean is off; "
+            "`qinn calibrate` the model's folder on labelled samples of your own, or predict with one seed."
+        )
+    return (
+        "The run held no sample out, so nothing says how far its predictions are off; `qinn calibrate` it on "
+        "labelled samples of your own."
+    )
+
+
 def said_of_certainty(
-    calibration: Calibration | None,
-    task: Task,
-    level: float,
-    absent: Sequence[str],
-    coupling: float,
-    *,
-    seeds: int,
-    folder: Path | None = None,
+    calibration: Calibration | str, task: Task, level: float, absent: Sequence[str], coupling: float
 ) -> list[str]:
     """Say what intervals and sets are made of, or why there are none.
 
     Args:
-        calibration: The run's errors on samples held out.
+        calibration: The run's errors on samples held out, or why nothing is known of them.
         task: What is predicted.
         level: Share of new samples whose label is to be held.
         absent: Modalities to do without.
         coupling: Factor of what couples the modalities.
-        seeds: Of how many seeds the mean is predicted.
-        folder: The run; None where it is not known.
     """
-    if calibration is None and seeds > 1:
-        return [
-            f"The {seeds} seeds did not all hold the same samples out, so nothing says how far their mean is off; "
-            "`qinn calibrate` the model's folder on labelled samples of your own, or predict with one seed."
-        ]
-    if calibration is None and folder is not None and (folder.absolute().parent / CALIBRATION).is_file():
-        return [
-            "This is one seed of a model whose errors are kept of the mean of all its seeds, so nothing says how far "
-            "its own predictions are off; predict with the folder that it lies in, or `qinn calibrate` it on labelled "
-            "samples of your own."
-        ]
-    if calibration is None:
-        return [
-            "The run held no sample out, so nothing says how far its predictions are off; `qinn calibrate` it on "
-            "labelled samples of your own."
-        ]
+    if isinstance(calibration, str):
+        return [calibration]
     if absent or coupling != 1:
         return [
             "There are no intervals: the run's errors on samples held out are those of the model as it was trained, "

@@ -5,6 +5,7 @@ test samples. ``calibration.json`` holds those of samples of one's own, where `q
 """
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -131,7 +132,8 @@ def calibration_of(
     Raises:
         CheckpointError: If a file is missing, damaged or not of this run.
     """
-    if own and (folder / FILE).exists():
+    # A link that leads nowhere is a calibration that was lost, not one that never was.
+    if own and os.path.lexists(folder / FILE):
         return _own(folder, runs, task)
     several = len(runs[0].summary().folds) > 1
     each = [read_predictions(run, task) if several else read_valid_predictions(run, task, 0) for run in runs]
