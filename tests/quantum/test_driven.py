@@ -10,12 +10,12 @@ from qinn.quantum import (
     DrivenLindbladian,
     ExactChannel,
     GumbelJumps,
-    Heisenberg,
     LearnableLindbladian,
     Lindbladian,
     MixedState,
     PureEnsemble,
     QuantumJumps,
+    SteppedJumps,
     Unitary,
     hermitian_from,
     jump_operators_from,
@@ -303,8 +303,8 @@ def test_drives_that_are_not_finite_are_refused(evolution):
             evolution.evolve(pure(5, 3), driven, time=1.0, steps=1)
 
 
-@pytest.mark.parametrize("evolution", [Heisenberg(), GumbelJumps(2)], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize("evolution", [SteppedJumps(2), GumbelJumps(2)], ids=lambda e: type(e).__name__)
 def test_evolutions_of_one_generator_for_all_refuse_driven_ones(evolution):
     driven = DrivenLindbladian(base(), drives(), amplitudes(1, 2))
-    with pytest.raises(ArgumentError, match=r"`DrivenLindbladian`; pass its `\.dense\(\)`"):
+    with pytest.raises(ArgumentError, match=r"`DrivenLindbladian`; pass its `\.dense\(\)` piece by"):
         evolution.evolve(pure(5, 3), driven, time=1.0, steps=1)

@@ -124,7 +124,7 @@ def short_guess(monkeypatch):
         field, expected = real(dynamics)
         return field, expected.scaled(0.1)
 
-    for module in (propagation, sys.modules["qinn.quantum.generators.driven"]):
+    for module in (propagation, sys.modules["qinn.quantum.generators.driven_propagation"]):
         monkeypatch.setattr(module, "field_of_values", guess)
 
 

@@ -53,7 +53,7 @@ def test_the_code_draws_every_figure_of_the_page(page):
 def test_each_problem_is_solved_in_ten_lines(script):
     _, *blocks = script.blocks()
     solutions = [block for block in blocks if "savefig" not in block]
-    assert (len(solutions), len(blocks)) == (7, 12)
+    assert (len(solutions), len(blocks)) == (8, 13)
     for solution in solutions:
         assert len(solution.strip().splitlines()) <= 10
 
@@ -127,6 +127,19 @@ def test_the_memory_takes_over_what_the_ancillas_are(page):
         (influence.contraction, 1 - theta.cos()),
     ):
         assert float((found - value).abs().max()) < 1e-13
+
+
+@pytest.mark.slow
+def test_a_driven_atom_is_excited_and_released_as_is_known(page):
+    namespace, _ = page
+    times, excited = namespace["course"].times, namespace["course"].density()[:, 1, 1].real
+    known = torch.exp(-((times - 1) ** 3) / 3)[times >= 1]
+    assert float((excited[times >= 1] - known).abs().max()) < 1e-4
+    clicks = namespace["clicks"]
+    left = 1 - float((clicks.num_jumps == 1).double().mean())
+    chance = float(known[-1])
+    assert abs(left - chance) < 4 * max(chance * (1 - chance) / 200, 1e-6) ** 0.5
+    assert float(clicks.times.nan_to_num(2.0).min()) > 1
 
 
 def test_the_ratios_of_speed_are_rows_of_the_benchmark():

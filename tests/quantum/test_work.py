@@ -30,8 +30,7 @@ from qinn.quantum import (
     pauli,
     random_kets,
 )
-from qinn.quantum.generators import driven as driven_module
-from qinn.quantum.generators import propagation
+from qinn.quantum.generators import driven_propagation, unitary_propagation
 from qinn.quantum.numerics import generator_action, work
 
 DTYPE = torch.complex128
@@ -61,7 +60,7 @@ def applications(monkeypatch):
         return image(self, coordinates)
 
     monkeypatch.setattr(generator_action._Generator, "image", counting)
-    for module in (propagation, driven_module):
+    for module in (unitary_propagation, driven_propagation):
         action = module.exponential_action
 
         def wrapped(build, *args, action=action, **options):

@@ -38,7 +38,7 @@ from qinn.quantum.generators.lindbladian import (
 from qinn.quantum.generators.locality import local_terms, scale_coupling, scale_operator
 from qinn.quantum.generators.propagation import propagate_densities, propagate_observables
 from qinn.quantum.generators.propagation_along import propagate_densities_along, propagate_observables_along
-from qinn.quantum.generators.smooth_drives import amplitudes_along
+from qinn.quantum.generators.smooth_drives import amplitudes_along, jump_amplitudes_along
 from qinn.quantum.generators.structured import StructuredLindbladian, StructuredOperator
 from qinn.quantum.interchange import to_qobj
 from qinn.quantum.learning import (
@@ -229,6 +229,7 @@ __all__ = [
     "generator_entries",
     "ghz_state",
     "hermitian_from",
+    "jump_amplitudes_along",
     "jump_operators_from",
     "ket_concurrence",
     "ket_fidelity",

@@ -15,7 +15,7 @@ def march_differentiably(
     action: Action,
     kets: Tensor,
     controls: Tensor | None,
-    time: float,
+    moments: Tensor,
     remaining: Tensor,
     thresholds: Tensor | None = None,
 ) -> March:
@@ -30,9 +30,9 @@ def march_differentiably(
     kets = kets.resolve_conj().contiguous()
     inputs = (kets, *([] if controls is None else [controls]), *action.tensors)
     if not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)):
-        return march(action, kets, controls, time, remaining, thresholds)
+        return march(action, kets, controls, moments, remaining, thresholds)
     found: list[March] = []
-    arrived = _March.apply(action, time, remaining, thresholds, found, kets, controls, *action.tensors)
+    arrived = _March.apply(action, moments, remaining, thresholds, found, kets, controls, *action.tensors)
     return March(arrived, found[0].elapsed, found[0].stopped, [])
 
 
@@ -40,8 +40,8 @@ class _March(torch.autograd.Function):
     """`march` with a backward pass that repeats the accepted steps, at the times already found."""
 
     @staticmethod
-    def forward(ctx, action, time, remaining, thresholds, found, kets, controls, *tensors) -> Tensor:
-        result = march(action, kets, controls, time, remaining, thresholds, keep_steps=True)
+    def forward(ctx, action, moments, remaining, thresholds, found, kets, controls, *tensors) -> Tensor:
+        result = march(action, kets, controls, moments, remaining, thresholds, keep_steps=True)
         found.append(result)
         ctx.action, ctx.steps = action, result.steps
         ctx.save_for_backward(controls, *tensors)

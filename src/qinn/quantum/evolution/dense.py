@@ -177,7 +177,9 @@ class DenseFlow(Flow):
 
         return find_root(evaluate, thresholds, low, high, start, error=error)
 
-    def jump(self, kets: Tensor, choose: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    def jump(
+        self, kets: Tensor, rows: Tensor, moments: Tensor, choose: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor]:
         """One product with all operators side by side."""
         candidates = (kets @ self.jump_rows).view(len(kets), -1, kets.shape[1])
         channels = choose(squared_norm(candidates.detach()).double())

@@ -91,7 +91,8 @@ def _joined(states: Sequence[State], aligned: Alignment, *, before: int = 0) -> 
     if len(pure) < len(states):
         raise ArgumentError(
             "Argument `times` must be the same for all systems where a part of them is averaged exactly "
-            f"(`{type(states[0]).__name__}`), but they have times of their own; loop over the systems."
+            f"(`{type(states[0]).__name__}`), and the base of driven dynamics one system, but they run one after the "
+            "other here; loop over the systems."
         )
     records = [state.record for state in pure if state.record is not None]
     return PureEnsemble(

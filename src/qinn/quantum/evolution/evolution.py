@@ -12,7 +12,7 @@ from qinn.errors import ArgumentError
 from qinn.quantum.arguments import as_time, check_count
 from qinn.quantum.evolution.each_system import evolve_each, evolve_each_along
 from qinn.quantum.generators.alignment import Alignment
-from qinn.quantum.generators.interface import Generator, check_kind, with_fixed_time
+from qinn.quantum.generators.interface import Generator, check_duration, check_kind, with_fixed_time
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.generators.propagation_along import as_own_times, as_times
 from qinn.quantum.numerics.refusing import refusing_vmap
@@ -67,8 +67,8 @@ class Evolution(ABC):
                 kind that the evolution takes.
             time: Duration T ≥ 0, ħ = 1. A tensor may carry a gradient, which every evolution passes on (sampled ones
                 as the gradient of all rates, see `qinn.quantum.score_surrogate`). Or many durations.
-            times: In place of `time`: rising times t_1 ≤ t_2 ≤ …, of which all states come from one pass. Pieces of
-                driven generators are parts of the last one. Times of their own for many systems (…, time), and
+            times: In place of `time`: rising times t_1 ≤ t_2 ≤ …, of which all states come from one pass. Driven
+                generators are driven over the last one. Times of their own for many systems (…, time), and
                 such as carry a gradient (exact evolutions only), are each reached from the start.
             steps: Number of time steps ≥ 1, for the evolutions that need it (`SteppedJumps` and `GumbelJumps`); the
                 others take no notice of it.
@@ -96,6 +96,7 @@ class Evolution(ABC):
         moments = None if times is None or own is not None else as_times(times)
         longest = time if times is None else 0.0 if moments is None else moments[-1]
         time, dynamics = self._checked(lindbladian, longest, steps)
+        check_duration(dynamics, time if own is None else own[..., -1])
         if isinstance(initial, HeisenbergState):
             raise ArgumentError(
                 "Argument `initial` must be a pure ensemble or a mixed state, but it is a Heisenberg state; "
@@ -202,18 +203,12 @@ class Evolution(ABC):
         """
         states, records, starts, before = [], [], [], 0.0
         for time in times:
-            pieces = lindbladian.between(before, time, times[-1]) or [(lindbladian, 0.0)]
-            for piece, duration in pieces:
-                share = (
-                    None
-                    if steps is None
-                    else max(1, ceil(steps * duration / max(times[-1], duration, 1e-300)))
-                )
-                state = self._evolve(state, piece, duration, share)
-                if isinstance(state, PureEnsemble) and state.record is not None:
-                    records.append(state.record)
-                    starts.append(before)
-                before += duration
+            duration = time - before
+            share = None if steps is None else max(1, ceil(steps * duration / max(times[-1], 1e-300)))
+            state = self._evolve(state, lindbladian.part(before, time, times[-1]), duration, share)
+            if isinstance(state, PureEnsemble) and state.record is not None:
+                records.append(state.record)
+                starts.append(before)
             states.append(state)
             before = time
         return [stacked(states)], JumpRecord.joined(records, starts) if records else None

@@ -10,20 +10,33 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor
 
+from qinn.errors import ArgumentError
 from qinn.quantum.arguments import check_tolerance
 from qinn.quantum.evolution.evolution import Evolution
-from qinn.quantum.evolution.matrix_free import matrix_free_work, propagate_without_jumps
+from qinn.quantum.evolution.matrix_free import (
+    matrix_free_density_work,
+    matrix_free_work,
+    propagate_matrix_free_densities,
+    propagate_without_jumps,
+)
 from qinn.quantum.generators.alignment import Alignment
-from qinn.quantum.generators.driven import DrivenLindbladian, driven_work, propagate_driven_densities
+from qinn.quantum.generators.driven import DrivenLindbladian
+from qinn.quantum.generators.driven_propagation import driven_work, propagate_driven_densities
 from qinn.quantum.generators.interface import Generator, MatrixFreeGenerator, check_kind, with_fixed_time
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.generators.propagation import propagate_densities, propagation_work
 from qinn.quantum.generators.propagation_along import propagate_densities_along, turn_along
+from qinn.quantum.generators.structured import StructuredLindbladian
 from qinn.quantum.generators.unitary_propagation import propagate_unitarily, unitary_work
 from qinn.quantum.numerics.work import Work
 from qinn.quantum.states.ensembles import HeisenbergState, JumpRecord, MixedState, PureEnsemble, State
+from qinn.quantum.states.evolved import Dynamics
 from qinn.quantum.states.products import ProductState
 from qinn.quantum.states.time_course import HeisenbergCourse, stacked
+
+# Up to here products of matrices are faster than contractions along the factors of densities: chains of 2 to 8 qubits
+# with as many jump operators, 3 to 40 times.
+_LARGEST_DENSE_DIM = 256
 
 
 @final
@@ -131,7 +144,9 @@ class ExactChannel(Evolution):
     """The exact average over all trajectories, on density matrices (Schrödinger picture).
 
     A pure ensemble is averaged over its trajectories first; where they were sampled, their score goes into the
-    average, so that gradients are unbiased. Driven generators are taken too.
+    average, so that gradients are unbiased. Driven and structured generators are taken too; structured ones by their
+    matrices up to D = 256, where that is faster, beyond by contractions along the factors (to round-off whatever the
+    tolerance; 𝓛 is applied some thirty times for every five units of ‖𝓛‖T, and gradients can be taken once).
 
     Args:
         tolerance: Largest error relative to the Hilbert–Schmidt norm; 1e-6 (complex64) or 1e-12 (complex128)
@@ -154,7 +169,7 @@ class ExactChannel(Evolution):
 
     tolerance: float | None = None
 
-    generators: ClassVar = (Lindbladian, DrivenLindbladian)
+    generators: ClassVar = (Lindbladian, DrivenLindbladian, StructuredLindbladian)
 
     def __post_init__(self) -> None:
         check_tolerance(self.tolerance)
@@ -162,16 +177,19 @@ class ExactChannel(Evolution):
     def _estimate(self, lindbladian: Generator, time: float, steps: int | None, batch: int) -> Work:
         if isinstance(lindbladian, DrivenLindbladian):
             return Work(driven_work(lindbladian, batch, time, self.tolerance))
-        dense = check_kind(lindbladian, (Lindbladian,), "`ExactChannel`")
-        return Work(propagation_work(dense, batch, time, self.tolerance))
+        if isinstance(lindbladian, StructuredLindbladian) and lindbladian.dim > _LARGEST_DENSE_DIM:
+            return matrix_free_density_work(lindbladian, time)
+        return Work(propagation_work(_dense(lindbladian), batch, time, self.tolerance))
 
     def _evolve(
         self, initial: PureEnsemble | MixedState, lindbladian: Generator, time: float, steps: int | None
     ) -> MixedState:
         if isinstance(lindbladian, DrivenLindbladian):
             moved = propagate_driven_densities(lindbladian, initial.density(), time, self.tolerance)
+        elif isinstance(lindbladian, StructuredLindbladian) and lindbladian.dim > _LARGEST_DENSE_DIM:
+            moved = propagate_matrix_free_densities(lindbladian, initial.density(), time)
         else:
-            dense = check_kind(lindbladian, (Lindbladian,), "`ExactChannel`")
+            dense = _dense(lindbladian)
             moved = propagate_densities(dense, initial.density(), time, self.tolerance, validate=False)
         return MixedState(moved, validate=False)
 
@@ -183,10 +201,13 @@ class ExactChannel(Evolution):
         steps: int | None,
     ) -> tuple[Sequence[State], JumpRecord | None]:
         start = MixedState(state.density(), validate=False)
-        if isinstance(lindbladian, DrivenLindbladian):
+        is_large = lindbladian.dim > _LARGEST_DENSE_DIM
+        if isinstance(lindbladian, DrivenLindbladian) or (
+            isinstance(lindbladian, StructuredLindbladian) and is_large
+        ):
             return super()._evolve_along(start, lindbladian, times, steps)
         moved = propagate_densities_along(
-            lindbladian, start.density_matrix, times, self.tolerance, validate=False
+            _dense(lindbladian), start.density_matrix, times, self.tolerance, validate=False
         )
         return [MixedState(moved, validate=False)], None
 
@@ -203,8 +224,10 @@ class ExactChannel(Evolution):
 class Heisenberg(Evolution):
     """The exact average, for measurement probabilities: observables are evolved backwards, once per batch.
 
-    Exact for everything linear in the density. Of a product that lacks factors, the evolved
-    observables are contracted with what stands for them, once per group of samples that lack the same.
+    Exact for everything linear in the density. Driven generators are taken too: observables pass their pieces from the
+    last to the first, once for all samples, or for each where these have amplitudes of their own. Of a product that
+    lacks factors, the evolved observables are contracted with what stands for them, once per group of samples that lack
+    the same.
 
     Args:
         tolerance: Largest error relative to an observable's Hilbert–Schmidt norm; 1e-6 or 1e-12 if None, and
@@ -225,28 +248,59 @@ class Heisenberg(Evolution):
 
     tolerance: float | None = None
 
+    generators: ClassVar = (Lindbladian, DrivenLindbladian)
     keeps_factors: ClassVar = True
 
     def __post_init__(self) -> None:
         check_tolerance(self.tolerance)
 
-    def _estimate(self, lindbladian: Lindbladian, time: float, steps: int | None, batch: int) -> Work:
+    def _estimate(self, lindbladian: Dynamics, time: float, steps: int | None, batch: int) -> Work:
+        if isinstance(lindbladian, DrivenLindbladian):
+            return Work(driven_work(lindbladian, batch, time, self.tolerance))
         return Work(propagation_work(lindbladian, batch, time, self.tolerance))
 
     def _evolve(
-        self, initial: State, lindbladian: Lindbladian, time: float, steps: int | None
+        self, initial: State, lindbladian: Dynamics, time: float, steps: int | None
     ) -> HeisenbergState:
-        return HeisenbergState(initial, lindbladian, time, self.tolerance)
+        return HeisenbergState(_for_drives(initial, lindbladian), lindbladian, time, self.tolerance)
+
+    def _evolve_each(self, state: State, generator: Any, time: Any, steps: int | None) -> State:
+        # It refuses durations of their own.
+        return HeisenbergState(_for_drives(state, generator), generator, time, self.tolerance)
 
     def _evolve_along(
-        self, state: State, lindbladian: Lindbladian, times: Sequence[float], steps: int | None
+        self, state: State, lindbladian: Dynamics, times: Sequence[float], steps: int | None
     ) -> tuple[Sequence[State], None]:
-        return [HeisenbergCourse(state, lindbladian, tuple(times), self.tolerance)], None
+        initial = _for_drives(state, lindbladian)
+        return [HeisenbergCourse(initial, lindbladian, tuple(times), self.tolerance)], None
 
     def _evolve_along_own(
-        self, state: State, generator: Lindbladian, times: Tensor, steps: int | None
+        self, state: State, generator: Dynamics, times: Tensor, steps: int | None
     ) -> tuple[Sequence[State], JumpRecord | None]:
+        if isinstance(generator, DrivenLindbladian):
+            if times.ndim > 1 or times.requires_grad:
+                raise ArgumentError(
+                    "Argument `times` must be one list of numbers without gradient for driven dynamics in the "
+                    f"Heisenberg picture, but has the shape {tuple(times.shape)} or a gradient; loop over the systems, "
+                    "or use `ExactChannel`."
+                )
+            return self._evolve_along(state, generator, times.tolist(), steps)
         return [self._evolve(*_from_the_start(state, generator, times), steps)], None
+
+
+def _dense(lindbladian: Generator) -> Lindbladian:
+    if isinstance(lindbladian, StructuredLindbladian):
+        return lindbladian.dense()
+    return check_kind(lindbladian, (Lindbladian,), "`ExactChannel`")
+
+
+def _for_drives(state: State, lindbladian: Dynamics) -> State:
+    """A state that is measured in observables of its own: with the axes of the base, and no product of factors."""
+    if not isinstance(lindbladian, DrivenLindbladian):
+        return state
+    if isinstance(state, ProductState) and (lindbladian.samples or lindbladian.batch):
+        state = MixedState(state.density(), validate=False)
+    return state.for_systems(lindbladian.batch)
 
 
 def _from_the_start(state: Any, lindbladian: Lindbladian, times: Tensor) -> tuple[Any, Lindbladian, float]:

@@ -52,11 +52,15 @@ class Flow(ABC):
         """
 
     @abstractmethod
-    def jump(self, kets: Tensor, choose: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    def jump(
+        self, kets: Tensor, rows: Tensor, moments: Tensor, choose: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor]:
         """Apply to each row the jump operator that is chosen for it.
 
         Args:
             kets: Rows (row, D).
+            rows: Which of all rows these are.
+            moments: When the jump of each falls, float64 (row,).
             choose: Takes ‖L_kψ‖² of every row and operator, float64 (row, K), without gradient; returns the
                 channel k of each row, or −1 for a row that stays as it is.
 

@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, final
 
 import torch
 
 from qinn.quantum.arguments import check_between, check_tolerance
 from qinn.quantum.evolution.evolution import Evolution
+from qinn.quantum.evolution.exact import Heisenberg
 from qinn.quantum.evolution.jumps import QuantumJumps
+from qinn.quantum.generators.driven import DrivenLindbladian
 from qinn.quantum.generators.lindbladian import Lindbladian
-from qinn.quantum.generators.propagation import propagation_work
 from qinn.quantum.numerics.work import Work
 from qinn.quantum.states.ensembles import HeisenbergState, PureEnsemble, State
+from qinn.quantum.states.evolved import Dynamics
 from qinn.quantum.states.time_course import HeisenbergCourse, TimeCourse, stacked
 
 
@@ -54,6 +56,7 @@ class Hybrid(Evolution):
     uniforms: Literal["independent", "latin_hypercube"] = "independent"
     tolerance: float | None = None
 
+    generators: ClassVar = (Lindbladian, DrivenLindbladian)
     keeps_factors: ClassVar = True
 
     def __post_init__(self) -> None:
@@ -64,30 +67,38 @@ class Hybrid(Evolution):
     def _jumps(self) -> QuantumJumps:
         return QuantumJumps(self.num_trajectories, self.seed, self.uniforms)
 
-    def _estimate(self, lindbladian: Lindbladian, time: float, steps: int | None, batch: int) -> Work:
+    def _estimate(self, lindbladian: Dynamics, time: float, steps: int | None, batch: int) -> Work:
         first = self.sampled * time
-        sampled = self._jumps().estimate(lindbladian, time=first)
-        return sampled + Work(propagation_work(lindbladian, batch, time - first, self.tolerance))
+        before, after = _halves(lindbladian, first, time)
+        averaged = Heisenberg(self.tolerance).estimate(after, time=time - first, batch=batch)
+        return self._jumps().estimate(before, time=first) + averaged
 
     def _evolve(
-        self, initial: State, lindbladian: Lindbladian, time: float, steps: int | None
+        self, initial: State, lindbladian: Dynamics, time: float, steps: int | None
     ) -> HeisenbergState:
         first = self.sampled * time
-        trajectories = self._jumps().evolve(initial, lindbladian, time=first)
+        before, after = _halves(lindbladian, first, time)
+        trajectories = self._jumps().evolve(initial, before, time=first)
         assert isinstance(trajectories, PureEnsemble)
-        return HeisenbergState(trajectories, lindbladian, time - first, self.tolerance)
+        return HeisenbergState(trajectories, after, time - first, self.tolerance)
 
     def _evolve_along(
-        self, state: State, lindbladian: Lindbladian, times: Sequence[float], steps: int | None
+        self, state: State, lindbladian: Dynamics, times: Sequence[float], steps: int | None
     ) -> tuple[Sequence[State], None]:
         # Sampled for that part of the last time: what comes before is trajectories, what comes later exact averages.
         first = self.sampled * times[-1]
         earlier = [time for time in times if time < first]
-        parts, _ = self._jumps()._evolve_along(state, lindbladian, [*earlier, first], steps)
+        before, after = _halves(lindbladian, first, times[-1])
+        parts, _ = self._jumps()._evolve_along(state, before, [*earlier, first], steps)
         course = TimeCourse(torch.tensor([*earlier, first]), tuple(parts))
         last = course[-1]
         later = tuple(time - first for time in times[len(earlier) :])
-        averaged = HeisenbergCourse(last, lindbladian, later, self.tolerance)
+        averaged = HeisenbergCourse(last, after, later, self.tolerance)
         if not earlier:
             return [averaged], None
         return [stacked([course[place] for place in range(len(earlier))]), averaged], None
+
+
+def _halves(lindbladian: Dynamics, first: float, whole: float) -> tuple[Any, Any]:
+    """The dynamics until a moment, and from there on."""
+    return lindbladian.part(0.0, first, whole), lindbladian.part(first, whole, whole)

@@ -271,13 +271,18 @@ def _sample(
         if len(jumped) == 0:
             break
         running, remaining = running[jumped], (remaining - found.elapsed)[jumped].clamp(min=0)
-        kets, channels = _jump(kets.index_select(0, jumped), flow, numbers[jumped, 1], round_off)
-        rounds.append((running, channels, time - remaining))
+        moments = time - remaining
+        kets, channels = _jump(
+            kets.index_select(0, jumped), flow, running, moments, numbers[jumped, 1], round_off
+        )
+        rounds.append((running, channels, moments))
     order = torch.cat(finished_rows).argsort()
     return _Run(torch.cat(finished_kets).index_select(0, order), rounds)
 
 
-def _jump(kets: Tensor, flow: Flow, uniforms: Tensor, round_off: float) -> tuple[Tensor, Tensor]:
+def _jump(
+    kets: Tensor, flow: Flow, rows: Tensor, moments: Tensor, uniforms: Tensor, round_off: float
+) -> tuple[Tensor, Tensor]:
     """Choose a channel for each row by ‖L_kψ‖² and apply it; the result is divided by its detached norm.
 
     Where every ‖L_kψ‖ is below round-off, so is the loss of norm that called for a jump: then the row stays as it
@@ -292,5 +297,5 @@ def _jump(kets: Tensor, flow: Flow, uniforms: Tensor, round_off: float) -> tuple
         channels = (cumulative < uniforms[:, None] * total).sum(-1)
         return torch.where(total[:, 0] > round_off**2, channels, -1)
 
-    jumped, channels = flow.jump(kets, choose)
+    jumped, channels = flow.jump(kets, rows, moments, choose)
     return jumped * squared_norm(jumped.detach()).rsqrt()[:, None], channels

@@ -1,6 +1,7 @@
 """Matrix-free flow in time: Taylor steps of a measured error, every row with its own clock."""
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil, exp, inf, lgamma, log
 
@@ -25,14 +26,13 @@ _MAX_NORM = 1e15
 _ROOT_ERROR = 1e-14
 
 
-def check_bound(bound: float, time: float, dtype: torch.dtype, num_pieces: int = 1) -> None:
+def check_bound(bound: float, moments: Sequence[float], dtype: torch.dtype) -> None:
     """Refuse generators that are not finite, or too large to march through the whole time.
 
     Args:
         bound: Upper bound of the generator's norm.
-        time: Duration.
+        moments: When the pieces of time begin in which the generator is constant, and the end.
         dtype: Complex dtype of the kets.
-        num_pieces: Number of equal pieces of time in which the generator is constant.
 
     Raises:
         ArgumentError: If the bound is far too large, or not a number, or the march too long.
@@ -42,30 +42,34 @@ def check_bound(bound: float, time: float, dtype: torch.dtype, num_pieces: int =
             f"Argument `lindbladian` must be finite and of sensible size, but ‖J‖ is bounded only by {bound:.3g}; "
             "lower the operators."
         )
-    check_applications(march_work(bound, time, dtype, num_pieces), bound * time)
+    check_applications(march_work(bound, moments, dtype), bound * moments[-1])
 
 
-def march_work(bound: float, time: float, dtype: torch.dtype, num_pieces: int = 1) -> int:
+def march_work(bound: float, moments: Sequence[float], dtype: torch.dtype) -> int:
     """Bound how often `march` applies a generator to a chunk of rows, if none of them stops early.
 
     The arguments are those of `check_bound`.
 
     Examples:
-        >>> march_work(1.0, 1.0, torch.complex64), march_work(1.0, 1000.0, torch.complex64) // 100
+        >>> march_work(1.0, [0.0, 1.0], torch.complex64), march_work(1.0, [0.0, 1e3], torch.complex64) // 100
         (11, 64)
     """
-    distance, degree = bound * time / num_pieces, DEGREES[dtype]
-    logarithm = log(torch.finfo(dtype).eps)
+    degree, logarithm = DEGREES[dtype], log(torch.finfo(dtype).eps)
     reach = exp((logarithm + lgamma(degree + 1)) / degree)
     reach = min(
         reach, min(exp((log(_MAX_GROWTH) + lgamma(order + 1)) / order) for order in range(1, degree + 1))
     )
+    distances = [bound * (after - before) for before, after in itertools.pairwise(moments)]
+    return sum(_work_of_piece(distance, reach, degree, logarithm) for distance in distances)
+
+
+def _work_of_piece(distance: float, reach: float, degree: int, logarithm: float) -> int:
     if distance > reach:
         # Steps are cut to equal lengths, which may take one more.
-        return num_pieces * degree * (ceil(distance / reach) + 1)
+        return degree * (ceil(distance / reach) + 1)
     size = log(distance) if distance > 0 else -inf
     needed = (order for order in range(1, degree) if order * size - lgamma(order + 1) <= logarithm)
-    return num_pieces * next(needed, degree)
+    return next(needed, degree)
 
 
 def chunks_of(num_rows: int, dim: int) -> Iterator[slice]:
@@ -187,7 +191,7 @@ def march(
     action: Action,
     kets: Tensor,
     controls: Tensor | None,
-    time: float,
+    moments: Tensor,
     remaining: Tensor,
     thresholds: Tensor | None = None,
     *,
@@ -201,8 +205,8 @@ def march(
     Args:
         action: J, of Re⟨ψ, Jψ⟩ ≤ 0 for any ψ.
         kets: Rows (row, D).
-        controls: Controls (row, piece, control) of the equal pieces of the whole time, or None.
-        time: Whole duration.
+        controls: Controls (row, piece, control) of the pieces of the whole time, or None.
+        moments: When the pieces begin, and the end, float64 (piece + 1,).
         remaining: Time left for each row, float64 (row,).
         thresholds: Squared norms at which to stop, float64 (row,), or None for never.
         keep_steps: Whether to keep what is needed to repeat the steps.
@@ -215,17 +219,14 @@ def march(
     arrived, elapsed = torch.empty_like(kets), torch.zeros_like(remaining)
     stopped, steps = torch.zeros_like(remaining, dtype=torch.bool), []
     tensors = tuple(tensor.detach() for tensor in action.tensors)
-    num_pieces = 1 if controls is None else controls.shape[1]
-    width = time / num_pieces
+    num_pieces, time = len(moments) - 1, moments[-1]
     for chunk in chunks_of(*kets.shape):
         rows = torch.arange(chunk.start, chunk.stop, device=kets.device)
         current = kets[chunk]
-        pieces = ((time - remaining[chunk]) / width).long().clamp(0, num_pieces - 1)
+        pieces = torch.searchsorted(moments[1:-1], time - remaining[chunk], right=True)
         while len(rows) > 0:
             left = remaining[rows] - elapsed[rows]
-            ahead = torch.where(
-                pieces < num_pieces - 1, (pieces + 1).double() * width - (time - left), torch.inf
-            )
+            ahead = torch.where(pieces < num_pieces - 1, moments[pieces + 1] - (time - left), torch.inf)
             limit = torch.minimum(ahead, left).clamp(min=0)
             at = controls_at(controls, rows, pieces)
             series = _expand(lambda ket, at=at: action.function(tensors, ket, at), current, limit)

@@ -1,7 +1,9 @@
-"""Lindbladians whose Hamiltonian is driven by amplitudes of its own for each sample and each piece of time."""
+"""Lindbladians that are driven in time: amplitudes of operators on the Hamiltonian, and of the jump operators."""
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Any
 
 import torch
@@ -9,64 +11,44 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from qinn.errors import ArgumentError
-from qinn.quantum.arguments import as_hermitian, as_matrices, as_real
+from qinn.quantum.arguments import as_complex_together, as_hermitian, as_matrices, as_real
 from qinn.quantum.generators.alignment import Alignment
-from qinn.quantum.generators.interface import (
-    Action,
-    Generator,
-    MatrixFreeGenerator,
-    check_kind,
-    with_fixed_time,
-)
+from qinn.quantum.generators.interface import Action, Generator, MatrixFreeGenerator, check_kind
 from qinn.quantum.generators.lindbladian import Lindbladian
-from qinn.quantum.generators.propagation import (
-    MOST_SINGLE_STEPS,
-    driven_piece_work,
-    field_of_values,
-    propagate_densities,
-    propagation_work,
-)
-from qinn.quantum.generators.trace_parts import are_shifted, energy_offset, shifted, without_energy_offset
-from qinn.quantum.numerics.chebyshev import (
-    ExponentialPlan,
-    default_tolerance,
-    exponential_action,
-    plan_exponential,
-)
-from qinn.quantum.numerics.guarded import Run, guarded
-from qinn.quantum.numerics.work import check_applications, check_pieces
 
-# The coefficients of a series are known no better than this.
-_LEAST_TOLERANCE = 1e-14
-# What the exact channel of a piece costs at least.
-_LEAST_PRODUCTS = 4
-# Pieces that differ in their amplitudes, from which on the work of each is bounded from its strength alone.
-_MANY_PIECES = 200
+# Moments that differ by less than this part of the duration are taken for one.
+_SAME_MOMENT = 1e-12
 
 
 @dataclass(frozen=True, eq=False, init=False)
 class DrivenLindbladian(MatrixFreeGenerator):
-    """Open dynamics with H(t) = H_0 + Σ_i u_i(t) H_i, where the amplitudes u may differ from sample to sample.
+    """Open dynamics with H(t) = H_0 + Σ_i u_i(t) H_i and L_k(t) = a_k(t) L_k, amplitudes that may differ by sample.
 
-    The duration is cut into P equal pieces, in each of which the amplitudes are constant: with P = 1 an input
-    chooses the dynamics, with P > 1 it drives them, say by one piece per word. It fits `Unitary`, `QuantumJumps`
-    and `ExactChannel`.
+    The amplitudes are constant in each of P pieces of time: with P = 1 an input chooses the dynamics, with P > 1 it
+    drives them, say by one piece per word. Those of smooth functions come from `qinn.quantum.amplitudes_along` and
+    `jump_amplitudes_along`. A jump k falls at the rate |a_k|² ⟨L_k†L_k⟩, so that the phase of a_k changes nothing. It
+    fits `Unitary`, `QuantumJumps`, `ExactChannel`, `Heisenberg` and `Hybrid`.
 
     Args:
         base: H_0 and all L_k.
         drives: Hermitian H_1 … H_I (I, D, D), as a tensor, an array or a list of matrices, in units of inverse time if
-            the amplitudes are pure numbers.
+            the amplitudes are pure numbers. There may be none.
         amplitudes: Real u_i (…, P, I) of each sample and piece, of the base's precision. Its batch axes are broadcast
-            against those of the state; without any, all samples share the amplitudes.
+            against those of the state; without any, all samples share the amplitudes. None without drives.
         validate: Pass False to skip the checks of the values (Hermitian, finite) where they hold by construction.
+        jump_amplitudes: Real or complex a_k (…, P, K), pure numbers, one for each jump operator of the base, with batch
+            axes as of `amplitudes`; None for 1.
+        edges: Rising moments 0 = t_0 < t_1 < … < t_P at which the pieces begin and end, in units of time; then the
+            duration of an evolution (of `times=` the last one) must be t_P. None cuts any duration into equal pieces.
 
     Raises:
-        ArgumentError: If shapes or dtypes do not fit, a drive is not Hermitian, or a number is not finite.
+        ArgumentError: If shapes or dtypes do not fit, a drive is not Hermitian, an amplitude of one complex, a number
+            not finite, or edges do not rise from 0.
 
     Source: O (input-dependent generators).
 
     Examples:
-        >>> from qinn.quantum import PureEnsemble, Unitary, pauli
+        >>> from qinn.quantum import ExactChannel, PureEnsemble, Unitary, pauli
         >>> still = Lindbladian(torch.zeros(2, 2) + 0j, torch.zeros(0, 2, 2) + 0j)
         >>> turns = torch.tensor([0.0, 0.7853982, 1.5707963])[:, None, None]
         >>> dynamics = DrivenLindbladian(still, pauli("X")[None], turns)
@@ -74,29 +56,66 @@ class DrivenLindbladian(MatrixFreeGenerator):
         >>> state = Unitary().evolve(start, dynamics, time=1.0)
         >>> state.probabilities(torch.eye(2) + 0j)[:, 0, 1].round(decimals=5)
         tensor([0.0000, 0.5000, 1.0000])
+
+        A decay that is switched on at t = 1, with the rate 2² until t = 1.5:
+
+        >>> decay = Lindbladian(torch.zeros(2, 2), [[[0, 1], [0, 0]]])
+        >>> switched = DrivenLindbladian(decay, jump_amplitudes=[[0.0], [2.0]], edges=[0.0, 1.0, 1.5])
+        >>> course = ExactChannel().evolve([0, 1], switched, times=[1.0, 1.5])
+        >>> course.density()[:, 1, 1].real.log().round(decimals=4)
+        tensor([ 0., -2.])
     """
 
     base: Lindbladian
     drives: Complex[Tensor, "drive dim dim"]
     amplitudes: Float[Tensor, "*batch piece drive"]
+    jump_amplitudes: Complex[Tensor, "*jump_batch piece jump"] | None
+    edges: tuple[float, ...] | None
 
-    def __init__(self, base: Any, drives: Any, amplitudes: Any, validate: bool = True) -> None:
+    def __init__(
+        self,
+        base: Any,
+        drives: Any = (),
+        amplitudes: Any = None,
+        validate: bool = True,
+        *,
+        jump_amplitudes: Any = None,
+        edges: Any = None,
+    ) -> None:
         check_kind(base, (Lindbladian,), "the base of a `DrivenLindbladian`")
         H = base.hamiltonian
+        if isinstance(drives, list | tuple) and len(drives) == 0:
+            drives = H.new_zeros(0, base.dim, base.dim)
         drives = as_matrices("drives", drives, base.dim, H, "base", ndim=3)
+        jumps = None if jump_amplitudes is None else _jump_amplitudes(jump_amplitudes, base)
+        if amplitudes is None:
+            if len(drives) or jumps is None:
+                raise ArgumentError(
+                    f"Argument `amplitudes` must be given for {len(drives)} drives, or `jump_amplitudes` where there "
+                    "are none, but is missing."
+                )
+            amplitudes = H.real.new_zeros(jumps.shape[-2], 0)
         amplitudes = as_real("amplitudes", amplitudes, H, "base")
         if amplitudes.ndim < 2 or amplitudes.shape[-1] != len(drives) or amplitudes.shape[-2] < 1:
             raise ArgumentError(
-                f"Argument `amplitudes` must have shape (…, piece, {len(drives)}) with at least one piece, but has "
-                f"{tuple(amplitudes.shape)}."
+                f"Argument `amplitudes` must have shape (…, piece, {len(drives)}) with at least one piece, one "
+                f"amplitude for each drive, but has {tuple(amplitudes.shape)}."
+            )
+        if jumps is not None and jumps.shape[-2] != amplitudes.shape[-2]:
+            raise ArgumentError(
+                "Arguments `amplitudes` and `jump_amplitudes` must have equally many pieces, but have "
+                f"{amplitudes.shape[-2]} and {jumps.shape[-2]}; repeat those that stay the same."
             )
         if validate:
-            if not bool(torch.isfinite(amplitudes.detach()).all()):
-                raise ArgumentError("Argument `amplitudes` must be finite, but holds NaN or infinity.")
+            for name, values in (("amplitudes", amplitudes), ("jump_amplitudes", jumps)):
+                if values is not None and not bool(torch.isfinite(values.detach()).all()):
+                    raise ArgumentError(f"Argument `{name}` must be finite, but holds NaN or infinity.")
             drives = as_hermitian("drives", drives)
         object.__setattr__(self, "base", base)
         object.__setattr__(self, "drives", drives)
         object.__setattr__(self, "amplitudes", amplitudes)
+        object.__setattr__(self, "jump_amplitudes", jumps)
+        object.__setattr__(self, "edges", None if edges is None else _edges(edges, amplitudes.shape[-2]))
 
     @property
     def dim(self) -> int:
@@ -109,19 +128,32 @@ class DrivenLindbladian(MatrixFreeGenerator):
         return self.base.num_jumps
 
     @property
+    def remedy(self) -> str:
+        """What is to be done where only matrices are taken, for messages."""
+        return "pass its `.dense()` piece by piece, or use `ExactChannel`, `Heisenberg` or `QuantumJumps`"
+
+    @property
     def batch(self) -> torch.Size:
         """Leading axes of the systems that the base holds; amplitudes may have more, one set for each state."""
         return self.base.batch
 
-    def apart(self, aligned: Alignment) -> list[Generator]:
-        """Return every system alone, with the amplitudes of its states; see `Generator.apart`."""
-        amplitudes = aligned.gathered(self.amplitudes) if self.amplitudes.ndim > 2 else self.amplitudes[None]
-        each = amplitudes.expand(aligned.num_systems, *amplitudes.shape[1:]).unbind()
-        bases = self.base.for_systems(aligned.systems).systems()
-        return [
-            DrivenLindbladian(base, self.drives, some, validate=False)
-            for base, some in zip(bases, each, strict=True)
-        ]
+    @property
+    def samples(self) -> torch.Size:
+        """Leading axes of the amplitudes, of both kinds; none where all samples share them.
+
+        Raises:
+            ArgumentError: If those of both kinds do not fit each other.
+        """
+        ours, jumps = self.amplitudes.shape[:-2], self.jump_amplitudes
+        if jumps is None:
+            return ours
+        try:
+            return torch.broadcast_shapes(ours, jumps.shape[:-2])
+        except RuntimeError:
+            raise ArgumentError(
+                "Arguments `amplitudes` and `jump_amplitudes` must have batch axes that fit each other, but have "
+                f"{tuple(ours)} and {tuple(jumps.shape[:-2])}; give one set per sample, or one for all."
+            ) from None
 
     @property
     def num_pieces(self) -> int:
@@ -132,6 +164,34 @@ class DrivenLindbladian(MatrixFreeGenerator):
     def _numbers(self) -> Tensor:
         return self.drives
 
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All numbers that the dynamics are made of."""
+        several = (self.base.hamiltonian, self.base.jump_operators, self.drives, self.amplitudes)
+        return several if self.jump_amplitudes is None else (*several, self.jump_amplitudes)
+
+    def apart(self, aligned: Alignment) -> list[Generator]:
+        """Return every system alone, with the amplitudes of its states; see `Generator.apart`."""
+        each = _of_systems(self.amplitudes, aligned)
+        jumps = self.jump_amplitudes
+        each_jumps = [None] * aligned.num_systems if jumps is None else _of_systems(jumps, aligned)
+        bases = self.base.for_systems(aligned.systems).systems()
+        return [
+            replace(self, base=base, amplitudes=some, jump_amplitudes=others, validate=False)
+            for base, some, others in zip(bases, each, each_jumps, strict=True)
+        ]
+
+    def moments(self, time: float) -> list[float]:
+        """Return the P + 1 moments at which pieces begin and end in a duration."""
+        if self.edges is not None:
+            return [edge * (time / self.edges[-1]) for edge in self.edges[:-1]] + [time]
+        return [time * piece / self.num_pieces for piece in range(self.num_pieces)] + [time]
+
+    @property
+    def duration(self) -> float | None:
+        """The last edge, where there are edges."""
+        return None if self.edges is None else self.edges[-1]
+
     def dense(self, sample: tuple[int, ...] = (), piece: int = 0) -> Lindbladian:
         """Return the Lindbladian of one sample in one piece of time.
 
@@ -140,15 +200,38 @@ class DrivenLindbladian(MatrixFreeGenerator):
             piece: Which piece, 0 … P − 1.
 
         Returns:
-            The dynamics with H_0 + Σ_i u_i H_i, differentiable in all of them.
+            The dynamics with H_0 + Σ_i u_i H_i and a_k L_k, differentiable in all of them.
         """
-        amplitudes = self.amplitudes[(*sample, piece)]
-        if amplitudes.ndim != 1:
+        if len(sample) != len(self.samples):
             raise ArgumentError(
-                f"Argument `sample` must index all {self.amplitudes.ndim - 2} batch axes, but it is {sample}."
+                f"Argument `sample` must index all {len(self.samples)} batch axes, but it is {sample}."
             )
-        driven = torch.einsum("i,iab->ab", amplitudes.to(self.dtype), self.drives)
-        return replace(self.base, hamiltonian=self.base.hamiltonian + driven, validate=False)
+        chosen = [
+            None if each is None else each.expand(*self.samples, -1, -1)[sample]
+            for each in (self.amplitudes, self.jump_amplitudes)
+        ]
+        alone = replace(self, amplitudes=chosen[0], jump_amplitudes=chosen[1], validate=False)
+        return alone.in_piece(piece)
+
+    def in_piece(self, piece: int) -> Lindbladian:
+        """Return the Lindbladian of one piece of time, for all samples as many systems.
+
+        Args:
+            piece: Which piece, 0 … P − 1.
+        """
+        jumps = self.jump_amplitudes
+        return self._with(self.amplitudes[..., piece, :], None if jumps is None else jumps[..., piece, :])
+
+    def in_pieces(self) -> Lindbladian:
+        """Return the Lindbladians of all pieces of time as many systems, which samples and the base must not be."""
+        return self._with(self.amplitudes, self.jump_amplitudes)
+
+    def _with(self, amplitudes: Tensor, jump_amplitudes: Tensor | None) -> Lindbladian:
+        H, L = self.base.hamiltonian, self.base.jump_operators
+        H = H + torch.einsum("...i,iab->...ab", amplitudes.to(self.dtype), self.drives)
+        if jump_amplitudes is not None:
+            L = jump_amplitudes[..., None, None] * L
+        return Lindbladian(H, L, validate=False)
 
     def to(self, target: torch.dtype | torch.device | str) -> "DrivenLindbladian":
         """Return the same dynamics in another complex dtype or on another device.
@@ -157,8 +240,14 @@ class DrivenLindbladian(MatrixFreeGenerator):
             target: Complex dtype or device.
         """
         real = torch.empty(0, dtype=target).real.dtype if isinstance(target, torch.dtype) else target
-        return DrivenLindbladian(
-            self.base.to(target), self.drives.to(target), self.amplitudes.to(real), validate=False
+        jumps = self.jump_amplitudes
+        return replace(
+            self,
+            base=self.base.to(target),
+            drives=self.drives.to(target),
+            amplitudes=self.amplitudes.to(real),
+            jump_amplitudes=None if jumps is None else jumps.to(target),
+            validate=False,
         )
 
     def faster(self, factor: Tensor) -> "DrivenLindbladian":
@@ -166,70 +255,141 @@ class DrivenLindbladian(MatrixFreeGenerator):
         scale = factor.to(self.drives.real)
         return replace(self, base=self.base.faster(factor), drives=self.drives * scale, validate=False)
 
-    def between(self, begin: float, end: float, whole: float) -> list[tuple[Generator, float]]:
-        """Return the pieces between two moments, each with the amplitudes of its own; see `Generator.between`."""
-        width, found = whole / self.num_pieces, []
-        for piece in range(self.num_pieces):
-            low, high = max(begin, piece * width), min(end, (piece + 1) * width)
-            if piece == self.num_pieces - 1:
-                high = end
-            if high > low:
-                amplitudes = self.amplitudes[..., piece : piece + 1, :]
-                found.append((replace(self, amplitudes=amplitudes, validate=False), high - low))
-        return found
+    def part(self, begin: float, end: float, whole: float) -> "DrivenLindbladian":
+        """Return the dynamics between two moments, with the pieces that lie there; see `Generator.part`."""
+        moments, close = self.moments(whole), _SAME_MOMENT * whole
+        inside = [moment for moment in moments[1:-1] if begin + close < moment < end - close]
+        first = sum(moment <= begin + close for moment in moments[1:-1])
+        pieces = slice(first, first + len(inside) + 1)
+        jumps = self.jump_amplitudes
+        return replace(
+            self,
+            amplitudes=self.amplitudes[..., pieces, :],
+            jump_amplitudes=None if jumps is None else jumps[..., pieces, :],
+            edges=tuple(moment - begin for moment in (begin, *inside, end)) if inside else None,
+            validate=False,
+        )
 
     def without_jumps(self) -> "DrivenLindbladian":
         """Return the same dynamics with every jump operator removed (K = 0)."""
-        return replace(self, base=self.base.without_jumps(), validate=False)
+        return replace(self, base=self.base.without_jumps(), jump_amplitudes=None, validate=False)
 
     def hamiltonian_action(self) -> Action:
         """Action of −i(H_0 + Σ_i u_i H_i)."""
-        return self._action(-1j * self.base.hamiltonian)
+        H = self.base.hamiltonian
+        return self._action(-1j * H, self.drives[:0], _spectral_norms(H))
 
     def no_jump_action(self) -> Action:
-        """Action of J = −i(H_0 + Σ_i u_i H_i) − ½ Σ L_k†L_k."""
-        return self._action(self.base.no_jump_generator)
+        """Action of J = −i(H_0 + Σ_i u_i H_i) − ½ Σ |a_k|² L_k†L_k."""
+        if self.jump_amplitudes is None:
+            J = self.base.no_jump_generator
+            return self._action(J, self.drives[:0], _spectral_norms(J))
+        H, L = self.base.hamiltonian, self.base.jump_operators
+        return self._action(-1j * H, -0.5 * L.mH @ L, _spectral_norms(H))
 
-    def _action(self, fixed: Tensor) -> Action:
+    def _action(self, fixed: Tensor, losses: Tensor, size: Tensor) -> Action:
         # One product for all operators, which lie one below the other to act on rows.
-        stacked = torch.cat([fixed[None], -1j * self.drives]).mT.reshape(-1, self.dim)
+        stacked = torch.cat([fixed[None], -1j * self.drives, losses]).mT.reshape(-1, self.dim)
+        number = len(self.drives) + len(losses)
 
         def function(given: Sequence[Tensor], kets: Tensor, controls: Tensor | None) -> Tensor:
-            if controls is None:
+            if controls is None or number == 0:
                 return kets @ given[0][: kets.shape[1]]
-            weighed = kets[:, None] * controls[:, :, None]
+            weighed = kets[:, None] * controls[:, :number, None]
             return torch.cat([kets[:, None], weighed], 1).flatten(1) @ given[0]
 
-        norms = _spectral_norms(self.drives)
-        strength = self.amplitudes.detach().abs().double() @ norms
-        bound = float(_spectral_norms(fixed)) + float(strength.max() if strength.numel() else 0.0)
+        strength = self.amplitudes.detach().abs().double() @ _spectral_norms(self.drives)
+        bound = float(size) + _largest(strength)
+        if len(losses):
+            bound += _largest(self._rates().detach().double() @ _spectral_norms(losses))
         return Action((stacked,), function, bound)
 
+    def _rates(self) -> Tensor:
+        """|a_k|² (…, piece, jump)."""
+        assert self.jump_amplitudes is not None
+        return (self.jump_amplitudes * self.jump_amplitudes.conj()).real
+
     def jump_actions(self) -> tuple[Action, ...]:
-        """Action of every L_k."""
+        """Action of every L_k, without its amplitude."""
         rows, norms = self.base.jump_operators.mT.unbind(), _spectral_norms(self.base.jump_operators).tolist()
         return tuple(Action((operator,), _multiply, norm) for operator, norm in zip(rows, norms, strict=True))
 
-    def controls(self, batch: torch.Size) -> Float[Tensor, "sample piece drive"]:
-        """Return the amplitudes of every sample of a batch.
+    def controls(self, batch: torch.Size) -> Float[Tensor, "sample piece control"]:
+        """Return the amplitudes u_i, and |a_k|² where jump operators are driven, of every sample of a batch.
 
         Args:
             batch: Leading axes of the states.
 
         Returns:
-            Amplitudes over the flattened batch.
+            Numbers over the flattened batch.
 
         Raises:
             ArgumentError: If the amplitudes' batch axes do not fit.
         """
+        found = self._of_batch("amplitudes", self.amplitudes, batch)
+        if self.jump_amplitudes is None:
+            return found
+        return torch.cat([found, self._of_batch("jump_amplitudes", self._rates(), batch)], -1)
+
+    def jump_controls(self, batch: torch.Size) -> Complex[Tensor, "sample piece jump"] | None:
+        """Return the amplitudes a_k of every sample of a batch; None where they are 1. As `controls` otherwise."""
+        if self.jump_amplitudes is None:
+            return None
+        return self._of_batch("jump_amplitudes", self.jump_amplitudes, batch)
+
+    @staticmethod
+    def _of_batch(name: str, values: Tensor, batch: torch.Size) -> Tensor:
+        inside = values.shape[-2:]
         try:
-            expanded = self.amplitudes.expand(*batch, *self.amplitudes.shape[-2:])
+            return values.expand(*batch, *inside).reshape(batch.numel(), *inside)
         except RuntimeError:
             raise ArgumentError(
-                f"Argument `amplitudes` must have batch axes that fit those of the state, {tuple(batch)}, but has "
-                f"{tuple(self.amplitudes.shape[:-2])}; give one set per sample, or one for all."
+                f"Argument `{name}` must have batch axes that fit those of the state, {tuple(batch)}, but has "
+                f"{tuple(values.shape[:-2])}; give one set per sample, or one for all."
             ) from None
-        return expanded.reshape(-1, *self.amplitudes.shape[-2:])
+
+
+def _jump_amplitudes(value: Any, base: Lindbladian) -> Tensor:
+    L = base.jump_operators
+    _, found = as_complex_together({"base": L, "jump_amplitudes": value})
+    if found.ndim < 2 or found.shape[-1] != base.num_jumps or found.shape[-2] < 1:
+        raise ArgumentError(
+            f"Argument `jump_amplitudes` must have shape (…, piece, {base.num_jumps}) with at least one piece, one "
+            f"amplitude for each jump operator of the base, but has {tuple(found.shape)}."
+        )
+    return found
+
+
+def _edges(edges: Any, num_pieces: int) -> tuple[float, ...]:
+    if isinstance(edges, Tensor) and edges.requires_grad:
+        raise ArgumentError("Argument `edges` must be without gradient, but has one; detach it.")
+    try:
+        found = tuple(float(edge) for edge in edges)
+    except (TypeError, ValueError, RuntimeError):
+        raise ArgumentError(
+            f"Argument `edges` must be a list of numbers, but it is a `{type(edges).__name__}`."
+        ) from None
+    if len(found) != num_pieces + 1:
+        raise ArgumentError(
+            f"Argument `edges` must hold {num_pieces + 1} moments for {num_pieces} pieces, from 0 to the end, but "
+            f"holds {len(found)}."
+        )
+    rising = all(before < after for before, after in itertools.pairwise(found))
+    if found[0] != 0 or not rising or not isfinite(found[-1]):
+        inside = ", ".join(f"{edge:g}" for edge in found[:4])
+        raise ArgumentError(
+            f"Argument `edges` must rise from 0 and be finite, but it is [{inside}{', …' if len(found) > 4 else ''}]."
+        )
+    return found
+
+
+def _of_systems(values: Tensor, aligned: Alignment) -> Sequence[Tensor]:
+    given = aligned.gathered(values) if values.ndim > 2 else values[None]
+    return given.expand(aligned.num_systems, *given.shape[1:]).unbind()
+
+
+def _largest(values: Tensor) -> float:
+    return float(values.max()) if values.numel() else 0.0
 
 
 def _multiply(given: Sequence[Tensor], kets: Tensor, controls: Tensor | None) -> Tensor:
@@ -243,169 +403,3 @@ def _spectral_norms(matrices: Tensor) -> Tensor:
     norms = torch.linalg.matrix_norm(fixed, 2).double()
     # Round-off of the singular values is inside the last factor.
     return norms * (1 + 10 * fixed.shape[-1] * torch.finfo(fixed.dtype).eps)
-
-
-def propagate_driven_densities(
-    driven: DrivenLindbladian,
-    densities: Complex[Tensor, "*batch dim dim"],
-    time: float | Tensor,
-    tolerance: float | None = None,
-) -> Complex[Tensor, "*batch dim dim"]:
-    """Return the exact average over all trajectories of driven dynamics (Schrödinger picture), piece by piece.
-
-    A drive adds −i u_i [H_i, ·] to the generator: its field of values grows by ±|u_i| times the width of H_i's
-    spectrum along the imaginary axis, and nothing else.
-
-    Args:
-        driven: The dynamics.
-        densities: Any matrices.
-        time: Duration t ≥ 0; a tensor may carry a gradient.
-        tolerance: Largest error relative to the Hilbert–Schmidt norm; 1e-6 or 1e-12 by precision if None.
-
-    Raises:
-        ArgumentError: If an operator is not finite, the amplitudes do not fit the batch, or norm times time is
-            beyond a stated limit of work.
-
-    Source: P (dissipative dynamics); O (Chebyshev action).
-
-    Examples:
-        >>> from qinn.quantum import pauli
-        >>> still = Lindbladian(torch.zeros(2, 2) + 0j, torch.zeros(0, 2, 2) + 0j)
-        >>> flip = DrivenLindbladian(still, pauli("X")[None], torch.tensor([[0.7853982], [0.7853982]]))
-        >>> propagate_driven_densities(flip, torch.diag(torch.tensor([1, 0j])), 2.0)[1, 1].real.round(decimals=5)
-        tensor(1.)
-    """
-    check_pieces("amplitudes", driven.num_pieces, _LEAST_PRODUCTS * driven.num_pieces)
-    driven, time = with_fixed_time(driven, time)
-    driven = _without_energy_offsets(driven)
-    share, width = _share(driven, tolerance), time / driven.num_pieces
-    if driven.amplitudes.ndim == 2:
-        for piece in range(driven.num_pieces):
-            densities = propagate_densities(driven.dense((), piece), densities, width, share)
-        return densities
-    controls = driven.controls(densities.shape[:-2])
-    if time == 0 or densities.numel() == 0:
-        return densities
-    plans = _plans(driven, controls, width, share)
-    size = max(max(-plan.field.real_low, plan.field.imaginary) for plan in plans) * driven.num_pieces
-    check_applications(sum(plan.num_applications for plan in plans), size)
-    steps, dtype = max(plan.sub_steps for plan in plans), densities.dtype
-    if dtype != torch.complex128 and (steps > MOST_SINGLE_STEPS or are_shifted(driven.base)):
-        driven, densities, controls = (
-            driven.to(torch.complex128),
-            densities.to(torch.complex128),
-            controls.double(),
-        )
-    matrices = densities.reshape(-1, driven.dim, driven.dim)
-    flow, jumps = driven.base.no_jump_generator, driven.base.jump_operators
-    for piece, plan in enumerate(plans):
-        turning = torch.einsum("si,iab->sab", controls[:, piece].to(driven.dtype), driven.drives)
-        matrices = guarded(
-            _run(plan, width),
-            _run(plan.cautious(), width),
-            matrices,
-            flow - 1j * turning,
-            jumps,
-            part_axes=(1, 2),
-        )
-    return matrices.reshape(densities.shape).to(dtype)
-
-
-def _without_energy_offsets(driven: DrivenLindbladian) -> DrivenLindbladian:
-    """The same dynamics of densities, without what is a multiple of the identity in H_0 and the drives."""
-    drives = driven.drives
-    offsets = [energy_offset(drive) for drive in drives]
-    if any(offsets):
-        drives = torch.stack([shifted(*each) for each in zip(drives, offsets, strict=True)])
-    return replace(driven, base=without_energy_offset(driven.base), drives=drives, validate=False)
-
-
-def driven_work(
-    driven: DrivenLindbladian, num_matrices: int, time: float, tolerance: float | None = None
-) -> int:
-    """Bound how often `propagate_driven_densities` applies the generator, before it does.
-
-    Args:
-        driven: The dynamics.
-        num_matrices: Size of the batch.
-        time: Duration t ≥ 0.
-        tolerance: As in `propagate_driven_densities`.
-
-    Returns:
-        Applications to all matrices together, over all pieces; as in `propagation_work` where all samples share the
-        amplitudes.
-    """
-    share, width = _share(driven, tolerance), time / driven.num_pieces
-    if time == 0:
-        return 0
-    if driven.amplitudes.ndim == 2:
-        return _work_of_shared_pieces(driven, num_matrices, width, share)
-    controls = driven.amplitudes.reshape(-1, *driven.amplitudes.shape[-2:])
-    plans = _plans(driven, controls, width, share)
-    # At worst one sub-step of a piece fails, and the piece is done again assuming nothing.
-    return sum(plan.num_applications + plan.cautious().num_applications for plan in plans)
-
-
-def _work_of_shared_pieces(driven: DrivenLindbladian, num_matrices: int, width: float, share: float) -> int:
-    amplitudes, counts = torch.unique(driven.amplitudes.detach(), dim=0, return_counts=True)
-    if len(amplitudes) <= _MANY_PIECES:
-        different = replace(driven, amplitudes=amplitudes, validate=False)
-        return sum(
-            count * propagation_work(different.dense((), piece), num_matrices, width, share)
-            for piece, count in enumerate(counts.tolist())
-        )
-    # Rounded up to four bits, the strengths are few.
-    mantissas, exponents = torch.frexp(_strengths(driven, amplitudes))
-    strengths, pieces = torch.unique(
-        torch.ldexp((16 * mantissas).ceil() / 16, exponents), return_inverse=True
-    )
-    counts = torch.zeros_like(strengths).index_add_(0, pieces, counts.double())
-    return sum(
-        int(count) * driven_piece_work(driven.base, wider, num_matrices, width, share)
-        for wider, count in zip(strengths.tolist(), counts.tolist(), strict=True)
-    )
-
-
-def _strengths(driven: DrivenLindbladian, amplitudes: Tensor) -> Tensor:
-    """By how much the drives widen the spectrum of H at most, for amplitudes (…, drive)."""
-    levels = torch.linalg.eigvalsh(driven.drives.detach()).double()
-    return amplitudes.detach().abs().double() @ (levels[:, -1] - levels[:, 0])
-
-
-def _share(driven: DrivenLindbladian, tolerance: float | None) -> float:
-    whole = default_tolerance(driven.dtype) if tolerance is None else tolerance
-    return max(whole / driven.num_pieces, _LEAST_TOLERANCE)
-
-
-def _plans(driven: DrivenLindbladian, controls: Tensor, width: float, share: float) -> list[ExponentialPlan]:
-    """The plan of every piece, for the strongest amplitudes in it."""
-    base = field_of_values(driven.base)
-    plans = []
-    for wider in _strengths(driven, controls).amax(0).tolist():
-        field, expected = (replace(each, imaginary=each.imaginary + wider).scaled(width) for each in base)
-        plans.append(plan_exponential(field, share, expected))
-    return plans
-
-
-def _run(plan: ExponentialPlan, width: float) -> Run:
-    """Evolve matrices (sample, D, D) by flows of their own and shared jump operators, for a piece of time."""
-
-    def run(tensors: Sequence[Tensor], sizes: list[Tensor]) -> Tensor | None:
-        matrices, flow, jumps = tensors
-        identity = torch.eye(flow.shape[-1], dtype=flow.dtype, device=flow.device)
-
-        def build(scale: float, shift: float) -> Callable[[Tensor], Tensor]:
-            left = scale * flow - 0.5 * shift * identity
-            right = left.mH
-
-            def apply(given: Tensor) -> Tensor:
-                total = left @ given + given @ right
-                for jump in jumps:
-                    total = total + (scale * jump) @ given @ jump.mH
-                return total
-
-            return apply
-
-        return exponential_action(build, matrices, plan, width, part_axes=(1, 2), sizes=sizes)
-
-    return run

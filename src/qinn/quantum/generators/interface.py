@@ -31,6 +31,13 @@ class Generator(ABC):
         """Number K of jump operators."""
 
     @property
+    def remedy(self) -> str:
+        """What is to be done where only matrices are taken, for messages."""
+        return (
+            "pass its `.dense()` (for small dimensions), or use `QuantumJumps`, `ExactChannel` or `Unitary`"
+        )
+
+    @property
     def batch(self) -> torch.Size:
         """Leading axes of the systems, which are broadcast against those of states; none for a single one."""
         return torch.Size()
@@ -72,18 +79,20 @@ class Generator(ABC):
         """
         return [self] * aligned.num_systems
 
-    def between(self, begin: float, end: float, whole: float) -> list[tuple["Generator", float]]:
-        """Return the dynamics between two moments of a duration, as dynamics of durations of their own.
+    def part(self, begin: float, end: float, whole: float) -> "Generator":
+        """Return the dynamics between two moments of a duration, as dynamics of a duration of its own.
 
         Args:
             begin: The first moment.
             end: The second, not before it.
             whole: The duration, over which those that depend on the time are spread.
-
-        Returns:
-            Dynamics and their durations, one behind the other; none where no time passes.
         """
-        return [(self, end - begin)] if end > begin else []
+        return self
+
+    @property
+    def duration(self) -> float | None:
+        """The one duration for which these dynamics are stated; None where any is fine."""
+        return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,12 +134,49 @@ class MatrixFreeGenerator(Generator):
             batch: Leading axes of the states.
 
         Returns:
-            Tensor (sample, piece, control) over the flattened batch; the pieces cut the duration into equal
-            parts.
+            Tensor (sample, piece, control) over the flattened batch; the pieces meet at the `moments`.
 
         Raises:
             ArgumentError: If the numbers do not fit the batch.
         """
+
+    def jump_controls(self, batch: torch.Size) -> Tensor | None:
+        """Factors of the L_k (sample, piece, jump), or None where they are 1; everything else as of `controls`."""
+        return None
+
+    def moments(self, time: float) -> list[float]:
+        """Return the moments at which the pieces of a duration begin and end."""
+        return [0.0, time]
+
+
+# By what part of it a duration may differ from the one for which dynamics are stated.
+_SAME_DURATION = 1e-6
+
+
+def check_duration(generator: Generator, time: Any) -> None:
+    """Refuse a duration, other than 0, for which dynamics are not stated.
+
+    Args:
+        generator: The dynamics.
+        time: One duration, or many.
+
+    Raises:
+        ArgumentError: If there is one.
+
+    Examples:
+        >>> from qinn.quantum.generators.lindbladian import Lindbladian
+        >>> check_duration(Lindbladian(torch.zeros(2, 2)), 3.0)
+    """
+    stated = generator.duration
+    if stated is None:
+        return
+    durations = torch.as_tensor(time).detach().double()
+    off = (durations != 0) & ((durations - stated).abs() > _SAME_DURATION * stated)
+    if bool(off.any()):
+        raise ArgumentError(
+            f"Argument `time` must be {stated:g}, where the last piece of the dynamics ends, but is "
+            f"{float(durations[off].flatten()[0]):g}; for earlier moments pass them as `times`, up to that one."
+        )
 
 
 _Kind = TypeVar("_Kind", bound=Generator)
@@ -212,7 +258,7 @@ def check_kind(generator: Any, kinds: Sequence[type[_Kind]], user: str) -> _Kind
     names = " or ".join(f"`{kind.__name__}`" for kind in kinds)
     remedy = "make one of H and the L_k by `Lindbladian(H, [L_1, L_2])`"
     if isinstance(generator, Generator):
-        remedy = "pass its `.dense()` (for small dimensions), or use `QuantumJumps` or `Unitary`"
+        remedy = generator.remedy
     elif isinstance(generator, nn.Module):
         remedy = "call it: `module()` gives the dynamics of the present parameters"
     raise ArgumentError(

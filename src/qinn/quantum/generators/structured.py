@@ -221,7 +221,7 @@ def _asymmetry(left: Tensor, right: Tensor) -> float:
 class StructuredLindbladian(MatrixFreeGenerator):
     """Open dynamics whose H and L_k are sums of one- and two-factor terms, applied without forming D × D matrices.
 
-    It fits `Unitary` and `QuantumJumps`; everything else needs `dense()`, which is for small D.
+    It fits `Unitary`, `QuantumJumps` and `ExactChannel`; everything else needs `dense()`, which is for small D.
 
     Attributes:
         hamiltonian: H, in units of inverse time; each local term and each pair's sum of products is Hermitian.

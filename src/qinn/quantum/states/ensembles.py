@@ -25,11 +25,11 @@ from qinn.quantum.arguments import (
     check_tolerance,
 )
 from qinn.quantum.generators.alignment import Alignment
-from qinn.quantum.generators.interface import Generator, check_kind, with_fixed_time
+from qinn.quantum.generators.driven import DrivenLindbladian
+from qinn.quantum.generators.interface import Generator, check_duration, check_kind, with_fixed_time
 from qinn.quantum.generators.lindbladian import Lindbladian
-from qinn.quantum.generators.propagation import propagate_densities, propagate_observables
 from qinn.quantum.states.estimators import check_groups, mean_density
-from qinn.quantum.states.evolved import evolved_projectors, of_each_system
+from qinn.quantum.states.evolved import evolved_densities, evolved_observables, evolved_projectors
 from qinn.quantum.states.measurement import (
     probabilities_of_kets,
     probabilities_of_matrices,
@@ -468,8 +468,9 @@ class HeisenbergState(HeisenbergPicture):
 
     Args:
         initial: State at time 0, of any kind; its trajectory axis is kept.
-        lindbladian: The dynamics; those of many systems are broadcast against the states.
-        time: Duration T ≥ 0, or many, as for `Evolution.evolve`.
+        lindbladian: The dynamics; those of many systems are broadcast against the states. Driven ones with
+            amplitudes for each sample evolve the observables for each.
+        time: Duration T ≥ 0, or many, as for `Evolution.evolve`; one for driven dynamics.
         tolerance: Largest error of the evolution; by precision if None.
 
     Raises:
@@ -483,7 +484,7 @@ class HeisenbergState(HeisenbergPicture):
     """
 
     initial: State
-    lindbladian: Lindbladian
+    lindbladian: Lindbladian | DrivenLindbladian
     time: float | Tensor
     tolerance: float | None = None
 
@@ -495,9 +496,15 @@ class HeisenbergState(HeisenbergPicture):
                 f"Argument `initial` must be a state, but it is a `{type(self.initial).__name__}`; make one by "
                 "`PureEnsemble` or `MixedState`, or pass it to `Heisenberg().evolve`."
             )
-        check_kind(self.lindbladian, (Lindbladian,), "`HeisenbergState`")
+        check_kind(self.lindbladian, (Lindbladian, DrivenLindbladian), "`HeisenbergState`")
         check_fit(self.initial, self.lindbladian)
+        check_duration(self.lindbladian, self.time)
         if isinstance(self.time, Tensor) and self.time.ndim > 0:
+            if not isinstance(self.lindbladian, Lindbladian):
+                raise ArgumentError(
+                    "Argument `time` must be one duration for driven dynamics in the Heisenberg picture, but has the "
+                    f"shape {tuple(self.time.shape)}; loop over the systems, or use `ExactChannel`."
+                )
             dynamics, duration = with_fixed_time(self.lindbladian, self.time)
             object.__setattr__(self, "lindbladian", dynamics)
             object.__setattr__(self, "time", duration)
@@ -510,20 +517,17 @@ class HeisenbergState(HeisenbergPicture):
         return self.initial.log_likelihood
 
     def _probabilities(self, vectors: Tensor) -> Tensor:
-        evolved = evolved_projectors(self.lindbladian, vectors, self.time, self.tolerance)
+        evolved = evolved_projectors(self.lindbladian, vectors, self.batch, self.time, self.tolerance)
         # Clamped at 0 against round-off.
         return self.initial._expectations(evolved, True).clamp(min=0)
 
     def _expectations(self, observables: Tensor, hermitian: bool) -> Tensor:
-        matrices = of_each_system(observables, self.lindbladian)
-        evolved = propagate_observables(self.lindbladian, matrices, self.time, self.tolerance, validate=False)
+        evolved = evolved_observables(self.lindbladian, observables, self.batch, self.time, self.tolerance)
         return self.initial._expectations(evolved, hermitian)
 
     def density(self) -> Complex[Tensor, "*batch dim dim"]:
         """Density matrix after the evolution, with the score of sampled trajectories; runs the exact channel."""
-        return propagate_densities(
-            self.lindbladian, self.initial.density(), self.time, self.tolerance, validate=False
-        )
+        return evolved_densities(self.lindbladian, self.initial.density(), self.time, self.tolerance)
 
 
 def check_fit(initial: State, lindbladian: Generator) -> None:

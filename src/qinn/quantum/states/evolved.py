@@ -6,12 +6,19 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from qinn.quantum.generators.driven import DrivenLindbladian
+from qinn.quantum.generators.driven_propagation import (
+    propagate_driven_densities,
+    propagate_driven_observables,
+)
 from qinn.quantum.generators.lindbladian import Lindbladian
-from qinn.quantum.generators.propagation import propagate_observables
+from qinn.quantum.generators.propagation import propagate_densities, propagate_observables
 from qinn.quantum.states.measurement import projectors
 
-# Of every Lindbladian that is alive: time and tolerance, copies of H, L_k and the last vectors, and the result.
-_known: WeakKeyDictionary[Lindbladian, tuple[tuple[object, ...], list[Tensor], Tensor]] = WeakKeyDictionary()
+Dynamics = Lindbladian | DrivenLindbladian
+
+# Of all dynamics that are alive: time and tolerance, copies of their numbers and the last vectors, and the result.
+_known: WeakKeyDictionary[Dynamics, tuple[tuple[object, ...], list[Tensor], Tensor]] = WeakKeyDictionary()
 
 
 def same_numbers(given: Sequence[Tensor], known: Sequence[Tensor]) -> bool:
@@ -37,14 +44,61 @@ def of_each_system(observables: Tensor, lindbladian: Lindbladian) -> Tensor:
     return observables.reshape(len(observables), *[1] * len(lindbladian.batch), *observables.shape[-2:])
 
 
+def evolved_observables(
+    lindbladian: Dynamics,
+    observables: Tensor,
+    batch: torch.Size,
+    time: float | Tensor,
+    tolerance: float | None,
+) -> Tensor:
+    """Return exp(𝓛†t)X of observables (outcome, D, D), of many systems (outcome, …, D, D).
+
+    Args:
+        lindbladian: The dynamics, which may be driven.
+        observables: The matrices.
+        batch: Leading axes of the states in which they will be measured.
+        time: Duration t ≥ 0.
+        tolerance: As in `propagate_observables`.
+
+    Examples:
+        >>> evolved_observables(Lindbladian(torch.zeros(2, 2)), torch.eye(2)[None] + 0j, torch.Size(), 1.0, None).shape
+        torch.Size([1, 2, 2])
+    """
+    if isinstance(lindbladian, DrivenLindbladian):
+        return propagate_driven_observables(lindbladian, observables, batch, time, tolerance)
+    matrices = of_each_system(observables, lindbladian)
+    return propagate_observables(lindbladian, matrices, time, tolerance, validate=False)
+
+
+def evolved_densities(
+    lindbladian: Dynamics, densities: Tensor, time: float | Tensor, tolerance: float | None
+) -> Tensor:
+    """Return exp(𝓛t)ρ of densities (…, D, D).
+
+    Args:
+        lindbladian: The dynamics, which may be driven.
+        densities: The matrices.
+        time: Duration t ≥ 0.
+        tolerance: As in `propagate_densities`.
+
+    Examples:
+        >>> evolved_densities(Lindbladian(torch.zeros(2, 2)), torch.eye(2) + 0j, 1.0, None).shape
+        torch.Size([2, 2])
+    """
+    if isinstance(lindbladian, DrivenLindbladian):
+        return propagate_driven_densities(lindbladian, densities, time, tolerance)
+    return propagate_densities(lindbladian, densities, time, tolerance, validate=False)
+
+
 def evolved_projectors(
-    lindbladian: Lindbladian, vectors: Tensor, time: float | Tensor, tolerance: float | None
+    lindbladian: Dynamics, vectors: Tensor, batch: torch.Size, time: float | Tensor, tolerance: float | None
 ) -> Tensor:
     """Return exp(𝓛†t)|m_j⟩⟨m_j| for every row, remembered as long as nothing changes and no gradient is recorded.
 
     Args:
-        lindbladian: The dynamics.
+        lindbladian: The dynamics, which may be driven.
         vectors: Unit rows m_j (outcome, D).
+        batch: Leading axes of the states in which they will be measured.
         time: Duration t ≥ 0.
         tolerance: As in `propagate_observables`.
 
@@ -52,16 +106,20 @@ def evolved_projectors(
         Matrices (outcome, D, D), of many systems (outcome, …, D, D); the same bits, whether remembered or not.
 
     Examples:
-        >>> evolved_projectors(Lindbladian(torch.zeros(2, 2)), torch.eye(2) + 0j, 1.0, None).shape
+        >>> evolved_projectors(Lindbladian(torch.zeros(2, 2)), torch.eye(2) + 0j, torch.Size(), 1.0, None).shape
         torch.Size([2, 2, 2])
     """
     if torch.is_grad_enabled() or isinstance(time, Tensor):
-        matrices = of_each_system(projectors(vectors), lindbladian)
-        return propagate_observables(lindbladian, matrices, time, tolerance, validate=False)
-    key, numbers = (time, tolerance), [lindbladian.hamiltonian, lindbladian.jump_operators, vectors]
+        return evolved_observables(lindbladian, projectors(vectors), batch, time, tolerance)
+    key, numbers = (time, tolerance, batch), [*_numbers_of(lindbladian), vectors]
     found = _known.get(lindbladian)
     if found is None or found[0] != key or not same_numbers(numbers, found[1]):
-        matrices = of_each_system(projectors(vectors), lindbladian)
-        evolved = propagate_observables(lindbladian, matrices, time, tolerance, validate=False)
+        evolved = evolved_observables(lindbladian, projectors(vectors), batch, time, tolerance)
         found = _known[lindbladian] = key, [one.detach().clone() for one in numbers], evolved
     return found[2]
+
+
+def _numbers_of(lindbladian: Dynamics) -> tuple[Tensor, ...]:
+    if isinstance(lindbladian, DrivenLindbladian):
+        return lindbladian.tensors
+    return lindbladian.hamiltonian, lindbladian.jump_operators

@@ -11,6 +11,9 @@ from torch import Tensor
 from qinn.errors import ArgumentError
 from qinn.extras import needs
 from qinn.quantum.arguments import check_whole
+from qinn.quantum.generators.driven import DrivenLindbladian
+from qinn.quantum.generators.driven_propagation import propagate_driven_observables_along
+from qinn.quantum.generators.interface import check_kind
 from qinn.quantum.generators.lindbladian import Lindbladian
 from qinn.quantum.generators.propagation_along import propagate_densities_along, propagate_observables_along
 from qinn.quantum.states.ensembles import (
@@ -156,13 +159,13 @@ class HeisenbergCourse(HeisenbergPicture):
 
     Attributes:
         initial: State at time 0, of any kind.
-        lindbladian: The dynamics.
+        lindbladian: The dynamics; driven ones over the last of the times.
         moments: Rising times ≥ 0.
         tolerance: Largest error of the evolution; by precision if None.
     """
 
     initial: State
-    lindbladian: Lindbladian
+    lindbladian: Lindbladian | DrivenLindbladian
     moments: tuple[float, ...]
     tolerance: float | None = None
 
@@ -176,22 +179,32 @@ class HeisenbergCourse(HeisenbergPicture):
         return self._expectations(projectors(vectors), True).clamp(min=0)
 
     def _expectations(self, observables: Tensor, hermitian: bool) -> Tensor:
-        matrices = of_each_system(observables, self.lindbladian)
-        evolved = propagate_observables_along(
-            self.lindbladian, matrices, self.moments, self.tolerance, validate=False
-        )
+        if isinstance(self.lindbladian, DrivenLindbladian):
+            evolved = propagate_driven_observables_along(
+                self.lindbladian, observables, self.initial.batch, self.moments, self.tolerance
+            ).transpose(0, 1)
+        else:
+            matrices = of_each_system(observables, self.lindbladian)
+            evolved = propagate_observables_along(
+                self.lindbladian, matrices, self.moments, self.tolerance, validate=False
+            )
         values = self.initial._expectations(evolved.flatten(0, 1), hermitian)
         return values.unflatten(-1, evolved.shape[:2]).movedim(-2, 0)
 
     def density(self) -> Complex[Tensor, "time *batch dim dim"]:
         """Density matrices at every time; runs the exact channel."""
+        if isinstance(self.lindbladian, DrivenLindbladian):
+            return torch.stack([self.at(place).density() for place in range(len(self.moments))])
         return propagate_densities_along(
             self.lindbladian, self.initial.density(), self.moments, self.tolerance, validate=False
         )
 
     def at(self, place: int) -> HeisenbergState:
         """Return the state at one of the times."""
-        return HeisenbergState(self.initial, self.lindbladian, self.moments[place], self.tolerance)
+        moment = self.moments[place]
+        # The same kind comes back, driven until the moment.
+        dynamics: Any = self.lindbladian.part(0.0, moment, self.moments[-1])
+        return HeisenbergState(self.initial, dynamics, moment, self.tolerance)
 
 
 def stacked(states: Sequence[State]) -> State:
@@ -227,7 +240,7 @@ def _state_at(part: State, place: int) -> State:
     if isinstance(part, HeisenbergCourse | TrajectoryCourse):
         return part.at(place)
     if isinstance(part, HeisenbergState):
-        lindbladian = part.lindbladian
+        lindbladian = check_kind(part.lindbladian, (Lindbladian,), "states of many times")
         one = Lindbladian(lindbladian.hamiltonian[place], lindbladian.jump_operators[place], validate=False)
         return HeisenbergState(_state_at(part.initial, place), one, part.time, part.tolerance)
     if isinstance(part, MixedState):
