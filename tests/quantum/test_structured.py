@@ -20,6 +20,7 @@ from qinn.quantum import (
     NoEvolution,
     PureEnsemble,
     QuantumJumps,
+    SteppedJumps,
     StructuredLindbladian,
     StructuredOperator,
     Unitary,
@@ -35,7 +36,8 @@ from qinn.quantum import (
     random_kets,
     score_surrogate,
 )
-from qinn.quantum.evolution import taylor_steps
+from qinn.quantum.evolution import exact, matrix_free, taylor_steps
+from qinn.quantum.generators.interface import Action
 from qinn.quantum.numerics.contractions import groups_of
 
 DTYPE = torch.complex128
@@ -106,6 +108,56 @@ def test_unitary_evolution_equals_the_dense_one(name):
         ours = Unitary().evolve(start, dynamics, time=time, steps=1).density()
         dense = Unitary().evolve(start, dynamics.dense(), time=time, steps=1).density()
         assert close(ours, dense, 1e-11)
+
+
+@pytest.fixture
+def by_contractions(monkeypatch):
+    monkeypatch.setattr(exact, "_LARGEST_DENSE_DIM", 0)
+
+
+@pytest.mark.parametrize("name", ["one factor", "dimension 1", "three factors", "two runs", "no jumps"])
+def test_densities_evolve_by_contractions_as_by_matrices(name, by_contractions):
+    dynamics = system(name)[0].requires_grad_(False)()
+    initial = pure(dynamics.dim, 2)
+    known = ExactChannel().evolve(initial, dynamics.dense(), times=[0.0, 0.5, 1.3]).density()
+    assert close(ExactChannel().evolve(initial, dynamics, time=1.3).density(), known[2], 1e-11)
+    assert close(ExactChannel().evolve(initial, dynamics, times=[0.0, 0.5, 1.3]).density(), known, 1e-11)
+    single = ExactChannel().evolve(
+        pure(dynamics.dim, 2, dtype=DTYPE).density().to(torch.complex64),
+        dynamics.to(torch.complex64),
+        time=1.3,
+    )
+    assert close(single.density(), known[2], 2e-6)
+
+
+def test_densities_by_contractions_have_gradients_and_an_estimate(by_contractions, monkeypatch):
+    module = learnable((2, 3), 2)
+    state = pure(6).density()
+    observable = random_kets(6, generator=generator(4), dtype=DTYPE)[None]
+
+    def probability(*parameters):
+        named = dict(zip(dict(module.named_parameters()), parameters, strict=True))
+        ended = ExactChannel().evolve(state, torch.func.functional_call(module, named, ()), time=0.7)
+        return ended.probabilities(observable)
+
+    assert gradcheck(probability, tuple(module.parameters()), atol=1e-6, fast_mode=True)
+    counted = [0]
+    action = matrix_free._action_on_densities
+
+    def counting(dynamics):
+        found = action(dynamics)
+
+        def function(*given):
+            counted[0] += 1
+            return found.function(*given)
+
+        return Action(found.tensors, function, found.bound)
+
+    monkeypatch.setattr(matrix_free, "_action_on_densities", counting)
+    with torch.no_grad():
+        estimated = ExactChannel().estimate(module(), time=3.0).applications
+        ExactChannel().evolve(state, module(), time=3.0)
+    assert counted[0] <= estimated <= 10 * counted[0]
 
 
 @pytest.mark.slow
@@ -366,7 +418,7 @@ def test_impossible_operators_are_refused_with_advice(name):
 
 
 @pytest.mark.parametrize(
-    "evolution", [ExactChannel(), Heisenberg(), GumbelJumps(2)], ids=lambda e: type(e).__name__
+    "evolution", [SteppedJumps(2), Heisenberg(), GumbelJumps(2)], ids=lambda e: type(e).__name__
 )
 def test_evolutions_that_need_matrices_refuse_them_and_name_the_way_out(evolution):
     with pytest.raises(ArgumentError, match=r"`StructuredLindbladian`; pass its `\.dense\(\)`"):

@@ -30,7 +30,7 @@ from qinn.quantum import (
     pauli,
     random_kets,
 )
-from qinn.quantum.generators import driven_propagation, unitary_propagation
+from qinn.quantum.generators import driven_propagation, propagation, unitary_propagation
 from qinn.quantum.numerics import generator_action, work
 
 DTYPE = torch.complex128
