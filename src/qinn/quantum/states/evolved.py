@@ -111,7 +111,10 @@ def evolved_projectors(
     """
     if torch.is_grad_enabled() or isinstance(time, Tensor):
         return evolved_observables(lindbladian, projectors(vectors), batch, time, tolerance)
-    key, numbers = (time, tolerance, batch), [*_numbers_of(lindbladian), vectors]
+    # Only where amplitudes are of samples does it matter which states there are.
+    shared = not (isinstance(lindbladian, DrivenLindbladian) and (lindbladian.samples or lindbladian.batch))
+    key = (time, tolerance, None if shared else batch)
+    numbers = [*_numbers_of(lindbladian), vectors]
     found = _known.get(lindbladian)
     if found is None or found[0] != key or not same_numbers(numbers, found[1]):
         evolved = evolved_observables(lindbladian, projectors(vectors), batch, time, tolerance)
