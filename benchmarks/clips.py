@@ -198,8 +198,10 @@ def compared(first: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     low, high = first["interval"]
     width = None if low is None or high is None else high - low
     changed = abs(other["score"] - first["score"])
+    is_same = _plain(first["words"]) == _plain(other["words"])
     return {
-        "same words": _plain(first["words"]) == _plain(other["words"]),
+        "same words": is_same,
+        **({} if is_same else {"words": other["words"]}),
         "score": other["score"],
         "change as share of the width": None if width is None else round(changed / width, 4),
     }
