@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from qinn.data.checking.inspection import inspect
+from qinn.data.stores.label_gaps import label_gaps
 from qinn.data.stores.manifest import Modality
 from qinn.data.stores.store import Store, StoreWriter
 from qinn.task import Task
@@ -69,3 +70,20 @@ def test_one_class_throughout_is_found(tmp_path):
     throughout = {0: "train valid test", 1: "train valid test"}
     found = {one.kind for one in inspect(store(tmp_path / "s", CLASSES, throughout)).findings}
     assert {"constant-label", "absent-class"} <= found
+
+
+@pytest.mark.parametrize(
+    ("task", "labels"),
+    [
+        (Task("classification", classes=("bad", "good")), [0, -1, -1]),
+        (Task("regression", -1.0, 1.0), [0.5, np.nan, np.nan]),
+    ],
+)
+def test_a_single_label_is_not_that_of_every_sample(task, labels):
+    assert label_gaps(np.array(labels), task).every == ()
+    assert label_gaps(np.array([labels[0], *labels]), task).every != ()
+
+
+def test_what_is_not_known_of_a_label_is_neither_present_nor_absent():
+    found = label_gaps(np.array([[1, 0, -1], [-1, -1, -1], [1, 1, 0]]), LABELS)
+    assert (found.none, found.every) == (("good",), ("bad",))

@@ -189,3 +189,14 @@ def test_errors_that_say_nothing_are_refused():
         of_one_model([0.0, np.nan])
     with pytest.raises(ArgumentError, match="one row for each of 2 folds, but it has 1"):
         intervals(np.zeros((1, 1)), HeldOut(np.zeros(2), np.array([0, 1])), 0.5)
+
+
+def test_a_model_that_says_the_same_of_all_ties_with_itself():
+    """Held-out errors that equal a new one count as as large for sets, and as half above a threshold."""
+    errors = HeldOut(np.repeat([0.4, 0.6], [60, 40]))
+    constant = np.broadcast_to([0.6, 0.4], (1, 3, 2))
+    assert prediction_sets(constant, errors, 0.9).all()
+    # Two classes of five leave a share of 40 % out, so the set may do without the second at 0.55 alone.
+    assert prediction_sets(constant, errors, 0.55).tolist() == [[True, False]] * 3
+    even = HeldOut(np.repeat([-1.0, 0.0, 1.0], [3, 5, 3]))
+    assert probability_above(np.zeros((1, 2)), even, 0.0).tolist() == [0.5, 0.5]
