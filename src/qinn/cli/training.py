@@ -1,7 +1,7 @@
 """Commands that train: train, tune, compare."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -101,16 +101,38 @@ def tune(
 def compare(
     config: ConfigArgument,
     to: Annotated[Path | None, typer.Option(help="Comparison folder (default: runs/NAME).")] = None,
-    workers: Annotated[int, typer.Option(min=1, max=1024, help="Runs at the same time.")] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=1024,
+            help="Runs at the same time (default: 1; of an engine, as many as there is room for).",
+        ),
+    ] = None,
+    engine: Annotated[
+        Literal["local", "slurm"],
+        typer.Option(help="Who trains: local, or slurm on machines that see the folder and the store."),
+    ] = "local",
+    sbatch: Annotated[
+        list[str] | None,
+        typer.Option(metavar="OPTION", help="Option of sbatch, such as --partition=long (repeat for more)."),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace runs of another configuration or of other data.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train every model with every seed and print one table with intervals and paired tests."""
-    with progress_bar("runs") as on_run:
+    with progress_bar("runs" if engine == "local" else "tasks") as on_run:
         result = qinn.compare(
-            config, to=to, workers=workers, overwrite=overwrite, on_run=on_run, on_remark=note_remark
+            config,
+            to=to,
+            workers=workers,
+            engine=engine,
+            sbatch=sbatch or (),
+            overwrite=overwrite,
+            on_run=on_run,
+            on_remark=note_remark,
         )
     show_comparison(result, as_json)
 

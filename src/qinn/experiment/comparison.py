@@ -21,6 +21,7 @@ from qinn.experiment import provenance
 from qinn.experiment.build import build_folds
 from qinn.experiment.config import ExperimentConfig, read_run_config, slug
 from qinn.experiment.cost import cost_notes
+from qinn.experiment.grid import TASKS_FOLDER, Engine, Grid, run_path
 from qinn.experiment.run import config_text, run
 from qinn.experiment.simple_rows import with_simple_rows
 from qinn.experiment.verdicts import check_margins, judged
@@ -48,6 +49,7 @@ def compare(
     folder: Path | str,
     *,
     workers: int = 1,
+    engine: Engine | None = None,
     overwrite: bool = False,
     on_run: Callable[[int, int, str], None] | None = None,
     on_remark: Callable[[str], None] | None = None,
@@ -62,8 +64,9 @@ def compare(
         config: The experiment.
         folder: Where the comparison goes; runs lie in ``<model>/seed-<seed>``.
         workers: Number of runs at the same time, each in its own process.
+        engine: Who trains instead, fold by fold, on machines that see the folder and the store under the same paths.
         overwrite: Replace runs of another configuration or of other data.
-        on_run: Called with (runs done, runs in all, label of the last) after each run.
+        on_run: Called with (runs done, runs in all, label of the last) after each run, or task of an engine.
         on_remark: Called before the first run with each sentence about what runs will cost, where that is much.
 
     Returns:
@@ -92,7 +95,12 @@ def compare(
         if on_run is not None:
             on_run(done, len(jobs), "{}, seed {}".format(*jobs[index]))
 
-    if workers <= 1:
+    if engine is not None:
+        grid = Grid.of(config, folder)
+        grid.write(overwrite=overwrite)
+        engine.finish(grid, on_run or (lambda *_: None), on_remark or (lambda _: None))
+        grid.collect()
+    elif workers <= 1:
         for index, (label, seed) in enumerate(jobs):
             run(config.only(label, seed), run_path(folder, label, seed), overwrite=overwrite)
             count(index)
@@ -123,7 +131,7 @@ def _check_place(folder: Path, config: ExperimentConfig) -> None:
     """Refuse a folder that holds anything but a comparison, finished or interrupted."""
     if not folder.is_dir() or (folder / COMPARISON_FILE).is_file():
         return
-    own = {slug(label) for label in config.models}
+    own = {TASKS_FOLDER, *(slug(label) for label in config.models)}
     with suppress(ConfigError):
         if read_run_config(folder / CONFIG_FILE) == config:
             own |= {CONFIG_FILE, TABLE_FILE}
@@ -132,11 +140,6 @@ def _check_place(folder: Path, config: ExperimentConfig) -> None:
         raise CheckpointError(
             f"Folder `{folder}` holds `{min(foreign)}`, which is not of this comparison; choose another folder."
         )
-
-
-def run_path(folder: Path, label: str, seed: int) -> Path:
-    """Return where a comparison keeps one run."""
-    return folder / slug(label) / f"seed-{seed}"
 
 
 def summarize(config: ExperimentConfig, folder: Path) -> ComparisonResult:

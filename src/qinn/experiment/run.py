@@ -103,6 +103,7 @@ def run(
     *,
     overwrite: bool = False,
     progress: bool = False,
+    fold: int | None = None,
     on_fold: Callable[[int, int], None] | None = None,
     on_remark: Callable[[str], None] | None = None,
 ) -> RunFolder:
@@ -114,6 +115,8 @@ def run(
             is returned as it is; one that ended before its first epoch stands in nothing's way.
         overwrite: Replace a run of another configuration or of other data.
         progress: Whether to show a progress bar for each fit.
+        fold: Train this fold alone, beside processes that train others; `prepare` was called before, and a call without
+            it puts the run together when every fold is there.
         on_fold: Called with (folds done, folds in all) after each fold.
         on_remark: Called before the training with each sentence about what it will cost, where that is much.
 
@@ -137,6 +140,8 @@ def run(
     place = RunPlace.check(target, config, store, overwrite=overwrite)
     if target.is_complete and not place.replaces:
         return target
+    if fold is not None:
+        place = place.shared()
     require("train", what="Training")
     check_machine(config)
     torch.set_flush_denormal(True)
@@ -160,20 +165,25 @@ def run(
     with place:
         if not target.config_file.is_file():
             write_text(target.config_file, config_text(config))
-        if config.encoder.transformer is not None:
+        if fold is None and config.encoder.transformer is not None:
             write_architectures(target.architectures_file, transformers)
-        write_recipe(target, store)
-        for index, fold in enumerate(folds):
+        if fold is None:
+            write_recipe(target, store)
+        for index, one in enumerate(folds):
+            if fold not in (None, index):
+                continue
             if (target.fold(index) / "fold.json").is_file():
-                _finished_fold(target, index, fold, store)
+                _finished_fold(target, index, one, store)
             else:
-                _run_fold(target.fold(index), fold, config, store, build, progress=progress)
+                _run_fold(target.fold(index), one, config, store, build, progress=progress)
             if transformers:
                 _drop_checkpoints(target.fold(index))
             if on_fold is not None:
                 on_fold(index + 1, len(folds))
+    if fold is not None:
+        return target
 
-    records = [_finished_fold(target, index, fold, store) for index, fold in enumerate(folds)]
+    records = [_finished_fold(target, index, one, store) for index, one in enumerate(folds)]
     test = _pooled(target, folds, "test", store.task)
     write_table(target.predictions_file, prediction_columns(test, test.folds, store.task))
     measured = _metrics(config, store.task, test, _pooled(target, folds, "valid", store.task), records)
@@ -202,12 +212,35 @@ def run(
         **provenance.origin(),
         device=provenance.device(),
         started=started.isoformat(timespec="seconds"),
-        seconds=round(time.perf_counter() - clock, 3),
+        # Folds may have been trained by other processes, or before an interruption.
+        seconds=round(max(time.perf_counter() - clock, sum(record.seconds for record in records)), 3),
         cpu_seconds=_cpu_seconds(records),
         files=digests_of(target.path, _files(target, len(records))),
     )
     write_document(target.summary_file, summary)
     return target
+
+
+def prepare(config: ExperimentConfig, folder: Path | str, *, overwrite: bool = False) -> None:
+    """Make the folder of a run ready for processes that train its folds, each one of them.
+
+    Args:
+        config: An experiment with exactly one model and one seed.
+        folder: Where the run goes, as of `run`.
+        overwrite: Replace a run of another configuration or of other data.
+
+    Raises:
+        CheckpointError: If the folder holds a run of another configuration or of other data, or something else.
+        OutputError: If it lies inside a store or another run, or cannot be written.
+    """
+    target, store = RunFolder(Path(folder)), open_unchanged(config.data.store)
+    config = resolved(config, store)
+    place = RunPlace.check(target, config, store, overwrite=overwrite)
+    if target.is_complete and not place.replaces:
+        return
+    with place.shared(clear=True):
+        if not target.config_file.is_file():
+            write_text(target.config_file, config_text(config))
 
 
 def model_builder(config: ExperimentConfig, store: Store, parts: Sequence[Subset]) -> partial[nn.Module]:

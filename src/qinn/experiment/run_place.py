@@ -2,7 +2,7 @@
 
 import shutil
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -25,11 +25,13 @@ class RunPlace:
         target: The folder.
         replaces: Whether what is there is to be cleared first.
         missing: Folders on the way that do not exist yet, from the innermost.
+        is_shared: Whether other processes train folds there: a failed start leaves all as it is.
     """
 
     target: RunFolder
     replaces: bool
     missing: list[Path] = field(default_factory=list)
+    is_shared: bool = False
 
     @classmethod
     def check(
@@ -66,6 +68,22 @@ class RunPlace:
             raise CheckpointError(f"Folder `{path}` is not empty and holds no run; choose another folder.")
         return cls(target, bool(found), missing)
 
+    def shared(self, *, clear: bool = False) -> "RunPlace":
+        """Return the same place as one at which other processes are, too.
+
+        Args:
+            clear: Whether none of them has begun, so that what is replaced may be cleared.
+
+        Raises:
+            CheckpointError: If something would have to be cleared that may be theirs.
+        """
+        if self.replaces and not clear:
+            raise CheckpointError(
+                f"`{self.target.path}` no longer holds the run that this task is a part of; repeat the command that "
+                "made the task."
+            )
+        return replace(self, is_shared=True)
+
     def __enter__(self) -> "RunPlace":
         if self.replaces:
             _clear(self.target.path)
@@ -74,7 +92,7 @@ class RunPlace:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None or _has_progress(self.target.path):
+        if kind is None or self.is_shared or _has_progress(self.target.path):
             return
         _clear(self.target.path)
         for folder in self.missing:

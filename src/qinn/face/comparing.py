@@ -4,7 +4,7 @@ import contextlib
 import tempfile
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,8 @@ from qinn.errors import ArgumentError, DataError, OutputError
 from qinn.experiment.comparison import compare as compare_models
 from qinn.experiment.config import ExperimentConfig, TrainingConfig, parse_config, read_config
 from qinn.experiment.encoder_config import EncoderConfig
+from qinn.experiment.grid import Engine
+from qinn.experiment.slurm import Slurm
 from qinn.face.estimator import Estimator
 from qinn.face.fitting import check_present
 from qinn.face.labels import Labels, Scale, classes_of, groups_of, labels_of, scores_of
@@ -51,7 +53,9 @@ def compare(
     evaluation: Mapping[str, object] | None = None,
     reference: str | None = None,
     simple_rows: bool | None = None,
-    workers: int = 1,
+    workers: int | None = None,
+    engine: Literal["local", "slurm"] = "local",
+    sbatch: Sequence[str] = (),
     threads: int | None = None,
     overwrite: bool = False,
     on_run: Callable[[int, int, str], None] | None = None,
@@ -65,8 +69,8 @@ def compare(
     Args:
         models: Label → a model: an `Estimator`, whose fit plays no part; its kind; or a mapping as in a configuration.
             The first is the one that the others are tested against, unless `reference` names another. Or a
-            configuration, or the file of one, which says all but `to`, `workers`, `overwrite`, `on_run` and
-            `on_remark`.
+            configuration, or the file of one, which says all but `to`, `workers`, `engine`, `sbatch`, `overwrite`,
+            `on_run` and `on_remark`.
         data: The folder of a store, a `Store`, or samples as `Estimator.fit` takes them.
         y: One score or class per sample, where `data` are samples.
         groups: One group (speaker, video …) per sample: none is in two splits, and intervals count groups.
@@ -88,7 +92,11 @@ def compare(
         reference: Label of the model that the others are tested against.
         simple_rows: Whether the constant and linear models (early, late and stacked) that are not among the models are
             added to them; they are if None.
-        workers: Runs at the same time, each in a process of its own.
+        workers: Runs at the same time, each in a process of its own; 1 if None. Of an engine, the most tasks at the
+            same time; as many as it has room for if None.
+        engine: Who trains: ``"local"``, processes of this one; or ``"slurm"``, array jobs whose tasks are one model,
+            seed and fold each, on machines that see `to` and the store under the same paths.
+        sbatch: Options of ``sbatch``, such as ``"--partition=long"``.
         threads: Threads of a run; 1 if None.
         overwrite: Replace runs of other models, and the store of other samples.
         on_run: Called with (runs done, runs in all, label of the last) after each run.
@@ -102,6 +110,13 @@ def compare(
         ConfigError: If a model or a section has an unknown key or an impossible value.
         CheckpointError: If the folder holds another comparison.
     """
+    chosen: dict[str, Any] = {
+        "workers": workers or 1,
+        "engine": _engine(engine, workers=workers, sbatch=sbatch),
+        "overwrite": overwrite,
+        "on_run": on_run,
+        "on_remark": on_remark,
+    }
     if isinstance(models, (ExperimentConfig, Path, str)):
         beside = {"data": data, "y": y, "groups": groups, "splits": splits, "task": task, "scale": scale}
         beside |= {"encoder": encoder, "training": training, "evaluation": evaluation, "reference": reference}
@@ -114,12 +129,14 @@ def compare(
             )
         config = read_config(models) if isinstance(models, (Path, str)) else models
         place = Path("runs") / config.name if to is None else Path(to)
-        return compare_models(
-            config, place, workers=workers, overwrite=overwrite, on_run=on_run, on_remark=on_remark
-        )
+        return compare_models(config, place, **chosen)
     if data is None:
         raise ArgumentError(
             "Argument `data` must be samples or a store, but it is None; say what to compare on."
+        )
+    if to is None and engine != "local":
+        raise ArgumentError(
+            f"Argument `to` must be a folder that every machine sees where `engine` is {engine!r}, but it is None."
         )
     test, validation = 0.2 if test is None else test, 0.15 if validation is None else validation
     seeds, name = (0,) if seeds is None else seeds, "comparison" if name is None else name
@@ -168,9 +185,21 @@ def compare(
             },
             "qinn.compare",
         )
-        return compare_models(
-            config, place, workers=workers, overwrite=overwrite, on_run=on_run, on_remark=on_remark
+        return compare_models(config, place, **chosen)
+
+
+def _engine(name: str, *, workers: int | None, sbatch: Sequence[str]) -> Engine | None:
+    """Return who trains; None for processes of this one.
+
+    Raises:
+        ArgumentError: If options are those of another.
+    """
+    if sbatch and name != "slurm":
+        raise ArgumentError(
+            f"Argument `sbatch` must be left out unless `engine` is 'slurm', but `engine` is {name!r} and `sbatch` is "
+            f"{list(sbatch)}."
         )
+    return Slurm(tuple(sbatch), workers) if name == "slurm" else None
 
 
 class _Models:
