@@ -237,15 +237,17 @@ def test_the_order_survives_amplitudes_that_pass_through_zero():
 def test_a_rate_keeps_its_integral_and_has_a_gradient_where_it_is_zero():
     scale = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
 
-    def off_then_on(times):
-        return (scale * (times - 1).clamp(min=0))[:, None]
+    def crossing(times):
+        return (scale * (times - 1.1))[:, None]
 
-    amplitudes = jump_amplitudes_along(off_then_on, time=2.0, steps=4)
+    amplitudes = jump_amplitudes_along(crossing, time=2.0, steps=4)
     assert bool((amplitudes >= 0).all())
-    # ∫ (s(t − 1))² dt over [1, 2] is s²/3, to which a step is exact.
-    assert float(amplitudes.detach().square().sum() / 4) == pytest.approx(4 / 3)
+    assert float(amplitudes.detach().amin()) == 0
+    # ∫ s²(t − 1.1)² dt over [0, 2], to which the nodes of a step are exact.
+    integral = (0.9**3 + 1.1**3) / 3
+    assert float(amplitudes.detach().square().sum() / 4) == pytest.approx(4 * integral)
     amplitudes.square().sum().backward()
-    assert float(scale.grad) == pytest.approx(4 * 2 * 2 / 3)
+    assert float(scale.grad) == pytest.approx(4 * 2 * 2 * integral)
 
 
 BAD = {
