@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import subprocess
 from dataclasses import asdict
 
 import numpy as np
@@ -134,9 +135,28 @@ def test_the_commit_is_none_outside_a_checkout(monkeypatch, tmp_path):
     assert provenance.commit() is None
 
 
-def test_the_commit_of_a_checkout_is_a_hash_and_says_if_files_differ(monkeypatch):
+def test_the_commit_of_a_checkout_says_if_files_differ(monkeypatch, tmp_path):
+    module = tmp_path / "src" / "qinn" / "experiment" / "provenance.py"
+    module.parent.mkdir(parents=True)
+    module.write_text("as committed")
+
+    def git(*arguments):
+        identity = ["-c", "user.name=A", "-c", "user.email=a@b"]
+        return subprocess.run(["git", *identity, "-C", tmp_path, *arguments], check=True, capture_output=True)
+
+    git("init", "--quiet")
+    git("add", ".")
+    git("commit", "--quiet", "--message", "All of it")
+    monkeypatch.setattr(provenance, "__file__", str(module))
     found = provenance.commit()
-    assert found is None or re.fullmatch(r"[0-9a-f]{40}(\+changes)?", found)
+    assert re.fullmatch(r"[0-9a-f]{40}", found)
+    (tmp_path / "notes").write_text("no part of the program")
+    assert provenance.commit() == found
+    for changed in (module, tmp_path / "src" / "qinn" / "new.py"):
+        before = module.read_text()
+        changed.write_text("changed")
+        assert provenance.commit() == f"{found}+changes"
+        module.write_text(before)
     monkeypatch.setenv("PATH", "")
     assert provenance.commit() is None
 

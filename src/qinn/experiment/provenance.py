@@ -52,7 +52,7 @@ def commit() -> str | None:
         top = Path(git("rev-parse", "--show-toplevel"))
         if top / "src" / "qinn" not in folder.parents:
             return None
-        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--", "src") else "")
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--", ":/src") else "")
     except (OSError, subprocess.SubprocessError):
         return None
 
