@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import sys
-import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -207,17 +206,6 @@ class Grid:
 
     def _lock(self, label: str, seed: int) -> Path:
         return self.folder / TASKS_FOLDER / "locks" / f"{slug(label)}-{seed}"
-
-    def perform_logged(self, index: int) -> None:
-        """Do a task as `perform`, and keep in its log why it fails."""
-        try:
-            self.perform(index)
-        except Exception as error:
-            said = str(error) if isinstance(error, QinnError) else traceback.format_exc()
-            self.log(index).parent.mkdir(parents=True, exist_ok=True)
-            with self.log(index).open("a", encoding="utf-8") as stream:
-                stream.write(f"error: {said}\n")
-            raise
 
     def failure(self, failed: list[int]) -> QinnError:
         """Return the error that names tasks which were not finished."""
