@@ -237,6 +237,20 @@ def test_the_seeds_of_a_model_say_their_mean(place, first):
     assert scorer.name == "clips/m"
 
 
+def test_one_seed_of_a_published_model_says_why_nothing_says_how_sure_it_is(place, tmp_path):
+    model = publish_run(place.model, tmp_path / "model")
+    errors = model / "calibration.json"
+    for lose, words in (
+        (lambda: None, "errors are kept of the mean of all its seeds"),
+        (errors.unlink, "The published model has no `calibration.json`"),
+        (lambda: errors.symlink_to(tmp_path / "nowhere"), "The published model has no `calibration.json`"),
+    ):
+        lose()
+        outcome = ClipScorer.load(model / "seed-1").score(place.folder / "voice.wav", words="good").outcome
+        assert words in outcome.certainty
+        assert outcome.low is None
+
+
 def test_an_older_run_is_compared_as_far_as_it_can_be(place, first, tmp_path):
     older = shutil.copytree(place.run, tmp_path / "older")
     (older / "reference.json").unlink()

@@ -77,6 +77,8 @@ def test_every_model_has_the_same_budget_and_its_own_configuration_first(tuned):
     for model in result.models.values():
         values = [one.value for one in model.trials]
         assert values[model.best] == min(values)
+        # Each trial draws anew.
+        assert model.trials[1].choices != model.trials[2].choices
 
 
 def test_another_test_split_changes_nothing(tuned, tmp_path):
