@@ -83,6 +83,13 @@ def test_transcripts_that_were_encoded_come_in_a_table_too(tmp_path, qinn_comman
     assert json.loads(out)[0]["score"] == found
     assert "note: the transcripts of `new.csv` are taken from its column `Transcript`" in err
     assert "1 column of the table was not used: `age`\n" in err
+    # Features of the text that are stated are not passed over for the column.
+    code, _, err = qinn_command(
+        "predict", run, source, *features, f"--feature=text={tmp_path}/features.npz:text@offsets"
+    )
+    assert code == 2
+    assert "2 columns of the table were not used" in err
+    assert "the transcripts of" not in err
     source.write_text("id,said\nnew,w0 w1\n")
     code, _, err = qinn_command("predict", run, source, *features)
     assert code == 2
