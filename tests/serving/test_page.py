@@ -270,6 +270,8 @@ def test_two_at_once_wait_for_each_other_and_a_third_is_told_to_come_again(brows
 
 def test_all_of_it_is_done_by_the_keyboard(opened: Watched, clip):
     page = opened.page
+    # The browser hands over choosers from when somebody first listens; asked with the key, it may hear of that too late.
+    page.on("filechooser", lambda _: None)
     reached = []
     for _ in range(5):
         page.keyboard.press("Tab")
@@ -278,7 +280,6 @@ def test_all_of_it_is_done_by_the_keyboard(opened: Watched, clip):
         if reached[-1] not in ("file", "skip"):
             assert outline == "solid", reached
     assert reached == ["skip", "file", "record-film", "record-sound", "SUMMARY"]
-    page.bring_to_front()
     page.focus("#file")
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Enter")
