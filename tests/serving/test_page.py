@@ -270,7 +270,7 @@ def test_two_at_once_wait_for_each_other_and_a_third_is_told_to_come_again(brows
 
 def test_all_of_it_is_done_by_the_keyboard(opened: Watched, clip):
     page = opened.page
-    # The browser hands over choosers from when somebody first listens; asked with the key, it may hear of that too late.
+    # Choosers are handed over from when somebody first listens, which the browser may hear later than the key.
     page.on("filechooser", lambda _: None)
     reached = []
     for _ in range(5):
