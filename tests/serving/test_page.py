@@ -210,14 +210,18 @@ def test_a_connection_that_breaks_is_made_again(opened: Watched, clip):
 
 
 def test_a_clip_is_given_up(opened: Watched, served: Served, clip):
+    counts, busy = served.server.jobs.counts, ("arriving", "waiting", "running")
+    # What tests before this one sent may still be at work, or kept.
+    assert until(lambda: not any(counts()[state] for state in busy))
+    before, spooled = counts(), served.spooled()
     opened.upload(clip, "slow.mp4")
     opened.wait("document.getElementById('stage').textContent === 'Decoding, 25 %'")
     assert opened.text("#stages .now") == "decoding"
     opened.shot("progress")
     opened.page.click("#cancel")
     opened.shown("choose")
-    assert until(lambda: not any(served.server.jobs.counts().values()))
-    assert until(lambda: not served.spooled())
+    assert until(lambda: counts() == before)
+    assert until(lambda: served.spooled() == spooled)
 
 
 def test_only_what_is_done_with_a_clip_is_listed(browser: "Browser", clip):
