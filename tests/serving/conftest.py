@@ -51,6 +51,13 @@ class Served:
         assert self.client.delete(url).status_code == 204
         return found
 
+    def forget(self) -> None:
+        """Leave nothing of what was sent, wherever it is."""
+        jobs = self.server.jobs
+        for job in list(jobs._jobs.values()):
+            jobs.remove(job)
+        assert until(lambda: not self.spooled() and not jobs._running), (self.spooled(), jobs.counts())
+
     def spooled(self) -> list[str]:
         return sorted(path.name for path in self.server.jobs.spool.folder.iterdir() if path.name != "lock")
 
@@ -94,10 +101,16 @@ def serving(**options: Any) -> Iterator[Served]:
 
 
 @pytest.fixture(scope="package")
-def served() -> Iterator[Served]:
-    """A server for tests that leave it as it was."""
+def lasting() -> Iterator[Served]:
     with serving() as found:
         yield found
+
+
+@pytest.fixture
+def served(lasting: Served) -> Served:
+    """A server that is started once, with nothing of what earlier tests sent."""
+    lasting.forget()
+    return lasting
 
 
 @pytest.fixture(scope="package")
