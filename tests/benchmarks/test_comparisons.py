@@ -1,0 +1,113 @@
+"""`make results`: whatever is published can be made anew from what is stated, and goes on where it stopped."""
+
+import contextlib
+import json
+import sys
+from pathlib import Path
+
+import comparisons
+import pytest
+from comparisons import Comparison, imports, make, marks, state
+
+from qinn import cli
+
+ROOT = Path(__file__).parents[2]
+CONFIG = """# A tiny set.
+# data:    qinn data synthesize --to stores/tiny --num-train 24 --num-valid 8 --num-test 8
+# command: qinn compare configs/tiny.yaml
+# result:  docs/results.md, "Tiny"
+name: tiny
+data: {store: stores/tiny}
+models:
+  constant: {kind: constant}
+simple_rows: false
+reference: constant
+evaluation: {num_resamples: 100, explain: false}
+seeds: [0]
+"""
+COMMIT = "0123456789abcdef"
+
+
+def test_every_published_comparison_can_be_made_from_what_is_stated():
+    known, stores = comparisons.comparisons(ROOT), imports(ROOT)
+    assert {"mosi", "icmi", "ict-mmmo-missing", "untuned-icmi"} <= set(known)
+    for one in known.values():
+        assert one.store in stores
+        assert one.commands[0][:3] == ("qinn", "compare", f"configs/{one.name}.yaml")
+        assert all(words[1] in comparisons.RECORDS for words in one.commands)
+        record = ROOT / "benchmarks" / "results" / f"{one.name}.json"
+        assert not record.is_file() or json.loads(record.read_text("utf-8"))["name"] == one.name
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    begin, end = marks("tiny")
+    for name, text in {
+        "configs/tiny.yaml": CONFIG,
+        "docs/data.md": "# Data\n",
+        "docs/results.md": f"before\n{begin}\nEarlier.\n{end}\nafter\n",
+        "benchmarks/results/other.json": "{}",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def known(tree: Path) -> list[Comparison]:
+    return list(comparisons.comparisons(tree).values())
+
+
+@pytest.mark.slow
+def test_what_is_there_is_kept_and_what_another_commit_made_is_refused(tree: Path, monkeypatch):
+    ran = []
+
+    def run(words, folder):
+        """Run a command in this process, which has everything imported."""
+        ran.append(words[1])
+        with contextlib.chdir(folder), contextlib.suppress(SystemExit):
+            monkeypatch.setattr(sys, "argv", words)
+            cli.main()
+
+    monkeypatch.setattr(comparisons, "run", run)
+    [one] = known(tree)
+    assert state(one, tree, COMMIT) == "not begun"
+    make([one], tree, COMMIT, None, overwrite=False)
+    made = json.loads((tree / "benchmarks/results/tiny.json").read_text("utf-8"))
+    assert made["name"] == "tiny"
+    assert state(one, tree, made["commit"]) == "made at this commit"
+    assert state(one, tree, COMMIT) == "1 run is there"
+    page = (tree / "docs/results.md").read_text("utf-8")
+    assert page.startswith("before\n<!-- tiny")
+    assert page.endswith("<!-- /tiny -->\nafter\n")
+    assert "Earlier" not in page
+    assert "| constant (reference) |" in page
+    assert f"commit `{made['commit'][:12]}`" in page
+    trained = next(tree.glob("runs/tiny/*/seed-0/run.json"))
+    before = trained.read_bytes()
+
+    make([one], tree, made["commit"], None, overwrite=False)
+    assert (ran, trained.read_bytes()) == (["data", "compare", "compare"], before)
+    with pytest.raises(SystemExit, match="runs of tiny were trained at another commit"):
+        make([one], tree, COMMIT, None, overwrite=False)
+    assert (tree / "docs/results.md").read_text("utf-8") == page
+    make([one], tree, COMMIT, None, overwrite=True)
+    assert trained.read_bytes() != before
+
+
+def test_what_cannot_be_made_is_refused_before_anything_runs(tree: Path, monkeypatch):
+    monkeypatch.setattr(comparisons, "run", lambda words, folder: pytest.fail(str(words)))
+    config = tree / "configs/tiny.yaml"
+    config.write_text(CONFIG.replace("qinn data synthesize", "made by hand"), encoding="utf-8")
+    with pytest.raises(SystemExit, match="says how `stores/tiny` is made"):
+        make(known(tree), tree, COMMIT, None, overwrite=False)
+    config.write_text(
+        CONFIG.replace("qinn data synthesize", "qinn data import table a.csv"), encoding="utf-8"
+    )
+    with pytest.raises(SystemExit, match="say with `--data` in which folder its data lie"):
+        make(known(tree), tree, COMMIT, None, overwrite=False)
+
+
+def test_a_command_that_fails_ends_it(tree: Path):
+    with pytest.raises(SystemExit) as raised:
+        comparisons.run(["qinn", "compare", "configs/absent.yaml"], tree)
+    assert raised.value.code == 2
