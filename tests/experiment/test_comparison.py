@@ -131,6 +131,17 @@ def test_that_no_difference_can_be_shown_is_said_in_place_of_the_smallest_one(co
     assert all(str(said) in one and "no p-value below 0.062 is" in one for one in found)
 
 
+def test_a_difference_that_no_metric_can_have_is_not_called_detectable(compared):
+    _, content = compared
+    paired = {
+        label: {name: replace(one, detectable=1.01) for name, one in tests.items()}
+        for label, tests in content.paired.items()
+    }
+    [row, *_] = replace(content, paired=paired).paired_table(["mae", "corr", "acc2_has0"]).rows
+    said = [cell.more.split("; ")[-1] for cell in row[1:]]
+    assert said == ["detectable 1.010", "detectable 1.010", "nothing detectable"]
+
+
 def task_store(folder):
     from qinn.experiment.config import read_config
 

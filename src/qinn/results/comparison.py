@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from qinn.errors import CheckpointError
-from qinn.evaluation.metric_names import metrics_of
+from qinn.evaluation.metric_names import Metric, metrics_of
 from qinn.explain.activity import Activity, sleep_remarks, unitary_remarks
 from qinn.results.as_json import OPTIONAL, OUTSIDE
 from qinn.results.documents import read_document, write_document
@@ -301,8 +301,9 @@ class ComparisonResult(Written):
         if not self.paired:
             return None
         names = metric_names(self.task, next(iter(self.paired.values()))) if names is None else names
+        known = metrics_of(self.task)
         rows = tuple(
-            (self._heading(label), *(_difference_cell(tests[name]) for name in names))
+            (self._heading(label), *(_difference_cell(tests[name], known[name]) for name in names))
             for label, tests in self.paired.items()
         )
         heads = columns("model", *(one.heading for one in metric_columns(self.task, names)))
@@ -399,7 +400,7 @@ class ComparisonResult(Written):
             return [
                 f"detectable: the smallest true difference that such samples{' and seeds' * self.over_seeds} would "
                 "show with a chance of 70 to 80 %, at the strictest of Holm's steps, "
-                f"{SIGNIFICANCE:g}/{len(self.paired)}."
+                f"{SIGNIFICANCE:g}/{len(self.paired)}; nothing, where not even the largest that the metric allows would."
             ]
         swapped = max((one.num_units for one in tests if one.p_value is not None), default=0)
         # Swaps of g units have no two-sided p-value below 2/2^g, and Holm multiplies the smallest by all models.
@@ -536,7 +537,7 @@ def runs_table(summaries: Mapping[str, Sequence[RunSummary]]) -> Table:
     )
 
 
-def _difference_cell(test: PairedDifference) -> Cell:
+def _difference_cell(test: PairedDifference, metric: Metric) -> Cell:
     difference = number(test.difference, signed=True)
     between = interval(test.low, test.high, signed=True)
     if test.verdict is None:
@@ -544,7 +545,11 @@ def _difference_cell(test: PairedDifference) -> Cell:
         return Cell(difference, between, test.counts, p_values)
     found = [] if test.p_value_holm is None else [f"p {p_value(test.p_value_holm)}"]
     found += [] if test.p_value_equivalent_holm is None else [f"≈ p {p_value(test.p_value_equivalent_holm)}"]
-    found += [] if test.detectable is None else [f"detectable {number(test.detectable)}"]
+    if test.detectable is not None:
+        widest = metric.high - metric.low
+        found.append(
+            "nothing detectable" if test.detectable > widest else f"detectable {number(test.detectable)}"
+        )
     return Cell(
         test.verdict, f"{difference} {between}".strip(), test.verdict != "undecided", "; ".join(found)
     )
