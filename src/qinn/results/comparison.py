@@ -400,7 +400,7 @@ class ComparisonResult(Written):
             return [
                 f"detectable: the smallest true difference that such samples{' and seeds' * self.over_seeds} would "
                 "show with a chance of 70 to 80 %, at the strictest of Holm's steps, "
-                f"{SIGNIFICANCE:g}/{len(self.paired)}; nothing, where not even the largest that the metric allows would."
+                f"{SIGNIFICANCE:g}/{len(self.paired)}; nothing: not even the largest that is possible."
             ]
         swapped = max((one.num_units for one in tests if one.p_value is not None), default=0)
         # Swaps of g units have no two-sided p-value below 2/2^g, and Holm multiplies the smallest by all models.
