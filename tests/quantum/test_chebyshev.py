@@ -12,8 +12,8 @@ from qinn.quantum.generators.coordinates import (
 )
 from qinn.quantum.generators.propagation import _NORMAL, _normality
 from qinn.quantum.generators.unitary_propagation import propagate_unitarily
+from qinn.quantum.numerics.actions import Superoperator
 from qinn.quantum.numerics.chebyshev import FieldOfValues, plan_exponential
-from qinn.quantum.numerics.generator_action import _Generator
 
 
 @pytest.mark.parametrize("length", [1e4, 1e5])
@@ -57,7 +57,7 @@ def test_the_stated_error_holds_where_operators_pass_as_normal(name, tolerance, 
     exact = from_real_coordinates(
         (torch.linalg.matrix_exp(generator) @ real_coordinates(start).real.flatten()).reshape(12, 12) + 0j
     )
-    counted, image = [0, 0], _Generator.image
+    counted, image = [0, 0], Superoperator.image
     for place, least in enumerate((_NORMAL, (2.0, 3.0))):
         # From the second on none counts as normal.
         monkeypatch.setattr(propagation, "_NORMAL", least)
@@ -66,7 +66,7 @@ def test_the_stated_error_holds_where_operators_pass_as_normal(name, tolerance, 
             counted[place] += 1
             return image(self, *arguments)
 
-        monkeypatch.setattr(_Generator, "image", count)
+        monkeypatch.setattr(Superoperator, "image", count)
         found = ExactChannel(tolerance).evolve(start, dynamics, time=1.0).density()
         assert float(torch.linalg.matrix_norm(found - exact)) <= tolerance
     if name == "normal":

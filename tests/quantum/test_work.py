@@ -31,7 +31,7 @@ from qinn.quantum import (
     random_kets,
 )
 from qinn.quantum.generators import driven_propagation, propagation, unitary_propagation
-from qinn.quantum.numerics import generator_action, work
+from qinn.quantum.numerics import actions, work
 
 DTYPE = torch.complex128
 
@@ -53,13 +53,13 @@ class Products(TorchFunctionMode):
 def applications(monkeypatch):
     """Counts applications of generators in every series."""
     counted = [0]
-    image = generator_action._Generator.image
+    for kind in (actions.Sandwiches, actions.Superoperator):
 
-    def counting(self, coordinates):
-        counted[0] += 1
-        return image(self, coordinates)
+        def counting(self, *arguments, image=kind.image):
+            counted[0] += 1
+            return image(self, *arguments)
 
-    monkeypatch.setattr(generator_action._Generator, "image", counting)
+        monkeypatch.setattr(kind, "image", counting)
     for module in (unitary_propagation, driven_propagation):
         action = module.exponential_action
 

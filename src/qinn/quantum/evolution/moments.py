@@ -22,9 +22,9 @@ from qinn.quantum.numerics.spreading import Spread, unrolled
 
 # A squared norm may rise or fall in a cell by e to this: more would cost digits.
 _LARGEST_FALL = 2.0
-# Costs for each number of a ket, in multiplications of a product: of what is done with it beside that, of a sum over a
-# node; and those of a flow to any time, in products.
-_NUMBER, _SUM, _FLOW = 30.0, 1.0, 14.0
+# Costs for each number of a ket, in multiplications of a product: of what is done with it beside that at a node, and at
+# a time, to which it is carried in several steps; of a sum over a node; and those of a flow to any time, in products.
+_AT_NODE, _AT_TIME, _SUM, _FLOW = 30.0, 140.0, 1.0, 14.0
 # Relative error of a sum of times.
 _ROUND_OFF = 1e-9
 
@@ -117,22 +117,22 @@ class Moments:
             kets = _combined(held.kets, ahead_of, weights)
         counts = held.last - held.first
         starts, of, ahead = _chained(kets, (counts + (times - 1)) // times, whole)
+        if table is None:
+            numbers = (held.first[of] + ahead) * held.num_rows + held.rows[of]
+            return starts[None], Spread.of_places(numbers, dtype.to_real())
         counts, order = (counts[of] - ahead * times).clamp_(max=times).sort(descending=True)
         starts, of, ahead = (each[order] for each in (starts, of, ahead))
         numbers = (held.first[of] + ahead * times) * held.num_rows + held.rows[of]
-        if table is None:
-            weights, images = torch.ones(1, 1, device=moments.device), starts[None]
-        else:
-            even = torch.linspace(-1, 1, times, dtype=moments.dtype, device=moments.device)
-            weights, images = table.weights(even), torch.matmul(starts, nodes)
+        even = torch.linspace(-1, 1, times, dtype=moments.dtype, device=moments.device)
+        weights, images = table.weights(even), torch.matmul(starts, nodes)
         return images, Spread.of(weights.to(dtype.to_real()), counts, numbers, held.num_rows)
 
     def _cell_on_grid(self, held: "_Held", interval: float, flow: "_Shifted") -> int:
         """How many times a cell should hold."""
         number, stretches = held.num_rows * len(self._times), len(held.kets)
         eps, dim = torch.finfo(held.kets.dtype).eps, held.kets.shape[1]
-        product = 1 + _NUMBER / dim
-        best, cost, times = 1, number * product, 2
+        product = 1 + _AT_NODE / dim
+        best, cost, times = 1, number * (1 + _AT_TIME / dim), 2
         while times < 2 * len(self._times):
             here = min(times, len(self._times))
             inside = (here - 1) * interval
@@ -182,8 +182,7 @@ class Moments:
         of, ahead = unrolled(held.last - held.first)
         times, rows = held.first[of] + ahead, held.rows[of]
         images = self._flowed(held.kets[of], rows, self._moments[times] - held.begin[of])
-        weights = torch.ones(1, 1, dtype=images.real.dtype, device=images.device)
-        return images[None], Spread.of(weights, torch.ones_like(times), times * held.num_rows + rows, 1)
+        return images[None], Spread.of_places(times * held.num_rows + rows, images.real.dtype)
 
     def _flowed(self, kets: Tensor, rows: Tensor, durations: Tensor) -> Tensor:
         assert self._flow is not None

@@ -5,6 +5,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from qinn.quantum.generators.lindbladian import Lindbladian
+from qinn.quantum.numerics.actions import superoperator_of
 
 
 def real_coordinates(matrices: Complex[Tensor, "*batch dim dim"]) -> Complex[Tensor, "*batch dim dim"]:
@@ -46,9 +47,6 @@ def superoperator_on_real_coordinates(
 ) -> Float[Tensor, "*batch squared squared"]:
     """Return 𝓛 as a real D² × D² matrix on row-major real coordinates; its adjoint 𝓛† is the transpose.
 
-    With P the transposition of matrices, 𝓛 has P 𝓛 P = 𝓛*, so that the change of coordinates leaves Re 𝓛 +
-    Im 𝓛 · P.
-
     Args:
         lindbladian: The dynamics.
 
@@ -59,5 +57,5 @@ def superoperator_on_real_coordinates(
         >>> superoperator_on_real_coordinates(decay).diagonal()
         tensor([ 0.0000, -0.5000, -0.5000, -1.0000])
     """
-    dim, matrix = lindbladian.dim, lindbladian.superoperator()
-    return matrix.real + matrix.imag.reshape(-1, dim, dim).mT.reshape(matrix.shape)
+    operators = torch.cat([lindbladian.no_jump_generator[..., None, :, :], lindbladian.jump_operators], -3)
+    return superoperator_of(torch.view_as_real(operators.resolve_conj()).movedim(-1, -3))

@@ -87,17 +87,18 @@ def field_of_values(lindbladian: Lindbladian) -> tuple[FieldOfValues, FieldOfVal
         for operators in (lindbladian.hamiltonian, lindbladian.jump_operators)
     )
     identity = torch.eye(lindbladian.dim, dtype=L.dtype, device=L.device)
-    traces = L.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]
-    shift = (traces.conj() * L).sum(0)
-    H = H + 0.5j * (shift - shift.mH)
-    L = L - traces * identity
-    each_down, each_up = L.mH @ L, L @ L.mH
+    traces = L.diagonal(dim1=-2, dim2=-1).mean(-1)
+    shift = (traces.conj() @ L.flatten(1)).view_as(H)
+    L = L - traces[:, None, None] * identity
+    adjoint = L.mH
+    each_down, each_up = adjoint @ L, L @ adjoint
     down, up = each_down.sum(0), each_up.sum(0)  # G = Φ†(𝟙) and Φ(𝟙)
-    stack = torch.stack([H, down, (L.mH @ up @ L).sum(0), 0.5 * (up - down)])
+    squares = (adjoint @ (up @ L)).sum(0)
+    stack = torch.stack([H + 0.5j * (shift - shift.mH), down, squares, 0.5 * (up - down)])
     if not bool(torch.isfinite(torch.view_as_real(stack)).all()):
         raise ArgumentError("Argument `lindbladian` must be finite, but an operator holds NaN or infinity.")
     values = torch.linalg.eigvalsh(stack)
-    (h_low, g_low, _, _), (h_high, g_high, squared, growth) = values[:, 0].tolist(), values[:, -1].tolist()
+    (h_low, h_high), (g_low, g_high), (_, squared), (_, growth) = values[:, [0, -1]].tolist()
     jumps = max(squared, 0.0) ** 0.5
     real_high = max(min(growth, jumps - max(g_low, 0.0)), 0.0)
     reach = jumps * _normality(each_down, each_up) if len(L) else 0.0

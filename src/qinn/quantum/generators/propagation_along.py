@@ -264,6 +264,8 @@ def _along(
         turns = turns.reshape(-1, *[1] * (matrices.ndim - 2), *matrices.shape[-2:])
         return turns.mH @ matrices @ turns if backwards else turns @ matrices @ turns.mH
     tolerance = default_tolerance(dynamics.dtype) if tolerance is None else tolerance
+    if dynamics.dim <= LARGEST_SUPEROPERATOR_DIM:
+        return _by_channels(dynamics, matrices, moments, tolerance, backwards=backwards)
     number = matrices.numel() // dynamics.dim**2
     way = find_way(dynamics, number, moments[-1], tolerance)
     if way.plan is None:

@@ -1,13 +1,14 @@
 """exp of a generator X ↦ O_0 X + X O_0† + Σ_k O_k X O_k† on Hermitian matrices, in real coordinates."""
 
 from collections.abc import Callable, Sequence
-from math import ceil, sqrt
+from math import ceil, isqrt, sqrt
 from typing import Any
 
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from qinn.quantum.numerics.actions import Action, action_of, applied, numbers_of, rescaled
 from qinn.quantum.numerics.chebyshev import (
     MAX_ADJOINT_GROWTH,
     WATCHED,
@@ -17,11 +18,6 @@ from qinn.quantum.numerics.chebyshev import (
     overflow_error,
     part_norms,
 )
-
-# Matrices lie as (row, part, column): one product multiplies all parts from the left, another from the right.
-_PART_AXES = (0, 2)
-# From here on, copying the factors of the last products side by side costs more than several products.
-_LEAST_DIM_APART = 24
 
 
 def evolve_coordinates(
@@ -33,8 +29,9 @@ def evolve_coordinates(
     """Return exp(t𝓐) X in real coordinates, 𝓐X = O_0 X + X O_0† + Σ_{k≥1} O_k X O_k†.
 
     An application costs 4 (K + 1) + 2K real products of D × D by D × (D · parts), two thirds of the complex
-    form, because it keeps Hermitian matrices Hermitian by construction. The backward pass is written by hand:
-    it repeats the series with the adjoint generator and adds 4 (K + 1) products for the operators' gradient.
+    form, because it keeps Hermitian matrices Hermitian by construction; of small dimensions one product by a real
+    D² × D² matrix. The backward pass is written by hand: it repeats the series with the adjoint generator and adds
+    4 (K + 1) products for the operators' gradient.
     Where the terms of a series grow too large, there or in the backward pass, the rest is done in double precision
     by a plan that assumes nothing about the spectrum; so are second derivatives, which differentiate the series
     itself.
@@ -50,14 +47,14 @@ def evolve_coordinates(
 
     Source: own.
     """
-    scaled = _scaled_operators(operators, plan, time)
-    evolved = coordinates.transpose(0, 1).contiguous()
+    numbers = numbers_of(_scaled_operators(operators, plan, time))
+    action, evolved = action_of(numbers.detach()), _laid_out(numbers, coordinates)
     for done in range(plan.sub_steps):
-        step = _Series.apply(scaled, evolved, plan)
+        step = _Series.apply(numbers, evolved, plan, action)
         if step is None:
             return _evolve_carefully(operators, evolved, plan, time, done).to(coordinates.dtype)
         evolved = step
-    return evolved.transpose(0, 1)
+    return _back(numbers, evolved)
 
 
 def evolve_coordinates_along(
@@ -79,19 +76,32 @@ def evolve_coordinates_along(
     Raises:
         ArgumentError: As for `evolve_coordinates`.
     """
-    scaled = _scaled_operators(operators, plan, time)
-    evolved = coordinates.transpose(0, 1).contiguous()
+    numbers = numbers_of(_scaled_operators(operators, plan, time))
+    action, evolved = action_of(numbers.detach()), _laid_out(numbers, coordinates)
     found: list[Tensor] = []
     for done, parts in enumerate(_parts_of_steps(shares, plan.sub_steps)):
         asked = parts if parts and (parts[-1] == 1 or done == plan.sub_steps - 1) else (*parts, 1.0)
         if not parts and done == plan.sub_steps - 1:
             break
-        states = _SeriesAlong.apply(scaled, evolved, plan, asked)
+        states = _SeriesAlong.apply(numbers, evolved, plan, action, asked)
         if states is None:
-            states = _outputs_carefully(scaled.double(), evolved.double(), plan, asked).to(evolved.dtype)
-        found += list(states[: len(parts)])
+            states = _outputs_carefully(numbers.double(), evolved.double(), plan, asked).to(evolved.dtype)
+        found.append(states[: len(parts)])
         evolved = states[-1]
-    return torch.stack(found).transpose(1, 2)
+    return _back(numbers, found[0] if len(found) == 1 else torch.cat(found))
+
+
+def _laid_out(numbers: Tensor, coordinates: Float[Tensor, "part dim dim"]) -> Tensor:
+    """Coordinates as the action of these numbers takes them."""
+    return coordinates.flatten(1) if numbers.ndim == 2 else coordinates.transpose(0, 1).contiguous()
+
+
+def _back(numbers: Tensor, evolved: Tensor) -> Float[Tensor, "*share part dim dim"]:
+    """Coordinates (…, part, D, D) of what is laid out for the action of these numbers."""
+    if numbers.ndim == 2:
+        dim = isqrt(len(numbers))
+        return evolved.unflatten(-1, (dim, dim))
+    return evolved.transpose(-3, -2)
 
 
 def _parts_of_steps(shares: Sequence[float], sub_steps: int) -> list[tuple[float, ...]]:
@@ -109,14 +119,14 @@ def _evolve_carefully(
     """Go on after some sub-steps, in double precision and assuming nothing about the spectrum."""
     left = 1 - done / plan.sub_steps
     cautious = plan.cautious(left)
-    scaled = _scaled_operators(operators.to(torch.complex128), cautious, left * time)
-    evolved = evolved.double()
+    numbers = numbers_of(_scaled_operators(operators.to(torch.complex128), cautious, left * time))
+    action, evolved = action_of(numbers.detach()), evolved.double()
     for _ in range(cautious.sub_steps):
-        step = _Series.apply(scaled, evolved, cautious)
+        step = _Series.apply(numbers, evolved, cautious, action)
         if step is None:
             raise overflow_error()
         evolved = step
-    return evolved.transpose(0, 1)
+    return _back(numbers, evolved)
 
 
 def _scaled_operators(operators: Tensor, plan: ExponentialPlan, time: float) -> Tensor:
@@ -129,74 +139,41 @@ def _scaled_operators(operators: Tensor, plan: ExponentialPlan, time: float) -> 
     return scaled.movedim(-1, 1)
 
 
-class _Generator:
-    """The map X ↦ O_0 X + X O_0† + Σ O_k X O_k† in real coordinates, from the parts (Re O, Im O) of each O.
-
-    With A the coordinates of X, those of a Hermitian F + F† are (Re F + Im F) + (Re F − Im F)ᵀ, and
-    Re(O X) + Im(O X) = Re O · A + Im O · Aᵀ. A sandwich is formed from the sum and the difference of the real
-    and imaginary part of O_k X, and is Hermitian, so that half of its second product is not needed.
-    """
-
-    def __init__(self, operators: Float[Tensor, "operator 2 dim dim"]) -> None:
-        real, imaginary = operators[:, 0], operators[:, 1]
-        sums = torch.cat([real, imaginary], -1)
-        differences = torch.cat([-imaginary, real], -1)
-        # Rows of the flow, and of the sum and the difference of every jump.
-        self._left = torch.cat([sums[0], torch.stack([sums[1:], differences[1:]], 1).flatten(0, 2)])
-        right = torch.stack([real.mT, -imaginary.mT], 1).flatten(0, 1)
-        self._together = real.shape[-1] < _LEAST_DIM_APART
-        self._right = [right.flatten(0, 1)] if self._together else list(right)
-
-    def __call__(self, coordinates: Float[Tensor, "dim part dim"]) -> Float[Tensor, "dim part dim"]:
-        return self.image(coordinates)[0]
-
-    def image(
-        self, coordinates: Float[Tensor, "dim part dim"]
-    ) -> tuple[Float[Tensor, "dim part dim"], list[Float[Tensor, "row _"]]]:
-        """Return the image of A, and the left factors A, Aᵀ, Re ± Im O_k X of its last products."""
-        dim, parts, _ = coordinates.shape
-        stack = torch.cat([coordinates, coordinates.permute(2, 1, 0)])
-        flow, *slices = (self._left @ stack.view(2 * dim, parts * dim)).view(-1, dim * parts, dim)
-        factors = [*stack.view(2, dim * parts, dim), *slices]
-        if self._together:
-            factors = [torch.cat(factors, -1)]
-        image = torch.addmm(flow, factors[0], self._right[0])
-        for factor, right in zip(factors[1:], self._right[1:], strict=True):
-            image.addmm_(factor, right)
-        return image.view(dim, parts, dim), factors
-
-
 class _Series(torch.autograd.Function):
     """One sub-step of a plan; its polynomials are kept for the backward pass."""
 
     @staticmethod
-    def forward(ctx: Any, operators: Tensor, start: Tensor, plan: ExponentialPlan) -> Tensor | None:
-        step = chebyshev_series(_Generator(operators), start, plan, _PART_AXES)
+    def forward(
+        ctx: Any, numbers: Tensor, start: Tensor, plan: ExponentialPlan, action: Action
+    ) -> Tensor | None:
+        step = chebyshev_series(action.image, start, plan, action.part_axes, action.image)
         if step is None:
             return None
         result, polynomials = step
-        ctx.save_for_backward(operators, *polynomials[:-1])
-        ctx.plan = plan
+        ctx.save_for_backward(numbers, *polynomials[:-1])
+        ctx.plan, ctx.action = plan, action
         return result
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        operators, *polynomials = ctx.saved_tensors
-        wanted, gradient = ctx.needs_input_grad[:2], grad_outputs[0]
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        numbers, *polynomials = ctx.saved_tensors
+        wanted, gradient, plan = ctx.needs_input_grad[:2], grad_outputs[0], ctx.plan
         if torch.is_grad_enabled():
-            return *_careful_gradients(
-                operators, polynomials[0], ctx.plan, gradient, wanted, twice=True
-            ), None
-        coefficients = ctx.plan.coefficients[: len(polynomials) + 1]
+            return (
+                *_careful_gradients(numbers, polynomials[0], plan, gradient, wanted, twice=True),
+                None,
+                None,
+            )
+        coefficients = plan.coefficients[: len(polynomials) + 1]
 
         def add(image: Tensor, degree: int) -> Tensor:
             return image.add_(gradient, alpha=coefficients[degree])
 
-        size = part_norms(gradient, _PART_AXES)
-        gradients = _adjoint_series(operators, polynomials, add, ctx.plan.sign, size, wanted)
+        size = part_norms(gradient, ctx.action.part_axes)
+        gradients = _adjoint_series(ctx.action, polynomials, add, plan.sign, size, wanted)
         if gradients is None:
-            gradients = _careful_gradients(operators, polynomials[0], ctx.plan, gradient, wanted, twice=False)
-        return *gradients, None
+            gradients = _careful_gradients(numbers, polynomials[0], plan, gradient, wanted, twice=False)
+        return *gradients, None, None
 
 
 class _SeriesAlong(torch.autograd.Function):
@@ -204,20 +181,25 @@ class _SeriesAlong(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, operators: Tensor, start: Tensor, plan: ExponentialPlan, parts: tuple[float, ...]
+        ctx: Any,
+        numbers: Tensor,
+        start: Tensor,
+        plan: ExponentialPlan,
+        action: Action,
+        parts: tuple[float, ...],
     ) -> Tensor | None:
-        step = chebyshev_series(_Generator(operators), start, plan, _PART_AXES)
+        step = chebyshev_series(action.image, start, plan, action.part_axes, action.image)
         if step is None:
             return None
         polynomials = step[1]
         table = coefficients_of_parts(plan, parts).to(start)[:, : len(polynomials)]
-        ctx.save_for_backward(operators, table, *polynomials[:-1])
-        ctx.plan, ctx.parts = plan, parts
+        ctx.save_for_backward(numbers, table, *polynomials[:-1])
+        ctx.plan, ctx.action, ctx.parts = plan, action, parts
         return (table @ torch.stack(polynomials).flatten(1)).view(len(parts), *start.shape)
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        operators, table, *polynomials = ctx.saved_tensors
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+        numbers, table, *polynomials = ctx.saved_tensors
         wanted, gradient = ctx.needs_input_grad[:2], grad_outputs[0]
         start, plan, parts = polynomials[0], ctx.plan, ctx.parts
         twice, gradients = torch.is_grad_enabled(), None
@@ -227,15 +209,15 @@ class _SeriesAlong(torch.autograd.Function):
             def add(image: Tensor, degree: int) -> Tensor:
                 return image.add_(weighed[degree])
 
-            size = part_norms(gradient, (1, 3)).sum(0)
-            gradients = _adjoint_series(operators, polynomials, add, plan.sign, size, wanted)
+            size = part_norms(gradient, tuple(axis + 1 for axis in ctx.action.part_axes)).sum(0)
+            gradients = _adjoint_series(ctx.action, polynomials, add, plan.sign, size, wanted)
         if gradients is None:
-            gradients = _careful_gradients(operators, start, plan, gradient, wanted, twice=twice, parts=parts)
-        return *gradients, None, None
+            gradients = _careful_gradients(numbers, start, plan, gradient, wanted, twice=twice, parts=parts)
+        return *gradients, None, None, None
 
 
 def _careful_gradients(
-    operators: Tensor,
+    numbers: Tensor,
     start: Tensor,
     plan: ExponentialPlan,
     gradient: Tensor,
@@ -247,19 +229,19 @@ def _careful_gradients(
     """Return the gradients of a sub-step, or of parts of it, by a series that assumes nothing, in double precision."""
     with torch.enable_grad():
         if twice:
-            # Aliases: the start may depend on the operators, and that path is the outer graph's to follow.
-            operators, start = operators.view_as(operators), start.view_as(start)
+            # Aliases: the start may depend on the numbers, and that path is the outer graph's to follow.
+            numbers, start = numbers.view_as(numbers), start.view_as(start)
         else:
-            operators, start = (
+            numbers, start = (
                 value.detach().requires_grad_(want)
-                for value, want in zip((operators, start), wanted, strict=True)
+                for value, want in zip((numbers, start), wanted, strict=True)
             )
         result = (
-            _outputs_carefully(operators.double(), start.double(), plan, parts)
+            _outputs_carefully(numbers.double(), start.double(), plan, parts)
             if parts
-            else _sub_step_carefully(operators.double(), start.double(), plan)
+            else _sub_step_carefully(numbers.double(), start.double(), plan)
         )
-        needed = [value for value, want in zip((operators, start), wanted, strict=True) if want]
+        needed = [value for value, want in zip((numbers, start), wanted, strict=True) if want]
         found = torch.autograd.grad(result, needed, gradient.double(), create_graph=twice)
     if not all(bool(torch.isfinite(each.detach()).all()) for each in found):
         raise overflow_error()
@@ -269,51 +251,48 @@ def _careful_gradients(
 
 
 def _outputs_carefully(
-    operators: Tensor, start: Tensor, plan: ExponentialPlan, parts: tuple[float, ...]
+    numbers: Tensor, start: Tensor, plan: ExponentialPlan, parts: tuple[float, ...]
 ) -> Tensor:
     """Return parts of a sub-step of a plan, each from the one before."""
     outputs, before = [], 0.0
     for part in parts:
         if part > before:
-            start = _sub_step_carefully(operators, start, plan, part - before)
+            start = _sub_step_carefully(numbers, start, plan, part - before)
             before = part
         outputs.append(start)
     return torch.stack(outputs)
 
 
-def _sub_step_carefully(operators: Tensor, start: Tensor, plan: ExponentialPlan, part: float = 1.0) -> Tensor:
-    """Return a part of one sub-step of a plan by the cautious plan for it, from the operators of its own 2W."""
+def _sub_step_carefully(numbers: Tensor, start: Tensor, plan: ExponentialPlan, part: float = 1.0) -> Tensor:
+    """Return a part of one sub-step of a plan by the cautious plan for it, from the numbers of its own 2W."""
     cautious = plan.cautious(part / plan.sub_steps)
     ratio = part * plan.focal / (cautious.sub_steps * cautious.focal)
     offset = 2 * (part * plan.centre / cautious.sub_steps - cautious.centre) / cautious.focal
-    identity = torch.eye(operators.shape[-1], dtype=operators.dtype, device=operators.device)
-    real, imaginary = ratio * operators[:1, 0] + 0.5 * offset * identity, ratio * operators[:1, 1]
-    scaled = torch.cat([torch.stack([real, imaginary], 1), sqrt(ratio) * operators[1:]])
+    scaled = rescaled(numbers, ratio, offset)
     for _ in range(cautious.sub_steps):
         start = _sum_of_series(scaled, start, cautious.coefficients, cautious.sign)
     return start
 
 
-def _sum_of_series(operators: Tensor, start: Tensor, coefficients: tuple[float, ...], sign: float) -> Tensor:
+def _sum_of_series(numbers: Tensor, start: Tensor, coefficients: tuple[float, ...], sign: float) -> Tensor:
     """Return Σ coefficients[n] U_n A, differentiable any number of times."""
-    double = _Generator(operators)
-    previous, current = start, 0.5 * double(start)
+    previous, current = start, 0.5 * applied(numbers, start)
     result = coefficients[0] * previous + coefficients[1] * current
     for coefficient in coefficients[2:]:
-        previous, current = current, double(current) + sign * previous
+        previous, current = current, applied(numbers, current) + sign * previous
         result = result + coefficient * current
     return result
 
 
 def _adjoint_series(
-    operators: Tensor,
+    action: Action,
     polynomials: list[Tensor],
     add: Callable[[Tensor, int], Tensor],
     sign: float,
     size: Tensor,
     wanted: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None] | None:
-    """Return the gradients of the operators and of the start, by Clenshaw's recurrence.
+    """Return the gradients of the numbers of a map and of the start, by Clenshaw's recurrence.
 
     Nothing is returned where the b_n outgrow the gradient, of norms `size`, so far that round-off would show, or
     overflow.
@@ -321,32 +300,20 @@ def _adjoint_series(
     With g_n the gradient of U_n A, which `add` adds to an image in place, and b_n = g_n + (2W)†b_{n+1} + sign b_{n+2},
     the gradient of the start is b_0 (with half of the middle term), and that of 2W is Σ_n b_{n+1} ⊗ U_n.
     """
-    adjoint = _Generator(torch.stack([operators[:, 0].mT, -operators[:, 1].mT], 1))
-    dim, parts, _ = polynomials[0].shape
-    products = polynomials[0].new_zeros(2 * dim, 2 * len(operators) * dim)
+    adjoint = action.adjoint()
     above, current = torch.zeros_like(polynomials[0]), add(torch.zeros_like(polynomials[0]), len(polynomials))
     sizes = []
     for degree in range(len(polynomials) - 1, -1, -1):
         if degree == 0:
             current = 0.5 * current
-        image, factors = adjoint.image(current)
+        image = add(adjoint.image(current, above, sign), degree)
         if wanted[0]:
-            polynomial = polynomials[degree]
-            sides = torch.cat([polynomial, polynomial.permute(2, 1, 0)], -1)
-            products.addmm_(sides.view(dim * parts, 2 * dim).mT, torch.cat(factors, -1))
-        image = add(image, degree)
-        above, current = current, image.add_(above, alpha=sign)
+            adjoint.weigh(polynomials[degree], current)
+        above, current = current, image
         if degree % WATCHED == 0:
-            sizes.append(part_norms(current, _PART_AXES))
+            sizes.append(part_norms(current, action.part_axes))
     # Of each matrix by its own gradient, so that a large one does not excuse the others. Written so that NaN fails; a
     # gradient of zero has b_n of zero.
     if not bool((torch.stack(sizes) <= MAX_ADJOINT_GROWTH * size).all()):
         return None
-    # Sandwiches: ∂⟨G, O X O†⟩/∂O† = 2 X O†G, whose factors are in the coordinates of `_Generator`.
-    products = products.view(2, dim, -1, 2, dim)
-    real = products[1, :, :, 1] + products[0, :, :, 0]
-    imaginary = products[1, :, :, 0] - products[0, :, :, 1]
-    return (
-        torch.stack([real, -imaginary]).permute(2, 0, 3, 1) if wanted[0] else None,
-        current if wanted[1] else None,
-    )
+    return adjoint.gradient() if wanted[0] else None, current if wanted[1] else None

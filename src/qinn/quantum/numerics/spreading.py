@@ -99,6 +99,32 @@ class Spread:
         order = torch.empty_like(places).scatter_(0, numbers[of].add_(ahead, alpha=stride), places)
         return cls(levels, order, len(counts))
 
+    @classmethod
+    def of_places(cls, numbers: Int[Tensor, " place"], dtype: torch.dtype) -> "Spread":
+        """Prepare for what is known at each place itself.
+
+        Args:
+            numbers: Number of each place in the result: 0, 1, … in some order.
+            dtype: Real dtype of the values.
+
+        Examples:
+            >>> spread = Spread.of_places(torch.tensor([1, 0]), torch.float32)
+            >>> spread.apply(torch.tensor([[[1.0], [5.0]]])).flatten()
+            tensor([5., 1.])
+        """
+        order = torch.empty_like(numbers)
+        order[numbers] = torch.arange(len(numbers), device=numbers.device)
+        return cls(
+            [_Level(torch.ones(1, 1, dtype=dtype, device=numbers.device), len(numbers), 0)],
+            order,
+            len(numbers),
+        )
+
+    @property
+    def _is_known(self) -> bool:
+        """Whether the places are the nodes themselves."""
+        return self.levels[0].weights.numel() == 1
+
     def apply(
         self, values: Float[Tensor, "node cell number"], scale: Float[Tensor, " place"] | None = None
     ) -> Float[Tensor, "place number"]:
@@ -118,6 +144,9 @@ class _Spreading(torch.autograd.Function):
     def forward(ctx: Any, values: Tensor, scale: Tensor | None, spread: Spread) -> Tensor:
         ctx.scale, ctx.spread = scale, spread
         num_nodes, num_cells, width = values.shape
+        if spread._is_known:
+            found = values[0].index_select(0, spread.order)
+            return found if scale is None else found.mul_(scale[:, None])
         rows = values.new_empty(spread.levels[-1].end, width)
         flat = values.reshape(num_nodes, num_cells * width)
         for level in spread.levels:
