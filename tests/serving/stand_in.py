@@ -49,7 +49,7 @@ def do(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
     if "steady" in name:
         time.sleep(0.5)
     tell(["reasons", None])
-    made = made_score(clip=name, seconds=found.seconds)
+    made = made_score(clip=name, seconds=found.seconds, begin=job["begin"] or 0.0)
     if job["words"]:
         word = made.words[0]
         said = [

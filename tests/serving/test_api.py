@@ -118,8 +118,16 @@ def test_a_process_that_dies_costs_one_answer(served: Served, clip):
 
 
 @pytest.mark.slow
-def test_too_much_is_refused_before_and_while_it_arrives(clip):
+def test_too_much_is_refused_before_and_while_it_arrives(monkeypatch):
+    written: list[int] = []
     with serving(max_megabytes=0.01) as served:
+        remove = served.server.jobs.remove
+
+        def removed(job):
+            written.append(job.clip.path.stat().st_size if job.clip.path.exists() else 0)
+            remove(job)
+
+        monkeypatch.setattr(served.server.jobs, "remove", removed)
         stated = served.send(bytes(10_001))
         streamed = served.send(iter([bytes(4_000)] * 4))
         for answer in (stated, streamed):
@@ -128,6 +136,10 @@ def test_too_much_is_refused_before_and_while_it_arrives(clip):
         assert served.spooled() == []
         # and the place in the queue is free again
         assert served.server.jobs.counts()["arriving"] == 0
+        # nor was more of it written than a clip may have, which one of that size is
+        assert len(written) == 1
+        assert written[0] <= 10_000
+        assert served.scored(bytes(10_000), "b.mp4").json()["error"].startswith("`b.mp4` is no clip")
 
 
 @pytest.mark.slow
@@ -140,6 +152,17 @@ def test_who_sends_too_slowly_is_not_waited_for(served: Served, monkeypatch):
         yield b"x"
 
     assert served.send(dripping()).status_code == 408
+    assert served.spooled() == []
+    monkeypatch.setattr(app, "SECONDS_FOR_A_BODY", 0.5)
+
+    def never_ending():
+        for _ in range(200):
+            yield b"x"
+            time.sleep(0.1)
+
+    started = time.monotonic()
+    assert served.send(never_ending()).status_code == 408
+    assert time.monotonic() - started < 15
     assert served.spooled() == []
 
 
@@ -350,6 +373,9 @@ def test_clips_are_kept_only_where_that_is_asked_for(clip, tmp_path):
         found = sorted(path.name for path in (tmp_path / "kept").rglob("*") if path.is_file())
         assert found == ["clip", "clip.mp4", "score.json", "score.json"]
         assert next((tmp_path / "kept").rglob("clip.mp4")).read_bytes() == clip
+        assert not any(
+            place.stat().st_mode & 0o077 for place in (tmp_path / "kept", *(tmp_path / "kept").iterdir())
+        )
         assert served.client.delete(kept[0]).status_code == 204
         assert not list((tmp_path / "kept").rglob("clip.mp4"))
 

@@ -1,11 +1,12 @@
 """Who is let in, and what every answer says to browsers."""
 
+import asyncio
 import socket
 
 import httpx
 import pytest
 
-from qinn.serving.gate import is_allowed_host
+from qinn.serving.gate import Gate, is_allowed_host
 from qinn.serving.options import ServeOptions
 
 from .conftest import TOKEN, Served
@@ -87,6 +88,39 @@ def test_pages_of_others_are_refused(served: Served):
     assert served.client.get("/api/v1/about", headers={"Origin": ours}).status_code == 200
     for site, status in (("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200)):
         assert served.client.get("/api/v1/about", headers={"Sec-Fetch-Site": site}).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("path", "heads", "status"),
+    [
+        ("/", {}, 200),
+        ("/", {"origin": ["http://evil.example"]}, 403),
+        ("/api/v1/about", {}, 200),
+        ("/api/v1/about", {"origin": ["http://localhost", "http://evil.example"]}, 403),
+        ("/api/v1/about", {"host": ["localhost", "evil.example"]}, 421),
+        ("/api/v1/about", {"host": ["localhost", "localhost"]}, 421),
+        ("/api/v1/about", {"authorization": [f"Bearer {TOKEN}", "Bearer x"]}, 403),
+        ("/api/v1/about", {"authorization": [f"Bearer {TOKEN}", f"Bearer {TOKEN}"]}, 403),
+    ],
+    ids=str,
+)
+def test_whatever_is_said_twice_is_not_believed(path, heads, status):
+    sent = {"host": ["localhost"], "authorization": [f"Bearer {TOKEN}"], **heads}
+    said = [(name.encode(), value.encode()) for name, values in sent.items() for value in values]
+    answers = []
+
+    async def answer(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200})
+
+    async def send(message):
+        answers.append(message)
+
+    async def receive():
+        raise AssertionError("nothing of a body is needed")
+
+    gate = Gate(answer, token=TOKEN, private=True)
+    asyncio.run(gate({"type": "http", "path": path, "headers": said}, receive, send))
+    assert answers[0]["status"] == status
 
 
 @pytest.mark.parametrize(

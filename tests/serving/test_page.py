@@ -37,6 +37,26 @@ SHARE_DRAWN = """(() => {
     const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
     return data.filter((value, place) => place % 4 === 3 && value > 0).length / (data.length / 4);
 })()"""
+RAISED = """(() => {
+    const canvas = document.getElementById("wave");
+    const ratio = canvas.width / canvas.clientWidth;
+    // The third word, "so", from 0.8 s on: the row of words lies under the sound.
+    const place = [0.9 * canvas.width, (80 + 12 + 14 - 2) * ratio].map(Math.round);
+    const copy = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+    copy.drawImage(canvas, ...place, 1, 1, 0, 0, 1, 1);
+    const drawn = copy.getImageData(0, 0, 1, 1).data.slice(0, 3);
+    const probe = document.body.appendChild(document.createElement("i"));
+    probe.style.color = "var(--up)";
+    return [`rgb(${drawn.join(", ")})`, getComputedStyle(probe).color];
+})()"""
+"""The colour above the line of the words where one raised the score, and that of what raises it."""
+WATCH_TRACKS = """(() => {
+    const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+    navigator.mediaDevices.getUserMedia = async (what) => (window.recorded = await ask(what));
+    const now = performance.now.bind(performance);
+    performance.now = () => now() + (window.later || 0);
+})()"""
+SOMEWHERE = 'event: status\ndata: {"state": "running", "stage": "sound", "share": null}\n\n'
 FOCUSED = "(({ id, className, tagName }) => id || className || tagName)(document.activeElement)"
 
 
@@ -139,8 +159,10 @@ def test_a_clip_is_uploaded_shown_and_deleted(opened: Watched, served: Served, c
     page.fill("#seek", "0.2")
     opened.wait("Math.abs(document.querySelector('#player video').currentTime - 0.2) < 0.05")
     assert page.get_attribute("#seek", "aria-valuetext").startswith("0.2 of 1.0")
-    # the waveform and the strips are drawn
+    # the waveform and the strips are drawn, what raised the score upwards in its colour
     assert until(lambda: page.evaluate(SHARE_DRAWN) > 0.05)
+    drawn, colour = page.evaluate(RAISED)
+    assert drawn == colour
     opened.shot("result")
     with page.expect_download() as download:
         page.click("#save-json")
@@ -160,16 +182,22 @@ def test_a_clip_is_uploaded_shown_and_deleted(opened: Watched, served: Served, c
 @pytest.mark.parametrize("kind", ["film", "sound"])
 def test_a_clip_is_recorded(opened: Watched, kind):
     page = opened.page
+    page.evaluate(WATCH_TRACKS)
     page.click(f"#record-{kind}")
     opened.shown("recording")
     assert page.is_visible("#live") == (kind == "film")
     opened.wait("document.getElementById('clock').textContent >= '0:02'")
     if kind == "film":
         opened.shot("recording")
-    page.click("#stop")
+        page.click("#stop")
+    else:
+        page.evaluate("window.later = 18000")  # of the 20 seconds that are taken
     page.wait_for_selector("#done:not([hidden]), #failed:not([hidden])")
     assert not page.is_visible("#error"), opened.text("#error")
     assert page.locator(f"#player {'video' if kind == 'film' else 'audio'}").count() == 1
+    assert page.evaluate("window.recorded.getTracks().map((track) => track.readyState)") == ["ended"] * (
+        2 if kind == "film" else 1
+    )
     page.click("#next")
 
 
@@ -181,9 +209,11 @@ def test_a_recording_is_discarded(opened: Watched):
     assert not any("POST" in one for one in opened.asked)
 
 
-def test_what_is_no_clip_is_said_and_the_next_one_works(opened: Watched, clip):
+def test_what_is_no_clip_is_said_and_the_next_one_works(opened: Watched, served: Served, clip):
+    before = served.server.jobs.counts()["failed"]
     opened.upload(b"garbage", "b<img src=x>.mp4")
     opened.shown("failed")
+    assert until(lambda: served.server.jobs.counts()["failed"] <= before)
     assert opened.text("#error").startswith("“b<img src=x>.mp4” is no clip that can be read")
     assert opened.page.get_attribute("#error", "role") == "alert"
     opened.shot("error")
@@ -196,16 +226,18 @@ def test_a_connection_that_breaks_is_made_again(opened: Watched, clip):
     broken: list[str] = []
 
     def route(asked: Any) -> None:
-        if len(broken) < 2:
-            broken.append(asked.request.url)
+        broken.append(asked.request.url)
+        if len(broken) <= 2:
             asked.abort("connectionreset")
+        elif len(broken) <= 5:  # whatever comes of it, it is no more that the server does not answer
+            asked.fulfill(content_type="text/event-stream", body=SOMEWHERE)
         else:
             asked.continue_()
 
     opened.page.route("**/events", route)
     opened.upload(clip, "steady.mp4")
     opened.shown("done")
-    assert len(broken) == 2
+    assert len(broken) == 6
     opened.errors.clear()  # the browser tells of each connection that broke
 
 
@@ -304,7 +336,8 @@ def test_what_is_said_of_a_clip_reaches_the_scorer_and_files_are_dropped(opened:
     page = opened.page
     page.click("summary")
     page.fill("#words", "so very <i>good</i>")
-    page.fill("#end", "0.5")
+    page.fill("#begin", "0.25")
+    page.fill("#end", "0.75")
     page.evaluate(
         """(bytes) => {
             const data = new DataTransfer();
@@ -315,7 +348,49 @@ def test_what_is_said_of_a_clip_reaches_the_scorer_and_files_are_dropped(opened:
     )
     opened.shown("done")
     assert "<i>good</i>" in opened.text("#result")
-    assert page.get_attribute("#seek", "max").startswith("0.5")
+    assert float(page.get_attribute("#seek", "max") or 0) == pytest.approx(0.5, abs=0.05)
+    # the cut begins at a quarter of a second of what is played
+    opened.wait("document.querySelector('#player video').readyState >= 2")
+    page.fill("#seek", "0.2")
+    opened.wait("Math.abs(document.querySelector('#player video').currentTime - 0.45) < 0.01")
+    opened.wait("document.getElementById('seek').getAttribute('aria-valuetext').startsWith('0.2 of 0.')")
+    assert page.evaluate("document.querySelector('#result .now').dataset.begin") == "0.2"
+    page.click("#next")
+    assert [page.input_value(f"#{name}") for name in ("begin", "end", "words")] == ["", "", ""]
+
+
+def test_a_clip_that_is_too_large_is_not_sent(opened: Watched):
+    opened.page.evaluate(
+        """() => {
+            const data = new DataTransfer();
+            data.items.add(new File([new Uint8Array(65e6)], "long.mp4", { type: "video/mp4" }));
+            dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
+        }"""
+    )
+    opened.shown("failed")
+    assert opened.text("#error").startswith("“long.mp4” has 65 MB, more than the 64 MB that are taken")
+    assert not any("/clips" in one for one in opened.asked)
+
+
+@pytest.mark.parametrize(
+    ("kept", "private", "said"),
+    [
+        (
+            True,
+            True,
+            "The clip stays on this machine. Whoever runs this server has it keep clips and results",
+        ),
+        (False, False, "The clip goes to the machine that serves this page and to no other. It is deleted"),
+    ],
+)
+def test_where_a_clip_goes_and_whether_it_is_kept_is_said(
+    opened: Watched, served: Served, kept, private, said
+):
+    about = served.client.get("/api/v1/about").json() | {"kept": kept, "private": private}
+    opened.page.route("**/about", lambda asked: asked.fulfill(json=about))
+    opened.page.reload()
+    opened.wait("document.getElementById('limits').textContent !== ''")
+    assert opened.text("#privacy").startswith(said)
 
 
 def test_without_the_token_the_page_says_what_to_do(browser: "Browser", served: Served):

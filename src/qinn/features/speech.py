@@ -28,7 +28,7 @@ __all__ = ["LEAST_SURE", "SPEECH_VERSION", "Recognizer", "Transcript", "Word", "
 LEAST_SURE = 0.6
 """Mean probability of the words below which nothing is taken for said."""
 
-SPEECH_VERSION = 2
+SPEECH_VERSION = 3
 """Version of how words are recognised with the same weights: it changes whenever a word may."""
 
 _LONGEST_WORD = 1.0
@@ -36,6 +36,8 @@ _NO_SPEECH = 0.9
 _REPETITIVE = 2.4
 _PAUSE_MS, _PAD_MS, _SHORTEST_MS = 300, 150, 100
 _SHORTEST = 0.01
+_BEFORE = 0.3
+"""Seconds of silence before the voice: what nothing goes before is heard otherwise from one coding to the next."""
 _BEHIND, _GRID = 400, 100
 """Frames of 10 ms that Whisper is shown behind the end of a sound, and in whole multiples of which it is shown all."""
 _TOKENS_A_SECOND, _FEW_TOKENS, _MANY_TOKENS = 12, 20, 400
@@ -134,7 +136,7 @@ class Recognizer:
     def identity(self) -> str:
         """The recogniser, what looks for voice, and the hashes of the weights of both.
 
-        Such as ``whisper-tiny.en@2#1a5afae0+silero_vad_v6#4cbf549b``.
+        Such as ``whisper-tiny.en@3#1a5afae0+silero_vad_v6#4cbf549b``.
         """
         return "+".join([f"{self._weights.name}@{SPEECH_VERSION}#{self._weights.digest}", *self._voice])
 
@@ -182,10 +184,10 @@ class Recognizer:
             for begin, end in voiced
         ]
         lengths = [len(piece) / RATE for piece in pieces]
-        voice = np.concatenate(pieces)
+        voice = np.concatenate([np.zeros(round(_BEFORE * RATE), np.float32), *pieces])
         short = sum(lengths) < _WINDOW
         segments, about = self._segments(voice, full=not short)
-        if short and _is_doubtful(segments, sum(lengths)):
+        if short and _is_doubtful(segments, _BEFORE + sum(lengths)):
             segments, about = self._segments(voice, full=True)
         words, notes = [], []
         invented = sum(map(_is_invented, segments))
@@ -238,7 +240,7 @@ def _heard(features: np.ndarray) -> np.ndarray:
 
 def _in_place(word: Any, voiced: Sequence[Span], lengths: Sequence[float]) -> Word:
     """Return a word that was heard in voiced pieces, one behind the other, where it is in the clip."""
-    ends = list(accumulate(lengths))
+    ends = list(accumulate(lengths, initial=_BEFORE))[1:]
     piece = min(bisect_right(ends, 0.5 * (word.start + word.end)), len(ends) - 1)
     begin, end = voiced[piece]
     shift = begin - (ends[piece] - lengths[piece])
