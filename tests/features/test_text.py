@@ -141,6 +141,36 @@ def test_words_without_a_piece_or_beyond_the_length_keep_their_place(encoder: Tr
     assert not found[15:].any()
 
 
+def test_a_token_that_is_masked_is_the_unknown_one_to_the_whole_sentence(
+    encoder: TransformerEncoder, folder: Path
+) -> None:
+    import torch
+
+    text = "good film was"
+    [whole] = encoder.encode([text])
+    gone = np.zeros(len(whole), dtype=bool)
+    [same] = encoder.encode_masked([text], [gone])
+    assert np.array_equal(same, whole)
+    gone[0] = True
+    [masked] = encoder.encode_masked([text], [gone])
+    [(ids, _, special)] = encoder.tokenize([text])
+    ids = ids.copy()
+    ids[np.flatnonzero(~special)[0]] = encoder.unknown_id
+    with torch.inference_mode():
+        hidden = encoder.model(input_ids=torch.from_numpy(ids)[None]).last_hidden_state[0].numpy()
+    assert masked == pytest.approx(hidden[~special], abs=1e-5)
+    # The rest of the sentence is read without the word too.
+    assert not np.allclose(masked[1:], whole[1:], atol=1e-5)
+    words = text.split()
+    assert np.array_equal(
+        encoder.encode_masked([words], [np.zeros(3, dtype=bool)])[0], encoder.encode_words([words])[0]
+    )
+    [by_word] = encoder.encode_masked([words], [np.array([False, True, False])])
+    assert by_word.shape == (3, encoder.dim)
+    assert not np.allclose(by_word, encoder.encode_words([words])[0], atol=1e-5)
+    assert encoder.encode_masked(["", text], [np.zeros(0, dtype=bool), gone])[0].shape == (0, encoder.dim)
+
+
 def test_long_texts_are_cut_at_the_encoders_length(encoder: TransformerEncoder) -> None:
     assert encoder.encode(["good " * 50])[0].shape == (14, 8)
 

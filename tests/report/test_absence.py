@@ -14,7 +14,7 @@ from qinn.report.explanation_figures import entropy_figure, negativity_figure
 from qinn.report.page import write_report
 from qinn.results.explanation import read_explanation
 from qinn.results.files import write_json
-from qinn.results.sweep import FOLDER, SWEEP_FILE, read_sweep
+from qinn.results.sweep import SWEEP_FILE, ProtocolRecord, read_sweep
 
 from .conftest import MOSI, PROVENANCE, Shape, data_of
 
@@ -112,7 +112,7 @@ def page_of(make_comparison, tmp_path):
     def make(content):
         folder = make_comparison({"QiNN-QJ": {}, "late fusion": {"explained": False}}, seeds=(0, 1))
         if content is not None:
-            write_json(folder / FOLDER / SWEEP_FILE, content)
+            write_json(folder / ProtocolRecord().folder / SWEEP_FILE, content)
         return write_report([folder], tmp_path / "page.html").read_text(encoding="utf-8")
 
     return make

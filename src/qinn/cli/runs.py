@@ -1,7 +1,7 @@
 """Commands about finished runs: evaluate, sweep-absent, report, info."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -72,15 +72,35 @@ def sweep_absent(
     to: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for data, table and figures (default: COMPARISON/missing, if there is one)."
+            help="Folder for data, table and figures (default: one in the only comparison, such as missing)."
         ),
     ] = None,
-    rates: Annotated[str, typer.Option(help="Rates of absence, rising, separated by commas.")] = (
-        "0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9"
-    ),
+    protocol: Annotated[
+        Literal["whole", "keep-one", "steps"],
+        typer.Option(
+            help="What goes: whole modalities, each on its own; all but one of a sample's; or steps of them."
+        ),
+    ] = "whole",
+    rates: Annotated[
+        str | None,
+        typer.Option(
+            help="Rates of absence, rising, separated by commas (default: 0, 0.1 … 0.9; keep-one: until one is left)."
+        ),
+    ] = None,
     masks: Annotated[
         int, typer.Option(min=1, max=10_000, help="Number of masks (seeds 0, 1, …) to average over.")
     ] = 3,
+    pattern: Annotated[
+        Literal["scattered", "block", "bursts"],
+        typer.Option(help="Which steps go: each on its own, one block of a sample's, or bursts of them."),
+    ] = "scattered",
+    burst: Annotated[float, typer.Option(min=1, max=1e6, help="Steps of a burst, on average.")] = 5.0,
+    factor: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODALITY=NUMBER", help="What the rate of a modality is multiplied by (repeat for more)."
+        ),
+    ] = None,
     split: Annotated[str, typer.Option(help="Which samples: test or valid.")] = "test",
     reference: Annotated[
         str | None, typer.Option(help="Model that the others are tested against (default: the comparison's).")
@@ -94,15 +114,23 @@ def sweep_absent(
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Take modalities away at rising rates from what finished runs are tested on, the same for every model."""
+    """Take data away at rising rates from what finished runs are tested on, the same for every model.
+
+    Whole modalities, each on its own; all but one of a sample's (keep-one, and every choice of modalities beside it);
+    or tokens and frames (steps), where transcripts are encoded anew without the words that go.
+    """
     from qinn.results.sweep import SWEEP_FILE, TABLE_FILE
 
     with progress_bar("runs") as on_run:
         result = qinn.sweep_absent(
             runs,
             to,
+            protocol=protocol,
             rates=rates,
             masks=masks,
+            pattern=pattern,
+            burst=burst,
+            factors=factor or (),
             split=split,
             reference=reference,
             num_resamples=num_resamples,

@@ -6,6 +6,7 @@ once.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Shaped
@@ -53,6 +54,78 @@ class PairedResult:
     level: float
     num_units: int
     note: str = ""
+
+
+@dataclass(frozen=True)
+class PairedDraws:
+    """What a paired test is made of: the difference of every metric, on resamples and after swaps.
+
+    Resamples and swaps follow from the number of units and a seed alone, so those of several tests on the same samples
+    go together, draw by draw.
+
+    Attributes:
+        value: Metric → the difference; NaN where undefined.
+        resampled: Metric → the difference in each resample.
+        swapped: Metric → the difference after each pattern of swaps.
+        mcnemar: Metric → exact McNemar p-value, where there is one.
+        units: What was drawn and swapped.
+        is_exact: Whether every pattern of swaps was tried.
+    """
+
+    value: Mapping[str, float]
+    resampled: Mapping[str, np.ndarray]
+    swapped: Mapping[str, np.ndarray]
+    mcnemar: Mapping[str, float | None]
+    units: Units
+    is_exact: bool
+
+    def results(self, level: float) -> dict[str, PairedResult]:
+        """Return the test of every metric.
+
+        Args:
+            level: Confidence level.
+        """
+        results: dict[str, PairedResult] = {}
+        count = self.units.count
+        for name, differences in self.resampled.items():
+            point = defined_or_none(self.value[name])
+            if point is None:
+                note = "undefined for at least one run"
+                results[name] = PairedResult(None, None, None, None, None, level, count, note)
+                continue
+            low, high = percentile_interval(differences, count, level)
+            p_value = _permutation_p_value(point, self.swapped[name], self.is_exact) if count > 1 else None
+            note = notes_of(self.units, differences)
+            results[name] = PairedResult(point, low, high, p_value, self.mcnemar[name], level, count, note)
+        return results
+
+
+def weighted_mean(tests: Sequence[PairedDraws], weights: Sequence[float]) -> PairedDraws:
+    """Return what tests the weighted mean of differences, such as those at several rates of absence.
+
+    Args:
+        tests: Of the same samples in the same units, with the same resamples and swaps.
+        weights: One for each, of sum 1.
+
+    Examples:
+        >>> labels, task = np.linspace(-3.0, 3.0, 40), Task("regression", -3.0, 3.0, "mosi")
+        >>> tests = [paired_draws(task, labels, labels[:, None] + off, labels[:, None]) for off in (0.1, 0.3)]
+        >>> round(weighted_mean(tests, [0.5, 0.5]).results(0.95)["mae"].difference, 3)
+        0.2
+    """
+    first, names = tests[0], tests[0].value
+
+    def mean(parts: Sequence[Any]) -> Any:
+        return sum(weight * part for weight, part in zip(weights, parts, strict=True))
+
+    return PairedDraws(
+        {name: mean([test.value[name] for test in tests]) for name in names},
+        {name: mean([test.resampled[name] for test in tests]) for name in names},
+        {name: mean([test.swapped[name] for test in tests]) for name in names},
+        dict.fromkeys(names),
+        first.units,
+        first.is_exact,
+    )
 
 
 def _swap_differences(
@@ -191,6 +264,41 @@ def paired_test(
         >>> round(result.difference, 3), result.p_value < 0.001
         (-0.9, True)
     """
+    draws = paired_draws(
+        task,
+        labels,
+        outputs_a,
+        outputs_b,
+        groups=groups,
+        ids_a=ids_a,
+        ids_b=ids_b,
+        num_resamples=num_resamples,
+        num_permutations=num_permutations,
+        level=level,
+        seed=seed,
+    )
+    return draws.results(level)
+
+
+def paired_draws(
+    task: Task,
+    labels: Numbers,
+    outputs_a: Numbers,
+    outputs_b: Numbers,
+    *,
+    groups: Sequence[str | None] | Shaped[np.ndarray, "..."] | None = None,
+    ids_a: Sequence[str] | None = None,
+    ids_b: Sequence[str] | None = None,
+    num_resamples: int = 2000,
+    num_permutations: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> PairedDraws:
+    """Return what `paired_test` is made of; arguments as there.
+
+    Raises:
+        ArgumentError: As of `paired_test`.
+    """
     check_options(min(num_resamples, num_permutations), level)
     labels = numbers_of(labels, "labels")
     outputs_a, outputs_b = numbers_of(outputs_a, "outputs_a"), numbers_of(outputs_b, "outputs_b")
@@ -209,25 +317,22 @@ def paired_test(
     value = difference(np.ones((1, len(labels))))
     resampled = concatenated([difference(w) for w in bootstrap_weights(units, num_resamples, seed)])
     patterns = swap_patterns(units.count, num_permutations, 2 * len(labels), seed)
-    permuted = _swap_differences(task, labels, stacked_a, stacked_b, units, patterns)
-    exact = is_enumerable(units.count, num_permutations)
+    swapped = _swap_differences(task, labels, stacked_a, stacked_b, units, patterns)
     single = groups is None and len(stacked_a) == 1
-    results: dict[str, PairedResult] = {}
-    for name, differences in resampled.items():
-        point = defined_or_none(value[name][0])
-        if point is None:
-            note = "undefined for at least one run"
-            results[name] = PairedResult(None, None, None, None, None, level, units.count, note)
-            continue
-        low, high = percentile_interval(differences, units.count, level)
-        p_value = _permutation_p_value(point, permuted[name], exact) if units.count > 1 else None
+    exact: dict[str, float | None] = {}
+    for name in value:
         right_a, right_b = runs_a[0].hits(name), runs_b[0].hits(name)
-        exact_p = (
+        exact[name] = (
             None if not single or right_a is None or right_b is None else mcnemar_p_value(right_a, right_b)
         )
-        note = notes_of(units, differences)
-        results[name] = PairedResult(point, low, high, p_value, exact_p, level, units.count, note)
-    return results
+    return PairedDraws(
+        {name: float(one[0]) for name, one in value.items()},
+        resampled,
+        swapped,
+        exact,
+        units,
+        is_enumerable(units.count, num_permutations),
+    )
 
 
 def holm_correction(p_values: Mapping[str, float | None]) -> dict[str, float | None]:

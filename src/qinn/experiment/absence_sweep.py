@@ -1,29 +1,35 @@
-"""How finished runs bear the loss of modalities: one sweep over rates of absence, the same masks for every model."""
+"""How finished runs bear missing data: one sweep over rates of absence, the same masks for every model."""
 
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 
 from qinn.data.files.numerals import number_of
 from qinn.data.subsets.absence import Absence, present_modalities
+from qinn.data.subsets.absence_protocols import AbsenceProtocol, Pattern, ProtocolName, Steps, protocol_of
 from qinn.data.subsets.subset import Subset
 from qinn.destinations import Product, check_destinations, marked
 from qinn.digests import file_digest
 from qinn.errors import ArgumentError, DataError
-from qinn.evaluation.intervals import bootstrap_intervals, summarize_seeds
-from qinn.evaluation.metrics import metrics
-from qinn.evaluation.outcomes import outcome_probabilities
-from qinn.evaluation.paired_tests import paired_test
+from qinn.evaluation.paired_tests import PairedDraws
 from qinn.experiment import provenance
+from qinn.experiment.absence_statistics import (
+    Measured,
+    Tested,
+    area_between,
+    area_under,
+    prior_of,
+    trapezoid,
+)
 from qinn.experiment.config import config_of
-from qinn.experiment.evaluation import evaluated_subsets, predict_parts, training_labels
+from qinn.experiment.evaluation import evaluated_subsets, predict_parts, training_parts
+from qinn.experiment.masked_texts import masked_texts
 from qinn.experiment.predictor import Predictor
-from qinn.experiment.verdicts import corrected
 from qinn.explain.activity import sleep_remarks
 from qinn.results.comparison import COMPARISON_FILE, read_comparison
 from qinn.results.files import digests_of, write_text
@@ -33,20 +39,18 @@ from qinn.results.sweep import (
     FORMAT,
     SWEEP_FILE,
     TABLE_FILE,
-    EmptyClasses,
-    EmptyScores,
-    RateMetric,
+    ProtocolRecord,
     Shares,
     SweepResult,
     SweptModel,
+    Trained,
 )
+from qinn.stated_options import parse_pairs
 from qinn.task import Task
 
 COMMAND = "qinn sweep-absent"
 MARK = f"<!-- made by {COMMAND} -->"
 """Last line of its tables and figures."""
-
-RATES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 @dataclass(frozen=True)
@@ -60,10 +64,27 @@ class _Samples:
 
 
 @dataclass(frozen=True)
-class _Swept:
-    """One run's outputs: (rate, mask, sample, output), and what it says about samples that have nothing."""
+class _Plan:
+    """What is taken away: at every rate under every mask, and for every choice of modalities that are kept."""
 
-    outputs: Float[np.ndarray, "rate mask sample output"]
+    protocol: AbsenceProtocol
+    rates: tuple[float, ...]
+    mask_seeds: tuple[int, ...]
+    factors: Mapping[str, float]
+    subsets: tuple[tuple[str, ...], ...]
+
+    def at(self, subset: Subset, rate: float, seed: int) -> Subset:
+        """Return samples at a rate under a mask."""
+        rates = {name: min(1.0, rate * self.factors.get(name, 1.0)) for name in subset.modalities}
+        return self.protocol.without(subset, rates, seed) if rate else subset
+
+
+@dataclass(frozen=True)
+class _Swept:
+    """One run's outputs at every rate, for every choice of modalities, and for samples that have nothing."""
+
+    rates: Float[np.ndarray, "rate mask sample output"]
+    subsets: Float[np.ndarray, "subset 1 sample output"]
     empty: Float[np.ndarray, "sample output"]
     shares: tuple[Shares, ...]
     training_labels: list[np.ndarray]
@@ -74,25 +95,34 @@ def sweep_absent(
     paths: Sequence[Path | str],
     target: Path | str,
     *,
-    rates: Sequence[float] = RATES,
+    protocol: ProtocolName = "whole",
+    rates: Sequence[float] | None = None,
     mask_seeds: Sequence[int] = (0, 1, 2),
+    pattern: Pattern = "scattered",
+    burst: float = 5.0,
+    factors: Mapping[str, float] | None = None,
     split: str = "test",
     reference: str | None = None,
     num_resamples: int | None = None,
     overwrite: bool = False,
     on_run: Callable[[int, int, str], None] | None = None,
 ) -> SweepResult:
-    """Evaluate runs with modalities taken away at rising rates and write ``sweep.json`` and ``table.md``.
+    """Evaluate runs with modalities, or steps of them, taken away at rising rates; write ``sweep.json``, ``table.md``.
 
-    At rate r every modality of every sample goes with probability r, independently (see `Absence`); samples that
-    lose everything stay, and their prediction is the model's prior. Masks depend on the mask seed and the samples'
-    ids alone, so that all models and seeds lose the same. Nothing is trained or chosen.
+    What goes at a rate is what the protocol says (`qinn.data.subsets.absence_protocols`); samples that lose everything
+    stay, and their prediction is the model's prior. Masks depend on the mask seed and the samples' ids alone, so that
+    all models and seeds lose the same. Nothing is trained or chosen.
 
     Args:
         paths: Comparisons (all their runs) and single runs, all on one data set and split.
         target: Folder for the files.
-        rates: Rates of absence.
+        protocol: ``"whole"`` modalities, each on its own; ``"keep-one"``, all but one, and every choice of modalities;
+            or ``"steps"``.
+        rates: Rates of absence; those of the protocol if None.
         mask_seeds: Seeds of the masks; a metric is the mean over them.
+        pattern: Of steps: ``"scattered"``, ``"block"`` or ``"bursts"``.
+        burst: Mean number of steps of a burst.
+        factors: Modality → what its rate is multiplied by, up to 1.
         split: ``"test"`` or ``"valid"``.
         reference: Model that the others are tested against (default: the comparison's, or the first).
         num_resamples: Bootstrap resamples and permutations (default: those of the first run's configuration).
@@ -102,48 +132,72 @@ def sweep_absent(
     Returns:
         The result, as ``sweep.json`` keeps it. Per model and rate every metric's mean, its standard deviation over
         training seeds (each averaged over masks) and over masks (each averaged over training seeds), its bootstrap
-        interval, and the paired test against the reference; per model under ``empty`` what it says about samples that
-        have nothing, beside mean and median of the training labels.
+        interval, and the paired test against the reference; the same of the area under the curve and of every choice of
+        modalities; per model under ``empty`` what it says about samples that have nothing, beside mean and median of
+        the training labels.
 
     Raises:
-        ArgumentError: If rates or seeds are impossible, a run is named twice, or the reference is unknown.
+        ArgumentError: If rates, seeds or factors are impossible, a run is named twice, or the reference is unknown.
         CheckpointError: If a folder is no finished run or comparison.
+        ConfigError: If what encodes transcripts anew cannot be loaded.
         DataError: If the runs were not tested on the same samples.
         OutputError: If the files, or the figures that will lie beside them, would replace another's.
     """
     started = time.perf_counter()
-    _check_options(rates, mask_seeds)
+    chosen = protocol_of(protocol, pattern=pattern, burst=burst)
     runs, reference = _find_runs([Path(path) for path in paths], reference)
     first = next(iter(runs.values()))[0]
     check_destinations(target, _products(first.summary().task), overwrite=overwrite, inputs=list(paths))
     config = config_of(first)
-    samples, swept = None, {}
+    modalities = dict.fromkeys(
+        name for folders in runs.values() for run in folders for name in run.summary().data.modalities
+    )
+    given = chosen.usual_rates(list(modalities)) if rates is None else tuple(rates)
+    plan = _Plan(chosen, given, tuple(mask_seeds), factors or {}, chosen.fixed_subsets(list(modalities)))
+    _check(plan, list(modalities))
+    samples, swept, said = None, {}, list[str]()
     done, total = 0, sum(map(len, runs.values()))
-    for label, folders in runs.items():
-        swept[label] = []
-        for folder in folders:
-            samples, result = _sweep_run(folder, rates, mask_seeds, split, samples)
-            swept[label].append(result)
-            done += 1
-            if on_run is not None:
-                on_run(done, total, f"{label}, seed {folder.summary().seed}")
+    with tempfile.TemporaryDirectory(prefix="qinn-sweep-") as kept:
+        if isinstance(chosen, Steps):
+            own = Predictor.load(first.path).own_store()
+            texts, said = masked_texts(own, list(modalities), Path(kept))
+            plan = replace(plan, protocol=replace(chosen, texts=texts))
+        for label, folders in runs.items():
+            swept[label] = []
+            for folder in folders:
+                samples, result = _sweep_run(folder, plan, split, samples)
+                swept[label].append(result)
+                done += 1
+                if on_run is not None:
+                    on_run(done, total, f"{label}, seed {folder.summary().seed}")
     assert samples is not None
-    options = {
-        "groups": samples.groups,
-        "num_resamples": num_resamples or config.evaluation.num_resamples,
-        "level": config.evaluation.level,
-        "seed": 0,
-    }
+    tested = Tested(
+        samples.task,
+        samples.labels,
+        samples.groups,
+        num_resamples or config.evaluation.num_resamples,
+        config.evaluation.level,
+    )
     described = {label: [folder.summary() for folder in folders] for label, folders in runs.items()}
+    by_rate, by_subset, tests, tests_of_subsets = _measured(tested, swept, reference)
+    weights = trapezoid(plan.rates) if len(plan.rates) > 1 else []
+    areas = {label: tested.stated(area_under(by_rate[label], weights)) for label in runs} if weights else {}
+    remarks = (one for found in swept.values() for r in found for one in r.remarks)
     result = SweepResult(
         name=first.summary().name,
+        protocol=ProtocolRecord(
+            name=chosen.name,
+            pattern=pattern if isinstance(chosen, Steps) else None,
+            burst=burst if isinstance(chosen, Steps) and pattern == "bursts" else None,
+            factors=plan.factors,
+        ),
         reference=reference,
         data=first.summary().data,
         split=split,
-        rates=tuple(rates),
-        mask_seeds=tuple(mask_seeds),
-        level=config.evaluation.level,
-        num_resamples=options["num_resamples"],
+        rates=plan.rates,
+        mask_seeds=plan.mask_seeds,
+        level=tested.level,
+        num_resamples=tested.num_resamples,
         num_test=len(samples.ids),
         num_groups=None if samples.groups is None else len(np.unique(samples.groups)),
         absent=next(iter(swept.values()))[0].shares,
@@ -155,13 +209,22 @@ def sweep_absent(
                 seeds=tuple(summary.seed for summary in described[label]),
                 asleep=any(sleep_remarks(one.remarks) for one in described[label]),
                 runs_sha256=tuple(file_digest(folder.summary_file) for folder in folders),
-                rates=_metrics_by_rate(samples, swept[label], options),
-                empty=_prior(samples, swept[label]),
+                rates=tuple(map(tested.stated, by_rate[label])),
+                area=areas.get(label, {}),
+                subsets=tuple(map(tested.stated, by_subset[label])),
+                empty=prior_of(
+                    tested,
+                    [one.empty for one in swept[label]],
+                    [one.training_labels for one in swept[label]],
+                ),
             )
             for label, folders in runs.items()
         },
-        paired=_tests_by_rate(samples, swept, reference, options),
-        remarks=tuple(dict.fromkeys(one for found in swept.values() for r in found for one in r.remarks)),
+        paired=_by_label([tested.corrected(one) for one in tests]),
+        paired_area=tested.corrected(area_between(tests, weights)) if weights else {},
+        subsets=tuple("+".join(kept) for kept in plan.subsets),
+        paired_subsets=_by_label([tested.corrected(one) for one in tests_of_subsets]),
+        remarks=tuple(dict.fromkeys([*said, *remarks])),
         **provenance.origin(),
         seconds=round(time.perf_counter() - started, 1),
         folder=Path(target),
@@ -171,6 +234,37 @@ def sweep_absent(
     result = replace(result, files=digests_of(result.folder, [table]))
     result.write()
     return result
+
+
+def _measured(
+    tested: Tested, swept: Mapping[str, Sequence[_Swept]], reference: str
+) -> tuple[
+    dict[str, list[Measured]],
+    dict[str, list[Measured]],
+    list[dict[str, PairedDraws]],
+    list[dict[str, PairedDraws]],
+]:
+    """Return metrics and tests of every model at every rate, and for every choice of modalities."""
+    rates = {label: np.stack([one.rates for one in found], axis=1) for label, found in swept.items()}
+    subsets = {label: np.stack([one.subsets for one in found], axis=1) for label, found in swept.items()}
+    metrics = [
+        {label: [tested.measured(one) for one in outputs] for label, outputs in conditions.items()}
+        for conditions in (rates, subsets)
+    ]
+    tests = [
+        [
+            tested.tests({label: outputs[index] for label, outputs in conditions.items()}, reference)
+            for index in range(len(conditions[reference]))
+        ]
+        for conditions in (rates, subsets)
+    ]
+    return metrics[0], metrics[1], tests[0], tests[1]
+
+
+def _by_label(
+    found: Sequence[Mapping[str, Mapping[str, PairedDifference]]],
+) -> dict[str, tuple[Mapping[str, PairedDifference], ...]]:
+    return {label: tuple(one[label] for one in found) for label in (found[0] if found else {})}
 
 
 def _products(task: Task) -> list[tuple[str, Product]]:
@@ -200,13 +294,46 @@ def parse_rates(text: str) -> tuple[float, ...]:
         ) from None
 
 
-def _check_options(rates: Sequence[float], mask_seeds: Sequence[int]) -> None:
+def parse_factors(items: Sequence[str]) -> dict[str, float]:
+    """Return factors that are typed as ``MODALITY=NUMBER``.
+
+    Raises:
+        ArgumentError: If one is no number.
+        ConfigError: If one is no pair.
+
+    Examples:
+        >>> parse_factors(["text=0.5"])
+        {'text': 0.5}
+    """
+    pairs = parse_pairs(items, "factor")
+    try:
+        return {name: number_of(value) for name, value in pairs.items()}
+    except ValueError:
+        raise ArgumentError(f"Factors of rates must be numbers, but they are `{', '.join(items)}`.") from None
+
+
+def _check(plan: _Plan, modalities: Sequence[str]) -> None:
+    rates, mask_seeds = plan.rates, plan.mask_seeds
     if not rates or list(rates) != sorted(set(rates)) or not 0 <= rates[0] <= rates[-1] <= 1:
         raise ArgumentError(
             f"Rates of absence must be distinct, rising and between 0 and 1, but they are {list(rates)}."
         )
     if not mask_seeds or len(set(mask_seeds)) < len(mask_seeds) or min(mask_seeds) < 0:
         raise ArgumentError(f"Mask seeds must be distinct and 0 or more, but they are {list(mask_seeds)}.")
+    for name, factor in plan.factors.items():
+        if name not in modalities:
+            raise ArgumentError(
+                f"A factor must be that of a modality of the data, which are {list(modalities)}, but it is that of "
+                f"`{name}`."
+            )
+        if not 0 <= factor < np.inf:
+            raise ArgumentError(f"The factor of `{name}` must be 0 or more, but it is {factor}.")
+    alone = 1 - 1 / len(modalities)
+    if plan.protocol.name == "keep-one" and sum(rate >= alone for rate in rates) > 1 and not plan.factors:
+        raise ArgumentError(
+            f"From the rate {alone:.3g} on a single one of {len(modalities)} modalities is left, so higher rates say "
+            f"the same; give one of them, not {[rate for rate in rates if rate >= alone]}."
+        )
 
 
 def _find_runs(paths: Sequence[Path], reference: str | None) -> tuple[dict[str, list[RunFolder]], str]:
@@ -243,43 +370,53 @@ def _find_runs(paths: Sequence[Path], reference: str | None) -> tuple[dict[str, 
 
 
 def _sweep_run(
-    folder: RunFolder,
-    rates: Sequence[float],
-    mask_seeds: Sequence[int],
-    split: str,
-    expected: _Samples | None,
+    folder: RunFolder, plan: _Plan, split: str, expected: _Samples | None
 ) -> tuple[_Samples, _Swept]:
     predictor = Predictor.load(folder.path)
-    parts = evaluated_subsets(predictor, split=split)
-    samples, order = _samples(predictor.task, [subset for _, subset in parts], folder)
+    given = evaluated_subsets(predictor, split=split)
+    samples, order = _samples(predictor.task, [subset for _, subset in given], folder)
     if expected is not None and samples.ids != expected.ids:
         raise DataError(
             f"Run `{folder.path}` was tested on other samples than the first run; sweep them apart."
         )
-
-    def taken(absence: Absence) -> list[tuple[str | None, Subset]]:
-        return [(fold, absence.apply(subset)) for fold, subset in parts]
+    trained = training_parts(predictor)
+    parts = [(fold, _known(subset, trained[str(fold)])) for fold, subset in given]
 
     def outputs(lacking: Sequence[tuple[str | None, Subset]]) -> np.ndarray:
         return np.concatenate([table.outputs for table in predict_parts(predictor, lacking)])[order]
 
-    complete, by_rate, shares = outputs(parts), [], []
-    for rate in rates:
-        masked, there = [], []
-        for seed in mask_seeds:
-            lacking = taken(Absence(rate=rate, seed=seed))
+    def changed(change: Callable[[Subset], Subset]) -> list[tuple[str | None, Subset]]:
+        return [(fold, change(subset)) for fold, subset in parts]
+
+    complete, by_rate, shares = outputs(parts), list[list[np.ndarray]](), list[Shares]()
+    for rate in plan.rates:
+        masked, there = list[np.ndarray](), list[np.ndarray]()
+        for seed in plan.mask_seeds:
+            lacking = changed(lambda subset, rate=rate, seed=seed: plan.at(subset, rate, seed))
             masked.append(outputs(lacking) if rate else complete)
             there += [present_modalities(subset) for _, subset in lacking]
         present = np.concatenate(there)
         by_rate.append(masked)
         shares.append(Shares(float((~present).mean()), float((~present.any(axis=1)).mean())))
+    by_subset = [
+        outputs(changed(Absence(tuple(name for name in parts[0][1].modalities if name not in kept)).apply))
+        for kept in plan.subsets
+    ]
     return samples, _Swept(
         np.array(by_rate),
-        outputs(taken(Absence(rate=1.0))),
+        np.array(by_subset)[:, None] if by_subset else np.zeros((0, 1, *complete.shape)),
+        outputs(changed(Absence(rate=1.0).apply)),
         tuple(shares),
-        training_labels(predictor),
-        predictor.remarks([subset for _, subset in parts]),
+        [part.labels for part in trained.values() if part.labels is not None],
+        predictor.remarks([subset for _, subset in given]),
     )
+
+
+def _known(subset: Subset, trained: Subset) -> Subset:
+    """Return samples without what no training sample had, which models take for absent: a mask is to leave no less."""
+    unseen = [not trained.lengths(name).any() for name in subset.modalities]
+    absent: Bool[np.ndarray, "n modality"] = np.tile(np.array(unseen), (len(subset), 1))
+    return subset.lacking(absent) if any(unseen) else subset
 
 
 def _samples(task: Task, subsets: Sequence[Subset], folder: RunFolder) -> tuple[_Samples, np.ndarray]:
@@ -301,135 +438,12 @@ def _samples(task: Task, subsets: Sequence[Subset], folder: RunFolder) -> tuple[
     )
 
 
-def _metrics_by_rate(
-    samples: _Samples, results: Sequence[_Swept], options: dict[str, Any]
-) -> tuple[dict[str, RateMetric], ...]:
-    """Per rate and metric: mean, sd over seeds, sd over masks, interval."""
-    entries = []
-    for index in range(len(results[0].outputs)):
-        outputs = np.stack([result.outputs[index] for result in results])
-        values = [
-            [metrics(samples.task, samples.labels, masked) for masked in by_mask] for by_mask in outputs
-        ]
-        intervals = bootstrap_intervals(
-            samples.task, samples.labels, outputs.reshape(-1, *outputs.shape[2:]), **options
-        )
-        over_seeds = summarize_seeds([_mean(by_mask) for by_mask in values])
-        over_masks = summarize_seeds([_mean(by_seed) for by_seed in zip(*values, strict=True)])
-        entries.append(
-            {
-                name: RateMetric(
-                    mean=over_seeds[name].mean,
-                    sd=over_seeds[name].sd,
-                    sd_masks=over_masks[name].sd,
-                    low=interval.low,
-                    high=interval.high,
-                    note=interval.note,
-                )
-                for name, interval in intervals.items()
-            }
-        )
-    return tuple(entries)
-
-
-def _mean(runs: Sequence[dict[str, float | None]]) -> dict[str, float | None]:
-    """Mean of every metric; None where one is undefined."""
-    means: dict[str, float | None] = {}
-    for name in runs[0]:
-        values = [run[name] for run in runs]
-        known = [value for value in values if value is not None]
-        means[name] = float(np.mean(known)) if len(known) == len(values) else None
-    return means
-
-
-def _tests_by_rate(
-    samples: _Samples, swept: dict[str, list[_Swept]], reference: str, options: dict[str, Any]
-) -> dict[str, tuple[dict[str, PairedDifference], ...]]:
-    """Per model and rate its difference to the reference, p-values corrected over the models, rate by rate."""
-    others = [label for label in swept if label != reference and len(swept[label]) == len(swept[reference])]
-    by_rate = []
-    for index in range(len(swept[reference][0].outputs)):
-        outputs = {
-            label: np.concatenate([result.outputs[index] for result in swept[label]])
-            for label in (*others, reference)
-        }
-        tests = {
-            label: paired_test(
-                samples.task,
-                samples.labels,
-                outputs[label],
-                outputs[reference],
-                num_permutations=options["num_resamples"],
-                **options,
-            )
-            for label in others
-        }
-        by_rate.append(corrected(tests))
-    return {label: tuple(found[label] for found in by_rate) for label in others}
-
-
-def _prior(samples: _Samples, results: Sequence[_Swept]) -> EmptyScores | EmptyClasses:
-    """What a model says about samples that have nothing, beside what its training labels say."""
-    task = samples.task
-    finite = bool(all(np.isfinite(result.empty).all() for result in results))
-    measured = summarize_seeds([metrics(task, samples.labels, result.empty) for result in results])
-    if task.kind != "regression":
-        said = [outcome_probabilities(task, result.empty).mean(axis=0) for result in results]
-        trained = [
-            np.mean([_frequencies(part, task) for part in result.training_labels], axis=0)
-            for result in results
-        ]
-        share = 0.5 if task.kind == "classification" else 1 / task.num_outputs
-        distances = [
-            share * float(np.abs(one - other).sum()) for one, other in zip(said, trained, strict=True)
-        ]
-        return EmptyClasses(
-            finite=finite,
-            metrics=measured,
-            prediction=dict(zip(task.names, np.mean(said, axis=0).tolist(), strict=True)),
-            training=dict(zip(task.names, np.mean(trained, axis=0).tolist(), strict=True)),
-            distance=float(np.mean(distances)),
-            distance_sd=_deviation(distances),
-        )
-
-    def trained_on(statistic: Callable[[np.ndarray], Any]) -> list[float]:
-        return [float(np.mean([statistic(part) for part in result.training_labels])) for result in results]
-
-    scores = [float(result.empty.mean()) for result in results]
-    means, medians = trained_on(np.mean), trained_on(np.median)
-    distances = [abs(score - mean) for score, mean in zip(scores, means, strict=True)]
-    from_medians = [abs(score - median) for score, median in zip(scores, medians, strict=True)]
-    return EmptyScores(
-        finite=finite,
-        metrics=measured,
-        in_range=bool(
-            all(task.low <= result.empty.min() and result.empty.max() <= task.high for result in results)
-        ),
-        prediction=float(np.mean(scores)),
-        prediction_sd=_deviation(scores),
-        training_mean=float(np.mean(means)),
-        training_median=float(np.mean(medians)),
-        training_sd=float(np.mean(trained_on(np.std))),
-        distance=float(np.mean(distances)),
-        distance_sd=_deviation(distances),
-        distance_from_median=float(np.mean(from_medians)),
-    )
-
-
-def _frequencies(labels: np.ndarray, task: Task) -> np.ndarray:
-    """How often each class occurs, or each label is present among the samples of which that is known."""
-    if task.kind == "multilabel":
-        return (labels == 1).sum(axis=0) / np.maximum((labels >= 0).sum(axis=0), 1)
-    return np.bincount(labels, minlength=len(task.classes)) / len(labels)
-
-
-def _deviation(values: Sequence[float]) -> float | None:
-    return float(np.std(values, ddof=1)) if len(values) > 1 else None
-
-
-def _absences_in_training(folder: RunFolder) -> dict[str, bool | float | Mapping[str, float]]:
+def _absences_in_training(folder: RunFolder) -> dict[str, Trained]:
     training = config_of(folder).training
     return {
         "absent_rate": training.absent_rate,
         "absent_all": training.absent_all,
+        "absent_protocol": training.absent_protocol,
+        "absent_pattern": training.absent_pattern,
+        "selection_rates": training.selection_rates,
     }

@@ -84,7 +84,8 @@ class _Training(Strict):
 
 
 _FINER: dict[str, Any] = {
-    "absent_rate": AbsentRate | dict[str, AbsentRate],
+    "absent_rate": AbsentRate | tuple[AbsentRate, AbsentRate] | dict[str, AbsentRate],
+    "selection_rates": tuple[Annotated[float, Field(ge=0, le=1)], ...],
     "class_weights": Literal["balanced"] | list[ClassWeight] | None,
     "weight_decay": Annotated[float, Field(ge=0, le=1e6)] | Literal["auto"],
     "refit": bool | Literal["auto"],

@@ -188,16 +188,18 @@ def own_parts(predictor: Predictor, split: str | None) -> list[tuple[str, Subset
     return [(fold.name, fold.test if split == "test" else fold.development.valid) for fold in folds]
 
 
-def training_labels(predictor: Predictor) -> list[np.ndarray]:
-    """Return the labels on which the model of each fold was trained.
+def training_parts(predictor: Predictor) -> dict[str, Subset]:
+    """Return the samples on which the model of each fold was trained.
 
     Args:
         predictor: The run's models.
     """
     config = config_of(RunFolder(predictor.source))
     folds = build_folds(predictor.own_store(), config.data, seed=config.seeds[0])
-    parts = [fold.development.merged if config.training.refit else fold.development.train for fold in folds]
-    return [part.labels for part in parts if part.labels is not None]
+    return {
+        fold.name: fold.development.merged if config.training.refit else fold.development.train
+        for fold in folds
+    }
 
 
 def predict_parts(predictor: Predictor, parts: Sequence[tuple[str | None, Subset]]) -> list[PredictionTable]:

@@ -35,6 +35,7 @@ from qinn.experiment.cost import cost_notes
 from qinn.experiment.explanation import column_means, explained_label, write_explanation
 from qinn.experiment.feasibility import check_feasible, check_machine, check_steps
 from qinn.experiment.label_remarks import label_remarks
+from qinn.experiment.masked_texts import texts_for_training
 from qinn.experiment.model_configs import QiNNConfig
 from qinn.experiment.pretrained import load_transformers, write_architectures
 from qinn.experiment.run_place import RunPlace
@@ -400,6 +401,7 @@ def _run_fold(
     shared: dict[str, Any] = {
         "task": store.task,
         "options": config.training.options(),
+        "texts": texts_for_training(store, config),
         "seed": config.seeds[0],
         "identity": _identity(config, fold, store),
         "progress": progress,

@@ -24,6 +24,7 @@ from qinn.experiment import provenance
 from qinn.experiment.build import build_folds, resolved
 from qinn.experiment.config import ExperimentConfig, TrainingConfig, resolved_training, slug
 from qinn.experiment.key_errors import explain, nearest
+from qinn.experiment.masked_texts import texts_for_training
 from qinn.experiment.run import data_record, model_builder
 from qinn.experiment.tuning_config import KNOWN_KEYS, Range, Space, searched
 from qinn.explain.activity import activity_of
@@ -352,6 +353,7 @@ class _Search:
                         options=config.training.options(),
                         folder=Path(place),
                         seed=self.seed,
+                        texts=texts_for_training(self.store, config),
                     )
                 values.append(found.best_value)
                 epochs.append(found.best_epoch)

@@ -8,6 +8,7 @@ from typing import Any, Literal, cast
 import numpy as np
 import numpy.typing as npt
 
+from qinn.data.subsets.absence_protocols import Pattern, ProtocolName
 from qinn.errors import ArgumentError, CheckpointError, QinnError
 from qinn.evaluation.conformal import (
     HeldOut,
@@ -166,8 +167,12 @@ class Estimator(Base):
         loss: LossKind | None = None,
         label_smoothing: float = 0.0,
         class_weights: ClassWeights = None,
-        absent_rate: float | Mapping[str, float] = 0.0,
+        absent_rate: float | tuple[float, float] | Mapping[str, float] = 0.0,
         absent_all: bool = False,
+        absent_protocol: ProtocolName = "whole",
+        absent_pattern: Pattern = "scattered",
+        absent_burst: float = 5.0,
+        selection_rates: Sequence[float] = (),
         monitor: str = "loss",
         deterministic: bool = True,
         refit: bool | Literal["auto"] = "auto",
@@ -236,6 +241,10 @@ class Estimator(Base):
         self.class_weights = class_weights
         self.absent_rate = absent_rate
         self.absent_all = absent_all
+        self.absent_protocol = absent_protocol
+        self.absent_pattern = absent_pattern
+        self.absent_burst = absent_burst
+        self.selection_rates = selection_rates
         self.monitor = monitor
         self.deterministic = deterministic
         self.refit = refit

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from qinn.data.subsets.absence_protocols import Pattern, ProtocolName
 from qinn.destinations import check_destinations
 from qinn.errors import ArgumentError, ConfigError
-from qinn.experiment.absence_sweep import RATES, parse_rates
+from qinn.experiment.absence_sweep import parse_factors, parse_rates
 from qinn.experiment.absence_sweep import sweep_absent as sweep_runs
 from qinn.experiment.coupling import couple_run, parse_couplings
 from qinn.experiment.explanation import PRODUCTS
@@ -18,7 +19,7 @@ from qinn.report.absence_figures import write_sweep_figures
 from qinn.report.explanation_figures import write_coupling_figure, write_explanation_figures
 from qinn.results.coupling import CouplingResult
 from qinn.results.explanation import ExplanationSummary
-from qinn.results.sweep import FOLDER, SweepResult
+from qinn.results.sweep import ProtocolRecord, SweepResult
 from qinn.typed_arguments import typed
 
 OnRun = Callable[[int, int, str], None]
@@ -111,21 +112,31 @@ def sweep_absent(
     runs: Sequence[Path | str],
     to: Path | str | None = None,
     *,
-    rates: Sequence[float] | str = RATES,
+    protocol: ProtocolName = "whole",
+    rates: Sequence[float] | str | None = None,
     masks: int = 3,
+    pattern: Pattern = "scattered",
+    burst: float = 5.0,
+    factors: Mapping[str, float] | Sequence[str] = (),
     split: str = "test",
     reference: str | None = None,
     num_resamples: int | None = None,
     overwrite: bool = False,
     on_run: OnRun | None = None,
 ) -> SweepResult:
-    """Take modalities away at rising rates from what finished runs are tested on: what `qinn sweep-absent` does.
+    """Take data away at rising rates from what finished runs are tested on: what `qinn sweep-absent` does.
 
     Args:
         runs: Folders of comparisons (all their runs) and runs.
-        to: Folder for data, table and figures; that of the only comparison if None.
-        rates: Rates of absence, rising, as numbers or in a text with commas between them.
+        to: Folder for data, table and figures; if None one for the protocol in that of the only comparison.
+        protocol: What goes: ``"whole"`` modalities, each on its own; ``"keep-one"``, all but one of a sample's, and
+            every choice of modalities; ``"steps"``, tokens and frames.
+        rates: Rates of absence, rising, as numbers or in a text with commas between them; the protocol's if None.
         masks: Number of masks (seeds 0, 1, …) to average over.
+        pattern: Which steps: ``"scattered"``, one ``"block"`` of a sample's, or ``"bursts"``.
+        burst: Mean number of steps of a burst.
+        factors: Modality → what its rate is multiplied by, up to 1; 1 of those that are not named. Or texts
+            such as ``"text=0.5"``.
         split: ``"test"`` or ``"valid"``.
         reference: Model that the others are tested against; the comparison's if None.
         num_resamples: Bootstrap resamples and permutations; as configured if None.
@@ -144,10 +155,14 @@ def sweep_absent(
             raise ArgumentError(
                 "Several runs are swept together, so name a folder for the result with `--to`."
             )
-        to = Path(runs[0]) / FOLDER
+        to = Path(runs[0]) / ProtocolRecord(name=protocol, pattern=pattern).folder
     result = sweep_runs(
         runs,
         to,
+        protocol=protocol,
+        pattern=pattern,
+        burst=float(burst),
+        factors=factors if isinstance(factors, Mapping) else parse_factors(factors),
         rates=parse_rates(rates) if isinstance(rates, str) else rates,
         mask_seeds=range(masks),
         split=split,

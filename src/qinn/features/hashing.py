@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 
 __all__ = ["HASH_VERSION", "HashEncoder"]
 
@@ -33,6 +33,24 @@ class HashEncoder:
 
     tier = HASH_VERSION
     dim = _DIM
+
+    def encode_masked(
+        self, sentences: Sequence[str | Sequence[str]], gone: Sequence[Bool[np.ndarray, "_"]]
+    ) -> list[Float32[np.ndarray, "_ 64"]]:
+        """Encode sentences some of whose words are taken for unknown ones, which are words without a letter.
+
+        Args:
+            sentences: Transcripts as text, which are divided at spaces, or as words.
+            gone: True where a word is unknown.
+        """
+        divided = [one.split() if isinstance(one, str) else list(one) for one in sentences]
+        return self.encode_words(
+            [
+                ["" if place < len(mask) and mask[place] else word for place, word in enumerate(words)]
+                for words, mask in zip(divided, gone, strict=True)
+            ]
+        )
+
     counted = "words"
 
     def encode(self, texts: Sequence[str]) -> list[Float32[np.ndarray, "_ 64"]]:

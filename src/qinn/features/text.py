@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 
 from qinn.errors import ConfigError
 from qinn.extras import needs
@@ -103,14 +103,53 @@ class TransformerEncoder:
         Returns:
             For each sentence an array with one row per word.
         """
+        return self._of_words([list(words) for words in sentences])
+
+    def _of_words(
+        self, sentences: list[list[str]], gone: Sequence[np.ndarray] | None = None
+    ) -> list[np.ndarray]:
         results = []
-        states = self._states([list(words) for words in sentences], split=True)
+        states = self._states(sentences, split=True, gone=gone)
         for words, (vectors, owners) in zip(sentences, states, strict=True):
             sums = np.zeros((len(words), self.dim), np.float32)
             np.add.at(sums, owners, vectors)
             pieces = np.bincount(owners, minlength=len(words)).clip(min=1)
             results.append(sums / pieces[:, None].astype(np.float32))
         return results
+
+    def encode_masked(
+        self, sentences: Sequence[str | Sequence[str]], gone: Sequence[Bool[np.ndarray, "_"]]
+    ) -> list[Float32[np.ndarray, "_ _"]]:
+        """Encode transcripts, some of whose tokens or words are taken for unknown ones.
+
+        Args:
+            sentences: Transcripts as text, one vector per token; or as words, one vector per word.
+            gone: True where a token or word is unknown, each piece of the word then.
+
+        Returns:
+            As `encode` or `encode_words`.
+
+        Raises:
+            ConfigError: If the tokenizer has no token for what is unknown.
+        """
+        split = [not isinstance(one, str) for one in sentences]
+        if not any(split):
+            return [vectors for vectors, _ in self._states(list(sentences), split=False, gone=gone)]
+        return self._of_words([list(words) for words in sentences], gone)
+
+    @property
+    def unknown_id(self) -> int:
+        """Id of the token that stands for what is unknown.
+
+        Raises:
+            ConfigError: If there is none.
+        """
+        for found in (self._tokenizer.unk_token_id, self._tokenizer.mask_token_id):
+            if found is not None:
+                return int(found)
+        raise ConfigError(
+            f"Text encoder `{self.tier}` has no token for an unknown word, so none can be taken away."
+        )
 
     def tokenize(self, texts: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Divide transcripts into the tokens that the model itself would see, special ones included.
@@ -182,7 +221,11 @@ class TransformerEncoder:
         return self._model(**batch).last_hidden_state
 
     def _states(
-        self, sentences: Sequence[str | list[str]], *, split: bool
+        self,
+        sentences: Sequence[str | Sequence[str]],
+        *,
+        split: bool,
+        gone: Sequence[np.ndarray] | None = None,
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         import torch
 
@@ -197,6 +240,9 @@ class TransformerEncoder:
             max_length=self._max_tokens,
             return_special_tokens_mask=True,
         )
+        if gone is not None:
+            for row, index in enumerate(filled):
+                self._forget(tokens, row, gone[index], split=split)
         order = sorted(range(len(filled)), key=lambda row: len(tokens["input_ids"][row]))
         inputs = [name for name in ("input_ids", "attention_mask", "token_type_ids") if name in tokens]
         lengths = [len(tokens["input_ids"][row]) for row in order]
@@ -215,6 +261,15 @@ class TransformerEncoder:
                 owners = np.array([words[position] for position in kept], np.intp)
                 results[filled[row]] = (np.ascontiguousarray(states[kept], np.float32), owners)
         return results
+
+    def _forget(self, tokens: Any, row: int, gone: np.ndarray, *, split: bool) -> None:
+        """Put the unknown token in the place of some tokens of a sentence, or of all pieces of some words."""
+        kept = np.flatnonzero(np.asarray(tokens["special_tokens_mask"][row]) == 0)
+        words = tokens.word_ids(row)
+        for step, position in enumerate(kept.tolist()):
+            place = words[position] if split else step
+            if place < len(gone) and gone[place]:
+                tokens["input_ids"][row][position] = self.unknown_id
 
 
 def _batches(lengths: Sequence[int], most: int) -> Iterator[tuple[int, int]]:

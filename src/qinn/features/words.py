@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 
 from qinn.errors import ConfigError
 from qinn.features.lexicons import COLUMNS, Lexicon
@@ -64,6 +64,23 @@ class WordEncoder:
             np.array([self._row(word) for word in words], np.float32).reshape(-1, self.dim)
             for words in sentences
         ]
+
+    def encode_masked(
+        self, sentences: Sequence[str | Sequence[str]], gone: Sequence[Bool[np.ndarray, "_"]]
+    ) -> list[Float32[np.ndarray, "_ _"]]:
+        """Encode sentences some of whose words are taken for unknown ones, which are words without a letter.
+
+        Args:
+            sentences: Transcripts as text, which are divided at spaces, or as words.
+            gone: True where a word is unknown.
+        """
+        divided = [one.split() if isinstance(one, str) else list(one) for one in sentences]
+        return self.encode_words(
+            [
+                ["" if place < len(mask) and mask[place] else word for place, word in enumerate(words)]
+                for words, mask in zip(divided, gone, strict=True)
+            ]
+        )
 
     counted = "words"
 

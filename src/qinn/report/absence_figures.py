@@ -20,7 +20,7 @@ from qinn.report.figure_style import (
     write_figures,
 )
 from qinn.report.numbering import Exhibit, Numbering
-from qinn.results.sweep import SweepResult, read_sweep
+from qinn.results.sweep import ProtocolRecord, SweepResult, read_sweep
 
 _MARKERS = ("o", "s", "^")
 
@@ -42,7 +42,12 @@ class RateCurve:
 
 @styled
 def absent_rate_figure(
-    rates: Sequence[float], curves: Sequence[RateCurve], *, metric: str, better: str
+    rates: Sequence[float],
+    curves: Sequence[RateCurve],
+    *,
+    metric: str,
+    better: str,
+    axis: str = ProtocolRecord().axis,
 ) -> str:
     """One metric of several models over the rate of absence, with the standard deviation over seeds as bars.
 
@@ -51,6 +56,7 @@ def absent_rate_figure(
         curves: One per model.
         metric: Wording of the metric for the axis.
         better: ``"lower"`` or ``"higher"``, whichever is better.
+        axis: What the rates are.
 
     Raises:
         ArgumentError: If there is no model, or a curve has not one value per rate.
@@ -85,7 +91,7 @@ def absent_rate_figure(
             capsize=2,
         )
     axes.set(
-        xlabel="probability with which each modality of each sample is absent",
+        xlabel=axis,
         ylabel=f"{metric}\n({'lower' if better == 'lower' else 'higher'} is better)",
     )
     figure.legend(loc="outside right center")
@@ -106,7 +112,9 @@ def sweep_figures(sweep: SweepResult) -> dict[str, str]:
             for label, entry in sweep.models.items()
         ]
         curves = [curve for curve in curves if np.isfinite(curve.values).any()]
-        figures[name] = absent_rate_figure(sweep.rates, curves, metric=name, better=metric.direction)
+        figures[name] = absent_rate_figure(
+            sweep.rates, curves, metric=name, better=metric.direction, axis=sweep.protocol.axis
+        )
     return figures
 
 
@@ -138,5 +146,6 @@ def absence_exhibits(sweep: SweepResult, numbering: Numbering) -> list[Exhibit]:
             f"{sweep.how()}; bars: standard deviation over seeds, each averaged over the masks.",
         ),
         *numbering.table(sweep.rates_table(sweep.shown[0])),
+        *([] if (kept := sweep.subsets_table(sweep.shown[0])) is None else numbering.table(kept)),
         *numbering.table(sweep.empty_table()),
     ]

@@ -37,7 +37,7 @@ from qinn.results.metric_columns import SIGNIFICANCE
 from qinn.results.number_text import brief, counted, percent
 from qinn.results.run import RunResult
 from qinn.results.steps import ShownSteps
-from qinn.results.sweep import read_own_sweep
+from qinn.results.sweep import read_own_sweeps
 
 _DRAWN = 4  # metrics; the table has them all
 _CONFIGURED = ("encoder", "models", "training", "evaluation")
@@ -77,7 +77,7 @@ def comparison_section(result: ComparisonResult, anchor: str, numbering: Numberi
         ("seeds", ", ".join(map(str, result.seeds))),
         *provenance_facts(result),
     ]
-    names, sweep = result.metric_names, read_own_sweep(result)
+    names, sweeps = result.metric_names, read_own_sweeps(result)
     parts = [
         Part("What was run", facts=facts),
         Part(
@@ -107,8 +107,9 @@ def comparison_section(result: ComparisonResult, anchor: str, numbering: Numberi
         Part("What the metrics mean", legend=metric_legend(result.task, names)),
         Part("How the runs were trained", exhibits=numbering.table(runs_table(summaries))),
     ]
-    if sweep is not None:
-        parts.append(Part("Missing modalities", exhibits=absence_exhibits(sweep, numbering)))
+    if sweeps:
+        exhibits = [one for sweep in sweeps for one in absence_exhibits(sweep, numbering)]
+        parts.append(Part("Missing modalities", exhibits=exhibits))
     return Section(anchor, f"Comparison: {result.name}", parts)
 
 

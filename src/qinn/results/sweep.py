@@ -30,8 +30,58 @@ from qinn.results.tables import Cell, Table, columns
 FORMAT = "qinn-missing-sweep"
 SWEEP_FILE = "sweep.json"
 TABLE_FILE = "table.md"
-FOLDER = "missing"
-"""Where a comparison keeps its sweep."""
+_FOLDER = "missing"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtocolRecord:
+    """What a sweep took away.
+
+    Attributes:
+        name: `whole` modalities, all but one (`keep-one`), or `steps`.
+        pattern: Of steps: `scattered`, `block` or `bursts`.
+        burst: Mean number of steps of a burst.
+        factors: Modality → what its rate is multiplied by; 1 where none is named.
+    """
+
+    name: str = "whole"
+    pattern: str | None = field(default=None, metadata=OPTIONAL)
+    burst: float | None = field(default=None, metadata=OPTIONAL)
+    factors: Mapping[str, float] = field(default_factory=dict[str, float])
+
+    @property
+    def folder(self) -> str:
+        """Where a comparison keeps its sweep by this protocol."""
+        said = [] if self.name == "whole" else [self.name]
+        said += [self.pattern] if self.pattern not in (None, "scattered") else []
+        return "-".join([_FOLDER, *said])
+
+    def how(self) -> str:
+        """Say in a sentence, without its end, what was taken away."""
+        what = {
+            "whole": "each modality of each sample was taken away with the probability stated, independently",
+            "keep-one": "each sample kept one of its modalities, drawn with equal odds, and lost the others so that "
+            "the share stated of all was lost, as far as one stays",
+            "steps": {
+                None: "each step of each modality was taken away with the probability stated, independently",
+                "block": "the share stated of the steps of each modality was taken away, as one block",
+                "bursts": "steps were taken away with the probability stated, in bursts of "
+                f"{self.burst or 0:g} on average",
+            }.get(None if self.pattern == "scattered" else self.pattern, ""),
+        }[self.name]
+        if self.factors:
+            times = ", ".join(f"`{name}` {factor:g}" for name, factor in self.factors.items())
+            what += f" (the rate of {times} times the one stated, 1 at most)"
+        return what
+
+    @property
+    def axis(self) -> str:
+        """What its rates are, as the axis of a figure says it."""
+        return {
+            "whole": "probability with which each modality of each sample is absent",
+            "keep-one": "share of the modalities of each sample that is absent, one being kept",
+            "steps": "share of the steps of each modality that is absent",
+        }[self.name]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,35 +154,42 @@ class Shares:
     empty: float
 
 
+Trained = str | bool | float | tuple[float, ...] | Mapping[str, float]
+"""A value of an option of training."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SweptModel:
     """One model of a sweep, over all seeds.
 
     Attributes:
-        training: Option → the probability with which modalities were absent in training.
+        training: Option → what was absent in training, and at which rate.
         runs_sha256: Hash of each run's ``run.json``; none in version 1.
         asleep: Whether the dynamics of a run sleep.
         rates: For each rate, metric → its value.
+        area: Metric → the area under its curve over the rates, divided by their range; empty of one rate.
+        subsets: For each choice of modalities that were kept, metric → its value.
         empty: What it says about samples that have nothing left.
     """
 
     model: str = ""
     num_parameters: int = 0
-    training: Mapping[str, bool | float | Mapping[str, float]] = field(
-        default_factory=dict[str, bool | float | Mapping[str, float]]
-    )
+    training: Mapping[str, Trained] = field(default_factory=dict[str, Trained])
     seeds: tuple[int, ...]
     runs_sha256: tuple[str, ...] = ()
     asleep: bool = field(default=False, metadata=OPTIONAL)
     rates: tuple[Mapping[str, RateMetric], ...]
+    area: Mapping[str, RateMetric] = field(default_factory=dict[str, RateMetric])
+    subsets: tuple[Mapping[str, RateMetric], ...] = ()
     empty: EmptyScores | EmptyClasses
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepResult(Written):
-    """Runs with modalities taken away at rising rates: content of ``sweep.json``.
+    """Runs with modalities, or steps of them, taken away at rising rates: content of ``sweep.json``.
 
     Attributes:
+        protocol: What was taken away.
         reference: Label of the model that the others are tested against.
         split: Which samples.
         rates: Rates of absence, rising.
@@ -140,9 +197,13 @@ class SweepResult(Written):
         absent: For each rate what it takes away.
         models: Label → its results.
         paired: Label → for each rate, metric → the difference to the reference.
+        paired_area: Label → metric → the difference in area to the reference.
+        subsets: Modalities that are all that was kept of every sample, joined by `+`.
+        paired_subsets: Label → for each of them, metric → the difference to the reference.
     """
 
     format: str = FORMAT
+    protocol: ProtocolRecord = ProtocolRecord()
     reference: str
     split: str
     rates: tuple[float, ...]
@@ -154,6 +215,13 @@ class SweepResult(Written):
     absent: tuple[Shares, ...] = ()
     models: Mapping[str, SweptModel]
     paired: Mapping[str, tuple[Mapping[str, PairedDifference], ...]]
+    paired_area: Mapping[str, Mapping[str, PairedDifference]] = field(
+        default_factory=dict[str, Mapping[str, PairedDifference]]
+    )
+    subsets: tuple[str, ...] = ()
+    paired_subsets: Mapping[str, tuple[Mapping[str, PairedDifference], ...]] = field(
+        default_factory=dict[str, tuple[Mapping[str, PairedDifference], ...]]
+    )
     remarks: tuple[str, ...] = ()
     seconds: float = 0.0
     folder: Path = field(default=Path(), metadata=OUTSIDE)
@@ -184,33 +252,63 @@ class SweepResult(Written):
     def how(self) -> str:
         """Say what was taken away from which samples."""
         return (
-            f"On the {self.num_test:,} {self.split} samples, each modality of each sample was taken away with the "
-            "probability stated, independently; the masks are the same for all models, and samples that lose "
-            f"everything stay. Mean over {counted(self.num_seeds, 'seed')} and {counted(len(self.mask_seeds), 'mask')}"
+            f"On the {self.num_test:,} {self.split} samples, {self.protocol.how()}; the masks are the same for all "
+            "models, and samples that lose everything stay. Mean over "
+            f"{counted(self.num_seeds, 'seed')} and {counted(len(self.mask_seeds), 'mask')}"
         )
 
     def rates_table(self, name: str) -> Table:
-        """Return a metric of every model at every rate."""
+        """Return a metric of every model at every rate, and the area under that curve."""
+        metric = metrics_of(self.task)[name]
+        rows: list[tuple[Cell, ...]] = []
+        has_area = any(entry.area for entry in self.models.values())
+        for label, entry in self.models.items():
+            tests = self.paired.get(label) or (None,) * len(entry.rates)
+            values = [self._cell(name, one, test) for one, test in zip(entry.rates, tests, strict=True)]
+            if has_area:
+                values.append(self._cell(name, entry.area, self.paired_area.get(label)))
+            rows.append((self._heading(label, entry), *values))
+        area = "; area: that under the curve, divided by its width" if has_area else ""
+        return Table(
+            caption=f"{name} ({metric.label}) over the rate of absence{area}. {self.how()} ± standard deviation over "
+            "seeds.",
+            columns=columns("model", *(f"{rate:g}" for rate in self.rates), *(["area"] if has_area else [])),
+            rows=tuple(rows),
+            notes=self._notes("rate by rate"),
+        )
+
+    def subsets_table(self, name: str) -> Table | None:
+        """Return a metric of every model where some modalities are all that was kept; None where none were chosen."""
+        if not self.subsets:
+            return None
         metric = metrics_of(self.task)[name]
         rows: list[tuple[Cell, ...]] = []
         for label, entry in self.models.items():
-            cells = [model_cell(label, reference=label == self.reference, asleep=entry.asleep)]
-            for index, values in enumerate(entry.rates):
-                tests = self.paired.get(label)
-                found = mark(None if tests is None else tests[index][name], metric)
-                value = values[name]
-                detail = "" if value.sd is None else f"± {number(value.sd)}"
-                text = mean_and_deviation(value.mean, None)
-                cells.append(Cell(f"{text} {found}".strip(), detail))
-            rows.append(tuple(cells))
+            tests = self.paired_subsets.get(label) or (None,) * len(entry.subsets)
+            values = [self._cell(name, one, test) for one, test in zip(entry.subsets, tests, strict=True)]
+            rows.append((self._heading(label, entry), *values))
         return Table(
-            caption=f"{name} ({metric.label}) over the rate of absence. {self.how()} ± standard deviation over seeds.",
-            columns=columns("model", *(f"{rate:g}" for rate in self.rates)),
+            caption=f"{name} ({metric.label}) where the modalities named are all that is kept of the {self.num_test:,} "
+            f"{self.split} samples. Mean ± standard deviation over {counted(self.num_seeds, 'seed')}.",
+            columns=columns("model", *self.subsets),
             rows=tuple(rows),
-            notes=(
-                *([f"{marks_note(self.reference, ', rate by rate')}."] if self.paired else []),
-                *([ASLEEP_NOTE] if any(entry.asleep for entry in self.models.values()) else []),
-            ),
+            notes=self._notes("choice by choice"),
+        )
+
+    def _heading(self, label: str, entry: SweptModel) -> Cell:
+        return model_cell(label, reference=label == self.reference, asleep=entry.asleep)
+
+    def _cell(
+        self, name: str, values: Mapping[str, RateMetric], tests: Mapping[str, PairedDifference] | None
+    ) -> Cell:
+        found = mark(None if tests is None else tests[name], metrics_of(self.task)[name])
+        text = mean_and_deviation(values[name].mean, None)
+        return Cell(f"{text} {found}".strip(), _deviation(values[name].sd))
+
+    def _notes(self, how: str) -> tuple[str, ...]:
+        return (
+            *([f"{marks_note(self.reference, f', {how}')}."] if self.paired else []),
+            *([ASLEEP_NOTE] if any(entry.asleep for entry in self.models.values()) else []),
         )
 
     def empty_table(self) -> Table:
@@ -256,7 +354,7 @@ class SweepResult(Written):
         return "\n".join(table.to_markdown() for table in self._tables())
 
     def to_frame(self) -> Any:
-        """Return a pandas data frame with a row for each model, rate and metric.
+        """Return a pandas data frame with a row for each model, rate (or area, or choice) and metric.
 
         Raises:
             MissingPackageError: If pandas is not installed.
@@ -266,13 +364,18 @@ class SweepResult(Written):
                 {"model": label, "rate": rate, "metric": name, "mean": value.mean, "sd": value.sd}
                 | {"sd_masks": value.sd_masks, "low": value.low, "high": value.high}
                 for label, entry in self.models.items()
-                for rate, values in zip(self.rates, entry.rates, strict=True)
+                for rate, values in (
+                    *zip(self.rates, entry.rates, strict=True),
+                    *([("area", entry.area)] if entry.area else []),
+                    *zip(self.subsets, entry.subsets, strict=True),
+                )
                 for name, value in values.items()
             ]
         )
 
     def _tables(self) -> list[Table]:
-        return [*map(self.rates_table, self.shown), self.empty_table()]
+        kept = [table for table in map(self.subsets_table, self.shown) if table is not None]
+        return [*map(self.rates_table, self.shown), *kept, self.empty_table()]
 
     def _repr_html_(self) -> str:
         return "\n".join(table.to_html() for table in self._tables())
@@ -291,25 +394,44 @@ def read_sweep(folder: Path | str) -> SweepResult:
     remedy = "run `qinn sweep-absent` again"
     found = read_document(path, SweepResult, format=FORMAT, what="a sweep", newest=VERSION, remedy=remedy)
     shown = set(found.shown)
-    swept = [entry.rates for entry in found.models.values()] + list(found.paired.values())
+    tested = list(found.paired.values())
+    kept = [entry.subsets for entry in found.models.values()] + list(found.paired_subsets.values())
     complete = all(
-        len(rates) == len(found.rates) and all(shown <= set(each) for each in rates) for rates in swept
+        len(values) == number and all(shown <= set(each) for each in values)
+        for listed, number in (
+            ([entry.rates for entry in found.models.values()] + tested, len(found.rates)),
+            (kept, len(found.subsets)),
+        )
+        for values in listed
     )
     if not complete or any(found.shown[0] not in entry.empty.metrics for entry in found.models.values()):
         raise CheckpointError(f"`{path}` lacks or contradicts something (rates and metrics); {remedy}.")
     return replace(found, folder=folder)
 
 
-def read_own_sweep(comparison: ComparisonResult) -> SweepResult | None:
-    """Read the sweep that a comparison keeps, known to be of its runs; None where it keeps none.
+def read_own_sweeps(comparison: ComparisonResult) -> list[SweepResult]:
+    """Read the sweeps that a comparison keeps, known to be of its runs.
 
     Raises:
-        CheckpointError: If the sweep is unfinished, was changed, or is of other runs.
+        CheckpointError: If a sweep is unfinished, was changed, or is of other runs.
     """
-    place = comparison.folder / FOLDER
-    if not place.is_dir() or not any(place.iterdir()):
-        return None
-    found = read_sweep(place)
+    places = sorted(
+        place
+        for place in comparison.folder.glob(f"{_FOLDER}*")
+        if place.is_dir() and place.name in _folders() and any(place.iterdir())
+    )
+    sweeps = [read_sweep(place) for place in places]
+    for found in sweeps:
+        _check_own(found, comparison)
+    return sweeps
+
+
+def _folders() -> set[str]:
+    names = {ProtocolRecord(name=name).folder for name in ("whole", "keep-one", "steps")}
+    return names | {ProtocolRecord(name="steps", pattern=pattern).folder for pattern in ("block", "bursts")}
+
+
+def _check_own(found: SweepResult, comparison: ComparisonResult) -> None:
     for label, entry in comparison.models.items():
         swept = found.models.get(label)
         known = {} if swept is None else dict(zip(swept.seeds, swept.runs_sha256, strict=False))
@@ -317,9 +439,8 @@ def read_own_sweep(comparison: ComparisonResult) -> SweepResult | None:
             path = comparison.folder / run
             if seed in known and known[seed] != file_digest(RunFolder(path).summary_file):
                 raise CheckpointError(
-                    f"The sweep in `{place}` is of another run than `{path}`; run `qinn sweep-absent` again."
+                    f"The sweep in `{found.folder}` is of another run than `{path}`; run `qinn sweep-absent` again."
                 )
-    return found
 
 
 def _deviation(value: float | None) -> str:

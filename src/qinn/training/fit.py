@@ -6,7 +6,7 @@ import hashlib
 import io
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from qinn.atomic_writing import complete_file
+from qinn.data.subsets.absence_protocols import MaskedTexts
 from qinn.data.subsets.batching import BatchLoader
 from qinn.data.subsets.cross_validation import Development
 from qinn.data.subsets.subset import Subset
@@ -74,6 +75,7 @@ def fit(
     folder: Path,
     seed: int,
     identity: str = "",
+    texts: Mapping[str, MaskedTexts] | None = None,
     progress: bool = False,
 ) -> FitResult:
     """Train a model on the training split and leave it with the weights that the validation split selects.
@@ -89,6 +91,7 @@ def fit(
         folder: Where checkpoints, history and logs go.
         seed: Seed of the sample order, dropout and trajectories.
         identity: What the model and the data were made from; the checkpoint of another identity or seed is refused.
+        texts: Modality → what encodes its transcripts again, where the options take steps of them away.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -106,7 +109,7 @@ def fit(
             0, -1, monitor, float("nan"), time.perf_counter() - started, cpu_time.seconds, history=[]
         )
 
-    loop = _loop(model, development.train, task, options, seed, development.valid)
+    loop = _loop(model, development.train, task, options, seed, texts, development.valid)
     _train(
         loop, folder, cpu_time, identity=_whose(seed, identity), epochs=options.max_epochs, progress=progress
     )
@@ -133,6 +136,7 @@ def refit(
     folder: Path,
     seed: int,
     identity: str = "",
+    texts: Mapping[str, MaskedTexts] | None = None,
     progress: bool = False,
 ) -> float:
     """Train a fresh model on training and validation samples together, for a number of epochs chosen before.
@@ -149,6 +153,7 @@ def refit(
         folder: Where the checkpoint goes; not that of `fit`.
         seed: Seed of the sample order, dropout and trajectories.
         identity: As for `fit`.
+        texts: As for `fit`.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -162,7 +167,7 @@ def refit(
     cpu_time, merged = _CpuTime(), development.merged
     if not _begun(model, merged, task, options, seed) or not epochs:
         return cpu_time.seconds
-    loop = _loop(model, merged, task, options, seed)
+    loop = _loop(model, merged, task, options, seed, texts)
     whose = _whose(seed, f"refit of {identity}")
     _train(loop, folder, cpu_time, identity=whose, epochs=epochs, progress=progress)
     model.cpu()
@@ -201,13 +206,19 @@ def _begun(model: nn.Module, train: Subset, task: Task, options: FitOptions, see
 
 
 def _loop(
-    model: nn.Module, train: Subset, task: Task, options: FitOptions, seed: int, valid: Subset | None = None
+    model: nn.Module,
+    train: Subset,
+    task: Task,
+    options: FitOptions,
+    seed: int,
+    texts: Mapping[str, MaskedTexts] | None,
+    valid: Subset | None = None,
 ) -> TrainingLoop:
     torch.manual_seed(seed)
     loader = BatchLoader(train, options.batch_size, shuffle=True, seed=seed, bucket=options.bucket)
     size = max(256, options.batch_size)
     held_out = None if valid is None else BatchLoader(valid, size, seed=seed, bucket=options.bucket)
-    return TrainingLoop(model, task=task, options=options, train=loader, valid=held_out)
+    return TrainingLoop(model, task=task, options=options, train=loader, valid=held_out, texts=texts)
 
 
 def _whose(seed: int, identity: str) -> str:
@@ -239,11 +250,11 @@ def _train(
                 raise _diverged(first_line(error).rstrip("."), options) from error
             log(loop.history[-1])
             if rhythm.is_due or loop.epoch == epochs or loop.stops_early:
-                if loop.valid is not None:
+                if loop.valid:
                     _write_history(folder / "history.csv", loop.history)
                 write_checkpoint(checkpoint, {**loop.to_state(), "cpu_seconds": cpu_time.seconds}, identity)
                 rhythm.start_again()
-    if loop.valid is not None:
+    if loop.valid:
         _write_history(folder / "history.csv", loop.history)
 
 

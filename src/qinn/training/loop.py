@@ -1,14 +1,16 @@
 """The training loop: epochs of optimisation steps and validation passes, and a state from which it goes on exactly."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import nn
 
+from qinn.data.subsets.absence_protocols import MaskedTexts, sample_rates
 from qinn.data.subsets.batching import BatchLoader
+from qinn.data.subsets.subset import Subset
 from qinn.evaluation.metric_names import metrics_of
 from qinn.evaluation.metrics import metrics
 from qinn.explain.activity import activity_of_batches
@@ -16,7 +18,6 @@ from qinn.model.encoded_baseline import EncodedBaseline
 from qinn.records import Batch
 from qinn.task import Task
 from qinn.training.device import training_device
-from qinn.training.modality_dropout import drop_modalities
 from qinn.training.objective import loss_per_sample, training_loss, weights_of_classes
 from qinn.training.options import FitOptions
 from qinn.training.parameter_groups import parameter_groups
@@ -34,6 +35,7 @@ class TrainingLoop:
         options: How to train.
         train: Training batches; told the epoch before each one.
         valid: Validation batches; None to train without.
+        texts: Modality → what encodes its transcripts again, where steps of them are taken away.
 
     Attributes:
         history: One row per epoch, with ``epoch`` and, of a loop with validation, losses, metrics and the activity of
@@ -51,16 +53,19 @@ class TrainingLoop:
         options: FitOptions,
         train: BatchLoader,
         valid: BatchLoader | None = None,
+        texts: Mapping[str, MaskedTexts] | None = None,
     ) -> None:
         self.task = task
         self.options = options
         self.train = train
-        self.valid = valid
+        self._complete = train.subset
+        self.absence = options.absence(texts)
+        self.loses_some = any(options.absent_rates(train.subset.modalities).values())
+        self.valid = [] if valid is None else self._for_selection(valid)
         self.device = training_device(options.device)
         self.model = model.to(self.device)
         weights = weights_of_classes(options.class_weights, train.subset.labels, task)
         self.class_weights = None if weights is None else torch.as_tensor(weights)
-        self.absent_rates = options.absent_rates(train.subset.modalities)
         self.optimizer = torch.optim.AdamW(parameter_groups(model, options), lr=options.learning_rate)
         self.scheduler = _scheduler(self.optimizer, options, len(train))
         self.auxiliary_loss = (
@@ -92,29 +97,42 @@ class TrainingLoop:
         """
         self.model.train()
         self.train.set_epoch(self.epoch)
+        if self.loses_some:
+            self.train.subset = self._with_losses(self.epoch)
         loss, samples = 0.0, 0
-        for index, batch in enumerate(self.train):
-            loss += self.step(batch.to(self.device), index) * len(batch)
+        for batch in self.train:
+            loss += self.step(batch.to(self.device)) * len(batch)
             samples += len(batch)
             on_step()
         if self.auxiliary_loss is not None:
             self.auxiliary_loss.end_epoch()
         row = {"epoch": float(self.epoch)}
-        if self.valid is not None:
+        if self.valid:
             row.update(train_loss=loss / max(1, samples), **self._validation_values(self.valid))
             self._select(row)
         self.history.append(row)
 
-    def step(self, batch: Batch, index: int) -> float:
+    def _with_losses(self, epoch: int) -> Subset:
+        """Return the training samples without what they lose in an epoch: the same in every model of a seed."""
+        seed = f"training {self.train.seed} {epoch}"
+        rates = sample_rates(self.options.absent_rate, self._complete, seed)
+        return self.absence.without(self._complete, rates, seed)
+
+    def _for_selection(self, valid: BatchLoader) -> list[BatchLoader]:
+        """Return the validation samples at every rate of the selection, with masks that are the same in all runs."""
+        return [
+            valid.of(
+                self.absence.without(valid.subset, dict.fromkeys(valid.subset.modalities, rate), "selection")
+            )
+            for rate in self.options.selection_rates
+        ] or [valid]
+
+    def step(self, batch: Batch) -> float:
         """Take one optimisation step and return the loss before it.
 
         Args:
             batch: Labelled samples.
-            index: Number of the batch within the epoch.
         """
-        if any(self.absent_rates.values()):
-            seed = (self.train.seed, self.epoch, index)
-            batch = drop_modalities(batch, self.absent_rates, seed=seed, keep_one=not self.options.absent_all)
         loss = self.loss(batch)
         self.optimizer.zero_grad()
         loss.backward()
@@ -140,8 +158,13 @@ class TrainingLoop:
         )
         return loss if self.auxiliary_loss is None else loss + self.auxiliary_loss.of(prediction, batch)
 
+    def _validation_values(self, loaders: Sequence[BatchLoader]) -> dict[str, float]:
+        """Mean over the rates of the selection of loss and metrics, and what the dynamics do."""
+        found = [self._values_of(loader) for loader in loaders]
+        return {name: sum(values[name] for values in found) / len(found) for name in found[0]}
+
     @torch.inference_mode()
-    def _validation_values(self, loader: BatchLoader) -> dict[str, float]:
+    def _values_of(self, loader: BatchLoader) -> dict[str, float]:
         """Loss and metrics of the whole split, never means of batch means, and what the dynamics do.
 
         The activity is that on the first samples of the split, the same every epoch.

@@ -5,6 +5,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from qinn.data.subsets.absence_protocols import (
+    AbsenceProtocol,
+    MaskedTexts,
+    Pattern,
+    ProtocolName,
+    protocol_of,
+)
 from qinn.errors import ArgumentError
 from qinn.evaluation.metric_names import metrics_of
 from qinn.task import Task
@@ -94,12 +101,32 @@ class FitOptions:
         "ratios count; null for all alike. Of several labels: what the samples that have each count beside those that "
         "have it not",
     )
-    absent_rate: float | Mapping[str, float] = setting(
+    absent_rate: float | tuple[float, float] | Mapping[str, float] = setting(
         0.0,
-        "Probability with which a training step removes a modality from a sample, one for all or by modality; "
-        "validation is never touched",
+        "Rate at which training takes something away from its samples, anew in every epoch: one for all, by modality, "
+        "or the lowest and the highest of those that are drawn, sample by sample; validation is touched by "
+        "`selection_rates` alone",
     )
-    absent_all: bool = setting(False, "Whether training may remove every modality of a sample")
+    absent_all: bool = setting(
+        False, "Whether training may remove every modality of a sample, where `absent_protocol` is `whole`"
+    )
+    absent_protocol: ProtocolName = setting(
+        "whole",
+        "What goes at a rate: `whole` modalities, each on its own; `keep-one`: all but one, drawn for each sample, at "
+        "such a rate that the share of all is the one stated; `steps`: tokens and frames",
+    )
+    absent_pattern: Pattern = setting(
+        "scattered",
+        "Of `steps`: each on its own (`scattered`), one `block` of a sample's, or `bursts` of several",
+    )
+    absent_burst: float = setting(
+        5.0, "Of `bursts`: steps that go or stay together, on average", ge=1, le=1e6
+    )
+    selection_rates: tuple[float, ...] = setting(
+        (),
+        "Rates of absence, by the same protocol, over which every validation value is the mean, so that the epoch is "
+        "chosen for all of them; none: the validation samples as they are",
+    )
     monitor: str = setting(
         "loss",
         "What selects the epoch on the validation split: `loss` or a metric's name; or `last` to keep the last epoch's "
@@ -124,17 +151,22 @@ class FitOptions:
     )
 
     def absent_rates(self, modalities: Collection[str]) -> dict[str, float]:
-        """Return the probability with which training removes each modality.
+        """Return the rate at which training takes away of each modality; of a range, the highest.
 
         Raises:
-            ArgumentError: If a rate is not in [0, 1), or names a modality that the data lack.
+            ArgumentError: If a rate is not in [0, 1), a range falls, or one names a modality that the data lack.
 
         Examples:
             >>> FitOptions(absent_rate={"audio": 0.5}).absent_rates(["text", "audio"])
             {'text': 0.0, 'audio': 0.5}
         """
         given = self.absent_rate
-        rates = given if isinstance(given, Mapping) else dict.fromkeys(modalities, given)
+        if isinstance(given, tuple) and not 0 <= given[0] <= given[1]:
+            raise ArgumentError(
+                f"Argument `absent_rate` must have the lowest rate before the highest, but it is {list(given)}."
+            )
+        highest = given[1] if isinstance(given, tuple) else given
+        rates = highest if isinstance(highest, Mapping) else dict.fromkeys(modalities, highest)
         if unknown := set(rates) - set(modalities):
             raise ArgumentError(
                 f"Argument `absent_rate` must name modalities among {list(modalities)}, but it names "
@@ -147,6 +179,27 @@ class FitOptions:
                     "leave a modality out with `data.modalities` instead."
                 )
         return {name: float(rates.get(name, 0.0)) for name in modalities}
+
+    def absence(self, texts: Mapping[str, MaskedTexts] | None = None) -> AbsenceProtocol:
+        """Return what training takes away, and how.
+
+        Args:
+            texts: Modality → what encodes its transcripts again, of steps.
+
+        Raises:
+            ArgumentError: If there is no such protocol, or a rate of selection is not in [0, 1].
+        """
+        if any(not 0 <= rate <= 1 for rate in self.selection_rates):
+            raise ArgumentError(
+                f"Argument `selection_rates` must lie between 0 and 1, but they are {list(self.selection_rates)}."
+            )
+        return protocol_of(
+            self.absent_protocol,
+            keep_one=not self.absent_all,
+            pattern=self.absent_pattern,
+            burst=self.absent_burst,
+            texts=texts,
+        )
 
     def resolved_loss(self, task: Task) -> LossKind:
         """Return the loss for the task."""

@@ -26,6 +26,7 @@ __all__ = [
     "Tokenizer",
     "as_encoded",
     "check_learned",
+    "encode_masked",
     "encode_texts",
     "joined_text",
     "learned",
@@ -75,6 +76,25 @@ class Tokenizer(Protocol):
     def tokenize(self, texts: Sequence[str]) -> list[Tokenized]:
         """Ids, spans and marks of special tokens of every text, cut at the encoder's length."""
         ...
+
+
+@runtime_checkable
+class Masker(Protocol):
+    """An encoder that can take some of what it reads for unknown."""
+
+    def encode_masked(
+        self, sentences: Sequence[str | Sequence[str]], gone: Sequence[np.ndarray]
+    ) -> list[np.ndarray]:
+        """As `Encoder.encode` of texts, or `Encoder.encode_words` of words, True in `gone` where one is unknown."""
+        ...
+
+
+@runtime_checkable
+class MaskingTokenizer(Tokenizer, Protocol):
+    """A tokenizer that has an id for what is unknown."""
+
+    @property
+    def unknown_id(self) -> int: ...
 
 
 @runtime_checkable
@@ -253,6 +273,36 @@ def encode_texts(
     if not isinstance(encoder, Tokenizer):
         raise ConfigError(f"Text encoder `{encoder.tier}` has no token ids; use tokens or words.")
     return [_ids(tokens)[0].astype(np.float32)[:, None] for tokens in encoder.tokenize(seen)]
+
+
+def encode_masked(
+    encoder: Encoder, texts: Sequence[str], gone: Sequence[np.ndarray], options: TextOptions
+) -> list[np.ndarray]:
+    """Encode transcripts, some of whose steps are taken for unknown words.
+
+    Args:
+        encoder: The encoder.
+        texts: Transcripts.
+        gone: True where a step is unknown; special tokens never are.
+        options: How transcripts become features.
+
+    Returns:
+        As `encode_texts`.
+
+    Raises:
+        ConfigError: If the encoder can take nothing for unknown.
+    """
+    seen: Any = as_encoded(texts, options)
+    if options.unit != "ids" and isinstance(encoder, Masker):
+        return encoder.encode_masked(seen, gone)
+    if options.unit != "ids" or not isinstance(encoder, MaskingTokenizer):
+        raise ConfigError(f"Text encoder `{encoder.tier}` can take no word for unknown.")
+    found: list[np.ndarray] = []
+    for tokens, mask in zip(encoder.tokenize(seen), gone, strict=True):
+        ids, _, special = _ids(tokens)
+        mask = np.append(mask, np.zeros(len(ids), dtype=bool))[: len(ids)]
+        found.append(np.where(mask & ~special, encoder.unknown_id, ids).astype(np.float32)[:, None])
+    return found
 
 
 def spans_of_texts(

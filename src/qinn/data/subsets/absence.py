@@ -72,7 +72,7 @@ class Absence:
             if name in self.modalities:
                 gone[:, column] = True
             elif self.rate > 0:
-                gone[:, column] = _uniforms(self.seed, name, ids) < self.rate
+                gone[:, column] = uniforms_of(self.seed, name, ids) < self.rate
         return gone
 
     def apply(self, subset: Subset) -> Subset:
@@ -84,9 +84,15 @@ class Absence:
         return subset.lacking(self.mask(subset.ids, subset.modalities)) if self else subset
 
 
-def _uniforms(seed: int, modality: str, ids: Sequence[str]) -> Float64[np.ndarray, "n"]:
-    """One number in [0, 1) per sample, of 53 bits."""
-    start = hashlib.blake2b(f"{seed}/{len(modality)}/{modality}/".encode(), digest_size=8)
+def uniforms_of(seed: int | str, name: str, ids: Sequence[str]) -> Float64[np.ndarray, "n"]:
+    """Return one number in [0, 1) per sample, of 53 bits.
+
+    Args:
+        seed: Two seeds give numbers that have nothing to do with each other; so do two names, and two ids.
+        name: What the numbers are for, such as a modality.
+        ids: Sample identifiers.
+    """
+    start = hashlib.blake2b(f"{seed}/{len(name)}/{name}/".encode(), digest_size=8)
     numbers = np.empty(len(ids), dtype=np.uint64)
     for at, identifier in enumerate(ids):
         digest = start.copy()

@@ -129,6 +129,14 @@ class BatchLoader:
         _check(self.size, self.seed, epoch, self.bucket)
         self.epoch = epoch
 
+    def of(self, subset: Subset) -> "BatchLoader":
+        """Return what goes through other samples in the same way.
+
+        Args:
+            subset: The samples.
+        """
+        return BatchLoader(subset, self.size, shuffle=self.shuffle, seed=self.seed, bucket=self.bucket)
+
     def __len__(self) -> int:
         """Number of batches."""
         return -(-len(self.subset) // self.size)

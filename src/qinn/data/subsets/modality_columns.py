@@ -1,7 +1,7 @@
 """One modality of a subset: access to the steps of its own samples and to no others, and what is made of it."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float32
@@ -22,7 +22,8 @@ SpansOf = Callable[[int], Spans]
 class ModalityColumn:
     """One modality of a subset: the lengths of its own samples, and access to their steps and no others.
 
-    `times` are padded by zeros as `padded` is; None where the store does not know when steps happen.
+    `times` are padded by zeros as `padded` is; None where the store does not know when steps happen. `whole` are the
+    steps of which a pooled column has made vectors.
     """
 
     dim: int
@@ -31,6 +32,12 @@ class ModalityColumn:
     steps: Gather
     times: Gather | None = None
     spans: SpansOf | None = None
+    whole: "ModalityColumn | None" = None
+
+    @property
+    def num_steps(self) -> np.ndarray:
+        """Number of steps of each sample, before any pooling."""
+        return self.lengths if self.whole is None else self.whole.lengths
 
     def take(self, rows: np.ndarray) -> "ModalityColumn":
         """Return the samples at some positions."""
@@ -46,6 +53,7 @@ class ModalityColumn:
             narrowed(self.steps),
             None if self.times is None else narrowed(self.times),
             None if spans is None else lambda position: spans(int(rows[position])),
+            None if self.whole is None else self.whole.take(rows),
         )
 
     def pooled(self) -> "ModalityColumn":
@@ -63,7 +71,63 @@ class ModalityColumn:
         def steps(positions: np.ndarray) -> np.ndarray:
             return vectors[positions[lengths[positions] > 0]]
 
-        return ModalityColumn(2 * self.dim, lengths, padded, steps)
+        return ModalityColumn(2 * self.dim, lengths, padded, steps, whole=self)
+
+    def thinned(self, gone: np.ndarray) -> "ModalityColumn":
+        """Return the same samples without some of their steps; what pooling made of them is made anew.
+
+        Args:
+            gone: True where a step goes, (steps,), those of all samples after each other.
+        """
+        if self.whole is not None:
+            return self.whole.thinned(gone).pooled()
+        before, kept = self.lengths, ~gone
+        starts = np.cumsum(before) - before
+        lengths = np.add.reduceat(np.append(kept, False), np.append(starts, len(kept)))[:-1].astype(
+            before.dtype
+        )
+        lengths[before == 0] = 0
+
+        def of(positions: np.ndarray) -> np.ndarray:
+            return np.concatenate(
+                [kept[starts[row] : starts[row] + before[row]] for row in positions.tolist()]
+            )
+
+        def thinned(gather: Gather) -> Gather:
+            def padded(positions: np.ndarray) -> np.ndarray:
+                given = gather(positions)
+                there = np.arange(given.shape[1]) < before[positions][:, None]
+                staying = np.zeros_like(there)
+                staying[there] = of(positions)
+                left = lengths[positions]
+                longest = max(1, int(left.max(initial=0)))
+                values = np.zeros((len(positions), longest, *given.shape[2:]), dtype=given.dtype)
+                values[np.arange(longest) < left[:, None]] = given[staying]
+                return values
+
+            return padded
+
+        spans = self.spans
+        return ModalityColumn(
+            self.dim,
+            lengths,
+            thinned(self.padded),
+            lambda positions: self.steps(positions)[of(positions)],
+            None if self.times is None else thinned(self.times),
+            None if spans is None else lambda position: spans(position)[of(np.array([position]))],
+        )
+
+    def with_values(self, values: np.ndarray) -> "ModalityColumn":
+        """Return other features of the same steps; what pooling made of them is made anew.
+
+        Args:
+            values: (steps, features), those of all samples after each other.
+        """
+        if self.whole is not None:
+            return self.whole.with_values(values).pooled()
+        starts = np.cumsum(self.lengths) - self.lengths
+        found = column_of(values, lambda positions: starts[positions], self.lengths)
+        return replace(found, times=self.times, spans=self.spans)
 
     def emptied(self, gone: np.ndarray) -> "ModalityColumn":
         """Return the same samples, some of them without a step."""
@@ -82,9 +146,10 @@ class ModalityColumn:
             return self.steps(positions[~gone[positions]])
 
         times = None if self.times is None else emptied(self.times)
-        whole = self.spans
-        spans = None if whole is None else lambda position: whole(position)[: lengths[position]]
-        return ModalityColumn(self.dim, lengths, emptied(self.padded), steps, times, spans)
+        places = self.spans
+        spans = None if places is None else lambda position: places(position)[: lengths[position]]
+        source = None if self.whole is None else self.whole.emptied(gone)
+        return ModalityColumn(self.dim, lengths, emptied(self.padded), steps, times, spans, source)
 
     def joined(self, other: "ModalityColumn", name: str) -> "ModalityColumn":
         """Return these samples followed by others.
@@ -146,6 +211,7 @@ class ModalityColumn:
             steps,
             joined(early_times, late_times) if early_times is not None and late_times is not None else None,
             None if before is None or after is None else spans,
+            None if self.whole is None or other.whole is None else self.whole.joined(other.whole, name),
         )
 
     def chunks(self) -> Iterator[Float32[np.ndarray, "step feature"]]:

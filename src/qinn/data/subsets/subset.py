@@ -256,6 +256,59 @@ class Subset:
         }
         return Subset(self.task, self.ids, self.texts, self.labels, self.groups, columns)
 
+    def num_steps(self, modality: str) -> Int64[np.ndarray, "n"]:
+        """Number of steps of every sample in one modality, before any pooling; 0 = absent.
+
+        Raises:
+            ArgumentError: If there is no such modality.
+        """
+        return self._columns[self._checked_modalities([modality])[0]].num_steps.copy()
+
+    def without_steps(self, modality: str, gone: Bool[np.ndarray, "step"]) -> "Subset":
+        """Return the same samples without some steps of a modality; one of which all go is absent.
+
+        What `pool` made of the steps is made of those that are left.
+
+        Args:
+            modality: A modality.
+            gone: True where a step goes, those of all samples after each other (see `num_steps`).
+
+        Raises:
+            ArgumentError: If there is no such modality, or it has another number of steps.
+        """
+        column = self._checked_steps(modality, len(gone))
+        return self._with_column(modality, column.thinned(gone))
+
+    def with_features(self, modality: str, values: Float32[np.ndarray, "step feature"]) -> "Subset":
+        """Return the same samples with other features of the same steps of a modality.
+
+        Args:
+            modality: A modality.
+            values: Features of the steps of all samples after each other, before any pooling.
+
+        Raises:
+            ArgumentError: If there is no such modality, or it has another number of steps or features.
+        """
+        column = self._checked_steps(modality, len(values))
+        width = (column if column.whole is None else column.whole).dim
+        if values.shape[1] != width:
+            raise ArgumentError(
+                f"Argument `values` must have {width} features for `{modality}`, but has {values.shape[1]}."
+            )
+        return self._with_column(modality, column.with_values(values))
+
+    def _checked_steps(self, modality: str, given: int) -> ModalityColumn:
+        column = self._columns[self._checked_modalities([modality])[0]]
+        if given != (expected := int(column.num_steps.sum())):
+            raise ArgumentError(
+                f"Modality `{modality}` has {expected} steps in these samples, but {given} were given."
+            )
+        return column
+
+    def _with_column(self, modality: str, column: ModalityColumn) -> "Subset":
+        columns = {**self._columns, modality: column}
+        return Subset(self.task, self.ids, self.texts, self.labels, self.groups, columns)
+
     def statistics(self) -> dict[str, FeatureStatistics]:
         """Return each modality's mean and standard deviation over this subset's valid steps.
 

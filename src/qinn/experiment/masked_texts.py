@@ -1,0 +1,156 @@
+"""Transcripts of which some words are unknown, encoded again by what made a store's features."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int64
+
+from qinn.data.importing.transcripts import Encoder, TextOptions, encode_masked, encode_texts
+from qinn.data.stores.manifest import modalities_of
+from qinn.data.stores.recipe import recipe_of
+from qinn.data.stores.store import Store
+from qinn.data.subsets.absence_protocols import MaskedTexts
+from qinn.data.subsets.subset import subset_of_rows
+from qinn.errors import DataError
+from qinn.escaping import visible
+from qinn.experiment.config import ExperimentConfig
+from qinn.experiment.text_encoders import encoder_of_tier, made_of_text
+from qinn.features.text import TransformerEncoder
+
+__all__ = ["EncodedAnew", "masked_texts", "texts_for_training"]
+
+_COMPARED = 8
+"""Transcripts that are encoded to see whether they make a store's features."""
+
+
+class EncodedAnew:
+    """Encodes the transcripts of a modality, some of whose steps are unknown words.
+
+    Args:
+        encoder: What made the modality's features.
+        options: How.
+        kept: Folder in which what was encoded is kept, since many models are asked of the same; None for none.
+    """
+
+    def __init__(self, encoder: Encoder, options: TextOptions, kept: Path | None = None) -> None:
+        self.encoder, self.options, self._kept = encoder, options, kept
+
+    def features(
+        self, texts: Sequence[str], lengths: Int64[np.ndarray, "n"], gone: Bool[np.ndarray, "step"]
+    ) -> Float32[np.ndarray, "step feature"]:
+        """See `qinn.data.subsets.absence_protocols.MaskedTexts`."""
+        place = None
+        if self._kept is not None:
+            digest = hashlib.blake2b(self.encoder.tier.encode(), digest_size=16)
+            for text, length in zip(texts, lengths.tolist(), strict=True):
+                digest.update(f"{length} {len(text)} {text}".encode("utf-8", "surrogatepass"))
+            digest.update(np.packbits(gone).tobytes())
+            place = self._kept / f"{digest.hexdigest()}.npy"
+            if place.is_file():
+                return np.load(place, mmap_mode="r").view(np.ndarray)
+        values = np.zeros((len(gone), self.options.described(self.encoder).dim), np.float32)
+        ends = np.cumsum(lengths)
+        # Of a sample that lacks the modality nothing is encoded, whatever its transcript says.
+        rows = [row for row, length in enumerate(lengths.tolist()) if length]
+        masks = [gone[ends[row] - lengths[row] : ends[row]] for row in rows]
+        found = encode_masked(self.encoder, [texts[row] for row in rows], masks, self.options)
+        for row, steps in zip(rows, found, strict=True):
+            if len(steps) != lengths[row]:
+                raise DataError(
+                    f"The transcript `{visible(texts[row])[:60]}` makes {len(steps)} steps, but the store has "
+                    f"{lengths[row]} for it, so its words cannot be taken away; import the data again."
+                )
+            values[ends[row] - lengths[row] : ends[row]] = steps
+        if place is not None:
+            np.save(place, values)
+        return values
+
+
+def masked_texts(
+    store: Store, modalities: Sequence[str], kept: Path | None = None
+) -> tuple[dict[str, MaskedTexts], list[str]]:
+    """Return what encodes transcripts of a store again, for the modalities that were made of them.
+
+    Args:
+        store: The store.
+        modalities: Those that are used.
+        kept: Folder for what was encoded, as of `EncodedAnew`.
+
+    Returns:
+        Modality → its encoder; and sentences that say so, and of which text features a step goes as it is.
+
+    Raises:
+        ConfigError: If what made the features is known, but cannot be loaded here.
+        MissingPackageError: If a package is not installed.
+    """
+    recipe = recipe_of(store.manifest)
+    named = None if recipe is None else recipe.options.get("encode_text")
+    named = named if isinstance(named, str) else None
+    found: dict[str, MaskedTexts] = {}
+    remarks: list[str] = []
+    known = modalities_of(store.manifest)
+    for name in modalities:
+        tier, vocabulary = known[name].tier, known[name].vocabulary
+        if name != TextOptions().modality and store.spans(name) is None and not vocabulary:
+            continue
+        if made_of_text(tier) is None and (named or "").partition(":")[0] not in ("hub", "folder"):
+            remarks.append(_goes(name, f"what made them ({tier or 'not stated'}) is not known here"))
+            continue
+        encoder, options = encoder_of_tier(
+            tier, named=named, vocabulary=vocabulary, owner=f"Store `{store.name}`"
+        )
+        if isinstance(encoder, TransformerEncoder):
+            encoder.alone = False
+        if (reason := _other_features(store, name, encoder, options)) is not None:
+            remarks.append(_goes(name, reason))
+            continue
+        found[name] = EncodedAnew(encoder, options, kept)
+        remarks.append(
+            f"Words of `{name}` that go are unknown words to `{encoder.tier}`, which reads the rest of each "
+            "sentence anew."
+        )
+    return found, remarks
+
+
+def _goes(name: str, reason: str) -> str:
+    return (
+        f"Steps of `{name}` that go are absent from features of the whole sentence, in which the others still know of "
+        f"them: no transcript can be encoded anew, since {reason}."
+    )
+
+
+def _other_features(store: Store, name: str, encoder: Encoder, options: TextOptions) -> str | None:
+    """Say why transcripts do not make the features of a store; None where they do."""
+    lengths = np.diff(np.asarray(store.offsets(name)))
+    texts = store.lean_strings("text")
+    rows = [row for row in np.flatnonzero(lengths).tolist() if texts[row].strip()][:_COMPARED]
+    if not rows:
+        return "the store has none"
+    whole = subset_of_rows(store, np.array(rows), [name])
+    stored = [values[:length] for values, length in zip(*whole.padded(range(len(rows)))[name], strict=True)]
+    for before, after in zip(
+        stored, encode_texts(encoder, [texts[row] for row in rows], options), strict=True
+    ):
+        if before.shape != after.shape:
+            return f"those of the store make {len(after)} steps where it has {len(before)}"
+        if not np.allclose(before, after, rtol=1e-2, atol=1e-2):
+            return "those of the store make other features than it has"
+    return None
+
+
+def texts_for_training(store: Store, config: ExperimentConfig) -> dict[str, MaskedTexts]:
+    """Return what encodes transcripts again while a model is trained; nothing where no step of them is taken away.
+
+    Args:
+        store: The data.
+        config: An experiment.
+
+    Raises:
+        ConfigError: If what made the features is known, but cannot be loaded here.
+        MissingPackageError: If a package is not installed.
+    """
+    if config.training.absent_protocol != "steps":
+        return {}
+    return masked_texts(store, config.data.modalities or tuple(store.modalities))[0]

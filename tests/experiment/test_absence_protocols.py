@@ -1,0 +1,281 @@
+"""Sweeps by protocol: one kept, steps, blocks and bursts, texts encoded anew; areas under curves, and choices."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import qinn
+from qinn.data.importing.transcripts import TextOptions, encode_texts
+from qinn.data.stores.store import Modality, Store, StoreWriter
+from qinn.data.subsets.absence import Absence
+from qinn.data.subsets.absence_protocols import OneKept, Steps, sample_rates
+from qinn.data.subsets.cross_validation import fixed_fold
+from qinn.errors import ArgumentError, DataError
+from qinn.evaluation.metrics import metrics
+from qinn.evaluation.paired_tests import holm_correction, paired_test
+from qinn.evaluation.predict import predict
+from qinn.experiment.absence_statistics import trapezoid
+from qinn.experiment.absence_sweep import parse_factors, sweep_absent
+from qinn.experiment.comparison import compare
+from qinn.experiment.masked_texts import masked_texts, texts_for_training
+from qinn.experiment.predictor import Predictor
+from qinn.experiment.run import run
+from qinn.features.hashing import HashEncoder
+from qinn.features.words import WordEncoder
+from qinn.results.comparison import read_comparison
+from qinn.results.sweep import ProtocolRecord, read_own_sweeps, read_sweep
+from qinn.task import Task
+
+from ..tiny import TRAINING, tiny_config, tiny_content
+
+TASK = Task("regression", -3.0, 3.0, "mosi")
+WORDS = ["good", "bad", "film", "so", "not", "very"]
+MODELS = {
+    "late": {"kind": "late_fusion"},
+    "together": {"kind": "concatenation"},
+    "unlike": {"kind": "constant"},
+}
+RATES = (0.0, 0.2)
+
+
+def worded_store(path: Path, encoder, texts_too: bool = True, change: float = 0.0) -> Store:
+    """A store of transcripts, encoded, and of sound."""
+    random = np.random.default_rng(0)
+    vocabulary = tuple(encoder.vocabulary) if isinstance(encoder, WordEncoder) else ()
+    text = Modality(encoder.dim, "sequence", encoder.tier, vocabulary)
+    modalities = {"text": text, "audio": Modality(2, "sequence", "made@1")}
+    with StoreWriter(path, name="worded", task=TASK, modalities=modalities, layout="test") as writer:
+        for row in range(60):
+            said = " ".join(random.choice(WORDS, random.integers(3, 9)))
+            [features] = encode_texts(encoder, [said], TextOptions())
+            writer.add(
+                f"s{row}",
+                {"text": features + change, "audio": random.normal(size=(int(random.integers(4, 12)), 2))},
+                label=float(np.clip(said.count("good") - said.count("bad"), -3, 3)),
+                split="train" if row < 36 else "valid" if row < 48 else "test",
+                text=said if texts_too else "",
+            )
+    return Store.open(path)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return worded_store(tmp_path_factory.mktemp("worded") / "store", HashEncoder())
+
+
+@pytest.fixture(scope="module")
+def compared(store, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("protocols") / "comparison"
+    config = tiny_config(
+        store.path, models=MODELS, seeds=[0, 1], evaluation={"num_resamples": 100, "explain": False}
+    )
+    compare(config, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def kept(compared):
+    """A sweep of one kept at two rates, and of every choice."""
+    return sweep_absent(
+        [compared], compared / "missing-keep-one", protocol="keep-one", rates=RATES, mask_seeds=(0, 1)
+    )
+
+
+def outputs_of(compared, slug, subset):
+    return [
+        predict(Predictor.load(compared / slug / f"seed-{seed}").models["fixed"], subset).outputs
+        for seed in (0, 1)
+    ]
+
+
+@pytest.mark.slow
+def test_steps_go_from_what_models_see_and_words_before_they_are_encoded(compared, store):
+    swept = qinn.sweep_absent([compared], protocol="steps", rates=[0.5, 1.0], masks=1, num_resamples=10)
+    assert swept.folder == compared / "missing-steps"
+    assert any("Words of `text` that go are unknown words to `hash@1`" in one for one in swept.remarks)
+    test = fixed_fold(store).test
+    texts, _ = masked_texts(store, ["text"])
+    taken = Steps(texts=texts).without(test, sample_rates(0.5, test, 0), 0)
+    found = [metrics(TASK, test.labels, one)["mae"] for one in outputs_of(compared, "together", taken)]
+    entry = swept.models["together"].rates[0]["mae"]
+    assert entry.mean == pytest.approx(np.mean(found), abs=1e-6)
+    assert entry.sd == pytest.approx(np.std(found, ddof=1), abs=1e-6)
+    # Of unknown words there are as many as of known ones, so text is never absent; sound is once all its steps are.
+    assert swept.absent[1].modalities == 0.5
+    assert "each step of each modality was taken away" in swept.how()
+
+
+@pytest.mark.slow
+def test_the_area_is_that_of_trapezoids_and_its_test_that_of_the_mean(kept, compared, store):
+    assert trapezoid([0.0, 0.2]) == [0.5, 0.5]
+    assert trapezoid([0.0, 0.2, 0.8]) == pytest.approx([0.125, 0.5, 0.375])
+    for label, entry in kept.models.items():
+        assert entry.area["mae"].mean == pytest.approx(np.mean([one["mae"].mean for one in entry.rates]))
+        assert entry.area["mae"].low <= entry.area["mae"].mean <= entry.area["mae"].high
+        if label != kept.reference:
+            of_rates = [one["mae"].difference for one in kept.paired[label]]
+            assert kept.paired_area[label]["mae"].difference == pytest.approx(np.mean(of_rates))
+    # Of two rates that count alike the mean over runs is the mean over rates: one test of all runs together.
+    test = fixed_fold(store).test
+    order = np.argsort(np.array(test.ids, dtype=object))
+    thinned = [OneKept().without(test, sample_rates(0.2, test, mask), mask) for mask in (0, 1)]
+    outputs = {
+        label: np.concatenate([outputs_of(compared, label, one) for one in (test, test, *thinned)])[:, order]
+        for label in ("late", "together")
+    }
+    options = {"num_resamples": 100, "num_permutations": 100}
+    expected = paired_test(TASK, test.labels[order], outputs["together"], outputs["late"], **options)["mae"]
+    found = kept.paired_area["together"]["mae"]
+    assert (found.difference, found.p_value) == pytest.approx(
+        (expected.difference, expected.p_value), abs=1e-6
+    )
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-6)
+    holm = holm_correction({label: one["mae"].p_value for label, one in kept.paired_area.items()})
+    assert {label: one["mae"].p_value_holm for label, one in kept.paired_area.items()} == holm
+
+
+@pytest.mark.slow
+def test_one_kept_goes_through_every_choice(kept, compared, store):
+    assert kept.absent[1].modalities == pytest.approx(0.2, abs=0.15)
+    assert all(one.empty == 0.0 for one in kept.absent)
+    assert kept.subsets == ("text", "audio")
+    test = fixed_fold(store).test
+    without = Absence(("audio",)).apply(test)
+    found = [metrics(TASK, test.labels, one)["mae"] for one in outputs_of(compared, "late", without)]
+    entry = kept.models["late"].subsets[0]["mae"]
+    assert entry.mean == pytest.approx(np.mean(found), abs=1e-6)
+    assert entry.sd_masks is None
+    assert set(kept.paired_subsets) == {"together", "unlike"}
+    table = kept.to_markdown()
+    assert "| model | text | audio |" in table
+    assert "| model | 0 | 0.2 | area |" in table
+    assert read_sweep(kept.folder) == kept
+    assert set(kept.to_frame()["rate"]) == {*RATES, "area", "text", "audio"}
+
+
+@pytest.mark.slow
+def test_a_comparison_keeps_a_sweep_of_each_protocol(kept, compared):
+    bursts = qinn.sweep_absent(
+        [compared], protocol="steps", pattern="bursts", burst=3, rates="0.5", masks=1, num_resamples=10
+    )
+    found = {one.folder.name: one for one in read_own_sweeps(read_comparison(compared))}
+    assert {"missing-keep-one": kept, "missing-steps-bursts": bursts}.items() <= found.items()
+    assert bursts.protocol == ProtocolRecord(name="steps", pattern="bursts", burst=3.0)
+    assert "in bursts of 3 on average" in bursts.how()
+
+
+@pytest.mark.slow
+def test_a_factor_changes_the_rate_of_its_modality_alone(compared, store):
+    run = compared / "late" / "seed-0"
+    swept = sweep_absent(
+        [run],
+        compared.parent / "factors",
+        rates=(0.4,),
+        mask_seeds=(0, 1),
+        factors=parse_factors(["audio=0", "text=2"]),
+    )
+    assert swept.protocol.factors == {"audio": 0.0, "text": 2.0}
+    masks = [Absence(rate=0.8, seed=seed).mask(fixed_fold(store).test.ids, ["text"]) for seed in (0, 1)]
+    assert swept.absent[0].modalities == pytest.approx(np.mean(masks) / 2)
+    assert "`audio` 0, `text` 2 times the one stated" in swept.how()
+    assert swept.models["late"].area == {}
+    assert "area" not in swept.to_markdown()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"factors": {"voice": 1.0}}, r"which are \['text', 'audio'\], but it is that of `voice`"),
+        ({"factors": {"text": -1.0}}, "must be 0 or more, but it is -1.0"),
+        ({"factors": ["text=much"]}, "must be numbers, but they are `text=much`"),
+        ({"protocol": "keep-one", "rates": (0.1, 0.5, 0.6)}, "From the rate 0.5 on a single one of 2"),
+        ({"pattern": "block"}, "is one of steps, but the protocol is `whole`"),
+        ({"protocol": "steps", "pattern": "bursts", "burst": 0.1}, "1 step or more on average"),
+        ({"protocol": "frames"}, "`protocol`"),
+    ],
+)
+def test_impossible_protocols_are_refused_and_write_nothing(options, words, compared, tmp_path):
+    with pytest.raises((ArgumentError, TypeError), match=words):
+        qinn.sweep_absent([compared], tmp_path / "sweep", **options)
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_masked_texts_are_those_of_the_encoder_and_kept(store, tmp_path):
+    texts, _ = masked_texts(store, ["text", "audio"], tmp_path)
+    said, lengths = ["so good", "not bad film"], np.array([2, 3])
+    gone = np.array([False, True, False, False, True])
+    expected = HashEncoder().encode_words([["so", ""], ["not", "bad", ""]])
+    for _ in range(2):
+        assert np.array_equal(texts["text"].features(said, lengths, gone), np.concatenate(expected))
+    assert len(list(tmp_path.iterdir())) == 1
+    other = texts["text"].features(said, lengths, ~gone)
+    assert not np.array_equal(other, np.concatenate(expected))
+    whole = texts["text"].features(said, lengths, np.zeros(5, dtype=bool))
+    assert np.array_equal(whole, np.concatenate(HashEncoder().encode(said)))
+    partly = texts["text"].features(said, np.array([0, 3]), gone[2:])
+    assert np.array_equal(partly, expected[1])
+    with pytest.raises(DataError, match="`so good` makes 2 steps, but the store has 1 for it"):
+        texts["text"].features(said, np.array([1, 3]), gone[1:])
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda path: worded_store(path, HashEncoder(), texts_too=False), "since the store has none"),
+        (lambda path: worded_store(path, HashEncoder(), change=1.0), "make other features than it has"),
+        (lambda path: renamed(path), r"what made them \(glove@1\) is not known here"),
+    ],
+)
+def test_of_text_features_that_cannot_be_made_anew_the_step_goes(make, reason, tmp_path):
+    texts, remarks = masked_texts(make(tmp_path / "store"), ["text", "audio"])
+    assert texts == {}
+    assert len(remarks) == 1
+    with pytest.raises(AssertionError, match=reason):
+        raise AssertionError(remarks[0])
+
+
+def renamed(path: Path) -> Store:
+    class Glove(HashEncoder):
+        tier = "glove@1"
+
+    return worded_store(path, Glove())
+
+
+def test_ids_of_words_that_go_are_those_of_unknown_words(tmp_path):
+    texts, _ = masked_texts(worded_store(tmp_path / "store", WordEncoder(WORDS)), ["text"])
+    found = texts["text"].features(["so good"], np.array([2]), np.array([True, False]))
+    assert found.tolist() == [[0.0], [1.0]]
+
+
+@pytest.mark.slow
+def test_training_by_steps_encodes_words_anew(store, tmp_path):
+    training = {**TRAINING, "absent_protocol": "steps", "absent_rate": 0.5, "selection_rates": [0.0, 0.5]}
+    config = tiny_config(store.path, models={"m": {"kind": "concatenation"}}, training=training)
+    assert set(texts_for_training(store, config)) == {"text"}
+    plain = tiny_config(store.path, models={"m": {"kind": "concatenation"}})
+    assert texts_for_training(store, plain) == {}
+    done, undisturbed = run(config, tmp_path / "run"), run(plain, tmp_path / "plain")
+    plain_weights, weights = (
+        load_file(next(one.path.rglob("weights.safetensors"))) for one in (undisturbed, done)
+    )
+    assert any(not torch.equal(plain_weights[name], weights[name]) for name in weights)
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        {"absent_protocol": "frames"},
+        {"selection_rates": [0.5, 1.5]},
+        {"absent_rate": [0.1, 1.0]},
+        {"absent_burst": 0.5},
+    ],
+)
+def test_impossible_training_by_protocols_is_refused(training, store):
+    from qinn.errors import ConfigError
+    from qinn.experiment.config import parse_config
+
+    with pytest.raises(ConfigError, match=next(iter(training))):
+        parse_config(tiny_content(store.path, training={**TRAINING, **training}), "tiny")
