@@ -26,6 +26,7 @@ import yaml
 
 from qinn.experiment import provenance
 from qinn.results.files import write_text
+from qinn.results.sweep import ProtocolRecord
 
 QINN = [sys.executable, "-c", "import sys; sys.argv[0] = 'qinn'; from qinn.cli import main; main()"]
 RECORDS = {"compare": "comparison.json", "sweep-absent": "sweep.json"}
@@ -51,14 +52,25 @@ class Comparison:
 
     @property
     def folder(self) -> Path:
+        """Where its runs lie."""
+        return Path("runs") / self.name
+
+    @property
+    def made(self) -> Path:
         """Where its last command leaves what is published."""
         words = self.commands[-1]
-        return Path(words[2]) if words[1] == "sweep-absent" else Path("runs") / self.name
+        if words[1] != "sweep-absent":
+            return self.folder
+        said = {name: words[words.index(name) + 1] for name in ("--protocol", "--pattern") if name in words}
+        return (
+            self.folder
+            / ProtocolRecord(name=said.get("--protocol", "whole"), pattern=said.get("--pattern")).folder
+        )
 
     @property
     def record(self) -> Path:
         """What is published of it."""
-        return self.folder / RECORDS[self.commands[-1][1]]
+        return self.made / RECORDS[self.commands[-1][1]]
 
 
 def comparisons(root: Path) -> dict[str, Comparison]:
@@ -145,7 +157,7 @@ def publish(one: Comparison, root: Path) -> None:
             f"commit `{commit[:12]}`",
             cost(record) or one.time,
         ]
-        table = (root / one.folder / "table.md").read_text(encoding="utf-8").strip()
+        table = (root / one.made / "table.md").read_text(encoding="utf-8").strip()
         write_text(page, f"{before}{begin}\n{' · '.join(made)}\n\n{table}\n{end}{rest.partition(end)[2]}")
 
 

@@ -164,6 +164,23 @@ def test_an_epoch_is_chosen_by_the_mean_over_rates_of_masks_that_stay(developmen
     assert not seen[2][2].any()
 
 
+def test_what_is_undefined_at_some_rates_is_the_mean_of_the_others(development, make_model, tmp_path):
+    whole, both = (
+        fit(
+            make_model(),
+            development,
+            task=SCORE,
+            options=dataclasses.replace(OPTIONS, max_epochs=1, selection_rates=rates),
+            folder=tmp_path / str(len(rates)),
+            seed=0,
+        ).history[0]
+        for rates in ((0.0,), (0.0, 1.0))
+    )
+    # A sample that lacks a modality has no entanglement.
+    assert whole["dynamics_entanglement"] == both["dynamics_entanglement"]
+    assert whole["valid_loss"] != both["valid_loss"]
+
+
 def test_a_refit_loses_modalities_too(development, tmp_path):
     merged = {**by_id(development, "train"), **by_id(development, "valid")}
     seen = shown(development, tmp_path, refitted=True, absent_rate={"text": 0.8})

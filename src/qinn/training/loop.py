@@ -161,7 +161,9 @@ class TrainingLoop:
     def _validation_values(self, loaders: Sequence[BatchLoader]) -> dict[str, float]:
         """Mean over the rates of the selection of loss and metrics, and what the dynamics do."""
         found = [self._values_of(loader) for loader in loaders]
-        return {name: sum(values[name] for values in found) / len(found) for name in found[0]}
+        # Samples that lack a modality have no entanglement.
+        named = {name: [values[name] for values in found if name in values] for one in found for name in one}
+        return {name: sum(values) / len(values) for name, values in named.items()}
 
     @torch.inference_mode()
     def _values_of(self, loader: BatchLoader) -> dict[str, float]:
