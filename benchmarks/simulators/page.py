@@ -97,10 +97,10 @@ def _along(record: dict[str, Any]) -> str:
         "Written from [results of their own](../benchmarks/results/along.json), which `benchmarks/along.py` makes: one "
         "ket of",
         f"the same problem, seen at {record['times']} even times until T = {record['time']:g}; trajectories are "
-        f"{record['trajectories']}, averaged. QuTiP {record['qutip']} has",
-        "the tolerance 3e-6, qinn its defaults, 1e-6 and 1e-12: **qinn's numbers are more exact by one to five digits,",
-        "and of exact averages of a single ket mostly slower**. Medians of CPU time in turns, in one process, on a",
-        "machine busy with much else: the ratios count. *Last alone* is what trajectories to the last time cost.\n",
+        f"{record['trajectories']}, many trajectories {record['many']:,}, averaged. QuTiP {record['qutip']} has",
+        "the tolerance 3e-6, qinn its defaults, 1e-6 and 1e-12: qinn's exact numbers have one to five digits more.",
+        "Medians of CPU time in turns, in one process, on a machine busy with much else: the ratios count. *Last",
+        "alone* is the last time without the others.\n",
         "| work | package | ms | QuTiP's time over it | over last alone | error |",
         "|---|---|---|---|---|---|",
     ]
@@ -114,9 +114,12 @@ def _along(record: dict[str, Any]) -> str:
                 else medians.get(name.replace("qinn, ", "qinn, the last time alone, "))
             )
             over = f"{each['median'] / alone:.2f} ×" if alone and not is_alone else ""
+            theirs = (
+                "" if is_alone or "QuTiP" not in medians else f"{medians['QuTiP'] / each['median']:.2f} ×"
+            )
             lines.append(
-                f"| {row['kind']}, D = {row['dim']} | {name} | {1e3 * each['median']:.0f} "
-                f"| {medians['QuTiP'] / each['median']:.2f} × | {over} | {each['error']:.0e} |"
+                f"| {row['kind']}, D = {row['dim']} | {name} | {1e3 * each['median']:.3g} | {theirs} | {over} "
+                f"| {each['error']:.0e} |"
             )
     return "\n".join(lines) + "\n"
 
