@@ -339,8 +339,10 @@ def chebyshev_series(
     plan: ExponentialPlan,
     part_axes: tuple[int, ...],
     step: Callable[[Tensor, Tensor, float], Tensor] | None = None,
-) -> tuple[Tensor, list[Tensor]] | None:
-    """Return one sub-step of a plan, or nothing where its terms grow so large that round-off would show.
+) -> list[Tensor] | None:
+    """Return U_0 v, U_1 v, … of one sub-step of a plan, as far as its sum needs them (`summed`).
+
+    Nothing is returned where terms grow so large that round-off would show.
 
     The plan's degree bounds the error for certain. The series ends earlier where, by the size of its last
     polynomials, no more than half the tolerance is to come even if they grow half as fast again. A term that is
@@ -354,14 +356,13 @@ def chebyshev_series(
         step: The function (v, u, s) ↦ 2W v + s u, where it costs less than that of `double` and a sum.
 
     Returns:
-        The sum of the series and U_0 v, U_1 v, … as far as they were needed.
+        The polynomials.
 
     Source: own.
     """
     coefficients, allowed = plan.coefficients, _REST * plan.tolerance / plan.sub_steps
     start = part_norms(vector, part_axes).clamp_min(torch.finfo(torch.float64).tiny)
     polynomials = [vector, 0.5 * double(vector)]
-    result = coefficients[0] * polynomials[0] + coefficients[1] * polynomials[1]
     sizes: list[float] = []
     for degree, coefficient in enumerate(coefficients[2:], 2):
         current = (
@@ -370,7 +371,6 @@ def chebyshev_series(
             else step(polynomials[-1], polynomials[-2], plan.sign)
         )
         polynomials.append(current)
-        result = torch.add(result, current, alpha=coefficient)
         if abs(coefficient) > _NEARLY * plan.tolerance:
             continue
         sizes.append(float((part_norms(current, part_axes) / start).max()))
@@ -383,7 +383,24 @@ def chebyshev_series(
     # Written so that NaN fails.
     if not (size < inf and _growth(coefficients[: len(polynomials)], size) <= limit):
         return None
-    return result, polynomials
+    return polynomials
+
+
+def summed(coefficients: tuple[float, ...], polynomials: list[Tensor]) -> Tensor:
+    """Return Σ_n c_n U_n v.
+
+    Args:
+        coefficients: c_0, c_1, … of a plan; those behind the last polynomial are not needed.
+        polynomials: U_0 v, U_1 v, …
+
+    Examples:
+        >>> summed((1.0, 2.0, 4.0), [torch.ones(2), torch.ones(2)])
+        tensor([3., 3.])
+    """
+    result = coefficients[0] * polynomials[0]
+    for coefficient, polynomial in zip(coefficients[1:], polynomials[1:], strict=False):
+        result = torch.add(result, polynomial, alpha=coefficient)
+    return result
 
 
 def part_norms(vector: Tensor, axes: tuple[int, ...] | None) -> Tensor:
@@ -453,10 +470,10 @@ def exponential_action(
     """
     double = build(time * plan.scale, plan.shift)
     for _ in range(plan.sub_steps):
-        step = chebyshev_series(double, vector, plan, part_axes)
-        if step is None:
+        polynomials = chebyshev_series(double, vector, plan, part_axes)
+        if polynomials is None:
             return None
-        vector, polynomials = step
+        vector = summed(plan.coefficients, polynomials)
         if sizes is not None:
             for polynomial in polynomials[::WATCHED]:
                 if polynomial.requires_grad:

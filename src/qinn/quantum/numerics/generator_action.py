@@ -17,6 +17,7 @@ from qinn.quantum.numerics.chebyshev import (
     coefficients_of_parts,
     overflow_error,
     part_norms,
+    summed,
 )
 
 
@@ -146,13 +147,12 @@ class _Series(torch.autograd.Function):
     def forward(
         ctx: Any, numbers: Tensor, start: Tensor, plan: ExponentialPlan, action: Action
     ) -> Tensor | None:
-        step = chebyshev_series(action.image, start, plan, action.part_axes, action.image)
-        if step is None:
+        polynomials = chebyshev_series(action.image, start, plan, action.part_axes, action.image)
+        if polynomials is None:
             return None
-        result, polynomials = step
         ctx.save_for_backward(numbers, *polynomials[:-1])
         ctx.plan, ctx.action = plan, action
-        return result
+        return summed(plan.coefficients, polynomials)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
@@ -188,10 +188,9 @@ class _SeriesAlong(torch.autograd.Function):
         action: Action,
         parts: tuple[float, ...],
     ) -> Tensor | None:
-        step = chebyshev_series(action.image, start, plan, action.part_axes, action.image)
-        if step is None:
+        polynomials = chebyshev_series(action.image, start, plan, action.part_axes, action.image)
+        if polynomials is None:
             return None
-        polynomials = step[1]
         table = coefficients_of_parts(plan, parts).to(start)[:, : len(polynomials)]
         ctx.save_for_backward(numbers, table, *polynomials[:-1])
         ctx.plan, ctx.action, ctx.parts = plan, action, parts
