@@ -25,6 +25,7 @@ EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
     "clips": ("ai_edge_litert", "av", "faster_whisper", "PIL"),
     "egemaps": ("opensmile",),
     "serve": ("fastapi", "uvicorn"),
+    "ray": ("ray",),
 }
 """Extra → what it makes importable; `pyproject.toml` has the same under the packages' own names."""
 

@@ -110,9 +110,17 @@ def compare(
         ),
     ] = None,
     engine: Annotated[
-        Literal["local", "slurm"],
-        typer.Option(help="Who trains: local, or slurm on machines that see the folder and the store."),
+        Literal["local", "ray", "slurm"],
+        typer.Option(
+            help="Who trains: local, or ray or slurm on machines that see the folder and the store."
+        ),
     ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="Cluster of Ray (default: one of this machine alone, for this command)."
+        ),
+    ] = None,
     sbatch: Annotated[
         list[str] | None,
         typer.Option(metavar="OPTION", help="Option of sbatch, such as --partition=long (repeat for more)."),
@@ -129,6 +137,7 @@ def compare(
             to=to,
             workers=workers,
             engine=engine,
+            address=address,
             sbatch=sbatch or (),
             overwrite=overwrite,
             on_run=on_run,

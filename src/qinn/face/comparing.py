@@ -19,6 +19,7 @@ from qinn.experiment.comparison import compare as compare_models
 from qinn.experiment.config import ExperimentConfig, TrainingConfig, parse_config, read_config
 from qinn.experiment.encoder_config import EncoderConfig
 from qinn.experiment.grid import Engine
+from qinn.experiment.ray_cluster import Ray
 from qinn.experiment.slurm import Slurm
 from qinn.face.estimator import Estimator
 from qinn.face.fitting import check_present
@@ -54,7 +55,8 @@ def compare(
     reference: str | None = None,
     simple_rows: bool | None = None,
     workers: int | None = None,
-    engine: Literal["local", "slurm"] = "local",
+    engine: Literal["local", "ray", "slurm"] = "local",
+    address: str | None = None,
     sbatch: Sequence[str] = (),
     threads: int | None = None,
     overwrite: bool = False,
@@ -69,8 +71,8 @@ def compare(
     Args:
         models: Label → a model: an `Estimator`, whose fit plays no part; its kind; or a mapping as in a configuration.
             The first is the one that the others are tested against, unless `reference` names another. Or a
-            configuration, or the file of one, which says all but `to`, `workers`, `engine`, `sbatch`, `overwrite`,
-            `on_run` and `on_remark`.
+            configuration, or the file of one, which says all but `to`, `workers`, `engine`, `address`, `sbatch`,
+            `overwrite`, `on_run` and `on_remark`.
         data: The folder of a store, a `Store`, or samples as `Estimator.fit` takes them.
         y: One score or class per sample, where `data` are samples.
         groups: One group (speaker, video …) per sample: none is in two splits, and intervals count groups.
@@ -94,8 +96,9 @@ def compare(
             added to them; they are if None.
         workers: Runs at the same time, each in a process of its own; 1 if None. Of an engine, the most tasks at the
             same time; as many as it has room for if None.
-        engine: Who trains: ``"local"``, processes of this one; or ``"slurm"``, array jobs whose tasks are one model,
-            seed and fold each, on machines that see `to` and the store under the same paths.
+        engine: Who trains: ``"local"``, processes of this one; or, a task for each model, seed and fold, on machines
+            that see `to` and the store under the same paths, ``"ray"``, a cluster of Ray, or ``"slurm"``, array jobs.
+        address: Of the cluster of Ray, such as ``"10.0.0.1:6379"``; one of this machine alone, for this call, if None.
         sbatch: Options of ``sbatch``, such as ``"--partition=long"``.
         threads: Threads of a run; 1 if None.
         overwrite: Replace runs of other models, and the store of other samples.
@@ -112,7 +115,7 @@ def compare(
     """
     chosen: dict[str, Any] = {
         "workers": workers or 1,
-        "engine": _engine(engine, workers=workers, sbatch=sbatch),
+        "engine": _engine(engine, workers=workers, address=address, sbatch=sbatch),
         "overwrite": overwrite,
         "on_run": on_run,
         "on_remark": on_remark,
@@ -188,18 +191,21 @@ def compare(
         return compare_models(config, place, **chosen)
 
 
-def _engine(name: str, *, workers: int | None, sbatch: Sequence[str]) -> Engine | None:
+def _engine(name: str, *, workers: int | None, address: str | None, sbatch: Sequence[str]) -> Engine | None:
     """Return who trains; None for processes of this one.
 
     Raises:
         ArgumentError: If options are those of another.
     """
-    if sbatch and name != "slurm":
-        raise ArgumentError(
-            f"Argument `sbatch` must be left out unless `engine` is 'slurm', but `engine` is {name!r} and `sbatch` is "
-            f"{list(sbatch)}."
-        )
-    return Slurm(tuple(sbatch), workers) if name == "slurm" else None
+    for option, value, owner in (("sbatch", list(sbatch), "slurm"), ("address", address, "ray")):
+        if value and name != owner:
+            raise ArgumentError(
+                f"Argument `{option}` must be left out unless `engine` is {owner!r}, but `engine` is {name!r} and "
+                f"`{option}` is {value}."
+            )
+    if name == "slurm":
+        return Slurm(tuple(sbatch), workers)
+    return Ray(address, workers) if name == "ray" else None
 
 
 class _Models:
