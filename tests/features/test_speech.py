@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from qinn.features.clip import RATE, Sound, decode
-from qinn.features.speech import _BEFORE, Recognizer, Transcript, Word, _heard, align, spread
+from qinn.features.speech import _BEFORE, Recognizer, Transcript, Word, _heard, _Spectrum, align, spread
 from qinn.features.weights import WHISPER_TINY_EN
 
 from ..clip_packages import needs_espeak, needs_speech
@@ -107,6 +107,19 @@ def test_a_window_ends_some_seconds_behind_the_sound():
     assert np.array_equal(short, features[:, :1300])
     assert _heard(np.zeros((80, 3000), np.float32)).shape == (80, 400)
     assert _heard(np.ones((80, 3000), np.float32)).shape == (80, 3000)
+
+
+@needs_speech
+@pytest.mark.parametrize(("count", "within"), [(5000, 0), (128_003, 0), (479_840, 0), (1_000_000, 3e-7)])
+def test_features_are_those_of_whisper_in_less_memory(count, within):
+    from faster_whisper.feature_extractor import FeatureExtractor
+
+    own = FeatureExtractor()
+    samples = np.random.default_rng(0).standard_normal(count).astype(np.float32)
+    expected, found = own(samples), _Spectrum(own)(samples)
+    assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
+    assert np.abs(found - expected).max() <= within
+    assert _Spectrum(own).nb_max_frames == 3000
 
 
 def test_no_word_lasts_longer_than_a_second():

@@ -40,6 +40,8 @@ _BEFORE = 0.3
 """Seconds of silence before the voice: what nothing goes before is heard otherwise from one coding to the next."""
 _BEHIND, _GRID = 400, 100
 """Frames of 10 ms that Whisper is shown behind the end of a sound, and in whole multiples of which it is shown all."""
+_BLOCK = 3000
+"""Frames whose spectra are made at once."""
 _TOKENS_A_SECOND, _FEW_TOKENS, _MANY_TOKENS = 12, 20, 400
 """Tokens that a window may come to, so that a loop ends early; who speaks fast comes to eight a second."""
 _WINDOW = 25.0
@@ -123,6 +125,7 @@ class Recognizer:
             num_workers=1,
             local_files_only=True,
         )
+        self._model.feature_extractor = _Spectrum(self._model.feature_extractor)
         encode = self._model.encode
         self._model.encode = lambda features: encode(features if self._full else _heard(features))
         self._full = False
@@ -214,6 +217,32 @@ class Recognizer:
             )
             found = replace(found, words=())
         return replace(found, notes=tuple(notes))
+
+
+class _Spectrum:
+    """Makes Whisper's features as its own extractor does, but of half a minute at a time: in a fifth of the memory.
+
+    Args:
+        own: Whisper's own extractor, which has the filters and all else that is asked for.
+    """
+
+    def __init__(self, own: Any) -> None:
+        self._own = own
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._own, name)
+
+    def __call__(self, samples: np.ndarray, padding: int = 160, **options: Any) -> np.ndarray:
+        size, hop = self._own.n_fft, self._own.hop_length
+        padded = np.pad(np.pad(samples, (0, padding)), size // 2, mode="reflect")
+        frames = np.lib.stride_tricks.sliding_window_view(padded, size)[::hop][:-1]
+        window = np.hanning(size + 1)[:-1].astype(np.float32)
+        bands = [
+            self._own.mel_filters @ np.abs(np.fft.rfft(frames[start : start + _BLOCK] * window).T) ** 2
+            for start in range(0, len(frames), _BLOCK)
+        ]
+        power = np.log10(np.maximum(np.concatenate(bands, axis=1), 1e-10))
+        return (np.maximum(power, power.max() - 8.0) + 4.0) / 4.0
 
 
 def _is_invented(segment: Any) -> bool:
