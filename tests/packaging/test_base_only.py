@@ -21,6 +21,14 @@ assert probabilities.shape == (32, 1, 4) and bool((probabilities >= 0).all())
 print(sorted({name.partition(".")[0] for name in sys.modules} & {"scipy", "numpy", "pydantic"}))
 """
 
+IMPORT = """
+import torch, jaxtyping
+before = set(sys.modules)
+import qinn.quantum
+new = {name.partition(".")[0] for name in set(sys.modules) - before}
+print(sorted(new - {*sys.stdlib_module_names, "qinn", "torch", "jaxtyping"}))
+"""
+
 COMMANDS = """
 import contextlib, io, json
 from qinn import cli
@@ -58,6 +66,12 @@ def test_the_quantum_core_computes(tmp_path):
     done = run_with_base_only(CORE, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "['numpy']\n"
+
+
+def test_importing_the_quantum_core_brings_torch_and_jaxtyping_alone(tmp_path):
+    done = run_with_base_only(IMPORT, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "[]\n"
 
 
 def test_what_the_base_is_for_works(tiny_run, class_run, tiny_store, class_store, tmp_path):

@@ -32,8 +32,7 @@ def coordinates_of(action, state):
 
 
 def both(operators):
-    matrix = actions.superoperator_of(operators, transposed=True)
-    return actions.action_of(operators), actions.action_of(matrix)
+    return operators, actions.superoperator_of(operators, transposed=True)
 
 
 def drawn(seed):
@@ -48,11 +47,12 @@ def test_both_are_the_map_on_hermitian_matrices_and_its_adjoint(operators, toget
     flow, *jumps = torch.complex(operators[:, 0], operators[:, 1])
     image = flow @ matrices + matrices @ flow.mH + sum(L @ matrices @ L.mH for L in jumps)
     wanted = real_coordinates(image).real - 2 * before
-    for action in both(operators):
+    for numbers in both(operators):
+        action, adjoint = actions.action_of(numbers), actions.adjoint_of(numbers)
         start, end = state_of(action, drawn(1)), state_of(action, others)
         found = action.image(start, state_of(action, before), -2.0)
         assert torch.allclose(coordinates_of(action, found), wanted, atol=1e-12)
-        assert float((action.image(start) * end).sum() - (start * action.adjoint().image(end)).sum()) == (
+        assert float((action.image(start) * end).sum() - (start * adjoint.image(end)).sum()) == (
             pytest.approx(0, abs=1e-10)
         )
 
@@ -60,12 +60,12 @@ def test_both_are_the_map_on_hermitian_matrices_and_its_adjoint(operators, toget
 @pytest.mark.parametrize("together", [0, 10**9])
 def test_the_gradient_by_pairs_is_that_of_autograd(operators, together, monkeypatch):
     monkeypatch.setattr(actions, "_MOST_TOGETHER", together)
-    for numbers in (operators, actions.superoperator_of(operators, transposed=True)):
+    for numbers in both(operators):
         numbers = numbers.clone().requires_grad_()
         action = actions.action_of(numbers.detach())
         pairs = [[state_of(action, drawn(seed)) for seed in (place, place + 5)] for place in (1, 2)]
         value = sum((actions.applied(numbers, left) * right).sum() for left, right in pairs)
-        adjoint = action.adjoint()
+        adjoint = actions.adjoint_of(numbers.detach())
         for left, right in pairs:
             adjoint.image(right)
             adjoint.weigh(left, right)
@@ -73,7 +73,7 @@ def test_the_gradient_by_pairs_is_that_of_autograd(operators, together, monkeypa
 
 
 def test_a_rescaled_map_is_a_multiple_and_a_number(operators):
-    for numbers in (operators, actions.superoperator_of(operators, transposed=True)):
+    for numbers in both(operators):
         start = state_of(actions.action_of(numbers), drawn(4))
         wanted = 0.3 * actions.applied(numbers, start) - 1.7 * start
         assert torch.allclose(

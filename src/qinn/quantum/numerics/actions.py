@@ -19,7 +19,7 @@ _MOST_TOGETHER = 40_000
 
 
 class Action(ABC):
-    """A linear map of Hermitian matrices, its adjoint, and sums of products b ⊗ U for its gradient.
+    """A linear map of Hermitian matrices, and sums of products b ⊗ U for the gradient of the map whose adjoint it is.
 
     Attributes:
         part_axes: Axes over which one matrix extends, among several side by side.
@@ -30,10 +30,6 @@ class Action(ABC):
     @abstractmethod
     def image(self, matrices: Tensor, before: Tensor | None = None, factor: float = 1.0) -> Tensor:
         """Return the image of several matrices, plus a factor times those before."""
-
-    @abstractmethod
-    def adjoint(self) -> "Action":
-        """Return the adjoint map."""
 
     @abstractmethod
     def weigh(self, matrices: Tensor, cotangents: Tensor) -> None:
@@ -80,10 +76,6 @@ class Sandwiches(Action):
                 image.addmm_(left, right)
         image = image.view(matrices.shape)
         return image if before is None else image.add_(before, alpha=factor)
-
-    def adjoint(self) -> "Sandwiches":
-        """Return the adjoint map."""
-        return Sandwiches(torch.stack([self._operators[:, 0].mT, -self._operators[:, 1].mT], 1))
 
     def weigh(self, matrices: Tensor, cotangents: Tensor) -> None:
         """Add what a pair says of the gradient of the map whose adjoint this is; the cotangents are the last ones."""
@@ -136,10 +128,6 @@ class Superoperator(Action):
         if before is None:
             return matrices @ self._matrix
         return torch.addmm(before, matrices, self._matrix, beta=factor)
-
-    def adjoint(self) -> "Superoperator":
-        """Return the adjoint map."""
-        return Superoperator(self._matrix.mT.contiguous())
 
     def weigh(self, matrices: Tensor, cotangents: Tensor) -> None:
         """Add what a pair says of the gradient of the map whose adjoint this is; the cotangents are the last ones."""
@@ -240,6 +228,13 @@ def rescaled(numbers: Tensor, ratio: float, offset: float) -> Tensor:
 def action_of(numbers: Tensor) -> Action:
     """Return the map of `numbers_of` as it is applied again and again, without a graph."""
     return Superoperator(numbers) if numbers.ndim == 2 else Sandwiches(numbers)
+
+
+def adjoint_of(numbers: Tensor) -> Action:
+    """Return the adjoint of the map of `numbers_of`."""
+    if numbers.ndim == 2:
+        return Superoperator(numbers.mT.contiguous())
+    return Sandwiches(torch.stack([numbers[:, 0].mT, -numbers[:, 1].mT], 1))
 
 
 def _factors_of(operators: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,14 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from qinn.quantum.numerics.actions import Action, action_of, applied, numbers_of, rescaled
+from qinn.quantum.numerics.actions import (
+    Action,
+    action_of,
+    adjoint_of,
+    applied,
+    numbers_of,
+    rescaled,
+)
 from qinn.quantum.numerics.chebyshev import (
     MAX_ADJOINT_GROWTH,
     WATCHED,
@@ -151,7 +158,7 @@ class _Series(torch.autograd.Function):
         if polynomials is None:
             return None
         ctx.save_for_backward(numbers, *polynomials[:-1])
-        ctx.plan, ctx.action = plan, action
+        ctx.plan = plan
         return summed(plan.coefficients, polynomials)
 
     @staticmethod
@@ -169,8 +176,9 @@ class _Series(torch.autograd.Function):
         def add(image: Tensor, degree: int) -> Tensor:
             return image.add_(gradient, alpha=coefficients[degree])
 
-        size = part_norms(gradient, ctx.action.part_axes)
-        gradients = _adjoint_series(ctx.action, polynomials, add, plan.sign, size, wanted)
+        adjoint = adjoint_of(numbers)
+        size = part_norms(gradient, adjoint.part_axes)
+        gradients = _adjoint_series(adjoint, polynomials, add, plan.sign, size, wanted)
         if gradients is None:
             gradients = _careful_gradients(numbers, polynomials[0], plan, gradient, wanted, twice=False)
         return *gradients, None, None
@@ -193,7 +201,7 @@ class _SeriesAlong(torch.autograd.Function):
             return None
         table = coefficients_of_parts(plan, parts).to(start)[:, : len(polynomials)]
         ctx.save_for_backward(numbers, table, *polynomials[:-1])
-        ctx.plan, ctx.action, ctx.parts = plan, action, parts
+        ctx.plan, ctx.parts = plan, parts
         return (table @ torch.stack(polynomials).flatten(1)).view(len(parts), *start.shape)
 
     @staticmethod
@@ -208,8 +216,9 @@ class _SeriesAlong(torch.autograd.Function):
             def add(image: Tensor, degree: int) -> Tensor:
                 return image.add_(weighed[degree])
 
-            size = part_norms(gradient, tuple(axis + 1 for axis in ctx.action.part_axes)).sum(0)
-            gradients = _adjoint_series(ctx.action, polynomials, add, plan.sign, size, wanted)
+            adjoint = adjoint_of(numbers)
+            size = part_norms(gradient, tuple(axis + 1 for axis in adjoint.part_axes)).sum(0)
+            gradients = _adjoint_series(adjoint, polynomials, add, plan.sign, size, wanted)
         if gradients is None:
             gradients = _careful_gradients(numbers, start, plan, gradient, wanted, twice=twice, parts=parts)
         return *gradients, None, None, None
@@ -284,14 +293,14 @@ def _sum_of_series(numbers: Tensor, start: Tensor, coefficients: tuple[float, ..
 
 
 def _adjoint_series(
-    action: Action,
+    adjoint: Action,
     polynomials: list[Tensor],
     add: Callable[[Tensor, int], Tensor],
     sign: float,
     size: Tensor,
     wanted: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None] | None:
-    """Return the gradients of the numbers of a map and of the start, by Clenshaw's recurrence.
+    """Return the gradients of the numbers of the map of this adjoint and of the start, by Clenshaw's recurrence.
 
     Nothing is returned where the b_n outgrow the gradient, of norms `size`, so far that round-off would show, or
     overflow.
@@ -299,7 +308,6 @@ def _adjoint_series(
     With g_n the gradient of U_n A, which `add` adds to an image in place, and b_n = g_n + (2W)†b_{n+1} + sign b_{n+2},
     the gradient of the start is b_0 (with half of the middle term), and that of 2W is Σ_n b_{n+1} ⊗ U_n.
     """
-    adjoint = action.adjoint()
     above, current = torch.zeros_like(polynomials[0]), add(torch.zeros_like(polynomials[0]), len(polynomials))
     sizes = []
     for degree in range(len(polynomials) - 1, -1, -1):
@@ -310,7 +318,7 @@ def _adjoint_series(
             adjoint.weigh(polynomials[degree], current)
         above, current = current, image
         if degree % WATCHED == 0:
-            sizes.append(part_norms(current, action.part_axes))
+            sizes.append(part_norms(current, adjoint.part_axes))
     # Of each matrix by its own gradient, so that a large one does not excuse the others. Written so that NaN fails; a
     # gradient of zero has b_n of zero.
     if not bool((torch.stack(sizes) <= MAX_ADJOINT_GROWTH * size).all()):
