@@ -14,6 +14,7 @@ from qinn.face.reporting import sweep_absent as sweep_absent
 from qinn.face.running import calibrate as calibrate
 from qinn.face.running import evaluate as evaluate
 from qinn.face.running import predict as predict
+from qinn.face.running import predict_by_ray as predict_by_ray
 from qinn.face.running import publish as publish
 from qinn.face.running import train as train
 from qinn.face.running import tune as tune
@@ -40,6 +41,7 @@ __all__ = [
     "load",
     "look",
     "predict",
+    "predict_by_ray",
     "publish",
     "quantum",
     "score_clips",

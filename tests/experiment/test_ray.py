@@ -3,14 +3,21 @@
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+import qinn
 from qinn.errors import ArgumentError, ConfigError, MissingPackageError, QinnError
+from qinn.experiment import ray_prediction
 from qinn.experiment.comparison import compare
+from qinn.experiment.config import config_of
 from qinn.experiment.grid import TASKS_FOLDER, Grid
 from qinn.experiment.ray_cluster import Ray, _do, connected
 from qinn.face.comparing import compare as face_compare
+from qinn.results.folder import RunFolder
 
 from ..tiny import TRAINING, tiny_config, write_tiny_store
 from .test_grid import same_bytes
@@ -194,3 +201,74 @@ def test_an_address_goes_with_ray_alone(config, tmp_path):
     with pytest.raises(ArgumentError, match="`address` must be left out unless `engine` is 'ray'"):
         face_compare(config, to=tmp_path / "no", engine="slurm", address="here:1")
     assert not Path(tmp_path / "no").exists()
+
+
+class Parts:
+    """A stand-in for Ray Data that does parts here, in their order."""
+
+    class DataContext:
+        @staticmethod
+        def get_current():
+            return SimpleNamespace(execution_options=SimpleNamespace())
+
+    ActorPoolStrategy = SimpleNamespace
+
+    def from_items(self, items, *, override_num_blocks):
+        assert override_num_blocks == len(items)
+        self.items = items
+        return self
+
+    def map_batches(self, kind, *, fn_constructor_kwargs, compute, **options):
+        self.size, made = compute.size, kind(**fn_constructor_kwargs)
+        self.found = [made(pa.table({"start": [one["start"]]})) for one in self.items]
+        return self
+
+    def iter_batches(self, **options):
+        return iter(self.found)
+
+
+@pytest.fixture
+def parts(made, monkeypatch):
+    import sys
+
+    made.data = Parts()
+    monkeypatch.setitem(sys.modules, "ray.data", made.data)
+    monkeypatch.setattr(ray_prediction, "SAMPLES_OF_A_PART", 4)
+    return made.data
+
+
+@pytest.mark.parametrize("run", ["tiny_run", "class_run"])
+def test_predictions_in_parts_are_those_of_one_process_in_their_order(run, parts, request, tmp_path):
+    folder = request.getfixturevalue(run)
+    store = config_of(RunFolder(folder)).data.store
+    said, whole = [], []
+    rows = qinn.predict(
+        folder, store, tmp_path / "one.parquet", split="all", batch_size=4, on_remark=whole.append
+    )
+    number = qinn.predict_by_ray(
+        folder,
+        store,
+        tmp_path / "parts.parquet",
+        split="all",
+        batch_size=4,
+        processes=2,
+        on_remark=said.append,
+    )
+    assert number == len(rows) > 8
+    assert len(parts.found) == -(-number // 4)
+    assert parts.size == 2
+    one, other = (pq.read_table(tmp_path / f"{name}.parquet") for name in ("one", "parts"))
+    assert other.equals(one)
+    assert other.schema.equals(one.schema, check_metadata=True)  # so that either replaces the other
+    assert said == whole
+    with pytest.raises(ArgumentError, match=r"written to .parquet alone, but the file is"):
+        qinn.predict_by_ray(folder, store, tmp_path / "parts.csv")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_ray_data_predicts_what_one_process_does(cluster, tiny_run, tmp_path, monkeypatch):
+    store = config_of(RunFolder(tiny_run)).data.store
+    qinn.predict(tiny_run, store, tmp_path / "one.parquet", split="all")
+    qinn.predict_by_ray(tiny_run, store, tmp_path / "ray.parquet", split="all", address=cluster.address)
+    assert pq.read_table(tmp_path / "ray.parquet").equals(pq.read_table(tmp_path / "one.parquet"))

@@ -1,7 +1,7 @@
 """Commands about new samples: predict, explain; and what makes a run ready for them: calibrate, publish."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -18,6 +18,7 @@ from qinn.cli.output import (
     show_table,
 )
 from qinn.cli.runs import AbsentOption, RunArgument, SplitOption
+from qinn.errors import ConfigError
 from qinn.results.as_json import document, plain
 from qinn.results.number_text import counted
 
@@ -106,10 +107,44 @@ def predict(
     layout: LayoutOption = None,
     feature: FeatureOption = None,
     extractor: ExtractorOption = None,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(
+            help="Who predicts: this process; or ray, part by part, a store of millions (needs --to)."
+        ),
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="Cluster of Ray (default: one of this machine alone, for this command)."
+        ),
+    ] = None,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Predict scores with intervals, or class probabilities with the classes that cannot be excluded."""
+    if engine == "ray":
+        if to is None or len(samples) != 1 or layout or feature or extractor or as_json:
+            raise ConfigError(
+                "Option `--engine ray` takes one store, and writes a .parquet file that `--to` names; import files."
+            )
+        number = qinn.predict_by_ray(
+            run,
+            samples[0],
+            to,
+            split=split,
+            batch_size=batch_size,
+            absent=absent or (),
+            coupling=coupling,
+            level=level,
+            address=address,
+            overwrite=overwrite,
+            on_remark=note_remark,
+        )
+        note(f"wrote {number:,} predictions to {to}")
+        return
+    if address is not None:
+        raise ConfigError("Option `--address` goes with `--engine ray`; leave it out.")
     rows = qinn.predict(
         run,
         samples,

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -81,28 +81,78 @@ def predict_store(
         the level, and are left out where it held none out, or where the model is not as it was then (`coupling` other
         than 1, modalities to do without).
     """
-    check_level(level)
-    runs = runs_of(folder)
-    predictors = load_models(runs)
-    predictor = predictors[0]
-    opened = open_unchanged(store)
-    subset = predictor.subset(opened, split_of(opened, split), absent=absent)
-    subset = Absence(tuple(absent)).apply(subset)
-    tables = predicted_folds(predictors, subset, batch_size=batch_size, coupling=coupling)
-    calibration = calibration_of(Path(folder), runs, predictor.task)
+    prepared = PreparedPrediction.of(
+        folder, store, split=split, batch_size=batch_size, absent=absent, coupling=coupling, level=level
+    )
     if on_remark is not None:
-        for remark in (
+        for remark in prepared.remarks:
+            on_remark(remark)
+    return prepared.rows(prepared.subset)
+
+
+@dataclass(frozen=True)
+class PreparedPrediction:
+    """Everything that a prediction needs, so that samples can be predicted in parts.
+
+    Attributes:
+        predictors: The models of every seed.
+        subset: The samples.
+        calibration: The run's errors on samples held out; None for rows without intervals.
+        remarks: What a user should know about the samples.
+        batch_size: Samples per pass.
+        coupling: Factor of what couples the modalities.
+        level: Share of new samples whose label is to be held.
+    """
+
+    predictors: Sequence[Predictor]
+    subset: Subset
+    calibration: Calibration | None
+    remarks: tuple[str, ...]
+    batch_size: int
+    coupling: float
+    level: float
+
+    @classmethod
+    def of(
+        cls,
+        folder: Path | str,
+        store: Path | str,
+        *,
+        split: str | None = None,
+        batch_size: int = 256,
+        absent: Sequence[str] = (),
+        coupling: float = 1.0,
+        level: float = LEVEL,
+    ) -> "PreparedPrediction":
+        """Load the models and open the store; arguments as of `predict_store`."""
+        check_level(level)
+        runs = runs_of(folder)
+        predictors = load_models(runs)
+        predictor = predictors[0]
+        opened = open_unchanged(store)
+        subset = predictor.subset(opened, split_of(opened, split), absent=absent)
+        subset = Absence(tuple(absent)).apply(subset)
+        calibration = calibration_of(Path(folder), runs, predictor.task)
+        certainty = calibration or why_uncalibrated(Path(folder), runs)
+        remarks = (
             *predictor.remarks([subset]),
             *predictor.doubts(opened),
-            *said_of_certainty(
-                calibration or why_uncalibrated(Path(folder), runs), predictor.task, level, absent, coupling
-            ),
-        ):
-            on_remark(remark)
-    applies = coupling == 1 and not absent
-    rows = prediction_rows(tables, predictor.task, calibration if applies else None, level)
-    gone = predictor.absent(subset)
-    return [{**row, "absent": "+".join(names)} for row, names in zip(rows, gone, strict=True)]
+            *said_of_certainty(certainty, predictor.task, level, absent, coupling),
+        )
+        applies = coupling == 1 and not absent
+        return cls(predictors, subset, calibration if applies else None, remarks, batch_size, coupling, level)
+
+    def rows(self, subset: Subset) -> list[PredictionRow]:
+        """Return one row per sample, as of `predict_store`.
+
+        Args:
+            subset: All of `subset`, or some.
+        """
+        predictor = self.predictors[0]
+        tables = predicted_folds(self.predictors, subset, batch_size=self.batch_size, coupling=self.coupling)
+        rows = prediction_rows(tables, predictor.task, self.calibration, self.level)
+        gone = predictor.absent(subset)
+        return [{**row, "absent": "+".join(names)} for row, names in zip(rows, gone, strict=True)]
 
 
 def load_models(runs: Sequence[RunFolder]) -> list[Predictor]:

@@ -223,6 +223,66 @@ def predict(
 
 
 @typed
+def predict_by_ray(
+    run: Path | str,
+    store: Path | str,
+    to: Path | str,
+    *,
+    split: str | None = None,
+    batch_size: int = 256,
+    absent: Sequence[str] = (),
+    coupling: float = 1.0,
+    level: float = LEVEL,
+    address: str | None = None,
+    processes: int | None = None,
+    overwrite: bool = False,
+    on_remark: Callable[[str], None] | None = None,
+) -> int:
+    """Predict a store of millions on a cluster of Ray, part by part, into a file: `qinn predict --engine ray`.
+
+    Args:
+        run: Folder of a finished run, or of a model in a comparison; every machine sees it under the same path.
+        store: The samples, likewise.
+        to: A .parquet file to write: the rows of `predict`, in their order.
+        split: As of `predict`; so are those that are not named here.
+        batch_size: Samples per pass.
+        absent: Modalities to do without.
+        coupling: Factor of what couples the modalities.
+        level: Share of new samples whose label intervals, or sets of classes, are to hold.
+        address: Of the cluster, such as ``"10.0.0.1:6379"``; one of this machine alone, for this call, if None.
+        processes: How many predict at the same time; one for each core if None.
+        overwrite: Replace a file that another program made, or was changed since.
+        on_remark: Called with each sentence that a user should know.
+
+    Returns:
+        How many samples were predicted.
+
+    Raises:
+        ArgumentError: If the file is no .parquet, or the model has no coupling.
+        CheckpointError: If the run is damaged, or made for other features.
+        ConfigError: If there is no cluster at the address.
+        MissingPackageError: If what the extra `ray` brings is not installed.
+        OutputError: If the file cannot be written.
+    """
+    from qinn.experiment.ray_prediction import predict_by_ray as predict_parts
+
+    return predict_parts(
+        run,
+        store,
+        to,
+        split=split,
+        batch_size=batch_size,
+        absent=absent,
+        coupling=coupling,
+        level=level,
+        address=address,
+        processes=processes,
+        overwrite=overwrite,
+        on_remark=on_remark,
+    )
+
+
+@typed
 def calibrate(run: Path | str, store: Path | str, *, split: str | None = None) -> CalibrationRecord:
     """Keep a run's errors on samples of your own, of which `predict` makes intervals from then on: `qinn calibrate`.
 

@@ -61,8 +61,13 @@ def write_table(
     """Write columns as a Parquet file, atomically, with the command that makes it among its metadata."""
     table = pa.table(dict(columns))
     if maker:
-        table = table.replace_schema_metadata({_MAKER: maker})
+        table = table.replace_schema_metadata(table_metadata(maker))
     write_atomically(path, lambda target: pq.write_table(table, target), overwrite=overwrite)
+
+
+def table_metadata(maker: str) -> dict[str, str]:
+    """Return what says in a Parquet file which command made it."""
+    return {_MAKER: maker}
 
 
 def table_of(command: str) -> Product:
