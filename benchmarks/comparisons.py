@@ -99,7 +99,9 @@ def cost(record: Path) -> str | None:
     if any(each is None or not runs for each, runs in seconds):
         return None
     minutes = sum(each * runs for each, runs in seconds) / 60
-    return f"{minutes:.0f} CPU minutes" if minutes < 100 else f"{minutes / 60:.1f} CPU hours"
+    if minutes < 100:
+        return f"{minutes:.0f} CPU minutes" if minutes > 1.5 else f"{60 * minutes:.0f} CPU seconds"
+    return f"{minutes / 60:.1f} CPU hours"
 
 
 def imports(root: Path) -> dict[str, tuple[str, ...]]:
