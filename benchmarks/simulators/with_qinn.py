@@ -87,7 +87,9 @@ def _solver(
         losses = (probabilities * weights[:, None]).sum(-1)
         if isinstance(evolution, QuantumJumps):
             losses = score_surrogate(losses, state.log_likelihood)
-        return probabilities.detach()[:, 0], *torch.autograd.grad(losses.sum(), leaves)
+        # Without jump operators nothing depends on them.
+        gradients = torch.autograd.grad(losses.sum(), leaves, materialize_grads=True)
+        return probabilities.detach()[:, 0], *gradients
 
     def read(result: tuple[Tensor, ...]) -> Answer:
         probabilities, *gradient = (part.numpy() for part in result)
