@@ -521,3 +521,21 @@ def test_an_option_of_before_works_with_a_note(tiny_run, qinn):
     assert code == 0
     assert json.loads(out)["missing"]["absent"]["audio"] == 1.0
     assert "`--missing` is called `--absent` now" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--engine", "ray"], "takes one store, and writes a .parquet file"),
+        (["--engine", "ray", "--to", "scores.csv"], "written to .parquet alone"),
+        (["--address", "127.0.0.1:1"], "`--address` goes with `--engine ray`"),
+    ],
+)
+def test_a_prediction_by_ray_that_cannot_be_is_refused(
+    arguments, words, qinn, tiny_run, tiny_store, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = qinn("predict", tiny_run, tiny_store, *arguments)
+    assert code == 2
+    assert words in err
+    assert list(tmp_path.iterdir()) == []
