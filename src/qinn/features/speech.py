@@ -237,10 +237,11 @@ class _Spectrum:
         padded = np.pad(np.pad(samples, (0, padding)), size // 2, mode="reflect")
         frames = np.lib.stride_tricks.sliding_window_view(padded, size)[::hop][:-1]
         window = np.hanning(size + 1)[:-1].astype(np.float32)
-        bands = [
-            self._own.mel_filters @ np.abs(np.fft.rfft(frames[start : start + _BLOCK] * window).T) ** 2
+        spectra = (
+            np.fft.rfft(frames[start : start + _BLOCK] * window).astype(np.complex64, copy=False).T
             for start in range(0, len(frames), _BLOCK)
-        ]
+        )
+        bands = [self._own.mel_filters @ np.abs(spectrum) ** 2 for spectrum in spectra]
         power = np.log10(np.maximum(np.concatenate(bands, axis=1), 1e-10))
         return (np.maximum(power, power.max() - 8.0) + 4.0) / 4.0
 
