@@ -235,9 +235,9 @@ from qinn.training.loop import TrainingLoop
 
 step = TrainingLoop.step
 
-def terminated(self, batch, index):
+def terminated(self, batch):
     os.kill(os.getpid(), signal.SIGTERM)
-    return step(self, batch, index)
+    return step(self, batch)
 
 TrainingLoop.step = terminated
 run(read_config(sys.argv[1]), sys.argv[2])

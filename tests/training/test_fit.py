@@ -100,9 +100,9 @@ def test_the_learning_rate_warms_up_to_its_peak_and_falls_to_zero(development, m
     options = dataclasses.replace(OPTIONS, max_epochs=50, learning_rate=0.01)
     loop = TrainingLoop(make_model(kind="late_fusion"), task=SCORE, options=options, train=loader)
     rates, batch = [], next(iter(loader))
-    for index in range(options.max_epochs * len(loader)):
+    for _ in range(options.max_epochs * len(loader)):
         rates.append(loop.optimizer.param_groups[0]["lr"])
-        loop.step(batch, index)
+        loop.step(batch)
     assert max(rates) == pytest.approx(0.01, rel=1e-3)
     assert rates.index(max(rates)) == pytest.approx(0.15 * len(rates), abs=1)
     assert rates[0] == pytest.approx(0.01 / 25)
@@ -113,7 +113,7 @@ def test_a_constant_schedule_keeps_the_learning_rate(development, make_model):
     loader = BatchLoader(development.train, 12)
     options = dataclasses.replace(OPTIONS, schedule="constant", learning_rate=0.01)
     loop = TrainingLoop(make_model(), task=SCORE, options=options, train=loader)
-    loop.step(next(iter(loader)), 0)
+    loop.step(next(iter(loader)))
     assert {group["lr"] for group in loop.optimizer.param_groups} == {0.01}
 
 

@@ -84,10 +84,11 @@ def predict_store(
     prepared = PreparedPrediction.of(
         folder, store, split=split, batch_size=batch_size, absent=absent, coupling=coupling, level=level
     )
+    rows = prepared.rows(prepared.subset)
     if on_remark is not None:
         for remark in prepared.remarks:
             on_remark(remark)
-    return prepared.rows(prepared.subset)
+    return rows
 
 
 @dataclass(frozen=True)
