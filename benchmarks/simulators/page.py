@@ -24,8 +24,8 @@ _BY_HAND = "torchdiffeq on read-outs"
 _WHERE_IT_HOLDS = """
 Where this comes from, and where it does not hold: `Heisenberg` evolves the few read-outs in place of the many
 states, so the factor grows with the batch and shrinks with the number of read-outs; the last column is the same
-idea by hand in another package, and leaves a factor of 9 to 10 from D = 27 on. **At D = 8 dynamiqs' propagator is
-level**, and QuTiP's takes twice the time: there all are matrix products and overhead. A problem that needs the
+idea by hand in another package, and leaves a factor of 7 to 13 from D = 27 on. **At D = 8 dynamiqs' propagator is
+level**, and QuTiP's takes a fifth more: there all are matrix products and overhead. A problem that needs the
 evolved states themselves (`ExactChannel`) is about 17 × as expensive as its read-outs at D = 64. Nothing was
 measured on a GPU. The bars that we had set ourselves are in the table after the figure; most are missed.
 """
