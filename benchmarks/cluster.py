@@ -191,7 +191,7 @@ def same(one: Path, other: Path) -> int:
 
 def sixty_runs(place: Path, seeds: int) -> dict[str, object]:
     """Train sixty runs by one process, by Ray with a node killed, and as tasks of SLURM's."""
-    from ray.cluster_utils import Cluster  # pyright: ignore[reportMissingImports]
+    from ray.cluster_utils import Cluster
 
     spec = SyntheticSpec(num_train=60, num_valid=20, num_test=20, min_length=1, max_length=4)
     store = write_synthetic_store(place / "grid-store", spec).path

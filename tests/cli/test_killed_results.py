@@ -12,8 +12,8 @@ import yaml
 
 import qinn
 from qinn.errors import OutputError
-from qinn.experiment import prediction
-from qinn.experiment.prediction import predictions_destination, write_predictions
+from qinn.experiment import prediction_files
+from qinn.experiment.prediction_files import predictions_destination, write_predictions
 
 from ..tiny import tiny_content
 
@@ -32,7 +32,7 @@ def test_predictions_that_are_killed_between_two_files_can_be_repeated(
     if before is not None:
         write_predictions(path, rows(before))
     old = path.read_bytes() if before is not None else None
-    plain, calls = prediction.write_text, []
+    plain, calls = prediction_files.write_text, []
 
     def killed(*arguments, **options):
         if len(calls) == written:
@@ -41,7 +41,7 @@ def test_predictions_that_are_killed_between_two_files_can_be_repeated(
         plain(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(prediction, "write_text", killed)
+        patch.setattr(prediction_files, "write_text", killed)
         if suffix == ".csv":
             with pytest.raises(KeyboardInterrupt):
                 write_predictions(path, rows(2.0))

@@ -19,10 +19,12 @@ from qinn.data.stores.store import Store, StoreWriter
 from qinn.data.subsets.absence import Absence
 from qinn.errors import ArgumentError, CheckpointError, DataError
 from qinn.evaluation.outcomes import label_probabilities
+from qinn.experiment.calibrating import calibrate_run
+from qinn.experiment.certainty import certainty_of
 from qinn.experiment.comparison import compare
 from qinn.experiment.evaluation import evaluate_run
 from qinn.experiment.explanation import explain_run
-from qinn.experiment.prediction import calibrate_run, certainty_of, predict_store
+from qinn.experiment.prediction import predict_store
 from qinn.experiment.run import run
 from qinn.report.dataset_page import write_dataset_page
 from qinn.report.page import write_report

@@ -21,15 +21,13 @@ from qinn.evaluation.conformal import HeldOut
 from qinn.evaluation.metrics import metrics
 from qinn.evaluation.outcomes import probabilities_of
 from qinn.evaluation.predict import PredictionTable
+from qinn.experiment.calibrating import calibrate_run
+from qinn.experiment.certainty import certainty_of
 from qinn.experiment.comparison import compare
 from qinn.experiment.evaluation import evaluate_run
-from qinn.experiment.prediction import (
-    calibrate_run,
-    certainty_of,
-    predict_store,
-    prediction_rows,
-    write_predictions,
-)
+from qinn.experiment.prediction import predict_store
+from qinn.experiment.prediction_files import write_predictions
+from qinn.experiment.prediction_rows import prediction_rows
 from qinn.experiment.predictor import Predictor
 from qinn.experiment.run import run
 from qinn.report.page import read_results

@@ -19,7 +19,8 @@ from qinn.experiment.demo import demo_config
 from qinn.experiment.evaluation import evaluate_run
 from qinn.experiment.explanation import explain_run
 from qinn.experiment.model_configs import parse_model
-from qinn.experiment.prediction import predict_store, write_predictions
+from qinn.experiment.prediction import predict_store
+from qinn.experiment.prediction_files import write_predictions
 from qinn.experiment.predictor import Predictor
 from qinn.experiment.run import run
 from qinn.face.describing import describe

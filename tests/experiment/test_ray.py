@@ -96,8 +96,7 @@ def test_where_ray_is_not_installed_the_extra_is_named(config, tmp_path, monkeyp
 class Made:
     """A stand-in for Ray that does tasks here, the last first; where it is told so one dies."""
 
-    class exceptions:  # noqa: N801
-        RayError = RuntimeError
+    exceptions = SimpleNamespace(RayError=RuntimeError)
 
     def __init__(self, dying=()):
         self.dying, self.most, self.init_with, self.up = set(dying), 0, None, False

@@ -13,18 +13,14 @@ from qinn.errors import ConfigError
 from qinn.escaping import visible
 from qinn.evaluation.conformal import check_level
 from qinn.evaluation.outcomes import outcome_probabilities
+from qinn.experiment.certainty import said_of_certainty, why_uncalibrated
 from qinn.experiment.clip_process import ExtractorElsewhere
 from qinn.experiment.clip_reasons import Reader, reasons_of
 from qinn.experiment.clip_samples import encoded_words, sample_of, variants_of
 from qinn.experiment.config import config_of
 from qinn.experiment.extraction import package_versions
-from qinn.experiment.prediction import (
-    load_models,
-    predicted_folds,
-    prediction_rows,
-    said_of_certainty,
-    why_uncalibrated,
-)
+from qinn.experiment.prediction import load_models, predicted_folds
+from qinn.experiment.prediction_rows import prediction_rows
 from qinn.experiment.predictor import Predictor, mean_prediction
 from qinn.experiment.text_encoders import encoder_of_tier, made_of_text
 from qinn.extras import require

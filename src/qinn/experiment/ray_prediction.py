@@ -11,7 +11,9 @@ import pyarrow.parquet as pq
 
 from qinn.data.subsets.subset import Subset
 from qinn.errors import ArgumentError
-from qinn.experiment.prediction import PredictionRow, PreparedPrediction, predictions_destination
+from qinn.experiment.prediction import PreparedPrediction
+from qinn.experiment.prediction_files import predictions_destination
+from qinn.experiment.prediction_rows import PredictionRow
 from qinn.experiment.ray_cluster import connected
 from qinn.extras import needs
 from qinn.results.coverage import LEVEL
@@ -87,9 +89,8 @@ def predict_by_ray(
     number = len(prepared.subset)
     starts = list(range(0, number, SAMPLES_OF_A_PART))
     with connected(address, processes) as ray, needs("ray", "Predicting by Ray Data"):
-        import ray.data  # pyright: ignore[reportMissingImports]
-
-        context = ray.data.DataContext.get_current()
+        data: Any = import_module("ray.data")
+        context = data.DataContext.get_current()
         context.enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         context.execution_options.preserve_order = True

@@ -5,16 +5,13 @@ from pathlib import Path
 
 from qinn.data.subsets.absence import Absence
 from qinn.errors import ArgumentError
+from qinn.experiment.calibrating import calibrate_run
+from qinn.experiment.certainty import certainty_of as certainty_of
 from qinn.experiment.config import ExperimentConfig, parse_config, read_config
 from qinn.experiment.evaluation import evaluate_run
-from qinn.experiment.prediction import (
-    PredictionRow,
-    calibrate_run,
-    predict_store,
-    predictions_destination,
-    write_predictions,
-)
-from qinn.experiment.prediction import certainty_of as certainty_of
+from qinn.experiment.prediction import predict_store
+from qinn.experiment.prediction_files import predictions_destination, write_predictions
+from qinn.experiment.prediction_rows import PredictionRow
 from qinn.experiment.publishing import publish_run
 from qinn.face.new_samples import Sources, listed, new_samples
 from qinn.results.calibration import CalibrationRecord

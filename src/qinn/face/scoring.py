@@ -11,7 +11,7 @@ from qinn.escaping import json_text, visible
 from qinn.experiment.clip_process import ClipProcess
 from qinn.experiment.clip_scoring import ClipScorer
 from qinn.experiment.clip_tables import ClipTable, ColumnOptions, ListedClip, clips_of
-from qinn.experiment.prediction import predictions_destination, write_predictions
+from qinn.experiment.prediction_files import predictions_destination, write_predictions
 from qinn.opening import read_small_text
 from qinn.results.clip_score import ClipScore
 from qinn.results.clip_score_tables import score_row

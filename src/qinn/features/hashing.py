@@ -11,6 +11,8 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Bool, Float32
 
+from qinn.features.masked_words import masked_words
+
 __all__ = ["HASH_VERSION", "HashEncoder"]
 
 HASH_VERSION = "hash@1"
@@ -34,23 +36,6 @@ class HashEncoder:
     tier = HASH_VERSION
     dim = _DIM
 
-    def encode_masked(
-        self, sentences: Sequence[str | Sequence[str]], gone: Sequence[Bool[np.ndarray, "_"]]
-    ) -> list[Float32[np.ndarray, "_ 64"]]:
-        """Encode sentences some of whose words are taken for unknown ones, which are words without a letter.
-
-        Args:
-            sentences: Transcripts as text, which are divided at spaces, or as words.
-            gone: True where a word is unknown.
-        """
-        divided = [one.split() if isinstance(one, str) else list(one) for one in sentences]
-        return self.encode_words(
-            [
-                ["" if place < len(mask) and mask[place] else word for place, word in enumerate(words)]
-                for words, mask in zip(divided, gone, strict=True)
-            ]
-        )
-
     counted = "words"
 
     def encode(self, texts: Sequence[str]) -> list[Float32[np.ndarray, "_ 64"]]:
@@ -62,6 +47,12 @@ class HashEncoder:
         return [
             np.array([_vector(word) for word in words], np.float32).reshape(-1, _DIM) for words in sentences
         ]
+
+    def encode_masked(
+        self, sentences: Sequence[str | Sequence[str]], gone: Sequence[Bool[np.ndarray, "_"]]
+    ) -> list[Float32[np.ndarray, "_ 64"]]:
+        """Encode sentences some of whose words are unknown (see `masked_words`)."""
+        return self.encode_words(masked_words(sentences, gone))
 
     def count_tokens(self, texts: Sequence[str] | Sequence[Sequence[str]]) -> list[tuple[int, int, int]]:
         """Count, of each transcript, its words, those that are read (all), and those that are unknown (none)."""

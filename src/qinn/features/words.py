@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float32
 
 from qinn.errors import ConfigError
 from qinn.features.lexicons import COLUMNS, Lexicon
+from qinn.features.masked_words import masked_words
 
 __all__ = ["MOST_WORDS", "WordEncoder", "WordLearner"]
 
@@ -68,19 +69,8 @@ class WordEncoder:
     def encode_masked(
         self, sentences: Sequence[str | Sequence[str]], gone: Sequence[Bool[np.ndarray, "_"]]
     ) -> list[Float32[np.ndarray, "_ _"]]:
-        """Encode sentences some of whose words are taken for unknown ones, which are words without a letter.
-
-        Args:
-            sentences: Transcripts as text, which are divided at spaces, or as words.
-            gone: True where a word is unknown.
-        """
-        divided = [one.split() if isinstance(one, str) else list(one) for one in sentences]
-        return self.encode_words(
-            [
-                ["" if place < len(mask) and mask[place] else word for place, word in enumerate(words)]
-                for words, mask in zip(divided, gone, strict=True)
-            ]
-        )
+        """Encode sentences some of whose words are unknown (see `masked_words`)."""
+        return self.encode_words(masked_words(sentences, gone))
 
     counted = "words"
 
