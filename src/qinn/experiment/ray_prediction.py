@@ -89,8 +89,9 @@ def predict_by_ray(
     number = len(prepared.subset)
     starts = list(range(0, number, SAMPLES_OF_A_PART))
     with connected(address, processes) as ray, needs("ray", "Predicting by Ray Data"):
-        data: Any = import_module("ray.data")
-        context = data.DataContext.get_current()
+        import ray.data  # pyright: ignore[reportMissingImports]
+
+        context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         context.execution_options.preserve_order = True
