@@ -39,6 +39,12 @@ stderr = Console(stderr=True)
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Replace what another program made, or was changed since.")
 ]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT", help="Cluster of Ray (default: one of this machine alone, for this command)."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 
 

@@ -7,6 +7,7 @@ import typer
 
 import qinn
 from qinn.cli.output import (
+    AddressOption,
     JsonOption,
     OverwriteOption,
     echo,
@@ -113,12 +114,7 @@ def predict(
             help="Who predicts: this process; or ray, part by part, a store of millions (needs --to)."
         ),
     ] = "local",
-    address: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOST:PORT", help="Cluster of Ray (default: one of this machine alone, for this command)."
-        ),
-    ] = None,
+    address: AddressOption = None,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:

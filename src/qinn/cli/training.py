@@ -7,6 +7,7 @@ import typer
 
 import qinn
 from qinn.cli.output import (
+    AddressOption,
     JsonOption,
     console,
     note,
@@ -115,12 +116,7 @@ def compare(
             help="Who trains: local, or ray or slurm on machines that see the folder and the store."
         ),
     ] = "local",
-    address: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOST:PORT", help="Cluster of Ray (default: one of this machine alone, for this command)."
-        ),
-    ] = None,
+    address: AddressOption = None,
     sbatch: Annotated[
         list[str] | None,
         typer.Option(metavar="OPTION", help="Option of sbatch, such as --partition=long (repeat for more)."),
