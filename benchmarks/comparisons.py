@@ -199,9 +199,8 @@ def make(
         print(f"{number} of {len(chosen)}: {one.name}", flush=True)
         make_store(one.store, root, data)
         if one.name in others:
-            shutil.rmtree(
-                root / one.folder
-            )  # `compare --overwrite` keeps whatever has the same configuration and data
+            # `compare --overwrite` keeps whatever has the same configuration and data.
+            shutil.rmtree(root / one.folder)
         for words in one.commands:
             run(words, root)
         publish(one, root)
