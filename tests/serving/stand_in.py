@@ -3,6 +3,7 @@
 import os
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from qinn.errors import CheckpointError, ClipError
@@ -16,7 +17,7 @@ _kept: list[bytearray] = []
 
 def do(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
     if "load" in job:
-        if job["load"].endswith("no-run"):
+        if job["load"].endswith("no-run") or Path(job["load"], "gone").exists():
             raise CheckpointError(f"`{job['load']}` is no run.")
         tiers = {"text": "hash@1/words", "audio": "acoustic@1/10Hz", "vision": "pixels@1/10fps"}
         stages = ["decoding", "sound", "speech", "text", "scoring", "reasons"]

@@ -14,6 +14,7 @@ import pytest
 from qinn.results.clip_score import ClipScore
 from qinn.serving import app, connections, jobs, server
 from qinn.serving.jobs import Patience
+from qinn.serving.scoring import OURS
 
 from .conftest import Served, serving, until
 
@@ -378,6 +379,22 @@ def test_clips_are_kept_only_where_that_is_asked_for(clip, tmp_path):
         )
         assert served.client.delete(kept[0]).status_code == 204
         assert not list((tmp_path / "kept").rglob("clip.mp4"))
+        # What is kept can still be deleted when its result was forgotten.
+        served.server.jobs._jobs.clear()
+        assert [served.client.delete(kept[1]).status_code for _ in range(2)] == [204, 404]
+        assert list((tmp_path / "kept").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_run_that_is_away_for_a_while_scores_again_when_it_is_back(clip, tmp_path):
+    with serving(run=str(tmp_path)) as served:
+        (tmp_path / "gone").touch()
+        [process] = served.server.jobs.processes
+        process.kill()
+        [*_, said] = served.followed(served.send(clip).headers["location"])
+        assert (said["state"], said["error"]) == ("failed", OURS)
+        (tmp_path / "gone").unlink()
+        assert served.scored(clip).status_code == 200
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -209,6 +210,57 @@ def test_a_recording_is_discarded(opened: Watched):
     assert not any("POST" in one for one in opened.asked)
 
 
+def test_only_what_was_asked_for_last_is_recorded(opened: Watched, clip):
+    page = opened.page
+    page.evaluate("""(() => {
+        const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+        window.given = [];
+        navigator.mediaDevices.getUserMedia = async (what) => {
+            await new Promise((allow) => { window.allow = [...(window.allow || []), allow]; });
+            const stream = await ask(what);
+            window.given.push(stream);
+            return stream;
+        };
+    })()""")
+    lamps = "window.given.flatMap((one) => one.getTracks()).filter((one) => one.readyState === 'live').length"
+    page.click("#record-sound")
+    page.click("#record-sound")
+    page.evaluate("window.allow.forEach((allow) => allow())")
+    opened.shown("recording")
+    opened.wait(f"window.given.length === 2 && {lamps} === 1")
+    page.click("#discard")
+    opened.wait(f"{lamps} === 0")
+    page.click("#record-sound")
+    opened.upload(clip)
+    opened.shown("done")
+    page.evaluate("window.allow.forEach((allow) => allow())")
+    opened.wait(f"window.given.length === 3 && {lamps} === 0")
+    assert page.is_visible("#done")
+
+
+def test_what_is_kept_goes_only_when_it_is_deleted(browser: "Browser", clip, tmp_path):
+    kept = tmp_path / "kept"
+    with serving(keep=kept) as served:
+        pages = opening(browser, served)
+        opened = next(pages)
+        for number in (1, 2):
+            opened.upload(clip)
+            opened.shown("done")
+            opened.page.click("#next")
+            assert len(list(kept.iterdir())) == number
+        opened.upload(clip)
+        opened.shown("done")
+        opened.page.click("#delete")
+        opened.shown("choose")
+        assert len(list(kept.iterdir())) == 2
+        opened.upload(clip)
+        opened.shown("done")
+        opened.page.goto("about:blank")
+        time.sleep(0.5)
+        assert len(list(kept.iterdir())) == 3
+        next(pages, None)
+
+
 def test_what_is_no_clip_is_said_and_the_next_one_works(opened: Watched, served: Served, clip):
     before = served.server.jobs.counts()["failed"]
     opened.upload(b"garbage", "b<img src=x>.mp4")
@@ -393,10 +445,11 @@ def test_where_a_clip_goes_and_whether_it_is_kept_is_said(
     assert opened.text("#privacy").startswith(said)
 
 
-def test_without_the_token_the_page_says_what_to_do(browser: "Browser", served: Served):
+@pytest.mark.parametrize("behind", ["", "#%"])
+def test_without_the_token_the_page_says_what_to_do(browser: "Browser", served: Served, behind):
     context = browser.new_context()
     page = context.new_page()
-    page.goto(served.server.url)
+    page.goto(f"{served.server.url}/{behind}")
     page.wait_for_selector("#failed:not([hidden])", timeout=1000 * PATIENT)
     assert "open the whole address" in page.inner_text("#error")
     context.close()

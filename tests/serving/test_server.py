@@ -21,12 +21,13 @@ from .conftest import ROOT, TOKEN, Served, serving, until
 STAND_IN = "tests.serving.stand_in"
 
 
-def test_a_run_that_cannot_score_is_refused_before_anything_listens(monkeypatch):
+def test_a_run_that_cannot_score_is_refused_before_anything_listens(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(ROOT))
-    server = Server("no-run", ServeOptions(port=0), module=STAND_IN)
+    server = Server("no-run", ServeOptions(port=0, keep=tmp_path / "kept"), module=STAND_IN)
     with pytest.raises(CheckpointError, match="`no-run` is no run"):
         server.__enter__()
     assert not server.jobs.spool.folder.exists()
+    assert not (tmp_path / "kept").exists()
     with pytest.raises(httpx.ConnectError):
         httpx.get(server.url, trust_env=False)
 
@@ -37,7 +38,10 @@ def test_what_cannot_be_had_is_refused(served: Served, tmp_path, monkeypatch):
         ConfigError, match=rf"^Nothing can listen at `127.0.0.1`, port {port}: address already in use; choose"
     ):
         Server("some-run", ServeOptions(port=port))
-    with pytest.raises(ConfigError, match=r"^Nothing can listen at `256\.0\.0\.1`"):
+    with pytest.raises(
+        ConfigError,
+        match=r"^Nothing can listen at `256\.0\.0\.1`.* an address of this machine by the option `host`",
+    ):
         Server("some-run", ServeOptions(host="256.0.0.1", port=0))
     (tmp_path / "file").write_text("mine")
     with pytest.raises(OutputError):

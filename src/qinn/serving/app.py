@@ -36,6 +36,7 @@ _TYPES = {
     "svg": "image/svg+xml",
 }
 _LONGEST_NAME = 120
+_NOT_THERE = "There is no such clip, or no longer."
 
 DESCRIPTION = """Score clips with the run that this server was started with. Every request needs the header
 `Authorization: Bearer TOKEN`. A clip is sent as the body of a request; it is scored by another process, one after the
@@ -77,7 +78,7 @@ _SCHEMAS: dict[str, Any] = {
 
 def _refused(*codes: int) -> dict[int | str, dict[str, Any]]:
     said = {
-        404: "There is no such clip, or no longer.",
+        404: _NOT_THERE,
         409: "The clip is not done yet.",
         413: "The clip is too large.",
         408: "The clip came too slowly.",
@@ -111,7 +112,7 @@ def build_app(jobs: Jobs, about: About, options: ServeOptions) -> FastAPI:
     def found(number: str) -> Job:
         job = jobs.find(number)
         if job is None:
-            raise HTTPException(404, "There is no such clip, or no longer.")
+            raise HTTPException(404, _NOT_THERE)
         return job
 
     def result(number: str) -> bytes:
@@ -230,7 +231,8 @@ def build_app(jobs: Jobs, about: About, options: ServeOptions) -> FastAPI:
         responses=_refused(404),
     )
     def delete_it(id: str) -> None:
-        jobs.remove(found(id))
+        if not jobs.delete(id):
+            raise HTTPException(404, _NOT_THERE)
 
     _describe(app)
     return app

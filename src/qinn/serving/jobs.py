@@ -6,6 +6,7 @@ long and what needs too much. All that is kept of a clip is its result, and that
 
 import json
 import math
+import re
 import secrets
 import shutil
 import threading
@@ -26,6 +27,8 @@ from qinn.serving.spool import Spool
 
 __all__ = ["FullError", "Job", "Jobs", "Patience", "State"]
 
+_NUMBER = re.compile(r"[\w-]{22}", re.ASCII)
+_WHEN_KEPT = "????-??-??T??-??-??"
 _EVERY = 0.2
 _TO_END = 2.0
 _MOST_KEPT = 32
@@ -239,6 +242,23 @@ class Jobs:
         if job.kept is not None:
             shutil.rmtree(job.kept, ignore_errors=True)
 
+    def delete(self, number: str) -> bool:
+        """Forget a clip and remove what is kept of it, also where its result was forgotten before.
+
+        Returns:
+            Whether there was anything.
+        """
+        job = self.find(number)
+        if job is not None:
+            self.remove(job)
+            return True
+        if self.keep is None or not _NUMBER.fullmatch(number):
+            return False
+        kept = list(self.keep.glob(f"{_WHEN_KEPT}-{number}"))
+        for folder in kept:
+            shutil.rmtree(folder, ignore_errors=True)
+        return bool(kept)
+
     def _end(self, job: Job, why: str) -> None:
         job.ending = job.ending or why
         if job in self._waiting:
@@ -344,6 +364,9 @@ class Jobs:
 
         if process.must_be_replaced:  # ended between two clips, as by lack of memory
             self._load(process)
+        if process.must_be_replaced:  # and cannot be had again, which was said
+            job.state, job.error = State.FAILED, OURS
+            return
         try:
             score = process.score(job.clip, tell)
         except Exception as error:  # noqa: BLE001 - each costs its clip and nothing else

@@ -104,7 +104,11 @@ class ScoringProcess:
         self.close()
         self._is_over, self._first = False, None
         self._worker = Worker(self.settings.module, self.settings.limits)
-        found = self._worker.ask({"load": str(self.settings.run), "level": self.settings.level})
+        try:
+            found = self._worker.ask({"load": str(self.settings.run), "level": self.settings.level})
+        except BaseException:
+            self.close()  # alive but without a run it would be asked to score
+            raise
         return About(str(found["name"]), dict(found["tiers"]), str(found["kind"]), tuple(found["stages"]))
 
     def score(self, clip: Clip, tell: Callable[[str, float | None], object]) -> ClipScore:

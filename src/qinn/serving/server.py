@@ -1,5 +1,6 @@
 """The server from its first moment to its end: what it was asked for is checked, the run loaded, the address said."""
 
+import errno
 import os
 import secrets
 import socket
@@ -57,7 +58,7 @@ class Server:
         self.options = options or ServeOptions()
         self.token = self.options.token or secrets.token_urlsafe(24)
         self._say = say
-        keep = None if self.options.keep is None else _folder(self.options.keep, run)
+        keep = None if self.options.keep is None else _place(self.options.keep, run)
         self._listening = _listen(self.options)
         host = self.options.host
         shown = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
@@ -89,6 +90,8 @@ class Server:
 
         try:
             about = self.jobs.start()
+            if self.jobs.keep is not None:
+                _make_folder(self.jobs.keep)
             gate = Gate(
                 build_app(self.jobs, about, self.options),
                 token=self.token,
@@ -166,15 +169,19 @@ def serve(
         server.wait()
 
 
-def _folder(keep: Path, run: Path | str) -> Path:
+def _place(keep: Path, run: Path | str) -> Path:
     place = check_folder(keep, inputs=[run])
-    try:
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"`{keep}` cannot be made: {error.strerror}.") from error
-    if not os.access(place, os.W_OK | os.X_OK):
+    if place.exists() and not os.access(place, os.W_OK | os.X_OK):
         raise OutputError(f"Nothing can be kept in `{keep}`, which cannot be written; choose another folder.")
     return place
+
+
+def _make_folder(keep: Path) -> None:
+    """Make the folder for what is kept: not before the run is there, since a refusal leaves nothing."""
+    try:
+        keep.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"`{keep}` cannot be made: {error.strerror}; choose another folder.") from error
 
 
 def _listen(options: ServeOptions) -> socket.socket:
@@ -188,9 +195,13 @@ def _listen(options: ServeOptions) -> socket.socket:
         # Without the address, which Python appends; errors of names have negative numbers.
         number = error.errno or 0
         why = os.strerror(number) if number > 0 else str(error.strerror)
+        remedy = (
+            "choose another by the option `port`, or 0 for any that is free"
+            if number in (errno.EADDRINUSE, errno.EACCES)
+            else "give an address of this machine by the option `host`"
+        )
         raise ConfigError(
-            f"Nothing can listen at `{options.host}`, port {options.port}: {why.lower()}; choose "
-            "another by the option `port`, or 0 for any that is free."
+            f"Nothing can listen at `{options.host}`, port {options.port}: {why.lower()}; {remedy}."
         ) from error
 
 
@@ -208,7 +219,7 @@ def _uvicorn(gate: Callable[..., Any]) -> "uvicorn.Server":
             ws="none",
             lifespan="off",
             access_log=False,
-            log_level="warning",
+            log_level="error",  # what is wrong with requests is told to whoever sent them
             server_header=False,
             date_header=False,
             limit_concurrency=4 * _MOST_CONNECTIONS,  # the last resort, which says nothing

@@ -4,7 +4,7 @@ const API = "/api/v1";
 const KEPT = "qinn-token";
 
 function takeToken() {
-  const given = decodeURIComponent(location.hash.slice(1));
+  const given = location.hash.slice(1);
   if (given && given !== "main") {
     // Out of the address bar, where it would be seen and kept.
     history.replaceState(null, "", location.pathname);

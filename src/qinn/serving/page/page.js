@@ -10,6 +10,7 @@ const timeline = new Timeline($("wave"));
 let limits = null;
 let current = null; // { file, id, url, media, giveUp, score }
 let recording = null;
+let begun = 0; // what was asked for last: a recording that a browser asks about first may come too late
 
 function show(name, focused = true) {
   for (const one of ["choose", "recording", "working", "failed", "done"]) $(one).hidden = one !== name;
@@ -56,6 +57,7 @@ function given() {
 
 async function score(file) {
   forget();
+  begun++;
   if (!limits) return begin();
   current = { file, giveUp: new AbortController() };
   const mine = current;
@@ -120,10 +122,15 @@ function fail(error) {
   if (!busy && current?.id) api.remove(current.id).catch(() => {});
 }
 
+// What the server keeps stays when this page has seen it; all else goes with the page.
+function leave() {
+  if (current?.id && !(limits?.kept && current.score)) api.remove(current.id).catch(() => {});
+}
+
 function forget() {
   if (!current) return;
   current.giveUp.abort();
-  if (current.id) api.remove(current.id).catch(() => {});
+  leave();
   if (current.url) URL.revokeObjectURL(current.url);
   current = null;
   $("player").replaceChildren();
@@ -137,6 +144,18 @@ function startAgain() {
   for (const id of ["begin", "end", "words"]) $(id).value = "";
   show("choose");
   tell("");
+}
+
+async function deleteIt() {
+  const mine = current;
+  try {
+    await api.remove(mine.id);
+  } catch (error) {
+    if (error.status !== 404) return fail(error); // else it was forgotten before
+  }
+  mine.id = null;
+  startAgain();
+  tell("The result was deleted.");
 }
 
 // Its result.
@@ -245,12 +264,16 @@ const stem = () => current.file.name.replace(/\.[^.]*$/, "") || "clip";
 
 async function startRecording(withCamera) {
   forget();
+  const mine = ++begun;
+  let made;
   try {
-    recording = await record(withCamera);
+    made = await record(withCamera);
   } catch (error) {
-    fail(error);
+    if (mine === begun) fail(error);
     return;
   }
+  if (mine !== begun) return made.discard();
+  recording = made;
   $("live").hidden = !withCamera;
   if (withCamera) {
     $("live").srcObject = recording.stream;
@@ -289,7 +312,7 @@ $("cancel").addEventListener("click", startAgain);
 $("other").addEventListener("click", () => (limits ? startAgain() : location.reload()));
 $("again").addEventListener("click", () => score(current.file));
 $("next").addEventListener("click", startAgain);
-$("delete").addEventListener("click", () => { startAgain(); tell("The result was deleted."); });
+$("delete").addEventListener("click", deleteIt);
 $("save-json").addEventListener("click", () => save(new Blob([current.json], { type: "application/json" }), `${stem()}.score.json`));
 $("save-page").addEventListener("click", async () => {
   try {
@@ -299,7 +322,7 @@ $("save-page").addEventListener("click", async () => {
   }
 });
 $("seek").addEventListener("input", () => seek(Number($("seek").value)));
-addEventListener("pagehide", () => current?.id && api.remove(current.id).catch(() => {}));
+addEventListener("pagehide", leave);
 
 for (const name of ["dragenter", "dragover"]) {
   addEventListener(name, (event) => {
