@@ -29,6 +29,7 @@ from qinn.results.files import write_text
 from qinn.results.sweep import ProtocolRecord
 
 QINN = [sys.executable, "-c", "import sys; sys.argv[0] = 'qinn'; from qinn.cli import main; main()"]
+PAGE = Path("docs") / "results.md"
 RECORDS = {"compare": "comparison.json", "sweep-absent": "sweep.json"}
 _HEADER = re.compile(r"^# (\w+): +(.*)$", re.MULTILINE)
 _FENCE = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -148,10 +149,7 @@ def publish(one: Comparison, root: Path) -> None:
     """Renew the record and, between its marks, what the page shows of it."""
     record = root / "benchmarks" / "results" / f"{one.name}.json"
     write_text(record, (root / one.record).read_text(encoding="utf-8"))
-    begin, end = marks(one.name)
-    page = root / "docs" / "results.md"
-    before, mark, rest = page.read_text(encoding="utf-8").partition(begin)
-    if mark:
+    if (around := around_marks(one.name, root)) is not None:
         commit = json.loads(record.read_text(encoding="utf-8"))["commit"]
         made = [
             ", then ".join(f"`{shlex.join(words)}`" for words in one.commands),
@@ -160,7 +158,18 @@ def publish(one: Comparison, root: Path) -> None:
             cost(record) or one.time,
         ]
         table = (root / one.made / "table.md").read_text(encoding="utf-8").strip()
-        write_text(page, f"{before}{begin}\n{' · '.join(made)}\n\n{table}\n{end}{rest.partition(end)[2]}")
+        before, after = around
+        write_text(root / PAGE, f"{before}\n{' · '.join(made)}\n\n{table}\n{after}")
+
+
+def around_marks(name: str, root: Path) -> tuple[str, str] | None:
+    """What the page has up to the first mark, and from the second one on; None where it has none of them."""
+    begin, end = marks(name)
+    before, mark, rest = (root / PAGE).read_text(encoding="utf-8").partition(begin)
+    _, second, after = rest.partition(end)
+    if mark and not second:
+        raise SystemExit(f"error: {PAGE} has `{begin}`, but no `{end}` after it; put it back.")
+    return (before + mark, second + after) if mark else None
 
 
 def marks(name: str) -> tuple[str, str]:
@@ -195,6 +204,8 @@ def make(
         raise SystemExit(
             f"error: runs of {', '.join(others)} were trained at another commit; give `--overwrite` to train them anew."
         )
+    for one in chosen:
+        around_marks(one.name, root)
     for number, one in enumerate(chosen, 1):
         print(f"{number} of {len(chosen)}: {one.name}", flush=True)
         make_store(one.store, root, data)

@@ -113,6 +113,11 @@ def test_what_cannot_be_made_is_refused_before_anything_runs(tree: Path, monkeyp
     )
     with pytest.raises(SystemExit, match="say with `--data` in which folder its data lie"):
         make(known(tree), tree, COMMIT, None, overwrite=False)
+    page = tree / "docs/results.md"
+    page.write_text(without_end := page.read_text("utf-8").replace(marks("tiny")[1], ""), encoding="utf-8")
+    with pytest.raises(SystemExit, match="but no `<!-- /tiny -->` after it"):
+        make(known(tree), tree, COMMIT, None, overwrite=False)
+    assert page.read_text("utf-8") == without_end
 
 
 def test_a_command_that_fails_ends_it(tree: Path):

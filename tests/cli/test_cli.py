@@ -529,9 +529,10 @@ def test_an_option_of_before_works_with_a_note(tiny_run, qinn):
         (["--engine", "ray"], "takes one store, and writes a .parquet file"),
         (["--engine", "ray", "--to", "scores.csv"], "written to .parquet alone"),
         (["--address", "127.0.0.1:1"], "`--address` goes with `--engine ray`"),
+        (["--to", "scores.csv", "--json"], "two places for the predictions"),
     ],
 )
-def test_a_prediction_by_ray_that_cannot_be_is_refused(
+def test_a_prediction_that_cannot_be_is_refused(
     arguments, words, qinn, tiny_run, tiny_store, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+import qinn
 from qinn.data.stores.store import Modality, Store, StoreWriter
 from qinn.data.subsets.absence import Absence
 from qinn.data.subsets.batching import batch_of
@@ -110,6 +111,11 @@ def test_every_model_and_every_split_into_folds_loses_the_same(compared, tiny_ru
         for folder in (compared / "qinn-qj" / "seed-0", compared / "late" / "seed-1", tiny_run)
     ]
     assert found[0] == found[1] == found[2]
+
+
+def test_a_seed_of_masks_without_a_rate_is_refused(tiny_run):
+    with pytest.raises(ArgumentError, match="`absent_seed` goes with `absent_rate`, which is 0, but it is 0"):
+        qinn.evaluate(tiny_run, absent=["text"], absent_seed=0)
 
 
 def test_a_modality_that_the_data_lack_cannot_be_absent(tiny_run, tiny_store, tmp_path):

@@ -20,14 +20,17 @@ from qinn.evaluation.predict import predict
 from qinn.experiment.absence_statistics import trapezoid
 from qinn.experiment.absence_sweep import parse_factors, sweep_absent
 from qinn.experiment.comparison import compare
+from qinn.experiment.idle_keys import idle_keys
 from qinn.experiment.masked_texts import masked_texts, texts_for_training
+from qinn.experiment.model_configs import parse_model
 from qinn.experiment.predictor import Predictor
 from qinn.experiment.run import run
 from qinn.features.hashing import HashEncoder
 from qinn.features.words import WordEncoder
 from qinn.results.comparison import read_comparison
-from qinn.results.sweep import ProtocolRecord, read_own_sweeps, read_sweep
+from qinn.results.sweep import ProtocolRecord, read_own_sweeps, read_sweep, sweep_folders
 from qinn.task import Task
+from qinn.training.options import FitOptions
 
 from ..tiny import TRAINING, tiny_config, tiny_content
 
@@ -194,6 +197,10 @@ def test_a_factor_changes_the_rate_of_its_modality_alone(compared, store):
         ({"protocol": "keep-one", "rates": (0.1, 0.5, 0.6)}, "From the rate 0.5 on a single one of 2"),
         ({"pattern": "block"}, "is one of steps, but the protocol is `whole`"),
         ({"protocol": "steps", "pattern": "bursts", "burst": 0.1}, "1 step or more on average"),
+        (
+            {"protocol": "steps", "burst": 3},
+            "goes with the pattern `bursts` alone, but the pattern is `scattered`",
+        ),
         ({"protocol": "frames"}, "`protocol`"),
     ],
 )
@@ -201,6 +208,61 @@ def test_impossible_protocols_are_refused_and_write_nothing(options, words, comp
     with pytest.raises((ArgumentError, TypeError), match=words):
         qinn.sweep_absent([compared], tmp_path / "sweep", **options)
     assert not (tmp_path / "sweep").exists()
+
+
+def test_one_kept_needs_several_modalities_that_all_runs_share(compared, store, tmp_path):
+    models = {"alone": {"kind": "constant"}}
+    alone = run(
+        tiny_config(store.path, models=models, data={"store": str(store.path), "modalities": ["text"]}),
+        tmp_path / "alone",
+    ).path
+    for runs, words in (([alone], "two modalities or more"), ([alone, compared], "sweep them apart")):
+        with pytest.raises(ArgumentError, match=words):
+            sweep_absent(runs, tmp_path / "sweep", protocol="keep-one", mask_seeds=(0,))
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_of_models_that_are_solved_training_takes_nothing_away_and_says_so(store, tmp_path):
+    training = {**TRAINING, "absent_rate": 0.5, "absent_protocol": "keep-one"}
+    models = {"unlike": {"kind": "constant"}, "late": {"kind": "late_fusion"}}
+    config = tiny_config(store.path, models=models, training=training)
+    done = [run(config.only(label, 0), tmp_path / label) for label in models]
+    assert [len(one.summary().remarks) for one in done] == [1, 0]
+    assert "a model of kind `constant` is fitted to them as they are" in done[0].summary().remarks[0]
+    swept = sweep_absent([one.path for one in done], tmp_path / "sweep", rates=(0.5,), num_resamples=100)
+    assert swept.models["unlike"].training == {"absent_rate": 0.0}
+    assert swept.models["late"].training["absent_rate"] == 0.5
+    assert swept.remarks == (
+        "Nothing was taken away from the training samples of `unlike`, which were fitted to them as they are.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("training", "names", "words"),
+    [
+        ({"absent_protocol": "keep-one"}, ["text"], ["`text` is all that there is"]),
+        ({"absent_protocol": "steps", "absent_all": True}, ["a", "b"], ["absent_all"]),
+        ({"absent_protocol": "steps", "absent_burst": 9.0}, ["a", "b"], ["absent_burst"]),
+        ({"absent_protocol": "steps", "absent_pattern": "bursts", "absent_burst": 9.0}, ["a"], []),
+        ({"absent_rate": 0.0, "absent_all": True, "absent_protocol": "keep-one"}, ["a", "b"], []),
+    ],
+)
+def test_keys_of_absence_that_change_nothing_are_named(training, names, words):
+    options = FitOptions(**{"absent_rate": 0.5, **training})
+    found = idle_keys(parse_model("m", {"kind": "concatenation"}), options, names)
+    assert len(found) == len(words)
+    assert all(word in said for word, said in zip(words, found, strict=True))
+
+
+def test_a_run_with_a_sweep_of_any_protocol_is_replaced_when_asked(store, tmp_path):
+    config = tiny_config(store.path, models={"m": {"kind": "constant"}})
+    place = run(config, tmp_path / "run").path
+    for name in sweep_folders():
+        (place / name).mkdir()
+        (place / name / "sweep.json").write_text("{}")
+    other = config.model_copy(update={"threads": 2})
+    run(other, place, overwrite=True)
+    assert not any(place.glob("missing*"))
 
 
 def test_masked_texts_are_those_of_the_encoder_and_kept(store, tmp_path):

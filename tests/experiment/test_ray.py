@@ -180,7 +180,12 @@ def test_what_dies_too_often_is_named_and_the_rest_is_kept(config, made, tmp_pat
 
 @pytest.mark.parametrize(
     ("address", "reason"),
-    [("127.0.0.1:1", "refused"), ("127.0.0.1:ray", "`ray` is no port"), ("here", "nobody is at here")],
+    [
+        ("127.0.0.1:1", "refused"),
+        ("127.0.0.1:ray", "`ray` is no port"),
+        ("here", "nobody is at here"),
+        ("", "it is empty"),
+    ],
 )
 def test_an_address_where_nobody_answers_is_named_at_once(address, reason, made, monkeypatch):
     def init(**options):
@@ -199,6 +204,10 @@ def test_an_address_where_nobody_answers_is_named_at_once(address, reason, made,
 def test_an_address_goes_with_ray_alone(config, tmp_path):
     with pytest.raises(ArgumentError, match="`address` must be left out unless `engine` is 'ray'"):
         face_compare(config, to=tmp_path / "no", engine="slurm", address="here:1")
+    with pytest.raises(ArgumentError, match="`address` must be left out unless"):
+        face_compare(config, to=tmp_path / "no", address="")
+    with pytest.raises(ArgumentError, match="`workers` must be 1 or more, but it is 0"):
+        face_compare(config, to=tmp_path / "no", engine="ray", workers=0)
     assert not Path(tmp_path / "no").exists()
 
 

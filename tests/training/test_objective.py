@@ -90,6 +90,12 @@ def test_a_loss_of_the_other_kind_of_task_is_refused(task, loss):
         check_loss(loss, task)
 
 
+def test_scores_have_no_labels_to_smooth():
+    with pytest.raises(ArgumentError, match="`label_smoothing` must be 0 for a regression task"):
+        FitOptions(label_smoothing=0.1).selection(SCORE)
+    assert FitOptions(label_smoothing=0.1).selection(CLASSES) == ("valid_loss", "min")
+
+
 def test_the_default_loss_follows_the_task():
     assert FitOptions().resolved_loss(SCORE) == "l1"
     assert FitOptions().resolved_loss(CLASSES) == "cross_entropy"

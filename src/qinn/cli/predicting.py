@@ -141,6 +141,10 @@ def predict(
         return
     if address is not None:
         raise ConfigError("Option `--address` goes with `--engine ray`; leave it out.")
+    if to is not None and as_json:
+        raise ConfigError(
+            "Options `--to` and `--json` say two places for the predictions; leave one of them out."
+        )
     rows = qinn.predict(
         run,
         samples,

@@ -37,8 +37,9 @@ def evaluate(
         typer.Option(min=0.0, max=1.0, help="Probability with which each modality of each sample is absent."),
     ] = 0.0,
     absent_seed: Annotated[
-        int, typer.Option(min=0, max=2**32 - 1, help="Seed of what is missing at that rate.")
-    ] = 0,
+        int | None,
+        typer.Option(min=0, max=2**32 - 1, help="Seed of what is missing at that rate (default: 0)."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Recompute a run's predictions from its weights and state every metric with its interval.
@@ -94,7 +95,10 @@ def sweep_absent(
         Literal["scattered", "block", "bursts"],
         typer.Option(help="Which steps go: each on its own, one block of a sample's, or bursts of them."),
     ] = "scattered",
-    burst: Annotated[float, typer.Option(min=1, max=1e6, help="Steps of a burst, on average.")] = 5.0,
+    burst: Annotated[
+        float | None,
+        typer.Option(min=1, max=1e6, help="Of bursts: steps of each, on average (default: 5)."),
+    ] = None,
     factor: Annotated[
         list[str] | None,
         typer.Option(

@@ -28,6 +28,7 @@ from qinn.experiment.absence_statistics import (
 )
 from qinn.experiment.config import config_of
 from qinn.experiment.evaluation import evaluated_subsets, predict_parts, training_parts
+from qinn.experiment.idle_keys import FITTED_AS_THEY_ARE
 from qinn.experiment.masked_texts import masked_texts
 from qinn.experiment.predictor import Predictor
 from qinn.explain.activity import sleep_remarks
@@ -99,7 +100,7 @@ def sweep_absent(
     rates: Sequence[float] | None = None,
     mask_seeds: Sequence[int] = (0, 1, 2),
     pattern: Pattern = "scattered",
-    burst: float = 5.0,
+    burst: float | None = None,
     factors: Mapping[str, float] | None = None,
     split: str = "test",
     reference: str | None = None,
@@ -121,7 +122,7 @@ def sweep_absent(
         rates: Rates of absence; those of the protocol if None.
         mask_seeds: Seeds of the masks; a metric is the mean over them.
         pattern: Of steps: ``"scattered"``, ``"block"`` or ``"bursts"``.
-        burst: Mean number of steps of a burst.
+        burst: Mean number of steps of a burst, of bursts alone; 5 if None.
         factors: Modality → what its rate is multiplied by, up to 1.
         split: ``"test"`` or ``"valid"``.
         reference: Model that the others are tested against (default: the comparison's, or the first).
@@ -149,9 +150,7 @@ def sweep_absent(
     first = next(iter(runs.values()))[0]
     check_destinations(target, _products(first.summary().task), overwrite=overwrite, inputs=list(paths))
     config = config_of(first)
-    modalities = dict.fromkeys(
-        name for folders in runs.values() for run in folders for name in run.summary().data.modalities
-    )
+    modalities = _modalities(chosen, runs)
     given = chosen.usual_rates(list(modalities)) if rates is None else tuple(rates)
     plan = _Plan(chosen, given, tuple(mask_seeds), factors or {}, chosen.fixed_subsets(list(modalities)))
     _check(plan, list(modalities))
@@ -175,7 +174,7 @@ def sweep_absent(
         samples.task,
         samples.labels,
         samples.groups,
-        num_resamples or config.evaluation.num_resamples,
+        config.evaluation.num_resamples if num_resamples is None else num_resamples,
         config.evaluation.level,
     )
     described = {label: [folder.summary() for folder in folders] for label, folders in runs.items()}
@@ -188,7 +187,7 @@ def sweep_absent(
         protocol=ProtocolRecord(
             name=chosen.name,
             pattern=pattern if isinstance(chosen, Steps) else None,
-            burst=burst if isinstance(chosen, Steps) and pattern == "bursts" else None,
+            burst=chosen.burst if isinstance(chosen, Steps) and pattern == "bursts" else None,
             factors=plan.factors,
         ),
         reference=reference,
@@ -224,7 +223,7 @@ def sweep_absent(
         paired_area=tested.corrected(area_between(tests, weights)) if weights else {},
         subsets=tuple("+".join(kept) for kept in plan.subsets),
         paired_subsets=_by_label([tested.corrected(one) for one in tests_of_subsets]),
-        remarks=tuple(dict.fromkeys([*said, *remarks])),
+        remarks=tuple(dict.fromkeys([*said, *_fitted_as_they_are(runs), *remarks])),
         **provenance.origin(),
         seconds=round(time.perf_counter() - started, 1),
         folder=Path(target),
@@ -312,6 +311,21 @@ def parse_factors(items: Sequence[str]) -> dict[str, float]:
         raise ArgumentError(f"Factors of rates must be numbers, but they are `{', '.join(items)}`.") from None
 
 
+def _modalities(protocol: AbsenceProtocol, runs: Mapping[str, Sequence[RunFolder]]) -> dict[str, None]:
+    """Return the modalities of all runs."""
+    by_run = {
+        str(run.path): list(run.summary().data.modalities) for folders in runs.values() for run in folders
+    }
+    path, first = next(iter(by_run.items()))
+    for other, names in by_run.items():
+        if protocol.name == "keep-one" and set(names) != set(first):
+            raise ArgumentError(
+                f"What the protocol `keep-one` keeps is drawn from the modalities of a run, but `{path}` has {first} "
+                f"and `{other}` {names}, so they would not lose the same; sweep them apart."
+            )
+    return dict.fromkeys(name for names in by_run.values() for name in names)
+
+
 def _check(plan: _Plan, modalities: Sequence[str]) -> None:
     rates, mask_seeds = plan.rates, plan.mask_seeds
     if not rates or list(rates) != sorted(set(rates)) or not 0 <= rates[0] <= rates[-1] <= 1:
@@ -328,6 +342,11 @@ def _check(plan: _Plan, modalities: Sequence[str]) -> None:
             )
         if not 0 <= factor < np.inf:
             raise ArgumentError(f"The factor of `{name}` must be 0 or more, but it is {factor}.")
+    if plan.protocol.name == "keep-one" and len(modalities) < 2:
+        raise ArgumentError(
+            f"The protocol `keep-one` needs two modalities or more, but there is {list(modalities)} alone, which "
+            "always stays; choose `whole` or `steps`."
+        )
     alone = 1 - 1 / len(modalities)
     if plan.protocol.name == "keep-one" and sum(rate >= alone for rate in rates) > 1 and not plan.factors:
         raise ArgumentError(
@@ -438,7 +457,20 @@ def _samples(task: Task, subsets: Sequence[Subset], folder: RunFolder) -> tuple[
     )
 
 
+def _fitted_as_they_are(runs: Mapping[str, Sequence[RunFolder]]) -> list[str]:
+    """Say which models were fitted to complete samples though the others were trained without some of theirs."""
+    solved = [label for label, folders in runs.items() if folders[0].summary().model in FITTED_AS_THEY_ARE]
+    if not solved or not any(_absences_in_training(folders[0])["absent_rate"] for folders in runs.values()):
+        return []
+    named = ", ".join(f"`{label}`" for label in solved)
+    return [
+        f"Nothing was taken away from the training samples of {named}, which were fitted to them as they are."
+    ]
+
+
 def _absences_in_training(folder: RunFolder) -> dict[str, Trained]:
+    if folder.summary().model in FITTED_AS_THEY_ARE:
+        return {"absent_rate": 0.0}
     training = config_of(folder).training
     return {
         "absent_rate": training.absent_rate,

@@ -180,7 +180,7 @@ def own_parts(predictor: Predictor, split: str | None) -> list[tuple[str, Subset
     if split not in ("test", "valid"):
         raise ConfigError(
             f"Argument `split` must be `test` or `valid` on the run's own data, but it is `{split}`; "
-            "name another store with `--store` for other splits."
+            "other splits are evaluated on another store."
         )
     config, own = config_of(RunFolder(predictor.source)), predictor.own_store()
     predictor.subset(own)

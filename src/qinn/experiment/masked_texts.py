@@ -151,6 +151,6 @@ def texts_for_training(store: Store, config: ExperimentConfig) -> dict[str, Mask
         ConfigError: If what made the features is known, but cannot be loaded here.
         MissingPackageError: If a package is not installed.
     """
-    if config.training.absent_protocol != "steps":
-        return {}
-    return masked_texts(store, config.data.modalities or tuple(store.modalities))[0]
+    options, modalities = config.training.options(), config.data.modalities or tuple(store.modalities)
+    takes_some = any(options.absent_rates(modalities).values()) or any(options.selection_rates)
+    return masked_texts(store, modalities)[0] if options.absent_protocol == "steps" and takes_some else {}

@@ -102,15 +102,16 @@ def connected(address: str | None, cores: int | None = None) -> Generator[Any]:
         if address is not None:
             _check_answers(address)
         ray.init(
-            address=address or "local",
+            address="local" if address is None else address,
             log_to_driver=False,
             logging_level="ERROR",
-            **({} if address else local),
+            **(local if address is None else {}),
         )
     except (OSError, RuntimeError, ValueError, ImportError) as error:
         reason = visible((str(error).splitlines() or [type(error).__name__])[0]).rstrip(".")
+        where = "this machine" if address is None else address
         raise ConfigError(
-            f"No cluster of Ray answers at `{address or 'this machine'}` ({reason}); give the address that `ray start "
+            f"No cluster of Ray answers at `{where}` ({reason}); give the address that `ray start "
             "--head` names, or none for a cluster of this machine alone."
         ) from error
     try:
@@ -121,6 +122,8 @@ def connected(address: str | None, cores: int | None = None) -> Generator[Any]:
 
 def _check_answers(address: str) -> None:
     """Ask a place for a connection: Ray itself would wait for minutes."""
+    if not address.strip():
+        raise ValueError("it is empty")
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not colon:
         return

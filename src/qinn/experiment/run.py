@@ -34,9 +34,9 @@ from qinn.experiment.config import ExperimentConfig
 from qinn.experiment.cost import cost_notes
 from qinn.experiment.explanation import column_means, explained_label, write_explanation
 from qinn.experiment.feasibility import check_feasible, check_machine, check_steps
+from qinn.experiment.idle_keys import idle_keys
 from qinn.experiment.label_remarks import label_remarks
 from qinn.experiment.masked_texts import texts_for_training
-from qinn.experiment.model_configs import QiNNConfig
 from qinn.experiment.pretrained import load_transformers, write_architectures
 from qinn.experiment.run_place import RunPlace
 from qinn.experiment.steps import explained_steps
@@ -208,6 +208,7 @@ def run(
             *weighed,
             *gaps,
             *_remarks(folds, model_config, rates, refit=config.training.refit),
+            *idle_keys(model_config, config.training.options(), first.modalities),
             *(UNCHECKED_FOLD for record in records[:1] if any(one.files is None for one in records)),
         ),
         **provenance.origin(),
@@ -458,7 +459,7 @@ def _drop_checkpoints(folder: Path) -> None:
 
 
 def _remarks(folds: list[Fold], model_config: Any, rates: dict[str, float], *, refit: bool) -> list[str]:
-    """Return what a user should know about modalities that were not there in training, and keys without use."""
+    """Return what a user should know about modalities that were not there in training."""
     parts = [fold.development.merged if refit else fold.development.train for fold in folds]
     absent = {name: [(part.lengths(name) == 0) for part in parts] for name in parts[0].modalities}
     unseen = [name for name, masks in absent.items() if any(mask.all() for mask in masks)]
@@ -473,12 +474,6 @@ def _remarks(folds: list[Fold], model_config: Any, rates: dict[str, float], *, r
             "No modality is ever absent in training, so the learned priors (`absent_state: prior`) stay maximally "
             "mixed; set `training.absent_rate` to train them."
         )
-    if isinstance(model_config, QiNNConfig) and model_config.idle_keys:
-        condition = "" if model_config.relaxation else " without `relaxation`"
-        remarks += [
-            f"Key `{key}` changes nothing under `dynamics: collisions`{condition}."
-            for key in model_config.idle_keys
-        ]
     return remarks
 
 

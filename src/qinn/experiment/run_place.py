@@ -13,8 +13,9 @@ from qinn.errors import CheckpointError, ConfigError
 from qinn.experiment.config import ExperimentConfig, config_of, read_run_config
 from qinn.results.files import read_json
 from qinn.results.folder import RunFolder
+from qinn.results.sweep import sweep_folders
 
-_OF_A_RUN = RUN_FILES | {"explanation", "missing", "calibration.json"}
+_OF_A_RUN = RUN_FILES | {"explanation", *sweep_folders(), "calibration.json"}
 
 
 @dataclass

@@ -113,6 +113,8 @@ def compare(
         ConfigError: If a model or a section has an unknown key or an impossible value.
         CheckpointError: If the folder holds another comparison.
     """
+    if workers is not None and workers < 1:
+        raise ArgumentError(f"Argument `workers` must be 1 or more, but it is {workers}.")
     chosen: dict[str, Any] = {
         "workers": workers or 1,
         "engine": _engine(engine, workers=workers, address=address, sbatch=sbatch),
@@ -197,11 +199,11 @@ def _engine(name: str, *, workers: int | None, address: str | None, sbatch: Sequ
     Raises:
         ArgumentError: If options are those of another.
     """
-    for option, value, owner in (("sbatch", list(sbatch), "slurm"), ("address", address, "ray")):
-        if value and name != owner:
+    for option, value, owner in (("sbatch", list(sbatch) or None, "slurm"), ("address", address, "ray")):
+        if value is not None and name != owner:
             raise ArgumentError(
                 f"Argument `{option}` must be left out unless `engine` is {owner!r}, but `engine` is {name!r} and "
-                f"`{option}` is {value}."
+                f"`{option}` is {value!r}."
             )
     if name == "slurm":
         return Slurm(tuple(sbatch), workers)

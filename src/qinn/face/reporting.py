@@ -116,7 +116,7 @@ def sweep_absent(
     rates: Sequence[float] | str | None = None,
     masks: int = 3,
     pattern: Pattern = "scattered",
-    burst: float = 5.0,
+    burst: float | None = None,
     factors: Mapping[str, float] | Sequence[str] = (),
     split: str = "test",
     reference: str | None = None,
@@ -134,7 +134,7 @@ def sweep_absent(
         rates: Rates of absence, rising, as numbers or in a text with commas between them; the protocol's if None.
         masks: Number of masks (seeds 0, 1, …) to average over.
         pattern: Which steps: ``"scattered"``, one ``"block"`` of a sample's, or ``"bursts"``.
-        burst: Mean number of steps of a burst.
+        burst: Mean number of steps of a burst, of the pattern ``"bursts"`` alone; 5 if None.
         factors: Modality → what its rate is multiplied by, up to 1; 1 of those that are not named. Or texts
             such as ``"text=0.5"``.
         split: ``"test"`` or ``"valid"``.
@@ -161,7 +161,7 @@ def sweep_absent(
         to,
         protocol=protocol,
         pattern=pattern,
-        burst=float(burst),
+        burst=None if burst is None else float(burst),
         factors=factors if isinstance(factors, Mapping) else parse_factors(factors),
         rates=parse_rates(rates) if isinstance(rates, str) else rates,
         mask_seeds=range(masks),

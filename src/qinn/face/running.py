@@ -128,7 +128,7 @@ def evaluate(
     store: Path | str | None = None,
     absent: Sequence[str] = (),
     absent_rate: float = 0.0,
-    absent_seed: int = 0,
+    absent_seed: int | None = None,
 ) -> EvaluationResult:
     """Recompute a run's predictions from its weights and state every metric with its interval: `qinn evaluate`.
 
@@ -138,14 +138,19 @@ def evaluate(
         store: Another store than the one that the run was trained on.
         absent: Modalities to do without.
         absent_rate: Probability with which each modality of each sample is absent.
-        absent_seed: What is absent at that rate depends on this and on the samples' ids alone.
+        absent_seed: What is absent at that rate depends on this and on the samples' ids alone; 0 if None.
 
     Raises:
         ConfigError: If the split does not exist.
-        ArgumentError: If samples have no labels, or there is no such modality.
+        ArgumentError: If samples have no labels, there is no such modality, or a seed is given without a rate.
         CheckpointError: If the run is damaged, or of other samples than its data.
     """
-    absence = Absence(tuple(absent), absent_rate, absent_seed)
+    if absent_seed is not None and not absent_rate:
+        raise ArgumentError(
+            f"Argument `absent_seed` goes with `absent_rate`, which is 0, but it is {absent_seed}; give a rate, or "
+            "leave the seed out."
+        )
+    absence = Absence(tuple(absent), absent_rate, absent_seed or 0)
     return evaluate_run(run, split=split, store=store, absence=absence)
 
 

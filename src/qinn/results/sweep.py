@@ -418,7 +418,7 @@ def read_own_sweeps(comparison: ComparisonResult) -> list[SweepResult]:
     places = sorted(
         place
         for place in comparison.folder.glob(f"{_FOLDER}*")
-        if place.is_dir() and place.name in _folders() and any(place.iterdir())
+        if place.is_dir() and place.name in sweep_folders() and any(place.iterdir())
     )
     sweeps = [read_sweep(place) for place in places]
     for found in sweeps:
@@ -426,7 +426,8 @@ def read_own_sweeps(comparison: ComparisonResult) -> list[SweepResult]:
     return sweeps
 
 
-def _folders() -> set[str]:
+def sweep_folders() -> set[str]:
+    """Return what the folders are called in which comparisons and runs keep their sweeps."""
     names = {ProtocolRecord(name=name).folder for name in ("whole", "keep-one", "steps")}
     return names | {ProtocolRecord(name="steps", pattern=pattern).folder for pattern in ("block", "bursts")}
 

@@ -197,7 +197,7 @@ class FitOptions:
             self.absent_protocol,
             keep_one=not self.absent_all,
             pattern=self.absent_pattern,
-            burst=self.absent_burst,
+            burst=self.absent_burst if self.absent_pattern == "bursts" else None,
             texts=texts,
         )
 
@@ -211,13 +211,18 @@ class FitOptions:
         """Return the validation value that selects the epoch and which way is better.
 
         Raises:
-            ArgumentError: If the loss or the monitor belongs to another task, or nothing can stop early.
+            ArgumentError: If loss, smoothing or monitor belong to another task, or nothing can stop early.
 
         Examples:
             >>> FitOptions(monitor="corr").selection(Task("regression", -3.0, 3.0, "mosi"))
             ('valid_corr', 'max')
         """
         check_loss(self.resolved_loss(task), task)
+        if self.label_smoothing and task.kind == "regression":
+            raise ArgumentError(
+                f"Argument `label_smoothing` must be 0 for a {task.kind} task, which has no classes, but it is "
+                f"{self.label_smoothing}; leave it out."
+            )
         if self.monitor == "last" and self.patience:
             raise ArgumentError(
                 f"Argument `patience` must be 0 where `monitor` is `last`, but it is {self.patience}."

@@ -272,7 +272,7 @@ def protocol_of(
     *,
     keep_one: bool = False,
     pattern: Pattern = "scattered",
-    burst: float = 5.0,
+    burst: float | None = None,
     texts: Mapping[str, MaskedTexts] | None = None,
 ) -> AbsenceProtocol:
     """Return a protocol by its name.
@@ -281,18 +281,24 @@ def protocol_of(
         name: ``"whole"``, ``"keep-one"`` or ``"steps"``.
         keep_one: As of `WholeModalities`.
         pattern: As of `Steps`; so are the others.
-        burst: Mean number of steps of a run.
+        burst: Mean number of steps of a run, of bursts alone; as of `Steps` if None.
         texts: Modality → what encodes its transcripts again.
 
     Raises:
-        ArgumentError: If what is said of steps does not go with the protocol.
+        ArgumentError: If what is said of steps does not go with the protocol, or what is said of bursts with the
+            pattern.
 
     Examples:
         >>> protocol_of("steps", pattern="block")
         Steps(pattern='block', burst=5.0, texts={}, name='steps')
     """
+    if burst is not None and pattern != "bursts":
+        raise ArgumentError(
+            f"A burst of {burst:g} steps goes with the pattern `bursts` alone, but the pattern is `{pattern}`; choose "
+            "the pattern `bursts`, or leave the burst out."
+        )
     if name == "steps":
-        return Steps(pattern, burst, texts or {})
+        return Steps(pattern, Steps.burst if burst is None else burst, texts or {})
     if pattern != "scattered":
         raise ArgumentError(
             f"The pattern `{pattern}` is one of steps, but the protocol is `{name}`; choose the protocol `steps`."
