@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from qinn.errors import ArgumentError, CheckpointError, ConfigError, QinnError
+from qinn.experiment import grid_process, slurm
 from qinn.experiment import run as run_module
-from qinn.experiment import slurm
 from qinn.experiment.comparison import compare
 from qinn.experiment.grid import TASKS_FOLDER, Grid
 from qinn.experiment.slurm import Slurm
@@ -185,7 +185,7 @@ def test_in_random_order_one_twice_one_killed_nothing_is_lost(config, local, clu
         on_remark=said.append,
     )
     assert (cluster.seen, seen) == (1, [(8, 8)])
-    assert [one.partition(" tasks")[0] for one in said] == ["submitted 1"]
+    assert [one.partition(" task")[0] for one in said] == ["submitted 1"]
     assert same_bytes(local, tmp_path / "c") > 30
     assert result.models["late"].seconds > 0
 
@@ -211,7 +211,7 @@ def test_the_script_does_the_task_that_slurm_numbers(config, cluster, tmp_path):
 def test_without_sbatch_the_script_is_there_for_another_machine(config, monkeypatch, tmp_path):
     monkeypatch.setattr(slurm, "shutil", SimpleNamespace(which=lambda name: None))
     with pytest.raises(
-        ConfigError, match=r"There is no `sbatch` on this machine; `sh .*submit\.sh` submits the 8"
+        ConfigError, match=r"There is no `sbatch` on this machine; `sh .*submit\.sh` submits 8 tasks"
     ):
         compare(config, tmp_path / "c", engine=Slurm())
     [place] = (path.parent for path in (tmp_path / "c" / TASKS_FOLDER).glob("*/grid.json"))
@@ -233,8 +233,38 @@ def test_mistakes_are_one_sentence(config, store, cluster, local, tmp_path):
         grid.perform(8)
     with pytest.raises(ArgumentError, match="`sbatch` must be left out unless `engine` is 'slurm'"):
         face_compare({"late": "late_fusion"}, store, to=tmp_path / "d", sbatch=["--time=1"])
+    for options in (["long"], ["--time=1", ""]):
+        with pytest.raises(ArgumentError, match="a word alone is a script to `sbatch`"):
+            face_compare({"late": "late_fusion"}, store, to=tmp_path / "d", engine="slurm", sbatch=options)
     with pytest.raises(ArgumentError, match="`to` must be a folder that every machine sees"):
         face_compare({"late": "late_fusion"}, store, engine="slurm")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"cwd": "/nowhere/at/all"}, "`/nowhere/at/all`, where the command was given, cannot be entered"),
+        ({"config": "a: ["}, "does not describe tasks"),
+        ({"config": None}, "does not describe tasks"),
+        ({"tasks": [["late"]]}, "does not describe tasks"),
+    ],
+)
+def test_tasks_that_are_not_described_are_refused_in_a_sentence(changes, words, config, tmp_path):
+    grid = Grid.of(config, tmp_path / "c")
+    grid.write(overwrite=False)
+    described = grid.place / "grid.json"
+    described.write_text(json.dumps({**json.loads(described.read_text()), **changes}))
+    with pytest.raises(CheckpointError, match=words):
+        Grid.read(grid.place)
+
+
+@pytest.mark.parametrize("arguments", [[], ["."], [".", "x"], [".", "-1"], [".", "0", "1"]])
+def test_a_process_that_is_given_no_task_says_how(arguments, capfd, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["grid_process", *arguments])
+    with pytest.raises(SystemExit) as raised:
+        grid_process._do()
+    assert raised.value.code == 2
+    assert "A task is named by the folder" in capfd.readouterr().err
 
 
 def test_a_task_without_its_run_does_not_begin_another(config, tmp_path):

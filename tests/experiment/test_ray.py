@@ -10,11 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 import qinn
-from qinn.errors import ArgumentError, ConfigError, MissingPackageError, QinnError
+from qinn.errors import ArgumentError, CheckpointError, ConfigError, MissingPackageError, QinnError
 from qinn.experiment import ray_prediction
 from qinn.experiment.comparison import compare
 from qinn.experiment.config import config_of
 from qinn.experiment.grid import TASKS_FOLDER, Grid
+from qinn.experiment.prediction import PreparedPrediction
 from qinn.experiment.ray_cluster import Ray, _do, connected
 from qinn.face.comparing import compare as face_compare
 from qinn.results.folder import RunFolder
@@ -91,6 +92,7 @@ def test_where_ray_is_not_installed_the_extra_is_named(config, tmp_path, monkeyp
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingPackageError, match=r"The engine `ray` needs .*ray"):
         compare(config, tmp_path / "comparison", engine=Ray())
+    assert not (tmp_path / "comparison").exists()
 
 
 class Made:
@@ -271,6 +273,35 @@ def test_predictions_in_parts_are_those_of_one_process_in_their_order(run, parts
     assert said == whole
     with pytest.raises(ArgumentError, match=r"written to .parquet alone, but the file is"):
         qinn.predict_by_ray(folder, store, tmp_path / "parts.csv")
+
+
+def test_a_prediction_that_fails_in_a_process_of_ray_says_why_and_writes_nothing(
+    parts, tiny_run, tmp_path, monkeypatch
+):
+    store, place = config_of(RunFolder(tiny_run)).data.store, tmp_path / "parts.parquet"
+    predicting = PreparedPrediction.rows
+
+    def rows(self, subset):
+        if len(subset) > 1:
+            raise CheckpointError("An output is not finite.")
+        return predicting(self, subset)
+
+    monkeypatch.setattr(PreparedPrediction, "rows", rows)
+    with pytest.raises(QinnError, match=r"^An output is not finite\.$"):
+        qinn.predict_by_ray(tiny_run, store, place, processes=1)
+
+    def dying(**options):
+        raise RuntimeError("traceback\nModuleNotFoundError: No module named 'qinn'\n")
+        yield
+
+    monkeypatch.setattr(parts, "iter_batches", dying)
+    with pytest.raises(
+        QinnError, match=r"did not finish the prediction \(ModuleNotFoundError: No module named 'qinn'\)"
+    ):
+        qinn.predict_by_ray(tiny_run, store, place, processes=1)
+    with pytest.raises(ArgumentError, match="`processes` must be 1 or more, but it is 0"):
+        qinn.predict_by_ray(tiny_run, store, place, processes=0)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

@@ -98,6 +98,11 @@ def test_a_metric_that_no_model_has_is_not_drawn(tmp_path):
 def test_figures_are_written_beside_the_data(tmp_path):
     write_json(tmp_path / SWEEP_FILE, sweep())
     assert [path.name for path in write_sweep_figures(tmp_path)] == ["mae.svg", "corr.svg"]
+    write_json(tmp_path / SWEEP_FILE, sweep(labels=("constant",)))
+    write_sweep_figures(tmp_path)
+    assert [path.name for path in tmp_path.glob("*.svg")] == [
+        "mae.svg"
+    ]  # of a sweep that is replaced none is left
     with pytest.raises(CheckpointError, match="holds no finished sweep"):
         write_sweep_figures(tmp_path / "none")
     broken = sweep()

@@ -97,6 +97,8 @@ def compare(
 
     if engine is not None:
         grid = Grid.of(config, folder)
+        if grid.pending():
+            engine.check()
         grid.write(overwrite=overwrite)
         engine.finish(grid, on_run or (lambda *_: None), on_remark or (lambda _: None))
         grid.collect()

@@ -62,6 +62,14 @@ class Task:
 class Engine(ABC):
     """What gives tasks to machines."""
 
+    def check(self) -> None:
+        """Refuse what cannot be, before anything is written; by default nothing.
+
+        Raises:
+            QinnError: If nobody can be given a task.
+        """
+        return
+
     @abstractmethod
     def finish(self, grid: "Grid", on_task: OnTask, on_remark: Callable[[str], object]) -> None:
         """Have every task done; the folders of the runs are prepared.
@@ -127,12 +135,19 @@ class Grid:
             assert isinstance(content, dict)
             text, tasks = content["config"], tuple(Task(*one) for one in content["tasks"])
             argv, cwd = content["argv"], content["cwd"]
-        except (AssertionError, KeyError, TypeError) as error:
+            config = yaml.safe_load(text)
+        except (AssertionError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
             raise CheckpointError(
                 f"`{path}` does not describe tasks; repeat the command that wrote it."
             ) from error
-        os.chdir(cwd)
-        return cls(path.parents[2], parse_config(yaml.safe_load(text), "comparison"), tasks, argv, cwd)
+        try:
+            os.chdir(cwd)
+        except OSError as error:
+            raise CheckpointError(
+                f"`{visible(str(cwd))}`, where the command was given, cannot be entered on this machine "
+                f"({error.strerror}); give it in a folder that every machine sees."
+            ) from error
+        return cls(path.parents[2], parse_config(config, "comparison"), tasks, argv, cwd)
 
     @cached_property
     def place(self) -> Path:

@@ -20,6 +20,9 @@ def _do() -> None:
     from qinn.experiment.grid import Grid
     from qinn.resources import resource_error
 
+    if len(sys.argv) != 3 or not sys.argv[2].isdecimal():
+        say("A task is named by the folder of `grid.json` and its number, as in `FOLDER 0`.")
+        sys.exit(2)
     place, index = sys.argv[1:]
     try:
         Grid.read(place).perform(int(index))

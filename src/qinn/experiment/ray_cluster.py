@@ -35,6 +35,17 @@ class Ray(Engine):
     address: str | None = None
     at_once: int | None = None
 
+    def check(self) -> None:
+        """Refuse to begin where Ray is not installed, or nobody answers at the address.
+
+        Raises:
+            ConfigError: If nobody answers.
+            MissingPackageError: If Ray is not installed.
+        """
+        _imported()
+        if self.address is not None:
+            _check_answers(self.address)
+
     def finish(self, grid: Grid, on_task: OnTask, on_remark: Callable[[str], object]) -> None:
         """Have every task done.
 
@@ -90,17 +101,14 @@ def connected(address: str | None, cores: int | None = None) -> Generator[Any]:
         ConfigError: If there is no cluster at the address.
         MissingPackageError: If Ray is not installed.
     """
-    # A command makes no request of its own to anybody.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    with needs("ray", "The engine `ray`"):
-        import ray  # pyright: ignore[reportMissingImports]
+    ray = _imported()
     if ray.is_initialized():
         yield ray
         return
     local = {"num_cpus": cores, "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
+    if address is not None:
+        _check_answers(address)
     try:
-        if address is not None:
-            _check_answers(address)
         ray.init(
             address="local" if address is None else address,
             log_to_driver=False,
@@ -108,28 +116,43 @@ def connected(address: str | None, cores: int | None = None) -> Generator[Any]:
             **(local if address is None else {}),
         )
     except (OSError, RuntimeError, ValueError, ImportError) as error:
-        reason = visible((str(error).splitlines() or [type(error).__name__])[0]).rstrip(".")
-        where = "this machine" if address is None else address
-        raise ConfigError(
-            f"No cluster of Ray answers at `{where}` ({reason}); give the address that `ray start "
-            "--head` names, or none for a cluster of this machine alone."
-        ) from error
+        raise _no_answer(address, error) from error
     try:
         yield ray
     finally:
         ray.shutdown()
 
 
+def _imported() -> Any:
+    # A command makes no request of its own to anybody.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    with needs("ray", "The engine `ray`"):
+        import ray  # pyright: ignore[reportMissingImports]
+    return ray
+
+
+def _no_answer(address: str | None, error: Exception) -> ConfigError:
+    reason = visible((str(error).splitlines() or [type(error).__name__])[0]).rstrip(".")
+    where = "this machine" if address is None else address
+    return ConfigError(
+        f"No cluster of Ray answers at `{where}` ({reason}); give the address that `ray start --head` names, or none "
+        "for a cluster of this machine alone."
+    )
+
+
 def _check_answers(address: str) -> None:
     """Ask a place for a connection: Ray itself would wait for minutes."""
-    if not address.strip():
-        raise ValueError("it is empty")
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not colon:
-        return
-    if not port.isdecimal():
-        raise ValueError(f"`{port}` is no port")
-    socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS_TO_ANSWER).close()
+    try:
+        if not address.strip():
+            raise ValueError("it is empty")
+        host, colon, port = address.removeprefix("ray://").rpartition(":")
+        if not colon:
+            return
+        if not port.isdecimal():
+            raise ValueError(f"`{port}` is no port")
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS_TO_ANSWER).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise _no_answer(address, error) from error
 
 
 def _do(place: str, index: int) -> str | None:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qinn.data.subsets.subset import Subset
-from qinn.errors import ArgumentError
+from qinn.errors import ArgumentError, QinnError
+from qinn.escaping import visible
 from qinn.experiment.prediction import PreparedPrediction
 from qinn.experiment.prediction_files import predictions_destination
 from qinn.experiment.prediction_rows import PredictionRow
@@ -25,6 +27,8 @@ SAMPLES_OF_A_PART = 8192
 """Samples that a process is given at a time: some seconds of work, some megabytes of rows."""
 _COMMAND = "qinn predict"
 _TEXTS = ("id", "class", "set", "absent")
+_FAILED = "failed"
+"""Column of a part that could not be predicted: why."""
 
 
 def predict_by_ray(
@@ -65,13 +69,16 @@ def predict_by_ray(
         How many samples were predicted.
 
     Raises:
-        ArgumentError: If the file is no .parquet.
+        ArgumentError: If the file is no .parquet, or there are to be no processes.
         ConfigError: If there is no cluster at the address.
         MissingPackageError: If Ray, or what Ray Data needs, is not installed.
         OutputError: If the file cannot be written.
+        QinnError: If a process cannot predict, or Ray does not finish.
     """
     if Path(to).suffix != ".parquet":
         raise ArgumentError(f"By Ray predictions are written to .parquet alone, but the file is `{to}`.")
+    if processes is not None and processes < 1:
+        raise ArgumentError(f"Argument `processes` must be 1 or more, but it is {processes}.")
     place = predictions_destination(to, overwrite=overwrite, inputs=[folder, store])
     options: dict[str, Any] = {
         "folder": str(Path(folder).absolute()),
@@ -87,6 +94,7 @@ def predict_by_ray(
         for remark in prepared.remarks:
             on_remark(remark)
     number = len(prepared.subset)
+    prepared.rows(prepared.subset.take([0]))  # what the model can't do is said here, at once
     starts = list(range(0, number, SAMPLES_OF_A_PART))
     with connected(address, processes) as ray, needs("ray", "Predicting by Ray Data"):
         import ray.data  # pyright: ignore[reportMissingImports]
@@ -95,7 +103,7 @@ def predict_by_ray(
         context.enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         context.execution_options.preserve_order = True
-        cores = processes or max(1, int(ray.cluster_resources().get("CPU", 1)))
+        cores = max(1, int(ray.cluster_resources().get("CPU", 1))) if processes is None else processes
         parts = ray.data.from_items([{"start": start} for start in starts], override_num_blocks=len(starts))
         predicted = parts.map_batches(
             _Predicting,
@@ -106,20 +114,37 @@ def predict_by_ray(
             num_cpus=1,
         )
         found = predicted.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1)
-        write_atomically(place.path, lambda target: _write(target, found), overwrite=place.replaces)
+        try:
+            write_atomically(place.path, lambda target: _write(target, found), overwrite=place.replaces)
+        except ray.exceptions.RayError as error:
+            raise _in_a_sentence(error) from error
     return number
+
+
+def _in_a_sentence(error: Exception) -> QinnError:
+    lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return QinnError(
+        f"Ray did not finish the prediction ({visible(lines[-1].strip()).rstrip('.')}), and nothing was written; see "
+        "that its machines can reach package, run and store, and repeat the command."
+    )
 
 
 class _Predicting:
     """What a process of Ray's keeps between the parts that it is given."""
 
     def __init__(self, **options: Any) -> None:
-        self._prepared = PreparedPrediction.of(**options)
+        self._options = options
+
+    @cached_property
+    def _prepared(self) -> PreparedPrediction:
+        return PreparedPrediction.of(**self._options)
 
     def __call__(self, part: pa.Table) -> pa.Table:
         [start] = part["start"].to_pylist()
-        subset = self._prepared.subset
-        return table_of_rows(self._prepared.rows(_some(subset, start)))
+        try:
+            return table_of_rows(self._prepared.rows(_some(self._prepared.subset, start)))
+        except QinnError as error:  # of which Ray would tell a traceback, and no cause
+            return pa.table({_FAILED: [str(error)]})
 
 
 def _some(subset: Subset, start: int) -> Subset:
@@ -148,6 +173,8 @@ def _write(target: Path, found: Any) -> None:
     writer = None
     try:
         for table in found:
+            if table.column_names == [_FAILED]:
+                raise QinnError(table[_FAILED][0].as_py())
             if writer is None:
                 schema = table.schema.with_metadata(table_metadata(_COMMAND))
                 writer = pq.ParquetWriter(target, schema)

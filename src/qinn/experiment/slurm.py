@@ -15,6 +15,7 @@ from qinn.escaping import visible
 from qinn.experiment.config import slug
 from qinn.experiment.grid import Engine, Grid, OnTask
 from qinn.results.files import read_json, write_json, write_text
+from qinn.results.number_text import counted
 
 __all__ = ["Slurm"]
 
@@ -71,8 +72,8 @@ class Slurm(Engine):
         else:
             jobs = self._submit(grid, pending, record)
             on_remark(
-                f"submitted {len(pending)} tasks to SLURM (job {' '.join(jobs)}), which is waited for; they go on if "
-                "this command ends, and the same command finds them again"
+                f"submitted {counted(len(pending), 'task')} to SLURM (job {' '.join(jobs)}), which is waited for; "
+                "they go on if this command ends, and the same command finds them again"
             )
         _wait(grid, jobs, on_task)
         if pending := grid.pending():
@@ -94,9 +95,9 @@ class Slurm(Engine):
             lines = ["#!/bin/sh", *(shlex.join(command) for command in commands)]
             write_text(grid.place / "submit.sh", "\n".join(lines) + "\n")
             raise ConfigError(
-                f"There is no `sbatch` on this machine; `sh {shlex.quote(str(grid.place / 'submit.sh'))}` submits the "
-                f"{len(pending)} tasks where there is one and this folder is, and this command, repeated, collects "
-                "them."
+                f"There is no `sbatch` on this machine; `sh {shlex.quote(str(grid.place / 'submit.sh'))}` submits "
+                f"{counted(len(pending), 'task')} where there is one and this folder is, and this command, repeated, "
+                "collects them."
             )
         jobs: list[str] = []
         for command in commands:

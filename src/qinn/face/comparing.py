@@ -205,6 +205,11 @@ def _engine(name: str, *, workers: int | None, address: str | None, sbatch: Sequ
                 f"Argument `{option}` must be left out unless `engine` is {owner!r}, but `engine` is {name!r} and "
                 f"`{option}` is {value!r}."
             )
+    if any(not one.strip() for one in sbatch) or (sbatch and not sbatch[0].startswith("-")):
+        raise ArgumentError(
+            f"Argument `sbatch` must have options, such as `--partition=long`, but it is {list(sbatch)}: a word "
+            "alone is a script to `sbatch`."
+        )
     if name == "slurm":
         return Slurm(tuple(sbatch), workers)
     return Ray(address, workers) if name == "ray" else None

@@ -135,7 +135,8 @@ def write_sweep_figures(folder: Path) -> list[Path]:
         CheckpointError: If the data are missing or damaged.
         QinnError: If the folder cannot be written.
     """
-    return write_figures(Path(folder), sweep_figures(read_sweep(folder)), MARK)
+    sweep = read_sweep(folder)
+    return write_figures(Path(folder), dict.fromkeys(sweep.shown) | sweep_figures(sweep), MARK)
 
 
 def absence_exhibits(sweep: SweepResult, numbering: Numbering) -> list[Exhibit]:

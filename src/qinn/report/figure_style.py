@@ -157,12 +157,15 @@ def write_figures(folder: Path, figures: Mapping[str, str | None], mark: str) ->
 
     Args:
         folder: Where to.
-        figures: Name → SVG text; None is left out.
+        figures: Name → SVG text; None is left out, and what was drawn before in its place is removed.
         mark: Last line of each.
 
     Raises:
         OutputError: If the folder cannot be written.
     """
+    for path in (folder / f"{name}.svg" for name, svg in figures.items() if svg is None):
+        if path.is_file() and path.read_bytes().rstrip().endswith(mark.encode()):
+            path.unlink()
     written = {folder / f"{name}.svg": svg for name, svg in figures.items() if svg is not None}
     for path, svg in written.items():
         write_text(path, f"{svg.rstrip()}\n{mark}\n")
