@@ -86,6 +86,11 @@ _SIGNATURES: tuple[tuple[int, bytes, FileKind], ...] = (
     (0, b"\x89PNG", FileKind("image", "an image (PNG) and no features")),
     (0, b"\xff\xd8\xff", FileKind("image", "an image (JPEG) and no features")),
     (0, b"GIF8", FileKind("image", "an image (GIF) and no features")),
+    (8, b"WEBP", FileKind("image", "an image (WebP) and no features")),
+    (0, b"II*\x00", FileKind("image", "an image (TIFF) and no features")),
+    (0, b"MM\x00*", FileKind("image", "an image (TIFF) and no features")),
+    (4, b"ftypheic", FileKind("image", "an image (HEIC) and no features")),
+    (4, b"ftypavif", FileKind("image", "an image (AVIF) and no features")),
     (8, b"WAVE", FileKind("sound", "sound (WAV) and no features")),
     (8, b"AVI ", FileKind("video", "video (AVI) and no features")),
     (0, b"ID3", FileKind("sound", "sound (MP3) and no features")),
@@ -191,7 +196,7 @@ def _kind_of(head: bytes, path: Path) -> FileKind | None:
             return found
     for place, signature, kind in _SIGNATURES:
         # Some signatures are so short, or so far behind the front, that a table or a pickle may have them by chance.
-        whole = {b"BZh": _BZIP2, b"WAVE": _RIFF, b"AVI ": _RIFF}.get(signature)
+        whole = {b"BZh": _BZIP2, b"WAVE": _RIFF, b"AVI ": _RIFF, b"WEBP": _RIFF}.get(signature)
         if head.startswith(signature, place) and (whole is None or whole.match(head)):
             return kind if kind.name != "utf-16" or len(_decoded(head, "utf-16")) >= _ENOUGH else None
     return _text(head)

@@ -134,6 +134,8 @@ def _check(name: str, value: object, kind: Any) -> None:
         )
     if isinstance(value, (str, Path)) and Path in (kind, *get_args(kind)):
         _check_name(name, value)
+    elif "path" not in words_of(kind):
+        _check_letters(name, value)
 
 
 def _remedy(value: object, kind: Any) -> str:
@@ -141,6 +143,20 @@ def _remedy(value: object, kind: Any) -> str:
     if isinstance(value, (str, Path)) and "a list of" in words:
         return "; put it into a list"
     return "; pass its `path`" if "a path" in words and fits(getattr(value, "path", None), Path | str) else ""
+
+
+def _check_letters(name: str, value: object) -> None:
+    """Refuse texts that stand for bytes of another encoding, which no file and no encoder of text takes."""
+    texts = [value] if isinstance(value, str) else value if isinstance(value, (list, tuple)) else []
+    for text in cast("Sequence[object]", texts):
+        if (
+            isinstance(text, str)
+            and not text.isascii()
+            and any("\ud800" <= letter <= "\udfff" for letter in text)
+        ):
+            raise ArgumentError(
+                f"Argument `{name}` must be a text, but has bytes that are no UTF-8; write it in UTF-8."
+            )
 
 
 def _check_name(name: str, path: str | Path) -> None:

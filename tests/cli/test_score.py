@@ -142,7 +142,8 @@ def test_a_table_says_what_is_said_and_where_a_clip_is_cut(scorer, qinn, clip):
         (["--text", "bytes.txt"], "it is no UTF-8 text"),
         (["--to", "s.xlsx"], "can be written to .csv, .parquet or .json"),
         (["--begin", "-1"], "begin"),
-        (["--begin", "0.5", "--end", "0.2"], "in order"),
+        (["--begin", "0.5", "--end", "0.2"], "Option `--end` must lie behind `begin`"),
+        (["--words", "caf\udce9"], "`words` must be a text, but has bytes that are no UTF-8"),
         (["--begin", "7"], "good.mp4"),
         (["--page", "/proc/nowhere/p.html"], "p.html"),
     ],
@@ -318,6 +319,22 @@ def test_what_is_no_clip_is_refused_in_a_sentence_and_leaves_nothing_behind(case
     assert "mistake of qinn" not in err
     assert list(out.iterdir()) == []
     assert sorted(os.fsencode(path) for path in inside.rglob("*")) == before
+
+
+def test_a_clip_whose_name_is_no_utf8_is_scored_like_any_other(scorer, qinn, clip, tmp_path):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.mp4")
+    Path(path).write_bytes(clip.read_bytes())
+    code, _, err = qinn("score", path, "--run", "r", "--to", "s.json", "--page", "p.html")
+    assert code == 0, err
+    assert Path("s.json").is_file()
+    assert Path("p.html").is_file()
+    # Nor is it written over.
+    table = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.json")
+    Path(table).write_bytes(clip.read_bytes())
+    Path("link.json").symlink_to(table)
+    code, _, err = qinn("score", table, "--run", "r", "--to", "link.json", "--overwrite")
+    assert code == 2, err
+    assert Path(table).read_bytes() == clip.read_bytes()
 
 
 def test_a_link_to_a_clip_is_the_clip_and_a_wrong_suffix_changes_nothing(scorer, qinn, clip, tmp_path):

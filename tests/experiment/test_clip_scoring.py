@@ -217,7 +217,7 @@ def test_what_a_clip_lacks_is_said_and_has_no_effect(place):
     assert by_name["vision"].effect is None
     assert scored.words == ()
     assert "There is no sound." in scored.warnings
-    assert "The clip has no `audio`, which every sample that the run was trained on had." in scored.warnings
+    assert any(one.startswith("The clip has no `audio`, which every sample that") for one in scored.warnings)
     entangled = [one for one in scored.correlations if one.kind == "entanglement"]
     assert all(one.bits is None and "lacks a modality" in one.reason for one in entangled)
     heard = place.scorer.score(place.folder / "voice.wav", words="a good film")

@@ -286,6 +286,9 @@ def test_a_folder_is_searched_and_names_are_ids(clips, here, tmp_path):
         ),
         ("file\na.mp4\n", {"sound": "none", "face": "none"}, ConfigError, "must not all be none"),
         ("file\na.mp4\n", {"workers": 0}, ArgumentError, "Argument `workers`"),
+        ("file\na.mp4\n", {"text": "bogus"}, ConfigError, "Text encoder `bogus` is unknown"),
+        ("file\na.mp4\n", {"text": "folder:nowhere"}, ConfigError, "Text encoder `folder:nowhere`"),
+        ("file\na.mp4\n", {"text": "hash", "num_words": 5}, ConfigError, "Option `num_words` goes with"),
     ],
 )
 def test_what_is_wrong_is_said_before_any_clip_is_read(
@@ -434,6 +437,16 @@ def test_what_a_clip_lacks_has_no_sequence(clips):
     extractor = Extractor(ClipOptions(speech="none", face="pixels"))
     assert set(extractor.extract(clips / "c.mp4").steps) == {"vision"}
     assert set(extractor.extract(clips / "b.wav").steps) == {"audio"}
+
+
+def test_what_is_silent_or_ends_too_early_is_said(tmp_path):
+    path = write_clip(tmp_path / "a.mkv", gray([90] * 100), np.zeros(4 * 16_000, np.float32), audio="flac")
+    extractor = Extractor(ClipOptions(speech="none", face="pixels"))
+    assert extractor.extract(path).notes == ("the sound is silent",)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    [early, *_] = extractor.extract(path).notes
+    assert early.startswith("the file should last 4.0 s, but ends after")
+    assert not any("ends after" in note for note in extractor.extract(path, end=0.5).notes)
 
 
 def test_python_has_it_under_its_name():

@@ -50,6 +50,8 @@ def test_every_verb_names_what_is_no_place(verb, given, tmp_path):
         ({"to": 5}, "`to` must be a path or None"),
         ({"on_remark": "print"}, "`on_remark` must be a function or None"),
         ({"overwrite": "no"}, "`overwrite` must be True or False"),
+        ({"split": "caf\udce9"}, "`split` must be a text, but has bytes that are no UTF-8"),
+        ({"absent": ["\udcff"]}, "`absent` must be a text, but has bytes that are no UTF-8"),
         ({"to": "a" * 5000}, "`to` must be a path, but `a+…` is too long"),
         ({"to": "a\0.csv"}, "`to` must be a path, but has a character that no path can have"),
     ],

@@ -268,13 +268,18 @@ FAILURES = {
     ),
     "subtitles": (_written("1\n00:00:00,000 --> 00:00:04,000\nHello\n"), "a text that begins with `1`"),
     "session description": (_written("v=0\no=- 0 0 IN IP4 127.0.0.1\nm=audio 5004 RTP/AVP 0\n"), "`v=0`"),
-    "photograph": (_png, r"it is an image \(PNG\)\.$"),
+    "photograph": (_png, r"it is an image \(PNG\); choose a film or a recording\.$"),
+    "photograph of a telephone": (
+        _written(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"),
+        "it is an image \\(HEIC\\)",
+    ),
+    "photograph of a page": (_written(b"RIFF\x20\0\0\0WEBPVP8 " + bytes(20)), "it is an image \\(WebP\\)"),
     "archive": (_zip, "it is an npz archive"),
     "no index": (_moov_missing, "damaged or ends too early"),
     "one picture": (lambda path: write_clip(path, gray([90])), "has no duration: it is a single picture"),
     "a moment": (lambda path: _wav(path, tone(0.01, 300)[None], RATE), "has no duration"),
     "no sample": (lambda path: _wav(path, np.zeros((1, 0)), RATE), "nothing that can be decoded|damaged"),
-    "too many channels": (_channels, "has 200 channels of sound, of which at most 16"),
+    "too many channels": (_channels, "has 200 channels of sound, but at most 16"),
     "absent": (lambda path: path, "cannot be read: No such file"),
     "link to nothing": (_link, "cannot be read: No such file"),
     "link to a folder": (_link_to_folder, "it is a folder"),
@@ -306,8 +311,8 @@ def test_limits_are_kept_before_anything_is_decoded(tmp_path):
     seen: list[Picture] = []
     for limits, sentence in (
         (Limits(max_seconds=1.0), "is 2 s long, but at most 1 s are read"),
-        (Limits(max_pixels=1000), "has pictures of 64 × 48 pixels, more than the 1000"),
-        (Limits(max_streams=1), "has 2 streams, of which at most 1 "),
+        (Limits(max_pixels=1000), "has pictures of 64 × 48 pixels, more than the 1,000"),
+        (Limits(max_streams=1), "has 2 streams, but at most 1 "),
     ):
         with pytest.raises(ClipError, match=sentence):
             decode(path, see=seen.append, limits=limits)
@@ -333,6 +338,29 @@ def test_a_file_that_does_not_say_how_long_it_is_is_stopped_on_the_way(tmp_path)
     assert decode(path, begin=1.0, end=3.5, limits=Limits(max_seconds=3.0)).seconds == pytest.approx(
         2.5, abs=0.01
     )
+
+
+def test_how_long_a_file_says_it_is_counts_from_its_first_moment(tmp_path):
+    import av
+
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        track = container.add_stream("flac", rate=RATE, layout="mono")
+        for start in range(0, 4 * RATE, RATE):
+            frame = av.AudioFrame.from_ndarray(tone(1, 300)[None], format="flt", layout="mono")
+            frame.sample_rate, frame.pts = RATE, start + 90_000 * RATE
+            container.mux(track.encode(frame))
+        container.mux(track.encode())
+    found = decode(path, limits=Limits(max_seconds=5.0))
+    assert (found.seconds, found.stated) == (pytest.approx(4.0, abs=0.01), pytest.approx(4.0, abs=0.1))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    found = decode(path, limits=Limits(max_seconds=5.0))
+    assert found.seconds < 3
+    assert found.stated == pytest.approx(4.0, abs=0.1)
+    # A stream that is not looked at may be the longest.
+    film = write_clip(tmp_path / "b.mp4", gray([90] * 50), tone(1, 300))
+    assert decode(film).stated is None
+    assert decode(film, see=lambda picture: None).stated == pytest.approx(2.0, abs=0.1)
 
 
 def test_pictures_that_grow_on_the_way_are_not_looked_at(tmp_path):

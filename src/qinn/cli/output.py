@@ -30,7 +30,7 @@ from qinn.escaping import json_text, tsv_cell, visible
 from qinn.results.as_json import plain
 from qinn.results.tables import Cell, Table, columns
 
-_OPTIONS = re.compile(r"\b[Oo]ptions? `[a-z_]+`(?: and `[a-z_]+`)?")
+_OPTIONS = re.compile(r"\b[Oo]ptions? `[a-z_]+`(?:(?:,| and|, and| or) `[a-z_]+`)*")
 _TYPED = {"modalities": "modality"}
 
 console = Console()

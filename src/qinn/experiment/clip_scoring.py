@@ -349,7 +349,8 @@ class ClipScorer:
         reference = self._references[0]
         never = {} if reference is None else (reference.absent or {})
         found += [
-            f"The clip has no `{name}`, which every sample that the run was trained on had."
+            f"The clip has no `{name}`, which every sample that the run was trained on had, so its score can be far "
+            "off."
             for name in self.tiers
             if name not in present and never.get(name) == 0
         ]

@@ -22,7 +22,7 @@ import numpy as np
 from qinn.atomic_writing import alone_in, complete_file
 from qinn.destinations import check_folder
 from qinn.digests import file_digest
-from qinn.errors import ClipError, DataError, OutputError
+from qinn.errors import ClipError, DataError, OutputError, QinnError
 from qinn.escaping import csv_line
 from qinn.experiment.clip_process import limits_for, why_it_died
 from qinn.experiment.clip_tables import ClipTable, ListedClip, refused
@@ -199,11 +199,12 @@ def taken(work: Path, inputs: Sequence[Path], options: ClipOptions) -> Generator
 
 @contextmanager
 def _without_rest(place: Path | None) -> Generator[None]:
-    """Remove a folder in which nothing was made, when a clip is refused in the block."""
+    """Remove a folder in which nothing was made, when something is refused in the block."""
     try:
         yield
-    except ClipError:
-        if place is not None and not any(place.glob("clips/*.npz")):
+    except QinnError:
+        # A list of what failed is something.
+        if place is not None and not any([*place.glob("clips/*.npz"), *place.glob("failures.csv")]):
             shutil.rmtree(place)
         raise
 

@@ -8,12 +8,14 @@ from typing import Any
 from qinn.data.importing import LAYOUTS, TableOptions
 from qinn.data.importing.intake import split_name
 from qinn.data.importing.labels import TaskOptions, read_labels
+from qinn.data.importing.transcripts import EncoderOptions, loaded
 from qinn.data.stores.store import Store
 from qinn.data.stores.store_place import check_store_place
 from qinn.errors import ArgumentError, ConfigError
 from qinn.experiment.clip_tables import LABEL, ClipTable, ColumnOptions, clips_of
 from qinn.experiment.extraction import Extraction, Progress, extract_clips, taken
 from qinn.experiment.key_errors import nearest
+from qinn.experiment.text_encoders import deferred_encoder
 from qinn.face.importing import checked_options, import_named, options_of_layout, typed_option
 from qinn.features.extraction import ClipOptions
 from qinn.features.makers import feature_makers
@@ -103,8 +105,9 @@ def extract_features(
         raise ArgumentError(f"Argument `workers` must be at least 1, but it is {workers}.")
     chosen, columns, rest = _divided(options)
     check_store_place(to, "qinn data import", overwrite=overwrite, inputs=sources)
-    _check_text(text)
-    task = made(TableOptions, checked_options(LAYOUTS["table"], rest)).task
+    as_typed = checked_options(LAYOUTS["table"], rest)
+    _check_text(text, made(EncoderOptions, as_typed))
+    task = made(TableOptions, as_typed).task
     table = clips_of(sources, columns, labels=tuple(task.places().values()))
     _check_known(table, task)
     if (
@@ -191,14 +194,18 @@ def _with_task(table: ClipTable, options: dict[str, Any]) -> dict[str, Any]:
     return options if stated else {**options, "scale": "mosi"}
 
 
-def _check_text(text: str) -> None:
-    """Say before any clip is read that what encodes the words is not installed."""
+def _check_text(text: str, options: EncoderOptions) -> None:
+    """Say before any clip is read that what encodes the words is not there."""
     for maker in feature_makers():
         if maker.modality == "text" and maker.name == text and not maker.is_there:
             raise ConfigError(
                 f"Features of words by `{text}` need what is not installed: `{maker.install}` installs it; or choose "
                 "another, as `--text hash`, which needs nothing."
             )
+    if text != "none":
+        encoder = deferred_encoder(text, num_words=options.num_words, lexicon=options.lexicon)
+        if text.startswith(("folder:", "hub:")):
+            loaded(encoder)
 
 
 def _as_import(extraction: Extraction, text: str) -> dict[str, Any]:

@@ -173,6 +173,8 @@ def _check_single(
     """Refuse what is said of one clip where there are several."""
     stated = [name for name, value in (("begin", begin), ("end", end)) if value is not None]
     stated += ["words"] if given is not None else []
+    if begin is not None and end is not None and end <= begin:
+        raise ConfigError(f"Option `end` must lie behind `begin`, but they are {end:g} and {begin:g} s.")
     if stated and not single:
         raise ConfigError(
             f"Option `{stated[0]}` is of a single clip; of several, name a table with the columns file, begin, end and "

@@ -121,6 +121,7 @@ class Decoded:
 
     Attributes:
         seconds: How long it is, as far as it could be decoded.
+        stated: How long the file says that it is, or what was to be decoded of it; None where that is not known.
         sound: Its sound; None if it has none, or none was asked for.
         num_pictures: Pictures that were handed over.
         num_frames: Pictures that were decoded.
@@ -131,6 +132,7 @@ class Decoded:
     """
 
     seconds: float
+    stated: float | None
     sound: Sound | None
     num_pictures: int
     num_frames: int
@@ -233,9 +235,7 @@ def _why(path: Path | str) -> str:
     title = kind.title.removesuffix(" and no features")
     if kind.name in _CONTENTS and kind.name != "image":
         return f"it begins as {title}, but is damaged or ends too early; copy or download it again"
-    return f"it is {title}" + (
-        f"; {kind.remedy_of(path)}" if kind.name not in _CONTENTS and kind.remedy else ""
-    )
+    return f"it is {title}; {kind.remedy_of(path) or 'choose a film or a recording'}"
 
 
 @dataclass
@@ -256,7 +256,7 @@ class _Pass:
         self.container, self.name, self.limits = container, name, limits
         self.first, self.last = first, last
         self.origin = Fraction(container.start_time or 0, 1_000_000)
-        self.duration = None if container.duration is None else container.duration / 1e6
+        self.duration = _stated_seconds(container)
         self.errors = self.num_frames = self.num_pictures = 0
         self.reached = 0.0
         self.size: tuple[int, int, int] | None = None
@@ -279,7 +279,8 @@ class _Pass:
         streams = list(self.container.streams)
         if len(streams) > self.limits.max_streams:
             raise self.refuse(
-                f"has {len(streams)} streams, of which at most {self.limits.max_streams} are read"
+                f"has {len(streams)} streams, but at most {self.limits.max_streams} are read; keep one of pictures and "
+                "one of sound"
             )
         # Covers of records are pictures, but no film; and a stream without a context is one of an unknown codec.
         found = self.container.streams
@@ -287,14 +288,16 @@ class _Pass:
         sounds = [one for one in found.audio if one.codec_context is not None]
         if not films and not sounds:
             unknown = ", or none of a codec that is read" if found.video or found.audio else ""
-            raise self.refuse(f"has neither pictures nor sound{unknown}")
+            raise self.refuse(f"has neither pictures nor sound{unknown}; choose a film or a recording")
         wanted = (
             (self.duration or 0.0) if math.isinf(self.last) else min(self.last, self.duration or math.inf)
         )
         if wanted - self.first > self.limits.max_seconds:
             raise self._too_long(wanted - self.first)
         if self.duration is not None and self.duration <= self.first and self.first > 0:
-            raise self.refuse(f"is {self.duration:.2f} s long, so nothing begins at {self.first:g} s")
+            raise self.refuse(
+                f"is {self.duration:.2f} s long, so nothing begins at {self.first:g} s; begin earlier"
+            )
         for film in films[:1]:
             context = film.codec_context
             self._check_size(context.width, context.height)
@@ -311,19 +314,24 @@ class _Pass:
 
     def _too_long(self, seconds: float) -> ClipError:
         return self.refuse(
-            f"is {seconds:.0f} s long, but at most {self.limits.max_seconds:g} s are read; cut it, or raise the limit"
+            f"is {seconds:.0f} s long, but at most {self.limits.max_seconds:g} s are read; take a part of it by "
+            "`begin` and `end`"
         )
 
     def _check_size(self, width: int, height: int) -> None:
         if width * height > self.limits.max_pixels:
             raise self.refuse(
-                f"has pictures of {width} × {height} pixels, more than the {self.limits.max_pixels} that are read"
+                f"has pictures of {width} × {height} pixels, more than the {self.limits.max_pixels:,} that are read; "
+                "make them smaller"
             )
 
     def _check_channels(self, channels: int) -> None:
         if not 1 <= channels <= self.limits.max_channels:
-            stated = f"{channels} channels of sound" if channels > 0 else "sound of no number of channels"
-            raise self.refuse(f"has {stated}, of which at most {self.limits.max_channels} are read")
+            if channels < 1:
+                raise self.refuse("does not say how many channels its sound has; copy or download it again")
+            raise self.refuse(
+                f"has {channels} channels of sound, but at most {self.limits.max_channels} are read; mix them down"
+            )
 
     def run(
         self,
@@ -361,6 +369,13 @@ class _Pass:
     def _expected(self) -> float | None:
         last = min(self.last, math.inf if self.duration is None else self.duration)
         return None if math.isinf(last) else last - self.first
+
+    def _stated(self) -> float | None:
+        """Return how many seconds there should be; None where a stream that was not decoded may be the longest."""
+        decoded = sum(one is not None for one in (self.video, self.audio))
+        is_whole = decoded == sum(not _is_cover(one) for one in self.container.streams)
+        is_guessed = self.container.format.name in ("mp3", "aac")
+        return self._expected() if is_whole and not is_guessed else None
 
     def _seek(self) -> None:
         """Go back to a picture that stands by itself, some way before the beginning."""
@@ -414,7 +429,8 @@ class _Pass:
         self.num_frames += 1
         if self.num_frames > self.limits.max_frame_rate * (seconds + 2):
             raise self.refuse(
-                f"has more than {self.limits.max_frame_rate:g} pictures a second, which are not read"
+                f"has more than {self.limits.max_frame_rate:g} pictures a second, which are not read; write it "
+                "with fewer"
             )
         self._reach(min(seconds + 1 / rate, self.last - self.first))
         if seconds < self._due or see is None:
@@ -498,9 +514,12 @@ class _Pass:
                 "has nothing that can be decoded: it is damaged, or made by a codec that is not read"
             )
         if self.reached < _SHORTEST or (self.num_frames == 1 and sound is None):
-            raise self.refuse("has no duration: it is a single picture, or a moment of sound")
+            raise self.refuse(
+                "has no duration: it is a single picture, or a moment of sound; take a longer one"
+            )
         return Decoded(
             seconds=round(self.reached, 6),
+            stated=self._stated(),
             sound=sound,
             num_pictures=self.num_pictures,
             num_frames=self.num_frames,
@@ -538,6 +557,15 @@ class _Pass:
             if other - one_end > _JUMP * RATE
         )
         return Sound(start / RATE, np.clip(joined, -1, 1), gaps)
+
+
+def _stated_seconds(container: "InputContainer") -> float | None:
+    """Return how long a file says that it is, from its first moment on."""
+    if container.duration is None:
+        return None
+    # Matroska counts to its last moment from 0 on, which may be hours before its first.
+    before = max(container.start_time or 0, 0) if "matroska" in container.format.name else 0
+    return max(container.duration - before, 0) / 1e6
 
 
 def _is_cover(stream: Any) -> bool:

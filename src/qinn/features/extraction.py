@@ -47,6 +47,8 @@ _RECOGNIZERS = {weights.name: weights for weights in (WHISPER_TINY_EN, WHISPER_B
 _SOUND_TIER = re.compile(r"(?P<made>acoustic@\d+|egemaps@[\w.]+)/(?:(?P<rate>[\d.]+)Hz|(?P<words>words))")
 _FACE_TIER = re.compile(r"(?P<made>face-mesh@\d+#\w+|pixels@\d+)/(?P<rate>[\d.]+)fps(?P<words>/words)?")
 _LEAST_HEARD = 0.3
+_MISSING, _MISSING_SHARE = 1.0, 0.05
+"""Seconds, and share of a clip, from which on it is said that its end is missing."""
 GIVEN = "given"
 """Who heard the words that were given; behind it, after a plus, the recogniser that gave them their times."""
 
@@ -458,7 +460,7 @@ class Extractor:
             steps=MappingProxyType({name: one for name, one in steps.items() if len(one.seconds)}),
             tiers=self.options.tiers,
             quality=quality,
-            notes=(*notes, *_warnings(sound, quality, looked=tracker is not None)),
+            notes=(*notes, *_warnings(sound, quality, decoded.stated, looked=tracker is not None)),
             landmarks=points,
         )
 
@@ -525,12 +527,17 @@ def _of_sound(sound: Sound, frames: Frames) -> dict[str, Any]:
     }
 
 
-def _warnings(sound: Sound | None, quality: Quality, *, looked: bool) -> list[str]:
+def _warnings(sound: Sound | None, quality: Quality, stated: float | None, *, looked: bool) -> list[str]:
     found = []
     if quality.decode_errors:
-        found.append(f"{quality.decode_errors} parts of the file could not be decoded")
+        parts = "a part" if quality.decode_errors == 1 else f"{quality.decode_errors} parts"
+        found.append(f"{parts} of the file could not be decoded")
+    if stated is not None and stated - quality.seconds > max(_MISSING, _MISSING_SHARE * stated):
+        found.append(f"the file should last {stated:.1f} s, but ends after {quality.seconds:.1f} s")
     if sound is None:
         found.append("there is no sound")
+    elif quality.loudness is None:
+        found.append("the sound is silent")
     elif sound.gaps:
         missing = sum(end - begin for begin, end in sound.gaps)
         found.append(f"{missing:.1f} s of the sound are missing")
@@ -543,7 +550,8 @@ def _warnings(sound: Sound | None, quality: Quality, *, looked: bool) -> list[st
     if quality.faces is not None and quality.faces > 1:
         found.append(f"up to {quality.faces} faces are seen at once; the largest is followed")
     if quality.cuts:
-        found.append(f"the film is cut {quality.cuts} times, and the face may be another's")
+        times = "once" if quality.cuts == 1 else f"{quality.cuts} times"
+        found.append(f"the film is cut {times}, and the face may be another's")
     return found
 
 
