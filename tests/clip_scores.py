@@ -63,7 +63,7 @@ def made_score(**changed: Any) -> ClipScore:
         words=words,
         modalities=(
             ModalityEffect(modality="text", tier="hash@1/words", steps=5, without=0.1, effect=0.74),
-            ModalityEffect(modality="audio", tier="acoustic@1/10Hz", steps=23, without=0.9, effect=-0.06),
+            ModalityEffect(modality="audio", tier="acoustic@2/10Hz", steps=23, without=0.9, effect=-0.06),
             ModalityEffect(
                 modality="vision", tier="pixels@1/10fps", steps=0, reason="The clip has none of it."
             ),
@@ -106,7 +106,7 @@ def made_score(**changed: Any) -> ClipScore:
             folds=1,
             trained_on="clips",
             run_files={"run.json": "0" * 64},
-            tiers={"text": "hash@1/words", "audio": "acoustic@1/10Hz", "vision": "pixels@1/10fps"},
+            tiers={"text": "hash@1/words", "audio": "acoustic@2/10Hz", "vision": "pixels@1/10fps"},
             heard_by="whisper-tiny.en@2#1a5afae0+silero_vad_v6#4cbf549b",
             clip_sha256="f" * 64,
             packages={"av": "18.1.0"},

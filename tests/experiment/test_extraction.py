@@ -80,7 +80,7 @@ def test_a_table_of_clips_becomes_a_store(clips, here, tmp_path):
     store = found.store
     assert list(store.strings("id")) == ["a", "b", "c"]
     assert store.modalities == {"text": 64, "audio": 25, "vision": 18}
-    assert store.tiers == {"text": "hash@1/words", "audio": "acoustic@1/10Hz", "vision": "pixels@1/10fps"}
+    assert store.tiers == {"text": "hash@1/words", "audio": "acoustic@2/10Hz", "vision": "pixels@1/10fps"}
     assert store.labels.tolist() == [1.5, -2, 0]
     assert store.strings("group").tolist() == ["ann", "ben", "ann"]
     assert store.strings("words_by").tolist() == ["given", "given", "given"]
@@ -169,7 +169,7 @@ def test_foreign_features_cannot_be_made_of_clips():
         ({"audio": "covarep@1.4"}, "made by `covarep@1.4` cannot be made of a clip"),
         ({"audio": "pixels@1/10fps"}, "cannot be made of a clip"),
         ({"vision": ""}, "`nothing that is stated`"),
-        ({"audio": "acoustic@2/10Hz"}, "but this qinn makes `acoustic@1/10Hz`"),
+        ({"audio": "acoustic@1/10Hz"}, "but this qinn makes `acoustic@2/10Hz`"),
         ({"vision": "face-mesh@1#00000000/10fps"}, "but this qinn makes `face-mesh@1#64184e22/10fps`"),
     ):
         with pytest.raises(ConfigError, match=sentence):
@@ -193,7 +193,7 @@ def test_steps_of_words_are_means_over_the_time_of_each_word(clips, here, tmp_pa
     store = found.store
     assert store.tiers == {
         "text": "hash@1/words",
-        "audio": "acoustic@1/words",
+        "audio": "acoustic@2/words",
         "vision": "pixels@1/10fps/words",
     }
     assert {name: np.diff(store.offsets(name)).tolist() for name in store.modalities} == {

@@ -56,7 +56,7 @@ def test_the_demo_of_clips_goes_from_films_to_a_model_and_keeps_what_is_there(
     result, answer = found.result, known_answer(SPEC)
     assert result.tiers == {
         "text": "hash@1/words",
-        "audio": "acoustic@1/10Hz",
+        "audio": "acoustic@2/10Hz",
         "vision": "pixels@1/10fps",
     }
     assert (result.known[BAYES], result.known[CONSTANT]) == (answer.bayes, answer.constant)

@@ -59,6 +59,31 @@ def test_half_the_strength_changes_the_loudness_alone(factor):
     assert (one.values[loud, 0] - weak.values[loud, 0]) == pytest.approx(20 * np.log10(factor), abs=0.01)
 
 
+@pytest.mark.parametrize("above", ["noise", "a whistle", "what 8 kHz cannot hold"])
+def test_nothing_above_the_band_of_a_telephone_changes_anything(above):
+    sound = speechlike()
+    spectrum = np.fft.rfft(sound)
+    hertz = np.fft.rfftfreq(len(sound), 1 / RATE)
+    inside = np.where(hertz < 3800, spectrum, 0)
+    random = np.random.default_rng(3)
+    added = {
+        "noise": np.where(
+            hertz > 3800, spectrum + random.normal(size=len(hertz)) * np.abs(spectrum).max() / 50, 0
+        ),
+        "a whistle": np.where(np.abs(hertz - 5000) < 1, 20 * np.abs(spectrum).max(), 0),
+        "what 8 kHz cannot hold": np.where(hertz >= 3800, spectrum, 0),
+    }[above]
+    narrow, wide = (
+        acoustic_frames(Sound(0.0, np.fft.irfft(part, len(sound)).astype(np.float32)))
+        for part in (inside, inside + added)
+    )
+    # Where something sounds; of silence between, only what leaks out of a window is left.
+    sounding = narrow.active & wide.active
+    assert sounding.mean() > 0.7
+    spread = narrow.values[sounding].std(axis=0)
+    assert (np.abs(narrow.values - wide.values)[sounding].mean(axis=0) < 0.05 * spread).all()
+
+
 @pytest.mark.parametrize("at_once", [1, 7, 64, 199])
 def test_blocks_change_nothing(at_once):
     sound = Sound(0.25, speechlike(1.6))

@@ -19,7 +19,7 @@ def do(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
     if "load" in job:
         if job["load"].endswith("no-run") or Path(job["load"], "gone").exists():
             raise CheckpointError(f"`{job['load']}` is no run.")
-        tiers = {"text": "hash@1/words", "audio": "acoustic@1/10Hz", "vision": "pixels@1/10fps"}
+        tiers = {"text": "hash@1/words", "audio": "acoustic@2/10Hz", "vision": "pixels@1/10fps"}
         stages = ["decoding", "sound", "speech", "text", "scoring", "reasons"]
         if job["load"].endswith("no-words"):
             del tiers["text"], stages[2:4]

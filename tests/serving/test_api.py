@@ -23,7 +23,7 @@ def test_a_clip_is_scored_and_nothing_stays_of_it(served: Served, clip):
     sent = served.send(clip, "holiday.mp4", words="one two")
     assert sent.status_code == 202
     url = sent.headers["location"]
-    assert sent.json()["state"] == "waiting"
+    assert sent.json()["state"] in ("waiting", "running")
     assert served.client.get(f"{url}/result").status_code in (200, 409)
     states = served.followed(url)
     assert states[-1]["state"] == "done"

@@ -1,11 +1,14 @@
 """How a voice sounds: 25 numbers for every 10 ms, computed with numpy alone.
 
+Only what lies below 3.4 kHz counts, the upper edge of a telephone's band: a recording of 8 kHz, or a codec that drops
+what is above, then says the same of a voice as one of 48 kHz.
+
 Every column but the loudness stays the same, to the bit, when the sound is made quieter by a power of two: each frame
 is scaled to its own strength first, and what counts as silence is measured against the loudest tenth of the clip.
 
 Source: own; pitch by the normalised autocorrelation of Boersma (1993), the spectral shapes as eGeMAPS (Eyben et al.,
-2016) defines them, cepstral coefficients on a mel scale of 26 bands. Jitter and shimmer are those of consecutive
-frames, not of single periods.
+2016) defines them but up to 3.4 kHz instead of 5, cepstral coefficients on a mel scale of 20 bands. Jitter and shimmer
+are those of consecutive frames, not of single periods.
 """
 
 from dataclasses import dataclass
@@ -19,7 +22,7 @@ from qinn.features.clip import RATE, Sound
 
 __all__ = ["ACOUSTIC_COLUMNS", "ACOUSTIC_VERSION", "Frames", "acoustic_frames", "active_spans", "pooled"]
 
-ACOUSTIC_VERSION = "acoustic@1"
+ACOUSTIC_VERSION = "acoustic@2"
 """Name and version of what is computed here: it changes whenever a number does."""
 
 ACOUSTIC_COLUMNS = (
@@ -40,17 +43,17 @@ ACOUSTIC_COLUMNS = (
 """What the columns are.
 
 =============  ================================================================================================
-loudness       mean power in decibels below full scale, −100 at least
+loudness       power in decibels below full scale, −100 at least
 voicing        share of the frame's power that repeats, 0 to 1; 0 where nothing sounds
 pitch          semitones above 27.5 Hz where the frame is voiced, else 0
 harmonicity    what repeats to what does not, in decibels, where the frame is voiced, else 0
 jitter         change of the period since the frame before, relative, where both are voiced, else 0
 shimmer        change of the amplitude since the frame before, in decibels, where both are voiced, else 0
 centroid       mean frequency of the power spectrum, in kHz
-slope          slope of the spectrum in decibels per kHz between 0 and 5 kHz
+slope          slope of the spectrum in decibels per kHz up to 3.4 kHz
 flux           distance of the normalised spectrum from that of the frame before
-alpha_ratio    power in 50–1000 Hz to that in 1–5 kHz, in decibels
-hammarberg     strongest line in 0–2 kHz to that in 2–5 kHz, in decibels
+alpha_ratio    power in 50–1000 Hz to that in 1–3.4 kHz, in decibels
+hammarberg     strongest line in 0–2 kHz to that in 2–3.4 kHz, in decibels
 flatness       geometric to arithmetic mean of the power spectrum, in decibels
 mfcc1 … 13     cepstral coefficients without that of the strength
 =============  ================================================================================================
@@ -61,17 +64,19 @@ _WINDOW = RATE // 40
 _LONG = RATE // 25
 _FFT = 512
 _LAG_FFT = 2048
+_EDGE = 3400.0
+"""What lies above so many hertz is left out: the upper edge of the telephone's band (ITU-T G.712)."""
 _LOWEST, _HIGHEST = 60.0, 500.0
 _VOICED = 0.45
 _OCTAVE_COST = 0.02
 _BELOW_LOUDEST = 10.0**-4.0
 """Frames 40 dB below the loudest tenth of a clip are taken for silence."""
-_BANDS = 26
+_BANDS = 20
 _FLOOR = 1e-8
 """Power, relative to a frame's own, below which a line of its spectrum counts as nothing."""
 _OF_VOICED = tuple(ACOUSTIC_COLUMNS.index(name) for name in ("pitch", "harmonicity", "jitter", "shimmer"))
 _LOUDNESS, _VOICING, _PITCH = 0, 1, 2
-_AT_ONCE = 2048
+_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -124,11 +129,8 @@ def acoustic_frames(sound: Sound, *, at_once: int = _AT_ONCE) -> Frames:
         frames = np.lib.stride_tricks.sliding_window_view(
             padded[start * _HOP : (stop - 1) * _HOP + _LONG], _LONG
         )[::_HOP].astype(np.float64)
-        block, spectrum = _spectral(frames, last)
-        last = spectrum[-1]
-        values[start:stop] = block
-        middle = (_LONG - _WINDOW) // 2
-        power[start:stop] = np.mean(frames[:, middle : middle + _WINDOW] ** 2, axis=1)
+        values[start:stop], power[start:stop], roots = _spectral(frames, last)
+        last = roots[-1]
         strength, periods[start:stop] = _periods(frames)
         values[start:stop, _VOICING] = strength
     active = _active(power)
@@ -143,10 +145,10 @@ def acoustic_frames(sound: Sound, *, at_once: int = _AT_ONCE) -> Frames:
     return Frames(seconds[kept], values[kept], active[kept], counts[kept])
 
 
-def _scaled(frames: np.ndarray) -> np.ndarray:
-    """Return frames divided by a power of two each, so that the largest sample is between ½ and 1."""
-    _, exponents = np.frexp(np.abs(frames).max(axis=1, keepdims=True))
-    return np.ldexp(frames, -exponents)
+def _scaled(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return frames divided by a power of two each, so that the largest sample is between ½ and 1, and the powers."""
+    _, exponents = np.frexp(np.abs(frames).max(axis=1))
+    return np.ldexp(frames, -exponents[:, None]), exponents
 
 
 @cache
@@ -159,10 +161,17 @@ def _windows() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @cache
+def _lines(size: int) -> np.ndarray:
+    """Return the frequencies in hertz of the lines that count, of a transform of so many samples."""
+    hertz = np.arange(size // 2 + 1) * (RATE / size)
+    return hertz[hertz <= _EDGE]
+
+
+@cache
 def _mel() -> np.ndarray:
-    """Return triangular filters on the mel scale between 20 Hz and 8 kHz, of shape (bands, lines)."""
-    edges = 700 * (10 ** (np.linspace(_mels(20.0), _mels(8000.0), _BANDS + 2) / 2595) - 1)
-    lines = np.arange(_FFT // 2 + 1) * (RATE / _FFT)
+    """Return triangular filters on the mel scale from 20 Hz up, of shape (bands, lines)."""
+    edges = 700 * (10 ** (np.linspace(_mels(20.0), _mels(_EDGE), _BANDS + 2) / 2595) - 1)
+    lines = _lines(_FFT)
     rising = (lines - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
     falling = (edges[2:, None] - lines) / (edges[2:] - edges[1:-1])[:, None]
     return np.clip(np.minimum(rising, falling), 0, None)
@@ -176,31 +185,33 @@ def _decibels(power: np.ndarray) -> np.ndarray:
     return 10 * np.log10(power)
 
 
-def _spectral(frames: np.ndarray, before: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return all columns but those of the voice, and the normalised spectra."""
+def _spectral(frames: np.ndarray, before: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return all columns but those of the voice, the mean power, and the roots of the normalised spectra."""
     middle = (_LONG - _WINDOW) // 2
-    short = frames[:, middle : middle + _WINDOW]
-    columns = np.zeros((len(frames), len(ACOUSTIC_COLUMNS)))
-    columns[:, _LOUDNESS] = _decibels(np.mean(short**2, axis=1) + 1e-10)
-    spectrum = np.abs(np.fft.rfft(_scaled(short) * _windows()[0], _FFT)) ** 2
-    total = spectrum.sum(axis=1, keepdims=True)
-    silent = total[:, 0] == 0
-    share = spectrum / np.where(total == 0, 1, total)
+    scaled, exponents = _scaled(frames[:, middle : middle + _WINDOW])
+    window = _windows()[0]
+    hertz = _lines(_FFT)
+    spectrum = np.abs(np.fft.rfft(scaled * window, _FFT)[:, : len(hertz)]) ** 2
+    spectrum[:, 0] /= 2  # each other line stands for its mirror image too
+    total = _sum(spectrum)
+    power = np.ldexp(total * (2 / (_FFT * np.sum(window**2))), 2 * exponents)
+    silent = total == 0
+    share = spectrum / np.where(silent, 1, total)[:, None]
     floored = share + _FLOOR
-    hertz = np.arange(_FFT // 2 + 1) * (RATE / _FFT)
     khz = hertz / 1000
     name = ACOUSTIC_COLUMNS.index
+    columns = np.zeros((len(frames), len(ACOUSTIC_COLUMNS)))
+    columns[:, _LOUDNESS] = _decibels(np.maximum(power, 1e-10))
     columns[:, name("centroid")] = _along(share, khz)
-    low = hertz <= 5000
-    centred = khz[low] - khz[low].mean()
-    columns[:, name("slope")] = _along(_decibels(floored[:, low]), centred) / np.sum(centred**2)
+    centred = khz - khz.mean()
+    columns[:, name("slope")] = _along(_decibels(floored), centred) / np.sum(centred**2)
     roots = np.sqrt(share)
     previous = np.concatenate([roots[:1] if before is None else before[None], roots[:-1]])
     columns[:, name("flux")] = np.sqrt(np.sum((roots - previous) ** 2, axis=1))
-    below, above = (hertz >= 50) & (hertz < 1000), (hertz >= 1000) & low
+    below, above = (hertz >= 50) & (hertz < 1000), hertz >= 1000
     columns[:, name("alpha_ratio")] = _decibels(_sum(floored[:, below])) - _decibels(_sum(floored[:, above]))
     columns[:, name("hammarberg")] = _decibels(floored[:, hertz < 2000].max(axis=1)) - _decibels(
-        floored[:, (hertz >= 2000) & low].max(axis=1)
+        floored[:, hertz >= 2000].max(axis=1)
     )
     columns[:, name("flatness")] = _decibels(floored).mean(axis=1) - _decibels(floored.mean(axis=1))
     bands = np.log(np.stack([_along(share, one) for one in _mel()], axis=1) + _FLOOR)
@@ -209,7 +220,7 @@ def _spectral(frames: np.ndarray, before: np.ndarray | None) -> tuple[np.ndarray
         columns[:, name("mfcc1") + order] = _along(bands, cosine)
     # Nothing sounds there, and all of this would only describe the floor.
     columns[silent, _LOUDNESS + 1 :] = 0
-    return columns, roots
+    return columns, power, roots
 
 
 def _along(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -229,9 +240,10 @@ def _periods(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     that one counts which is highest once longer periods cost 0.02 per octave.
     """
     _, window, own = _windows()
-    scaled = _scaled(frames)
+    scaled, _ = _scaled(frames)
     scaled = (scaled - scaled.mean(axis=1, keepdims=True)) * window
-    correlation = np.fft.irfft(np.abs(np.fft.rfft(scaled, _LAG_FFT)) ** 2)
+    spectrum = np.fft.rfft(scaled, _LAG_FFT)[:, : len(_lines(_LAG_FFT))]
+    correlation = np.fft.irfft(np.abs(spectrum) ** 2, _LAG_FFT)
     energy = correlation[:, :1]
     first, last = int(RATE / _HIGHEST), int(RATE / _LOWEST) + 1
     lags = np.arange(first - 1, last + 2)

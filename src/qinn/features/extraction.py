@@ -1,7 +1,7 @@
 """All features of one clip, made in one pass: the same for a store that is trained on and for a clip that is scored.
 
-What is made is said by tiers, as a store and a run keep them: ``acoustic@1/10Hz``, ``face-mesh@1#64184e22/10fps``,
-``pixels@1/10fps``, ``acoustic@1/words``, ``pixels@1/10fps/words``; who heard the words is said beside them.
+What is made is said by tiers, as a store and a run keep them: ``acoustic@2/10Hz``, ``face-mesh@1#64184e22/10fps``,
+``pixels@1/10fps``, ``acoustic@2/words``, ``pixels@1/10fps/words``; who heard the words is said beside them.
 `Extractor.of_tiers` goes back from these to what makes the same numbers, to the bit.
 """
 
@@ -130,7 +130,7 @@ class ClipOptions:
             ConfigError: If something else made them, or another version or other weights than are here.
 
         Examples:
-            >>> ClipOptions.of_tiers({"audio": "acoustic@1/25Hz"}).sound_rate
+            >>> ClipOptions.of_tiers({"audio": "acoustic@2/25Hz"}).sound_rate
             25.0
             >>> ClipOptions.of_tiers({"vision": "pixels@1/5fps/words"}).align
             'words'
