@@ -122,7 +122,7 @@ class Recognizer:
             from faster_whisper import vad
         folder = weights.folder()
         self._vad: Any = vad
-        finder = vad.get_vad_model()
+        finder: Any = vad.get_vad_model()
         if not isinstance(finder.session, _InParts):
             finder.session = _InParts(finder.session)
         self._model: Any = faster_whisper.WhisperModel(
