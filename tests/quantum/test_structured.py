@@ -26,6 +26,7 @@ from qinn.quantum import (
     Unitary,
     amplitude_phase,
     contraction,
+    emission_spectrum,
     entanglement_entropies,
     entropy_of_spectrum,
     find_attractor,
@@ -421,16 +422,19 @@ def test_impossible_operators_are_refused_with_advice(name):
     "evolution", [SteppedJumps(2), Heisenberg(), GumbelJumps(2)], ids=lambda e: type(e).__name__
 )
 def test_evolutions_that_need_matrices_refuse_them_and_name_the_way_out(evolution):
-    with pytest.raises(ArgumentError, match=r"`StructuredLindbladian`; pass its `\.dense\(\)`"):
+    with pytest.raises(ArgumentError, match=r"`; pass its `\.dense\(\)` \(.*, or use `QuantumJumps`"):
         evolution.evolve(pure(6), learnable((2, 3), 1)(), time=1.0, steps=1)
 
 
-def test_measures_that_need_matrices_refuse_them_and_name_the_way_out():
+def test_measures_that_need_matrices_refuse_them_and_name_the_way_out_which_is_no_evolution():
     dynamics, mixed = learnable((2, 3), 1).requires_grad_(False)(), maximally_mixed(6, dtype=DTYPE)
-    with pytest.raises(ArgumentError, match=r"`\.dense\(\)`"):
-        find_attractor(dynamics)
-    with pytest.raises(ArgumentError, match=r"`\.dense\(\)`"):
-        contraction(dynamics, mixed, mixed, 1.0)
+    for measure in (
+        find_attractor,
+        lambda given: contraction(given, mixed, mixed, 1.0),
+        lambda given: emission_spectrum(given, torch.eye(6), frequencies=[0.0, 1.0]),
+    ):
+        with pytest.raises(ArgumentError, match=r"pass its `\.dense\(\)` \(for small dimensions\)\.$"):
+            measure(dynamics)
     assert float(find_attractor(dynamics.dense()).spectral_gap) > 0
 
 

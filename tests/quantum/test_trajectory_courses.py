@@ -4,11 +4,13 @@ import pytest
 import torch
 
 from qinn import quantum as q
+from qinn.quantum.numerics import chains
 
 C = torch.complex128
 GRIDS = {
     "even": [0.05 * place for place in range(41)],
     "even, from later": [0.03 + 0.05 * place for place in range(21)],
+    "dense": [0.004 * place for place in range(151)],
     "begins late": [0.9, 0.95, 1.0, 1.05],
     "far apart": [0.0, 9.0, 18.0, 27.0],
     "uneven": [0.0, 0.01, 0.01, 0.5, 0.52, 0.53, 2.0],
@@ -98,3 +100,29 @@ def test_rows_that_never_decay_do_not_overflow(times):
     assert bool(torch.isfinite(torch.view_as_real(course.kets)).all())
     assert torch.allclose(course.probabilities(torch.eye(4))[-1].sum(-1), torch.ones(2))
     assert torch.allclose(course.probabilities(torch.eye(4))[:, 0, 0], torch.ones(len(times)))
+
+
+@pytest.mark.parametrize("longest", [3, 128])
+@pytest.mark.parametrize("together", [1, 2**15])
+def test_chains_are_powers_with_their_gradients(longest, together, monkeypatch):
+    monkeypatch.setattr(chains, "_LONGEST", longest)
+    monkeypatch.setattr(chains, "_TOGETHER", together)
+    draws = torch.Generator().manual_seed(0)
+    kets = torch.randn(4, 3, dtype=C, generator=draws, requires_grad=True)
+    power = (0.5 * torch.randn(3, 3, dtype=C, generator=draws)).requires_grad_()
+    numbers = torch.tensor([1, 23, 4, 23])
+    chain, of, ahead = chains.Chain.of(kets, power, numbers)
+    assert torch.equal(of.bincount(), numbers)
+    found = chain.measured(lambda block: block)[0]
+    known = torch.stack(
+        [
+            kets[ket] @ torch.linalg.matrix_power(power, place)
+            for ket, place in zip(of.tolist(), ahead.tolist(), strict=True)
+        ]
+    )
+    assert torch.allclose(found, known, rtol=1e-12, atol=1e-12)
+    gradients = (torch.autograd.grad(each.abs().square().sum(), [kets, power]) for each in (found, known))
+    for ours, theirs in zip(*gradients, strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-10)
+    with torch.no_grad():
+        assert torch.equal(chain.measured(lambda block: block)[0], found)

@@ -175,7 +175,7 @@ class Evolution(ABC):
                 f"Argument `steps` must be given for `{type(self).__name__}`, whose error depends on it, but it is "
                 "missing; give a number of time steps, or use `QuantumJumps`, which has none."
             )
-        return time, check_kind(lindbladian, self.generators, f"`{type(self).__name__}`")
+        return time, check_kind(lindbladian, self.generators, f"`{type(self).__name__}`", is_evolution=True)
 
     def _estimate(self, lindbladian: Any, time: float, steps: Any, batch: int) -> Work:
         raise ArgumentError(

@@ -16,6 +16,7 @@ from qinn.quantum.evolution.dense import (
 )
 from qinn.quantum.evolution.flows import Flow
 from qinn.quantum.generators.lindbladian import Lindbladian
+from qinn.quantum.numerics.chains import Chain, Nodes, Tabulated
 from qinn.quantum.numerics.interpolation import Polynomials, num_nodes
 from qinn.quantum.numerics.marching import even_interval
 from qinn.quantum.numerics.spreading import Spread, unrolled
@@ -23,8 +24,8 @@ from qinn.quantum.numerics.spreading import Spread, unrolled
 # A squared norm may rise or fall in a cell by e to this: more would cost digits.
 _LARGEST_FALL = 2.0
 # Costs for each number of a ket, in multiplications of a product: of what is done with it beside that at a node, and at
-# a time, to which it is carried in several steps; of a sum over a node; and those of a flow to any time, in products.
-_AT_NODE, _AT_TIME, _SUM, _FLOW = 30.0, 140.0, 1.0, 14.0
+# a time; of a sum over a node; and those of a flow to any time, in products.
+_AT_NODE, _AT_TIME, _SUM, _FLOW = 30.0, 40.0, 1.0, 14.0
 # Relative error of a sum of times.
 _ROUND_OFF = 1e-9
 
@@ -83,8 +84,8 @@ class Moments:
         self._found.append(stretch)
         self._flow = flow
 
-    def spread(self) -> tuple[Tensor, Spread]:
-        """Return kets at nodes (node, cell, D), and the way from there to the places time · rows + row."""
+    def spread(self) -> tuple[Nodes, Spread]:
+        """Return kets at nodes, and the way from there to the places time · rows + row."""
         stretches, moments = self._found, self._moments
         kets, rows, begin = (
             torch.cat([getattr(each, name) for each in stretches]) for name in ("kets", "rows", "begin")
@@ -97,35 +98,46 @@ class Moments:
             return self._on_grid(held, self._interval)
         return self._off_grid(held) or self._one_by_one(held)
 
-    def _on_grid(self, held: "_Held", interval: float) -> tuple[Tensor, Spread]:
+    def _on_grid(self, held: "_Held", interval: float) -> tuple[Nodes, Spread]:
         """Begin at the first time of each stretch: then the weights of all cells are the same."""
         moments, dtype = self._moments, held.kets.dtype
-        flow = self._shifted()
+        flow, counts = self._shifted(), held.last - held.first
         times = self._cell_on_grid(held, interval, flow)
-        waits = moments[held.first] - held.begin
         if times == 1:
-            table, nodes = None, held.kets[:0]
-            kets = self._flowed(held.kets, held.rows, waits)
-            whole = torch.linalg.matrix_exp(no_jump_generator(self._lindbladian).mT * interval)
-        else:
-            inside, eps = (times - 1) * interval, torch.finfo(dtype).eps
-            table = Polynomials.of(num_nodes(flow.size * inside, eps), moments.device)
-            gap = Polynomials.of(num_nodes(0.5 * flow.size * interval, eps), moments.device)
-            places = torch.cat([0.5 * interval * (gap.nodes + 1), 0.5 * inside * (table.nodes + 1)])
-            whole, (ahead_of, nodes) = flow.exponentials(times * interval, places, len(gap.nodes), dtype)
-            weights = gap.weights((waits * (2 / interval) - 1).clamp_(-1, 1)).to(dtype.to_real())
-            kets = _combined(held.kets, ahead_of, weights)
-        counts = held.last - held.first
-        starts, of, ahead = _chained(kets, (counts + (times - 1)) // times, whole)
-        if table is None:
+            chain, of, ahead = Chain.of(*self._to_first(held, interval, flow), counts)
             numbers = (held.first[of] + ahead) * held.num_rows + held.rows[of]
-            return starts[None], Spread.of_places(numbers, dtype.to_real())
+            return chain, Spread.of_places(numbers, dtype.to_real())
+        inside = (times - 1) * interval
+        table = Polynomials.of(num_nodes(flow.size * inside, torch.finfo(dtype).eps), moments.device)
+        kets, whole, nodes = self._to_cells(held, interval, flow, times, 0.5 * inside * (table.nodes + 1))
+        starts, of, ahead = _chained(kets, whole, (counts + (times - 1)) // times)
         counts, order = (counts[of] - ahead * times).clamp_(max=times).sort(descending=True)
         starts, of, ahead = (each[order] for each in (starts, of, ahead))
         numbers = (held.first[of] + ahead * times) * held.num_rows + held.rows[of]
         even = torch.linspace(-1, 1, times, dtype=moments.dtype, device=moments.device)
         weights, images = table.weights(even), torch.matmul(starts, nodes)
-        return images, Spread.of(weights.to(dtype.to_real()), counts, numbers, held.num_rows)
+        spread = Spread.of(weights.to(dtype.to_real()), counts, numbers, held.num_rows)
+        return Tabulated(images), spread
+
+    def _to_first(self, held: "_Held", interval: float, flow: "_Shifted") -> tuple[Tensor, Tensor]:
+        """Return kets at the first time of each stretch, and the flow over an interval."""
+        if interval <= flow.longest:
+            return self._to_cells(held, interval, flow, 1, self._moments[:0])[:2]
+        kets = self._flowed(held.kets, held.rows, self._moments[held.first] - held.begin)
+        return kets, torch.linalg.matrix_exp(no_jump_generator(self._lindbladian).mT * interval)
+
+    def _to_cells(
+        self, held: "_Held", interval: float, flow: "_Shifted", times: int, places: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return kets at the first time of each stretch, the flow over so many intervals, and those to places there."""
+        dtype, waits = held.kets.dtype, self._moments[held.first] - held.begin
+        gap = Polynomials.of(num_nodes(0.5 * flow.size * interval, torch.finfo(dtype).eps), waits.device)
+        before = 0.5 * interval * (gap.nodes + 1)
+        whole, (nodes_before, nodes) = flow.exponentials(
+            times * interval, torch.cat([before, places]), len(before), dtype
+        )
+        weights = gap.weights((waits * (2 / interval) - 1).clamp_(-1, 1)).to(dtype.to_real())
+        return _combined(held.kets, nodes_before, weights), whole, nodes
 
     def _cell_on_grid(self, held: "_Held", interval: float, flow: "_Shifted") -> int:
         """How many times a cell should hold."""
@@ -146,7 +158,7 @@ class Moments:
             times *= 2
         return best
 
-    def _off_grid(self, held: "_Held") -> tuple[Tensor, Spread] | None:
+    def _off_grid(self, held: "_Held") -> tuple[Nodes, Spread] | None:
         """Take cells that begin with each stretch, or nothing where flows to each time cost less."""
         flow, moments, dtype = self._shifted(), self._moments, held.kets.dtype
         eps, number, stretches = torch.finfo(dtype).eps, held.num_rows * len(moments), len(held.kets)
@@ -161,11 +173,12 @@ class Moments:
         table = Polynomials.of(num_nodes(flow.size * best, eps), moments.device)
         whole, (_, nodes) = flow.exponentials(best, 0.5 * best * (table.nodes + 1), 0, dtype)
         numbers = ((moments[held.last - 1] - held.begin) / best).long() + 1
-        starts, of, ahead = _chained(held.kets, numbers, whole)
+        starts, of, ahead = _chained(held.kets, whole, numbers)
         begin = held.begin[of] + ahead.double() * best
         first = torch.where(ahead == 0, held.first[of], torch.searchsorted(moments, begin))
         # Each cell ends where the next one begins.
-        last = torch.where(ahead == numbers[of] - 1, held.last[of], first.roll(-1))
+        following = torch.searchsorted(moments, held.begin[of] + (ahead + 1).double() * best)
+        last = torch.where(ahead == numbers[of] - 1, held.last[of], following)
         counts, order = (last - first).sort(descending=True)
         order = order[: int((counts > 0).sum())]
         counts = counts[: len(order)]
@@ -175,14 +188,15 @@ class Moments:
         weights = table.weights(places.mul_(2 / best).sub_(1).clamp_(-1, 1).flatten())
         weights = weights.to(dtype.to_real()).view(*places.shape, -1)
         spread = Spread.of(weights, counts, first * held.num_rows + rows, held.num_rows)
-        return torch.matmul(starts, nodes), spread
+        return Tabulated(torch.matmul(starts, nodes)), spread
 
-    def _one_by_one(self, held: "_Held") -> tuple[Tensor, Spread]:
+    def _one_by_one(self, held: "_Held") -> tuple[Nodes, Spread]:
         """Flow to each time from the beginning of its stretch."""
         of, ahead = unrolled(held.last - held.first)
         times, rows = held.first[of] + ahead, held.rows[of]
         images = self._flowed(held.kets[of], rows, self._moments[times] - held.begin[of])
-        return images[None], Spread.of_places(times * held.num_rows + rows, images.real.dtype)
+        spread = Spread.of_places(times * held.num_rows + rows, images.real.dtype)
+        return Tabulated(images[None]), spread
 
     def _flowed(self, kets: Tensor, rows: Tensor, durations: Tensor) -> Tensor:
         assert self._flow is not None
@@ -241,20 +255,15 @@ class _Held:
 
 def _combined(kets: Tensor, nodes: Tensor, weights: Tensor) -> Tensor:
     """Σ_m w_m Ψ E_m of every ket, from E (node, D, D) and w (row, node)."""
-    parts = torch.view_as_real(torch.matmul(kets, nodes))
-    return torch.view_as_complex((weights.mT[:, :, None, None] * parts).sum(0))
+    total: Tensor | None = None
+    for node, weight in zip(nodes, weights.mT[..., None, None], strict=True):
+        parts = torch.view_as_real(kets @ node)
+        total = parts * weight if total is None else torch.addcmul(total, parts, weight)
+    assert total is not None
+    return torch.view_as_complex(total)
 
 
-def _chained(kets: Tensor, numbers: Tensor, power: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return Ψ, Ψ E, Ψ E², … as often as each number says, and `unrolled` for them."""
-    most = int(numbers.max())
-    if most == 1:
-        return kets, torch.arange(len(kets), device=kets.device), torch.zeros_like(numbers)
-    of, ahead = unrolled(numbers)
-    found = kets.new_empty(len(of), kets.shape[-1]).index_copy_(0, (ahead == 0).nonzero()[:, 0], kets)
-    width = 1
-    while width < most:
-        chosen = ((ahead >= width) & (ahead < 2 * width)).nonzero()[:, 0]
-        found.index_copy_(0, chosen, found.index_select(0, chosen - width) @ power.to(kets.dtype))
-        power, width = power @ power, 2 * width
-    return found, of, ahead
+def _chained(kets: Tensor, power: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return Ψ, Ψ E, Ψ E², … as often as each number says, of which ket each is, and its place."""
+    chain, of, ahead = Chain.of(kets, power, numbers)
+    return chain.measured(lambda block: block)[0], of, ahead

@@ -130,7 +130,12 @@ class DrivenLindbladian(MatrixFreeGenerator):
     @property
     def remedy(self) -> str:
         """What is to be done where only matrices are taken, for messages."""
-        return "pass its `.dense()` piece by piece, or use `ExactChannel`, `Heisenberg` or `QuantumJumps`"
+        return "pass its `.dense()` piece by piece"
+
+    @property
+    def evolutions(self) -> str:
+        """Which evolutions take these dynamics, for messages of those that do not."""
+        return "`ExactChannel`, `Heisenberg` or `QuantumJumps`"
 
     @property
     def batch(self) -> torch.Size:

@@ -33,9 +33,12 @@ class Generator(ABC):
     @property
     def remedy(self) -> str:
         """What is to be done where only matrices are taken, for messages."""
-        return (
-            "pass its `.dense()` (for small dimensions), or use `QuantumJumps`, `ExactChannel` or `Unitary`"
-        )
+        return "make one of H and the L_k by `Lindbladian(H, [L_1, L_2])`"
+
+    @property
+    def evolutions(self) -> str:
+        """Which evolutions take these dynamics, for messages of those that do not; empty where that is not known."""
+        return ""
 
     @property
     def batch(self) -> torch.Size:
@@ -113,6 +116,11 @@ class Action:
 
 class MatrixFreeGenerator(Generator):
     """Dynamics whose operators act on kets without being formed as D × D matrices, or differ from row to row."""
+
+    @property
+    def evolutions(self) -> str:
+        """Which evolutions take these dynamics, for messages of those that do not."""
+        return "`QuantumJumps` or `Unitary`"
 
     @abstractmethod
     def hamiltonian_action(self) -> Action:
@@ -236,13 +244,16 @@ def _with_longest_time(generator: _Dynamics, times: Tensor) -> tuple[_Dynamics, 
     return faster, longest
 
 
-def check_kind(generator: Any, kinds: Sequence[type[_Kind]], user: str) -> _Kind:
+def check_kind(
+    generator: Any, kinds: Sequence[type[_Kind]], user: str, *, is_evolution: bool = False
+) -> _Kind:
     """Return the dynamics, refusing those of a kind that an evolution or a function cannot work with.
 
     Args:
         generator: The dynamics.
         kinds: Kinds that are taken.
         user: Name of the evolution or function, for the message.
+        is_evolution: Whether it is an evolution, in whose place the message may name others.
 
     Raises:
         ArgumentError: If the dynamics are of none of the kinds.
@@ -259,6 +270,8 @@ def check_kind(generator: Any, kinds: Sequence[type[_Kind]], user: str) -> _Kind
     remedy = "make one of H and the L_k by `Lindbladian(H, [L_1, L_2])`"
     if isinstance(generator, Generator):
         remedy = generator.remedy
+        if is_evolution and generator.evolutions:
+            remedy += f", or use {generator.evolutions}"
     elif isinstance(generator, nn.Module):
         remedy = "call it: `module()` gives the dynamics of the present parameters"
     raise ArgumentError(

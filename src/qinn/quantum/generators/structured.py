@@ -292,6 +292,16 @@ class StructuredLindbladian(MatrixFreeGenerator):
         return len(self.jump_operators)
 
     @property
+    def remedy(self) -> str:
+        """What is to be done where only matrices are taken, for messages."""
+        return "pass its `.dense()` (for small dimensions)"
+
+    @property
+    def evolutions(self) -> str:
+        """Which evolutions take these dynamics, for messages of those that do not."""
+        return "`QuantumJumps`, `ExactChannel` or `Unitary`"
+
+    @property
     def _numbers(self) -> Tensor:
         return self.hamiltonian.tensors[0]
 

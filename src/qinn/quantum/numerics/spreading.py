@@ -125,28 +125,24 @@ class Spread:
         """Whether the places are the nodes themselves."""
         return self.levels[0].weights.numel() == 1
 
-    def apply(
-        self, values: Float[Tensor, "node cell number"], scale: Float[Tensor, " place"] | None = None
-    ) -> Float[Tensor, "place number"]:
+    def apply(self, values: Float[Tensor, "node cell number"]) -> Float[Tensor, "place number"]:
         """Return the values at the places, in the order of their numbers; differentiable in those at the nodes.
 
         Args:
             values: Values at the nodes.
-            scale: Factor of each place, of which no gradient is taken; 1 if None.
         """
-        return _Spreading.apply(values, scale, self)
+        return _Spreading.apply(values, self)
 
 
 class _Spreading(torch.autograd.Function):
     """Nodes to places."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, scale: Tensor | None, spread: Spread) -> Tensor:
-        ctx.scale, ctx.spread = scale, spread
+    def forward(ctx: Any, values: Tensor, spread: Spread) -> Tensor:
+        ctx.spread = spread
         num_nodes, num_cells, width = values.shape
         if spread._is_known:
-            found = values[0].index_select(0, spread.order)
-            return found if scale is None else found.mul_(scale[:, None])
+            return values[0].index_select(0, spread.order)
         rows = values.new_empty(spread.levels[-1].end, width)
         flat = values.reshape(num_nodes, num_cells * width)
         for level in spread.levels:
@@ -157,23 +153,21 @@ class _Spreading(torch.autograd.Function):
             else:
                 nodes = flat.view(values.shape)[:, : level.cells].transpose(0, 1)
                 torch.bmm(level.weights, nodes, out=part.view(level.cells, -1, width))
-        result = rows.index_select(0, spread.order)
-        return result if scale is None else result.mul_(scale[:, None])
+        return rows.index_select(0, spread.order)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return _Gathering.apply(gradients[0], ctx.scale, ctx.spread), None, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return _Gathering.apply(gradients[0], ctx.spread), None
 
 
 class _Gathering(torch.autograd.Function):
     """The adjoint of `_Spreading`: places to nodes."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, scale: Tensor | None, spread: Spread) -> Tensor:
-        ctx.scale, ctx.spread = scale, spread
+    def forward(ctx: Any, values: Tensor, spread: Spread) -> Tensor:
+        ctx.spread = spread
         width = values.shape[-1]
-        scaled = values if scale is None else values * scale[:, None]
-        rows = values.new_zeros(spread.levels[-1].end, width).index_copy_(0, spread.order, scaled)
+        rows = values.new_zeros(spread.levels[-1].end, width).index_copy_(0, spread.order, values)
         result = values.new_zeros(spread.levels[0].weights.shape[-1], spread.num_cells, width)
         for level in spread.levels:
             part = rows[level.begin : level.end]
@@ -186,5 +180,5 @@ class _Gathering(torch.autograd.Function):
         return result
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return _Spreading.apply(gradients[0], ctx.scale, ctx.spread), None, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return _Spreading.apply(gradients[0], ctx.spread), None

@@ -48,8 +48,8 @@ def check_applications(number: int, size: float) -> None:
     if not number <= MAX_APPLICATIONS:
         raise ArgumentError(
             f"Argument `time` must be moderate, but norm times time of the generator is {size:.3g}, which takes up to "
-            f"{_shown(number)} of its applications, more than {MAX_APPLICATIONS}; shorten the time, or raise "
-            "`qinn.quantum.numerics.work.MAX_APPLICATIONS`."
+            f"{_shown(number)} of its applications, more than {MAX_APPLICATIONS}; shorten the time (of many, the last "
+            "one of `times` or `delays`), or raise `qinn.quantum.numerics.work.MAX_APPLICATIONS`."
         )
 
 
