@@ -52,6 +52,26 @@ def test_predictions_that_are_killed_between_two_files_can_be_repeated(
     write_predictions(path, rows(3.0))
 
 
+@pytest.mark.parametrize("before", [None, 1.0])
+def test_without_space_nothing_new_is_left_beside_predictions(before, tmp_path, monkeypatch):
+    path = tmp_path / "out.csv"
+    if before is not None:
+        write_predictions(path, rows(before))
+    plain = prediction_files.write_text
+
+    def full(place, *arguments, **options):
+        if place == path:
+            raise OutputError("There is no space left.")
+        plain(place, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prediction_files, "write_text", full)
+        with pytest.raises(OutputError, match="no space"):
+            write_predictions(path, rows(2.0))
+    assert len(list(tmp_path.iterdir())) == (0 if before is None else 2)
+    write_predictions(path, rows(3.0))
+
+
 def test_a_file_that_was_changed_is_still_another_programs(tmp_path):
     path = tmp_path / "out.csv"
     write_predictions(path, rows(1.0))

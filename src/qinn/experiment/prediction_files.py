@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from qinn.destinations import Destination, Product, check_destination, is_witnessed, witness, witness_of
-from qinn.errors import ArgumentError
+from qinn.errors import ArgumentError, OutputError
 from qinn.escaping import active_in_spreadsheets, csv_line
 from qinn.experiment.prediction_rows import PredictionRow
 from qinn.results.files import table_of, write_table, write_text
@@ -67,6 +67,13 @@ def write_predictions(
         return 0
     lines = [list(rows[0]), *(list(row.values()) for row in rows)]
     text = "".join(map(csv_line, lines))
-    write_text(witness_of(place.path), witness(text.encode(), command, place.path))
-    write_text(place.path, text, overwrite=place.replaces)
+    beside = witness_of(place.path)
+    is_first = not beside.exists()
+    write_text(beside, witness(text.encode(), command, place.path))
+    try:
+        write_text(place.path, text, overwrite=place.replaces)
+    except OutputError:
+        if is_first:
+            beside.unlink(missing_ok=True)
+        raise
     return sum(active_in_spreadsheets(cell) for line in lines for cell in line)
