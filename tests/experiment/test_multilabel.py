@@ -275,6 +275,7 @@ def test_absence_is_swept_and_couplings_are_turned(
     assert set(prior.prediction) == set(NAMES)
     assert prior.distance is not None
     assert prior.distance < 0.05
+    assert "mean over the labels of the difference" in (tmp_path / "sweep" / "table.md").read_text()
     turned = qinn.explain_run(finished, tmp_path / "e", couplings=[0.0, 1.0]).coupling
     assert turned is not None
     assert turned.shifted == "probability"

@@ -118,6 +118,11 @@ def test_a_fit_leaves_torch_as_it_was(samples, scores):
     assert not torch.are_deterministic_algorithms_enabled()
 
 
+def test_a_model_that_is_solved_warns_of_absences_that_it_does_not_learn(samples, scores):
+    with pytest.warns(UserWarning, match="a model of kind `linear` is fitted to them as they are"):
+        Estimator(kind="linear", absent_rate=0.5).fit(samples, scores)
+
+
 def test_a_fit_says_nothing_and_leaves_nothing(samples, scores, capfd, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))

@@ -6,7 +6,7 @@ from typing import Any
 from qinn.experiment.model_configs import QiNNConfig
 from qinn.training.options import FitOptions
 
-__all__ = ["FITTED_AS_THEY_ARE", "idle_keys"]
+__all__ = ["FITTED_AS_THEY_ARE", "idle_absence", "idle_keys"]
 
 FITTED_AS_THEY_ARE = ("linear", "constant")
 """Kinds of models that are solved, not trained: nothing is taken away from their training samples."""
@@ -26,7 +26,7 @@ def idle_keys(model_config: Any, options: FitOptions, modalities: Sequence[str])
         >>> idle_keys(parse_model("a", {"kind": "concatenation"}), options, ["text", "audio"])
         ['Key `training.absent_all` changes nothing under `absent_protocol: keep-one`.']
     """
-    found = _of_absence(model_config.kind, options, modalities)
+    found = idle_absence(model_config.kind, options, modalities)
     if isinstance(model_config, QiNNConfig) and model_config.idle_keys:
         condition = "" if model_config.relaxation else " without `relaxation`"
         found += [
@@ -36,7 +36,18 @@ def idle_keys(model_config: Any, options: FitOptions, modalities: Sequence[str])
     return found
 
 
-def _of_absence(kind: str, options: FitOptions, modalities: Sequence[str]) -> list[str]:
+def idle_absence(kind: str, options: FitOptions, modalities: Sequence[str]) -> list[str]:
+    """Say which keys of absence in training change nothing.
+
+    Args:
+        kind: Of the model.
+        options: How it is trained.
+        modalities: Those of the data.
+
+    Examples:
+        >>> idle_absence("constant", FitOptions(), ["text"])
+        []
+    """
     if not any(options.absent_rates(modalities).values()) and not options.selection_rates:
         return []
     if kind in FITTED_AS_THEY_ARE:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import tempfile
 import threading
+import warnings
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from qinn.evaluation.predict import predict
 from qinn.experiment.build import build_model
 from qinn.experiment.config import resolved_training
 from qinn.experiment.feasibility import check_feasible, check_steps
+from qinn.experiment.idle_keys import idle_absence
 from qinn.experiment.model_configs import LinearConfig
 from qinn.experiment.steps import follows_stream
 from qinn.explain.memory_axis import MemoryAxis, memory_axis
@@ -172,6 +174,8 @@ def trained(
     training = resolved_training(config.training, len(development.train), solved=solved)
     options = training.options()
     options.selection(task)
+    for said in idle_absence(choice.model.kind, options, list(dims)):
+        warnings.warn(said, stacklevel=3)
     shared: dict[str, Any] = {"task": task, "options": options, "seed": seed, "progress": progress}
     history: list[dict[str, float]] = []
     held_out, held_out_labels = None, dict[str, HeldOut]()

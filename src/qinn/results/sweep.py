@@ -340,8 +340,11 @@ class SweepResult(Written):
         else:
             header = columns("model", "distance", name)
             stated = (
-                "Distance: total variation between the predicted class probabilities and the class frequencies of the "
-                "training samples."
+                "Distance: mean over the labels of the difference between the predicted probability and the share of "
+                "the training samples that have it."
+                if self.task.kind == "multilabel"
+                else "Distance: total variation between the predicted class probabilities and the class frequencies of "
+                "the training samples."
             )
         return Table(
             f"What every model says about samples that have nothing left, its prior. {stated}",
