@@ -41,7 +41,7 @@ CASES: list[tuple[Evolution, torch.dtype, int, int, str]] = [
     (QuantumJumps(1), torch.complex64, 8, 64, "both"),
     (QuantumJumps(1), torch.complex64, 64, 64, "both"),
 ]
-_PRODUCTS = ("mm", "bmm", "addmm", "addmm_", "baddbmm", "mv", "addmv", "dot", "vdot")
+_PRODUCTS = ("mm", "bmm", "addmm", "addmm_", "baddbmm", "baddbmm_", "mv", "addmv", "dot", "vdot")
 
 
 class Recorder(TorchDispatchMode):

@@ -1,7 +1,7 @@
 """Exact propagation of kets, densities and observables over a finite time, to a planned tolerance."""
 
 from dataclasses import dataclass, replace
-from math import log2
+from math import isfinite, log2
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from qinn.quantum.generators.coordinates import (
     superoperator_on_real_coordinates,
 )
 from qinn.quantum.generators.interface import check_kind, with_fixed_time
-from qinn.quantum.generators.lindbladian import Lindbladian
+from qinn.quantum.generators.lindbladian import Lindbladian, hermitian_from
 from qinn.quantum.generators.trace_parts import are_shifted, traceless, without_energy_offset
 from qinn.quantum.generators.unitary_propagation import (
     FEW_APPLICATIONS,
@@ -93,12 +93,14 @@ def field_of_values(lindbladian: Lindbladian) -> tuple[FieldOfValues, FieldOfVal
     adjoint = L.mH
     each_down, each_up = adjoint @ L, L @ adjoint
     down, up = each_down.sum(0), each_up.sum(0)  # G = Φ†(𝟙) and Φ(𝟙)
-    squares = (adjoint @ (up @ L)).sum(0)
-    stack = torch.stack([H + 0.5j * (shift - shift.mH), down, squares, 0.5 * (up - down)])
-    if not bool(torch.isfinite(torch.view_as_real(stack)).all()):
+    above = (adjoint @ (up @ L)).sum(0)
+    stack = torch.stack([H + 0.5j * (shift - shift.mH), down, above, 0.5 * (up - down)])
+    # A sum is a third of the calls that `isfinite` of every entry takes.
+    if not isfinite(float(torch.view_as_real(stack).sum())):
         raise ArgumentError("Argument `lindbladian` must be finite, but an operator holds NaN or infinity.")
-    values = torch.linalg.eigvalsh(stack)
-    (h_low, h_high), (g_low, g_high), (_, squared), (_, growth) = values[:, [0, -1]].tolist()
+    levels, rates, squares, growths = torch.linalg.eigvalsh(stack).tolist()
+    (h_low, h_high), (g_low, g_high) = (levels[0], levels[-1]), (rates[0], rates[-1])
+    squared, growth = squares[-1], growths[-1]
     jumps = max(squared, 0.0) ** 0.5
     real_high = max(min(growth, jumps - max(g_low, 0.0)), 0.0)
     reach = jumps * _normality(each_down, each_up) if len(L) else 0.0
@@ -279,8 +281,9 @@ def _propagate(
     )
     evolved = evolve_coordinates(operators.mH if backwards else operators, torch.cat(halves), way.plan, time)
     evolved = evolved.reshape(len(halves), *matrices.shape)
-    complete = torch.complex(evolved[0], evolved[1] if len(halves) == 2 else torch.zeros_like(evolved[0]))
-    return from_real_coordinates(complete).to(dtype)
+    if len(halves) == 1:
+        return hermitian_from(evolved[0]).to(dtype)
+    return from_real_coordinates(torch.complex(*evolved)).to(dtype)
 
 
 def _propagate_systems(

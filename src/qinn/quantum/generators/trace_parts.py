@@ -23,9 +23,8 @@ def are_shifted(lindbladian: Lindbladian) -> bool:
         True
     """
     L = lindbladian.jump_operators.detach().to(torch.complex128)
-    parts = torch.linalg.vector_norm(L.diagonal(dim1=-2, dim2=-1).mean(-1)), torch.linalg.vector_norm(L)
-    of_identity, whole = torch.stack(parts).square().tolist()
-    return lindbladian.dim * of_identity > _MOSTLY * whole
+    of_identity = _size(L.diagonal(dim1=-2, dim2=-1).mean(-1))
+    return lindbladian.dim * of_identity**2 > _MOSTLY * _size(L) ** 2
 
 
 def without_energy_offset(lindbladian: Lindbladian) -> Lindbladian:
@@ -51,9 +50,13 @@ def without_energy_offset(lindbladian: Lindbladian) -> Lindbladian:
 def energy_offset(hamiltonian: Tensor) -> float:
     """Return the energy tr(H)/D where H is mostly that multiple of the identity, otherwise 0."""
     H = hamiltonian.detach().to(torch.complex128)
-    mean = H.diagonal().real.mean()
-    offset, whole = torch.stack([mean, torch.linalg.vector_norm(H)]).tolist()
-    return offset if len(H) * offset**2 > _MOSTLY * whole**2 else 0.0
+    offset = float(H.diagonal().real.mean())
+    return offset if len(H) * offset**2 > _MOSTLY * _size(H) ** 2 else 0.0
+
+
+def _size(matrices: Tensor) -> float:
+    # Of complex numbers the magnitude of each would be formed, at several times the cost.
+    return float(torch.linalg.vector_norm(torch.view_as_real(matrices.resolve_conj())))
 
 
 def shifted(matrix: Tensor, offset: float) -> Tensor:

@@ -6,7 +6,7 @@ either these parts, of which every application makes a few products of D × D ma
 
 from abc import ABC, abstractmethod
 from functools import lru_cache
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -48,12 +48,16 @@ class Sandwiches(Action):
     With A the coordinates of X, those of a Hermitian F + F† are (Re F + Im F) + (Re F − Im F)ᵀ, and
     Re(O X) + Im(O X) = Re O · A + Im O · Aᵀ. A sandwich is formed from the sum and the difference of the real
     and imaginary part of O_k X, and is Hermitian, so that half of its second product is not needed.
+
+    Args:
+        operators: The parts.
+        is_passing: Whether images are needed for no longer than until the next but one: then they may be written over.
     """
 
     part_axes = (0, 2)
 
-    def __init__(self, operators: Float[Tensor, "operator 2 dim dim"]) -> None:
-        self._operators = operators
+    def __init__(self, operators: Float[Tensor, "operator 2 dim dim"], *, is_passing: bool = False) -> None:
+        self._operators, self._is_passing = operators, is_passing
         self._left, self._right = _factors_of(operators)
         self._room: _Room | None = None
         self._products: Tensor | None = None
@@ -61,21 +65,22 @@ class Sandwiches(Action):
     def image(self, matrices: Tensor, before: Tensor | None = None, factor: float = 1.0) -> Tensor:
         """Return the image of several matrices (D, part, D), plus a factor times those before."""
         room = self._room
-        if room is None or room.first.shape != matrices.shape:
-            room = self._room = _Room(matrices, len(self._operators))
-        room.first.copy_(matrices)
-        room.second.copy_(matrices)
-        torch.mm(self._left, room.stack, out=room.slices)
+        if room is None or room.flow.shape != matrices.shape:
+            room = self._room = _Room(matrices, len(self._operators), self._is_passing)
+        torch.mm(self._left, room.hold(matrices), out=room.slices)
+        image, rows = room.place_of_image()
+        if before is None:
+            image.copy_(room.flow)
+        else:
+            torch.add(room.flow, before, alpha=factor, out=image)
         if room.row is not None:
             torch.cat(room.factors, 1, out=room.row)
-            image = torch.addmm(room.flow, room.row, self._right)
+            rows.addmm_(room.row, self._right)
         else:
-            rights = self._right.view(len(room.factors), -1, matrices.shape[-1]).unbind()
-            image = torch.addmm(room.flow, room.factors[0], rights[0])
-            for left, right in zip(room.factors[1:], rights[1:], strict=True):
-                image.addmm_(left, right)
-        image = image.view(matrices.shape)
-        return image if before is None else image.add_(before, alpha=factor)
+            rights = self._right.view(len(room.factors), -1, rows.shape[1]).unbind()
+            for left, right in zip(room.factors, rights, strict=True):
+                rows.addmm_(left, right)
+        return image
 
     def weigh(self, matrices: Tensor, cotangents: Tensor) -> None:
         """Add what a pair says of the gradient of the map whose adjoint this is; the cotangents are the last ones."""
@@ -83,9 +88,8 @@ class Sandwiches(Action):
         assert room is not None
         if self._products is None:
             self._products = matrices.new_zeros(2 * dim, 2 * len(self._operators) * dim)
-        sides = torch.cat([matrices, matrices.permute(2, 1, 0)], -1).view(-1, 2 * dim)
         row = torch.cat(room.factors, 1) if room.row is None else room.row
-        self._products.addmm_(sides.mT, row)
+        self._products.addmm_(room.sides_of(matrices), row)
 
     def gradient(self) -> Float[Tensor, "operator 2 dim dim"]:
         """Return the gradient of the numbers of the map whose adjoint this is."""
@@ -98,20 +102,86 @@ class Sandwiches(Action):
         return torch.stack([real, -imaginary]).permute(2, 0, 3, 1)
 
 
-class _Room:
-    """Tensors that every application writes anew, and the views of them that it needs."""
+class _Stack(NamedTuple):
+    """Matrices A above their transposes (2, row, part, column), and the views of them that are needed.
 
-    def __init__(self, matrices: Tensor, num_operators: int) -> None:
+    Attributes:
+        first: A (row, part, column).
+        second: Where to copy A for its transposes.
+        columns: Both (2 · row, part · column).
+        rows: A (row · part, column).
+        transposed: Aᵀ, likewise.
+    """
+
+    first: Tensor
+    second: Tensor
+    columns: Tensor
+    rows: Tensor
+    transposed: Tensor
+
+    @classmethod
+    def like(cls, matrices: Tensor) -> "_Stack":
+        """Room for matrices like these."""
         dim, parts, _ = matrices.shape
         both = matrices.new_empty(2, dim, parts, dim)
-        self.first, self.second = both[0], both[1].permute(2, 1, 0)
-        self.stack = both.view(2 * dim, parts * dim)
+        columns, halves = both.view(2 * dim, parts * dim), both.view(2, dim * parts, dim).unbind()
+        return cls(both[0], both[1].permute(2, 1, 0), columns, *halves)
+
+
+class _Room:
+    """Tensors that every application writes anew, since memory that was just used is faster than fresh one.
+
+    Attributes:
+        flow: Re F + Im F (row, part, column), of the flow F.
+        slices: The same, and Re ± Im O_k X, one below the other.
+        factors: A, Aᵀ and Re ± Im O_k X (row · part, column).
+        row: These side by side, where that is less work.
+    """
+
+    def __init__(self, matrices: Tensor, num_operators: int, is_passing: bool) -> None:
+        dim, parts, _ = matrices.shape
         self.slices = matrices.new_empty((2 * num_operators - 1) * dim, parts * dim)
-        self.flow, *later = self.slices.view(-1, dim * parts, dim).unbind()
-        # A, Aᵀ and Re ± Im O_k X.
-        self.factors = [*both.view(2, dim * parts, dim).unbind(), *later]
+        flow, *self._later = self.slices.view(-1, dim * parts, dim).unbind()
+        self.flow, self.factors = flow.view(matrices.shape), [flow]
         together = matrices.numel() <= _MOST_TOGETHER
-        self.row = matrices.new_empty(dim * parts, len(self.factors) * dim) if together else None
+        self.row = matrices.new_empty(dim * parts, 2 * num_operators * dim) if together else None
+        # Two images that are still needed, a copy of other matrices, and the next image.
+        number = 4 if is_passing and together else 1
+        self._stacks, self._place = [_Stack.like(matrices) for _ in range(number)], 0
+        self._sides: tuple[Tensor, ...] | None = None
+
+    def hold(self, matrices: Tensor) -> Tensor:
+        """Return matrices above their transposes; they are not copied where they are an image that passes."""
+        stack = self._stacks[self._place]
+        if stack.first is not matrices:
+            stack = self._go_on()
+            stack.first.copy_(matrices)
+        stack.second.copy_(matrices)
+        self.factors = [stack.rows, stack.transposed, *self._later]
+        return stack.columns
+
+    def place_of_image(self) -> tuple[Tensor, Tensor]:
+        """Return where an image is written (row, part, column), and the same as rows."""
+        if len(self._stacks) == 1:
+            image = torch.empty_like(self.flow)
+            return image, image.view(self.factors[0].shape)
+        stack = self._go_on()
+        return stack.first, stack.rows
+
+    def _go_on(self) -> _Stack:
+        self._place = (self._place + 1) % len(self._stacks)
+        return self._stacks[self._place]
+
+    def sides_of(self, matrices: Tensor) -> Tensor:
+        """Return (A, Aᵀ)ᵀ (2 · column, row · part)."""
+        if self._sides is None:
+            dim, parts, _ = matrices.shape
+            sides = matrices.new_empty(dim, parts, 2 * dim)
+            self._sides = sides[..., :dim], sides[..., dim:].permute(2, 1, 0), sides.view(-1, 2 * dim).mT
+        first, second, whole = self._sides
+        first.copy_(matrices)
+        second.copy_(matrices)
+        return whole
 
 
 class Superoperator(Action):
@@ -234,7 +304,7 @@ def adjoint_of(numbers: Tensor) -> Action:
     """Return the adjoint of the map of `numbers_of`."""
     if numbers.ndim == 2:
         return Superoperator(numbers.mT.contiguous())
-    return Sandwiches(torch.stack([numbers[:, 0].mT, -numbers[:, 1].mT], 1))
+    return Sandwiches(torch.stack([numbers[:, 0].mT, -numbers[:, 1].mT], 1), is_passing=True)
 
 
 def _factors_of(operators: Tensor) -> tuple[Tensor, Tensor]:

@@ -411,7 +411,7 @@ def part_norms(vector: Tensor, axes: tuple[int, ...] | None) -> Tensor:
         axes: Axes over which each extends; all if None.
     """
     # Squares of small or large vectors leave the range of single precision.
-    fixed = vector.detach()
+    fixed = vector.detach() if vector.requires_grad else vector
     return torch.linalg.vector_norm(
         fixed, dim=axes, dtype=torch.complex128 if fixed.is_complex() else torch.float64
     )
