@@ -6,7 +6,8 @@ from torch.autograd import gradcheck, gradgradcheck
 
 from qinn.quantum import LearnableLindbladian, Lindbladian, hermitian_from, jump_operators_from
 from qinn.quantum.generators.propagation import propagate_densities, propagate_observables
-from qinn.quantum.numerics import chebyshev
+from qinn.quantum.generators.propagation_along import propagate_densities_along
+from qinn.quantum.numerics import actions, chebyshev
 
 DIM = 9
 
@@ -101,6 +102,26 @@ def test_either_gradient_alone_is_that_of_both(wanted):
     for first, second in zip(both, one, strict=True):
         assert second.grad is None or torch.allclose(first.grad, second.grad, atol=1e-12)
     assert sum(value.grad is not None for value in one) == 1
+
+
+@pytest.mark.parametrize("together", [0, 10**9])
+def test_gradients_are_those_of_one_matrix_where_operators_are_applied(together, monkeypatch):
+    monkeypatch.setattr(actions, "_MOST_TOGETHER", together)
+    gradients = []
+    for largest in (DIM, 0):
+        monkeypatch.setattr(actions, "_LARGEST_MATRIX_DIM", largest)
+        given = [
+            each.clone().requires_grad_()
+            for each in (dynamics().hamiltonian, dynamics().jump_operators, matrices(2))
+        ]
+        lindbladian = Lindbladian(*given[:2], validate=False)
+        once = propagate_observables(lindbladian, given[2], 3.0, 1e-12)
+        along = propagate_densities_along(lindbladian, given[2], [0.4, 1.1], 1e-12)
+        weights = matrices(3, 2, seed=5)
+        value = (torch.cat([once[None], along]) * weights).real.sum()
+        gradients.append(torch.autograd.grad(value, given))
+    for known, found in zip(*gradients, strict=True):
+        assert torch.allclose(found, known, rtol=1e-9, atol=1e-9)
 
 
 def test_where_terms_grow_too_large_a_cautious_plan_gives_the_same(monkeypatch):
