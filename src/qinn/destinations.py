@@ -192,7 +192,7 @@ def check_folder(target: Path | str, *, inputs: Iterable[Path | str] = ()) -> Pa
     if status is not None and not stat.S_ISDIR(status.st_mode):
         raise OutputError(f"`{target}` is a file, but a folder is to be written; choose another place.")
     for given in inputs:
-        source = Path(os.path.realpath(given))
+        source = _source(given)
         if source == place or (status is not None and place in source.parents):
             raise OutputError(f"`{target}` holds what this command reads (`{given}`); choose another place.")
     for folder in place.parents:
@@ -278,12 +278,19 @@ def _check_writable(place: Path, target: Path | str) -> None:
 
 def _check_inputs(place: Path, target: Path | str, inputs: Iterable[Path | str]) -> None:
     for given in inputs:
-        # Not as strictly as a place to write: what is read may have a name that is no UTF-8.
-        source = Path(os.path.realpath(given))
+        source = _source(given)
         if place == source or any(_is_same(place, file) for file in _files_of(source)):
             raise OutputError(
                 f"`{target}` is what this command reads (`{given}`), so it is not replaced; choose another place."
             )
+
+
+def _source(given: Path | str) -> Path:
+    """Return where what is read lies, less strictly than a place to write: its name may be no UTF-8."""
+    try:
+        return Path(os.path.realpath(given))
+    except ValueError:  # no file can have it, as whoever reads it says
+        return Path(given)
 
 
 def _files_of(place: Path) -> Iterator[Path]:

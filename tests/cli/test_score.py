@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from qinn.cli import main
+from qinn.destinations import check_destination, check_folder, marked
 from qinn.errors import ClipError
 from qinn.face import scoring
 from qinn.features.extraction import ClipOptions, Extractor
@@ -335,6 +336,11 @@ def test_a_clip_whose_name_is_no_utf8_is_scored_like_any_other(scorer, qinn, cli
     code, _, err = qinn("score", table, "--run", "r", "--to", "link.json", "--overwrite")
     assert code == 2, err
     assert Path(table).read_bytes() == clip.read_bytes()
+
+
+def test_an_input_that_no_file_can_be_is_left_to_its_reader(tmp_path):
+    assert not check_destination(tmp_path / "s.csv", marked("a", "b"), inputs=["a\0.mp4"]).replaces
+    assert check_folder(tmp_path / "pages", inputs=["a\0.mp4"]).name == "pages"
 
 
 def test_a_link_to_a_clip_is_the_clip_and_a_wrong_suffix_changes_nothing(scorer, qinn, clip, tmp_path):

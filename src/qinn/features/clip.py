@@ -565,7 +565,7 @@ def _stated_seconds(container: "InputContainer") -> float | None:
         return None
     # Matroska counts to its last moment from 0 on, which may be hours before its first.
     before = max(container.start_time or 0, 0) if "matroska" in container.format.name else 0
-    return max(container.duration - before, 0) / 1e6
+    return (container.duration - (before if before < container.duration else 0)) / 1e6
 
 
 def _is_cover(stream: Any) -> bool:

@@ -154,6 +154,7 @@ async function deleteIt() {
     if (error.status !== 404) return fail(error); // else it was forgotten before
   }
   mine.id = null;
+  if (mine !== current) return;
   startAgain();
   tell("The result was deleted.");
 }
