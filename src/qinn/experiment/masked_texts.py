@@ -1,7 +1,7 @@
 """Transcripts of which some words are unknown, encoded again by what made a store's features."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +151,9 @@ def texts_for_training(store: Store, config: ExperimentConfig) -> dict[str, Mask
         ConfigError: If what made the features is known, but cannot be loaded here.
         MissingPackageError: If a package is not installed.
     """
-    options, modalities = config.training.options(), config.data.modalities or tuple(store.modalities)
-    takes_some = any(options.absent_rates(modalities).values()) or any(options.selection_rates)
-    return masked_texts(store, modalities)[0] if options.absent_protocol == "steps" and takes_some else {}
+    training = config.training
+    given = training.absent_rate
+    rates = given.values() if isinstance(given, Mapping) else given if isinstance(given, tuple) else (given,)
+    if training.absent_protocol != "steps" or not any((*rates, *training.selection_rates)):
+        return {}
+    return masked_texts(store, config.data.modalities or tuple(store.modalities))[0]
