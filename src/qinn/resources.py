@@ -1,5 +1,6 @@
 """How much memory there is, so that what cannot fit is refused before it is built; and its lack said in one line."""
 
+import ctypes
 import os
 import re
 from contextlib import suppress
@@ -45,6 +46,12 @@ def available_memory() -> int:
         with suppress(OSError, ValueError):
             found.append(int(Path(place).read_text(encoding="ascii")))
     return min(size for size in found if size > 0)
+
+
+def release_memory() -> None:
+    """Give the system back what was freed and the C library kept for later, where it can (glibc)."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def shown_size(size: int | float) -> str:

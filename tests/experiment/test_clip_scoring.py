@@ -455,7 +455,7 @@ def test_words_left_out_are_encoded_together_and_the_next_clip_alone(monkeypatch
 
     monkeypatch.setattr(clip_reasons, "encoded_words", encoded)
     words = [Word("so", 0.1 * at, 0.1 * at + 0.1) for at in range(40)]
-    reader = Reader("text", encoder, TextOptions(), timed=False)
+    reader = Reader("text", lambda: encoder, TextOptions(), timed=False)
     sample = ClipSample({"text": Part(np.zeros((40, 1), np.float32))}, "")
     groups, variants = clip_reasons._without_words(sample, words, reader, alone=False)
     # 600 tokens a sentence, of which 6000 but at least 16 sentences are afforded.

@@ -11,6 +11,7 @@ from qinn.experiment.clip_process import throttled
 from qinn.experiment.workers import Tell
 from qinn.features.clip import Limits
 from qinn.features.extraction import ClipOptions, Extractor
+from qinn.resources import release_memory
 
 __all__ = ["do"]
 
@@ -51,6 +52,8 @@ def do(job: dict[str, Any], tell: Tell) -> str | None:
         raise ClipError(
             f"`{name}` was not understood, which is a mistake of qinn: {type(error).__name__}, {said}."
         ) from error
+    finally:
+        release_memory()
     if target := job.get("target"):
         features.save(Path(target))
         return None

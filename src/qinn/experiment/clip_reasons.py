@@ -50,15 +50,20 @@ class Reader:
 
     Attributes:
         modality: What their features are called.
-        encoder: What makes them.
+        load: Loads what makes them.
         options: In which unit.
         timed: Whether the run knows when words are said.
     """
 
     modality: str
-    encoder: Encoder
+    load: Callable[[], Encoder]
     options: TextOptions
     timed: bool
+
+    @property
+    def encoder(self) -> Encoder:
+        """What makes them."""
+        return self.load()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -261,13 +261,13 @@ class ClipScorer:
         run, record = self._runs[0], self._predictor.modalities[self._text]
         recipe = read_recipe(run, config_of(run).data.store)
         named = None if recipe is None else recipe.options.get("encode_text")
-        encoder, options = encoder_of_tier(
+        load, options = encoder_of_tier(
             record.tier,
             named=named if isinstance(named, str) else None,
             vocabulary=() if recipe is None else recipe.vocabularies.get(self._text, ()),
             owner=f"Run `{folder}`",
         )
-        return Reader(self._text, encoder, options, record.times)
+        return Reader(self._text, load, options, record.times)
 
     def _listener(self, given: Sequence[str] | None) -> str:
         """Return what hears the words, or when they are said: what did so where the run's features were made."""

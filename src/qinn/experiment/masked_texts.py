@@ -98,9 +98,10 @@ def masked_texts(
         if made_of_text(tier) is None and (named or "").partition(":")[0] not in ("hub", "folder"):
             remarks.append(_goes(name, f"what made them ({tier or 'not stated'}) is not known here"))
             continue
-        encoder, options = encoder_of_tier(
+        load, options = encoder_of_tier(
             tier, named=named, vocabulary=vocabulary, owner=f"Store `{store.name}`"
         )
+        encoder = load()
         if isinstance(encoder, TransformerEncoder):
             encoder.alone = False
         if (reason := _other_features(store, name, encoder, options)) is not None:

@@ -1,6 +1,8 @@
 """The text encoder that a command or a tier names: pretrained, of letters, or words with a vocabulary."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from qinn.data.importing.transcripts import (
@@ -15,7 +17,7 @@ from qinn.data.stores.manifest import TOKEN_IDS, modalities_of, num_words_of, re
 from qinn.errors import ConfigError, QinnError
 from qinn.features.hashing import HashEncoder
 from qinn.features.lexicons import load_lexicon
-from qinn.features.text import TransformerEncoder, is_text_encoder, load_text_encoder
+from qinn.features.text import TransformerEncoder, is_text_encoder, load_text_encoder, tier_of_text_encoder
 from qinn.features.weights import MPNET
 from qinn.features.words import WordEncoder, WordLearner
 
@@ -141,8 +143,11 @@ def made_of_text(tier: str) -> tuple[str, TextOptions] | None:
 
 def encoder_of_tier(
     tier: str, *, named: str | None = None, vocabulary: Sequence[str] = (), owner: str = "The run"
-) -> tuple[Encoder, TextOptions]:
-    """Return what makes features of a tier again, to the bit, and in which unit.
+) -> tuple[Callable[[], Encoder], TextOptions]:
+    """Return what loads the encoder that makes features of a tier again, to the bit, and in which unit it makes them.
+
+    A transformer whose weights lie here is known by their bytes; that it is loaded only when it is asked for spares its
+    memory until then.
 
     Args:
         tier: What made the features.
@@ -165,16 +170,30 @@ def encoder_of_tier(
         )
     name, options = found
     if name == "words":
-        return word_encoder(tier, vocabulary, owner), options
-    try:
-        encoder = _alone(load_encoder(name), True)
-    except QinnError as error:
-        raise type(error)(f"{owner} reads text features made by `{tier}`: {error}") from error
-    assert not isinstance(encoder, Learner)  # only words learn
-    made = options.described(encoder).tier
-    if made != tier:
+        words = word_encoder(tier, vocabulary, owner)
+        return lambda: words, options
+
+    @cache
+    def load() -> Encoder:
+        with _said_of(owner, tier):
+            encoder = _alone(load_encoder(name), True)
+        assert not isinstance(encoder, Learner)  # only words learn
+        return encoder
+
+    with _said_of(owner, tier):
+        own = tier_of_text_encoder(name) if is_text_encoder(name) else None
+    if (made := options.tier_of(load().tier if own is None else own)) != tier:
         raise ConfigError(
             f"{owner} reads text features made by `{tier}`, but what is installed makes `{made}`: install the weights "
             "that made them, or encode and train anew."
         )
-    return encoder, options
+    return load, options
+
+
+@contextmanager
+def _said_of(owner: str, tier: str) -> Iterator[None]:
+    """Say of what is refused whose features were to be made."""
+    try:
+        yield
+    except QinnError as error:
+        raise type(error)(f"{owner} reads text features made by `{tier}`: {error}") from error

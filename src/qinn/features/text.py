@@ -346,14 +346,51 @@ def load_text_encoder(name: str) -> TransformerEncoder:
         qinn.errors.ConfigError: Text encoder `word2vec` is unknown; available are ...
     """
     kind, _, rest = name.partition(":")
-    if name.endswith(_EMBEDDINGS) and not (kind == "folder" and (Path(rest) / "config.json").is_file()):
-        whole = load_text_encoder(name.removesuffix(_EMBEDDINGS))
-        return InputEmbeddingEncoder(whole._model, whole._tokenizer, whole._tier)
+    if (whole := _of_embeddings(name)) is not None:
+        found = load_text_encoder(whole)
+        return InputEmbeddingEncoder(found._model, found._tokenizer, found._tier)
+    if kind == "hub" and rest:
+        local = not _hub_is_reachable()
+        encoder = _load(rest, rest, name, local=local)
+        revision = getattr(encoder._model.config, "_commit_hash", None)
+        encoder._tier = f"{rest}@{(revision or 'unknown')[:12]}"
+        return encoder
+    folder, tier = _local_weights(name)
+    return _load(str(folder), tier, name, local=True)
+
+
+def tier_of_text_encoder(name: str) -> str | None:
+    """Return the tier of an encoder from the bytes of its weights, without loading them; None for one of the hub.
+
+    Args:
+        name: As for `load_text_encoder`.
+
+    Raises:
+        ConfigError: As there.
+        OutputError: As there.
+    """
+    if (whole := _of_embeddings(name)) is not None:
+        tier = tier_of_text_encoder(whole)
+        return None if tier is None else tier + _EMBEDDINGS
+    return None if name.startswith("hub:") else _local_weights(name)[1]
+
+
+def _of_embeddings(name: str) -> str | None:
+    """Return the name without ``/embeddings``; None where that is not behind it, or belongs to a folder's own."""
+    kind, _, rest = name.partition(":")
+    if not name.endswith(_EMBEDDINGS) or (kind == "folder" and (Path(rest) / "config.json").is_file()):
+        return None
+    return name.removesuffix(_EMBEDDINGS)
+
+
+def _local_weights(name: str) -> tuple[Path, str]:
+    """Return where the weights of an encoder that is none of the hub lie, and its tier."""
+    kind, _, rest = name.partition(":")
     if name == "minilm":
         folder = _minilm_folder()
-        return _load(str(folder), f"minilm-l6-v2@{_weights_hash(folder)}", name, local=True)
+        return folder, f"minilm-l6-v2@{_weights_hash(folder)}"
     if name == MPNET.name:
-        return _load(str(MPNET.folder()), MPNET.identity, name, local=True)
+        return MPNET.folder(), MPNET.identity
     if kind == "folder" and rest:
         folder = Path(rest)
         _check_files(folder, name)
@@ -362,13 +399,7 @@ def load_text_encoder(name: str) -> TransformerEncoder:
                 f"Text encoder `{name}` needs a folder saved by transformers' `save_pretrained`, "
                 f"but `{folder}` has no config.json."
             )
-        return _load(str(folder), f"{folder.resolve().name}@{_weights_hash(folder)}", name, local=True)
-    if kind == "hub" and rest:
-        local = not _hub_is_reachable()
-        encoder = _load(rest, rest, name, local=local)
-        revision = getattr(encoder._model.config, "_commit_hash", None)
-        encoder._tier = f"{rest}@{(revision or 'unknown')[:12]}"
-        return encoder
+        return folder, f"{folder.resolve().name}@{_weights_hash(folder)}"
     raise ConfigError(f"Text encoder `{name}` is unknown; available are {_TIERS}.")
 
 

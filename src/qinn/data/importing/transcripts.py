@@ -163,9 +163,12 @@ class TextOptions:
                 f"Option `text_unit` must be tokens or words for `{encoder.tier}`, whose vectors are all there is, but "
                 "it is ids; leave `/embeddings` out."
             )
+        return Modality(1 if self.unit == "ids" else encoder.dim, "sequence", self.tier_of(encoder.tier))
+
+    def tier_of(self, encoder: str) -> str:
+        """Return the tier of what an encoder makes, other than one of words, from its own."""
         unit = {"tokens": "", "words": "/words", "ids": TOKEN_IDS}[self.unit]
-        tier = encoder.tier + unit + ("/lower" if self.lowercase else "")
-        return Modality(1 if self.unit == "ids" else encoder.dim, "sequence", tier)
+        return encoder + unit + ("/lower" if self.lowercase else "")
 
 
 @dataclass(frozen=True)
