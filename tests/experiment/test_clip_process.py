@@ -39,6 +39,10 @@ def test_another_process_makes_the_same_and_survives_what_a_clip_does(tmp_path):
             extractor.extract(clip, name="b", progress=kill)
         assert extractor.extract(clip, **asked).quality == own.quality
         assert process._worker is not None
+        # What ended between two clips was ended by neither.
+        process._worker.process.kill()
+        process._worker.process.wait()
+        assert extractor.extract(clip, **asked).quality == own.quality
         last = process._worker.process
     assert last.poll() is not None
 

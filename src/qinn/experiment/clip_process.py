@@ -77,6 +77,8 @@ class ClipProcess:
             WorkerDiedError: If the process ended.
             QinnError: If the clip is refused, or something is missing.
         """
+        if self._worker is not None and self._worker.process.poll() is not None:
+            self.close()  # it ended between two jobs, which is not the fault of this one
         if self._worker is None:
             self._worker = Worker(_MODULE, self.limits)
         try:
