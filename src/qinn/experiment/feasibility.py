@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from qinn.data.subsets.subset import Subset
 from qinn.errors import ConfigError
@@ -292,7 +293,7 @@ def _num_parameters(
     # A pretrained transformer has the size that it has; what is asked about is what the configuration chooses.
     light = {name: "statistics" if kind == "transformer" else kind for name, kind in kinds.items()}
     encoder = encoder.model_copy(update={"kind": light, "transformer": None})
-    with torch.device("meta"):
+    with torch.device("meta"), _Unfilled():
         built = build_model(
             model,
             encoder,
@@ -303,6 +304,15 @@ def _num_parameters(
             num_words=num_words,
         )
     return sum(parameter.numel() for parameter in built.parameters())
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves out normal random numbers: for tensors without memory torch imports 40 MB of packages to make them."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.Tensor.normal_:
+            return args[0]
+        return (torch.empty if func is torch.randn else func)(*args, **(kwargs or {}))
 
 
 def _widths(model: Any) -> str:

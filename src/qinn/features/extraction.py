@@ -38,6 +38,7 @@ from qinn.features.speech import Recognizer, Transcript, Word, align, spread
 from qinn.features.weights import WHISPER_BASE, WHISPER_TINY_EN
 from qinn.features.word_alignment import over_words
 from qinn.opening import open_regular
+from qinn.resources import release_memory
 from qinn.stated_options import check_options, option
 
 __all__ = ["ClipFeatures", "ClipOptions", "Extractor", "Quality", "Steps"]
@@ -434,6 +435,7 @@ class Extractor:
             face = Steps(*tracker.track())
         if self.recognizer is not None or words is not None:
             tell("speech", None)
+            release_memory()  # hearing takes most of it
         transcript, heard_by, notes = self._words(sound, frames, decoded.seconds, words)
         steps = self._steps(None if self.options.sound == "none" else voice, face, transcript.words)
         quality = Quality(
