@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -449,3 +450,15 @@ def test_the_largest_seed_is_taken_and_one_more_is_not(tiny_store, tmp_path):
     run(config, tmp_path / "run")
     with pytest.raises(ConfigError, match="seeds"):
         parse_config(tiny_content(tiny_store, seeds=[2**32]), "tiny")
+
+
+@pytest.mark.slow
+def test_a_model_is_counted_without_the_compiler_of_torch():
+    """Random numbers for tensors without memory would import it: 40 MB, and a second of every command."""
+    counted = (
+        "import sys; from qinn.experiment.encoder_config import EncoderConfig; from qinn.experiment.feasibility import "
+        "_num_parameters as count; from qinn.experiment.model_configs import parse_model\n"
+        "assert count(parse_model('a', {'kind': 'qinn'}), EncoderConfig(), {'a': 3}, {'a': False}, 1, None) > 100\n"
+        "assert 'sympy' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", counted], check=True)
