@@ -310,9 +310,14 @@ class _Unfilled(TorchFunctionMode):
     """Leaves out normal random numbers: for tensors without memory torch imports 40 MB of packages to make them."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.Tensor.normal_:
+        given = kwargs or {}
+        if func is torch.Tensor.normal_ and args[0].is_meta:
             return args[0]
-        return (torch.empty if func is torch.randn else func)(*args, **(kwargs or {}))
+        if (
+            func is torch.randn and "device" not in given
+        ):  # what states its device has memory, and is computed with
+            return torch.empty(*args, **{name: value for name, value in given.items() if name != "generator"})
+        return func(*args, **given)
 
 
 def _widths(model: Any) -> str:
