@@ -310,13 +310,13 @@ class _Unfilled(TorchFunctionMode):
     """Leaves out normal random numbers: for tensors without memory torch imports 40 MB of packages to make them."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = kwargs or {}
+        given = dict(kwargs or {})
         if func is torch.Tensor.normal_ and args[0].is_meta:
             return args[0]
-        if (
-            func is torch.randn and "device" not in given
-        ):  # what states its device has memory, and is computed with
-            return torch.empty(*args, **{name: value for name, value in given.items() if name != "generator"})
+        # What states its device has memory, and is computed with.
+        if func is torch.randn and "device" not in given:
+            given.pop("generator", None)
+            func = torch.empty
         return func(*args, **given)
 
 
