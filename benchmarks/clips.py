@@ -88,11 +88,13 @@ def peaks():
 
 threading.Thread(target=watch, daemon=True).start()
 process = ClipProcess()
-scorer = ClipScorer.load(sys.argv[1], extractor=process.extractor)
-# The networks that hear and see are loaded when they are first needed.
-scorer.score(sys.argv[2], begin=0.0, end=3.0)
+run, state, *clips = sys.argv[1:]
+scorer = ClipScorer.load(run, extractor=process.extractor)
+if state == "warm":
+    # The networks that hear, see and read are loaded when they are first needed.
+    scorer.score(clips[0], begin=0.0, end=3.0)
 loaded = cpu_seconds()
-for clip in sys.argv[2:]:
+for clip in clips:
     before = cpu_seconds()
     found = scorer.score(clip)
     outcome = found.outcome
@@ -180,10 +182,19 @@ def recoded(
     return target
 
 
-def scored(run: Path, clips: list[Path]) -> list[dict[str, Any]]:
-    """Score clips one after the other in a process of its own, and return what each took and came to."""
+TOGETHER = "peak MB of both processes together"
+
+
+def scored(run: Path, clips: list[Path], state: str = "warm") -> list[dict[str, Any]]:
+    """Score clips one after the other in a process of its own, and return what each took and came to.
+
+    Args:
+        run: The run.
+        clips: The clips.
+        state: `warm` where a few seconds were scored before, `fresh` as a command does it.
+    """
     variables = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", SCORED, str(run), *map(str, clips)]
+    command = [sys.executable, "-c", SCORED, str(run), state, *map(str, clips)]
     done = subprocess.run(command, env=variables, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stderr)
@@ -313,6 +324,8 @@ def main() -> None:
                 print(f"{seconds:g} s, {stage}: {found}", flush=True)
             for run in chosen.run:
                 [found] = scored(run, [clip])
+                [alone] = scored(run, [clip], "fresh")
+                found |= {f"{TOGETHER}, where nothing was scored before": alone[TOGETHER]}
                 results[f"{seconds:g} s, scored by {found['run']}"] = found
                 print(f"{seconds:g} s, scored by {found['run']}: {found}", flush=True)
         for source in chosen.clips if chosen.run else ():
