@@ -86,9 +86,10 @@ def supervise(work: Callable[[], object], on_end: Callable[[int], object]) -> No
         if guard.number is None:
             raise
     finally:
+        if guard.number is not None:
+            guard.tell(guard.number)
         guard.remove()
     if guard.number is not None:
-        guard.tell(guard.number)
         raise EndedBySignal(128 + guard.number)
 
 
@@ -108,7 +109,7 @@ class _Guard:
         self._since = 0.0
         self._told = threading.Lock()
         self._before: dict[int, Any] = {}
-        self._hooks = sys.excepthook, sys.unraisablehook
+        self._hooks = sys.excepthook, sys.unraisablehook, threading.excepthook
         self._ended = threading.Event()
         self._pipe: tuple[int, int] | None = None
         self._wakeup = -1
@@ -116,6 +117,7 @@ class _Guard:
     def install(self) -> None:
         """Take the signals over; those that come meanwhile wait until all is in place."""
         sys.excepthook, sys.unraisablehook = self._excepthook, self._unraisablehook
+        threading.excepthook = self._threadhook
         if os.name != "posix":
             self._take_over()
             return
@@ -144,7 +146,7 @@ class _Guard:
         if self._pipe is not None:
             signal.set_wakeup_fd(self._wakeup)
             os.close(self._pipe[1])
-        sys.excepthook, sys.unraisablehook = self._hooks
+        sys.excepthook, sys.unraisablehook, threading.excepthook = self._hooks
 
     def tell(self, number: int) -> None:
         """Say that the process ends, once."""
@@ -183,3 +185,8 @@ class _Guard:
         """A destructor cannot pass the exception on; the deadline does."""
         if not isinstance(unraisable.exc_value, Interrupted):
             self._hooks[1](unraisable)
+
+    def _threadhook(self, failure: "threading.ExceptHookArgs") -> None:
+        """A thread under which everything is taken away may fail of it, which is no news."""
+        if self.number is None:
+            self._hooks[2](failure)

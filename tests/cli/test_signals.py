@@ -325,6 +325,17 @@ WORK = {
         threading.Thread(target=lambda: (time.sleep(0.7), send("SIGINT")), daemon=True).start()
         time.sleep(600)
 """,
+    "while a thread fails of what it takes away": """
+    import threading
+    thread = threading.Thread(target=lambda: [][0] if gone.wait() else None)
+    gone = threading.Event()
+    thread.start()
+    try:
+        send("SIGTERM")
+    finally:
+        gone.set()
+        thread.join()
+""",
     "twice at once": """
     try:
         send("SIGTERM")
@@ -365,7 +376,8 @@ def test_ignored_signals_stay_ignored():
 
 def test_handlers_and_hooks_are_those_of_before_however_it_ends():
     def state():
-        return signal.getsignal(signal.SIGINT), sys.excepthook, sys.unraisablehook
+        hooks = sys.excepthook, sys.unraisablehook, threading.excepthook
+        return signal.getsignal(signal.SIGINT), *hooks
 
     def fail():
         raise ValueError("mine")
