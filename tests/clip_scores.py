@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from qinn.features.extraction import Quality
+from qinn.features.clip_features import Quality
 from qinn.results.clip_score import (
     ClassProbability,
     ClipScore,

@@ -21,7 +21,7 @@ from qinn.experiment.prediction import predict_store
 from qinn.experiment.publishing import publish_run
 from qinn.experiment.run import run
 from qinn.face.extracting import extract_features
-from qinn.features.extraction import ClipFeatures, Quality, Steps
+from qinn.features.clip_features import ClipFeatures, Quality, Steps
 from qinn.features.speech import Word
 from qinn.features.text import TransformerEncoder
 from qinn.results.clip_score import ClipScore

@@ -19,7 +19,8 @@ from qinn.experiment.workers import WorkerDiedError, work_in_processes
 from qinn.face.extracting import extract_features
 from qinn.features.acoustic import acoustic_frames
 from qinn.features.clip import decode
-from qinn.features.extraction import ClipFeatures, ClipOptions, Extractor
+from qinn.features.clip_features import ClipFeatures
+from qinn.features.extraction import ClipOptions, Extractor
 
 from ..clip_packages import needs_clips, needs_face, needs_speech
 from ..made_clips import draw_face, gray, voice, write_clip

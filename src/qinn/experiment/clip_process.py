@@ -12,7 +12,8 @@ from qinn.errors import ClipError
 from qinn.experiment.process_limits import ProcessLimits
 from qinn.experiment.workers import Tell, Worker, WorkerDiedError
 from qinn.features.clip import Limits
-from qinn.features.extraction import ClipFeatures, ClipOptions
+from qinn.features.clip_features import ClipFeatures
+from qinn.features.extraction import ClipOptions
 
 __all__ = ["ClipProcess", "ExtractorElsewhere", "limits_for", "throttled", "why_it_died"]
 

@@ -18,7 +18,7 @@ from qinn.experiment.predictor import Predictor, mean_prediction
 from qinn.experiment.steps import follows_stream
 from qinn.explain.entanglement import cut_names, pair_names, pairwise_correlations, trajectory_entropies
 from qinn.explain.steps import explain_steps
-from qinn.features.extraction import ClipFeatures
+from qinn.features.clip_features import ClipFeatures
 from qinn.features.speech import Word
 from qinn.features.text import TransformerEncoder
 from qinn.model.fusion import QuantumFusion

@@ -20,7 +20,7 @@ from qinn.data.subsets.modality_columns import ModalityColumn, absent_column
 from qinn.data.subsets.subset import Subset
 from qinn.errors import ClipError
 from qinn.experiment.predictor import Predictor
-from qinn.features.extraction import ClipFeatures
+from qinn.features.clip_features import ClipFeatures
 from qinn.features.speech import Word
 
 __all__ = ["ClipSample", "Part", "Variant", "encoded_words", "sample_of", "variants_of"]

@@ -25,7 +25,8 @@ from qinn.experiment.predictor import Predictor, mean_prediction
 from qinn.experiment.text_encoders import encoder_of_tier, made_of_text
 from qinn.extras import require
 from qinn.features.clip import Limits
-from qinn.features.extraction import GIVEN, ClipFeatures, ClipOptions, Extractor
+from qinn.features.clip_features import ClipFeatures
+from qinn.features.extraction import GIVEN, ClipOptions, Extractor
 from qinn.features.weights import WHISPER_BASE, WHISPER_TINY_EN
 from qinn.results.calibration import FILE as CALIBRATION
 from qinn.results.calibration import Calibration, calibration_of, identity_of

@@ -28,7 +28,8 @@ from qinn.experiment.clip_process import limits_for, why_it_died
 from qinn.experiment.clip_tables import ClipTable, ListedClip, refused
 from qinn.experiment.workers import WorkerDiedError, work_in_processes
 from qinn.extras import require
-from qinn.features.extraction import QUALITY_COLUMNS, ClipFeatures, ClipOptions
+from qinn.features.clip_features import QUALITY_COLUMNS, ClipFeatures
+from qinn.features.extraction import ClipOptions
 from qinn.features.speech import SPEECH_VERSION
 from qinn.features.weights import FACE_MESH, WHISPER_BASE, WHISPER_TINY_EN
 

@@ -18,7 +18,7 @@ from typing import Any, cast
 from pydantic import TypeAdapter, ValidationError
 
 from qinn.errors import ArgumentError, DataError
-from qinn.features.extraction import Quality
+from qinn.features.clip_features import Quality
 from qinn.results.as_json import document, plain
 from qinn.task import Kind
 
