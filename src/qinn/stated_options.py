@@ -73,10 +73,9 @@ class Option:
     @property
     def meaning(self) -> str:
         """What it means and what it is by default."""
-        is_shown = (
-            self.default and isinstance(self.default, str | int) and self.form not in ("flag", "switch")
-        )
-        return f"{self.help}; `{self.default}` by default" if is_shown else self.help
+        default = f"{self.default:g}" if isinstance(self.default, float) else self.default
+        is_shown = default and isinstance(default, str | int) and self.form not in ("flag", "switch")
+        return f"{self.help}; `{default}` by default" if is_shown else self.help
 
     def fields_of(self, typed: Any) -> dict[str, Any]:
         """Return the fields of its class that a typed value gives.

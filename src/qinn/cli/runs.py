@@ -173,11 +173,14 @@ def report(
 
 def info(
     path: Annotated[
-        Path | None, typer.Argument(help="A run, a comparison or a store (default: this installation).")
+        Path | None,
+        typer.Argument(
+            help="A run, a model, a comparison, a published model or a store (default: this installation)."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what this installation, a run, a comparison or a store is."""
+    """Say what this installation, a run, a comparison, a published model or a store is."""
     content = qinn.describe(path)
     if as_json:
         print_json(content)

@@ -21,10 +21,14 @@ def describe(path: Path | str | None = None) -> dict[str, object]:
     """Describe a path, or this installation where none is given; every file that a run names is read and checked.
 
     Args:
-        path: Folder of a run, of a model in a comparison (all its seeds), of a comparison or of a store.
+        path: Folder of a run, of a model in a comparison (all its seeds), of a comparison, of a published model or of a
+            store.
+
+    Returns:
+        What `qinn info` prints: the kind of the thing, and what its files say of it.
 
     Raises:
-        CheckpointError: If the path is none of a run, a comparison and a store, or a file is not what was written.
+        CheckpointError: If the path is none of these, or a file is not what was written.
     """
     if path is None:
         return {

@@ -122,6 +122,9 @@ def look(source: Path | str) -> Look:
     Args:
         source: File or folder.
 
+    Returns:
+        Title, contents, layout, and what to do next, as `qinn data look` prints them.
+
     Raises:
         DataError: If it does not exist.
     """

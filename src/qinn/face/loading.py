@@ -24,6 +24,9 @@ def load(path: Path | str) -> "Predictor | Estimator":
         path: The folder of the run, of a model in a comparison (all its seeds, whose mean is predicted), of a published
             model, or of the estimator.
 
+    Returns:
+        A `Predictor`, whose `predict` takes the subsets of a store; of a saved estimator an `Estimator`.
+
     Raises:
         CheckpointError: If there is none of them, or a file is damaged.
         ConfigError: If the seeds were trained on other data or are of different configurations.

@@ -75,6 +75,9 @@ def explain_run(
             in a text with commas between them.
         overwrite: Replace what another program made, or was changed since.
 
+    Returns:
+        Where data and figures lie, means of what was found, and what a user should know.
+
     Raises:
         ConfigError: If the fold or split does not exist.
         ArgumentError: If there is no such modality or label, or the model has no coupling.
@@ -142,6 +145,9 @@ def sweep_absent(
         num_resamples: Bootstrap resamples and permutations; as configured if None.
         overwrite: Replace what another program made, or was changed since.
         on_run: Called with (runs done, runs in all, label of the last) after each run.
+
+    Returns:
+        The metrics at every rate with the paired differences, as they stand in ``sweep.json``.
 
     Raises:
         ArgumentError: If rates are impossible, a run is named twice, or several runs have no folder for the result.

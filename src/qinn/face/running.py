@@ -140,6 +140,10 @@ def evaluate(
         absent_rate: Probability with which each modality of each sample is absent.
         absent_seed: What is absent at that rate depends on this and on the samples' ids alone; 0 if None.
 
+    Returns:
+        Every metric with its interval, beside those of the complete samples where something was taken away, and how
+        near the outputs are to those that the run stored.
+
     Raises:
         ConfigError: If the split does not exist.
         ArgumentError: If samples have no labels, there is no such modality, or a seed is given without a rate.
@@ -292,6 +296,9 @@ def calibrate(run: Path | str, store: Path | str, *, split: str | None = None) -
         run: Folder of a finished run, or of a model in a comparison.
         store: Labelled samples that are new to the run.
         split: Only the samples of this split.
+
+    Returns:
+        What is kept: the errors, and of which samples they are.
 
     Raises:
         DataError: If samples have no labels.

@@ -48,6 +48,9 @@ def write_report(
         on_remark: Called with each sentence that a user should know about the folders.
         further: Makes sections that are in none of the folders, to stand behind the comparisons.
 
+    Returns:
+        The path of the page.
+
     Raises:
         ArgumentError: If there is no path.
         CheckpointError: If a folder is missing, unfinished, damaged or of another kind.

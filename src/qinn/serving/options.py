@@ -37,19 +37,15 @@ class ServeOptions:
     )
     level: float = option(
         0.9,
-        "Share of new clips whose label the interval, or the set of classes, is to hold; 0.9 by default",
+        "Share of new clips whose label the interval, or the set of classes, is to hold",
         bounds=(0.01, 0.999),
         metavar="LEVEL",
     )
     keep: Path | None = option(
         None, "Folder in which clips and results are kept; by default nothing is", metavar="FOLDER", read=Path
     )
-    max_megabytes: float = option(
-        64.0, "Largest clip, in megabytes; 64 by default", bounds=(0.001, 4096.0), metavar="N"
-    )
-    max_seconds: float = option(
-        300.0, "Longest clip, in seconds; 300 by default", bounds=(0.1, 7200.0), metavar="SECONDS"
-    )
+    max_megabytes: float = option(64.0, "Largest clip, in megabytes", bounds=(0.001, 4096.0), metavar="N")
+    max_seconds: float = option(300.0, "Longest clip, in seconds", bounds=(0.1, 7200.0), metavar="SECONDS")
     waiting: int = option(
         4, "Clips that may wait; beyond them the answer is to come again", bounds=(0, 1000), metavar="N"
     )

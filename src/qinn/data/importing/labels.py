@@ -80,8 +80,7 @@ class TaskOptions:
     )
     threshold: float | int = option(
         THRESHOLD,
-        "Probability from which on a model decides that a label is present, 0.5 by default; stated here, and never "
-        "chosen by scores",
+        "Probability from which on a model decides that a label is present; stated here, and never chosen by scores",
         form="number",
         bounds=(0.0, 1.0),
         metavar="P",
