@@ -157,6 +157,8 @@ def stands_in(parts: list[str], modules: list[Path]) -> bool:
         path: [*path.parent.parts, *([path.stem] if path.stem != "__init__" else [])] for path in modules
     }
     for number in range(len(parts), -1, -1):
+        if number == 0 and len(parts) > 1 and parts[0].islower():
+            break  # No module is called so, and it is no class.
         for path, place in places.items():
             called = place[len(place) - number :] == parts[:number]
             if called and all(is_defined(one, path) for one in parts[number : number + 1]):

@@ -182,7 +182,7 @@ def test_invented_sentences_are_not_taken(wrong):
     good, bad = heard(("good", 0.0, 0.5, 0.9)), heard(("Thank", 0.5, 0.8, 0.9), ("you!", 0.8, 1.0, 0.9))
     found = recognizer(segment(good), segment(bad, **wrong)).transcribe(SOUND)
     assert found.text == "good"
-    assert found.notes[0].startswith("1 sentences of `whisper-tiny.en` were not taken")
+    assert "were not taken: 1" in found.notes[0]
 
 
 def test_unsure_words_are_not_taken_and_the_language_is_doubted():

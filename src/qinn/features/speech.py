@@ -210,8 +210,8 @@ class Recognizer:
         found = Transcript(_in_order(words), voiced, str(about.language))
         if invented:
             notes.append(
-                f"{invented} sentences of `{self._weights.name}` were not taken, since they repeat themselves or stand "
-                "where nobody speaks" + self._perhaps
+                f"sentences of `{self._weights.name}` that repeat themselves or stand where nobody speaks were not "
+                f"taken: {invented}{self._perhaps}"
             )
         if not self._english:
             notes.append(
