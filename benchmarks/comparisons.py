@@ -20,13 +20,15 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import yaml
 
 from qinn.experiment import provenance
+from qinn.experiment.absence_sweep import parse_factors, parse_rates
 from qinn.results.files import write_text
-from qinn.results.sweep import ProtocolRecord
+from qinn.results.sweep import ProtocolRecord, sweep_folder
 
 QINN = [sys.executable, "-c", "import sys; sys.argv[0] = 'qinn'; from qinn.cli import main; main()"]
 PAGE = Path("docs") / "results.md"
@@ -62,11 +64,16 @@ class Comparison:
         words = self.commands[-1]
         if words[1] != "sweep-absent":
             return self.folder
-        said = {name: words[words.index(name) + 1] for name in ("--protocol", "--pattern") if name in words}
-        return (
-            self.folder
-            / ProtocolRecord(name=said.get("--protocol", "whole"), pattern=said.get("--pattern")).folder
+        pairs = [(name, value) for name, value in pairwise(words) if name.startswith("--")]
+        said, factors = dict(pairs), [value for name, value in pairs if name == "--factor"]
+        protocol = ProtocolRecord(
+            name=said.get("--protocol", "whole"),
+            pattern=said.get("--pattern"),
+            burst=float(said["--burst"]) if "--burst" in said else None,
+            factors=parse_factors(factors),
         )
+        rates = parse_rates(said["--rates"]) if "--rates" in said else None
+        return self.folder / sweep_folder(protocol, rates=rates, split=said.get("--split", "test"))
 
     @property
     def record(self) -> Path:

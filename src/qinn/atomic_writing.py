@@ -121,7 +121,8 @@ def complete_folder(target: Path, *, overwrite: bool) -> Iterator[Path]:
         overwrite: Replace an existing folder, which the caller has looked at.
 
     Raises:
-        OSError: If the target is not empty and `overwrite` is not set, or the system refuses.
+        OSError: If the system refuses.
+        OutputError: If the target is not empty and `overwrite` is not set.
 
     Examples:
         >>> import tempfile
@@ -137,6 +138,8 @@ def complete_folder(target: Path, *, overwrite: bool) -> Iterator[Path]:
     try:
         yield folder
         flush_folder(folder)
+        if not overwrite and target.is_dir() and any(target.iterdir()):
+            raise OutputError(f"`{target}` exists already; choose another place or ask to overwrite it.")
         put_in_place(folder, target, overwrite=overwrite)
         flush_folder(target.parent)
     finally:
@@ -238,29 +241,6 @@ def unlock(descriptor: int | None) -> None:
     """Give up the lock of `locked_folder`."""
     if descriptor is not None:
         os.close(descriptor)
-
-
-@contextmanager
-def alone_in(folder: Path) -> Iterator[bool]:
-    """Hold a folder for one process as long as the block runs; the lock ends with the process, however it ends.
-
-    Args:
-        folder: A folder that is there.
-
-    Yields:
-        Whether nobody else holds it.
-    """
-    descriptor = _open_folder(folder)
-    try:
-        if descriptor is not None:
-            _lock(descriptor)
-        alone = True
-    except BlockingIOError:
-        alone = False
-    try:
-        yield alone
-    finally:
-        unlock(descriptor)
 
 
 def _is_locked(folder: Path, descriptor: int) -> bool:

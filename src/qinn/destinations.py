@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import stat
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from qinn.opening import open_regular, read_small
 
 _HEAD = 4096
 _TAIL = 512
+_TRIED = 4096
 RUN_FILES = {
     "run.json",
     "config.yaml",
@@ -265,15 +267,34 @@ def _check_writable(place: Path, target: Path | str) -> None:
     """Refuse a place whose nearest folder is a file or cannot be written, before anything is computed for it."""
     for folder in place.parents:
         if folder.is_dir():
-            if not os.access(folder, os.W_OK | os.X_OK):
+            if (reason := _refusal(folder)) is not None:
                 raise OutputError(
-                    f"Cannot write `{target}`: permission denied in `{folder}`; choose a folder that can be written."
+                    f"Cannot write `{target}`: {reason} in `{folder}`; choose a folder that can be written."
                 )
             return
         if _status(folder) is not None:
             raise OutputError(
                 f"Cannot write `{target}`: `{folder}` is a file; choose a folder that can be written."
             )
+
+
+def _refusal(folder: Path) -> str | None:
+    """Say why nothing can be written into a folder; None where something can.
+
+    A file is written, since permissions do not say everything: a system administrator has them all, and a file system
+    of the system's own, or a full one, takes nothing even so.
+    """
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return "permission denied"
+    try:
+        with tempfile.TemporaryFile(dir=folder, prefix=".qinn-") as stream:
+            stream.write(b"\0" * _TRIED)
+    except OSError as error:
+        # Where there is no such file, none could be made.
+        return (
+            "no file can be made" if error.errno == errno.ENOENT else (error.strerror or str(error)).lower()
+        )
+    return None
 
 
 def _check_inputs(place: Path, target: Path | str, inputs: Iterable[Path | str]) -> None:

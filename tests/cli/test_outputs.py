@@ -428,6 +428,29 @@ def test_the_place_is_checked_before_the_work(command, work, place, qinn, monkey
     assert code == 2, err
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no file system that takes no files")
+@pytest.mark.parametrize(
+    ("command", "work"),
+    [
+        ("predict csv", "qinn.experiment.predictor.Predictor.load"),
+        ("sweep-absent", "qinn.experiment.predictor.Predictor.load"),
+        ("explain", "qinn.experiment.predictor.Predictor.load"),
+        ("publish", "qinn.experiment.publishing.load_models"),
+        ("data split", "qinn.data.subsets.division.divide"),
+        ("train", "qinn.experiment.run.build_folds"),
+    ],
+)
+def test_a_place_where_even_an_administrator_writes_nothing_is_refused_before_the_work(
+    command, work, place, qinn, monkeypatch
+):
+    suffix, arguments = FILES.get(command) or ("", {**SEVERAL, **STORES, **RUNS}.get(command))
+    given = (arguments[1] if isinstance(arguments, tuple) else arguments)(place, Path(f"/proc/qinn{suffix}"))
+    monkeypatch.setattr(work, never)
+    code, err = qinn(*given)
+    assert code == 2, err
+    assert "Cannot write `/proc/qinn" in err
+
+
 FAST = {"models": {"QiNN-QJ": QINN}, "training": {**TRAINING, "max_epochs": 1}}
 
 

@@ -1,5 +1,8 @@
 """Sweeps by protocol: one kept, steps, blocks and bursts, texts encoded anew; areas under curves, and choices."""
 
+import errno
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +16,11 @@ from qinn.data.stores.store import Modality, Store, StoreWriter
 from qinn.data.subsets.absence import Absence
 from qinn.data.subsets.absence_protocols import OneKept, Steps, sample_rates
 from qinn.data.subsets.cross_validation import fixed_fold
-from qinn.errors import ArgumentError, DataError
+from qinn.errors import ArgumentError, CheckpointError, DataError, OutputError
 from qinn.evaluation.metrics import metrics
 from qinn.evaluation.paired_tests import holm_correction, paired_test
 from qinn.evaluation.predict import predict
+from qinn.experiment import absence_sweep
 from qinn.experiment.absence_statistics import trapezoid
 from qinn.experiment.absence_sweep import parse_factors, sweep_absent
 from qinn.experiment.comparison import compare
@@ -28,7 +32,8 @@ from qinn.experiment.run import run
 from qinn.features.hashing import HashEncoder
 from qinn.features.words import WordEncoder
 from qinn.results.comparison import read_comparison
-from qinn.results.sweep import ProtocolRecord, read_own_sweeps, read_sweep, sweep_folders
+from qinn.results.files import write_atomically
+from qinn.results.sweep import ProtocolRecord, read_own_sweeps, read_sweep, sweep_folder, sweep_folders
 from qinn.task import Task
 from qinn.training.options import FitOptions
 
@@ -97,7 +102,7 @@ def outputs_of(compared, slug, subset):
 @pytest.mark.slow
 def test_steps_go_from_what_models_see_and_words_before_they_are_encoded(compared, store):
     swept = qinn.sweep_absent([compared], protocol="steps", rates=[0.5, 1.0], masks=1, num_resamples=10)
-    assert swept.folder == compared / "missing-steps"
+    assert swept.folder == compared / "missing-steps-rates-0.5-1"
     assert any("Words of `text` that go are unknown words to `hash@1`" in one for one in swept.remarks)
     test = fixed_fold(store).test
     texts, _ = masked_texts(store, ["text"])
@@ -165,7 +170,7 @@ def test_a_comparison_keeps_a_sweep_of_each_protocol(kept, compared):
         [compared], protocol="steps", pattern="bursts", burst=3, rates="0.5", masks=1, num_resamples=10
     )
     found = {one.folder.name: one for one in read_own_sweeps(read_comparison(compared))}
-    assert {"missing-keep-one": kept, "missing-steps-bursts": bursts}.items() <= found.items()
+    assert {"missing-keep-one": kept, "missing-steps-bursts-of-3-rates-0.5": bursts}.items() <= found.items()
     assert bursts.protocol == ProtocolRecord(name="steps", pattern="bursts", burst=3.0)
     assert "in bursts of 3 on average" in bursts.how()
 
@@ -257,12 +262,84 @@ def test_keys_of_absence_that_change_nothing_are_named(training, names, words):
 def test_a_run_with_a_sweep_of_any_protocol_is_replaced_when_asked(store, tmp_path):
     config = tiny_config(store.path, models={"m": {"kind": "constant"}})
     place = run(config, tmp_path / "run").path
-    for name in sweep_folders():
+    for name in (*sweep_folders(), sweep_folder(ProtocolRecord(factors={"text": 0.5}), split="valid")):
         (place / name).mkdir()
         (place / name / "sweep.json").write_text("{}")
+    (place / "missing-valid" / ".outputs.partial").mkdir(parents=True)  # of a sweep that was killed
     other = config.model_copy(update={"threads": 2})
     run(other, place, overwrite=True)
     assert not any(place.glob("missing*"))
+    (place / "missing-pages").mkdir()
+    (place / "missing-pages" / "mine.tex").touch()
+    with pytest.raises(CheckpointError, match="holds `missing-pages` beside a run"):
+        run(config, place, overwrite=True)
+
+
+def test_sweeps_of_different_questions_lie_in_different_folders():
+    steps, bursts = (
+        ProtocolRecord(name="steps", pattern=pattern, burst=burst)
+        for pattern, burst in (("scattered", None), ("bursts", 5.0))
+    )
+    names = [
+        sweep_folder(steps),
+        sweep_folder(bursts),
+        sweep_folder(replace(bursts, burst=5.5)),
+        *(sweep_folder(replace(steps, factors=one)) for one in ({"a": 0.5}, {"b": 0.5}, {"a": 0.50000001})),
+        *(sweep_folder(replace(steps, factors=one)) for one in ({"a b": 0.5}, {"a/b": 0.5}, {"../b": 0.5})),
+        *(sweep_folder(steps, rates=one) for one in ((0.5,), (0.0, 0.5), np.linspace(0, 1, 99).tolist())),
+        sweep_folder(steps, split="valid"),
+        sweep_folder(steps, split="valid", rates=(0.5,)),
+    ]
+    assert names[:2] == ["missing-steps", "missing-steps-bursts"]  # where studies have theirs
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"missing-steps[\w.-]{0,120}", name) for name in names)
+    assert sweep_folder(replace(steps, factors={"a": 1.0})) == "missing-steps"
+
+
+@pytest.mark.slow
+def test_a_sweep_that_could_not_be_written_goes_on_where_it_stopped(store, tmp_path, monkeypatch):
+    done = run(tiny_config(store.path, models={"m": {"kind": "constant"}}), tmp_path / "run").path
+
+    def sweep(to, rate=0.5, **options):
+        return sweep_absent(
+            [done], tmp_path / to, rates=(rate,), mask_seeds=(0,), num_resamples=10, **options
+        )
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    expected, predict_all = sweep("expected"), absence_sweep.predict_parts
+    said = r"Cannot write `.*`: No space left on device; free space"
+    write = absence_sweep.write_text
+    monkeypatch.setattr(absence_sweep, "write_text", lambda path, _: write_atomically(path, full))
+    with pytest.raises(OutputError, match=said):
+        sweep("sweep")
+    monkeypatch.setattr(absence_sweep, "write_text", write)
+    monkeypatch.setattr(absence_sweep, "predict_parts", never)
+    with pytest.raises(OutputError, match="no figures"):
+        sweep("sweep", draw=unable)
+    found = sweep("sweep")
+    assert found.models == expected.models
+    assert sorted(path.name for path in found.folder.iterdir()) == ["sweep.json", "table.md"]
+    with pytest.raises(AssertionError):  # what was kept is gone
+        sweep("sweep")
+    monkeypatch.setattr(absence_sweep, "predict_parts", predict_all)
+    with pytest.raises(OutputError):
+        sweep("sweep", draw=unable)
+    [kept] = (tmp_path / "sweep" / ".outputs.partial").iterdir()
+    kept.write_bytes(kept.read_bytes()[:200])  # damaged, it is made anew
+    assert sweep("sweep").absent == expected.absent
+    with pytest.raises(OutputError):
+        sweep("sweep", draw=unable)
+    assert sweep("sweep", rate=0.1).absent != expected.absent
+
+
+def never(*_):
+    raise AssertionError("computed again")
+
+
+def unable(folder):
+    raise OutputError(f"There are no figures in `{folder}`.")
 
 
 def test_masked_texts_are_those_of_the_encoder_and_kept(store, tmp_path):

@@ -364,7 +364,9 @@ def test_clips_are_kept_whatever_they_are_called(clips, here, tmp_path):
 def test_two_commands_do_not_work_in_one_folder(clips, here, tmp_path):
     work = tmp_path / "work"
     with extraction.taken(work, [], ClipOptions(speech="none", face="pixels")):
-        with pytest.raises(OutputError, match=r"Another `qinn features extract` works in .*work`; wait"):
+        with pytest.raises(
+            OutputError, match=r"Another command \(process \d+\) works in `.*work`; wait .*--work"
+        ):
             extracted(clips, tmp_path / "store", work=work)
         assert here == []
     assert len(extracted(clips, tmp_path / "store", work=work).store) == 3

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Shaped
 
 from qinn.data.files.numerals import number_of
 from qinn.data.subsets.absence import Absence, present_modalities
 from qinn.data.subsets.absence_protocols import AbsenceProtocol, Pattern, ProtocolName, Steps, protocol_of
 from qinn.data.subsets.subset import Subset
-from qinn.destinations import Product, check_destinations, marked
+from qinn.destinations import Product, check_destinations, marked, resolved
 from qinn.digests import file_digest
 from qinn.errors import ArgumentError, DataError
 from qinn.evaluation.paired_tests import PairedDraws
@@ -31,7 +31,9 @@ from qinn.experiment.evaluation import evaluated_subsets, predict_parts, trainin
 from qinn.experiment.idle_keys import FITTED_AS_THEY_ARE
 from qinn.experiment.masked_texts import masked_texts
 from qinn.experiment.predictor import Predictor
+from qinn.experiment.swept_outputs import KeptOutputs, SweptOutputs
 from qinn.explain.activity import sleep_remarks
+from qinn.folder_locks import held
 from qinn.results.comparison import COMPARISON_FILE, read_comparison
 from qinn.results.files import digests_of, write_text
 from qinn.results.folder import RunFolder
@@ -82,12 +84,9 @@ class _Plan:
 
 @dataclass(frozen=True)
 class _Swept:
-    """One run's outputs at every rate, for every choice of modalities, and for samples that have nothing."""
+    """One run: its outputs, the labels that it was trained on, and what a user should know."""
 
-    rates: Float[np.ndarray, "rate mask sample output"]
-    subsets: Float[np.ndarray, "subset 1 sample output"]
-    empty: Float[np.ndarray, "sample output"]
-    shares: tuple[Shares, ...]
+    outputs: SweptOutputs
     training_labels: list[np.ndarray]
     remarks: list[str]
 
@@ -106,13 +105,15 @@ def sweep_absent(
     reference: str | None = None,
     num_resamples: int | None = None,
     overwrite: bool = False,
+    draw: Callable[[Path], object] | None = None,
     on_run: Callable[[int, int, str], None] | None = None,
 ) -> SweepResult:
     """Evaluate runs with modalities, or steps of them, taken away at rising rates; write ``sweep.json``, ``table.md``.
 
     What goes at a rate is what the protocol says (`qinn.data.subsets.absence_protocols`); samples that lose everything
     stay, and their prediction is the model's prior. Masks depend on the mask seed and the samples' ids alone, so that
-    all models and seeds lose the same. Nothing is trained or chosen.
+    all models and seeds lose the same. Nothing is trained or chosen. A sweep that was killed, or could not be written,
+    goes on where it stopped.
 
     Args:
         paths: Comparisons (all their runs) and single runs, all on one data set and split.
@@ -128,6 +129,7 @@ def sweep_absent(
         reference: Model that the others are tested against (default: the comparison's, or the first).
         num_resamples: Bootstrap resamples and permutations (default: those of the first run's configuration).
         overwrite: Replace files of the names that are written where another program made them.
+        draw: Draws figures of the files in a folder, beside them.
         on_run: Called with (runs done, runs in all, label) after each run.
 
     Returns:
@@ -142,29 +144,57 @@ def sweep_absent(
         CheckpointError: If a folder is no finished run or comparison.
         ConfigError: If what encodes transcripts anew cannot be loaded.
         DataError: If the runs were not tested on the same samples.
-        OutputError: If the files, or the figures that will lie beside them, would replace another's.
+        OutputError: If the files, or the figures that will lie beside them, would replace another's, another command
+            works in the folder, or it cannot be written.
     """
-    started = time.perf_counter()
     chosen = protocol_of(protocol, pattern=pattern, burst=burst)
     runs, reference = _find_runs([Path(path) for path in paths], reference)
     first = next(iter(runs.values()))[0]
     check_destinations(target, _products(first.summary().task), overwrite=overwrite, inputs=list(paths))
-    config = config_of(first)
     modalities = _modalities(chosen, runs)
     given = chosen.usual_rates(list(modalities)) if rates is None else tuple(rates)
     plan = _Plan(chosen, given, tuple(mask_seeds), factors or {}, chosen.fixed_subsets(list(modalities)))
     _check(plan, list(modalities))
+    with held(resolved(target)):
+        kept = KeptOutputs(Path(target), [*_told(plan), split])
+        result = _swept(runs, reference, plan, Path(target), kept, split, num_resamples, on_run)
+        if draw is not None:
+            draw(result.folder)
+        kept.remove()
+    return result
+
+
+def _told(plan: _Plan) -> list[object]:
+    """Return what a plan takes away, as JSON can hold it."""
+    protocol = plan.protocol
+    steps = [protocol.pattern, protocol.burst] if isinstance(protocol, Steps) else []
+    return [protocol.name, steps, plan.rates, plan.mask_seeds, dict(plan.factors), plan.subsets]
+
+
+def _swept(
+    runs: Mapping[str, Sequence[RunFolder]],
+    reference: str,
+    plan: _Plan,
+    target: Path,
+    kept: KeptOutputs,
+    split: str,
+    num_resamples: int | None,
+    on_run: Callable[[int, int, str], None] | None,
+) -> SweepResult:
+    """Make and write the result in a folder that is held."""
+    started, chosen, first = time.perf_counter(), plan.protocol, next(iter(runs.values()))[0]
+    config, modalities = config_of(first), list(_modalities(chosen, runs))
     samples, swept, said = None, {}, list[str]()
     done, total = 0, sum(map(len, runs.values()))
-    with tempfile.TemporaryDirectory(prefix="qinn-sweep-") as kept:
+    with tempfile.TemporaryDirectory(prefix="qinn-sweep-") as encoded:
         if isinstance(chosen, Steps):
             own = Predictor.load(first.path).own_store()
-            texts, said = masked_texts(own, list(modalities), Path(kept))
+            texts, said = masked_texts(own, modalities, Path(encoded))
             plan = replace(plan, protocol=replace(chosen, texts=texts))
         for label, folders in runs.items():
             swept[label] = []
             for folder in folders:
-                samples, result = _sweep_run(folder, plan, split, samples)
+                samples, result = _sweep_run(folder, plan, split, samples, kept)
                 swept[label].append(result)
                 done += 1
                 if on_run is not None:
@@ -186,8 +216,8 @@ def sweep_absent(
         name=first.summary().name,
         protocol=ProtocolRecord(
             name=chosen.name,
-            pattern=pattern if isinstance(chosen, Steps) else None,
-            burst=chosen.burst if isinstance(chosen, Steps) and pattern == "bursts" else None,
+            pattern=chosen.pattern if isinstance(chosen, Steps) else None,
+            burst=chosen.burst if isinstance(chosen, Steps) and chosen.pattern == "bursts" else None,
             factors=plan.factors,
         ),
         reference=reference,
@@ -199,7 +229,7 @@ def sweep_absent(
         num_resamples=tested.num_resamples,
         num_test=len(samples.ids),
         num_groups=None if samples.groups is None else len(np.unique(samples.groups)),
-        absent=next(iter(swept.values()))[0].shares,
+        absent=next(iter(swept.values()))[0].outputs.shares,
         models={
             label: SweptModel(
                 model=described[label][0].model,
@@ -213,7 +243,7 @@ def sweep_absent(
                 subsets=tuple(map(tested.stated, by_subset[label])),
                 empty=prior_of(
                     tested,
-                    [one.empty for one in swept[label]],
+                    [one.outputs.empty for one in swept[label]],
                     [one.training_labels for one in swept[label]],
                 ),
             )
@@ -226,7 +256,7 @@ def sweep_absent(
         remarks=tuple(dict.fromkeys([*said, *_fitted_as_they_are(runs), *remarks])),
         **provenance.origin(),
         seconds=round(time.perf_counter() - started, 1),
-        folder=Path(target),
+        folder=target,
     )
     table = result.folder / TABLE_FILE
     write_text(table, f"{result.to_markdown()}\n{MARK}\n")
@@ -244,8 +274,10 @@ def _measured(
     list[dict[str, PairedDraws]],
 ]:
     """Return metrics and tests of every model at every rate, and for every choice of modalities."""
-    rates = {label: np.stack([one.rates for one in found], axis=1) for label, found in swept.items()}
-    subsets = {label: np.stack([one.subsets for one in found], axis=1) for label, found in swept.items()}
+    rates = {label: np.stack([one.outputs.rates for one in found], axis=1) for label, found in swept.items()}
+    subsets = {
+        label: np.stack([one.outputs.subsets for one in found], axis=1) for label, found in swept.items()
+    }
     metrics = [
         {label: [tested.measured(one) for one in outputs] for label, outputs in conditions.items()}
         for conditions in (rates, subsets)
@@ -389,7 +421,7 @@ def _find_runs(paths: Sequence[Path], reference: str | None) -> tuple[dict[str, 
 
 
 def _sweep_run(
-    folder: RunFolder, plan: _Plan, split: str, expected: _Samples | None
+    folder: RunFolder, plan: _Plan, split: str, expected: _Samples | None, kept: KeptOutputs
 ) -> tuple[_Samples, _Swept]:
     predictor = Predictor.load(folder.path)
     given = evaluated_subsets(predictor, split=split)
@@ -407,25 +439,32 @@ def _sweep_run(
     def changed(change: Callable[[Subset], Subset]) -> list[tuple[str | None, Subset]]:
         return [(fold, change(subset)) for fold, subset in parts]
 
-    complete, by_rate, shares = outputs(parts), list[list[np.ndarray]](), list[Shares]()
-    for rate in plan.rates:
-        masked, there = list[np.ndarray](), list[np.ndarray]()
-        for seed in plan.mask_seeds:
-            lacking = changed(lambda subset, rate=rate, seed=seed: plan.at(subset, rate, seed))
-            masked.append(outputs(lacking) if rate else complete)
-            there += [present_modalities(subset) for _, subset in lacking]
-        present = np.concatenate(there)
-        by_rate.append(masked)
-        shares.append(Shares(float((~present).mean()), float((~present.any(axis=1)).mean())))
-    by_subset = [
-        outputs(changed(Absence(tuple(name for name in parts[0][1].modalities if name not in kept)).apply))
-        for kept in plan.subsets
-    ]
+    def all_outputs() -> SweptOutputs:
+        complete, by_rate, shares = outputs(parts), list[list[np.ndarray]](), list[Shares]()
+        for rate in plan.rates:
+            masked, there = list[np.ndarray](), list[np.ndarray]()
+            for seed in plan.mask_seeds:
+                lacking = changed(lambda subset, rate=rate, seed=seed: plan.at(subset, rate, seed))
+                masked.append(outputs(lacking) if rate else complete)
+                there += [present_modalities(subset) for _, subset in lacking]
+            present = np.concatenate(there)
+            by_rate.append(masked)
+            shares.append(Shares(float((~present).mean()), float((~present.any(axis=1)).mean())))
+        by_subset = [
+            outputs(
+                changed(Absence(tuple(name for name in parts[0][1].modalities if name not in kept)).apply)
+            )
+            for kept in plan.subsets
+        ]
+        return SweptOutputs(
+            np.array(by_rate),
+            np.array(by_subset)[:, None] if by_subset else np.zeros((0, 1, *complete.shape)),
+            outputs(changed(Absence(rate=1.0).apply)),
+            tuple(shares),
+        )
+
     return samples, _Swept(
-        np.array(by_rate),
-        np.array(by_subset)[:, None] if by_subset else np.zeros((0, 1, *complete.shape)),
-        outputs(changed(Absence(rate=1.0).apply)),
-        tuple(shares),
+        kept.of(folder, all_outputs),
         [part.labels for part in trained.values() if part.labels is not None],
         predictor.remarks([subset for _, subset in given]),
     )

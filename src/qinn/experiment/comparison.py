@@ -28,6 +28,7 @@ from qinn.experiment.verdicts import check_margins, judged
 from qinn.experiment.workers import run_in_workers
 from qinn.explain.activity import Activity, mean_activity
 from qinn.extras import require
+from qinn.folder_locks import held
 from qinn.results.calibration import remove_stale_calibration
 from qinn.results.comparison import COMPARISON_FILE, TABLE_FILE, ComparisonResult, ModelResult
 from qinn.results.files import digests_of, read_json, write_text
@@ -75,6 +76,7 @@ def compare(
     Raises:
         CheckpointError: If the folder holds something else.
         MissingPackageError: If what the extra `train` brings is not installed.
+        OutputError: If another command works in the folder, or it cannot be written.
         QinnError: If a run fails, or its process is killed.
     """
     require("train", what="Training")
@@ -84,38 +86,41 @@ def compare(
     check_margins(config.evaluation.margins, store.task)
     config = with_simple_rows(config, store)
     _check_place(folder, config)
-    jobs = [(label, seed) for seed in config.seeds for label in config.models]
-    done = 0
-    if on_remark is not None:
-        _say_costs(config, folder, on_remark)
+    with held(folder):
+        # Another command may have worked there until now.
+        _check_place(folder, config)
+        jobs = [(label, seed) for seed in config.seeds for label in config.models]
+        done = 0
+        if on_remark is not None:
+            _say_costs(config, folder, on_remark)
 
-    def count(index: int) -> None:
-        nonlocal done
-        done += 1
-        if on_run is not None:
-            on_run(done, len(jobs), "{}, seed {}".format(*jobs[index]))
+        def count(index: int) -> None:
+            nonlocal done
+            done += 1
+            if on_run is not None:
+                on_run(done, len(jobs), "{}, seed {}".format(*jobs[index]))
 
-    if engine is not None:
-        grid = Grid.of(config, folder)
-        if grid.pending():
-            engine.check()
-        grid.write(overwrite=overwrite)
-        engine.finish(grid, on_run or (lambda *_: None), on_remark or (lambda _: None))
-        grid.collect()
-    elif workers <= 1:
-        for index, (label, seed) in enumerate(jobs):
-            run(config.only(label, seed), run_path(folder, label, seed), overwrite=overwrite)
-            count(index)
-    else:
-        described = [
-            (config_text(config.only(label, seed)), run_path(folder, label, seed)) for label, seed in jobs
-        ]
-        run_in_workers(described, workers, count, overwrite=overwrite)
-    if overwrite:
-        for label in config.models:
-            model = folder / slug(label)
-            remove_stale_calibration(model, runs_of(model))
-    return summarize(config, folder)
+        if engine is not None:
+            grid = Grid.of(config, folder)
+            if grid.pending():
+                engine.check()
+            grid.write(overwrite=overwrite)
+            engine.finish(grid, on_run or (lambda *_: None), on_remark or (lambda _: None))
+            grid.collect()
+        elif workers <= 1:
+            for index, (label, seed) in enumerate(jobs):
+                run(config.only(label, seed), run_path(folder, label, seed), overwrite=overwrite)
+                count(index)
+        else:
+            described = [
+                (config_text(config.only(label, seed)), run_path(folder, label, seed)) for label, seed in jobs
+            ]
+            run_in_workers(described, workers, count, overwrite=overwrite)
+        if overwrite:
+            for label in config.models:
+                model = folder / slug(label)
+                remove_stale_calibration(model, runs_of(model))
+        return summarize(config, folder)
 
 
 def _say_costs(config: ExperimentConfig, folder: Path, on_remark: Callable[[str], None]) -> None:

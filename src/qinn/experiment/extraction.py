@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from qinn.atomic_writing import alone_in, complete_file
+from qinn.atomic_writing import complete_file, is_partial
 from qinn.destinations import check_folder
 from qinn.digests import file_digest
 from qinn.errors import ClipError, DataError, OutputError, QinnError
@@ -32,6 +32,7 @@ from qinn.features.clip_features import QUALITY_COLUMNS, ClipFeatures
 from qinn.features.extraction import ClipOptions
 from qinn.features.speech import SPEECH_VERSION
 from qinn.features.weights import FACE_MESH, WHISPER_BASE, WHISPER_TINY_EN
+from qinn.folder_locks import held
 
 __all__ = ["Extraction", "Failure", "Progress", "extract_clips", "package_versions", "taken"]
 
@@ -185,15 +186,12 @@ def taken(work: Path, inputs: Sequence[Path], options: ClipOptions) -> Generator
         weights.folder()
     place = check_folder(work, inputs=inputs)
     mark = place / "extraction.json"
-    if place.exists() and any(place.iterdir()) and not mark.is_file():
+    foreign = place.exists() and any(not is_partial(entry) for entry in place.iterdir())
+    if foreign and not mark.is_file():
         raise OutputError(f"`{work}` is not empty and holds no features of clips; choose another folder.")
     is_new = not place.exists()
-    place.joinpath("clips").mkdir(parents=True, exist_ok=True)
-    with _without_rest(place if is_new else None), alone_in(place / "clips") as alone:
-        if not alone:
-            raise OutputError(
-                f"Another `{_COMMAND}` works in `{work}`; wait until it has ended, or name another folder by `--work`."
-            )
+    with held(place, remedy="name another folder by `--work`"), _without_rest(place if is_new else None):
+        place.joinpath("clips").mkdir(parents=True, exist_ok=True)
         _write_mark(mark, options)
         yield
 

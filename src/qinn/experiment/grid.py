@@ -25,6 +25,7 @@ from qinn.escaping import visible
 from qinn.experiment.build import build_folds
 from qinn.experiment.config import ExperimentConfig, parse_config, slug
 from qinn.experiment.run import config_text, prepare, run
+from qinn.folder_locks import locked
 from qinn.results.files import read_json, write_json
 from qinn.results.folder import RunFolder
 
@@ -208,16 +209,16 @@ class Grid:
         ]
         lock = self._lock(task.label, task.seed)
         with _alone(lock.with_name(f"{lock.name}-fold-{task.fold}")):
-            run(config, folder, fold=task.fold)
+            run(config, folder, fold=task.fold, waits=True)
         if all(self.is_done(other) for other in of_run):
             with _alone(lock):
-                run(config, folder)
+                run(config, folder, waits=True)
 
     def collect(self) -> None:
         """Put together the runs that are not yet; every task is done."""
         for label, seed in dict.fromkeys((task.label, task.seed) for task in self.tasks):
             with _alone(self._lock(label, seed)):
-                run(self.config.only(label, seed), run_path(self.folder, label, seed))
+                run(self.config.only(label, seed), run_path(self.folder, label, seed), waits=True)
 
     def _lock(self, label: str, seed: int) -> Path:
         return self.folder / TASKS_FOLDER / "locks" / f"{slug(label)}-{seed}"
@@ -244,22 +245,11 @@ def _last_line(path: Path) -> str:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Be the only process at something, on whatever machine; the lock ends with the process, however it ends.
-
-    A file that is written to is locked: network file systems lock nothing else.
-    """
-    try:
-        import fcntl
-    except ImportError:  # a system without POSIX locks has none of these engines either
-        yield
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX)
-        except OSError as error:
+    """Be the only process at something, on whatever machine; the lock ends with the process, however it ends."""
+    with locked(path, wait=True) as can_lock:
+        if not can_lock:
             print(
-                f"note: the file system has no locks ({error.strerror}): no task may be done twice at the same time",
+                "note: the file system has no locks: no task may be done twice at the same time",
                 file=sys.stderr,
             )
         yield

@@ -44,6 +44,7 @@ from qinn.explain.activity import activity_of, activity_remarks, mean_activity
 from qinn.explain.attractor import certificate_of, mean_certificate
 from qinn.explain.explanation import explain
 from qinn.extras import require
+from qinn.folder_locks import held
 from qinn.formats import check_format
 from qinn.model.baselines import count_parameters
 from qinn.model.network import QiNN
@@ -105,6 +106,7 @@ def run(
     overwrite: bool = False,
     progress: bool = False,
     fold: int | None = None,
+    waits: bool = False,
     on_fold: Callable[[int, int], None] | None = None,
     on_remark: Callable[[str], None] | None = None,
 ) -> RunFolder:
@@ -118,6 +120,7 @@ def run(
         progress: Whether to show a progress bar for each fit.
         fold: Train this fold alone, beside processes that train others; `prepare` was called before, and a call without
             it puts the run together when every fold is there.
+        waits: Wait until another command that works in the folder has ended; without it this one is refused.
         on_fold: Called with (folds done, folds in all) after each fold.
         on_remark: Called before the training with each sentence about what it will cost, where that is much.
 
@@ -127,23 +130,43 @@ def run(
         CheckpointError: If the folder holds a run of another configuration or of other data, or a file of it, or of a
             finished fold, is not what was written.
         MissingPackageError: If what the extra `train` brings is not installed.
-        OutputError: If the folder lies inside a store or another run, or cannot be written.
+        OutputError: If the folder lies inside a store or another run, another command works in it, or it cannot be
+            written.
     """
     if len(config.models) != 1 or len(config.seeds) != 1:
         raise ConfigError(
             f"A run has one model and one seed, but the configuration has {list(config.models)} and seeds "
             f"{list(config.seeds)}; choose with `--model` and `--seed`, or use `qinn compare`."
         )
-    started, clock = datetime.now(UTC), time.perf_counter()
     target = RunFolder(Path(folder))
     store = open_unchanged(config.data.store)
     config = resolved(config, store)
     place = RunPlace.check(target, config, store, overwrite=overwrite)
     if target.is_complete and not place.replaces:
         return target
+    require("train", what="Training")
+    with held(target.path, shared=fold is not None, wait=waits):
+        # Another command may have worked there until now.
+        place = RunPlace.check(target, config, store, overwrite=overwrite)
+        if not target.is_complete or place.replaces:
+            _run(config, place, store, progress=progress, fold=fold, on_fold=on_fold, on_remark=on_remark)
+    return target
+
+
+def _run(
+    config: ExperimentConfig,
+    place: RunPlace,
+    store: Store,
+    *,
+    progress: bool,
+    fold: int | None,
+    on_fold: Callable[[int, int], None] | None,
+    on_remark: Callable[[str], None] | None,
+) -> None:
+    """Do what `run` does in a folder that is held."""
+    started, clock, target = datetime.now(UTC), time.perf_counter(), place.target
     if fold is not None:
         place = place.shared()
-    require("train", what="Training")
     check_machine(config)
     torch.set_flush_denormal(True)
     torch.set_num_threads(config.threads)
@@ -182,7 +205,7 @@ def run(
             if on_fold is not None:
                 on_fold(index + 1, len(folds))
     if fold is not None:
-        return target
+        return
 
     records = [_finished_fold(target, index, one, store) for index, one in enumerate(folds)]
     test = _pooled(target, folds, "test", store.task)
@@ -220,7 +243,6 @@ def run(
         files=digests_of(target.path, _files(target, len(records))),
     )
     write_document(target.summary_file, summary)
-    return target
 
 
 def prepare(config: ExperimentConfig, folder: Path | str, *, overwrite: bool = False) -> None:
@@ -240,9 +262,13 @@ def prepare(config: ExperimentConfig, folder: Path | str, *, overwrite: bool = F
     place = RunPlace.check(target, config, store, overwrite=overwrite)
     if target.is_complete and not place.replaces:
         return
-    with place.shared(clear=True):
-        if not target.config_file.is_file():
-            write_text(target.config_file, config_text(config))
+    if not place.replaces and target.config_file.is_file():
+        return  # others may be at it
+    with held(target.path):
+        place = RunPlace.check(target, config, store, overwrite=overwrite)
+        with place.shared(clear=True):
+            if not target.config_file.is_file():
+                write_text(target.config_file, config_text(config))
 
 
 def model_builder(config: ExperimentConfig, store: Store, parts: Sequence[Subset]) -> partial[nn.Module]:

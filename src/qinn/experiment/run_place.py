@@ -1,8 +1,7 @@
 """Where a run goes: a free folder, its own, or one whose run it replaces; a failed start leaves nothing there."""
 
 import shutil
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -13,9 +12,9 @@ from qinn.errors import CheckpointError, ConfigError
 from qinn.experiment.config import ExperimentConfig, config_of, read_run_config
 from qinn.results.files import read_json
 from qinn.results.folder import RunFolder
-from qinn.results.sweep import sweep_folders
+from qinn.results.sweep import sweeps_in
 
-_OF_A_RUN = RUN_FILES | {"explanation", *sweep_folders(), "calibration.json"}
+_OF_A_RUN = RUN_FILES | {"explanation", "calibration.json"}
 
 
 @dataclass
@@ -25,13 +24,11 @@ class RunPlace:
     Attributes:
         target: The folder.
         replaces: Whether what is there is to be cleared first.
-        missing: Folders on the way that do not exist yet, from the innermost.
         is_shared: Whether other processes train folds there: a failed start leaves all as it is.
     """
 
     target: RunFolder
     replaces: bool
-    missing: list[Path] = field(default_factory=list)
     is_shared: bool = False
 
     @classmethod
@@ -53,21 +50,20 @@ class RunPlace:
         """
         path = target.path
         check_folder(path, inputs=[store.path])
-        missing = [folder for folder in (path, *path.absolute().parents) if not folder.exists()]
-        found = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
-        foreign = {name for name in found if name not in _OF_A_RUN and not is_partial(Path(name))}
+        found = {entry.name for entry in path.iterdir() if not is_partial(entry)} if path.is_dir() else set()
+        foreign = found - _OF_A_RUN - {place.name for place in sweeps_in(path)}
         if target.config_file.exists():
             if _is_continued(target, config, store, overwrite=overwrite):
-                return cls(target, False, missing)
+                return cls(target, False)
             if foreign:
                 raise CheckpointError(
                     f"`{path}` holds `{min(foreign)}` beside a run of another configuration, so it is not replaced; "
                     "choose another folder."
                 )
-            return cls(target, True, missing)
+            return cls(target, True)
         if foreign or (found and _has_progress(path)) or "run.json" in found:
             raise CheckpointError(f"Folder `{path}` is not empty and holds no run; choose another folder.")
-        return cls(target, bool(found), missing)
+        return cls(target, bool(found))
 
     def shared(self, *, clear: bool = False) -> "RunPlace":
         """Return the same place as one at which other processes are, too.
@@ -96,9 +92,6 @@ class RunPlace:
         if kind is None or self.is_shared or _has_progress(self.target.path):
             return
         _clear(self.target.path)
-        for folder in self.missing:
-            with suppress(OSError):
-                folder.rmdir()
 
 
 def _is_continued(target: RunFolder, config: ExperimentConfig, store: Store, *, overwrite: bool) -> bool:
@@ -149,7 +142,8 @@ def _has_progress(path: Path) -> bool:
 
 def _clear(path: Path) -> None:
     """Remove the files of a run, the one that says that it is complete first."""
-    for name in ("run.json", *sorted(_OF_A_RUN - {"run.json", "config.yaml"}), "config.yaml"):
+    sweeps = (place.name for place in sweeps_in(path))
+    for name in ("run.json", *sweeps, *sorted(_OF_A_RUN - {"run.json", "config.yaml"}), "config.yaml"):
         place = path / name
         if place.is_dir() and not place.is_symlink():
             shutil.rmtree(place, ignore_errors=True)

@@ -29,6 +29,7 @@ from qinn.experiment.run import data_record, model_builder
 from qinn.experiment.tuning_config import KNOWN_KEYS, Range, Space, searched
 from qinn.explain.activity import activity_of
 from qinn.extras import needs, require
+from qinn.folder_locks import held
 from qinn.results.files import write_text
 from qinn.results.tuning import (
     TABLE_FILE,
@@ -85,6 +86,7 @@ def tune(
         ConfigError: If nothing can be searched, a key is unknown, a value is impossible, or the store cannot be opened.
         CheckpointError: If the folder holds something else, or the result of another configuration.
         MissingPackageError: If what the extras `train` and `tune` bring is not installed.
+        OutputError: If another command works in the folder, or it cannot be written.
     """
     require("train", "tune", what="Tuning")
     folder, settings = Path(folder), config.tune
@@ -102,38 +104,43 @@ def tune(
     store = open_unchanged(config.data.store)
     spaces = _spaces(config, store)
     developments = _developments(config, store)
-    _check_own(
-        folder,
-        {label: _identity(config, label, space, store, len(developments)) for label, space in spaces.items()},
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    url = storage or f"sqlite:///{(folder / _STORAGE).absolute()}"
-    torch.set_flush_denormal(True)
-    torch.set_num_threads(config.threads)
-    searches = {label: _Search(config, label, spaces[label], store, developments, url) for label in spaces}
-    total = number * len(searches)
-    # Trial after trial of every model in turn, so that a search that is stopped was equally long for each.
-    for wanted in range(number):
-        for index, (label, search) in enumerate(searches.items()):
-            if search.num_finished <= wanted:
-                search.try_next()
-                if on_trial is not None:
-                    on_trial(wanted * len(searches) + index + 1, total, f"trial {wanted} of {label}")
-    found = {label: search.result(number) for label, search in searches.items()}
-    result = TuningResult(
-        name=config.name,
-        data=data_record(store, config, developments[0].train),
-        num_trials=number,
-        seed=settings.seed,
-        storage=_STORAGE if storage is None else _without_password(storage),
-        models=found,
-        remarks=(_OVERLAP,) if config.data.split != "fixed" else (),
-        **provenance.origin(),
-        folder=folder,
-    )
-    write_text(folder / TUNED_FILE, _tuned_text(config, result))
-    result.write()
-    return result
+    with held(folder):
+        _check_own(
+            folder,
+            {
+                label: _identity(config, label, space, store, len(developments))
+                for label, space in spaces.items()
+            },
+        )
+        url = storage or f"sqlite:///{(folder / _STORAGE).absolute()}"
+        torch.set_flush_denormal(True)
+        torch.set_num_threads(config.threads)
+        searches = {
+            label: _Search(config, label, spaces[label], store, developments, url) for label in spaces
+        }
+        total = number * len(searches)
+        # Trial after trial of every model in turn, so that a search that is stopped was equally long for each.
+        for wanted in range(number):
+            for index, (label, search) in enumerate(searches.items()):
+                if search.num_finished <= wanted:
+                    search.try_next()
+                    if on_trial is not None:
+                        on_trial(wanted * len(searches) + index + 1, total, f"trial {wanted} of {label}")
+        found = {label: search.result(number) for label, search in searches.items()}
+        result = TuningResult(
+            name=config.name,
+            data=data_record(store, config, developments[0].train),
+            num_trials=number,
+            seed=settings.seed,
+            storage=_STORAGE if storage is None else _without_password(storage),
+            models=found,
+            remarks=(_OVERLAP,) if config.data.split != "fixed" else (),
+            **provenance.origin(),
+            folder=folder,
+        )
+        write_text(folder / TUNED_FILE, _tuned_text(config, result))
+        result.write()
+        return result
 
 
 def _check_own(folder: Path, identities: Mapping[str, str]) -> None:

@@ -25,6 +25,7 @@ from qinn.face.estimator import Estimator
 from qinn.face.fitting import check_present
 from qinn.face.labels import Labels, Scale, classes_of, groups_of, labels_of, scores_of
 from qinn.face.samples import Samples
+from qinn.folder_locks import held
 from qinn.results.comparison import ComparisonResult
 from qinn.typed_arguments import typed
 
@@ -146,7 +147,8 @@ def compare(
     test, validation = 0.2 if test is None else test, 0.15 if validation is None else validation
     seeds, name = (0,) if seeds is None else seeds, "comparison" if name is None else name
     given = _Models(models, encoder=encoder, training=training)
-    with _folder(to) as folder:
+    is_store = isinstance(data, (str, Path, Store))
+    with _folder(to) as folder, contextlib.nullcontext() if is_store else held(folder):
         if isinstance(data, (str, Path, Store)):
             if y is not None or groups is not None or splits is not None:
                 raise ArgumentError(

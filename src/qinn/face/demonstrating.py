@@ -10,7 +10,7 @@ from typing import Any, Literal
 from qinn.data.stores.store import Store
 from qinn.data.stores.unchanged import open_unchanged
 from qinn.data.synthetic.clips.clip_set import ClipsSpec, DrawnClip, drawn_clips, write_clip, write_clips
-from qinn.destinations import check_destination
+from qinn.destinations import check_destination, check_folder
 from qinn.errors import ClipError, OutputError
 from qinn.experiment.clip_demo import MODEL, run_clip_demo
 from qinn.experiment.comparison import run_path
@@ -20,6 +20,7 @@ from qinn.extras import require
 from qinn.face.extracting import extract_features
 from qinn.face.scoring import score_clips
 from qinn.features.extraction import ClipOptions
+from qinn.folder_locks import held
 from qinn.report.page import page_of, write_report
 from qinn.report.stream_lengths import FIGURE, lengths_section, write_lengths_figure
 from qinn.results.clip_score import ClipScore
@@ -59,20 +60,21 @@ def demonstrate(
         on_run: Called with (runs done, runs in all, label of the last) after each run.
 
     Raises:
-        OutputError: If a place holds something else.
+        OutputError: If a place holds something else, or another command works there.
     """
     page, figure = to / "report.html", to / "streams.svg"
     check_destination(page, page_of("report"), overwrite=overwrite)
     check_destination(figure, FIGURE, overwrite=overwrite)
-    pooled = run_demo(to, workers=workers, overwrite=overwrite, on_run=on_run)
-    streams = run_stream_demo(to / "streams", workers=workers, overwrite=overwrite, on_run=on_run)
-    write_lengths_figure(figure, streams)
-    write_report(
-        [to / "comparison", to / "streams" / "comparison"],
-        page,
-        overwrite=overwrite,
-        further=lambda numbering: [lengths_section(streams, numbering)],
-    )
+    with held(to):
+        pooled = run_demo(to, workers=workers, overwrite=overwrite, on_run=on_run)
+        streams = run_stream_demo(to / "streams", workers=workers, overwrite=overwrite, on_run=on_run)
+        write_lengths_figure(figure, streams)
+        write_report(
+            [to / "comparison", to / "streams" / "comparison"],
+            page,
+            overwrite=overwrite,
+            further=lambda numbering: [lengths_section(streams, numbering)],
+        )
     return Demonstration(pooled, streams, page, figure)
 
 
@@ -126,13 +128,19 @@ def demonstrate_clips(
             long as it lasts, what is told how many are done, of how many, and the last one.
 
     Raises:
-        OutputError: If a place holds something else.
+        OutputError: If a place holds something else, or another command works there.
         ConfigError: If weights of the real tiers are not there.
         MissingPackageError: If a package is not installed.
     """
     options = _OPTIONS[tiers]
     require("clips", what="`qinn demo clips`", only=(*options.packages, "PIL"))
-    watched = watch or _unwatched
+    with held(check_folder(to)):
+        return _clips_demonstrated(to, tiers, options, workers, watch or _unwatched, overwrite=overwrite)
+
+
+def _clips_demonstrated(
+    to: Path, tiers: ClipTiers, options: ClipOptions, workers: int, watched: Watch, *, overwrite: bool
+) -> ClipsDemonstration:
     with watched("films") as told:
         table = write_clips(to / "clips", _SPEC, overwrite=overwrite, progress=partial(_counted, told))
     store = to / "store"

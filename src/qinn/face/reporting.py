@@ -1,13 +1,13 @@
 """What `qinn explain` and `qinn sweep-absent` do, figures included, as functions."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from qinn.data.subsets.absence_protocols import Pattern, ProtocolName
-from qinn.destinations import check_destinations
+from qinn.destinations import check_destinations, resolved
 from qinn.errors import ArgumentError, ConfigError
 from qinn.experiment.absence_sweep import parse_factors, parse_rates
 from qinn.experiment.absence_sweep import sweep_absent as sweep_runs
@@ -15,11 +15,13 @@ from qinn.experiment.coupling import couple_run, parse_couplings
 from qinn.experiment.explanation import PRODUCTS
 from qinn.experiment.explanation import explain_run as write_explanation
 from qinn.face.new_samples import Sources, listed, new_samples
+from qinn.folder_locks import held
 from qinn.report.absence_figures import write_sweep_figures
 from qinn.report.explanation_figures import write_coupling_figure, write_explanation_figures
 from qinn.results.coupling import CouplingResult
 from qinn.results.explanation import ExplanationSummary
-from qinn.results.sweep import ProtocolRecord, SweepResult
+from qinn.results.folder import RunFolder
+from qinn.results.sweep import ProtocolRecord, SweepResult, sweep_folder
 from qinn.typed_arguments import typed
 
 OnRun = Callable[[int, int, str], None]
@@ -93,11 +95,14 @@ def explain_run(
             "Argument `layout` and options of an import go with files of samples, but none is named; name them, or "
             "leave the options out."
         )
-    with (
-        nullcontext()
-        if store is None
-        else new_samples(run, store, absent=absent, layout=layout, options=options)
-    ) as samples:
+    RunFolder(Path(run)).summary()  # of what is no run nothing is made
+    with ExitStack() as stack:
+        stack.enter_context(held(resolved(folder)))
+        samples = None
+        if store is not None:
+            samples = stack.enter_context(
+                new_samples(run, store, absent=absent, layout=layout, options=options)
+            )
         asked["store"] = None if samples is None else samples.store
         turned = None
         if couplings is not None:
@@ -105,9 +110,10 @@ def explain_run(
             turned = couple_run(run, folder, couplings=knob, **asked)
             write_coupling_figure(folder, turned)
         summary = write_explanation(run, folder, label=label, **asked)
+        figures = write_explanation_figures(folder)
     notes = () if samples is None else samples.notes
     summary = replace(summary, remarks=(*notes, *summary.remarks))
-    return ExplainedRun(folder, summary, turned, write_explanation_figures(folder))
+    return ExplainedRun(folder, summary, turned, figures)
 
 
 @typed
@@ -131,7 +137,8 @@ def sweep_absent(
 
     Args:
         runs: Folders of comparisons (all their runs) and runs.
-        to: Folder for data, table and figures; if None one for the protocol in that of the only comparison.
+        to: Folder for data, table and figures; if None one in that of the only comparison, of its own for protocol,
+            pattern, burst, factors, rates and split.
         protocol: What goes: ``"whole"`` modalities, each on its own; ``"keep-one"``, all but one of a sample's, and
             every choice of modalities; ``"steps"``, tokens and frames.
         rates: Rates of absence, rising, as numbers or in a text with commas between them; the protocol's if None.
@@ -153,7 +160,15 @@ def sweep_absent(
         ArgumentError: If rates are impossible, a run is named twice, or several runs have no folder for the result.
         CheckpointError: If a folder is no finished run or comparison.
         DataError: If the runs were not tested on the same samples.
+        OutputError: If the files would replace another's, another command works in the folder, or it cannot be written.
     """
+    taken = ProtocolRecord(
+        name=protocol,
+        pattern=pattern,
+        burst=None if burst is None else float(burst),
+        factors=factors if isinstance(factors, Mapping) else parse_factors(factors),
+    )
+    given = parse_rates(rates) if isinstance(rates, str) else rates
     if to is None:
         if not runs:
             raise ArgumentError("A sweep must be over at least one run or comparison; name its folder.")
@@ -161,21 +176,20 @@ def sweep_absent(
             raise ArgumentError(
                 "Several runs are swept together, so name a folder for the result with `--to`."
             )
-        to = Path(runs[0]) / ProtocolRecord(name=protocol, pattern=pattern).folder
-    result = sweep_runs(
+        to = Path(runs[0]) / sweep_folder(taken, rates=given, split=split)
+    return sweep_runs(
         runs,
         to,
         protocol=protocol,
         pattern=pattern,
-        burst=None if burst is None else float(burst),
-        factors=factors if isinstance(factors, Mapping) else parse_factors(factors),
-        rates=parse_rates(rates) if isinstance(rates, str) else rates,
+        burst=taken.burst,
+        factors=taken.factors,
+        rates=given,
         mask_seeds=range(masks),
         split=split,
         reference=reference,
         num_resamples=num_resamples,
         overwrite=overwrite,
+        draw=write_sweep_figures,
         on_run=on_run,
     )
-    write_sweep_figures(result.folder)
-    return result

@@ -1,11 +1,14 @@
 """Sweeps over rates of absence, as ``sweep.json`` keeps them, and their tables."""
 
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from qinn.digests import file_digest
+from qinn.atomic_writing import is_partial
+from qinn.digests import bytes_digest, file_digest
 from qinn.errors import CheckpointError
 from qinn.evaluation.intervals import SeedSummary
 from qinn.evaluation.metric_names import metrics_of
@@ -31,6 +34,9 @@ FORMAT = "qinn-missing-sweep"
 SWEEP_FILE = "sweep.json"
 TABLE_FILE = "table.md"
 _FOLDER = "missing"
+_USUAL_BURST = 5.0
+_PLAIN = re.compile(r"[A-Za-z0-9_.]{1,40}")
+_LONGEST_NAME = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +57,7 @@ class ProtocolRecord:
 
     @property
     def folder(self) -> str:
-        """Where a comparison keeps its sweep by this protocol."""
+        """Where a comparison keeps its sweep by this protocol, with nothing else said (see `sweep_folder`)."""
         said = [] if self.name == "whole" else [self.name]
         said += [self.pattern] if self.pattern not in (None, "scattered") else []
         return "-".join([_FOLDER, *said])
@@ -420,8 +426,8 @@ def read_own_sweeps(comparison: ComparisonResult) -> list[SweepResult]:
     """
     places = sorted(
         place
-        for place in comparison.folder.glob(f"{_FOLDER}*")
-        if place.is_dir() and place.name in sweep_folders() and any(place.iterdir())
+        for place in sweeps_in(comparison.folder)
+        if any(not is_partial(entry) for entry in place.iterdir())
     )
     sweeps = [read_sweep(place) for place in places]
     for found in sweeps:
@@ -429,10 +435,65 @@ def read_own_sweeps(comparison: ComparisonResult) -> list[SweepResult]:
     return sweeps
 
 
+def sweep_folder(
+    protocol: ProtocolRecord, *, rates: Sequence[float] | None = None, split: str = "test"
+) -> str:
+    """Return what the folder is called in which a comparison or a run keeps a sweep: another question has another.
+
+    Args:
+        protocol: What is taken away.
+        rates: Rates of absence, where they are not those of the protocol.
+        split: Which samples.
+
+    Examples:
+        >>> sweep_folder(ProtocolRecord(name="steps", pattern="bursts", burst=8.0), split="valid")
+        'missing-steps-bursts-of-8-valid'
+        >>> sweep_folder(ProtocolRecord(factors={"text": 0.5}), rates=(0.0, 0.4))
+        'missing-text-times-0.5-rates-0-0.4'
+    """
+    said: list[str] = []
+    if protocol.burst not in (None, _USUAL_BURST):
+        said.append(f"of-{_exactly(protocol.burst)}")
+    factors = {name: factor for name, factor in sorted(protocol.factors.items()) if factor != 1}
+    said += [f"{name}-times-{_exactly(float(factor))}" for name, factor in factors.items()]
+    if rates is not None:
+        said.append("-".join(["rates", *(_exactly(float(rate)) for rate in rates)]))
+    if split != "test":
+        said.append(split)
+    told = "-".join(said)
+    is_plain = all(_PLAIN.fullmatch(name) for name in (*factors, split))
+    if not is_plain or len(told) > _LONGEST_NAME:
+        told = bytes_digest(json.dumps(said).encode())[:12]
+    return "-".join([protocol.folder, *([told] if told else [])])
+
+
+def _exactly(value: float) -> str:
+    short = f"{value:g}"
+    return short if float(short) == value else repr(float(value))
+
+
 def sweep_folders() -> set[str]:
-    """Return what the folders are called in which comparisons and runs keep their sweeps."""
+    """Return what the folders of sweeps are called by which nothing is said but the protocol."""
     names = {ProtocolRecord(name=name).folder for name in ("whole", "keep-one", "steps")}
     return names | {ProtocolRecord(name="steps", pattern=pattern).folder for pattern in ("block", "bursts")}
+
+
+def sweeps_in(folder: Path) -> list[Path]:
+    """Return the folders in which a comparison or a run keeps its sweeps, finished or not.
+
+    Args:
+        folder: Of the comparison or the run.
+    """
+    return sorted(
+        place
+        for place in folder.glob(f"{_FOLDER}*")
+        if place.is_dir()
+        and (
+            place.name in sweep_folders()
+            or (place / SWEEP_FILE).is_file()
+            or all(is_partial(entry) for entry in place.iterdir())
+        )
+    )
 
 
 def _check_own(found: SweepResult, comparison: ComparisonResult) -> None:

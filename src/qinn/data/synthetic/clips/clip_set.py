@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from qinn.atomic_writing import complete_file
+from qinn.atomic_writing import complete_file, is_partial
 from qinn.data.synthetic.clips.face import Look, draw_face
 from qinn.data.synthetic.clips.film import write_film
 from qinn.data.synthetic.clips.sentences import VALENCES, Sentence, draw_sentence
@@ -24,6 +24,7 @@ from qinn.data.synthetic.known_answer_set import MODALITIES, KnownAnswer
 from qinn.data.synthetic.uniform_sums import mean_absolute
 from qinn.destinations import check_folder
 from qinn.errors import ArgumentError, OutputError
+from qinn.folder_locks import held
 from qinn.opening import read_small
 from qinn.stated_options import option
 
@@ -286,25 +287,27 @@ def write_clips(
         The table.
 
     Raises:
-        OutputError: If the folder holds something else.
+        OutputError: If the folder holds something else, or another command works in it.
         MissingPackageError: If PyAV or Pillow is not installed.
     """
-    place = _taken(Path(folder), spec, overwrite)
-    films = place / "films"
-    films.mkdir(exist_ok=True)
-    clips = list(drawn_clips(spec))
-    for number, clip in enumerate(clips):
-        path = films / f"{clip.id}.mp4"
-        if not path.is_file():
-            write_clip(clip, path)
-        progress(number + 1, len(clips), clip.id)
-    rows = [_row(clip) for clip in clips]
-    text = io.StringIO()
-    table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    with complete_file(place / "clips.csv", overwrite=True) as stream:
-        stream.write(text.getvalue().encode())
+    place = check_folder(folder)
+    with held(place):
+        _take(place, spec, overwrite)
+        films = place / "films"
+        films.mkdir(exist_ok=True)
+        clips = list(drawn_clips(spec))
+        for number, clip in enumerate(clips):
+            path = films / f"{clip.id}.mp4"
+            if not path.is_file():
+                write_clip(clip, path)
+            progress(number + 1, len(clips), clip.id)
+        rows = [_row(clip) for clip in clips]
+        text = io.StringIO()
+        table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+        with complete_file(place / "clips.csv", overwrite=True) as stream:
+            stream.write(text.getvalue().encode())
     return Path(folder) / "clips.csv"
 
 
@@ -329,29 +332,26 @@ def _row(clip: DrawnClip) -> dict[str, Any]:
     }
 
 
-def _taken(folder: Path, spec: ClipsSpec, overwrite: bool) -> Path:
-    """Make the folder ours, unless it is another's."""
-    place = check_folder(folder)
+def _take(place: Path, spec: ClipsSpec, overwrite: bool) -> None:
+    """Make a folder ours, unless it is another's."""
     mark = place / _MARK
     content = {"made by": _COMMAND, **{one.name: getattr(spec, one.name) for one in fields(spec)}}
-    if place.exists() and any(place.iterdir()):
+    if any(not is_partial(entry) for entry in place.iterdir()):
         found = _read_mark(mark)
         if found.get("made by") != _COMMAND:
             raise OutputError(
-                f"`{folder}` is not empty and holds no clips of `{_COMMAND}`; choose another folder."
+                f"`{place}` is not empty and holds no clips of `{_COMMAND}`; choose another folder."
             )
         if found == content and not overwrite:
-            return place
+            return
         if not overwrite:
             raise OutputError(
-                f"`{folder}` holds clips of another set; choose another folder, or replace them with `--overwrite`."
+                f"`{place}` holds clips of another set; choose another folder, or replace them with `--overwrite`."
             )
         rmtree(place / "films", ignore_errors=True)
         (place / "clips.csv").unlink(missing_ok=True)
-    place.mkdir(parents=True, exist_ok=True)
     with complete_file(mark, overwrite=True) as stream:
         stream.write((json.dumps(content, indent=2) + "\n").encode())
-    return place
 
 
 def _read_mark(mark: Path) -> dict[str, Any]:
