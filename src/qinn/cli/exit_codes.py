@@ -7,7 +7,7 @@ import sys
 
 from qinn.interruption import EndedBySignal, ignore_from_now_on, say, supervise, word_of
 
-_RESUMED = frozenset({"train", "tune", "compare", "demo", "features"})
+_RESUMED = frozenset({"train", "tune", "compare", "demo", "features", "sweep-absent"})
 """Commands that continue where they were interrupted; all others start again and leave nothing half-done."""
 
 
