@@ -57,9 +57,9 @@ Two keys can be `auto`. It is resolved before anything is trained, and the run's
 Measured by `benchmarks/training_defaults.py`, which no test sample enters
 ([rows](../benchmarks/results/training_defaults.json)): the loss on samples held out of training and validation, of
 the README's QiNN-QJ and of concatenation on ICT-MMMO, MOSI's valid split and ICMI (128 to 297 training samples), one
-division each. Against 0.01 a tenth of the rule's decay changed it by between −.019 and +.039, three tenths by between
+division each. Against 0.01 a tenth of the rule's decay changed it by between −.019 and +.038, three tenths by between
 −.027 and +.503, the rule by between −.014 and +.213, three times the rule by between −.016 and +.026 (the two largest
-are fits that stopped early): no gain, and a risk. On the README's example the rule takes R² from 0.81 to 0.64. So
+are fits that stopped early): no gain, and a risk. On the README's example the rule takes R² from 0.78 to 0.64. So
 0.01 stays the default whatever the size, and `qinn tune` finds the weight decay of a data set. Training again on all
 changed the loss by −.06 to +.00 on ICT-MMMO, by −.02 to +.23 on MOSI's valid split and by −.02 to +.03 on ICMI: there
 is no rule from the size in it, so it is left off.

@@ -238,3 +238,27 @@ def test_the_tables_of_the_study_have_the_numbers_of_their_record(part):
             assert set(stated) <= found, line
             checked += len(stated)
     assert checked >= len(record["rows"])
+
+
+def test_sections_that_are_named_beside_their_page_exist():
+    for path in (*PAGES, *(ROOT / "configs").glob("*.yaml")):
+        for name, title in re.findall(r'([\w-]+\.md)\)?, "([^"]+)"', path.read_text(encoding="utf-8")):
+            page = next(one for one in PAGES if one.name == name)
+            heads = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8").replace("`", ""), re.M)
+            named = " ".join(title.replace("`", "").split())
+            assert any(head.startswith(named) for head in heads), (path.name, name, title)
+
+
+SCORED = re.compile(r"^# score: +(.+) test (\w+) (\d\.\d+) ± (\d\.\d+)", re.M)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [one for one in sorted((ROOT / "configs").glob("*.yaml")) if SCORED.search(one.read_text("utf-8"))],
+    ids=lambda path: path.stem,
+)
+def test_the_score_that_a_configuration_states_is_that_of_its_record(path):
+    [(label, metric, mean, sd)] = SCORED.findall(path.read_text(encoding="utf-8"))
+    models = json.loads(text_of(f"benchmarks/results/{path.stem}.json"))["models"]
+    found = models[label]["metrics"][{"r": "corr"}.get(metric, metric)]
+    assert (f"{found['mean']:.3f}", f"{found['sd']:.3f}") == (mean, sd)
