@@ -262,3 +262,46 @@ def test_the_score_that_a_configuration_states_is_that_of_its_record(path):
     models = json.loads(text_of(f"benchmarks/results/{path.stem}.json"))["models"]
     found = models[label]["metrics"][{"r": "corr"}.get(metric, metric)]
     assert (f"{found['mean']:.3f}", f"{found['sd']:.3f}") == (mean, sd)
+
+
+def test_the_page_for_physicists_names_everything_that_is_public():
+    page = text_of("docs/quantum.md").split("## Everything there is")[1].split("\n## ")[0]
+    assert sorted(re.findall(r"`(\w+)`", page.split("|---|---|")[1])) == sorted(quantum.__all__)
+
+
+@pytest.mark.parametrize("dim", [8, 64])
+def test_the_bias_of_gradients_is_that_of_the_record(dim):
+    rows = json.loads(text_of("benchmarks/results/quantum.json"))["rows"]
+    [row] = [one for one in rows if (one["kind"], one["dim"], one["mode"]) == ("jumps", dim, "both")]
+    for one in row["results"]:
+        bias, error = (100 * one["extra"][f"gradient_bias{end}"] for end in ("", "_standard_error"))
+        assert f"{bias:+.0f} ± {error:.0f} %".replace("-", "−") in text_of("docs/quantum.md"), one["package"]
+
+
+@pytest.mark.parametrize(
+    ("page", "heading", "record", "decimals"),
+    [
+        ("results", "## Gradient estimators", "estimators", 3),
+        ("sharp-bits", "## Trajectories, averages and gradients", "estimators", 3),
+        ("results", "## A training term", "hold", 3),
+        ("clips", "## What it costs", "scoring", 1),
+    ],
+)
+def test_numbers_of_a_table_occur_in_the_record(page, heading, record, decimals):
+    def numbers(content: Any) -> Iterator[float]:
+        if isinstance(content, dict | list):
+            for one in content.values() if isinstance(content, dict) else content:
+                yield from numbers(one)
+        elif isinstance(content, float | int):
+            yield abs(content)
+
+    found = {
+        f"{one:.{decimals}f}" for one in numbers(json.loads(text_of(f"benchmarks/results/{record}.json")))
+    }
+    section = text_of(f"docs/{page}.md").split(f"\n{heading}")[1].split("\n## ")[0]
+    rows = "\n".join(line for line in section.split("\n") if line.startswith("|"))
+    stated = {
+        f"{float(one):.{decimals}f}" for one in re.findall(rf"(?<![\d.])\d?\.\d{{{decimals}}}(?!\d)", rows)
+    }
+    assert stated
+    assert stated - found == set()
