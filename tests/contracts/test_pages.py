@@ -322,3 +322,15 @@ def test_what_scoring_costs_is_what_the_record_has():
     )
     sentence = f"{face} went into decoding and the face, {heard} into hearing, {reasons} into the reasons, {voice} into"
     assert sentence in page
+
+
+def test_speeds_that_other_pages_state_are_those_of_the_benchmarks():
+    benchmarks = text_of("docs/benchmarks.md")
+    table = text_of("docs/quantum.md").split("| work | QuTiP |")[1].split("\n\n")[0].splitlines()[2:]
+    assert len(table) == 5
+    assert [line for line in table if line not in benchmarks.splitlines()] == []
+    summary = re.findall(r"^\| exact averages.*D = (?:27|64).*\|(.*)\|(.*)\|(.*)\|.*\|$", benchmarks, re.M)
+    least = [min(float(one) for one in re.findall(r"[\d.]+", " ".join(row))) for row in summary]
+    assert f"needs {min(least):.0f} to {max(least):.0f} times less time" in " ".join(
+        text_of("README.md").split()
+    )
