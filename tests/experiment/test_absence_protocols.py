@@ -23,6 +23,7 @@ from qinn.evaluation.predict import predict
 from qinn.experiment import absence_sweep
 from qinn.experiment.absence_statistics import trapezoid
 from qinn.experiment.absence_sweep import parse_factors, sweep_absent
+from qinn.experiment.build import resolved
 from qinn.experiment.comparison import compare
 from qinn.experiment.idle_keys import idle_keys
 from qinn.experiment.masked_texts import masked_texts, texts_for_training
@@ -249,6 +250,7 @@ def test_of_models_that_are_solved_training_takes_nothing_away_and_says_so(store
         ({"absent_protocol": "steps", "absent_all": True}, ["a", "b"], ["absent_all"]),
         ({"absent_protocol": "steps", "absent_burst": 9.0}, ["a", "b"], ["absent_burst"]),
         ({"absent_protocol": "steps", "absent_pattern": "bursts", "absent_burst": 9.0}, ["a"], []),
+        ({"selection_rates": (0.5,), "monitor": "last", "patience": 0}, ["a"], ["selection_rates"]),
         ({"absent_rate": 0.0, "absent_all": True, "absent_protocol": "keep-one"}, ["a", "b"], []),
     ],
 )
@@ -393,14 +395,45 @@ def test_ids_of_words_that_go_are_those_of_unknown_words(tmp_path):
 def test_training_by_steps_encodes_words_anew(store, tmp_path):
     training = {**TRAINING, "absent_protocol": "steps", "absent_rate": 0.5, "selection_rates": [0.0, 0.5]}
     config = tiny_config(store.path, models={"m": {"kind": "concatenation"}}, training=training)
-    assert set(texts_for_training(store, config)) == {"text"}
+    texts, said = texts_for_training(store, resolved(config, store))
+    assert (set(texts), said) == ({"text"}, [])
     plain = tiny_config(store.path, models={"m": {"kind": "concatenation"}})
-    assert texts_for_training(store, plain) == {}
+    assert texts_for_training(store, resolved(plain, store)) == ({}, [])
     done, undisturbed = run(config, tmp_path / "run"), run(plain, tmp_path / "plain")
     plain_weights, weights = (
         load_file(next(one.path.rglob("weights.safetensors"))) for one in (undisturbed, done)
     )
     assert any(not torch.equal(plain_weights[name], weights[name]) for name in weights)
+
+
+WHOLE = (
+    "Steps of `text` that go are absent from features of the whole sentence, in which the others still know of them: "
+    "no transcript can be encoded anew, since the store has none."
+)
+
+
+@pytest.mark.slow
+def test_training_by_steps_of_features_that_are_not_made_anew_says_so(tmp_path):
+    pytest.importorskip("optuna")
+    place = worded_store(tmp_path / "store", HashEncoder(), texts_too=False).path
+    taken = {**TRAINING, "max_epochs": 1, "absent_protocol": "steps"}
+
+    def said_of(kind: str, **training):
+        said: list[str] = []
+        content = tiny_content(place, models={"m": {"kind": kind}}, training={**taken, **training})
+        name = f"run-{len([*tmp_path.iterdir()])}"
+        summary = qinn.train(content, tmp_path / name, on_remark=said.append).summary()
+        assert [one for one in said if one in summary.remarks] == [one for one in said if "Steps" in one]
+        return [one for one in said if "Steps" in one]
+
+    assert said_of("concatenation", absent_rate=0.5) == [WHOLE]
+    assert said_of("concatenation", absent_rate={"audio": 0.5}) == []
+    assert said_of("concatenation", absent_rate={"audio": 0.5}, selection_rates=[0.5]) == [WHOLE]
+    assert said_of("constant", absent_rate=0.5) == []
+    tuned = {"trials": 1, "space": {"absent_rate": [0.1, 0.2]}}
+    content = tiny_content(place, models={"m": {"kind": "concatenation"}}, training=taken, tune=tuned)
+    assert qinn.tune(content, tmp_path / "tuned").remarks == ()
+    assert qinn.tune(content, tmp_path / "tuned", trials=2).remarks == (WHOLE,)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What a newcomer gets wrong is refused in one sentence, and what was fitted stays what it was."""
 
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -177,3 +178,42 @@ def test_folders_that_are_neither_run_nor_estimator_are_said_to_be_neither(fitte
             qinn.load(wrong)
     with pytest.raises(OutputError, match="too long"):
         fitted.save(tmp_path / ("x" * 300))
+
+
+@pytest.mark.parametrize(
+    ("setting", "refused"),
+    [
+        ({"selection_rates": (0.0, 0.5)}, True),
+        ({"monitor": "corr"}, True),
+        ({"patience": 3}, True),
+        ({"monitor": "last", "patience": 0}, False),
+        ({"patience": 0, "refit": True}, False),
+    ],
+)
+def test_how_validation_samples_choose_is_refused_where_there_are_none(setting, refused):
+    if not refused:
+        assert small(**setting).fit(X, Y, validation=None).best_epoch_ == 0
+        return
+    name = next(iter(setting))
+    with pytest.raises(ArgumentError, match=rf"^Argument `{name}` .* where `validation` is None"):
+        small(**setting).fit(X, Y, validation=None)
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"absent_rate": 0.5}, True),
+        ({"absent_rate": {"audio": 0.5}}, False),
+        ({"absent_rate": 0.5, "kind": "constant"}, False),
+        ({"absent_rate": 0.5, "absent_protocol": "keep-one"}, False),
+    ],
+)
+def test_steps_of_text_in_memory_that_go_are_said_to_be_known_to_the_others(setting, said):
+    random = np.random.default_rng(0)
+    streams = {name: [random.normal(size=(3, 2)) for _ in Y] for name in ("text", "audio")}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        small(**{"absent_protocol": "steps", **setting}).fit(streams, Y)
+    assert [str(one.message)[:22] for one in caught if "Steps" in str(one.message)] == [
+        "Steps of `text` that g"
+    ] * said

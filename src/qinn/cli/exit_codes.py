@@ -11,6 +11,10 @@ _RESUMED = frozenset({"train", "tune", "compare", "demo", "features", "sweep-abs
 """Commands that continue where they were interrupted; all others start again and leave nothing half-done."""
 
 
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What the system says where a disk, or a user's part of it, is full."""
+
+
 def main() -> None:
     """Run the command; a user's mistake is one line on the error stream and exit code 2.
 
@@ -60,7 +64,8 @@ def _run() -> None:
                 f"`{str(error.filename)[:80]}…` is too long for the name of a file; choose a shorter one."
             )
             sys.exit(2)
-        print_error(f"{error.filename or 'a file'}: {error.strerror or error}.")
+        remedy = "; free space and repeat the command" if error.errno in _FULL else ""
+        print_error(f"{error.filename or 'a file'}: {error.strerror or error}{remedy}.")
         sys.exit(2)
     except Exception as error:
         sentence = resource_error(error)

@@ -64,6 +64,10 @@ def idle_absence(kind: str, options: FitOptions, modalities: Sequence[str]) -> l
         )
     if options.absent_all and protocol != "whole":
         found.append(f"Key `training.absent_all` changes nothing under `absent_protocol: {protocol}`.")
+    if options.selection_rates and options.monitor == "last":
+        found.append(
+            "Key `training.selection_rates` chooses nothing under `monitor: last`, which keeps the last epoch."
+        )
     if options.absent_pattern != "bursts" and options.absent_burst != FitOptions.absent_burst:
         found.append(
             f"Key `training.absent_burst` changes nothing under `absent_pattern: {options.absent_pattern}`."

@@ -1,7 +1,7 @@
 """Transcripts of which some words are unknown, encoded again by what made a store's features."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +13,15 @@ from qinn.data.stores.recipe import recipe_of
 from qinn.data.stores.store import Store
 from qinn.data.subsets.absence_protocols import MaskedTexts
 from qinn.data.subsets.subset import subset_of_rows
-from qinn.errors import DataError
+from qinn.errors import DataError, OutputError
 from qinn.escaping import visible
 from qinn.experiment.config import ExperimentConfig
+from qinn.experiment.idle_keys import FITTED_AS_THEY_ARE
 from qinn.experiment.text_encoders import encoder_of_tier, made_of_text
 from qinn.features.text import TransformerEncoder
+from qinn.training.options import FitOptions
 
-__all__ = ["EncodedAnew", "masked_texts", "texts_for_training"]
+__all__ = ["EncodedAnew", "as_it_is", "losing_steps", "masked_texts", "texts_for_training"]
 
 _COMPARED = 8
 """Transcripts that are encoded to see whether they make a store's features."""
@@ -64,7 +66,14 @@ class EncodedAnew:
                 )
             values[ends[row] - lengths[row] : ends[row]] = steps
         if place is not None:
-            np.save(place, values)
+            try:
+                with place.open("wb") as stream:
+                    np.save(stream, values)
+            except OSError as error:
+                raise OutputError(
+                    f"Encoded texts cannot be kept in `{place.parent}`: {error.strerror or error}; free space, or set "
+                    "TMPDIR to a folder that has some, and repeat the command."
+                ) from error
         return values
 
 
@@ -85,18 +94,26 @@ def masked_texts(
         ConfigError: If what made the features is known, but cannot be loaded here.
         MissingPackageError: If a package is not installed.
     """
+    found, said = _masked_texts(store, modalities, kept)
+    return found, list(said.values())
+
+
+def _masked_texts(
+    store: Store, modalities: Sequence[str], kept: Path | None
+) -> tuple[dict[str, MaskedTexts], dict[str, str]]:
+    """Return encoders, and what is to be said, of each modality that is made of texts."""
     recipe = recipe_of(store.manifest)
     named = None if recipe is None else recipe.options.get("encode_text")
     named = named if isinstance(named, str) else None
     found: dict[str, MaskedTexts] = {}
-    remarks: list[str] = []
+    remarks: dict[str, str] = {}
     known = modalities_of(store.manifest)
     for name in modalities:
         tier, vocabulary = known[name].tier, known[name].vocabulary
         if name != TextOptions().modality and store.spans(name) is None and not vocabulary:
             continue
         if made_of_text(tier) is None and (named or "").partition(":")[0] not in ("hub", "folder"):
-            remarks.append(_goes(name, f"what made them ({tier or 'not stated'}) is not known here"))
+            remarks[name] = as_it_is(name, f"what made them ({tier or 'not stated'}) is not known here")
             continue
         load, options = encoder_of_tier(
             tier, named=named, vocabulary=vocabulary, owner=f"Store `{store.name}`"
@@ -105,17 +122,23 @@ def masked_texts(
         if isinstance(encoder, TransformerEncoder):
             encoder.alone = False
         if (reason := _other_features(store, name, encoder, options)) is not None:
-            remarks.append(_goes(name, reason))
+            remarks[name] = as_it_is(name, reason)
             continue
         found[name] = EncodedAnew(encoder, options, kept)
-        remarks.append(
+        remarks[name] = (
             f"Words of `{name}` that go are unknown words to `{encoder.tier}`, which reads the rest of each "
             "sentence anew."
         )
     return found, remarks
 
 
-def _goes(name: str, reason: str) -> str:
+def as_it_is(name: str, reason: str) -> str:
+    """Say that steps of a modality go from features that were made of whole sentences.
+
+    Args:
+        name: The modality.
+        reason: Why they are not made anew.
+    """
     return (
         f"Steps of `{name}` that go are absent from features of the whole sentence, in which the others still know of "
         f"them: no transcript can be encoded anew, since {reason}."
@@ -141,20 +164,40 @@ def _other_features(store: Store, name: str, encoder: Encoder, options: TextOpti
     return None
 
 
-def texts_for_training(store: Store, config: ExperimentConfig) -> dict[str, MaskedTexts]:
+def texts_for_training(store: Store, config: ExperimentConfig) -> tuple[dict[str, MaskedTexts], list[str]]:
     """Return what encodes transcripts again while a model is trained; nothing where no step of them is taken away.
 
     Args:
         store: The data.
-        config: An experiment.
+        config: An experiment with one model.
+
+    Returns:
+        Modality → its encoder; and a sentence for each modality made of texts whose steps go though there is none.
 
     Raises:
         ConfigError: If what made the features is known, but cannot be loaded here.
         MissingPackageError: If a package is not installed.
     """
-    training = config.training
-    given = training.absent_rate
-    rates = given.values() if isinstance(given, Mapping) else given if isinstance(given, tuple) else (given,)
-    if training.absent_protocol != "steps" or not any((*rates, *training.selection_rates)):
-        return {}
-    return masked_texts(store, config.data.modalities or tuple(store.modalities))[0]
+    [model] = config.models.values()
+    if model.kind in FITTED_AS_THEY_ARE:
+        return {}, []
+    names = losing_steps(config.training.options(), config.data.modalities or tuple(store.modalities))
+    found, said = _masked_texts(store, names, None)
+    return found, [sentence for name, sentence in said.items() if name not in found]
+
+
+def losing_steps(options: FitOptions, modalities: Sequence[str]) -> list[str]:
+    """Return the modalities of which training or the choice of the epoch takes steps away.
+
+    Args:
+        options: How a model is trained.
+        modalities: Those of the data.
+
+    Examples:
+        >>> losing_steps(FitOptions(absent_protocol="steps", absent_rate={"audio": 0.5}), ["text", "audio"])
+        ['audio']
+    """
+    if options.absent_protocol != "steps":
+        return []
+    rates = options.absent_rates(modalities)
+    return [name for name in modalities if rates[name] or any(options.selection_rates)]

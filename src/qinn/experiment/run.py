@@ -4,7 +4,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -21,6 +21,7 @@ import qinn
 from qinn.data.stores.manifest import num_words_of
 from qinn.data.stores.store import Modality, Store
 from qinn.data.stores.unchanged import open_unchanged
+from qinn.data.subsets.absence_protocols import MaskedTexts
 from qinn.data.subsets.cross_validation import Fold
 from qinn.data.subsets.subset import Subset
 from qinn.digests import OWN_DIGEST, file_digest
@@ -180,7 +181,8 @@ def _run(
     weighed = _weights_of_classes(folds, config, store.task)
     build = model_builder(config, store, parts)
     transformers = build.keywords["transformers"]
-    gaps = label_remarks(folds, store.task, refit=config.training.refit)
+    texts, whole = texts_for_training(store, config)
+    gaps = [*label_remarks(folds, store.task, refit=config.training.refit), *whole]
     if on_remark is not None:
         for remark in (*gaps, *cost_notes(config, store, folds)):
             on_remark(remark)
@@ -199,7 +201,7 @@ def _run(
             if (target.fold(index) / "fold.json").is_file():
                 _finished_fold(target, index, one, store)
             else:
-                _run_fold(target.fold(index), one, config, store, build, progress=progress)
+                _run_fold(target.fold(index), one, config, store, build, texts, progress=progress)
             if transformers:
                 _drop_checkpoints(target.fold(index))
             if on_fold is not None:
@@ -419,6 +421,7 @@ def _run_fold(
     config: ExperimentConfig,
     store: Store,
     build: Callable[..., nn.Module],
+    texts: Mapping[str, MaskedTexts],
     *,
     progress: bool,
 ) -> None:
@@ -428,7 +431,7 @@ def _run_fold(
     shared: dict[str, Any] = {
         "task": store.task,
         "options": config.training.options(),
-        "texts": texts_for_training(store, config),
+        "texts": texts,
         "seed": config.seeds[0],
         "identity": _identity(config, fold, store),
         "progress": progress,

@@ -134,7 +134,14 @@ def tune(
             seed=settings.seed,
             storage=_STORAGE if storage is None else _without_password(storage),
             models=found,
-            remarks=(_OVERLAP,) if config.data.split != "fixed" else (),
+            remarks=tuple(
+                dict.fromkeys(
+                    [
+                        *([_OVERLAP] if config.data.split != "fixed" else []),
+                        *(said for search in searches.values() for said in search.remarks()),
+                    ]
+                )
+            ),
             **provenance.origin(),
             folder=folder,
         )
@@ -350,6 +357,7 @@ class _Search:
             config = resolved(config, self.store)
             parts = [one for each in self.developments for one in (each.train, each.valid)]
             build = model_builder(config, self.store, parts)
+            texts, _ = texts_for_training(self.store, config)
             for development in self.developments:
                 model = build(feature_dims=development.train.dims)
                 with tempfile.TemporaryDirectory(prefix="qinn-trial-") as place:
@@ -360,7 +368,7 @@ class _Search:
                         options=config.training.options(),
                         folder=Path(place),
                         seed=self.seed,
-                        texts=texts_for_training(self.store, config),
+                        texts=texts,
                     )
                 values.append(found.best_value)
                 epochs.append(found.best_epoch)
@@ -370,6 +378,19 @@ class _Search:
             return None, None, round(time.perf_counter() - clock, 3), str(error), False
         seconds = round(time.perf_counter() - clock, 3)
         return float(np.mean(values)), float(np.mean(epochs)), seconds, "", asleep
+
+    def remarks(self) -> list[str]:
+        """Say of which texts steps go as they are, under what was configured and under every choice that was tried."""
+        of_absence = (
+            {name: value for name, value in one.params.items() if name.startswith("absent_")}
+            for one in self._finished()
+            if one.value is not None
+        )
+        found: list[str] = []
+        for choices in dict.fromkeys(json.dumps(_rounded(one), sort_keys=True) for one in of_absence):
+            config = with_choices(self.config, self.label, json.loads(choices)).only(self.label, self.seed)
+            found += texts_for_training(self.store, resolved(config, self.store))[1]
+        return found
 
     def result(self, most: int) -> TunedModel:
         """Return the trials, those of a longer search left out.

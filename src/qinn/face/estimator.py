@@ -258,7 +258,8 @@ class Estimator(Base):
             y: One score or class per sample; of several labels (n, labels): 1 or 0, NaN where one is not known.
             groups: One group (speaker, video …) per sample: none is on both sides of the validation split.
             validation: The part to hold out, above 0 and below 1; or ``(X, y)`` of validation samples; or None, which
-                holds nothing out and keeps the last epoch's weights.
+                holds nothing out and keeps the last epoch's weights; settings of how they choose (`monitor`,
+                `patience`, `selection_rates`) are then refused.
 
         Returns:
             The estimator.

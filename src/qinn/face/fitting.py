@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from qinn.data.importing.transcripts import TextOptions
 from qinn.data.subsets.cross_validation import Development
 from qinn.data.subsets.stratified_draw import hold_out
 from qinn.data.subsets.subset import Subset
@@ -25,7 +26,8 @@ from qinn.evaluation.predict import predict
 from qinn.experiment.build import build_model
 from qinn.experiment.config import resolved_training
 from qinn.experiment.feasibility import check_feasible, check_steps
-from qinn.experiment.idle_keys import idle_absence
+from qinn.experiment.idle_keys import FITTED_AS_THEY_ARE, idle_absence
+from qinn.experiment.masked_texts import as_it_is, losing_steps
 from qinn.experiment.model_configs import LinearConfig
 from qinn.experiment.steps import follows_stream
 from qinn.explain.memory_axis import MemoryAxis, memory_axis
@@ -35,6 +37,7 @@ from qinn.face.labels import Labels
 from qinn.face.options import Chosen, as_argument
 from qinn.face.samples import Samples
 from qinn.task import Task
+from qinn.training.options import FitOptions
 
 # Held while torch's state is that of one estimator. A process that is forked meanwhile gets one of its own.
 _ALONE = threading.RLock()
@@ -174,7 +177,17 @@ def trained(
     training = resolved_training(config.training, len(development.train), solved=solved)
     options = training.options()
     options.selection(task)
-    for said in idle_absence(choice.model.kind, options, list(dims)):
+    if not parts.selects:
+        _check_selects_nothing(options)
+    steps = [] if choice.model.kind in FITTED_AS_THEY_ARE else losing_steps(options, list(dims))
+    for said in (
+        *idle_absence(choice.model.kind, options, list(dims)),
+        *(
+            as_it_is(name, "samples in memory have none")
+            for name in steps
+            if name == TextOptions().modality and kinds[name] == "sequence"
+        ),
+    ):
         warnings.warn(said, stacklevel=3)
     shared: dict[str, Any] = {"task": task, "options": options, "seed": seed, "progress": progress}
     history: list[dict[str, float]] = []
@@ -199,6 +212,26 @@ def trained(
     return Fitted(
         model, task, dict(dims), dict(kinds), tuple(history), epochs - 1, axis, held_out, held_out_labels
     )
+
+
+def _check_selects_nothing(options: FitOptions) -> None:
+    """Refuse settings of a choice where nothing is held out that could choose.
+
+    Raises:
+        ArgumentError: Naming the setting.
+    """
+    usual = FitOptions()
+    wanted: dict[str, tuple[object, tuple[object, ...]]] = {
+        "selection_rates": (options.selection_rates, ((),)),
+        "monitor": (options.monitor, (usual.monitor, "last")),
+        "patience": (options.patience, (usual.patience, 0)),
+    }
+    for name, (value, harmless) in wanted.items():
+        if value not in harmless:
+            raise ArgumentError(
+                f"Argument `{name}` says how validation samples choose the epoch, so it must be left out where "
+                f"`validation` is None, but it is {value!r}; leave it out, or hold a part of the samples out."
+            )
 
 
 def _held_out(model: nn.Module, valid: Subset, task: Task) -> HeldOut:
