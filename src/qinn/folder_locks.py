@@ -121,14 +121,14 @@ def _lock(path: Path, *, shared: bool, wait: bool) -> tuple[int, bool]:
                 _write_note(descriptor)
                 return descriptor, can_lock
         except BlockingIOError:
-            if time.monotonic() > limit:
-                os.close(descriptor)
-                raise
-            time.sleep(_SECONDS_BETWEEN_TRIES)
+            pass
         except BaseException:
             os.close(descriptor)
             raise
         os.close(descriptor)
+        if time.monotonic() > limit and not wait:
+            raise BlockingIOError
+        time.sleep(_SECONDS_BETWEEN_TRIES)
 
 
 def _is_locked(descriptor: int, *, shared: bool, wait: bool) -> bool:

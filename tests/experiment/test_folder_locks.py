@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,24 @@ def test_who_waits_works_when_the_other_has_ended_and_alone(tmp_path):
     assert sorted(said[::2]) == ["one begins", "three begins", "two begins"]
     assert [begin.split()[0] for begin in said[::2]] == [end.split()[0] for end in said[1::2]]
     assert not [*tmp_path.rglob(LOCK_FILE)]
+
+
+def test_a_lock_on_a_file_that_was_removed_meanwhile_is_none(tmp_path):
+    working, ended = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with held(tmp_path, wait=True):
+            working.set()
+            ended.wait(30)
+
+    with held(tmp_path):
+        waiting = in_thread(work)
+        time.sleep(0.2)  # until it waits for the file that goes with this block
+    assert working.wait(30)
+    with pytest.raises(OutputError, match=REFUSED), held(tmp_path):
+        pass
+    ended.set()
+    waiting.join(30)
 
 
 HOLD = """
@@ -171,7 +190,7 @@ def test_tasks_of_a_grid_work_beside_each_other_and_keep_a_training_out(tiny_sto
         with pytest.raises(OutputError, match=REFUSED):
             run(config.only("m", 0), place)
         grid.write(overwrite=False)
-        run(config.only("m", 0), place, fold=0, waits=True)
+        in_thread(lambda: run(config.only("m", 0), place, fold=0, waits=True)).join(60)
         assert grid.is_done(0)
     grid.collect()
     assert {entry.name for entry in place.iterdir()} >= {"run.json", "config.yaml"}
