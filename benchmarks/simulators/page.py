@@ -100,7 +100,7 @@ def _along(record: dict[str, Any]) -> str:
         f"the same problem, seen at {record['times']} even times until T = {record['time']:g}; trajectories are "
         f"{record['trajectories']}, many trajectories {record['many']:,}, averaged. QuTiP {record['qutip']} has",
         "the tolerance 3e-6, qinn its defaults, 1e-6 and 1e-12: qinn's exact numbers have one to five digits more.",
-        "Medians of CPU time in turns, in one process, on a machine busy with much else: the ratios count. *Last",
+        "Medians of CPU time in turns, in one process: the ratios count. *Last",
         "alone* is the last time without the others.\n",
         "| work | package | ms | QuTiP's time over it | over last alone | error |",
         "|---|---|---|---|---|---|",
