@@ -268,9 +268,7 @@ def _check_writable(place: Path, target: Path | str) -> None:
     for folder in place.parents:
         if folder.is_dir():
             if (reason := _refusal(folder)) is not None:
-                raise OutputError(
-                    f"Cannot write `{target}`: {reason} in `{folder}`; choose a folder that can be written."
-                )
+                raise OutputError(f"Cannot write `{target}`: {reason}.")
             return
         if _status(folder) is not None:
             raise OutputError(
@@ -279,21 +277,22 @@ def _check_writable(place: Path, target: Path | str) -> None:
 
 
 def _refusal(folder: Path) -> str | None:
-    """Say why nothing can be written into a folder; None where something can.
+    """Say why nothing can be written into a folder, and what to do; None where something can.
 
     A file is written, since permissions do not say everything: a system administrator has them all, and a file system
     of the system's own, or a full one, takes nothing even so.
     """
     if not os.access(folder, os.W_OK | os.X_OK):
-        return "permission denied"
+        return f"permission denied in `{folder}`; choose a folder that can be written"
     try:
         with tempfile.TemporaryFile(dir=folder, prefix=".qinn-") as stream:
             stream.write(b"\0" * _TRIED)
     except OSError as error:
         # Where there is no such file, none could be made.
-        return (
-            "no file can be made" if error.errno == errno.ENOENT else (error.strerror or str(error)).lower()
-        )
+        if error.errno == errno.ENOENT:
+            return f"no file can be made in `{folder}`; choose a folder that can be written"
+        why = (error.strerror or str(error)).lower()
+        return f"{why} in `{folder}`; free space or choose a folder that can be written"
     return None
 
 

@@ -249,7 +249,7 @@ CASES: dict[str, tuple[str, Prepare]] = {
         lambda place: ["compare", place.config(), "--to", file(place, "thing.txt", b"text") / "c"],
     ),
     "run folder that cannot be made": (
-        "Cannot write `/proc/qinn/config.yaml`",
+        "Cannot write `/proc/qinn`: no file can be made in `/proc`; choose",
         lambda place: ["train", place.config(), "--to", "/proc/qinn"],
     ),
     "run folder with other things": (

@@ -337,7 +337,11 @@ def test_an_operating_system_error_is_one_line(qinn, monkeypatch, tmp_path):
         raise OSError(28, "No space left on device", "disk")
 
     monkeypatch.setattr("qinn.describe", full)
-    assert qinn("info", tmp_path) == (2, "", "error: disk: No space left on device.\n")
+    assert qinn("info", tmp_path) == (
+        2,
+        "",
+        "error: disk: No space left on device; free space and repeat the command.\n",
+    )
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_a_configuration_is_compared_swept_and_reported(config, tmp_path):
         with pytest.raises(ArgumentError, match=f"`{next(iter(given))}` must be left out"):
             qinn.compare(config, **given)
     swept = qinn.sweep_absent([compared.folder], rates="0,0.5", masks=1)
-    assert swept.folder == compared.folder / "missing"
+    assert swept.folder == compared.folder / "missing-rates-0-0.5"
     assert {path.name for path in swept.folder.glob("*.svg")} == {f"{name}.svg" for name in swept.drawn}
     with pytest.raises(ArgumentError, match="name a folder"):
         qinn.sweep_absent([compared.folder, compared.folder])

@@ -212,9 +212,11 @@ class Weights:
             # Another process may be faster; what it puts there is as good, once it is checked.
             with complete_folder(target, overwrite=target.exists()) as folder:
                 self._put_together(packaged, folder)
-        except OSError as error:
+        except (OSError, OutputError) as error:
             with suppress(ConfigError):
                 return self._checked(target, "")
+            if isinstance(error, OutputError):
+                raise
             raise OutputError(
                 f"`{self.name}` needs {self.size / 1e6:.0f} MB in `{target.parent}`, which can't be written: "
                 f"{error.strerror or error}; free space, or name another cache folder in `XDG_CACHE_HOME`."
