@@ -33,6 +33,8 @@ CASES: list[tuple[Evolution, torch.dtype, int, int, str]] = [
     (Heisenberg(1e-5), torch.complex64, 16, 64, "both"),
     (Heisenberg(1e-5), torch.complex64, 27, 64, "forward"),
     (Heisenberg(1e-5), torch.complex64, 27, 64, "both"),
+    (Heisenberg(1e-5), torch.complex64, 27, 256, "both"),
+    (Heisenberg(), torch.complex128, 27, 64, "both"),
     (Heisenberg(1e-5), torch.complex64, 64, 64, "both"),
     (ExactChannel(1e-5), torch.complex128, 16, 64, "both"),
     (ExactChannel(1e-5), torch.complex128, 27, 64, "both"),
