@@ -259,6 +259,7 @@ def test_an_unavailable_transformer_is_one_clear_error(
         ({"frozen_layers": 1, "frozen_embeddings": False}, "`frozen_embeddings` must be true"),
         ({"layer_decay": 0}, "encoder.transformer.layer_decay"),
         ({"pooling": "max"}, "encoder.transformer.pooling"),
+        ({"precision": "half"}, "encoder.transformer.precision"),
         ({"model": ""}, "encoder.transformer.model"),
     ],
 )

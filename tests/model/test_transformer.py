@@ -163,8 +163,9 @@ def test_what_is_frozen_has_no_gradient_and_no_dropout(
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
 
 
-def test_a_frozen_transformer_says_the_same_in_training(any_transformer: nn.Module) -> None:
-    module = wrapped(any_transformer, frozen_layers="all", dropout=0.5)
+@pytest.mark.parametrize("precision", ["float32", "bf16-mixed"])
+def test_a_frozen_transformer_says_the_same_in_training(any_transformer: nn.Module, precision: str) -> None:
+    module = wrapped(any_transformer, frozen_layers="all", dropout=0.5, precision=precision)
     torch.testing.assert_close(module.train()(tokens()), module.eval()(tokens()), rtol=0, atol=0)
 
 
@@ -208,6 +209,37 @@ def test_layers_learn_at_rates_that_fall_downwards_and_vectors_do_not_decay(
     named = module.transformer.named_parameters()
     embeddings = {id(one) for name, one in named if "embeddings" in name or "relative_attention_bias" in name}
     assert {id(one) for group in groups[-2:] for one in group.parameters} == embeddings
+
+
+def test_mixed_precision_is_near_single_precision_in_training_and_equal_to_it_in_evaluation(
+    any_transformer: nn.Module,
+) -> None:
+    features, found = tokens(), {}
+    for precision in ("float32", "bf16-mixed"):
+        module = wrapped(any_transformer, dropout=0.0, precision=precision)
+        states = module(features)
+        states[..., 0].square().sum().backward()
+        trained = [one for one in module.parameters() if one.requires_grad]
+        assert {one.dtype for one in (states, *trained)} == {torch.float32}
+        gradient = torch.cat([one.grad.flatten() for one in trained if one.grad is not None])
+        found[precision] = states.detach(), gradient, module.eval()(features)
+        assert torch.equal(found[precision][2], found["float32"][2])
+    for one, other in zip(found["float32"][:2], found["bf16-mixed"][:2], strict=True):
+        assert 1e-6 < (one - other).norm() / one.norm() < 3e-2
+
+
+def test_a_step_of_the_fused_kernel_is_that_of_adamw(transformer: nn.Module) -> None:
+    after = []
+    for fused in (True, None):
+        model = build(transformer, QINN, learning_rate=1e-3)
+        groups = parameter_groups(model, FitOptions())
+        assert [group.get("fused") for group in groups] == [None, None] + [True] * (len(groups) - 2)
+        optimizer = torch.optim.AdamW([{**group, "fused": fused} for group in groups], lr=1e-3)
+        for number, parameter in enumerate(model.parameters()):
+            parameter.grad = torch.full_like(parameter, 0.1 * (number + 1))
+        optimizer.step()
+        after.append([parameter.detach().clone() for parameter in model.parameters()])
+    torch.testing.assert_close(*after)
 
 
 def test_the_rest_of_a_model_learns_at_its_own_rate(transformer: nn.Module) -> None:

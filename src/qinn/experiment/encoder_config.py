@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from qinn.experiment.model_configs import MOST_WIDE, Strict
 from qinn.model.encoders import EncoderKind, TokenPooling
-from qinn.model.transformer import FineTuning
+from qinn.model.transformer import FineTuning, Precision
 
 DROPOUT = 0.2
 """Dropout where none is given."""
@@ -45,6 +45,11 @@ class TransformerConfig(Strict):
         ge=0,
         lt=1,
         description="Dropout inside it (default: that of its pretraining)",
+    )
+    precision: Precision = Field(
+        default=FineTuning.precision,
+        description="Of its matrix products in training: float32, or bf16-mixed (bfloat16, all the rest single "
+        "precision); evaluation is in single precision",
     )
     pooling: TokenPooling = Field(
         default="attention",
