@@ -8,6 +8,8 @@ import codecs
 import os
 import re
 import shlex
+import struct
+import zipfile
 import zlib
 from collections.abc import Collection
 from contextlib import suppress
@@ -17,7 +19,7 @@ from pathlib import Path
 from qinn.opening import open_regular
 from qinn.resources import shown_size
 
-__all__ = ["FileKind", "damage_of", "file_kind", "other_kind", "other_kind_of"]
+__all__ = ["DAMAGED_ARCHIVE", "FileKind", "damage_of", "file_kind", "other_kind", "other_kind_of"]
 
 _HEAD = 4096
 _LOOKED_THROUGH = 2**20
@@ -25,6 +27,17 @@ _ENOUGH = 4
 _LONGEST_TITLE = 60
 _DOWNLOAD = "it is what a server answered in place of the file, so download the file itself"
 _TEXT_MODE = "copy or download it again, in binary mode"
+
+DAMAGED_ARCHIVE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
+"""What reading a damaged zip archive may raise; a `RuntimeError` where a bit says that it is encrypted, or newer."""
 
 
 @dataclass(frozen=True)

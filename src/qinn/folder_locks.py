@@ -8,8 +8,8 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from qinn.atomic_writing import PARTIAL_SUFFIX
@@ -38,7 +38,7 @@ def held(
     remedy: str = "choose another folder by `--to`",
     shared: bool = False,
     wait: bool = False,
-) -> Iterator[None]:
+) -> Iterator[Callable[[], None]]:
     """Make a folder, if it is not there, and hold it as long as the block runs.
 
     Folders that were made for it go again where nothing came into them.
@@ -49,8 +49,13 @@ def held(
         shared: Hold it together with others who share it, against those who do not.
         wait: Wait for others as long as it takes.
 
+    Yields:
+        What makes sure that the folder is still held, to be called before something is said to be complete; it is
+        called at the end of the block, too.
+
     Raises:
-        OutputError: If another command works in it, or it cannot be written.
+        OutputError: If another command works in it, or it cannot be written; at the end, if it was removed or moved
+            meanwhile.
 
     Examples:
         >>> import tempfile
@@ -61,17 +66,28 @@ def held(
         >>> folder.parent.exists()
         False
     """
+    lock = folder / LOCK_FILE
     made = [one for one in (folder.absolute(), *folder.absolute().parents) if not one.exists()]
     try:
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(locked(folder / LOCK_FILE, shared=shared, wait=wait))
-            except BlockingIOError:
-                who = _holder(folder / LOCK_FILE)
+        try:
+            descriptor, can_lock = _lock(lock, shared=shared, wait=wait)
+        except BlockingIOError:
+            raise OutputError(
+                f"Another command{_holder(lock)} works in `{folder}`; wait until it has ended, or {remedy}."
+            ) from None
+
+        def check() -> None:
+            if can_lock and not _is_there(lock, descriptor):
                 raise OutputError(
-                    f"Another command{who} works in `{folder}`; wait until it has ended, or {remedy}."
-                ) from None
-            yield
+                    f"`{folder}`, or the lock in it, was removed or moved while this command worked there, so another "
+                    "may do so by now; repeat the command."
+                )
+
+        try:
+            yield check
+            check()
+        finally:
+            _unlock(lock, descriptor, can_lock=can_lock)
     finally:
         for one in made:
             with suppress(OSError):
@@ -148,7 +164,7 @@ def _is_locked(descriptor: int, *, shared: bool, wait: bool) -> bool:
 def _is_there(path: Path, descriptor: int) -> bool:
     try:
         return os.path.samestat(path.lstat(), os.fstat(descriptor))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 

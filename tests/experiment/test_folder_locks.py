@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ import qinn
 from qinn import folder_locks
 from qinn.data.synthetic.clips.clip_set import ClipsSpec, write_clips
 from qinn.errors import OutputError
+from qinn.experiment import run as run_module
 from qinn.experiment.grid import Grid
 from qinn.experiment.run import run
 from qinn.face.demonstrating import demonstrate, demonstrate_clips
@@ -101,6 +103,39 @@ def test_a_lock_on_a_file_that_was_removed_meanwhile_is_none(tmp_path):
         pass
     ended.set()
     waiting.join(30)
+
+
+def moves(place):
+    with held(place) as check:
+        check()
+        place.rename(place.with_name("moved"))
+        with held(place), pytest.raises(OutputError, match="repeat the command"):
+            check()
+
+
+def removes(place):
+    with held(place):
+        shutil.rmtree(place)
+
+
+@pytest.mark.parametrize("change", [moves, removes])
+def test_a_folder_that_was_removed_or_moved_is_no_longer_held(change, tmp_path):
+    with pytest.raises(OutputError, match=r"`.*/a`, or the lock in it, was removed or moved while"):
+        change(tmp_path / "a")
+
+
+def test_a_run_whose_folder_was_removed_does_not_become_complete(tiny_store, tmp_path, monkeypatch):
+    config = tiny_config(tiny_store, models={"m": {"kind": "constant"}})
+    write = run_module.write_reference
+
+    def removed(target, store):
+        shutil.rmtree(target.path)
+        write(target, store)
+
+    monkeypatch.setattr(run_module, "write_reference", removed)
+    with pytest.raises(OutputError, match="was removed or moved while"):
+        run(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "run.json").exists()
 
 
 HOLD = """

@@ -14,7 +14,6 @@ from qinn.data.subsets.absence import Absence, present_modalities
 from qinn.data.subsets.absence_protocols import AbsenceProtocol, Pattern, ProtocolName, Steps, protocol_of
 from qinn.data.subsets.subset import Subset
 from qinn.destinations import Product, check_destinations, marked, resolved
-from qinn.digests import file_digest
 from qinn.errors import ArgumentError, DataError
 from qinn.evaluation.paired_tests import PairedDraws
 from qinn.experiment import provenance
@@ -84,8 +83,9 @@ class _Plan:
 
 @dataclass(frozen=True)
 class _Swept:
-    """One run: its outputs, the labels that it was trained on, and what a user should know."""
+    """One run, by its digest: its outputs, the labels that it was trained on, and what a user should know."""
 
+    digest: str
     outputs: SweptOutputs
     training_labels: list[np.ndarray]
     remarks: list[str]
@@ -141,7 +141,7 @@ def sweep_absent(
 
     Raises:
         ArgumentError: If rates, seeds or factors are impossible, a run is named twice, or the reference is unknown.
-        CheckpointError: If a folder is no finished run or comparison.
+        CheckpointError: If a folder is no finished run or comparison, or a run is replaced meanwhile.
         ConfigError: If what encodes transcripts anew cannot be loaded.
         DataError: If the runs were not tested on the same samples.
         OutputError: If the files, or the figures that will lie beside them, would replace another's, another command
@@ -237,7 +237,7 @@ def _swept(
                 training=_absences_in_training(folders[0]),
                 seeds=tuple(summary.seed for summary in described[label]),
                 asleep=any(sleep_remarks(one.remarks) for one in described[label]),
-                runs_sha256=tuple(file_digest(folder.summary_file) for folder in folders),
+                runs_sha256=tuple(one.digest for one in swept[label]),
                 rates=tuple(map(tested.stated, by_rate[label])),
                 area=areas.get(label, {}),
                 subsets=tuple(map(tested.stated, by_subset[label])),
@@ -258,6 +258,9 @@ def _swept(
         seconds=round(time.perf_counter() - started, 1),
         folder=target,
     )
+    for label, folders in runs.items():
+        for folder, one in zip(folders, swept[label], strict=True):
+            folder.check_unreplaced(one.digest)
     table = result.folder / TABLE_FILE
     write_text(table, f"{result.to_markdown()}\n{MARK}\n")
     result = replace(result, files=digests_of(result.folder, [table]))
@@ -423,6 +426,7 @@ def _find_runs(paths: Sequence[Path], reference: str | None) -> tuple[dict[str, 
 def _sweep_run(
     folder: RunFolder, plan: _Plan, split: str, expected: _Samples | None, kept: KeptOutputs
 ) -> tuple[_Samples, _Swept]:
+    digest = folder.digest()
     predictor = Predictor.load(folder.path)
     given = evaluated_subsets(predictor, split=split)
     samples, order = _samples(predictor.task, [subset for _, subset in given], folder)
@@ -464,7 +468,8 @@ def _sweep_run(
         )
 
     return samples, _Swept(
-        kept.of(folder, all_outputs),
+        digest,
+        kept.of(folder, digest, all_outputs),
         [part.labels for part in trained.values() if part.labels is not None],
         predictor.remarks([subset for _, subset in given]),
     )

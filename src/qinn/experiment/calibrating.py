@@ -43,10 +43,12 @@ def calibrate_run(
     Raises:
         DataError: If no sample has a label, labels are not what the run predicts, or the samples are those that the
             run was trained on.
+        CheckpointError: If the run is not complete, or is replaced meanwhile.
         OutputError: If ``calibration.json`` is another program's.
     """
     check_calibration_place(Path(folder))
     runs = runs_of(folder)
+    digests = [run.digest() for run in runs]
     predictors = load_models(runs)
     predictor = predictors[0]
     opened = open_unchanged(store)
@@ -72,6 +74,8 @@ def calibrate_run(
         by_label=by_label,
         without=label_gaps(np.asarray(found.labels), task).none or None,
     )
+    for run, digest in zip(runs, digests, strict=True):
+        run.check_unreplaced(digest)
     write_calibration(Path(folder), record)
     return record
 

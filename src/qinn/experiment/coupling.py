@@ -9,7 +9,6 @@ import numpy as np
 import qinn
 from qinn.data.stores.unchanged import open_unchanged
 from qinn.destinations import Product, check_destinations, marked
-from qinn.digests import file_digest
 from qinn.errors import ArgumentError
 from qinn.evaluation.metrics import metrics
 from qinn.evaluation.outcomes import label_probabilities, probabilities_of
@@ -79,6 +78,7 @@ def couple_run(
     Raises:
         ArgumentError: If the model has no coupling, or a setting is none.
         ConfigError: If the fold or split does not exist.
+        CheckpointError: If the run is not complete, or is replaced meanwhile.
         DataError: If the labels of another store are not what the run predicts.
         OutputError: If a file would replace another's.
     """
@@ -86,6 +86,7 @@ def couple_run(
         target, PRODUCTS, overwrite=overwrite, inputs=[folder, *([] if store is None else [store])]
     )
     run_folder = RunFolder(Path(folder))
+    digest = run_folder.digest()
     predictor = Predictor.load(run_folder.path, fold=fold)
     model = predictor.model_of(fold)
     check_coupling(model)
@@ -111,7 +112,7 @@ def couple_run(
         )
     result = CouplingResult(
         qinn_version=qinn.__version__,
-        run_sha256=file_digest(run_folder.summary_file),
+        run_sha256=digest,
         samples=len(subset),
         split=split,
         own_data=store is None and not absent,
@@ -119,6 +120,7 @@ def couple_run(
         points=tuple(points),
         files={},
     )
+    run_folder.check_unreplaced(digest)
     result.write(Path(target))
     return result
 

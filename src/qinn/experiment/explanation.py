@@ -26,6 +26,7 @@ from qinn.results.explanation import (
     output_columns,
 )
 from qinn.results.files import table_of, write_table
+from qinn.results.folder import RunFolder
 from qinn.results.frames import Columns
 from qinn.results.steps import FILE as STEPS_FILE
 from qinn.results.steps import TOGETHER
@@ -78,16 +79,19 @@ def explain_run(
     Raises:
         ConfigError: If the fold or split does not exist.
         ArgumentError: If a modality to take away, or the label, does not exist.
+        CheckpointError: If the run is not complete, or is replaced meanwhile.
         OutputError: If the files, or the figures that will lie beside them, would replace another's.
     """
     check_destinations(
         target, PRODUCTS, overwrite=overwrite, inputs=[folder, *([] if store is None else [store])]
     )
-    target, predictor = Path(target), Predictor.load(folder, fold=fold)
+    target, run = Path(target), RunFolder(Path(folder))
+    digest, predictor = run.digest(), Predictor.load(folder, fold=fold)
     explained = explained_label(predictor.task, label)
     subset, _ = chosen_samples(predictor, store=store, split=split, fold=fold, absent=absent)
     explanation = predictor.explain(subset, fold=fold)
     steps = _steps(predictor, subset, fold, explained)
+    run.check_unreplaced(digest)
     summary = write_explanation(explanation, target, predictor.task, steps=steps, label=explained)
     remarks = predictor.remarks([subset])
     if explained is not None and label is None:

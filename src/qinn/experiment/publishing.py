@@ -57,10 +57,12 @@ def publish_run(
         some ``recipe.json``, ``reference.json`` and ``transformers.json``.
 
     Raises:
-        CheckpointError: If the run is not complete, a file is not what was written, or it is a published one already.
+        CheckpointError: If the run is not complete, a file is not what was written, or it is a published one already,
+            or it is replaced meanwhile.
         OutputError: If the place is taken or cannot be written.
     """
     runs = runs_of(folder)
+    digests = [run.digest() for run in runs]
     place = check_folder(target, inputs=[folder])
     _check_place(place, target, overwrite=overwrite)
     for run in runs:
@@ -84,6 +86,8 @@ def publish_run(
                 )
             _write(made / CARD, card.to_markdown().encode())
             load_models(runs_of(made))
+            for run, digest in zip(runs, digests, strict=True):
+                run.check_unreplaced(digest)
     except OSError as error:
         raise OutputError(
             f"Cannot write `{target}`: {error.strerror or error}; free space or choose a folder that can be written."

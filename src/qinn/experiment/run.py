@@ -131,8 +131,8 @@ def run(
         CheckpointError: If the folder holds a run of another configuration or of other data, or a file of it, or of a
             finished fold, is not what was written.
         MissingPackageError: If what the extra `train` brings is not installed.
-        OutputError: If the folder lies inside a store or another run, another command works in it, or it cannot be
-            written.
+        OutputError: If the folder lies inside a store or another run, another command works in it, it cannot be
+            written, or is removed meanwhile.
     """
     if len(config.models) != 1 or len(config.seeds) != 1:
         raise ConfigError(
@@ -146,11 +146,20 @@ def run(
     if target.is_complete and not place.replaces:
         return target
     require("train", what="Training")
-    with held(target.path, shared=fold is not None, wait=waits):
+    with held(target.path, shared=fold is not None, wait=waits) as check_held:
         # Another command may have worked there until now.
         place = RunPlace.check(target, config, store, overwrite=overwrite)
         if not target.is_complete or place.replaces:
-            _run(config, place, store, progress=progress, fold=fold, on_fold=on_fold, on_remark=on_remark)
+            _run(
+                config,
+                place,
+                store,
+                check_held,
+                progress=progress,
+                fold=fold,
+                on_fold=on_fold,
+                on_remark=on_remark,
+            )
     return target
 
 
@@ -158,6 +167,7 @@ def _run(
     config: ExperimentConfig,
     place: RunPlace,
     store: Store,
+    check_held: Callable[[], None],
     *,
     progress: bool,
     fold: int | None,
@@ -201,7 +211,7 @@ def _run(
             if (target.fold(index) / "fold.json").is_file():
                 _finished_fold(target, index, one, store)
             else:
-                _run_fold(target.fold(index), one, config, store, build, texts, progress=progress)
+                _run_fold(target.fold(index), one, config, store, build, texts, check_held, progress=progress)
             if transformers:
                 _drop_checkpoints(target.fold(index))
             if on_fold is not None:
@@ -244,6 +254,7 @@ def _run(
         cpu_seconds=_cpu_seconds(records),
         files=digests_of(target.path, _files(target, len(records))),
     )
+    check_held()
     write_document(target.summary_file, summary)
 
 
@@ -422,6 +433,7 @@ def _run_fold(
     store: Store,
     build: Callable[..., nn.Module],
     texts: Mapping[str, MaskedTexts],
+    check_held: Callable[[], None],
     *,
     progress: bool,
 ) -> None:
@@ -474,6 +486,7 @@ def _run_fold(
         config_sha256=file_digest(folder.parents[1] / "config.yaml"),
         files=digests_of(folder, [folder / name for name in _FOLD_FILES]),
     )
+    check_held()
     write_document(folder / "fold.json", record)
 
 

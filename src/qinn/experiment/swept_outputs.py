@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from jaxtyping import Float
 
 import qinn
 from qinn.atomic_writing import PARTIAL_SUFFIX, complete_file
-from qinn.digests import file_digest
+from qinn.file_kinds import DAMAGED_ARCHIVE
 from qinn.results.folder import RunFolder
 from qinn.results.sweep import Shares
 
@@ -44,21 +43,24 @@ class KeptOutputs:
         self._folder = target / _FOLDER
         self._asked = json.dumps([qinn.__version__, asked], sort_keys=True)
 
-    def of(self, run: RunFolder, make: Callable[[], SweptOutputs]) -> SweptOutputs:
+    def of(self, run: RunFolder, digest: str, make: Callable[[], SweptOutputs]) -> SweptOutputs:
         """Return what is kept of a run, or what is made for it, which then is kept.
 
         Args:
             run: The run.
+            digest: Its digest before it was loaded.
             make: Makes its outputs.
 
         Raises:
+            CheckpointError: If the run was replaced since then.
             OutputError: If they cannot be kept.
         """
-        told = f"{file_digest(run.summary_file)}\n{self._asked}"
+        told = f"{digest}\n{self._asked}"
         place = self._folder / f"{hashlib.sha256(told.encode()).hexdigest()[:32]}.npz"
         if place.is_file() and (found := _read(place)) is not None:
             return found
         made = make()
+        run.check_unreplaced(digest)
         with complete_file(place, overwrite=True) as stream:
             shares = np.array([[*asdict(one).values()] for one in made.shares])
             np.savez(stream, rates=made.rates, subsets=made.subsets, empty=made.empty, shares=shares)
@@ -75,5 +77,5 @@ def _read(place: Path) -> SweptOutputs | None:
         with place.open("rb") as stream, np.load(stream) as file:
             shares = tuple(Shares(*map(float, row)) for row in file["shares"])
             return SweptOutputs(file["rates"], file["subsets"], file["empty"], shares)
-    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile):
+    except (*DAMAGED_ARCHIVE, KeyError, TypeError):
         return None

@@ -2,8 +2,6 @@
 
 import io
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -14,6 +12,7 @@ from jaxtyping import Float32, Float64
 from qinn.atomic_writing import complete_file
 from qinn.errors import DataError
 from qinn.features.speech import Word
+from qinn.file_kinds import DAMAGED_ARCHIVE
 from qinn.opening import open_regular
 
 __all__ = ["QUALITY_COLUMNS", "ClipFeatures", "Quality", "Steps"]
@@ -192,5 +191,5 @@ class ClipFeatures:
                     notes=tuple(record["notes"]),
                     landmarks=arrays.get("landmarks"),
                 )
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except (*DAMAGED_ARCHIVE, KeyError, TypeError) as error:
             raise DataError(f"{source} does not hold the features of a clip: {error}.") from error

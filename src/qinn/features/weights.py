@@ -9,7 +9,6 @@ user's cache folder, where other processes find it complete or not at all.
 import hashlib
 import os
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from qinn.atomic_writing import cache_folder, complete_folder, flush
 from qinn.digests import file_digest
 from qinn.errors import ConfigError, OutputError
 from qinn.features.joined_streams import JoinedStreams
+from qinn.file_kinds import DAMAGED_ARCHIVE
 from qinn.opening import open_regular
 
 __all__ = ["FACE_MESH", "MPNET", "WEIGHTS", "WHISPER_BASE", "WHISPER_TINY_EN", "PinnedFile", "Weights"]
@@ -29,7 +29,7 @@ WEIGHTS = "QINN_WEIGHTS"
 """Environment variable that names a folder with weights: ``$QINN_WEIGHTS/NAME/FILE``."""
 
 _AT_ONCE = 2**20
-_UNREADABLE = (KeyError, ValueError, RuntimeError, EOFError, OSError, zipfile.BadZipFile, zlib.error)
+_UNREADABLE = (*DAMAGED_ARCHIVE, KeyError)
 
 
 @dataclass(frozen=True)

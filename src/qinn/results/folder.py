@@ -101,6 +101,33 @@ class RunFolder:
         """Whether the run came to its end."""
         return self.summary_file.is_file()
 
+    def digest(self) -> str:
+        """Return the SHA-256 of ``run.json``, which stands for all that the run is.
+
+        Raises:
+            CheckpointError: If this is no complete run.
+        """
+        try:
+            return file_digest(self.summary_file)
+        except OSError:
+            self.summary()  # which says what is there instead
+            raise
+
+    def check_unreplaced(self, digest: str) -> None:
+        """Refuse a run that is no longer the one that a command began with: what it read may be of both.
+
+        Args:
+            digest: What `digest` was when the command began.
+
+        Raises:
+            CheckpointError: If the run was replaced, or is gone.
+        """
+        if not self.is_complete or self.digest() != digest:
+            raise CheckpointError(
+                f"Run `{self.path}` was replaced while this command read it; repeat the command when nothing trains "
+                "there."
+            )
+
     def summary(self) -> RunSummary:
         """Return the content of ``run.json``.
 

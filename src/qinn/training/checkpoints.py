@@ -12,6 +12,7 @@ import torch
 import qinn
 from qinn.atomic_writing import complete_file
 from qinn.errors import CheckpointError
+from qinn.file_kinds import DAMAGED_ARCHIVE
 from qinn.formats import check_format
 from qinn.opening import check_regular
 
@@ -77,7 +78,7 @@ def read_checkpoint(path: Path, identity: str) -> dict[str, Any]:
             if (member := archive.testzip()) is not None:
                 raise zipfile.BadZipFile(f"its part `{member}` is damaged")
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError) as error:
+    except (*DAMAGED_ARCHIVE, pickle.UnpicklingError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
         raise unusable(path, reason) from error
     stated = content.get("qinn") if isinstance(content, dict) else None

@@ -2,10 +2,8 @@
 
 import math
 import shutil
-import struct
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +18,7 @@ from qinn.data.files.npy import read_npy_header
 from qinn.data.files.object_arrays import read_objects
 from qinn.errors import DataError
 from qinn.extras import needs
-from qinn.file_kinds import damage_of, other_kind
+from qinn.file_kinds import DAMAGED_ARCHIVE, damage_of, other_kind
 from qinn.opening import check_regular
 
 if TYPE_CHECKING:
@@ -35,16 +33,6 @@ MOST_COMPRESSED = 1100
 """No file unpacks to more than this many times its size: deflate, the strongest method read, ends at 1032."""
 
 _FEW_CHUNKS = 2**14
-_ZIP_ERRORS = (
-    zipfile.BadZipFile,
-    zlib.error,
-    ValueError,
-    EOFError,
-    NotImplementedError,
-    RuntimeError,
-    OSError,
-    struct.error,
-)
 _HDF5_ERRORS = (
     OSError,
     RuntimeError,
@@ -114,7 +102,7 @@ class _Npz(ArrayFile):
             self._zip = zipfile.ZipFile(path)
         except PermissionError:
             raise
-        except _ZIP_ERRORS as error:
+        except DAMAGED_ARCHIVE as error:
             raise DataError(f"`{path}` is no npz archive or is damaged{_instead(path, error)}.") from error
         self._names = {name[:-4]: name for name in self._zip.namelist() if name.endswith(".npy")}
         if not self._names and self._zip.namelist():
@@ -156,7 +144,7 @@ class _Npz(ArrayFile):
                 with self._zip.open(self._names[key]) as stream:
                     shape, fortran, dtype = read_npy_header(stream)
                     start = stream.tell()
-            except _ZIP_ERRORS as error:
+            except DAMAGED_ARCHIVE as error:
                 raise DataError(f"`{self.path}:{key}` is damaged ({error}).") from error
             size = self._zip.getinfo(self._names[key]).file_size - start
             if not dtype.hasobject and size != np.prod(shape, dtype=object) * dtype.itemsize:
@@ -189,7 +177,7 @@ class _Npz(ArrayFile):
                             shutil.copyfileobj(stream, target, 2**20)
                         order = "F" if fortran else "C"
                         self._arrays[key] = np.memmap(file, dtype, "r", start, shape, order)
-            except _ZIP_ERRORS as error:
+            except DAMAGED_ARCHIVE as error:
                 raise DataError(f"`{self.path}:{key}` is damaged ({error}).") from error
         return self._arrays[key]
 

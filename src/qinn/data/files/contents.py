@@ -24,7 +24,7 @@ from qinn.data.files.parquet import open_parquet
 from qinn.data.files.pickles.reading import open_pickle
 from qinn.data.files.text_lines import text_lines
 from qinn.errors import ConfigError, DataError
-from qinn.file_kinds import file_kind
+from qinn.file_kinds import DAMAGED_ARCHIVE, file_kind
 from qinn.opening import UnsuitableFileError, check_regular, open_regular, read_small
 from qinn.resources import shown_size
 from qinn.yaml_files import read_yaml
@@ -106,7 +106,7 @@ def contents_of(path: Path | str) -> Contents:
         return Contents(f"{title} ({shown_size(size)})", remedy="" if kind is None else kind.remedy_of(path))
     try:
         title, lines, more = described(path)
-    except (OSError, ValueError, pa.ArrowException, zipfile.BadZipFile, MemoryError) as error:
+    except (*DAMAGED_ARCHIVE, pa.ArrowException, MemoryError) as error:
         raise DataError(f"`{path}` is damaged ({' '.join(str(error).split())[:200]}).") from error
     shown = tuple(islice(lines, MOST_LINES + 1))
     if len(shown) > MOST_LINES:
