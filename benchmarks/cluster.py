@@ -4,7 +4,8 @@
 
 **Prediction**: a made store of a million samples is predicted by one process, part by part, and by Ray Data in two
 processes of a local cluster; CPU time counts all processes, the scheduler's too. Memory is the largest sum of the
-private memory of all of them, seen four times a second, at a tenth of the samples and at all of them.
+private memory of all of them, seen four times a second, at a tenth of the samples and at all of them. Of two kinds: the
+lightest there is, and the model of `configs/mosi.yaml` on vectors of a sentence encoder's and of sound's width.
 
 **Sixty runs**: two models, thirty seeds, trained by one process; by Ray on two nodes of which one is killed after
 fifteen tasks; and as SLURM's array tasks, each in a process of its own, in random order, one twice, one killed in its
@@ -19,7 +20,8 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -49,24 +51,54 @@ _KEPT = {
 }
 
 
-def made_store(path: Path, number: int) -> Path:
-    """Write a store of samples with four steps of words and of sound."""
+@dataclass(frozen=True)
+class Load:
+    """What is predicted: of how many steps, of which widths, by which model."""
+
+    steps: int
+    text: int
+    audio: int
+    model: Mapping[str, object]
+
+
+LOADS = {
+    "light": Load(4, 16, 8, {"kind": "qinn", "evolution": "heisenberg", "state_dims": 4}),
+    "QiNN-QJ of CMU-MOSI on sentence vectors": Load(
+        1,
+        384,
+        73,
+        {
+            "kind": "qinn",
+            "evolution": "jumps",
+            "state_dims": {"text": 8, "audio": 2},
+            "num_vectors": 32,
+            "head": "linear",
+        },
+    ),
+}
+
+
+def made_store(path: Path, number: int, load: Load) -> Path:
+    """Write a store of samples of words and of sound."""
     draws = np.random.default_rng(0)
-    modalities = {"text": Modality(16, "sequence", "made@1"), "audio": Modality(8, "sequence", "made@1")}
+    modalities = {
+        "text": Modality(load.text, "sequence", "made@1"),
+        "audio": Modality(load.audio, "sequence", "made@1"),
+    }
+    steps = load.steps
     task = Task("regression", -3.0, 3.0, "mosi")
     with StoreWriter(path, name="made", task=task, modalities=modalities, layout="made") as writer:
         for start in range(0, number, 50_000):
             count = min(50_000, number - start)
             scores = draws.uniform(-3, 3, count)
-            lengths = np.full(count, 4)
-            text = draws.normal(size=(4 * count, 16)) + np.repeat(scores, 4)[:, None]
+            lengths = np.full(count, steps)
+            text = draws.standard_normal((steps * count, load.text), np.float32)
+            text += np.repeat(scores, steps)[:, None].astype(np.float32)
+            audio = draws.standard_normal((steps * count, load.audio), np.float32)
             places = range(start, start + count)
             writer.add_many(
                 [f"s{place}" for place in places],
-                {
-                    "text": (text.astype(np.float32), lengths),
-                    "audio": (draws.normal(size=(4 * count, 8)).astype(np.float32), lengths),
-                },
+                {"text": (text, lengths), "audio": (audio, lengths)},
                 labels=scores,
                 splits=["train" if place < 2000 else "valid" if place < 2500 else "test" for place in places],
             )
@@ -145,14 +177,15 @@ def predict_alone(folder: Path, store: Path, to: Path) -> None:
     writer.close()
 
 
-def prediction(place: Path, number: int) -> dict[str, object]:
+def prediction(place: Path, number: int, load: Load) -> dict[str, object]:
     """Predict a tenth of the samples, and all, alone and by Ray Data."""
-    stores = {size: made_store(place / f"store-{size}", size) for size in (4000, number // 10, number)}
+    place.mkdir()
+    stores = {size: made_store(place / f"store-{size}", size, load) for size in (4000, number // 10, number)}
     config = parse_config(
         {
             "name": "made",
             "data": {"store": stores[4000]},
-            "models": {"QiNN-QJ": {"kind": "qinn", "evolution": "heisenberg", "state_dims": 4}},
+            "models": {"QiNN-QJ": dict(load.model)},
             "training": {"max_epochs": 1, "tensorboard": False},
             "evaluation": {"explain": False, "num_resamples": 100},
         },
@@ -177,6 +210,7 @@ def prediction(place: Path, number: int) -> dict[str, object]:
         one, other = (pq.read_table(path) for path in (alone, by_ray))
         found[f"{size:,} samples"] = {**measured, "equal": one.equals(other)}
         print(size, found[f"{size:,} samples"], flush=True)
+    shutil.rmtree(place)
     return found
 
 
@@ -270,7 +304,10 @@ def main() -> None:
     place = Path(tempfile.mkdtemp(prefix="qinn-cluster-"))
     try:
         results = {
-            "prediction": prediction(place, arguments.samples),
+            "prediction": {
+                name: prediction(place / f"load-{index}", arguments.samples, load)
+                for index, (name, load) in enumerate(LOADS.items())
+            },
             "sixty_runs": sixty_runs(place, arguments.seeds),
         }
     finally:
