@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from qinn.atomic_writing import is_partial
+from qinn.data.stores.store import Store
 from qinn.data.stores.unchanged import open_unchanged
 from qinn.destinations import check_folder
+from qinn.digests import file_digest
 from qinn.errors import CheckpointError, ConfigError
 from qinn.evaluation.intervals import interval_of, summarize_seeds
 from qinn.evaluation.metric_names import metrics_of
@@ -24,6 +26,7 @@ from qinn.experiment.cost import cost_notes
 from qinn.experiment.grid import TASKS_FOLDER, Engine, Grid, run_path
 from qinn.experiment.run import config_text, run
 from qinn.experiment.simple_rows import with_simple_rows
+from qinn.experiment.trained_elsewhere import outputs_trained_elsewhere
 from qinn.experiment.verdicts import check_margins, judged
 from qinn.experiment.workers import run_in_workers
 from qinn.explain.activity import Activity, mean_activity
@@ -41,6 +44,10 @@ from qinn.task import Task
 _UNRECORDED = (
     "Whether the dynamics act was not recorded: the run was made by an earlier version, whose weight decay could stop "
     "them. Train it anew."
+)
+_GIVEN = (
+    "Trained elsewhere: its test predictions were given. Nothing here shows how its settings and epochs were chosen, "
+    "or whether test samples played a part in that."
 )
 CONFIG_FILE = "config.yaml"
 
@@ -75,6 +82,7 @@ def compare(
 
     Raises:
         CheckpointError: If the folder holds something else.
+        DataError: If predictions of a model that was trained elsewhere are not of the test samples.
         MissingPackageError: If what the extra `train` brings is not installed.
         OutputError: If another command works in the folder, or it cannot be written.
         QinnError: If a run fails, or its process is killed.
@@ -85,6 +93,7 @@ def compare(
     store = open_unchanged(config.data.store)
     check_margins(config.evaluation.margins, store.task)
     config = with_simple_rows(config, store)
+    _check_trained_elsewhere(config, store)
     _check_place(folder, config)
     with held(folder):
         # Another command may have worked there until now.
@@ -121,6 +130,13 @@ def compare(
                 model = folder / slug(label)
                 remove_stale_calibration(model, runs_of(model))
         return summarize(config, folder)
+
+
+def _check_trained_elsewhere(config: ExperimentConfig, store: Store) -> None:
+    """Refuse predictions that cannot be compared before anything is trained."""
+    if config.trained_elsewhere:
+        folds = build_folds(store, config.data, seed=config.seeds[0])
+        outputs_trained_elsewhere(config, store.task, [name for fold in folds for name in fold.test.ids])
 
 
 def _say_costs(config: ExperimentConfig, folder: Path, on_remark: Callable[[str], None]) -> None:
@@ -166,9 +182,8 @@ def summarize(config: ExperimentConfig, folder: Path) -> ComparisonResult:
     task, reference = store.task, config.reference_label
     tested = [fold.test for fold in build_folds(store, config.data, seed=config.seeds[0])]
     outputs: dict[str, np.ndarray] = {}
-    values: dict[str, list[dict[str, float | None]]] = {}
     described: dict[str, list[RunSummary]] = {}
-    labels, groups = np.zeros(0), None
+    ids, labels, groups = (), np.zeros(0), None
     for label in config.models:
         runs = [RunFolder(run_path(folder, label, seed)) for seed in config.seeds]
         described[label] = [one.summary() for one in runs]
@@ -178,9 +193,9 @@ def summarize(config: ExperimentConfig, folder: Path) -> ComparisonResult:
             check_samples(table, tested, task, store=config.data.store)
             read_metrics(one, table, task)
             found.append(table.sorted_by_id())
-        labels, groups = found[0].labels, found[0].groups
+        ids, labels, groups = found[0].ids, found[0].labels, found[0].groups
         outputs[label] = np.stack([table.outputs for table in found])
-        values[label] = [metrics(task, table.labels, table.outputs) for table in found]
+    outputs |= outputs_trained_elsewhere(config, task, ids)
     options = {
         "groups": groups,
         "num_resamples": config.evaluation.num_resamples,
@@ -194,25 +209,21 @@ def summarize(config: ExperimentConfig, folder: Path) -> ComparisonResult:
     resampled = _resampled(task, labels, outputs, options)
     level, known = config.evaluation.level, metrics_of(task)
     models: dict[str, ModelResult] = {}
-    for label, summaries in described.items():
-        seeds = summarize_seeds(values[label])
+    for label, of_seeds in outputs.items():
+        values = summarize_seeds([metrics(task, labels, one) for one in of_seeds])
         intervals = {
             name: interval_over_seeds(one, level, known[name]) for name, one in resampled[label].items()
         }
         models[label] = ModelResult(
-            model=summaries[0].model,
-            num_parameters=summaries[0].num_parameters,
-            seeds=config.seeds,
-            runs=tuple(run_path(Path(), label, seed).as_posix() for seed in config.seeds),
-            seconds=float(np.mean([summary.seconds for summary in summaries])),
-            cpu_seconds=_mean_cpu_seconds(summaries),
-            dynamics=_activity_of(summaries),
-            remarks=_remarks_of(
-                summaries, [run_path(folder, label, one) for one in config.seeds], config.models[label]
+            **(
+                _trained_here(config, label, folder, described[label])
+                if label in described
+                else _trained_elsewhere(config, label)
             ),
+            seeds=config.seeds,
             ensemble=ensembles.get(label),
             metrics={
-                name: SeedMetric(**asdict(seeds[name]), low=interval.low, high=interval.high)
+                name: SeedMetric(**asdict(values[name]), low=interval.low, high=interval.high)
                 for name, interval in intervals.items()
             },
         )
@@ -245,6 +256,35 @@ def summarize(config: ExperimentConfig, folder: Path) -> ComparisonResult:
     result = replace(result, files=digests_of(folder, files))
     result.write()
     return result
+
+
+def _trained_here(
+    config: ExperimentConfig, label: str, folder: Path, summaries: Sequence[RunSummary]
+) -> dict[str, Any]:
+    """Return what a model's runs say of it, as fields of its result."""
+    folders = [run_path(folder, label, seed) for seed in config.seeds]
+    return {
+        "model": summaries[0].model,
+        "num_parameters": summaries[0].num_parameters,
+        "runs": tuple(run_path(Path(), label, seed).as_posix() for seed in config.seeds),
+        "seconds": float(np.mean([summary.seconds for summary in summaries])),
+        "cpu_seconds": _mean_cpu_seconds(summaries),
+        "dynamics": _activity_of(summaries),
+        "remarks": _remarks_of(summaries, folders, config.models[label]),
+    }
+
+
+def _trained_elsewhere(config: ExperimentConfig, label: str) -> dict[str, Any]:
+    """Return what is known of a model whose predictions were given, as fields of its result."""
+    files = config.files_trained_elsewhere()[label]
+    return {
+        "model": "trained elsewhere",
+        "num_parameters": None,
+        "runs": (),
+        "predictions": {str(path): file_digest(path) for path in files},
+        "seconds": None,
+        "remarks": (_GIVEN,),
+    }
 
 
 def _ensembles(

@@ -190,6 +190,11 @@ class ExperimentConfig(Strict):
         description="Whether `qinn compare` adds the constant and linear models (`kind: linear`, early, late and "
         "stacked) that the models lack",
     )
+    trained_elsewhere: dict[str, str | tuple[str, ...]] = Field(
+        default={},
+        description="Label → files with the test predictions of a model that was trained elsewhere, one for each seed: "
+        "a list, or one name with `{seed}`. Its row is judged as all others",
+    )
     training: TrainingConfig = Field(
         default=TrainingConfig(), description="How models are trained that do not say otherwise"
     )
@@ -239,14 +244,41 @@ class ExperimentConfig(Strict):
                     f"`training` of model `{label}`: {explain(error, TrainingConfig)}"
                 ) from error
             self._encoder_of(label)
-        slugs = [slug(label) for label in self.models]
+        self._check_trained_elsewhere()
+        slugs = [slug(label) for label in (*self.models, *self.trained_elsewhere)]
         if len(set(slugs)) != len(slugs):
             twice = next(name for name in slugs if slugs.count(name) > 1)
-            same = [label for label in self.models if slug(label) == twice]
+            same = [label for label in (*self.models, *self.trained_elsewhere) if slug(label) == twice]
             raise ValueError(
                 f"model labels must differ in letters and digits, since they name folders, but {same} are one folder"
             )
         return self
+
+    def _check_trained_elsewhere(self) -> None:
+        for label, named in self.trained_elsewhere.items():
+            if isinstance(named, str) and "{seed}" not in named and len(self.seeds) > 1:
+                raise ValueError(
+                    f"`trained_elsewhere` of `{label}` is one file, `{named}`, but there are {len(self.seeds)} seeds; "
+                    "name a file for each, as a list or by `{seed}`"
+                )
+            if not isinstance(named, str) and len(named) != len(self.seeds):
+                raise ValueError(
+                    f"`trained_elsewhere` of `{label}` must have one file for each of {len(self.seeds)} seeds, but it "
+                    f"has {len(named)}: means and deviations of a table are over as many trainings of every model"
+                )
+            if len(set(self._files_of(named))) < len(self.seeds):
+                raise ValueError(
+                    f"`trained_elsewhere` of `{label}` must not name a file twice, since seeds differ"
+                )
+
+    def _files_of(self, named: str | tuple[str, ...]) -> list[Path]:
+        if isinstance(named, str):
+            return [Path(named.replace("{seed}", str(seed))) for seed in self.seeds]
+        return [Path(one) for one in named]
+
+    def files_trained_elsewhere(self) -> dict[str, list[Path]]:
+        """Return the files of each model that was trained elsewhere, in the order of the seeds."""
+        return {label: self._files_of(named) for label, named in self.trained_elsewhere.items()}
 
     def _encoder_of(self, label: str) -> EncoderConfig:
         """Return the encoder of one model: the experiment's, with the transformer's options of its own."""
@@ -296,6 +328,7 @@ class ExperimentConfig(Strict):
             # What is stated of several models is not part of one, which may be in comparisons with other statements.
             "reference": None,
             "simple_rows": True,
+            "trained_elsewhere": {},
             "tune": TuneConfig(),
             "evaluation": self.evaluation.model_copy(update={"margins": {}}),
         }

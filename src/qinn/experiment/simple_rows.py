@@ -27,7 +27,8 @@ def with_simple_rows(config: ExperimentConfig, store: Store) -> ExperimentConfig
         return config
     usable = linear_modalities(config.encoder, config.data.modalities or store.modalities)
     names = ["constant", *list(_ROWS)[1 : {0: 1, 1: 2}.get(len(usable))]]
-    models, taken = dict(config.models), {slug(label) for label in config.models}
+    models = dict(config.models)
+    taken = {slug(label) for label in (*models, *config.trained_elsewhere)}
     for name in names:
         if _ROWS[name] in config.models.values():
             continue

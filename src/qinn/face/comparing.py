@@ -55,6 +55,7 @@ def compare(
     evaluation: Mapping[str, object] | None = None,
     reference: str | None = None,
     simple_rows: bool | None = None,
+    trained_elsewhere: Mapping[str, str | Sequence[str]] | None = None,
     workers: int | None = None,
     engine: Literal["local", "ray", "slurm"] = "local",
     address: str | None = None,
@@ -95,6 +96,8 @@ def compare(
         reference: Label of the model that the others are tested against.
         simple_rows: Whether the constant and linear models (early, late and stacked) that are not among the models are
             added to them; they are if None.
+        trained_elsewhere: Label → files with test predictions of a model that was trained elsewhere, one for each
+            seed, as a list or as one name with ``{seed}``: a row that is judged as all others.
         workers: Runs at the same time, each in a process of its own; 1 if None. Of an engine, the most tasks at the
             same time; as many as it has room for if None.
         engine: Who trains: ``"local"``, processes of this one; or, a task for each model, seed and fold, on machines
@@ -128,6 +131,7 @@ def compare(
         beside |= {"encoder": encoder, "training": training, "evaluation": evaluation, "reference": reference}
         beside |= {"label_range": label_range, "test": test, "validation": validation, "seeds": seeds}
         beside |= {"name": name, "split": split, "threads": threads, "simple_rows": simple_rows}
+        beside |= {"trained_elsewhere": trained_elsewhere}
         if said := [name for name, value in beside.items() if value is not None]:
             raise ArgumentError(
                 f"Argument `{said[0]}` must be left out where `models` is a configuration, but it is given; the "
@@ -187,6 +191,7 @@ def compare(
                 "evaluation": dict(evaluation or {}),
                 "reference": reference,
                 "simple_rows": simple_rows is not False,
+                "trained_elsewhere": dict(trained_elsewhere or {}),
                 "seeds": tuple(int(seed) for seed in seeds),
                 "threads": 1 if threads is None else threads,
             },

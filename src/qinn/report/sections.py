@@ -67,7 +67,11 @@ class Section:
 
 def comparison_section(result: ComparisonResult, anchor: str, numbering: Numbering) -> Section:
     """Return everything about a comparison: what was run, results, metrics, training."""
-    summaries = {label: [run.summary() for run in result.runs(label)] for label in result.models}
+    summaries = {
+        label: [run.summary() for run in result.runs(label)]
+        for label, entry in result.models.items()
+        if entry.runs
+    }
     facts = [
         ("folder", result.folder.name),
         *data_facts(result.data),

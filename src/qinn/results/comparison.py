@@ -53,9 +53,11 @@ class ModelResult:
     """One model of a comparison, over all seeds.
 
     Attributes:
-        model: Its kind.
-        runs: Their folders, from the comparison's.
-        seconds: Time of a run, mean over seeds.
+        model: Its kind; ``"trained elsewhere"`` where predictions were given in place of runs.
+        num_parameters: None of a model that was trained elsewhere.
+        runs: Their folders, from the comparison's; none of a model that was trained elsewhere.
+        predictions: File → SHA-256 of the predictions that were given; None of a model that was trained here.
+        seconds: Time of a run, mean over seeds; None of a model that was trained elsewhere.
         cpu_seconds: Processor time of training, likewise; None where a run does not say.
         dynamics: How much its learned dynamics do, likewise.
         metrics: Metric → its mean, deviation and interval on the test samples.
@@ -63,10 +65,11 @@ class ModelResult:
     """
 
     model: str
-    num_parameters: int
+    num_parameters: int | None
     seeds: tuple[int, ...]
     runs: tuple[str, ...]
-    seconds: float
+    predictions: Mapping[str, str] | None = field(default=None, metadata=OPTIONAL)
+    seconds: float | None
     cpu_seconds: float | None = None
     dynamics: Activity | None = None
     remarks: tuple[str, ...] = ()
@@ -177,7 +180,7 @@ class ComparisonResult(Written):
         for label, entry in self.models.items():
             cells = [
                 self._heading(label),
-                Cell(f"{entry.num_parameters:,}"),
+                Cell("–" if entry.num_parameters is None else f"{entry.num_parameters:,}"),
                 Cell(cpu_seconds(entry.cpu_seconds)),
                 *(Cell(_brief(entry.dynamics, kind)) for kind in acting),
             ]
@@ -195,7 +198,7 @@ class ComparisonResult(Written):
         notes = [
             "CPU s: processor seconds of training and validation, all threads and folds, mean over seeds."
         ]
-        if any(entry.cpu_seconds is None for entry in self.models.values()):
+        if any(entry.cpu_seconds is None and entry.runs for entry in self.models.values()):
             notes.append("–: from runs of an earlier version, which did not record them.")
         if acting:
             stated = [": ".join(_ACTIVITY_COLUMNS[kind]) for kind in acting]
