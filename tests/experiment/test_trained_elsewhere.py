@@ -56,9 +56,7 @@ def compared(tiny_store, tmp_path_factory):
 def test_equal_predictions_have_equal_metrics_and_verdicts(compared):
     _, alone, both = compared
     assert list(both.models) == ["constant", "ours", "theirs"]
-    assert (
-        both.models["theirs"].metrics == both.models["ours"].metrics == alone.models["ours"].metrics
-    )
+    assert both.models["theirs"].metrics == both.models["ours"].metrics == alone.models["ours"].metrics
     assert both.models["theirs"].ensemble == both.models["ours"].ensemble
     for name, test in both.paired["ours"].items():
         theirs = both.paired["theirs"][name]
@@ -84,9 +82,7 @@ def test_a_report_has_the_row_and_no_run_of_it(compared, tmp_path):
 
 def test_runs_stay_when_a_row_is_added(compared):
     _, alone, both = compared
-    assert [run.summary() for run in both.runs("ours")] == [
-        run.summary() for run in alone.runs("ours")
-    ]
+    assert [run.summary() for run in both.runs("ours")] == [run.summary() for run in alone.runs("ours")]
 
 
 @pytest.mark.parametrize(

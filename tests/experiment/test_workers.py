@@ -68,10 +68,10 @@ def test_errors_of_runs_come_back_as_they_are(tiny_store, tmp_path):
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "thesis.tex").write_text("mine")
     with pytest.raises(CheckpointError, match="is not empty and holds no run"):
-        run_in_workers([(text, tmp_path / "taken")], 1)
+        run_in_workers([(text, tmp_path / "taken", None)], 1)
     gone = text.replace(str(tiny_store), str(tmp_path / "no store"))
     with pytest.raises(DataError, match="no store"):
-        run_in_workers([(gone, tmp_path / "new")], 2)
+        run_in_workers([(gone, tmp_path / "new", None)], 2)
 
 
 @pytest.mark.parametrize(

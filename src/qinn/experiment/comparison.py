@@ -1,5 +1,7 @@
 """Several models × seeds on one data set: runs, one table, intervals and paired tests."""
 
+import shutil
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -23,7 +25,8 @@ from qinn.experiment import provenance
 from qinn.experiment.build import build_folds
 from qinn.experiment.config import ExperimentConfig, read_run_config, slug
 from qinn.experiment.cost import cost_notes
-from qinn.experiment.grid import TASKS_FOLDER, Engine, Grid, run_path
+from qinn.experiment.grid import TASKS_FOLDER, Engine, Grid, encodings_path, run_path
+from qinn.experiment.kept_encodings import ENCODINGS_FOLDER
 from qinn.experiment.run import config_text, run
 from qinn.experiment.simple_rows import with_simple_rows
 from qinn.experiment.trained_elsewhere import outputs_trained_elsewhere
@@ -99,13 +102,18 @@ def compare(
         # Another command may have worked there until now.
         _check_place(folder, config)
         jobs = [(label, seed) for seed in config.seeds for label in config.models]
-        done = 0
+        shared = {seed: encodings_path(config, folder, seed) for seed in config.seeds}
+        left, done = Counter(seed for _, seed in jobs), 0
         if on_remark is not None:
             _say_costs(config, folder, on_remark)
 
         def count(index: int) -> None:
             nonlocal done
             done += 1
+            seed = jobs[index][1]
+            left[seed] -= 1
+            if not left[seed] and (encodings := shared[seed]) is not None:
+                shutil.rmtree(encodings, ignore_errors=True)
             if on_run is not None:
                 on_run(done, len(jobs), "{}, seed {}".format(*jobs[index]))
 
@@ -118,13 +126,16 @@ def compare(
             grid.collect()
         elif workers <= 1:
             for index, (label, seed) in enumerate(jobs):
-                run(config.only(label, seed), run_path(folder, label, seed), overwrite=overwrite)
+                place = run_path(folder, label, seed)
+                run(config.only(label, seed), place, overwrite=overwrite, encodings=shared[seed])
                 count(index)
         else:
             described = [
-                (config_text(config.only(label, seed)), run_path(folder, label, seed)) for label, seed in jobs
+                (config_text(config.only(label, seed)), run_path(folder, label, seed), shared[seed])
+                for label, seed in jobs
             ]
             run_in_workers(described, workers, count, overwrite=overwrite)
+        shutil.rmtree(folder / ENCODINGS_FOLDER, ignore_errors=True)
         if overwrite:
             for label in config.models:
                 model = folder / slug(label)

@@ -8,6 +8,7 @@ the run together.
 import hashlib
 import json
 import os
+import shutil
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -24,12 +25,14 @@ from qinn.errors import CheckpointError, ConfigError, QinnError
 from qinn.escaping import visible
 from qinn.experiment.build import build_folds
 from qinn.experiment.config import ExperimentConfig, parse_config, slug
+from qinn.experiment.idle_keys import FITTED_AS_THEY_ARE
+from qinn.experiment.kept_encodings import ENCODINGS_FOLDER
 from qinn.experiment.run import config_text, prepare, run
 from qinn.folder_locks import locked
 from qinn.results.files import read_json, write_json
 from qinn.results.folder import RunFolder
 
-__all__ = ["TASKS_FOLDER", "Engine", "Grid", "Task", "run_path"]
+__all__ = ["TASKS_FOLDER", "Engine", "Grid", "Task", "encodings_path", "run_path"]
 
 TASKS_FOLDER = "_tasks"
 """Folder inside a comparison's for what its tasks are, say and lock; no model's folder has such a name."""
@@ -46,6 +49,15 @@ _LONGEST_REASON = 300
 def run_path(folder: Path, label: str, seed: int) -> Path:
     """Return where a comparison keeps one run."""
     return folder / slug(label) / f"seed-{seed}"
+
+
+def encodings_path(config: ExperimentConfig, folder: Path, seed: int) -> Path | None:
+    """Return where the runs of a seed share transcripts that are encoded anew; None where one model is trained.
+
+    The masks of a seed are the same in all of its models.
+    """
+    trained = [model for model in config.models.values() if model.kind not in FITTED_AS_THEY_ARE]
+    return folder / ENCODINGS_FOLDER / f"seed-{seed}" if len(trained) > 1 else None
 
 
 @dataclass(frozen=True)
@@ -207,12 +219,17 @@ class Grid:
         of_run = [
             other for other, one in enumerate(self.tasks) if (one.label, one.seed) == (task.label, task.seed)
         ]
+        encodings = encodings_path(self.config, self.folder, task.seed)
         lock = self._lock(task.label, task.seed)
         with _alone(lock.with_name(f"{lock.name}-fold-{task.fold}")):
-            run(config, folder, fold=task.fold, waits=True)
+            run(config, folder, fold=task.fold, waits=True, encodings=encodings)
         if all(self.is_done(other) for other in of_run):
             with _alone(lock):
                 run(config, folder, waits=True)
+        if encodings is not None and all(
+            self.is_done(other) for other, one in enumerate(self.tasks) if one.seed == task.seed
+        ):
+            shutil.rmtree(encodings, ignore_errors=True)
 
     def collect(self) -> None:
         """Put together the runs that are not yet; every task is done."""

@@ -1,10 +1,13 @@
 """Transcripts of which some words are unknown, encoded again by what made a store's features."""
 
 import hashlib
+import json
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float32, Int64
 
 from qinn.data.importing.transcripts import Encoder, TextOptions, encode_masked, encode_texts
@@ -13,10 +16,12 @@ from qinn.data.stores.recipe import recipe_of
 from qinn.data.stores.store import Store
 from qinn.data.subsets.absence_protocols import MaskedTexts
 from qinn.data.subsets.subset import subset_of_rows
-from qinn.errors import DataError, OutputError
+from qinn.errors import DataError
 from qinn.escaping import visible
+from qinn.experiment import provenance
 from qinn.experiment.config import ExperimentConfig
 from qinn.experiment.idle_keys import FITTED_AS_THEY_ARE
+from qinn.experiment.kept_encodings import KeptEncodings
 from qinn.experiment.text_encoders import encoder_of_tier, made_of_text
 from qinn.features.text import TransformerEncoder
 from qinn.training.options import FitOptions
@@ -33,25 +38,33 @@ class EncodedAnew:
     Args:
         encoder: What made the modality's features.
         options: How.
-        kept: Folder in which what was encoded is kept, since many models are asked of the same; None for none.
+        kept: Where what was encoded is kept, since many models are asked of the same; None for nowhere.
     """
 
-    def __init__(self, encoder: Encoder, options: TextOptions, kept: Path | None = None) -> None:
+    def __init__(self, encoder: Encoder, options: TextOptions, kept: KeptEncodings | None = None) -> None:
         self.encoder, self.options, self._kept = encoder, options, kept
 
     def features(
         self, texts: Sequence[str], lengths: Int64[np.ndarray, "n"], gone: Bool[np.ndarray, "step"]
     ) -> Float32[np.ndarray, "step feature"]:
         """See `qinn.data.subsets.absence_protocols.MaskedTexts`."""
-        place = None
-        if self._kept is not None:
-            digest = hashlib.blake2b(self.encoder.tier.encode(), digest_size=16)
-            for text, length in zip(texts, lengths.tolist(), strict=True):
-                digest.update(f"{length} {len(text)} {text}".encode("utf-8", "surrogatepass"))
-            digest.update(np.packbits(gone).tobytes())
-            place = self._kept / f"{digest.hexdigest()}.npy"
-            if place.is_file():
-                return np.load(place, mmap_mode="r").view(np.ndarray)
+        if self._kept is None:
+            return self._encoded(texts, lengths, gone)
+        described = self.options.described(self.encoder)
+        versions = provenance.versions()
+        if isinstance(self.encoder, TransformerEncoder):
+            versions["transformers"] = metadata.version("transformers")
+        # Features of the same words differ by round-off between versions, machines, numbers of threads and batches.
+        made_by = [described.tier, versions, provenance.device(), torch.get_num_threads()]
+        digest = hashlib.blake2b(json.dumps(made_by).encode(), digest_size=16)
+        for text, length in zip(texts, lengths.tolist(), strict=True):
+            digest.update(f"{length} {len(text)} {text}".encode("utf-8", "surrogatepass"))
+        digest.update(np.packbits(gone).tobytes())
+        return self._kept.of(
+            digest.hexdigest(), (len(gone), described.dim), lambda: self._encoded(texts, lengths, gone)
+        )
+
+    def _encoded(self, texts: Sequence[str], lengths: np.ndarray, gone: np.ndarray) -> np.ndarray:
         values = np.zeros((len(gone), self.options.described(self.encoder).dim), np.float32)
         ends = np.cumsum(lengths)
         # Of a sample that lacks the modality nothing is encoded, whatever its transcript says.
@@ -65,15 +78,6 @@ class EncodedAnew:
                     f"{lengths[row]} for it, so its words cannot be taken away; import the data again."
                 )
             values[ends[row] - lengths[row] : ends[row]] = steps
-        if place is not None:
-            try:
-                with place.open("wb") as stream:
-                    np.save(stream, values)
-            except OSError as error:
-                raise OutputError(
-                    f"Encoded texts cannot be kept in `{place.parent}`: {error.strerror or error}; free space, or set "
-                    "TMPDIR to a folder that has some, and repeat the command."
-                ) from error
         return values
 
 
@@ -85,7 +89,7 @@ def masked_texts(
     Args:
         store: The store.
         modalities: Those that are used.
-        kept: Folder for what was encoded, as of `EncodedAnew`.
+        kept: Folder in which what was encoded is kept, see `KeptEncodings`; None to keep nothing.
 
     Returns:
         Modality → its encoder; and sentences that say so, and of which text features a step goes as it is.
@@ -124,7 +128,7 @@ def _masked_texts(
         if (reason := _other_features(store, name, encoder, options)) is not None:
             remarks[name] = as_it_is(name, reason)
             continue
-        found[name] = EncodedAnew(encoder, options, kept)
+        found[name] = EncodedAnew(encoder, options, None if kept is None else KeptEncodings(kept))
         remarks[name] = (
             f"Words of `{name}` that go are unknown words to `{encoder.tier}`, which reads the rest of each "
             "sentence anew."
@@ -164,12 +168,15 @@ def _other_features(store: Store, name: str, encoder: Encoder, options: TextOpti
     return None
 
 
-def texts_for_training(store: Store, config: ExperimentConfig) -> tuple[dict[str, MaskedTexts], list[str]]:
+def texts_for_training(
+    store: Store, config: ExperimentConfig, kept: Path | None = None
+) -> tuple[dict[str, MaskedTexts], list[str]]:
     """Return what encodes transcripts again while a model is trained; nothing where no step of them is taken away.
 
     Args:
         store: The data.
         config: An experiment with one model.
+        kept: Folder that it shares with other trainings, as of `masked_texts`.
 
     Returns:
         Modality → its encoder; and a sentence for each modality made of texts whose steps go though there is none.
@@ -182,7 +189,7 @@ def texts_for_training(store: Store, config: ExperimentConfig) -> tuple[dict[str
     if model.kind in FITTED_AS_THEY_ARE:
         return {}, []
     names = losing_steps(config.training.options(), config.data.modalities or tuple(store.modalities))
-    found, said = _masked_texts(store, names, None)
+    found, said = _masked_texts(store, names, kept)
     return found, [sentence for name, sentence in said.items() if name not in found]
 
 

@@ -108,6 +108,7 @@ def run(
     progress: bool = False,
     fold: int | None = None,
     waits: bool = False,
+    encodings: Path | None = None,
     on_fold: Callable[[int, int], None] | None = None,
     on_remark: Callable[[str], None] | None = None,
 ) -> RunFolder:
@@ -122,6 +123,7 @@ def run(
         fold: Train this fold alone, beside processes that train others; `prepare` was called before, and a call without
             it puts the run together when every fold is there.
         waits: Wait until another command that works in the folder has ended; without it this one is refused.
+        encodings: Folder in which it shares transcripts that are encoded anew with other runs; None to share nothing.
         on_fold: Called with (folds done, folds in all) after each fold.
         on_remark: Called before the training with each sentence about what it will cost, where that is much.
 
@@ -155,6 +157,7 @@ def run(
                 place,
                 store,
                 check_held,
+                encodings,
                 progress=progress,
                 fold=fold,
                 on_fold=on_fold,
@@ -168,6 +171,7 @@ def _run(
     place: RunPlace,
     store: Store,
     check_held: Callable[[], None],
+    encodings: Path | None,
     *,
     progress: bool,
     fold: int | None,
@@ -191,7 +195,7 @@ def _run(
     weighed = _weights_of_classes(folds, config, store.task)
     build = model_builder(config, store, parts)
     transformers = build.keywords["transformers"]
-    texts, whole = texts_for_training(store, config)
+    texts, whole = texts_for_training(store, config, encodings)
     gaps = [*label_remarks(folds, store.task, refit=config.training.refit), *whole]
     if on_remark is not None:
         for remark in (*gaps, *cost_notes(config, store, folds)):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from qinn.errors import ArgumentError, CheckpointError, ConfigError
 from qinn.experiment import provenance
 from qinn.experiment.build import build_folds, resolved
 from qinn.experiment.config import ExperimentConfig, TrainingConfig, resolved_training, slug
+from qinn.experiment.kept_encodings import ENCODINGS_FOLDER
 from qinn.experiment.key_errors import explain, nearest
 from qinn.experiment.masked_texts import texts_for_training
 from qinn.experiment.run import data_record, model_builder
@@ -116,7 +118,8 @@ def tune(
         torch.set_flush_denormal(True)
         torch.set_num_threads(config.threads)
         searches = {
-            label: _Search(config, label, spaces[label], store, developments, url) for label in spaces
+            label: _Search(config, label, spaces[label], store, developments, url, folder / ENCODINGS_FOLDER)
+            for label in spaces
         }
         total = number * len(searches)
         # Trial after trial of every model in turn, so that a search that is stopped was equally long for each.
@@ -126,6 +129,7 @@ def tune(
                     search.try_next()
                     if on_trial is not None:
                         on_trial(wanted * len(searches) + index + 1, total, f"trial {wanted} of {label}")
+        shutil.rmtree(folder / ENCODINGS_FOLDER, ignore_errors=True)
         found = {label: search.result(number) for label, search in searches.items()}
         result = TuningResult(
             name=config.name,
@@ -287,6 +291,7 @@ class _Search:
         store: The data.
         developments: Training and validation samples of each fold.
         url: Where trials are kept.
+        encodings: Folder in which all trials share transcripts that are encoded anew: the seed is the same in all.
     """
 
     def __init__(
@@ -297,8 +302,9 @@ class _Search:
         store: Store,
         developments: Sequence[Development],
         url: str,
+        encodings: Path,
     ) -> None:
-        self.config, self.label = config, label
+        self.config, self.label, self._encodings = config, label, encodings
         self.monitor, self.direction = _selection(config, label, store)
         self.store, self.developments = store, developments
         self.space = {key: _distribution(one) for key, one in space.items()}
@@ -357,7 +363,7 @@ class _Search:
             config = resolved(config, self.store)
             parts = [one for each in self.developments for one in (each.train, each.valid)]
             build = model_builder(config, self.store, parts)
-            texts, _ = texts_for_training(self.store, config)
+            texts, _ = texts_for_training(self.store, config, self._encodings)
             for development in self.developments:
                 model = build(feature_dims=development.train.dims)
                 with tempfile.TemporaryDirectory(prefix="qinn-trial-") as place:

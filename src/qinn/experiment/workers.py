@@ -145,7 +145,7 @@ class Worker:
 
 
 def run_in_workers(
-    jobs: Sequence[tuple[str, Path]],
+    jobs: Sequence[tuple[str, Path, Path | None]],
     workers: int,
     on_done: Callable[[int], object] = lambda index: None,
     *,
@@ -156,7 +156,7 @@ def run_in_workers(
     When this returns or raises, no worker is left.
 
     Args:
-        jobs: Configuration (as YAML) and folder of each run.
+        jobs: Configuration (as YAML) and folder of each run, and the folder of encodings that it shares with others.
         workers: How many processes.
         on_done: Called with the index of each run that is done.
         overwrite: Replace runs of another configuration or of other data.
@@ -165,8 +165,14 @@ def run_in_workers(
         QinnError: If a run fails, or its process is killed.
     """
     told = [
-        {"config": config, "folder": str(folder), "overwrite": overwrite, "argv": sys.argv}
-        for config, folder in jobs
+        {
+            "config": config,
+            "folder": str(folder),
+            "encodings": None if encodings is None else str(encodings),
+            "overwrite": overwrite,
+            "argv": sys.argv,
+        }
+        for config, folder, encodings in jobs
     ]
 
     def done(index: int, error: BaseException | None) -> None:

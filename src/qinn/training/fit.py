@@ -41,7 +41,7 @@ class FitResult:
         best_value: That value.
         seconds: Wall-clock time of this call.
         cpu_seconds: CPU time of the process, system and user, all threads: of this call, and up to its checkpoint of
-            the interrupted one that it went on from.
+            the interrupted one that it went on from; without that of taking away what samples lose.
         history: One row per epoch: ``epoch``, ``train_loss``, ``valid_loss`` and the validation metrics.
     """
 
@@ -55,15 +55,20 @@ class FitResult:
 
 
 class _CpuTime:
-    """Counts CPU seconds from its making, and those of the interrupted fit that this one goes on from."""
+    """Counts CPU seconds from its making, and those of the interrupted fit that this one goes on from.
+
+    Those of what samples lose are left out: which of the runs that lose the same encodes texts anew is chance.
+    """
 
     def __init__(self) -> None:
         self.started = time.process_time()
         self.before = 0.0
+        self.loop: TrainingLoop | None = None
 
     @property
     def seconds(self) -> float:
-        return self.before + time.process_time() - self.started
+        left_out = 0.0 if self.loop is None else self.loop.losing_seconds
+        return self.before + time.process_time() - self.started - left_out
 
 
 def fit(
@@ -230,6 +235,7 @@ def _train(
 ) -> None:
     """Run the loop up to an epoch, from the checkpoint in `folder` if there is one."""
     options, rhythm = loop.options, Rhythm(loop.options.checkpoint_seconds)
+    cpu_time.loop = loop
     checkpoint = folder / "checkpoints" / "last.ckpt"
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     if checkpoint.is_file():

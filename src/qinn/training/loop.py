@@ -1,6 +1,7 @@
 """The training loop: epochs of optimisation steps and validation passes, and a state from which it goes on exactly."""
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from qinn.data.subsets.absence_protocols import MaskedTexts, sample_rates
+from qinn.data.subsets.absence_protocols import MaskedTexts, Rates, sample_rates
 from qinn.data.subsets.batching import BatchLoader
 from qinn.data.subsets.subset import Subset
 from qinn.evaluation.metric_names import metrics_of
@@ -41,6 +42,8 @@ class TrainingLoop:
         history: One row per epoch, with ``epoch`` and, of a loop with validation, losses, metrics and the activity of
             the dynamics.
         steps: Optimisation steps taken.
+        losing_seconds: CPU time of taking away what samples lose, texts encoded anew included: none of the model's, and
+            no more than a look into files where another run of a comparison did it before.
         best: Epoch, monitored value and weights of the best validation epoch; None without one of a finite value, and
             where nothing is selected.
     """
@@ -59,6 +62,7 @@ class TrainingLoop:
         self.options = options
         self.train = train
         self._complete = train.subset
+        self.losing_seconds = 0.0
         self.absence = options.absence(texts)
         self.loses_some = any(options.absent_rates(train.subset.modalities).values())
         self.valid = [] if valid is None else self._for_selection(valid)
@@ -116,16 +120,20 @@ class TrainingLoop:
         """Return the training samples without what they lose in an epoch: the same in every model of a seed."""
         seed = f"training {self.train.seed} {epoch}"
         rates = sample_rates(self.options.absent_rate, self._complete, seed)
-        return self.absence.without(self._complete, rates, seed)
+        return self._without(self._complete, rates, seed)
 
     def _for_selection(self, valid: BatchLoader) -> list[BatchLoader]:
         """Return the validation samples at every rate of the selection, with masks that are the same in all runs."""
         return [
-            valid.of(
-                self.absence.without(valid.subset, dict.fromkeys(valid.subset.modalities, rate), "selection")
-            )
+            valid.of(self._without(valid.subset, dict.fromkeys(valid.subset.modalities, rate), "selection"))
             for rate in self.options.selection_rates
         ] or [valid]
+
+    def _without(self, subset: Subset, rates: Rates, seed: str) -> Subset:
+        started = time.process_time()
+        lacking = self.absence.without(subset, rates, seed)
+        self.losing_seconds += time.process_time() - started
+        return lacking
 
     def step(self, batch: Batch) -> float:
         """Take one optimisation step and return the loss before it.
