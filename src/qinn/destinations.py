@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from qinn.errors import OutputError
 from qinn.opening import open_regular, read_small
@@ -155,7 +156,7 @@ def check_destination(
         qinn.errors.OutputError: `...` exists already and was not made by `qinn report`; choose another place, or ...
     """
     place = resolved(target)
-    _check_writable(place, target)
+    _check_writable(place.parents, target)
     if place.is_dir():
         raise OutputError(f"`{target}` is a folder; name the file to be written.")
     status = _status(place)
@@ -175,12 +176,18 @@ def check_destination(
     return Destination(place, replaces=True)
 
 
-def check_folder(target: Path | str, *, inputs: Iterable[Path | str] = ()) -> Path:
+def check_folder(
+    target: Path | str,
+    *,
+    inputs: Iterable[Path | str] = (),
+    writes: Literal["inside", "beside", "nothing"] = "inside",
+) -> Path:
     """Check the place of a folder that a command fills: not inside a store or a run, and not what it reads.
 
     Args:
         target: The folder to be.
         inputs: Files and folders that the command reads.
+        writes: Where: inside the folder; beside it, where it takes its place complete; or nothing, where all is there.
 
     Returns:
         The place, with links followed.
@@ -189,10 +196,11 @@ def check_folder(target: Path | str, *, inputs: Iterable[Path | str] = ()) -> Pa
         OutputError: If it must not be there or cannot be written.
     """
     place = resolved(target)
-    _check_writable(place, target)
     status = _status(place)
     if status is not None and not stat.S_ISDIR(status.st_mode):
         raise OutputError(f"`{target}` is a file, but a folder is to be written; choose another place.")
+    if writes != "nothing":
+        _check_writable([place, *place.parents] if writes == "inside" else place.parents, target)
     for given in inputs:
         source = _source(given)
         if source == place or (status is not None and place in source.parents):
@@ -263,9 +271,9 @@ def _is_own(product: Product, place: Path) -> bool:
         return False
 
 
-def _check_writable(place: Path, target: Path | str) -> None:
+def _check_writable(folders: Iterable[Path], target: Path | str) -> None:
     """Refuse a place whose nearest folder is a file or cannot be written, before anything is computed for it."""
-    for folder in place.parents:
+    for folder in folders:
         if folder.is_dir():
             if (reason := _refusal(folder)) is not None:
                 raise OutputError(f"Cannot write `{target}`: {reason}.")

@@ -292,6 +292,40 @@ def test_several_files_of_the_same_command_are_replaced(command, place, qinn):
 
 
 @pytest.mark.parametrize("command", ["explain", "sweep-absent"])
+def test_what_is_interrupted_before_it_draws_leaves_no_figure_of_another(command, place, qinn, monkeypatch):
+    target, draw = place.folder / "out", {"explain": "explanation", "sweep-absent": "sweep"}[command]
+    target.mkdir()
+    name = SEVERAL[f"{command} figure"][0]
+    (target / name).write_text(f"<svg></svg><!-- made by qinn {command} -->")
+    monkeypatch.setattr(f"qinn.face.reporting.write_{draw}_figures", exhausted)
+    assert qinn(*SEVERAL[command][1](place, target))[0] == 2
+    assert (target / SEVERAL[command][0]).is_file()
+    assert not (target / name).exists()
+
+
+FILLED = {"train": RUNS["train"], "compare": RUNS["compare"], "tune": lambda p, to: [*tuning(p), "--to", to]}
+
+
+def tuning(p: Place) -> list[Any]:
+    return ["tune", p.config(models={"a": QINN}, tune={"space": {"learning_rate": [0.1]}, "trials": 1})]
+
+
+@pytest.mark.parametrize("command", FILLED)
+def test_a_folder_is_filled_wherever_it_lies_if_it_can_be_written(command, place, qinn, monkeypatch):
+    target, access = place.folder / "around" / "mounted", os.access
+    target.mkdir(parents=True)
+    closed = {target.parent}
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: access(path, mode) and not (mode & os.W_OK and path in closed)
+    )
+    arguments = FILLED[command](place, target)
+    assert qinn(*arguments)[0] == 0
+    closed.add(target)
+    code, err = qinn(*arguments)
+    assert (code, "permission denied" in err) == ((0, False) if command == "train" else (2, True)), err
+
+
+@pytest.mark.parametrize("command", ["explain", "sweep-absent"])
 def test_a_run_does_not_get_another_explanation_or_a_sweep_among_its_files(command, place, qinn):
     before = {path: path.read_bytes() for path in place.run.rglob("*") if path.is_file()}
     code, err = qinn(*SEVERAL[command][1](place, place.run), "--overwrite")

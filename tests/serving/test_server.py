@@ -47,7 +47,7 @@ def test_what_cannot_be_had_is_refused(served: Served, tmp_path, monkeypatch):
     with pytest.raises(OutputError):
         Server("some-run", ServeOptions(port=0, keep=tmp_path / "file"))
     monkeypatch.setattr(os, "access", lambda place, mode: Path(place) != tmp_path)
-    with pytest.raises(OutputError, match=r"Nothing can be kept in `.*`, which cannot be written"):
+    with pytest.raises(OutputError, match=r"Cannot write `.*`: permission denied in `.*`; choose a folder"):
         Server("some-run", ServeOptions(port=0, keep=tmp_path))
 
 

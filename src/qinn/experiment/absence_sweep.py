@@ -261,6 +261,9 @@ def _swept(
     for label, folders in runs.items():
         for folder, one in zip(folders, swept[label], strict=True):
             folder.check_unreplaced(one.digest)
+    # Of a sweep that is replaced, so that an interruption leaves none beside the numbers of another one.
+    for name in shown_metrics(samples.task):
+        (result.folder / f"{name}.svg").unlink(missing_ok=True)
     table = result.folder / TABLE_FILE
     write_text(table, f"{result.to_markdown()}\n{MARK}\n")
     result = replace(result, files=digests_of(result.folder, [table]))

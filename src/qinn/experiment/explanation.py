@@ -141,9 +141,9 @@ def write_explanation(
         with_words: Whether the steps name their words.
     """
     columns = explanation_columns(explanation, task, label)
-    # Of an explanation that is replaced, so that an interruption leaves no table beside the means of another one.
-    (folder / "explanation.json").unlink(missing_ok=True)
-    (folder / STEPS_FILE).unlink(missing_ok=True)
+    # Of an explanation that is replaced, so that an interruption leaves nothing beside what is of another one.
+    for name in ("explanation.json", STEPS_FILE, *(f"{figure}.svg" for figure in FIGURES)):
+        (folder / name).unlink(missing_ok=True)
     write_table(folder / "explanation.parquet", columns, maker=COMMAND)
     maximum = explanation.entropy_maximum
     summary = ExplanationSummary(

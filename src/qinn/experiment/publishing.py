@@ -63,7 +63,7 @@ def publish_run(
     """
     runs = runs_of(folder)
     digests = [run.digest() for run in runs]
-    place = check_folder(target, inputs=[folder])
+    place = check_folder(target, inputs=[folder], writes="beside")
     _check_place(place, target, overwrite=overwrite)
     for run in runs:
         if run.summary().status == PUBLISHED:

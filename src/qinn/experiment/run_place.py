@@ -49,7 +49,7 @@ class RunPlace:
             OutputError: If it lies inside a store or another run, or cannot be written.
         """
         path = target.path
-        check_folder(path, inputs=[store.path])
+        check_folder(path, inputs=[store.path], writes="nothing" if target.is_complete else "inside")
         found = {entry.name for entry in path.iterdir() if not is_partial(entry)} if path.is_dir() else set()
         foreign = found - _OF_A_RUN - {place.name for place in sweeps_in(path)}
         if target.config_file.exists():

@@ -102,7 +102,7 @@ def write_estimator(
         ArgumentError: If a parameter or a class is nothing that JSON can hold.
         OutputError: If the place is taken or cannot be written.
     """
-    target = check_folder(path)
+    target = check_folder(path, writes="beside")
     _check_place(target, overwrite=overwrite)
     tensors = {f"{_MODEL}{name}": value for name, value in fitted.model.state_dict().items()}
     axis = fitted.axis

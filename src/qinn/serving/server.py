@@ -58,7 +58,7 @@ class Server:
         self.options = options or ServeOptions()
         self.token = self.options.token or secrets.token_urlsafe(24)
         self._say = say
-        keep = None if self.options.keep is None else _place(self.options.keep, run)
+        keep = None if self.options.keep is None else check_folder(self.options.keep, inputs=[run])
         self._listening = _listen(self.options)
         host = self.options.host
         shown = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
@@ -167,13 +167,6 @@ def serve(
     """
     with Server(run, options, say=say) as server:
         server.wait()
-
-
-def _place(keep: Path, run: Path | str) -> Path:
-    place = check_folder(keep, inputs=[run])
-    if place.exists() and not os.access(place, os.W_OK | os.X_OK):
-        raise OutputError(f"Nothing can be kept in `{keep}`, which cannot be written; choose another folder.")
-    return place
 
 
 def _make_folder(keep: Path) -> None:

@@ -42,7 +42,7 @@ def convert(store: Store, target: Path | str, options: ConversionOptions | None 
     if format != "mmsa" and (options.aligned or options.max_lengths):
         raise ConfigError(f"Options `aligned` and `max_length` belong to the format mmsa, not {format}.")
     if format == "parquet" and not target.suffix:
-        check_folder(target, inputs=[store.path])
+        check_folder(target, inputs=[store.path], writes="beside")
     else:
         check_destination(
             target, Product("qinn data convert"), overwrite=options.overwrite, inputs=[store.path]

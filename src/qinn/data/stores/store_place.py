@@ -37,7 +37,7 @@ def check_store_place(
         OutputError: If the place is taken, is no store (with `overwrite`) or another command's, lies inside a store
             or a run, holds what is read, or cannot be written.
     """
-    place = check_folder(target, inputs=inputs)
+    place = check_folder(target, inputs=inputs, writes="beside")
     if not place.exists() or not any(place.iterdir()):
         return
     if not overwrite:
