@@ -334,6 +334,9 @@ def test_a_sweep_that_could_not_be_written_goes_on_where_it_stopped(store, tmp_p
     with pytest.raises(OutputError):
         sweep("sweep", draw=unable)
     assert sweep("sweep", rate=0.1).absent != expected.absent
+    monkeypatch.setattr(absence_sweep, "predict_parts", never)
+    assert sweep("sweep").models == expected.models  # what was kept of it stayed
+    assert sorted(path.name for path in found.folder.iterdir()) == ["sweep.json", "table.md"]
 
 
 def never(*_):

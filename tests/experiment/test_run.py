@@ -17,7 +17,7 @@ from qinn.data.subsets.cross_validation import fixed_fold
 from qinn.errors import ArgumentError, CheckpointError, ConfigError, DataError, QinnError
 from qinn.evaluation.intervals import bootstrap_intervals
 from qinn.evaluation.metrics import metrics
-from qinn.experiment import provenance
+from qinn.experiment import absence_sweep, provenance
 from qinn.experiment.build import resolved
 from qinn.experiment.evaluation import evaluate_run
 from qinn.experiment.prediction import predict_store
@@ -355,7 +355,9 @@ def test_the_same_configuration_gives_the_same_run(tiny_store, tmp_path):
     assert config_text(resolved(config, Store.open(tiny_store))) == first.config_file.read_text()
 
 
-def test_a_refit_changes_the_weights_after_the_validation_samples_were_predicted(tiny_store, tmp_path):
+def test_a_refit_changes_the_weights_after_the_validation_samples_were_predicted(
+    tiny_store, tmp_path, monkeypatch
+):
     plain = run(tiny_config(tiny_store), tmp_path / "plain")
     again = run(tiny_config(tiny_store, training={**TRAINING, "refit": True}), tmp_path / "refit")
     valid = [(one.fold(0) / "valid.parquet").read_bytes() for one in (plain, again)]
@@ -365,6 +367,9 @@ def test_a_refit_changes_the_weights_after_the_validation_samples_were_predicted
     assert evaluate_run(again.path).largest_difference == 0.0
     with pytest.raises(ConfigError, match="fitted to its validation samples"):
         evaluate_run(again.path, split="valid")
+    monkeypatch.setattr(absence_sweep, "_swept", lambda *_: pytest.fail("computed"))
+    with pytest.raises(ConfigError, match="fitted to its validation samples"):
+        absence_sweep.sweep_absent([again.path], tmp_path / "sweep", split="valid")
 
 
 def test_pooled_sequences_are_pooled_wherever_the_run_is_used(tiny_store, tmp_path):

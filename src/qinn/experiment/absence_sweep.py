@@ -26,7 +26,12 @@ from qinn.experiment.absence_statistics import (
     trapezoid,
 )
 from qinn.experiment.config import config_of
-from qinn.experiment.evaluation import evaluated_subsets, predict_parts, training_parts
+from qinn.experiment.evaluation import (
+    check_not_fitted_to,
+    evaluated_subsets,
+    predict_parts,
+    training_parts,
+)
 from qinn.experiment.idle_keys import FITTED_AS_THEY_ARE
 from qinn.experiment.masked_texts import masked_texts
 from qinn.experiment.predictor import Predictor
@@ -142,13 +147,15 @@ def sweep_absent(
     Raises:
         ArgumentError: If rates, seeds or factors are impossible, a run is named twice, or the reference is unknown.
         CheckpointError: If a folder is no finished run or comparison, or a run is replaced meanwhile.
-        ConfigError: If what encodes transcripts anew cannot be loaded.
+        ConfigError: If what encodes transcripts anew cannot be loaded, or a run was fitted to the split as well.
         DataError: If the runs were not tested on the same samples.
         OutputError: If the files, or the figures that will lie beside them, would replace another's, another command
             works in the folder, or it cannot be written.
     """
     chosen = protocol_of(protocol, pattern=pattern, burst=burst)
     runs, reference = _find_runs([Path(path) for path in paths], reference)
+    for folder in (folder for folders in runs.values() for folder in folders):
+        check_not_fitted_to(folder, split)
     first = next(iter(runs.values()))[0]
     check_destinations(target, _products(first.summary().task), overwrite=overwrite, inputs=list(paths))
     modalities = _modalities(chosen, runs)

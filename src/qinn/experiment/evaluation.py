@@ -158,12 +158,25 @@ def evaluated_subsets(
         other = open_unchanged(store)
         predictor.check_labels(other)
         return [(None, predictor.subset(other, split, absent=absent))]
-    if split == "valid" and config_of(RunFolder(predictor.source)).training.refit:
-        raise ConfigError(
-            f"The weights of `{predictor.source}` were fitted to its validation samples as well (`refit`), so they "
-            "cannot be evaluated on them; what was measured before that is in its metrics.json."
-        )
+    check_not_fitted_to(RunFolder(predictor.source), split)
     return list(own_parts(predictor, split))
+
+
+def check_not_fitted_to(run: RunFolder, split: str | None) -> None:
+    """Refuse the validation samples of a run that was fitted to them as well.
+
+    Args:
+        run: The run.
+        split: Samples of its own data.
+
+    Raises:
+        ConfigError: If it was.
+    """
+    if split == "valid" and config_of(run).training.refit:
+        raise ConfigError(
+            f"The weights of `{run.path}` were fitted to its validation samples as well (`refit`), so they cannot be "
+            "evaluated on them; what was measured before that is in its metrics.json."
+        )
 
 
 def own_parts(predictor: Predictor, split: str | None) -> list[tuple[str, Subset]]:

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -42,6 +42,7 @@ class KeptOutputs:
     def __init__(self, target: Path, asked: object) -> None:
         self._folder = target / _FOLDER
         self._asked = json.dumps([qinn.__version__, asked], sort_keys=True)
+        self._places: set[Path] = set()
 
     def of(self, run: RunFolder, digest: str, make: Callable[[], SweptOutputs]) -> SweptOutputs:
         """Return what is kept of a run, or what is made for it, which then is kept.
@@ -57,6 +58,7 @@ class KeptOutputs:
         """
         told = f"{digest}\n{self._asked}"
         place = self._folder / f"{hashlib.sha256(told.encode()).hexdigest()[:32]}.npz"
+        self._places.add(place)
         if place.is_file() and (found := _read(place)) is not None:
             return found
         made = make()
@@ -67,8 +69,11 @@ class KeptOutputs:
         return made
 
     def remove(self) -> None:
-        """Remove what is kept: the sweep is written."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        """Remove what is kept for this sweep, which is written; what one of other options has left stays for it."""
+        with suppress(OSError):
+            for place in self._places:
+                place.unlink(missing_ok=True)
+            self._folder.rmdir()
 
 
 def _read(place: Path) -> SweptOutputs | None:
