@@ -10,6 +10,7 @@ from qinn.data.subsets.cross_validation import Development
 from qinn.errors import ArgumentError
 from qinn.evaluation.metrics import metrics
 from qinn.evaluation.predict import predict
+from qinn.explain import activity
 from qinn.model.baselines import Concatenation
 from qinn.model.encoders import Encoders
 from qinn.task import Task
@@ -162,6 +163,14 @@ def test_an_epoch_is_chosen_by_the_mean_over_rates_of_masks_that_stay(developmen
         (int(one[2].sum()) for one in seen[:half]), reverse=True
     )
     assert not seen[2][2].any()
+
+
+def test_at_all_rates_of_an_epoch_one_gap_is_found(development, make_model, tmp_path, monkeypatch):
+    found = []
+    monkeypatch.setattr(activity, "_gap", lambda *_: float(found.append(1) or len(found)))
+    options = dataclasses.replace(OPTIONS, selection_rates=(0.0, 0.5, 0.9))
+    result = fit(make_model(), development, task=SCORE, options=options, folder=tmp_path, seed=0)
+    assert [row["dynamics_gap"] for row in result.history] == [1.0, 2.0]
 
 
 def test_what_is_undefined_at_some_rates_is_the_mean_of_the_others(development, make_model, tmp_path):

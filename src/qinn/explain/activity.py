@@ -97,12 +97,16 @@ def _below(bound: float, *values: float | None) -> bool:
 
 
 @torch.no_grad()
-def activity_of_batches(model: nn.Module, parts: Iterable[Batch]) -> Activity | None:
+def activity_of_batches(
+    model: nn.Module, parts: Iterable[Batch], *, known: Activity | None = None
+) -> Activity | None:
     """Measure what the dynamics of a model do.
 
     Args:
         model: Any model, in evaluation mode.
         parts: Batches of samples, at least one.
+        known: What they do to other samples, if it was measured: turning and gap, on which samples have no influence,
+            are those.
 
     Returns:
         The activity; None for a model without learned generators or interactions.
@@ -125,11 +129,10 @@ def activity_of_batches(model: nn.Module, parts: Iterable[Batch]) -> Activity | 
             found = trajectory_entropies(model, batch, num_trajectories=_NUM_TRAJECTORIES)
             entropies.append(found.flatten(1).mean(1).cpu())
     entropy = torch.cat(entropies).nanmean() if entropies else torch.tensor(torch.nan)
-    levels = torch.linalg.eigvalsh(dynamics.hamiltonian.to(torch.complex128))
     return Activity(
         jumps=float(torch.cat(numbers).double().mean()),
-        turning=float((levels - levels.mean()).abs().max()) * fusion.time,
-        gap=_gap(dynamics, fusion.time),
+        turning=_turning(dynamics, fusion.time) if known is None else known.turning,
+        gap=_gap(dynamics, fusion.time) if known is None else known.gap,
         entanglement=float(entropy) if bool(entropy.isfinite()) else None,
     )
 
@@ -289,6 +292,11 @@ def _some_steps(ancillas: Ancillas, most: int) -> tuple[Ancillas, int]:
     factors = [factor.flatten(0, -2)[places] for factor in ancillas.factors]
     present = None if ancillas.present is None else ancillas.present.flatten(0, -2)[places]
     return Ancillas(factors, present=present, mixtures=ancillas.mixtures), number
+
+
+def _turning(dynamics: Lindbladian, time: float) -> float:
+    levels = torch.linalg.eigvalsh(dynamics.hamiltonian.to(torch.complex128))
+    return float((levels - levels.mean()).abs().max()) * time
 
 
 def _gap(dynamics: Lindbladian, time: float) -> float | None:

@@ -14,7 +14,7 @@ from qinn.data.subsets.batching import BatchLoader
 from qinn.data.subsets.subset import Subset
 from qinn.evaluation.metric_names import metrics_of
 from qinn.evaluation.metrics import metrics
-from qinn.explain.activity import activity_of_batches
+from qinn.explain.activity import Activity, activity_of_batches
 from qinn.model.encoded_baseline import EncodedBaseline
 from qinn.records import Batch
 from qinn.task import Task
@@ -168,16 +168,22 @@ class TrainingLoop:
 
     def _validation_values(self, loaders: Sequence[BatchLoader]) -> dict[str, float]:
         """Mean over the rates of the selection of loss and metrics, and what the dynamics do."""
-        found = [self._values_of(loader) for loader in loaders]
+        found: list[dict[str, float]] = []
+        activity: Activity | None = None
+        for loader in loaders:
+            values, activity = self._values_of(loader, activity)
+            found.append(values)
         # Samples that lack a modality have no entanglement.
         named = {name: [values[name] for values in found if name in values] for one in found for name in one}
         return {name: sum(values) / len(values) for name, values in named.items()}
 
     @torch.inference_mode()
-    def _values_of(self, loader: BatchLoader) -> dict[str, float]:
+    def _values_of(
+        self, loader: BatchLoader, known: Activity | None
+    ) -> tuple[dict[str, float], Activity | None]:
         """Loss and metrics of the whole split, never means of batch means, and what the dynamics do.
 
-        The activity is that on the first samples of the split, the same every epoch.
+        The activity is that on the first samples of the split, the same every epoch; `known` is that at another rate.
         """
         self.model.eval()
         outputs, labels, watched = [], [], None
@@ -198,11 +204,11 @@ class TrainingLoop:
             f"valid_{name}": math.nan if value is None else float(value) for name, value in found.items()
         }
         assert watched is not None  # the validation split has samples
-        activity = activity_of_batches(self.model, [watched])
+        activity = activity_of_batches(self.model, [watched], known=known)
         if activity is not None:
-            known = asdict(activity).items()
-            values |= {f"dynamics_{name}": float(value) for name, value in known if value is not None}
-        return values
+            stated = asdict(activity).items()
+            values |= {f"dynamics_{name}": float(value) for name, value in stated if value is not None}
+        return values, activity
 
     def _select(self, row: dict[str, float]) -> None:
         """Keep the weights of an epoch that is better than all before it, and count those that are not."""
