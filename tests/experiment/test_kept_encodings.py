@@ -85,6 +85,15 @@ def test_where_nothing_can_be_kept_work_goes_on(why, tmp_path, monkeypatch):
         assert [one.name for one in folder.iterdir()] == ["before"]
 
 
+def test_a_file_that_another_process_moves_meanwhile_gives_nothing_up(tmp_path):
+    kept = KeptEncodings(tmp_path)
+    of(kept, "before")
+    (tmp_path / ".moved.partial").symlink_to("nowhere")
+    assert [of(kept), of(kept), of(kept, "before")] == [
+        (VALUES.tolist(), made) for made in (True, False, False)
+    ]
+
+
 MODELS = {"together": {"kind": "concatenation"}, "late": {"kind": "late_fusion"}}
 LOSING = {
     **TRAINING,

@@ -4,6 +4,7 @@ import hashlib
 import math
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,10 @@ class KeptEncodings:
 
     def _has_room(self, size: int) -> bool:
         self._folder.mkdir(parents=True, exist_ok=True)
-        kept = size + sum(one.stat().st_size for one in self._folder.iterdir())
+        kept = size
+        for one in self._folder.iterdir():
+            with suppress(FileNotFoundError):  # another process has just given it its name
+                kept += one.stat().st_size
         return kept <= _MOST_BYTES and kept <= shutil.disk_usage(self._folder).free - size
 
 
@@ -70,7 +74,8 @@ def _read(place: Path, shape: tuple[int, int]) -> np.ndarray | None:
     """Read features; None where there are none, or other bytes than were written under this name."""
     try:
         with place.open("rb") as stream:
-            digest, values = stream.read(_DIGEST_SIZE), np.fromfile(stream, np.float32)
+            digest = stream.read(_DIGEST_SIZE)
+            values = np.fromfile(stream, np.float32, math.prod(shape) + 1)
     except OSError:
         return None
     if values.size != math.prod(shape) or digest != _digest(place.name, values):
