@@ -33,7 +33,7 @@ from qinn.data.stores.store import Modality, StoreWriter
 from qinn.data.synthetic.known_answer_set import SyntheticSpec, write_synthetic_store
 from qinn.experiment.comparison import compare
 from qinn.experiment.config import parse_config
-from qinn.experiment.grid import Grid
+from qinn.experiment.grid import Grid, run_path
 from qinn.experiment.prediction import PreparedPrediction
 from qinn.experiment.ray_cluster import Ray
 from qinn.experiment.ray_prediction import SAMPLES_OF_A_PART, predict_by_ray, table_of_rows
@@ -278,7 +278,9 @@ def sixty_runs(place: Path, seeds: int) -> dict[str, object]:
             Grid.read(grid.place).perform(index)
             os._exit(0)
         if number == 20:
-            time.sleep(0.2)
+            task = grid.tasks[index]
+            while not run_path(grid.folder, task.label, task.seed).is_dir():
+                time.sleep(0.001)
             os.kill(process, signal.SIGKILL)
             order.append(index)
         _, status = os.waitpid(process, 0)
