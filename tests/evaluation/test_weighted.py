@@ -7,10 +7,13 @@ from hypothesis import strategies as st
 
 from qinn.evaluation.metrics import metrics, prepare_metrics
 from qinn.evaluation.weighted import (
+    PAIRS_PER_SAMPLE,
+    OfSelected,
     WeightedMean,
     correlation,
     determination,
     mean_of_defined,
+    ranking_area,
     resample_counts,
 )
 from qinn.task import Task
@@ -72,6 +75,49 @@ def test_resampled_metrics_are_the_metrics_of_the_resampled_data(case: tuple[str
     for row, chosen in enumerate(indices):
         direct = numbers(metrics(TASKS[name], labels[chosen], outputs[chosen]))
         assert {metric: values[row] for metric, values in resampled.items()} == pytest.approx(direct, **SAME)
+
+
+@laws
+@given(
+    st.sampled_from([*sorted(TASKS), "several labels"]),
+    st.integers(1, 40),
+    st.integers(1, 15),
+    st.integers(0, 10**6),
+)
+def test_weights_of_units_are_weights_of_their_samples(name: str, size: int, count: int, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    if name == "several labels":
+        task = Task("multilabel", labels=("joy", "fear"))
+        data = generator.integers(-1, 2, (size, 2)), np.round(generator.normal(size=(size, 2)), 1)
+    else:
+        task = TASKS[name]
+        data = samples(task, size, seed)
+    codes = generator.integers(0, count, size)
+    weights = generator.integers(0, 4, (6, count)).astype(float)
+    prepared = prepare_metrics(task, *data)
+    by_unit = prepared.of_units(codes, count)
+    assert by_unit.num_samples == count
+    by_sample = prepared(weights[:, codes])
+    for metric, values in by_unit(weights).items():
+        assert values == pytest.approx(by_sample[metric], **SAME), metric
+    # Units of units: the weight of each is that of all their samples.
+    outer = generator.integers(0, 3, count)
+    few = generator.integers(0, 4, (6, 3)).astype(float)
+    expected = prepared(few[:, outer[codes]])
+    for metric, values in by_unit.of_units(outer, 3)(few).items():
+        assert values == pytest.approx(expected[metric], **SAME), metric
+
+
+@pytest.mark.parametrize("count", [5, 40])
+def test_the_area_is_a_sum_over_pairs_of_units_only_where_they_are_few(count: int) -> None:
+    generator = np.random.default_rng(0)
+    positive, scores = generator.random(100) < 0.4, np.round(generator.normal(size=100), 1)
+    area = ranking_area(positive, scores)
+    codes = np.arange(100) % count
+    of_units = area.of_units(codes, count)
+    assert isinstance(of_units, OfSelected) == (count**2 > PAIRS_PER_SAMPLE * 100)
+    weights = generator.uniform(size=(50, count))
+    assert of_units(weights) == pytest.approx(area(weights[:, codes]), abs=1e-12)
 
 
 @laws

@@ -4,18 +4,18 @@ Notation: y = 1 where a label is present, x its logit; TP, TN of P and N samples
 of which it is not known whether it has a label does not count for that label.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 
 from qinn.evaluation.metric_names import of_label
 from qinn.evaluation.outcomes import decided
 from qinn.evaluation.weighted import (
+    OfSelected,
     Values,
     WeightedMean,
     WeightedMetric,
     Weights,
     average_precision,
+    balanced_accuracy,
     f_of_positives,
     f_score,
     mean_of_defined,
@@ -52,33 +52,40 @@ def label_terms(labels: np.ndarray, logits: np.ndarray, task: Task) -> dict[str,
 def _terms_of_one(y: np.ndarray, logits: np.ndarray, found: np.ndarray) -> dict[str, WeightedMetric]:
     known = None if bool((y >= 0).all()) else y >= 0
     present, codes = y == 1, found.astype(np.int64)
-    positives, negatives = WeightedMean(found, present), WeightedMean(~found, y == 0)
-    rows = slice(None) if known is None else np.flatnonzero(known)
+    rows = np.arange(len(y)) if known is None else np.flatnonzero(known)
     return {
         # ½ (TP/P + TN/N) is (TP · N/P + TN) / 2N.
-        "weighted_accuracy": lambda weights: 0.5 * (positives(weights) + negatives(weights)),
+        "weighted_accuracy": balanced_accuracy(present, y == 0, found),
         "f1_binary": f_of_positives(present, found & (y >= 0)),
         "f1_weighted": f_score(np.maximum(y, 0), codes, 2, average="weighted", among=known),
         "accuracy": WeightedMean(found == present, known),
-        "auc": _of_rows(rows, ranking_area(present[rows], logits[rows])),
-        "average_precision": _of_rows(rows, average_precision(present[rows], logits[rows])),
+        "auc": _among(rows, ranking_area(present[rows], logits[rows]), len(y)),
+        "average_precision": _among(rows, average_precision(present[rows], logits[rows]), len(y)),
         "log_loss": WeightedMean(np.logaddexp(0.0, np.where(present, -logits, logits)), known),
     }
 
 
-def _of_rows(rows: slice | np.ndarray, term: WeightedMetric) -> WeightedMetric:
-    return term if isinstance(rows, slice) else lambda weights: term(weights[:, rows])
+def _among(rows: np.ndarray, term: WeightedMetric, num_samples: int) -> WeightedMetric:
+    """A metric of some of the samples."""
+    return term if len(rows) == num_samples else OfSelected(term, rows)
 
 
-class _Remembering:
+class _Remembering(WeightedMetric):
     """A metric that keeps its last values, since the mean over labels asks for them a second time."""
 
-    def __init__(self, term: Callable[[Weights], Values]) -> None:
+    def __init__(self, term: WeightedMetric) -> None:
         self.term = term
         self._last: tuple[Weights, Values] | None = None
+        self._last_of_units: tuple[np.ndarray, _Remembering] | None = None
 
     def __call__(self, weights: Weights) -> Values:
         """Return the metric for each row of weights."""
         if self._last is None or self._last[0] is not weights:
             self._last = (weights, self.term(weights))
         return self._last[1]
+
+    def of_units(self, codes: np.ndarray, count: int) -> WeightedMetric:
+        """Return the metric as a function of the weights of units, which keeps its last values too."""
+        if self._last_of_units is None or self._last_of_units[0] is not codes:
+            self._last_of_units = (codes, _Remembering(self.term.of_units(codes, count)))
+        return self._last_of_units[1]

@@ -111,7 +111,7 @@ class PreparedMetrics:
     """All metrics of one set of predictions, ready to be evaluated under any weights of the samples.
 
     Attributes:
-        num_samples: Number of samples n.
+        num_samples: Number n of samples, or of the units that are weighted.
         terms: Metric name → function from weights to values.
 
     Examples:
@@ -129,6 +129,19 @@ class PreparedMetrics:
     def __call__(self, weights: Weights) -> dict[str, Values]:
         """Return every metric for each row of weights; NaN where it is undefined."""
         return {name: term(weights) for name, term in self.terms.items()}
+
+    def of_units(self, codes: Int[np.ndarray, "sample"], count: int) -> "PreparedMetrics":
+        """Return the metrics as functions of the weights of units of samples, such as groups that are drawn whole.
+
+        What they say of single samples (`hits`, `num_counted`) is gone.
+
+        Args:
+            codes: Unit of each sample, in [0, count).
+            count: Number of units.
+        """
+        return PreparedMetrics(
+            count, {name: term.of_units(codes, count) for name, term in self.terms.items()}
+        )
 
     def values(self) -> dict[str, float | None]:
         """Return every metric of the samples themselves; None where it is undefined."""

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Shaped
 
 from qinn.errors import ArgumentError
 from qinn.evaluation.intervals import percentile_interval
-from qinn.evaluation.metrics import Numbers, numbers_of, prepare_metrics
+from qinn.evaluation.metrics import Numbers, PreparedMetrics, numbers_of, prepare_metrics
 from qinn.evaluation.resampling import (
     Units,
     bootstrap_weights,
@@ -128,6 +128,14 @@ def weighted_mean(tests: Sequence[PairedDraws], weights: Sequence[float]) -> Pai
     )
 
 
+def _difference(
+    runs_a: Sequence[PreparedMetrics], runs_b: Sequence[PreparedMetrics], weights: Weights
+) -> dict[str, np.ndarray]:
+    """Metric of a minus metric of b, mean over seeds each, for each row of weights."""
+    a, b = mean_over_seeds(runs_a, weights), mean_over_seeds(runs_b, weights)
+    return {name: a[name] - b[name] for name in a}
+
+
 def _swap_differences(
     task: Task,
     labels: np.ndarray,
@@ -137,13 +145,13 @@ def _swap_differences(
     patterns: Iterator[np.ndarray],
 ) -> dict[str, np.ndarray]:
     """Difference of every metric after swaps: a mixture is a weighting of both runs' samples together."""
+    both_units = units.twice()
     both = [
-        prepare_metrics(task, np.concatenate([labels, labels]), np.concatenate([a, b]))
+        both_units.weighted(prepare_metrics(task, np.concatenate([labels, labels]), np.concatenate([a, b])))
         for a, b in zip(outputs_a, outputs_b, strict=True)
     ]
     parts = []
-    for pattern in patterns:
-        swapped = units.spread(pattern)
+    for swapped in patterns:
         kept = 1.0 - swapped
         first = mean_over_seeds(both, np.concatenate([kept, swapped], axis=1))
         second = mean_over_seeds(both, np.concatenate([swapped, kept], axis=1))
@@ -310,13 +318,12 @@ def paired_draws(
     stacked_a, stacked_b = _same_seeds(outputs_a, outputs_b)
     units = Units.of(len(labels), groups)
 
-    def difference(weights: Weights) -> dict[str, np.ndarray]:
-        a, b = mean_over_seeds(runs_a, weights), mean_over_seeds(runs_b, weights)
-        return {name: a[name] - b[name] for name in a}
-
-    value = difference(np.ones((1, len(labels))))
-    resampled = concatenated([difference(w) for w in bootstrap_weights(units, num_resamples, seed)])
-    patterns = swap_patterns(units.count, num_permutations, 2 * len(labels), seed)
+    weighted_a, weighted_b = ([units.weighted(run) for run in runs] for runs in (runs_a, runs_b))
+    value = _difference(runs_a, runs_b, np.ones((1, len(labels))))
+    resampled = concatenated(
+        [_difference(weighted_a, weighted_b, w) for w in bootstrap_weights(units, num_resamples, seed)]
+    )
+    patterns = swap_patterns(units.count, num_permutations, seed)
     swapped = _swap_differences(task, labels, stacked_a, stacked_b, units, patterns)
     single = groups is None and len(stacked_a) == 1
     exact: dict[str, float | None] = {}

@@ -62,34 +62,38 @@ class Units:
             return f"fewer than two {self.noun}: neither interval nor test"
         return f"rough: from only {self.count} {self.noun}" if self.count < FEW_UNITS else ""
 
-    def spread(self, per_unit: Float[np.ndarray, "resample unit"]) -> Weights:
-        """Weights of the units as weights of their samples."""
-        return per_unit if self.noun == "samples" else per_unit[:, self.codes]
+    def weighted(self, run: PreparedMetrics) -> PreparedMetrics:
+        """Return metrics of the samples as functions of the weights of the units."""
+        return run if self.noun == "samples" else run.of_units(self.codes, self.count)
+
+    def twice(self) -> "Units":
+        """Return the units of the samples followed by the same samples once more, as units of their own."""
+        return Units(np.concatenate([self.codes, self.codes + self.count]), 2 * self.count, self.noun)
 
 
-def _chunks(total: int, num_samples: int) -> Iterator[int]:
+def _chunks(total: int, num_units: int) -> Iterator[int]:
     """Sizes of consecutive chunks of resamples."""
-    size = max(1, CHUNK_ENTRIES // num_samples)
+    size = max(1, CHUNK_ENTRIES // num_units)
     for start in range(0, total, size):
         yield min(size, total - start)
 
 
 def bootstrap_weights(units: Units, num_resamples: int, seed: int) -> Iterator[Weights]:
-    """Weights of resamples that draw as many units as there are, with replacement."""
+    """Weights of the units in resamples that draw as many units as there are, with replacement."""
     generator = np.random.default_rng([seed, 0])
-    for rows in _chunks(num_resamples, len(units.codes)):
+    for rows in _chunks(num_resamples, units.count):
         drawn = generator.integers(0, units.count, size=(rows, units.count))
-        yield units.spread(resample_counts(drawn, units.count))
+        yield resample_counts(drawn, units.count)
 
 
-def swap_patterns(num_units: int, num_permutations: int, num_samples: int, seed: int) -> Iterator[np.ndarray]:
+def swap_patterns(num_units: int, num_permutations: int, seed: int) -> Iterator[np.ndarray]:
     """Which units are swapped, row by row: every pattern where there are few, random ones otherwise."""
     if is_enumerable(num_units, num_permutations):
         patterns = np.arange(2**num_units)[:, None] >> np.arange(num_units) & 1
         yield patterns.astype(float)
         return
     generator = np.random.default_rng([seed, 1])
-    for rows in _chunks(num_permutations, num_samples):
+    for rows in _chunks(num_permutations, 2 * num_units):
         yield generator.integers(0, 2, size=(rows, num_units)).astype(float)
 
 
@@ -142,8 +146,9 @@ def resampled_metrics(
     runs = prepared(task, labels, outputs, "outputs")
     units = Units.of(len(labels), groups)
     values = of_each_seed(runs, np.ones((1, len(labels))))
+    weighted = [units.weighted(run) for run in runs]
     draws = concatenated(
-        [of_each_seed(runs, weights) for weights in bootstrap_weights(units, num_resamples, seed)]
+        [of_each_seed(weighted, weights) for weights in bootstrap_weights(units, num_resamples, seed)]
     )
     return {name: Resampled(values[name][0], one, units) for name, one in draws.items()}
 

@@ -1,12 +1,16 @@
 """Metrics as functions of sample weights: the form in which a bootstrap can afford them.
 
-Every metric of qinn depends on the samples only through weighted sums (or, for the ranking metric, through
+Every metric of qinn depends on the samples only through weighted sums (or, for the ranking metrics, through
 cumulative weighted sums in one fixed order). Each function here looks at the samples once and returns a
 callable that takes a matrix of weights, one row per resample, and gives one value per row; it is NaN where
 the metric is undefined for that row. Weights of one give the metric itself; counts of a resample give the
 resampled metric.
+
+Where whole groups of samples are drawn, all samples of a group have one weight: `WeightedMetric.of_units` sums what a
+group contributes once, and a row then costs as many operations as there are groups, not samples.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -16,13 +20,15 @@ from jaxtyping import Bool, Float, Int
 
 Weights: TypeAlias = Float[np.ndarray, "resample sample"]
 Values: TypeAlias = Float[np.ndarray, "resample"]
-WeightedMetric: TypeAlias = Callable[[Weights], Values]
 
 SINGLE_PRECISION = 1e-6
 """Values that differ by less than this, relative to the largest, count as one constant."""
 
 CANCELLATION = 1e-12
 """A variance below this fraction of the mean square is rounding error of a difference of equal numbers."""
+
+PAIRS_PER_SAMPLE = 4
+"""With more pairs of units than this per sample, ranking the samples anew is cheaper than a sum over the pairs."""
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
@@ -31,8 +37,80 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     return np.divide(numerator, denominator, out=quotient, where=denominator > 0)
 
 
+class WeightedMetric(ABC):
+    """A metric as a function of sample weights."""
+
+    @abstractmethod
+    def __call__(self, weights: Weights) -> Values:
+        """Return the metric for each row of weights; NaN where it is undefined."""
+
+    def of_units(self, codes: Int[np.ndarray, "sample"], count: int) -> "WeightedMetric":
+        """Return the metric as a function of the weights of units, each of which is that of all its samples.
+
+        Args:
+            codes: Unit of each sample, in [0, count).
+            count: Number of units.
+        """
+        return OfSelected(self, codes)
+
+
 @dataclass(frozen=True)
-class WeightedMean:
+class OfSelected(WeightedMetric):
+    """A metric of selected weights, f(w[index]).
+
+    Attributes:
+        term: The metric f.
+        index: Which weight each of its samples has.
+
+    Examples:
+        >>> of_the_last = OfSelected(WeightedMean(np.array([1.0, 3.0])), np.array([1, 2]))
+        >>> of_the_last(np.array([[5.0, 1.0, 1.0]]))
+        array([2.])
+    """
+
+    term: WeightedMetric
+    index: Int[np.ndarray, "sample"]
+
+    def __call__(self, weights: Weights) -> Values:
+        """Return the metric for each row of weights."""
+        return self.term(weights[:, self.index])
+
+    def of_units(self, codes: Int[np.ndarray, "sample"], count: int) -> WeightedMetric:
+        """Return the metric as a function of the weights of units; arguments as of `WeightedMetric.of_units`."""
+        return self.term.of_units(codes[self.index], count)
+
+
+@dataclass(frozen=True)
+class OfSums(WeightedMetric):
+    """A metric that is a function of weighted sums, f(Σ w_i c_i).
+
+    Attributes:
+        columns: What each sample adds to each sum (c_i).
+        combine: The function f, from the sums of each row of weights to its value.
+
+    Examples:
+        >>> total = OfSums(np.array([[1.0], [2.0], [4.0]]), lambda sums: sums[:, 0])
+        >>> total(np.array([[1.0, 1.0, 0.0]]))
+        array([3.])
+        >>> total.of_units(np.array([0, 0, 1]), 2)(np.array([[1.0, 0.0]]))
+        array([3.])
+    """
+
+    columns: Float[np.ndarray, "sample sum"]
+    combine: Callable[[np.ndarray], Values]
+
+    def __call__(self, weights: Weights) -> Values:
+        """Return the metric for each row of weights."""
+        return self.combine(weights @ self.columns)
+
+    def of_units(self, codes: Int[np.ndarray, "sample"], count: int) -> WeightedMetric:
+        """Return the metric as a function of the weights of units; arguments as of `WeightedMetric.of_units`."""
+        sums = np.stack([np.bincount(codes, column, count) for column in self.columns.T], axis=1)
+        return OfSums(sums, self.combine)
+
+
+@dataclass(frozen=True)
+class WeightedMean(WeightedMetric):
     """Weighted mean of a per-sample value over some of the samples, Σ w_i a_i v_i / Σ w_i a_i.
 
     It is undefined (NaN) for a row that gives no weight to the samples that count.
@@ -52,9 +130,16 @@ class WeightedMean:
 
     def __call__(self, weights: Weights) -> Values:
         """Return the mean for each row of weights."""
+        return self._sums()(weights)
+
+    def of_units(self, codes: Int[np.ndarray, "sample"], count: int) -> WeightedMetric:
+        """Return the metric as a function of the weights of units; arguments as of `WeightedMetric.of_units`."""
+        return self._sums().of_units(codes, count)
+
+    def _sums(self) -> OfSums:
         counted = np.ones(len(self.values)) if self.among is None else self.among.astype(float)
-        sums = weights @ np.stack([self.values * counted, counted], axis=1)
-        return _ratio(sums[:, 0], sums[:, 1])
+        columns = np.stack([self.values * counted, counted], axis=1)
+        return OfSums(columns, lambda sums: _ratio(sums[:, 0], sums[:, 1]))
 
 
 def is_constant(values: Float[np.ndarray, "sample"]) -> bool:
@@ -105,13 +190,13 @@ def correlation(
     y, p = _centred(labels), _centred(predictions)
     columns = np.stack([np.ones(len(y)), y, p, y * y, p * p, y * p], axis=1)
 
-    def evaluate(weights: Weights) -> Values:
-        total, *sums = (weights @ columns).T
-        y_mean, p_mean, y_square, p_square, product = (_ratio(part, total) for part in sums)
+    def combine(sums: np.ndarray) -> Values:
+        total, *parts = sums.T
+        y_mean, p_mean, y_square, p_square, product = (_ratio(part, total) for part in parts)
         scale = np.sqrt(_variance(y_mean, y_square) * _variance(p_mean, p_square))
         return np.clip(_ratio(product - y_mean * p_mean, scale), -1.0, 1.0)
 
-    return evaluate
+    return OfSums(columns, combine)
 
 
 def determination(
@@ -135,12 +220,12 @@ def determination(
     y = _centred(labels)
     columns = np.stack([np.ones(len(y)), y, y * y, (labels - predictions) ** 2], axis=1)
 
-    def evaluate(weights: Weights) -> Values:
-        total, *sums = (weights @ columns).T
-        mean, mean_square, error = (_ratio(part, total) for part in sums)
+    def combine(sums: np.ndarray) -> Values:
+        total, *parts = sums.T
+        mean, mean_square, error = (_ratio(part, total) for part in parts)
         return 1.0 - _ratio(error, _variance(mean, mean_square))
 
-    return evaluate
+    return OfSums(columns, combine)
 
 
 def f_score(
@@ -178,14 +263,14 @@ def f_score(
     predicted_columns = (predicted[:, None] == classes) * counted[:, None]
     columns = np.concatenate([true_columns, predicted_columns, true_columns * predicted_columns], axis=1)
 
-    def evaluate(weights: Weights) -> Values:
-        support, guessed, hit = np.split(weights @ columns, 3, axis=1)
+    def combine(sums: np.ndarray) -> Values:
+        support, guessed, hit = np.split(sums, 3, axis=1)
         occurs = support + guessed > 0
         score = np.where(occurs, _ratio(2.0 * hit, support + guessed), 0.0)
         share = support if average == "weighted" else occurs.astype(float)
         return _ratio((share * score).sum(axis=1), share.sum(axis=1))
 
-    return evaluate
+    return OfSums(columns, combine)
 
 
 def f_of_positives(
@@ -206,11 +291,37 @@ def f_of_positives(
     """
     columns = np.stack([present & predicted, present, predicted], axis=1).astype(float)
 
-    def evaluate(weights: Weights) -> Values:
-        hit, support, guessed = (weights @ columns).T
+    def combine(sums: np.ndarray) -> Values:
+        hit, support, guessed = sums.T
         return _ratio(2.0 * hit, support + guessed)
 
-    return evaluate
+    return OfSums(columns, combine)
+
+
+def balanced_accuracy(
+    positives: Bool[np.ndarray, "sample"],
+    negatives: Bool[np.ndarray, "sample"],
+    predicted: Bool[np.ndarray, "sample"],
+) -> WeightedMetric:
+    """Mean of the shares found among positives and left among negatives, ½ (TP/P + TN/N); undefined without either.
+
+    Args:
+        positives: Which samples are positive.
+        negatives: Which are negative; what is neither does not count.
+        predicted: Which are said to be positive.
+
+    Returns:
+        A function from weights to values in [0, 1].
+
+    Examples:
+        >>> mean = balanced_accuracy(np.array([True, False]), np.array([False, True]), np.array([True, True]))
+        >>> float(mean(np.ones((1, 2)))[0])
+        0.5
+    """
+    columns = np.stack([positives & predicted, positives, negatives & ~predicted, negatives], axis=1).astype(
+        float
+    )
+    return OfSums(columns, lambda sums: 0.5 * (_ratio(*sums.T[:2]) + _ratio(*sums.T[2:])))
 
 
 def average_precision(
@@ -234,27 +345,37 @@ def average_precision(
         0.8333
     """
     order = np.argsort(-scores, kind="stable")
-    ordered = scores[order]
-    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(order) else order
-    is_positive = positive[order].astype(float)
+    return _AveragePrecision(order, _starts(scores[order]), positive[order].astype(float))
 
-    def evaluate(weights: Weights) -> Values:
-        ranked = weights[:, order]
-        hit = ranked * is_positive
-        if len(starts) < len(order):
-            hit, ranked = np.add.reduceat(hit, starts, axis=1), np.add.reduceat(ranked, starts, axis=1)
+
+def _starts(ordered: Float[np.ndarray, "sample"]) -> Int[np.ndarray, "distinct"]:
+    """Where each distinct value of ordered ones begins."""
+    return np.flatnonzero(np.concatenate([np.ones(min(len(ordered), 1), bool), ordered[1:] != ordered[:-1]]))
+
+
+@dataclass(frozen=True)
+class _AveragePrecision(WeightedMetric):
+    order: np.ndarray
+    starts: np.ndarray
+    is_positive: np.ndarray
+
+    def __call__(self, weights: Weights) -> Values:
+        ranked = weights[:, self.order]
+        hit = ranked * self.is_positive
+        if len(self.starts) < len(self.order):
+            hit = np.add.reduceat(hit, self.starts, axis=1)
+            ranked = np.add.reduceat(ranked, self.starts, axis=1)
         hits, above = np.cumsum(hit, axis=1), np.cumsum(ranked, axis=1)
         precision = np.divide(hits, above, out=np.zeros_like(hits), where=above > 0)
         return _ratio((hit * precision).sum(axis=1), hit.sum(axis=1))
-
-    return evaluate
 
 
 def ranking_area(positive: Bool[np.ndarray, "sample"], scores: Float[np.ndarray, "sample"]) -> WeightedMetric:
     """Area under the ROC curve: the chance that a positive sample outranks a negative one, ties being half.
 
-    The samples are sorted once; each row then needs two cumulative sums. Undefined where only one of the two
-    classes has weight.
+    The samples are sorted once; each row then needs two cumulative sums, or, where groups are weighted, a quadratic
+    form in their weights: what the positives of each win against the negatives of each. Undefined where only one of
+    the two classes has weight.
 
     Args:
         positive: True for samples of the positive class.
@@ -269,21 +390,52 @@ def ranking_area(positive: Bool[np.ndarray, "sample"], scores: Float[np.ndarray,
         0.75
     """
     order = np.argsort(scores, kind="stable")
-    ordered = scores[order]
-    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(order) else order
-    is_positive = positive[order].astype(float)
+    return _RankingArea(order, _starts(scores[order]), positive[order].astype(float))
 
-    def evaluate(weights: Weights) -> Values:
-        ranked = weights[:, order]
-        above = ranked * is_positive
+
+@dataclass(frozen=True)
+class _RankingArea(WeightedMetric):
+    order: np.ndarray
+    starts: np.ndarray
+    is_positive: np.ndarray
+
+    def __call__(self, weights: Weights) -> Values:
+        ranked = weights[:, self.order]
+        above = ranked * self.is_positive
         below = ranked - above
-        if len(starts) < len(order):
-            above, below = np.add.reduceat(above, starts, axis=1), np.add.reduceat(below, starts, axis=1)
-        outranked = np.cumsum(below, axis=1) - 0.5 * below
-        won = np.einsum("rs,rs->r", above, outranked)
+        won = np.einsum("rs,rs->r", self._by_score(above), self._outranked(below))
         return _ratio(won, above.sum(axis=1) * below.sum(axis=1))
 
-    return evaluate
+    def of_units(self, codes: Int[np.ndarray, "sample"], count: int) -> WeightedMetric:
+        if count**2 > PAIRS_PER_SAMPLE * len(self.order):
+            return OfSelected(self, codes)
+        samples = (np.arange(count)[:, None] == codes[self.order]).astype(float)
+        above = samples * self.is_positive
+        below = samples - above
+        won = self._by_score(above) @ self._outranked(below).T
+        return _RankingAreaOfUnits(won, above.sum(axis=1), below.sum(axis=1))
+
+    def _by_score(self, ranked: np.ndarray) -> np.ndarray:
+        """Sums of ordered weights over equal scores."""
+        return np.add.reduceat(ranked, self.starts, axis=1) if len(self.starts) < len(self.order) else ranked
+
+    def _outranked(self, below: np.ndarray) -> np.ndarray:
+        """How much lies below each distinct score, equal ones being half."""
+        by_score = self._by_score(below)
+        return np.cumsum(by_score, axis=1) - 0.5 * by_score
+
+
+@dataclass(frozen=True)
+class _RankingAreaOfUnits(WeightedMetric):
+    """Σ w_g w_h W_gh / (Σ w_g P_g · Σ w_h N_h), W_gh being what positives of unit g win against negatives of unit h."""
+
+    won: np.ndarray
+    above: np.ndarray
+    below: np.ndarray
+
+    def __call__(self, weights: Weights) -> Values:
+        won = np.einsum("rh,rh->r", weights @ self.won, weights)
+        return _ratio(won, (weights @ self.above) * (weights @ self.below))
 
 
 def mean_of_defined(parts: Sequence[WeightedMetric]) -> WeightedMetric:
@@ -300,13 +452,20 @@ def mean_of_defined(parts: Sequence[WeightedMetric]) -> WeightedMetric:
         >>> both(np.ones((1, 1)))
         array([2.])
     """
+    return _MeanOfDefined(parts)
 
-    def evaluate(weights: Weights) -> Values:
-        values = np.stack([part(weights) for part in parts])
+
+@dataclass(frozen=True)
+class _MeanOfDefined(WeightedMetric):
+    parts: Sequence[WeightedMetric]
+
+    def __call__(self, weights: Weights) -> Values:
+        values = np.stack([part(weights) for part in self.parts])
         defined = ~np.isnan(values)
         return _ratio(np.where(defined, values, 0.0).sum(axis=0), defined.sum(axis=0).astype(float))
 
-    return evaluate
+    def of_units(self, codes: Int[np.ndarray, "sample"], count: int) -> WeightedMetric:
+        return _MeanOfDefined([part.of_units(codes, count) for part in self.parts])
 
 
 def resample_counts(indices: Int[np.ndarray, "resample draw"], num_samples: int) -> Weights:
