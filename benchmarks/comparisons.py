@@ -1,4 +1,4 @@
-"""Make the published comparisons anew: stores, trained models, records and the tables of docs/results.md.
+"""Make the published comparisons anew: stores, trained models, records and the tables of the pages of results.
 
     python benchmarks/comparisons.py --list             # what there is, what it costs, how far each one is
     python benchmarks/comparisons.py --data FOLDER      # all of it (`make results`)
@@ -7,7 +7,8 @@
 What is run is what the pages say: the line `# command:` of each configuration that has a line `# result:`, and for
 its store the import of docs/data.md or of the line `# data:`. Stores lie in `stores/`, runs in `runs/`; what is there
 is kept, and what was interrupted goes on where it stopped. A record goes to `benchmarks/results/NAME.json`, and the
-tables between the marks of NAME on the page, if it has them. All is of one commit: a tree with changes is refused, and
+tables between the marks of NAME on the page that the line `# result:` names, if it has them; of several sweeps each is
+published, the first under NAME, the others under NAME-FOLDER. All is of one commit: a tree with changes is refused, and
 so are runs of another commit, unless `--overwrite` trains them anew. The preregistered study is run once, elsewhere.
 """
 
@@ -31,10 +32,33 @@ from qinn.results.files import write_text
 from qinn.results.sweep import ProtocolRecord, sweep_folder
 
 QINN = [sys.executable, "-c", "import sys; sys.argv[0] = 'qinn'; from qinn.cli import main; main()"]
-PAGE = Path("docs") / "results.md"
 RECORDS = {"compare": "comparison.json", "sweep-absent": "sweep.json"}
 _HEADER = re.compile(r"^# (\w+): +(.*)$", re.MULTILINE)
 _FENCE = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Published:
+    """What is published of a comparison: its table, or a sweep over its runs.
+
+    Attributes:
+        name: What its record and marks are called.
+        commands: What made it, one after the other, as words.
+        folder: Where its table and record lie.
+    """
+
+    name: str
+    commands: tuple[tuple[str, ...], ...]
+    folder: Path
+
+    @property
+    def made(self) -> Path:
+        """The record as the last command leaves it."""
+        return self.folder / RECORDS[self.commands[-1][1]]
+
+    def record(self, root: Path) -> Path:
+        """Where the record is published."""
+        return root / "benchmarks" / "results" / f"{self.name}.json"
 
 
 @dataclass(frozen=True)
@@ -42,15 +66,17 @@ class Comparison:
     """A published comparison.
 
     Attributes:
-        name: What its configuration, record and marks are called.
+        name: What its configuration and folder are called.
         store: Where its samples lie.
         commands: What is run, one after the other, as words.
+        page: Page of its tables.
         time: What its header says of the time that it takes.
     """
 
     name: str
     store: str
     commands: tuple[tuple[str, ...], ...]
+    page: Path
     time: str
 
     @property
@@ -59,26 +85,31 @@ class Comparison:
         return Path("runs") / self.name
 
     @property
-    def made(self) -> Path:
-        """Where its last command leaves what is published."""
-        words = self.commands[-1]
-        if words[1] != "sweep-absent":
-            return self.folder
-        pairs = [(name, value) for name, value in pairwise(words) if name.startswith("--")]
-        said, factors = dict(pairs), [value for name, value in pairs if name == "--factor"]
-        protocol = ProtocolRecord(
-            name=said.get("--protocol", "whole"),
-            pattern=said.get("--pattern"),
-            burst=float(said["--burst"]) if "--burst" in said else None,
-            factors=parse_factors(factors),
+    def published(self) -> tuple[Published, ...]:
+        """Its table; if there are sweeps over its runs, each of these instead."""
+        compare, *sweeps = self.commands
+        if not sweeps:
+            return (Published(self.name, (compare,), self.folder),)
+        folders = [_swept(words) for words in sweeps]
+        names = [self.name, *(f"{self.name}-{folder}" for folder in folders[1:])]
+        return tuple(
+            Published(name, (compare, words), self.folder / folder)
+            for name, words, folder in zip(names, sweeps, folders, strict=True)
         )
-        rates = parse_rates(said["--rates"]) if "--rates" in said else None
-        return self.folder / sweep_folder(protocol, rates=rates, split=said.get("--split", "test"))
 
-    @property
-    def record(self) -> Path:
-        """What is published of it."""
-        return self.made / RECORDS[self.commands[-1][1]]
+
+def _swept(words: Sequence[str]) -> str:
+    """Folder in which a sweep leaves what it makes."""
+    pairs = [(name, value) for name, value in pairwise(words) if name.startswith("--")]
+    said, factors = dict(pairs), [value for name, value in pairs if name == "--factor"]
+    protocol = ProtocolRecord(
+        name=said.get("--protocol", "whole"),
+        pattern=said.get("--pattern"),
+        burst=float(said["--burst"]) if "--burst" in said else None,
+        factors=parse_factors(factors),
+    )
+    rates = parse_rates(said["--rates"]) if "--rates" in said else None
+    return sweep_folder(protocol, rates=rates, split=said.get("--split", "test"))
 
 
 def comparisons(root: Path) -> dict[str, Comparison]:
@@ -93,6 +124,7 @@ def comparisons(root: Path) -> dict[str, Comparison]:
                 path.stem,
                 yaml.safe_load(text)["data"]["store"],
                 tuple(tuple(words) for words in commands),
+                Path(header["result"].partition(",")[0]),
                 header.get("time", "not recorded"),
             )
     return found
@@ -152,30 +184,30 @@ def make_store(store: str, root: Path, data: Path | None) -> None:
     run(words, place)
 
 
-def publish(one: Comparison, root: Path) -> None:
-    """Renew the record and, between its marks, what the page shows of it."""
-    record = root / "benchmarks" / "results" / f"{one.name}.json"
-    write_text(record, (root / one.record).read_text(encoding="utf-8"))
-    if (around := around_marks(one.name, root)) is not None:
+def publish(one: Published, page: Path, time: str, root: Path) -> None:
+    """Renew a record and, between its marks, what the page shows of it."""
+    record = one.record(root)
+    write_text(record, (root / one.made).read_text(encoding="utf-8"))
+    if (around := around_marks(one.name, root / page)) is not None:
         commit = json.loads(record.read_text(encoding="utf-8"))["commit"]
         made = [
             ", then ".join(f"`{shlex.join(words)}`" for words in one.commands),
             f"`benchmarks/results/{one.name}.json`",
             f"commit `{commit[:12]}`",
-            cost(record) or one.time,
+            cost(record) or time,
         ]
-        table = (root / one.made / "table.md").read_text(encoding="utf-8").strip()
+        table = (root / one.folder / "table.md").read_text(encoding="utf-8").strip()
         before, after = around
-        write_text(root / PAGE, f"{before}\n{' · '.join(made)}\n\n{table}\n{after}")
+        write_text(root / page, f"{before}\n{' · '.join(made)}\n\n{table}\n{after}")
 
 
-def around_marks(name: str, root: Path) -> tuple[str, str] | None:
+def around_marks(name: str, page: Path) -> tuple[str, str] | None:
     """What the page has up to the first mark, and from the second one on; None where it has none of them."""
     begin, end = marks(name)
-    before, mark, rest = (root / PAGE).read_text(encoding="utf-8").partition(begin)
+    before, mark, rest = page.read_text(encoding="utf-8").partition(begin)
     _, second, after = rest.partition(end)
     if mark and not second:
-        raise SystemExit(f"error: {PAGE} has `{begin}`, but no `{end}` after it; put it back.")
+        raise SystemExit(f"error: {page} has `{begin}`, but no `{end}` after it; put it back.")
     return (before + mark, second + after) if mark else None
 
 
@@ -195,9 +227,8 @@ def is_of(commit: str, folder: Path) -> bool:
 def state(one: Comparison, root: Path, commit: str) -> str:
     """How far a comparison is."""
     done = len(list((root / one.folder).glob("*/seed-*/run.json")))
-    if (root / one.record).is_file() and json.loads((root / one.record).read_text("utf-8"))[
-        "commit"
-    ] == commit:
+    records = [root / each.made for each in one.published]
+    if all(path.is_file() and json.loads(path.read_text("utf-8"))["commit"] == commit for path in records):
         return "made at this commit"
     return {0: "not begun", 1: "1 run is there"}.get(done, f"{done} runs are there")
 
@@ -212,7 +243,8 @@ def make(
             f"error: runs of {', '.join(others)} were trained at another commit; give `--overwrite` to train them anew."
         )
     for one in chosen:
-        around_marks(one.name, root)
+        for each in one.published:
+            around_marks(each.name, root / one.page)
     for number, one in enumerate(chosen, 1):
         print(f"{number} of {len(chosen)}: {one.name}", flush=True)
         make_store(one.store, root, data)
@@ -221,7 +253,8 @@ def make(
             shutil.rmtree(root / one.folder)
         for words in one.commands:
             run(words, root)
-        publish(one, root)
+        for each in one.published:
+            publish(each, one.page, one.time, root)
 
 
 def main() -> None:
@@ -240,7 +273,7 @@ def main() -> None:
     commit = provenance.commit() or "unknown"
     if options.list:
         for one in chosen:
-            took = cost(root / "benchmarks" / "results" / f"{one.name}.json") or one.time
+            took = cost(one.published[0].record(root)) or one.time
             print(f"{one.name}: {state(one, root, commit)}; {took}")
         return
     if commit.endswith("+changes"):
@@ -248,7 +281,7 @@ def main() -> None:
             "error: files of `src` differ from the commit that the records would name; commit them first."
         )
     make(chosen, root, commit, options.data and options.data.resolve(), overwrite=options.overwrite)
-    print("made; read the words beside the tables of docs/results.md again: nobody else does")
+    print("made; read the words beside the tables again: nobody else does")
 
 
 if __name__ == "__main__":

@@ -35,16 +35,25 @@ def test_every_published_comparison_can_be_made_from_what_is_stated():
         assert one.store in stores
         assert one.commands[0][:3] == ("qinn", "compare", f"configs/{one.name}.yaml")
         assert all(words[1] in comparisons.RECORDS for words in one.commands)
-        assert one.commands[-1][1] == "compare" or one.commands[-1][2] == one.folder.as_posix()
-        record = ROOT / "benchmarks" / "results" / f"{one.name}.json"
-        assert not record.is_file() or json.loads(record.read_text("utf-8"))["name"] == one.name
+        assert all(words[1:3] == ("sweep-absent", one.folder.as_posix()) for words in one.commands[1:])
+        assert (ROOT / one.page).is_file()
+        for each in one.published:
+            record = each.record(ROOT)
+            assert not record.is_file() or json.loads(record.read_text("utf-8"))["name"] == one.name
 
 
 def test_what_a_sweep_makes_is_looked_for_where_it_goes():
     known = comparisons.comparisons(ROOT)
-    assert known["ict-mmmo-missing"].record == Path("runs/ict-mmmo-missing/missing/sweep.json")
-    assert known["mosi-steps"].record == Path("runs/mosi-steps/missing-steps/sweep.json")
-    assert known["mosi"].record == Path("runs/mosi/comparison.json")
+    made = {each.name: each.made for name in ("mosi", "mosi-steps") for each in known[name].published}
+    assert made == {
+        "mosi": Path("runs/mosi/comparison.json"),
+        "mosi-steps": Path("runs/mosi-steps/missing-steps/sweep.json"),
+        "mosi-steps-missing-steps-block": Path("runs/mosi-steps/missing-steps-block/sweep.json"),
+        "mosi-steps-missing-steps-bursts": Path("runs/mosi-steps/missing-steps-bursts/sweep.json"),
+    }
+    [of_every_step, of_blocks, _] = known["mosi-steps"].published
+    assert of_every_step.commands == known["mosi-steps"].commands[:2]
+    assert of_blocks.commands == (known["mosi-steps"].commands[0], known["mosi-steps"].commands[2])
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from qinn.results.evaluation import metrics_tables
 from qinn.results.folder import RunFolder
 from qinn.results.metric_columns import ASLEEP_NOTE, EnsembleMetric, shown_metrics
 from qinn.results.run import read_run
+from qinn.results.sweep import read_sweep
 from qinn.results.tuning import read_tuning
 from qinn.testing import example_batch
 
@@ -243,14 +244,14 @@ def test_a_sleeping_model_is_in_no_table_without_its_warning(compared, capsys):
     table = (folder / "table.md").read_text()
     assert table.startswith(content.table(shown_metrics(content.task)).to_markdown())
     assert f"- **asleep**: {warned}" in table
-    assert "| model | parameters | CPU s | jumps | ‖H‖T |" in table
+    assert "| model | parameters | CPU s | jumps | ‖H‖T | E |" in table
     [result], _ = read_results([folder])
     shown = result.table()
     assert [one for one in shown.remarks if warned in one[1]] == [
         ("asleep", content.models["asleep"].remarks[0])
     ]
-    assert shown.header[3:5] == ("jumps", "‖H‖T")
-    assert [cell.text for cell in shown.rows[3][3:5]] == ["–", "–"]
+    assert shown.header[3:6] == ("jumps", "‖H‖T", "E")
+    assert [cell.text for cell in shown.rows[3][3:6]] == ["–", "–", "–"]
     show_comparison(content, as_json=False)
     printed = capsys.readouterr()
     assert warned in " ".join((printed.out + printed.err).split())
@@ -285,10 +286,17 @@ def test_a_sleeping_run_is_evaluated_and_swept_under_its_warning(compared, tmp_p
     assert found.remarks[0].startswith("The dynamics sleep")
     assert found.table().notes == found.remarks[:1]
     assert not evaluate_run(folder / "awake" / "seed-0").remarks
-    runs = [folder / label / "seed-0" for label in ("asleep", "awake")]
+    runs = [folder / label / "seed-0" for label in ("asleep", "awake", "late")]
     swept = sweep_absent(runs, tmp_path / "sweep", rates=(0.0, 0.5), mask_seeds=(0,), num_resamples=10)
-    assert [entry.asleep for entry in swept.models.values()] == [True, False]
+    assert [entry.asleep for entry in swept.models.values()] == [True, False, False]
+    assert [entry.dynamics for entry in swept.models.values()] == [
+        RunFolder(path).summary().dynamics for path in runs
+    ]
+    assert swept == replace(read_sweep(tmp_path / "sweep"), folder=swept.folder)
     text = (tmp_path / "sweep" / "table.md").read_text()
+    acting = swept.models["awake"].dynamics
+    shown = " | ".join(f"{value:.2g}" for value in (acting.jumps, acting.turning, acting.entanglement))
+    assert f"| awake | {shown} |\n| late | – | – | – |\n\nHow much the learned dynamics do" in text
     assert "| asleep (reference, asleep) |" in text
     assert ASLEEP_NOTE in text
 

@@ -1,4 +1,4 @@
-"""docs/results.md says of every published model what its run warns of, and where nothing was recorded."""
+"""The pages of results say of every published model what its run warns of, and where nothing was recorded."""
 
 import json
 import re
@@ -17,8 +17,8 @@ RESULTS = {
 
 @pytest.fixture(scope="module")
 def sections():
-    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
-    return [" ".join(section.split()) for section in re.split(r"\n(?=##+ )", page)]
+    pages = [(ROOT / "docs" / page).read_text(encoding="utf-8") for page in ("results.md", "missing-data.md")]
+    return [" ".join(section.split()) for page in pages for section in re.split(r"\n(?=##+ )", page)]
 
 
 @pytest.mark.parametrize("name", RESULTS)

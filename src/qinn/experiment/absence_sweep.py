@@ -36,7 +36,7 @@ from qinn.experiment.idle_keys import FITTED_AS_THEY_ARE
 from qinn.experiment.masked_texts import masked_texts
 from qinn.experiment.predictor import Predictor
 from qinn.experiment.swept_outputs import KeptOutputs, SweptOutputs
-from qinn.explain.activity import sleep_remarks
+from qinn.explain.activity import mean_activity, sleep_remarks
 from qinn.folder_locks import held
 from qinn.results.comparison import COMPARISON_FILE, read_comparison
 from qinn.results.files import digests_of, write_text
@@ -243,6 +243,7 @@ def _swept(
                 num_parameters=described[label][0].num_parameters,
                 training=_absences_in_training(folders[0]),
                 seeds=tuple(summary.seed for summary in described[label]),
+                dynamics=mean_activity([summary.dynamics for summary in described[label]]),
                 asleep=any(sleep_remarks(one.remarks) for one in described[label]),
                 runs_sha256=tuple(one.digest for one in swept[label]),
                 rates=tuple(map(tested.stated, by_rate[label])),

@@ -32,7 +32,7 @@ from qinn.experiment.simple_rows import with_simple_rows
 from qinn.experiment.trained_elsewhere import outputs_trained_elsewhere
 from qinn.experiment.verdicts import check_margins, judged
 from qinn.experiment.workers import run_in_workers
-from qinn.explain.activity import Activity, mean_activity
+from qinn.explain.activity import mean_activity
 from qinn.extras import require
 from qinn.folder_locks import held
 from qinn.results.calibration import remove_stale_calibration
@@ -280,7 +280,7 @@ def _trained_here(
         "runs": tuple(run_path(Path(), label, seed).as_posix() for seed in config.seeds),
         "seconds": float(np.mean([summary.seconds for summary in summaries])),
         "cpu_seconds": _mean_cpu_seconds(summaries),
-        "dynamics": _activity_of(summaries),
+        "dynamics": mean_activity([summary.dynamics for summary in summaries]),
         "remarks": _remarks_of(summaries, folders, config.models[label]),
     }
 
@@ -329,12 +329,6 @@ def _resampled(
 ) -> dict[str, dict[str, Resampled]]:
     chosen = {key: options[key] for key in ("groups", "num_resamples", "seed")}
     return {label: resampled_metrics(task, labels, found, **chosen) for label, found in outputs.items()}
-
-
-def _activity_of(summaries: Sequence[RunSummary]) -> Activity | None:
-    """Mean over seeds; None for models without dynamics, and where a run does not say."""
-    known = [summary.dynamics for summary in summaries if summary.dynamics is not None]
-    return mean_activity(known) if len(known) == len(summaries) else None
 
 
 def _mean_cpu_seconds(summaries: Sequence[RunSummary]) -> float | None:

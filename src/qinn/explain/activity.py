@@ -155,24 +155,25 @@ def activity_of(model: nn.Module, subset: Subset, *, batch_size: int = 128) -> A
     return found
 
 
-def mean_activity(parts: Sequence[Activity]) -> Activity | None:
+def mean_activity(parts: Sequence[Activity | None]) -> Activity | None:
     """Return the mean over folds or seeds; a value that one of them lacks is missing in the mean.
 
     Args:
-        parts: Of each.
+        parts: Of each; None of one that has none, or does not say.
 
     Returns:
-        The mean; None of nothing.
+        The mean; None of nothing, or where one of them is None.
 
     Examples:
         >>> mean_activity([Activity(jumps=1.0, turning=2.0), Activity(jumps=2.0, turning=4.0, gap=1.0)])
         Activity(jumps=1.5, turning=3.0, gap=None, entanglement=None, contraction=None, rotation=None)
     """
-    if not parts:
+    found = [part for part in parts if part is not None]
+    if not found or len(found) < len(parts):
         return None
 
     def mean(name: str) -> float | None:
-        values = [getattr(part, name) for part in parts]
+        values = [getattr(part, name) for part in found]
         known = [value for value in values if value is not None]
         return sum(known) / len(known) if len(known) == len(values) else None
 

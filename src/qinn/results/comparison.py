@@ -8,6 +8,7 @@ from typing import Any
 from qinn.errors import CheckpointError
 from qinn.evaluation.metric_names import Metric, metrics_of
 from qinn.explain.activity import Activity, sleep_remarks, unitary_remarks
+from qinn.results.activity_columns import ActivityColumns
 from qinn.results.as_json import OPTIONAL, OUTSIDE
 from qinn.results.documents import read_document, write_document
 from qinn.results.files import check_files, check_inside
@@ -40,12 +41,6 @@ _VERDICTS = (
     "better, worse: a difference was shown. equivalent: it was shown to be smaller than the margin, be there one or "
     "not. undecided: neither was shown, which does not mean that the two are equal."
 )
-_ACTIVITY_COLUMNS = {
-    "jumps": ("jumps", "expected jumps of a trajectory"),
-    "turning": ("‖H‖T", "largest angle (rad) by which the Hamiltonian turns phases"),
-    "contraction": ("contraction", "how much of the memory a step makes it forget"),
-    "rotation": ("rotation", "angle (rad) by which a step turns the memory"),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,14 +170,14 @@ class ComparisonResult(Written):
         names = self.metric_names if names is None else names
         known, several = metrics_of(self.task), len(self.seeds) > 1
         best = {name: self.supported_best(name) for name in names}
-        acting = self._acting()
+        acting = ActivityColumns.of(entry.dynamics for entry in self.models.values())
         rows: list[tuple[Cell, ...]] = []
         for label, entry in self.models.items():
             cells = [
                 self._heading(label),
                 Cell("–" if entry.num_parameters is None else f"{entry.num_parameters:,}"),
                 Cell(cpu_seconds(entry.cpu_seconds)),
-                *(Cell(_brief(entry.dynamics, kind)) for kind in acting),
+                *acting.cells(entry.dynamics),
             ]
             for name in names:
                 value, test = entry.metrics[name], self.paired.get(label, {}).get(name)
@@ -200,9 +195,8 @@ class ComparisonResult(Written):
         ]
         if any(entry.cpu_seconds is None and entry.runs for entry in self.models.values()):
             notes.append("–: from runs of an earlier version, which did not record them.")
-        if acting:
-            stated = [": ".join(_ACTIVITY_COLUMNS[kind]) for kind in acting]
-            notes.append(f"{'; '.join(stated)}; means over test samples, folds and seeds.")
+        if acting.kinds:
+            notes.append(f"{acting.note}; means over test samples, folds and seeds.")
         return Table(
             caption=f"Test metrics of every model ({self._samples()}): {deviation}, and {self._interval()}. Arrows "
             "beside the names of the metrics: whether higher or lower is better.",
@@ -210,7 +204,7 @@ class ComparisonResult(Written):
                 "model",
                 "parameters",
                 CPU_HEADING,
-                *(_ACTIVITY_COLUMNS[kind][0] for kind in acting),
+                *acting.headings,
                 *metric_columns(self.task, names),
             ),
             rows=tuple(rows),
@@ -417,14 +411,6 @@ class ComparisonResult(Written):
             "possible."
         ]
 
-    def _acting(self) -> list[str]:
-        """What tables show of the models' dynamics: whatever any of them has."""
-        return [
-            kind
-            for kind in _ACTIVITY_COLUMNS
-            if any(_brief(entry.dynamics, kind) != "–" for entry in self.models.values())
-        ]
-
     def _samples(self) -> str:
         groups = f" in {counted(self.num_groups, 'group')}" if self.num_groups else ""
         return counted(self.num_test, "sample") + groups
@@ -556,8 +542,3 @@ def _difference_cell(test: PairedDifference, metric: Metric) -> Cell:
     return Cell(
         test.verdict, f"{difference} {between}".strip(), test.verdict != "undecided", "; ".join(found)
     )
-
-
-def _brief(dynamics: Activity | None, kind: str) -> str:
-    value = None if dynamics is None else getattr(dynamics, kind)
-    return "–" if value is None else f"{value:.2g}"

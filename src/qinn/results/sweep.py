@@ -12,6 +12,8 @@ from qinn.digests import bytes_digest, file_digest
 from qinn.errors import CheckpointError
 from qinn.evaluation.intervals import SeedSummary
 from qinn.evaluation.metric_names import metrics_of
+from qinn.explain.activity import Activity
+from qinn.results.activity_columns import ActivityColumns
 from qinn.results.as_json import OPTIONAL, OUTSIDE
 from qinn.results.comparison import ComparisonResult
 from qinn.results.documents import read_document, write_document
@@ -172,6 +174,8 @@ class SweptModel:
         training: Option → what was absent in training, and at which rate.
         runs_sha256: Hash of each run's ``run.json``; none in version 1.
         asleep: Whether the dynamics of a run sleep.
+        dynamics: How much its learned dynamics do to complete test samples, mean over its runs; None where they have
+            none, or a run does not say.
         rates: For each rate, metric → its value.
         area: Metric → the area under its curve over the rates, divided by their range; empty of one rate.
         subsets: For each choice of modalities that were kept, metric → its value.
@@ -184,6 +188,7 @@ class SweptModel:
     seeds: tuple[int, ...]
     runs_sha256: tuple[str, ...] = ()
     asleep: bool = field(default=False, metadata=OPTIONAL)
+    dynamics: Activity | None = field(default=None, metadata=OPTIONAL)
     rates: tuple[Mapping[str, RateMetric], ...]
     area: Mapping[str, RateMetric] = field(default_factory=dict[str, RateMetric])
     subsets: tuple[Mapping[str, RateMetric], ...] = ()
@@ -358,6 +363,22 @@ class SweepResult(Written):
             tuple(rows),
         )
 
+    def dynamics_table(self) -> Table | None:
+        """Return how much the dynamics of every model do; None where nothing says it of any."""
+        acting = ActivityColumns.of(entry.dynamics for entry in self.models.values())
+        if not acting.kinds:
+            return None
+        return Table(
+            "How much the learned dynamics do, as the runs recorded it of complete test samples; means over samples, "
+            "folds and seeds.",
+            columns("model", *acting.headings),
+            tuple(
+                (self._heading(label, entry), *acting.cells(entry.dynamics))
+                for label, entry in self.models.items()
+            ),
+            notes=(f"{acting.note}.",),
+        )
+
     def to_markdown(self) -> str:
         """Return its tables as Markdown."""
         return "\n".join(table.to_markdown() for table in self._tables())
@@ -383,8 +404,12 @@ class SweepResult(Written):
         )
 
     def _tables(self) -> list[Table]:
-        kept = [table for table in map(self.subsets_table, self.shown) if table is not None]
-        return [*map(self.rates_table, self.shown), *kept, self.empty_table()]
+        where_any = [*map(self.subsets_table, self.shown), self.dynamics_table()]
+        return [
+            *map(self.rates_table, self.shown),
+            *(table for table in where_any if table is not None),
+            self.empty_table(),
+        ]
 
     def _repr_html_(self) -> str:
         return "\n".join(table.to_html() for table in self._tables())
