@@ -8,7 +8,8 @@ What is run is what the pages say: the line `# command:` of each configuration t
 its store the import of docs/data.md or of the line `# data:`. Stores lie in `stores/`, runs in `runs/`; what is there
 is kept, and what was interrupted goes on where it stopped. A record goes to `benchmarks/results/NAME.json`, and the
 tables between the marks of NAME on the page that the line `# result:` names, if it has them; of several sweeps each is
-published, the first under NAME, the others under NAME-FOLDER. All is of one commit: a tree with changes is refused, and
+published, the first under NAME, the others under NAME-FOLDER, and a page with the marks of `areas` has a table of all
+areas under their curves. All is of one commit: a tree with changes is refused, and
 so are runs of another commit, unless `--overwrite` trains them anew. The preregistered study is run once, elsewhere.
 """
 
@@ -28,8 +29,11 @@ import yaml
 
 from qinn.experiment import provenance
 from qinn.experiment.absence_sweep import parse_factors, parse_rates
+from qinn.results.documents import read_document
 from qinn.results.files import write_text
-from qinn.results.sweep import ProtocolRecord, sweep_folder
+from qinn.results.summary import VERSION
+from qinn.results.sweep import FORMAT, ProtocolRecord, SweepResult, sweep_folder
+from qinn.results.tables import Cell, Table, columns
 
 QINN = [sys.executable, "-c", "import sys; sys.argv[0] = 'qinn'; from qinn.cli import main; main()"]
 RECORDS = {"compare": "comparison.json", "sweep-absent": "sweep.json"}
@@ -201,6 +205,38 @@ def publish(one: Published, page: Path, time: str, root: Path) -> None:
         write_text(root / page, f"{before}\n{' · '.join(made)}\n\n{table}\n{after}")
 
 
+def areas(page: Path, root: Path) -> Table:
+    """Return every model's area under the curve in every published sweep of a page."""
+    sweeps = {
+        each.name: read_document(
+            each.record(root),
+            SweepResult,
+            format=FORMAT,
+            what="a sweep",
+            newest=VERSION,
+            remedy="publish it again",
+        )
+        for one in comparisons(root).values()
+        for each in one.published
+        if one.page == page and len(one.commands) > 1 and each.record(root).is_file()
+    }
+    cells = {
+        name: {row[0].text: row[-1] for row in table.rows}
+        for name, found in sweeps.items()
+        if (table := found.rates_table(found.shown[0])).columns[-1].heading == "area"
+    }
+    labels = dict.fromkeys(label for column in cells.values() for label in column)
+    return Table(
+        caption="Areas under the curves over the rates of absence, divided by their widths: of "
+        + "; ".join(f"{name} {sweeps[name].shown[0]}" for name in cells)
+        + ". ▲ better, ▼ worse than the reference of that sweep after Holm's correction over its models.",
+        columns=columns("model", *cells),
+        rows=tuple(
+            (Cell(label), *(column.get(label, Cell("–")) for column in cells.values())) for label in labels
+        ),
+    )
+
+
 def around_marks(name: str, page: Path) -> tuple[str, str] | None:
     """What the page has up to the first mark, and from the second one on; None where it has none of them."""
     begin, end = marks(name)
@@ -255,6 +291,9 @@ def make(
             run(words, root)
         for each in one.published:
             publish(each, one.page, one.time, root)
+        if (around := around_marks("areas", root / one.page)) is not None:
+            table = areas(one.page, root).to_markdown().strip()
+            write_text(root / one.page, f"{around[0]}\n{table}\n{around[1]}")
 
 
 def main() -> None:

@@ -10,6 +10,8 @@ import pytest
 from comparisons import Comparison, imports, make, marks, state
 
 from qinn import cli
+from qinn.data.stores.manifest import task_from_json
+from qinn.results.metric_columns import shown_metrics
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """# A tiny set.
@@ -54,6 +56,20 @@ def test_what_a_sweep_makes_is_looked_for_where_it_goes():
     [of_every_step, of_blocks, _] = known["mosi-steps"].published
     assert of_every_step.commands == known["mosi-steps"].commands[:2]
     assert of_blocks.commands == (known["mosi-steps"].commands[0], known["mosi-steps"].commands[2])
+
+
+def test_the_areas_of_all_sweeps_stand_side_by_side_on_their_page():
+    page = Path("docs/missing-data.md")
+    table = comparisons.areas(page, ROOT)
+    for place, column in enumerate(table.columns[1:], 1):
+        record = json.loads((ROOT / f"benchmarks/results/{column.heading}.json").read_text("utf-8"))
+        metric = shown_metrics(task_from_json(record["data"]["task"]))[0]
+        for row in table.rows:
+            said = record["models"].get(row[0].text)
+            mean = "–" if said is None else f"{said['area'][metric]['mean']:.3f}"
+            assert row[place].text.split()[0] == mean
+    assert len(table.columns) > 2
+    assert table.to_markdown().strip() in (ROOT / page).read_text("utf-8")
 
 
 @pytest.fixture
