@@ -1,12 +1,16 @@
 """Laws of the metrics: what a weighting means, and what must not change them."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qinn.evaluation.label_metrics import label_terms
 from qinn.evaluation.metrics import metrics, prepare_metrics
 from qinn.evaluation.weighted import (
+    CHUNK_ENTRIES,
     PAIRS_PER_SAMPLE,
     OfSelected,
     WeightedMean,
@@ -118,6 +122,25 @@ def test_the_area_is_a_sum_over_pairs_of_units_only_where_they_are_few(count: in
     assert isinstance(of_units, OfSelected) == (count**2 > PAIRS_PER_SAMPLE * 100)
     weights = generator.uniform(size=(50, count))
     assert of_units(weights) == pytest.approx(area(weights[:, codes]), abs=1e-12)
+
+
+@pytest.mark.parametrize("count", [4, 60])
+def test_few_units_need_no_more_memory_than_a_chunk_of_their_samples(count: int) -> None:
+    """Of few units many rows are asked for at once: with all samples in each they would fill the memory."""
+    generator, number = np.random.default_rng(0), 4000
+    codes, weights = generator.integers(0, count, number), generator.uniform(size=(1000, count))
+    labels, logits = generator.integers(-1, 2, (number, 2)), generator.normal(size=(number, 2))
+    terms = label_terms(labels, logits, Task("multilabel", labels=("joy", "fear")))
+    tracemalloc.start()
+    found = {name: term.of_units(codes, count)(weights) for name, term in terms.items()}
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (
+        most < 8 * 8 * CHUNK_ENTRIES
+    )  # several arrays of doubles, where all rows at once need 32 MB for each
+    few = weights[:3, codes]
+    for name, values in found.items():
+        assert values[:3] == pytest.approx(terms[name](few), **SAME)
 
 
 @laws

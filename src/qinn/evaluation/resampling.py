@@ -12,11 +12,8 @@ from jaxtyping import Float, Int, Shaped
 
 from qinn.errors import ArgumentError
 from qinn.evaluation.metrics import Numbers, PreparedMetrics, numbers_of, prepare_metrics
-from qinn.evaluation.weighted import Weights, resample_counts
+from qinn.evaluation.weighted import CHUNK_ENTRIES, Weights, resample_counts
 from qinn.task import Task
-
-CHUNK_ENTRIES = 1_000_000
-"""Weights evaluated at once: enough to be vectorised, few enough to stay in the cache."""
 
 FEW_UNITS = 8
 """With fewer groups (or samples) than this, a note says that the interval is rough."""

@@ -27,6 +27,9 @@ SINGLE_PRECISION = 1e-6
 CANCELLATION = 1e-12
 """A variance below this fraction of the mean square is rounding error of a difference of equal numbers."""
 
+CHUNK_ENTRIES = 1_000_000
+"""Weights evaluated at once: enough to be vectorised, few enough to stay in the cache."""
+
 PAIRS_PER_SAMPLE = 4
 """With more pairs of units than this per sample, ranking the samples anew is cheaper than a sum over the pairs."""
 
@@ -72,8 +75,10 @@ class OfSelected(WeightedMetric):
     index: Int[np.ndarray, "sample"]
 
     def __call__(self, weights: Weights) -> Values:
-        """Return the metric for each row of weights."""
-        return self.term(weights[:, self.index])
+        """Return the metric for each row of weights: of few units there are many rows, and each has all samples."""
+        rows = max(1, CHUNK_ENTRIES // max(1, len(self.index)))
+        starts = range(0, max(1, len(weights)), rows)
+        return np.concatenate([self.term(weights[at : at + rows, self.index]) for at in starts])
 
     def of_units(self, codes: Int[np.ndarray, "sample"], count: int) -> WeightedMetric:
         """Return the metric as a function of the weights of units; arguments as of `WeightedMetric.of_units`."""
@@ -409,11 +414,17 @@ class _RankingArea(WeightedMetric):
     def of_units(self, codes: Int[np.ndarray, "sample"], count: int) -> WeightedMetric:
         if count**2 > PAIRS_PER_SAMPLE * len(self.order):
             return OfSelected(self, codes)
-        samples = (np.arange(count)[:, None] == codes[self.order]).astype(float)
-        above = samples * self.is_positive
-        below = samples - above
-        won = self._by_score(above) @ self._outranked(below).T
-        return _RankingAreaOfUnits(won, above.sum(axis=1), below.sum(axis=1))
+        ranked, positive = codes[self.order], self.is_positive > 0
+        above, below = (
+            np.bincount(ranked[positive], minlength=count),
+            np.bincount(ranked[~positive], minlength=count),
+        )
+        score = np.repeat(np.arange(len(self.starts)), np.diff(self.starts, append=len(ranked)))[positive]
+        won = np.empty((count, count))
+        for unit in range(count):
+            outranked = self._outranked(((ranked == unit) & ~positive).astype(float)[None])[0]
+            won[:, unit] = np.bincount(ranked[positive], outranked[score], count)
+        return _RankingAreaOfUnits(won, above.astype(float), below.astype(float))
 
     def _by_score(self, ranked: np.ndarray) -> np.ndarray:
         """Sums of ordered weights over equal scores."""
