@@ -198,7 +198,7 @@ def _column(table: Columns, named: str | None, usual: str) -> str | None:
 def _seconds(table: Columns, column: str | None, count: int) -> list[float | None]:
     if column is None:
         return [None] * count
-    found = table.numbers([column])[:, 0].tolist()
+    found = table.numbers([column], remedy="give seconds, or leave the cell empty")[:, 0].tolist()
     return [None if math.isnan(value) else value for value in found]
 
 

@@ -14,7 +14,6 @@ from qinn.atomic_writing import is_partial
 from qinn.data.stores.store import Store
 from qinn.data.stores.unchanged import open_unchanged
 from qinn.destinations import check_folder
-from qinn.digests import file_digest
 from qinn.errors import CheckpointError, ConfigError
 from qinn.evaluation.intervals import interval_of, summarize_seeds
 from qinn.evaluation.metric_names import metrics_of
@@ -29,7 +28,7 @@ from qinn.experiment.grid import TASKS_FOLDER, Engine, Grid, encodings_path, run
 from qinn.experiment.kept_encodings import ENCODINGS_FOLDER
 from qinn.experiment.run import config_text, run
 from qinn.experiment.simple_rows import with_simple_rows
-from qinn.experiment.trained_elsewhere import outputs_trained_elsewhere
+from qinn.experiment.trained_elsewhere import GivenOutputs, outputs_trained_elsewhere
 from qinn.experiment.verdicts import check_margins, judged
 from qinn.experiment.workers import run_in_workers
 from qinn.explain.activity import mean_activity
@@ -206,7 +205,8 @@ def summarize(config: ExperimentConfig, folder: Path) -> ComparisonResult:
             found.append(table.sorted_by_id())
         ids, labels, groups = found[0].ids, found[0].labels, found[0].groups
         outputs[label] = np.stack([table.outputs for table in found])
-    outputs |= outputs_trained_elsewhere(config, task, ids)
+    given = outputs_trained_elsewhere(config, task, ids)
+    outputs |= {label: one.outputs for label, one in given.items()}
     options = {
         "groups": groups,
         "num_resamples": config.evaluation.num_resamples,
@@ -229,7 +229,7 @@ def summarize(config: ExperimentConfig, folder: Path) -> ComparisonResult:
             **(
                 _trained_here(config, label, folder, described[label])
                 if label in described
-                else _trained_elsewhere(config, label)
+                else _trained_elsewhere(given[label])
             ),
             seeds=config.seeds,
             ensemble=ensembles.get(label),
@@ -285,16 +285,15 @@ def _trained_here(
     }
 
 
-def _trained_elsewhere(config: ExperimentConfig, label: str) -> dict[str, Any]:
+def _trained_elsewhere(given: GivenOutputs) -> dict[str, Any]:
     """Return what is known of a model whose predictions were given, as fields of its result."""
-    files = config.files_trained_elsewhere()[label]
     return {
         "model": "trained elsewhere",
         "num_parameters": None,
         "runs": (),
-        "predictions": {str(path): file_digest(path) for path in files},
+        "predictions": given.digests,
         "seconds": None,
-        "remarks": (_GIVEN,),
+        "remarks": (_GIVEN, *given.remarks()),
     }
 
 

@@ -214,6 +214,20 @@ class ExperimentConfig(Strict):
             raise ValueError("must map labels to models")
         return {str(label): parse_model(str(label), model) for label, model in value.items()}
 
+    @field_validator("trained_elsewhere", mode="before")
+    @classmethod
+    def _parse_files(cls, value: Any) -> Any:
+        def text_of(named: Any) -> Any:
+            if isinstance(named, list | tuple):
+                return [text_of(one) for one in named]
+            return str(named) if isinstance(named, Path) else named
+
+        return (
+            {str(label): text_of(named) for label, named in value.items()}
+            if isinstance(value, Mapping)
+            else value
+        )
+
     @field_validator("name")
     @classmethod
     def _check_name(cls, value: str) -> str:
@@ -232,7 +246,10 @@ class ExperimentConfig(Strict):
     @model_validator(mode="after")
     def _check_labels(self) -> "ExperimentConfig":
         if self.reference is not None and self.reference not in self.models:
-            raise ValueError(f"`reference` must be one of {list(self.models)}, but it is `{self.reference}`")
+            given = ", which was trained elsewhere" if self.reference in self.trained_elsewhere else ""
+            raise ValueError(
+                f"`reference` must be one of {list(self.models)}, but it is `{self.reference}`{given}"
+            )
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"`seeds` must be distinct, but they are {list(self.seeds)}")
         for label, model in self.models.items():

@@ -55,7 +55,7 @@ def compare(
     evaluation: Mapping[str, object] | None = None,
     reference: str | None = None,
     simple_rows: bool | None = None,
-    trained_elsewhere: Mapping[str, str | Sequence[str]] | None = None,
+    trained_elsewhere: Mapping[str, str | Path | Sequence[str | Path]] | None = None,
     workers: int | None = None,
     engine: Literal["local", "ray", "slurm"] = "local",
     address: str | None = None,

@@ -3,8 +3,8 @@
 import csv
 import difflib
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,9 @@ __all__ = ["TABLE_SUFFIXES", "Columns", "read_columns"]
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".npz")
 _CELL_BYTES = 64
-_NAME_THEM = "if the first line is a sample already, name the columns in order by `--columns`"
+_FIRST_SAMPLE = "if the first line is a sample already"
+_NAME_THEM = f"{_FIRST_SAMPLE}, name the columns in order by `--columns`"
+_HEAD_THEM = f"{_FIRST_SAMPLE}, put a line with the names of the columns before it"
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,16 @@ class Columns:
         values: Column → its values: text for csv, whatever the file holds otherwise; None = no value.
         first_line: Line of the first row, for messages.
         delimiter: What divides its cells; None where they are not divided by a character.
+        can_be_named: Whether whoever reads it has an option that names its columns.
+        no_columns: Array → its shape, of those of an .npz file that are no columns.
     """
 
     path: Path
     values: dict[str, list[Any]]
     first_line: int = 1
     delimiter: str | None = None
+    can_be_named: bool = False
+    no_columns: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
 
     @property
     def is_text(self) -> bool:
@@ -62,6 +68,11 @@ class Columns:
         Raises:
             ConfigError: If there is none of that name; the message names those there are.
         """
+        if (shape := self.no_columns.get(name)) is not None:
+            raise ConfigError(
+                f"`{self.path}` has an array `{name}` of shape {shape}, which is no column; save it with the shape "
+                f"({len(self)},), one value for each row."
+            )
         if name not in self.values:
             nearest = difflib.get_close_matches(name, self.values, 1)
             hint = f"did you mean `{nearest[0]}`? It" if nearest else "it"
@@ -75,7 +86,7 @@ class Columns:
         if not self.delimiter or not is_headless(tuple(self.values)):
             return ""
         found = next(name for name in self.values if is_number(name))
-        return f", of which `{found}` is a number; {_NAME_THEM}"
+        return f", of which `{found}` is a number; {_NAME_THEM if self.can_be_named else _HEAD_THEM}"
 
     def notes(self) -> list[str]:
         """Say what was found out of how the file is written, unless that is how its name ends."""
@@ -91,8 +102,14 @@ class Columns:
         """Return a column as text; empty where there is no value."""
         return [name_of(value) for value in self.column(name)]
 
-    def numbers(self, names: Sequence[str]) -> np.ndarray:
+    def numbers(
+        self, names: Sequence[str], *, remedy: str = "name the columns to take, as in NAME=:mfcc_*"
+    ) -> np.ndarray:
         """Return columns as numbers, (rows, columns); NaN where a cell is empty.
+
+        Args:
+            names: The columns.
+            remedy: What to do about a cell that is no number.
 
         Raises:
             DataError: If a cell is no number.
@@ -105,11 +122,7 @@ class Columns:
                 except (TypeError, ValueError):
                     raise DataError(
                         f"{self.place(row)} has `{str(cell)[:60]}` in column `{name}`, {why_no_number(cell)}"
-                        + (
-                            "."
-                            if has_decimal_comma(str(cell))
-                            else "; name the columns to take, as in NAME=:mfcc_*."
-                        )
+                        + ("." if has_decimal_comma(str(cell)) else f"; {remedy}.")
                     ) from None
         return found
 
@@ -127,13 +140,14 @@ class Columns:
         return f"`{self.path}` {'line' if self.is_text else 'row'} {row + self.first_line}"
 
 
-def read_columns(path: Path | str, names: Sequence[str] = ()) -> Columns:
+def read_columns(path: Path | str, names: Sequence[str] | None = None) -> Columns:
     """Read a table of samples.
 
     Args:
         path: A .csv or .tsv file in UTF-8, whose cells are divided by commas, semicolons or tabs; a .parquet file; or
             an .npz file whose one-dimensional arrays of the most frequent length are the columns.
-        names: Names of the columns of a .csv or .tsv file that has no header.
+        names: Names of the columns of a .csv or .tsv file that has no header; empty where it has one, None where they
+            cannot be given.
 
     Raises:
         DataError: If it is missing, of another kind, damaged, empty or ragged.
@@ -149,9 +163,10 @@ def read_columns(path: Path | str, names: Sequence[str] = ()) -> Columns:
         )
     try:
         if suffix in (".csv", ".tsv"):
-            columns = _read_text(path, names)
+            columns = _read_text(path, names or (), can_be_named=names is not None)
         elif suffix == ".parquet":
             table = read_parquet(path, cell_bytes=_CELL_BYTES)
+            _check_distinct(path, table.column_names)
             columns = Columns(path, {name: table[name].to_pylist() for name in table.column_names})
         elif suffix == ".npz":
             columns = _read_npz(path)
@@ -174,7 +189,15 @@ def read_columns(path: Path | str, names: Sequence[str] = ()) -> Columns:
     return columns
 
 
-def _read_text(path: Path, names: Sequence[str]) -> Columns:
+def _check_distinct(path: Path, names: Sequence[str], remedy: str = "") -> None:
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(
+            f"`{path}` has two columns `{twice}`; rename one{remedy if is_number(twice) else ''}."
+        )
+
+
+def _read_text(path: Path, names: Sequence[str], *, can_be_named: bool) -> Columns:
     rows: list[list[str]] = []
     delimiter = delimiter_of(path, len(names) or None)
     try:
@@ -191,36 +214,40 @@ def _read_text(path: Path, names: Sequence[str]) -> Columns:
                 rows.append(row)
     except csv.Error as error:
         raise DataError(f"`{path}` is damaged near line {len(rows) + 2}: {error}.") from error
-    if len(set(header)) != len(header):
-        twice = next(name for name in header if header.count(name) > 1)
-        remedy = f"rename one, or {_NAME_THEM}" if is_number(twice) else "rename one"
-        raise DataError(f"`{path}` has two columns `{twice}`; {remedy}.")
+    _check_distinct(path, header, f", or {_NAME_THEM if can_be_named else _HEAD_THEM}")
     if names and rows and (named := set(names) & set(rows[0])):
         raise ConfigError(
             f"Option `columns` names the columns of a table without a header, but the first line of `{path}` names "
             f"`{min(named)}` itself; leave the option out."
         )
     values = {name: [row[at] for row in rows] for at, name in enumerate(header)}
-    return Columns(path, values, first_line=1 if names else 2, delimiter=delimiter)
+    first_line = 1 if names else 2
+    return Columns(path, values, first_line=first_line, delimiter=delimiter, can_be_named=can_be_named)
 
 
 def _number(cell: Any) -> float:
     if cell is None or (isinstance(cell, str) and not cell.strip()):
         return math.nan
+    if np.iscomplexobj(cell):
+        raise TypeError("complex")
     return number_of(cell) if isinstance(cell, str) else float(cell)
 
 
 def _read_npz(path: Path) -> Columns:
     with open_arrays(path) as arrays:
-        lengths = {key: arrays.shape(key)[0] for key in arrays.keys() if len(arrays.shape(key)) == 1}  # noqa: SIM118
+        shapes = {key: tuple(arrays.shape(key)) for key in arrays.keys()}  # noqa: SIM118
+        lengths = {key: shape[0] for key, shape in shapes.items() if len(shape) == 1}
         if not lengths:
             raise DataError(
                 f"`{path}` has no one-dimensional array that could be a column; it has {arrays.keys()}."
             )
         counts = list(lengths.values())
         num_rows = max(counts, key=counts.count)
+        chosen = [key for key, length in lengths.items() if length == num_rows]
         return Columns(
-            path, {key: _cells(arrays.array(key)) for key, length in lengths.items() if length == num_rows}
+            path,
+            {key: _cells(arrays.array(key)) for key in chosen},
+            no_columns={key: shape for key, shape in shapes.items() if key not in chosen},
         )
 
 
