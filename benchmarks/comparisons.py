@@ -139,7 +139,9 @@ def cost(record: Path) -> str | None:
     if not record.is_file():
         return None
     models = json.loads(record.read_text(encoding="utf-8"))["models"].values()
-    seconds = [(one.get("cpu_seconds"), len(one.get("runs", ()))) for one in models]
+    # Of a model that was trained elsewhere predictions were given, and nothing was trained.
+    trained = [one for one in models if not one.get("predictions")]
+    seconds = [(one.get("cpu_seconds"), len(one.get("runs", ()))) for one in trained]
     if any(each is None or not runs for each, runs in seconds):
         return None
     minutes = sum(each * runs for each, runs in seconds) / 60
@@ -244,6 +246,8 @@ def around_marks(name: str, page: Path) -> tuple[str, str] | None:
     _, second, after = rest.partition(end)
     if mark and not second:
         raise SystemExit(f"error: {page} has `{begin}`, but no `{end}` after it; put it back.")
+    if (end in before) or (begin in after):
+        raise SystemExit(f"error: {page} must have `{begin}` once, and `{end}` once after it; mend it.")
     return (before + mark, second + after) if mark else None
 
 
@@ -279,8 +283,8 @@ def make(
             f"error: runs of {', '.join(others)} were trained at another commit; give `--overwrite` to train them anew."
         )
     for one in chosen:
-        for each in one.published:
-            around_marks(each.name, root / one.page)
+        for name in (*(each.name for each in one.published), "areas"):
+            around_marks(name, root / one.page)
     for number, one in enumerate(chosen, 1):
         print(f"{number} of {len(chosen)}: {one.name}", flush=True)
         make_store(one.store, root, data)
@@ -304,6 +308,8 @@ def main() -> None:
     parser.add_argument("--overwrite", action="store_true", help="train anew what another commit trained")
     parser.add_argument("--list", action="store_true", help="say what there is, and make nothing")
     options = parser.parse_args()
+    if options.data and not options.data.is_dir():
+        parser.error(f"`--data` must be the folder with the real data, but `{options.data}` is none")
     root = Path(__file__).resolve().parents[1]
     known = comparisons(root)
     if unknown := set(options.names) - set(known):

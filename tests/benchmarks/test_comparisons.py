@@ -143,6 +143,24 @@ def test_what_cannot_be_made_is_refused_before_anything_runs(tree: Path, monkeyp
     with pytest.raises(SystemExit, match="but no `<!-- /tiny -->` after it"):
         make(known(tree), tree, COMMIT, None, overwrite=False)
     assert page.read_text("utf-8") == without_end
+    begin, end = marks("tiny")
+    for text, said in (
+        (f"{end}\n{begin}\n{end}\n", "once after it"),
+        (f"{end}\n", "once after it"),
+        (f"{begin}\n{end}\n{begin}\n", "once after it"),
+        (f"{begin}\n{end}\n{marks('areas')[0]}\n", "but no `<!-- /areas -->`"),
+    ):
+        page.write_text(text, encoding="utf-8")
+        with pytest.raises(SystemExit, match=said):
+            make(known(tree), tree, COMMIT, None, overwrite=False)
+
+
+def test_a_model_that_was_trained_elsewhere_costs_nothing_here(tmp_path: Path):
+    record = tmp_path / "record.json"
+    ours = {"cpu_seconds": 60.0, "runs": ["a", "b"]}
+    theirs = {"cpu_seconds": None, "runs": [], "predictions": {"a.csv": "0"}}
+    record.write_text(json.dumps({"models": {"ours": ours, "theirs": theirs}}), encoding="utf-8")
+    assert comparisons.cost(record) == "2 CPU minutes"
 
 
 def test_a_command_that_fails_ends_it(tree: Path):
