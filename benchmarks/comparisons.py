@@ -223,7 +223,7 @@ def areas(page: Path, root: Path) -> Table:
         if one.page == page and len(one.commands) > 1 and each.record(root).is_file()
     }
     cells = {
-        name: {row[0].text: row[-1] for row in table.rows}
+        name: {row[0].text: Cell(row[-1].text) for row in table.rows}
         for name, found in sweeps.items()
         if (table := found.rates_table(found.shown[0])).columns[-1].heading == "area"
     }
