@@ -174,6 +174,8 @@ def test_a_comparison_keeps_a_sweep_of_each_protocol(kept, compared):
     given = replace(next(iter(comparison.models.values())), runs=())  # as of one that was trained elsewhere
     beside = replace(comparison, models={**comparison.models, "theirs": given})
     found = {one.folder.name: one for one in read_own_sweeps(beside)}
+    with pytest.raises(CheckpointError, match="is of a model `late` that was trained here"):
+        read_own_sweeps(replace(comparison, models={**comparison.models, "late": given}))
     assert {"missing-keep-one": kept, "missing-steps-bursts-of-3-rates-0.5": bursts}.items() <= found.items()
     assert bursts.protocol == ProtocolRecord(name="steps", pattern="bursts", burst=3.0)
     assert "in bursts of 3 on average" in bursts.how()

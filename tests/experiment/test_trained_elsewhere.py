@@ -105,6 +105,13 @@ def test_a_model_that_was_trained_elsewhere_is_no_reference(tiny_store):
         tiny_config(tiny_store, trained_elsewhere={"theirs": "a.csv"}, reference="theirs")
 
 
+@pytest.mark.parametrize("where", ["models", "trained_elsewhere"])
+def test_a_label_is_not_empty(tiny_store, where):
+    own = {"models": {" ": {"kind": "constant"}}, "trained_elsewhere": {"": "a.csv"}}[where]
+    with pytest.raises(ConfigError, match="model labels must not be empty"):
+        tiny_config(tiny_store, **{where: own})
+
+
 def test_a_label_of_a_model_is_taken(tiny_store):
     with pytest.raises(ConfigError, match="model labels must differ"):
         tiny_config(tiny_store, trained_elsewhere={"QiNN QJ": "a.csv"})

@@ -262,10 +262,13 @@ class ExperimentConfig(Strict):
                 ) from error
             self._encoder_of(label)
         self._check_trained_elsewhere()
-        slugs = [slug(label) for label in (*self.models, *self.trained_elsewhere)]
+        labels = (*self.models, *self.trained_elsewhere)
+        if any(not label.strip() for label in labels):
+            raise ValueError("model labels must not be empty, since they name rows of tables")
+        slugs = [slug(label) for label in labels]
         if len(set(slugs)) != len(slugs):
             twice = next(name for name in slugs if slugs.count(name) > 1)
-            same = [label for label in (*self.models, *self.trained_elsewhere) if slug(label) == twice]
+            same = [label for label in labels if slug(label) == twice]
             raise ValueError(
                 f"model labels must differ in letters and digits, since they name folders, but {same} are one folder"
             )

@@ -524,6 +524,11 @@ def sweeps_in(folder: Path) -> list[Path]:
 def _check_own(found: SweepResult, comparison: ComparisonResult) -> None:
     for label, entry in comparison.models.items():
         swept = found.models.get(label)
+        if swept is not None and not entry.runs:
+            raise CheckpointError(
+                f"The sweep in `{found.folder}` is of a model `{label}` that was trained here, but the comparison has "
+                "given predictions under that label; run `qinn sweep-absent` again."
+            )
         known = {} if swept is None else dict(zip(swept.seeds, swept.runs_sha256, strict=False))
         # Of a model that was trained elsewhere there are no runs.
         for seed, run in zip(entry.seeds, entry.runs, strict=bool(entry.runs)):
