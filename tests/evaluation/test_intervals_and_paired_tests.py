@@ -335,6 +335,17 @@ def test_with_few_groups_the_test_is_exact_and_its_smallest_p_value_known() -> N
     assert (alone.difference, alone.low, alone.high, alone.p_value) == (-1.0, None, None, None)
 
 
+def test_no_exact_p_value_is_below_the_smallest_for_a_difference_that_rounding_reaches() -> None:
+    generator, task = np.random.default_rng(0), Task("regression", 0.0, 1e6, "plain")
+    labels, groups = generator.uniform(0, 1e6, 200), [str(row % 4) for row in range(200)]
+    for _ in range(6):
+        first = labels + 1e6 * generator.normal(size=200)
+        second = first + 1e-3 * generator.normal(size=200)
+        outputs = first[:, None], second[:, None]
+        found = paired_test(task, labels, *outputs, groups=groups, num_resamples=10, num_permutations=16)
+        assert found["mae"].p_value >= 2 / 16
+
+
 def test_all_seeds_of_a_sample_are_swapped_together() -> None:
     labels, base = data(7, seed=2)
     a = np.stack([rival(base, seed, 0.5) for seed in range(3)])

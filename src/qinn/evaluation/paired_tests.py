@@ -163,7 +163,10 @@ def _permutation_p_value(difference: float, permuted: np.ndarray, exact: bool) -
     """Share of swaps whose difference is at least as large; an undefined one counts as large, to be safe."""
     tolerance = 1e-10 * max(1.0, abs(difference))
     extreme = int((np.isnan(permuted) | (np.abs(permuted) >= abs(difference) - tolerance)).sum())
-    return extreme / len(permuted) if exact else (1 + extreme) / (1 + len(permuted))
+    if exact:
+        # To swap nothing, or all, is as large whatever rounding says of differences far below the metrics themselves.
+        return max(2, extreme) / len(permuted)
+    return (1 + extreme) / (1 + len(permuted))
 
 
 def mcnemar_p_value(right_a: Bool[np.ndarray, "sample"], right_b: Bool[np.ndarray, "sample"]) -> float:
