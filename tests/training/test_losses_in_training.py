@@ -165,15 +165,11 @@ def test_an_epoch_is_chosen_by_the_mean_over_rates_of_masks_that_stay(developmen
     assert not seen[2][2].any()
 
 
-def test_at_all_rates_of_an_epoch_one_gap_is_found(development, make_model, tmp_path, monkeypatch):
-    found = []
-    monkeypatch.setattr(activity, "_gap", lambda *_: float(found.append(1) or len(found)))
-    options = dataclasses.replace(OPTIONS, selection_rates=(0.0, 0.5, 0.9))
-    result = fit(make_model(), development, task=SCORE, options=options, folder=tmp_path, seed=0)
-    assert [row["dynamics_gap"] for row in result.history] == [1.0, 2.0]
-
-
-def test_what_is_undefined_at_some_rates_is_the_mean_of_the_others(development, make_model, tmp_path):
+def test_what_the_dynamics_do_is_measured_at_the_first_rate_alone(
+    development, make_model, tmp_path, monkeypatch
+):
+    gaps = []
+    monkeypatch.setattr(activity, "_gap", lambda *_: float(gaps.append(1) or len(gaps)))
     whole, both = (
         fit(
             make_model(),
@@ -183,10 +179,11 @@ def test_what_is_undefined_at_some_rates_is_the_mean_of_the_others(development, 
             folder=tmp_path / str(len(rates)),
             seed=0,
         ).history[0]
-        for rates in ((0.0,), (0.0, 1.0))
+        for rates in ((0.0,), (0.0, 0.5, 1.0))
     )
-    # A sample that lacks a modality has no entanglement.
-    assert whole["dynamics_entanglement"] == both["dynamics_entanglement"]
+    for name in ("jumps", "turning", "entanglement"):
+        assert whole[f"dynamics_{name}"] == both[f"dynamics_{name}"]
+    assert [whole["dynamics_gap"], both["dynamics_gap"]] == [1.0, 2.0]
     assert whole["valid_loss"] != both["valid_loss"]
 
 

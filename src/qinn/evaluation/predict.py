@@ -8,10 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from qinn.data.subsets.batching import batches
+from qinn.data.subsets.batching import batch_of
+from qinn.data.subsets.buckets import bucketed_batches
 from qinn.data.subsets.subset import Subset
 from qinn.errors import CheckpointError
 from qinn.records import Prediction
+
+MOST_SEQUENCES = 64
+"""Samples of sequences per pass: enough to be vectorised, few enough for their steps to stay in the cache."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ def predict(
     Args:
         model: Any model of `qinn.model`.
         subset: Samples to predict.
-        batch_size: Samples per forward pass.
+        batch_size: Samples per forward pass; of sequences 64 at most, those of like length together.
         device: Where to compute; the model is moved there.
 
     Returns:
@@ -54,20 +58,33 @@ def predict(
     """
     was_training = model.training
     model.eval().to(device)
+    passes = _passes(subset, batch_size)
     outputs, deviations = [], []
-    for batch in batches(subset, batch_size, shuffle=False, seed=0, epoch=0):
-        prediction: Prediction = model(batch.to(device))
+    for rows in passes:
+        prediction: Prediction = model(batch_of(subset, rows).to(device))
         outputs.append(prediction.output.cpu())
         if prediction.trajectory_output is not None and prediction.trajectory_output.shape[1] > 1:
             deviations.append(prediction.trajectory_output.std(1).cpu())
     model.train(was_training)
-    check_finite(subset.ids, torch.cat(outputs))
+    place = torch.from_numpy(np.argsort(np.concatenate(passes)))
+    predicted = torch.cat(outputs)[place]
+    check_finite(subset.ids, predicted)
     return PredictionTable(
         ids=tuple(subset.ids),
         labels=subset.labels if bool(subset.labelled.all()) else None,
         groups=None if subset.groups is None else tuple(subset.groups.tolist()),
-        outputs=torch.cat(outputs).double().numpy(),
-        trajectory_std=torch.cat(deviations).double().numpy() if deviations else None,
+        outputs=predicted.double().numpy(),
+        trajectory_std=torch.cat(deviations)[place].double().numpy() if deviations else None,
+    )
+
+
+def _passes(subset: Subset, size: int) -> list[np.ndarray]:
+    """Positions of the samples of each pass."""
+    lengths = {name: subset.lengths(name) for name in subset.modalities}
+    has_sequences = max(int(steps.max(initial=0)) for steps in lengths.values()) > 1
+    size = min(size, MOST_SEQUENCES) if has_sequences else size
+    return bucketed_batches(
+        np.arange(len(subset)), lengths, subset.dims, size, bucket=len(subset) // max(1, size) + 1
     )
 
 

@@ -97,16 +97,12 @@ def _below(bound: float, *values: float | None) -> bool:
 
 
 @torch.no_grad()
-def activity_of_batches(
-    model: nn.Module, parts: Iterable[Batch], *, known: Activity | None = None
-) -> Activity | None:
+def activity_of_batches(model: nn.Module, parts: Iterable[Batch]) -> Activity | None:
     """Measure what the dynamics of a model do.
 
     Args:
         model: Any model, in evaluation mode.
         parts: Batches of samples, at least one.
-        known: What they do to other samples, if it was measured: turning and gap, on which samples have no influence,
-            are those.
 
     Returns:
         The activity; None for a model without learned generators or interactions.
@@ -131,8 +127,8 @@ def activity_of_batches(
     entropy = torch.cat(entropies).nanmean() if entropies else torch.tensor(torch.nan)
     return Activity(
         jumps=float(torch.cat(numbers).double().mean()),
-        turning=_turning(dynamics, fusion.time) if known is None else known.turning,
-        gap=_gap(dynamics, fusion.time) if known is None else known.gap,
+        turning=_turning(dynamics, fusion.time),
+        gap=_gap(dynamics, fusion.time),
         entanglement=float(entropy) if bool(entropy.isfinite()) else None,
     )
 

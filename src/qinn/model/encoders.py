@@ -241,6 +241,8 @@ class Encoder(nn.Module):
 
 def _dropped(values: Tensor, dropout: nn.Dropout) -> Tensor:
     """One mask for all steps of a sample: a feature is dropped as a whole, and few random numbers are drawn."""
+    if not (dropout.training and dropout.p):
+        return values
     return values * dropout(torch.ones_like(values[:, :1]))
 
 

@@ -14,7 +14,7 @@ from qinn.data.subsets.batching import BatchLoader
 from qinn.data.subsets.subset import Subset
 from qinn.evaluation.metric_names import metrics_of
 from qinn.evaluation.metrics import metrics
-from qinn.explain.activity import Activity, activity_of_batches
+from qinn.explain.activity import activity_of_batches
 from qinn.model.encoded_baseline import EncodedBaseline
 from qinn.records import Batch
 from qinn.task import Task
@@ -167,48 +167,41 @@ class TrainingLoop:
         return loss if self.auxiliary_loss is None else loss + self.auxiliary_loss.of(prediction, batch)
 
     def _validation_values(self, loaders: Sequence[BatchLoader]) -> dict[str, float]:
-        """Mean over the rates of the selection of loss and metrics, and what the dynamics do."""
-        found: list[dict[str, float]] = []
-        activity: Activity | None = None
-        for loader in loaders:
-            values, activity = self._values_of(loader, activity)
-            found.append(values)
-        # Samples that lack a modality have no entanglement.
-        named = {name: [values[name] for values in found if name in values] for one in found for name in one}
-        return {name: sum(values) / len(values) for name, values in named.items()}
+        """Mean over the rates of the selection of loss and metrics, and what the dynamics do at the first rate."""
+        found = [self._values_of(loader) for loader in loaders]
+        means = {name: sum(values[name] for values in found) / len(found) for name in found[0]}
+        return means | self._activity_values(loaders[0])
 
     @torch.inference_mode()
-    def _values_of(
-        self, loader: BatchLoader, known: Activity | None
-    ) -> tuple[dict[str, float], Activity | None]:
-        """Loss and metrics of the whole split, never means of batch means, and what the dynamics do.
-
-        The activity is that on the first samples of the split, the same every epoch; `known` is that at another rate.
-        """
+    def _values_of(self, loader: BatchLoader) -> dict[str, float]:
+        """Loss and metrics of the whole split, never means of batch means."""
         self.model.eval()
-        outputs, labels, watched = [], [], None
+        outputs, labels = [], []
         for batch in loader:
             assert batch.labels is not None
-            there = batch.to(self.device)
-            watched = watched or there.first(_WATCHED)
-            outputs.append(self.model(there).output.cpu())
+            outputs.append(self.model(batch.to(self.device)).output.cpu())
             labels.append(batch.labels)
         output, label = torch.cat(outputs), torch.cat(labels)
         kind = self.options.resolved_loss(self.task)
         loss = loss_per_sample(output, label, kind, class_weights=self.class_weights).mean()
-        values = {"valid_loss": float(loss)}
         found: dict[str, float | None] = dict.fromkeys(metrics_of(self.task))
         if bool(torch.isfinite(output).all()):
             found = metrics(self.task, label.numpy(), output.double().numpy())
-        values |= {
+        stated = {
             f"valid_{name}": math.nan if value is None else float(value) for name, value in found.items()
         }
-        assert watched is not None  # the validation split has samples
-        activity = activity_of_batches(self.model, [watched], known=known)
-        if activity is not None:
-            stated = asdict(activity).items()
-            values |= {f"dynamics_{name}": float(value) for name, value in stated if value is not None}
-        return values, activity
+        return {"valid_loss": float(loss)} | stated
+
+    def _activity_values(self, loader: BatchLoader) -> dict[str, float]:
+        """What the dynamics do to the first samples of the split, the same every epoch."""
+        self.model.eval()
+        watched = next(iter(loader)).to(self.device).first(_WATCHED)
+        activity = activity_of_batches(self.model, [watched])
+        if activity is None:
+            return {}
+        return {
+            f"dynamics_{name}": float(value) for name, value in asdict(activity).items() if value is not None
+        }
 
     def _select(self, row: dict[str, float]) -> None:
         """Keep the weights of an epoch that is better than all before it, and count those that are not."""
