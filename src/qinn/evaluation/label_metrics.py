@@ -15,11 +15,11 @@ from qinn.evaluation.weighted import (
     WeightedMetric,
     Weights,
     average_precision,
-    balanced_accuracy,
     f_of_positives,
     f_score,
     mean_of_defined,
     ranking_area,
+    weighted_accuracy,
 )
 from qinn.task import Task
 
@@ -55,7 +55,7 @@ def _terms_of_one(y: np.ndarray, logits: np.ndarray, found: np.ndarray) -> dict[
     rows = np.arange(len(y)) if known is None else np.flatnonzero(known)
     return {
         # ½ (TP/P + TN/N) is (TP · N/P + TN) / 2N.
-        "weighted_accuracy": balanced_accuracy(present, y == 0, found),
+        "weighted_accuracy": weighted_accuracy(present, y == 0, found),
         "f1_binary": f_of_positives(present, found & (y >= 0)),
         "f1_weighted": f_score(np.maximum(y, 0), codes, 2, average="weighted", among=known),
         "accuracy": WeightedMean(found == present, known),

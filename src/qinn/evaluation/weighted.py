@@ -303,7 +303,7 @@ def f_of_positives(
     return OfSums(columns, combine)
 
 
-def balanced_accuracy(
+def weighted_accuracy(
     positives: Bool[np.ndarray, "sample"],
     negatives: Bool[np.ndarray, "sample"],
     predicted: Bool[np.ndarray, "sample"],
@@ -319,7 +319,7 @@ def balanced_accuracy(
         A function from weights to values in [0, 1].
 
     Examples:
-        >>> mean = balanced_accuracy(np.array([True, False]), np.array([False, True]), np.array([True, True]))
+        >>> mean = weighted_accuracy(np.array([True, False]), np.array([False, True]), np.array([True, True]))
         >>> float(mean(np.ones((1, 2)))[0])
         0.5
     """
@@ -349,27 +349,28 @@ def average_precision(
         >>> round(float(area(np.ones((1, 3)))[0]), 4)
         0.8333
     """
-    order = np.argsort(-scores, kind="stable")
-    return _AveragePrecision(order, _starts(scores[order]), positive[order].astype(float))
+    return _AveragePrecision(positive, -scores)
 
 
-def _starts(ordered: Float[np.ndarray, "sample"]) -> Int[np.ndarray, "distinct"]:
-    """Where each distinct value of ordered ones begins."""
-    return np.flatnonzero(np.concatenate([np.ones(min(len(ordered), 1), bool), ordered[1:] != ordered[:-1]]))
+class _Ranked(WeightedMetric):
+    """A metric of samples in the order of their scores, those of equal scores together."""
+
+    def __init__(self, positive: np.ndarray, scores: np.ndarray) -> None:
+        self.order = np.argsort(scores, kind="stable")
+        ordered = scores[self.order]
+        first = np.ones(min(len(ordered), 1), bool)
+        self.starts = np.flatnonzero(np.concatenate([first, ordered[1:] != ordered[:-1]]))
+        self.is_positive = positive[self.order].astype(float)
+
+    def by_score(self, ranked: np.ndarray) -> np.ndarray:
+        """Sums of ordered weights over equal scores."""
+        return np.add.reduceat(ranked, self.starts, axis=1) if len(self.starts) < len(self.order) else ranked
 
 
-@dataclass(frozen=True)
-class _AveragePrecision(WeightedMetric):
-    order: np.ndarray
-    starts: np.ndarray
-    is_positive: np.ndarray
-
+class _AveragePrecision(_Ranked):
     def __call__(self, weights: Weights) -> Values:
         ranked = weights[:, self.order]
-        hit = ranked * self.is_positive
-        if len(self.starts) < len(self.order):
-            hit = np.add.reduceat(hit, self.starts, axis=1)
-            ranked = np.add.reduceat(ranked, self.starts, axis=1)
+        hit, ranked = self.by_score(ranked * self.is_positive), self.by_score(ranked)
         hits, above = np.cumsum(hit, axis=1), np.cumsum(ranked, axis=1)
         precision = np.divide(hits, above, out=np.zeros_like(hits), where=above > 0)
         return _ratio((hit * precision).sum(axis=1), hit.sum(axis=1))
@@ -394,21 +395,15 @@ def ranking_area(positive: Bool[np.ndarray, "sample"], scores: Float[np.ndarray,
         >>> float(area(np.ones((1, 3)))[0])
         0.75
     """
-    order = np.argsort(scores, kind="stable")
-    return _RankingArea(order, _starts(scores[order]), positive[order].astype(float))
+    return _RankingArea(positive, scores)
 
 
-@dataclass(frozen=True)
-class _RankingArea(WeightedMetric):
-    order: np.ndarray
-    starts: np.ndarray
-    is_positive: np.ndarray
-
+class _RankingArea(_Ranked):
     def __call__(self, weights: Weights) -> Values:
         ranked = weights[:, self.order]
         above = ranked * self.is_positive
         below = ranked - above
-        won = np.einsum("rs,rs->r", self._by_score(above), self._outranked(below))
+        won = np.einsum("rs,rs->r", self.by_score(above), self._outranked(below))
         return _ratio(won, above.sum(axis=1) * below.sum(axis=1))
 
     def of_units(self, codes: Int[np.ndarray, "sample"], count: int) -> WeightedMetric:
@@ -426,13 +421,9 @@ class _RankingArea(WeightedMetric):
             won[:, unit] = np.bincount(ranked[positive], outranked[score], count)
         return _RankingAreaOfUnits(won, above.astype(float), below.astype(float))
 
-    def _by_score(self, ranked: np.ndarray) -> np.ndarray:
-        """Sums of ordered weights over equal scores."""
-        return np.add.reduceat(ranked, self.starts, axis=1) if len(self.starts) < len(self.order) else ranked
-
     def _outranked(self, below: np.ndarray) -> np.ndarray:
         """How much lies below each distinct score, equal ones being half."""
-        by_score = self._by_score(below)
+        by_score = self.by_score(below)
         return np.cumsum(by_score, axis=1) - 0.5 * by_score
 
 

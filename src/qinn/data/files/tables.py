@@ -235,7 +235,8 @@ def _number(cell: Any) -> float:
 
 def _read_npz(path: Path) -> Columns:
     with open_arrays(path) as arrays:
-        shapes = {key: tuple(arrays.shape(key)) for key in arrays.keys()}  # noqa: SIM118
+        keys = arrays.keys()
+        shapes = {key: tuple(arrays.shape(key)) for key in keys}
         lengths = {key: shape[0] for key, shape in shapes.items() if len(shape) == 1}
         if not lengths:
             raise DataError(
