@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
 pytest.importorskip("transformers", reason="the optional extra qinn[text] is not installed")
 
@@ -307,3 +308,54 @@ def test_a_modality_given_to_no_encoder_is_not_asked_for_tokens(places: tuple[Pa
     config = config_of(places)
     modalities = {"text": Modality(1, "sequence", store.tiers["text"]), "audio": Modality(3, "vector", "")}
     assert set(load_transformers(config.models["QiNN-QJ"], config.encoder, modalities)) == {"text"}
+
+
+def test_options_of_the_transformer_are_searched_where_one_is_trained(
+    places: tuple[Path, Path], tmp_path: Path
+) -> None:
+    pytest.importorskip("optuna", reason="the optional extra qinn[tune] is not installed")
+    from qinn.experiment.tuning import tune
+
+    models = {
+        "own": {"kind": "concatenation", "transformer": {"layer_decay": 0.5}},
+        "sound": {"kind": "unimodal", "modality": "audio"},
+    }
+    space = {
+        "transformer.learning_rate": {"low": 1e-4, "high": 1e-1, "log": True},
+        "transformer.pooling": ["mean", "statistics"],
+        "dropout": [0.0, 0.1],
+    }
+    untouched: dict[str, Any] = {"hidden_dim": [], "learning_rate": [], "weight_decay": []}
+    config = config_of(places, models=models, tune={"trials": 4, "space": space | untouched})
+    found = tune(config, tmp_path / "out").models
+    assert {key for one in found["own"].trials[1:] for key in one.choices} == set(space)
+    assert {key for one in found["sound"].trials[1:] for key in one.choices} == {"dropout"}
+    # What is chosen acts: trials that differ in it have other values.
+    rates = [one.choices.get("transformer.learning_rate") for one in found["own"].trials]
+    assert len({one.value for one in found["own"].trials}) == len(set(rates)) == 4
+    content = parse_config(yaml.safe_load((tmp_path / "out" / "tuned.yaml").read_text()), "tuned")
+    best = found["own"].trials[found["own"].best or 0].choices
+    chosen = {
+        key.removeprefix("transformer."): value
+        for key, value in best.items()
+        if key.startswith("transformer.")
+    }
+    assert content.models["own"].transformer == {"layer_decay": 0.5, **chosen}
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ({"transformer.modle": ["minilm"]}, "names `transformer.modle`, which no model has"),
+        ({"transformer.model": ["minilm"]}, "names `transformer.model`, which no model has"),
+        ({"transformer.dropout": [0.5, 2.0]}, r"`tune.space.transformer.dropout` has 2.0: .*dropout"),
+    ],
+)
+def test_options_of_the_transformer_that_cannot_be_searched_are_refused(
+    places: tuple[Path, Path], space: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("optuna", reason="the optional extra qinn[tune] is not installed")
+    from qinn.experiment.tuning import tune
+
+    with pytest.raises(ConfigError, match=message):
+        tune(config_of(places, tune={"trials": 1, "space": space}), tmp_path / "out")

@@ -260,7 +260,7 @@ class ExperimentConfig(Strict):
                 raise ValueError(
                     f"`training` of model `{label}`: {explain(error, TrainingConfig)}"
                 ) from error
-            self._encoder_of(label)
+            self.encoder_of(label)
         self._check_trained_elsewhere()
         labels = (*self.models, *self.trained_elsewhere)
         if any(not label.strip() for label in labels):
@@ -300,8 +300,12 @@ class ExperimentConfig(Strict):
         """Return the files of each model that was trained elsewhere, in the order of the seeds."""
         return {label: self._files_of(named) for label, named in self.trained_elsewhere.items()}
 
-    def _encoder_of(self, label: str) -> EncoderConfig:
-        """Return the encoder of one model: the experiment's, with the transformer's options of its own."""
+    def encoder_of(self, label: str) -> EncoderConfig:
+        """Return the encoder of one model: the experiment's, with the transformer's options of its own.
+
+        Raises:
+            ValueError: If one of these is impossible.
+        """
         own = getattr(self.models[label], "transformer", {})
         if not own:
             return self.encoder
@@ -342,7 +346,7 @@ class ExperimentConfig(Strict):
             model = model.model_copy(update={"transformer": {}})
         update = {
             "models": {label: model},
-            "encoder": self._encoder_of(label),
+            "encoder": self.encoder_of(label),
             "training": training,
             "seeds": (seed,),
             # What is stated of several models is not part of one, which may be in comparisons with other statements.

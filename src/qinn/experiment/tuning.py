@@ -22,13 +22,14 @@ from qinn.data.subsets.cross_validation import Development
 from qinn.destinations import check_folder
 from qinn.errors import ArgumentError, CheckpointError, ConfigError
 from qinn.experiment import provenance
-from qinn.experiment.build import build_folds, resolved
+from qinn.experiment.build import build_folds, encoder_kinds, resolved
 from qinn.experiment.config import ExperimentConfig, TrainingConfig, resolved_training, slug
 from qinn.experiment.kept_encodings import ENCODINGS_FOLDER
 from qinn.experiment.key_errors import explain, nearest
 from qinn.experiment.masked_texts import texts_for_training
+from qinn.experiment.model_configs import UnimodalConfig
 from qinn.experiment.run import data_record, model_builder
-from qinn.experiment.tuning_config import KNOWN_KEYS, Range, Space, searched
+from qinn.experiment.tuning_config import KNOWN_KEYS, OF_TRANSFORMER, Range, Space, searched
 from qinn.explain.activity import activity_of
 from qinn.extras import needs, require
 from qinn.folder_locks import held
@@ -194,9 +195,12 @@ def _spaces(config: ExperimentConfig, store: Store) -> dict[str, dict[str, Space
     for key in config.tune.space:
         if key not in known:
             raise ConfigError(f"Key `tune.space` names `{key}`, which no model has{nearest(key, known)}.")
+    modalities = config.data.modalities or tuple(store.modalities)
     spaces: dict[str, dict[str, Space]] = {}
     for label, model in config.models.items():
-        space = searched(model, config.tune, TrainingConfig)
+        names = [model.modality] if isinstance(model, UnimodalConfig) else modalities
+        fine_tuned = "transformer" in encoder_kinds(config.encoder, names).values()
+        space = searched(model, config.tune, TrainingConfig, fine_tuned=fine_tuned)
         _check_comparable(space, _selection(config, label, store)[0])
         for key, one in space.items():
             for value in (one.low, one.high) if isinstance(one, Range) else one:
@@ -238,7 +242,7 @@ def with_choices(
     Args:
         config: The experiment.
         label: The model.
-        choices: Key of the model, or else of the training → value.
+        choices: Key of the model, ``transformer.KEY`` of its transformer, or else of the training → value.
 
     Raises:
         ConfigError: If a value is impossible.
@@ -246,15 +250,30 @@ def with_choices(
     model = config.models[label]
     kind = type(model)
     own = {key: value for key, value in choices.items() if key in kind.model_fields}
-    training = {**model.training, **{key: value for key, value in choices.items() if key not in own}}
+    transformer = {
+        key.removeprefix(OF_TRANSFORMER): value
+        for key, value in choices.items()
+        if key.startswith(OF_TRANSFORMER)
+    }
+    others = {
+        key: value for key, value in choices.items() if key not in own and not key.startswith(OF_TRANSFORMER)
+    }
+    training = {**model.training, **others}
     if "hidden_dim" in own:
         own = {"parameter_budget": None, **own}
+    if transformer:
+        own = {**own, "transformer": {**model.transformer, **transformer}}
     try:
         changed = kind.model_validate({**model.model_dump(), **own, "training": training})
         TrainingConfig.model_validate({**config.training.model_dump(), **training})
     except ValidationError as error:
         raise ConfigError(f"Model `{label}`: {explain(error, kind)}") from error
-    return config.model_copy(update={"models": {**config.models, label: changed}})
+    found = config.model_copy(update={"models": {**config.models, label: changed}})
+    try:
+        found.encoder_of(label)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return found
 
 
 def _identity(

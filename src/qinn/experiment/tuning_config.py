@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
+from qinn.experiment.encoder_config import TransformerConfig
 from qinn.experiment.model_configs import BASELINE_CONFIGS, QiNNConfig, Strict
 
 _End = Annotated[int, Field(ge=-(10**12), le=10**12)] | Annotated[float, Field(ge=-1e12, le=1e12)]
@@ -57,8 +58,9 @@ class TuneConfig(Strict):
     )
     space: dict[str, Space] = Field(
         default_factory=dict,
-        description="Key of a model or of `training` → a list of choices, or a mapping with `low`, `high` and `log`; "
-        "in place of the default's, and `[]` for a key that is not to be searched",
+        description="Key of a model or of `training`, or `transformer.KEY` for one of `encoder.transformer` → a list "
+        "of choices, or a mapping with `low`, `high` and `log`; in place of the default's, and `[]` for a key that is "
+        "not to be searched",
     )
     folds: int = Field(
         default=1, ge=1, le=10_000, description="Of a cross-validation, on how many folds each trial trains"
@@ -69,7 +71,13 @@ class TuneConfig(Strict):
     )
 
 
-def searched(model: Any, settings: TuneConfig, training: type[Strict]) -> dict[str, Space]:
+OF_TRANSFORMER = "transformer."
+"""What a key of the encoder's transformer begins with."""
+
+
+def searched(
+    model: Any, settings: TuneConfig, training: type[Strict], *, fine_tuned: bool
+) -> dict[str, Space]:
     """Return what is searched for one model.
 
     A key that the model has is the model's, any other one of the training. State dimensions that differ by modality,
@@ -79,6 +87,7 @@ def searched(model: Any, settings: TuneConfig, training: type[Strict]) -> dict[s
         model: Its configuration.
         settings: The section `tune`.
         training: What checks the section `training`.
+        fine_tuned: Whether a transformer is trained along with it.
     """
     if not hasattr(model, "training"):
         return {}
@@ -86,7 +95,9 @@ def searched(model: Any, settings: TuneConfig, training: type[Strict]) -> dict[s
     found: dict[str, Space] = {}
     for key, space in {**DEFAULT_SPACE, **settings.space}.items():
         named = key in settings.space
-        if not space or not (key in fields or key in training.model_fields):
+        if not space or not (
+            key in fields or key in training.model_fields or (fine_tuned and key in _TRANSFORMER_KEYS)
+        ):
             continue
         if not named and key == "state_dims" and not isinstance(model.state_dims, int):
             continue
@@ -96,7 +107,13 @@ def searched(model: Any, settings: TuneConfig, training: type[Strict]) -> dict[s
     return found
 
 
-KNOWN_KEYS = frozenset(
-    key for kind in (QiNNConfig, *BASELINE_CONFIGS.values()) for key in kind.model_fields
-) - {"kind", "training", "transformer"}
-"""Every key of a model that can be searched."""
+_TRANSFORMER_KEYS = frozenset(
+    OF_TRANSFORMER + key for key in TransformerConfig.model_fields if key != "model"
+)
+KNOWN_KEYS = _TRANSFORMER_KEYS | frozenset(
+    key
+    for kind in (QiNNConfig, *BASELINE_CONFIGS.values())
+    for key in kind.model_fields
+    if key not in ("kind", "training", "transformer")
+)
+"""Every key of a model, and of its transformer, that can be searched."""
