@@ -1,4 +1,4 @@
-"""The results of a part as Markdown, for docs/results.md."""
+"""The results of a part as Markdown, for docs/results/study.md."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

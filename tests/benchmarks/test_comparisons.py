@@ -59,7 +59,7 @@ def test_what_a_sweep_makes_is_looked_for_where_it_goes():
 
 
 def test_the_areas_of_all_sweeps_stand_side_by_side_on_their_page():
-    page = Path("docs/missing-data.md")
+    page = Path("docs/results/missing-data.md")
     table = comparisons.areas(page, ROOT)
     for place, column in enumerate(table.columns[1:], 1):
         record = json.loads((ROOT / f"benchmarks/results/{column.heading}.json").read_text("utf-8"))

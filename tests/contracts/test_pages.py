@@ -20,7 +20,7 @@ from qinn.cli.application import app
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "qinn"
-PAGES = [*sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "api").glob("*.md"))]
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
 PAGES += [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 PAGES += [ROOT / folder / "README.md" for folder in ("tests", "benchmarks")]
 SEPARATOR = re.compile(r"(?<!\\)\|")
@@ -179,6 +179,9 @@ def test_the_readme_names_every_extra_and_leads_to_every_page():
     extras = tomllib.loads(text_of("pyproject.toml"))["project"]["optional-dependencies"]
     assert {one for one in extras if f"`qinn[{one}]`" not in readme} == {"test", "docs", "dev"}
     assert [page.name for page in (ROOT / "docs").glob("*.md") if f"](docs/{page.name})" not in readme] == []
+    results = text_of("docs/results.md")
+    pages = (ROOT / "docs" / "results").glob("*.md")
+    assert [page.name for page in pages if f"](results/{page.name})" not in results] == []
 
 
 def test_contributors_are_told_every_module_target_and_folder_of_tests():
@@ -230,7 +233,7 @@ def test_commits_that_pages_name_exist():
 @pytest.mark.parametrize("part", [1, 2, 3, 5, 6, 7, 8])
 def test_the_tables_of_the_study_have_the_numbers_of_their_record(part):
     record = json.loads(text_of(f"benchmarks/results/study-s{part}.json"))
-    section = text_of("docs/results.md").split(f"### S{part}: ")[1].split("\n##")[0]
+    section = text_of("docs/results/study.md").split(f"## S{part}: ")[1].split("\n##")[0]
     checked = 0
     for line in section.split("\n"):
         stated = re.findall(r"(\d\.\d{3}) ± (\d\.\d{3})", line)
@@ -250,8 +253,8 @@ def test_the_tables_of_the_study_have_the_numbers_of_their_record(part):
 
 def test_sections_that_are_named_beside_their_page_exist():
     for path in (*PAGES, *(ROOT / "configs").glob("*.yaml")):
-        for name, title in re.findall(r'([\w-]+\.md)\)?, "([^"]+)"', path.read_text(encoding="utf-8")):
-            page = next(one for one in PAGES if one.name == name)
+        for name, title in re.findall(r'([\w/-]+\.md)\)?, "([^"]+)"', path.read_text(encoding="utf-8")):
+            page = min((one for one in PAGES if f"/{name}" in str(one)), key=lambda one: len(one.parts))
             heads = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8").replace("`", ""), re.M)
             named = " ".join(title.replace("`", "").split())
             assert any(head.startswith(named) for head in heads), (path.name, name, title)
@@ -289,9 +292,9 @@ def test_the_bias_of_gradients_is_that_of_the_record(dim):
 @pytest.mark.parametrize(
     ("page", "heading", "record", "decimals"),
     [
-        ("results", "## Gradient estimators", "estimators", 3),
+        ("results/quantum-core", "## Gradient estimators", "estimators", 3),
         ("sharp-bits", "## Trajectories, averages and gradients", "estimators", 3),
-        ("results", "## A training term", "hold", 3),
+        ("results/quantum-core", "## A training term", "hold", 3),
     ],
 )
 def test_numbers_of_a_table_occur_in_the_record(page, heading, record, decimals):

@@ -17,7 +17,7 @@ RESULTS = {
 
 @pytest.fixture(scope="module")
 def sections():
-    pages = [(ROOT / "docs" / page).read_text(encoding="utf-8") for page in ("results.md", "missing-data.md")]
+    pages = [page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs" / "results").glob("*.md"))]
     return [" ".join(section.split()) for page in pages for section in re.split(r"\n(?=##+ )", page)]
 
 
