@@ -4,7 +4,7 @@
 # make laws       every physical law on ten thousand random systems (some twenty minutes)
 # make collisions every law of collision models on ten thousand random instances, and their time beside a GRU
 # make gpu        correctness and time of the quantum core on a GPU, where there is one (six minutes at most)
-# make results    every published comparison anew, resumable (some five hours of one core; DATA=FOLDER has the real data)
+# make results    every published comparison anew, resumable (some fifteen hours of one core; DATA=FOLDER has the real data)
 # make layouts    generated files of every layout at official size, imported, trained and evaluated (13 GB of disk)
 # make readme     the README's steps from the built wheel in a fresh environment, timed
 # make docs       the documentation as a site in site/, links checked, without a request to any other host
