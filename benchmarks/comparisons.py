@@ -10,7 +10,8 @@ is kept, and what was interrupted goes on where it stopped. A record goes to `be
 tables between the marks of NAME on the page that the line `# result:` names, if it has them; of several sweeps each is
 published, the first under NAME, the others under NAME-FOLDER, and a page with the marks of `areas` has a table of all
 areas under their curves. All is of one commit: a tree with changes is refused, and
-so are runs of another commit, unless `--overwrite` trains them anew. The preregistered study is run once, elsewhere.
+so are runs that another commit trained, or began, unless `--overwrite` trains them anew. The preregistered study is run
+once, elsewhere.
 """
 
 import argparse
@@ -20,10 +21,11 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -36,6 +38,7 @@ from qinn.results.sweep import FORMAT, ProtocolRecord, SweepResult, sweep_folder
 from qinn.results.tables import Cell, Table, columns
 
 QINN = [sys.executable, "-c", "import sys; sys.argv[0] = 'qinn'; from qinn.cli import main; main()"]
+MADE_FROM = (":/src", ":/configs", ":/benchmarks/*.py", ":/docs/data.md")
 RECORDS = {"compare": "comparison.json", "sweep-absent": "sweep.json"}
 _HEADER = re.compile(r"^# (\w+): +(.*)$", re.MULTILINE)
 _FENCE = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -123,7 +126,12 @@ def comparisons(root: Path) -> dict[str, Comparison]:
         text = path.read_text(encoding="utf-8")
         header = dict(_HEADER.findall(text))
         if "result" in header:
-            commands = [shlex.split(one.removeprefix("then ")) for one in header["command"].split("; ")]
+            try:
+                commands = [shlex.split(one.removeprefix("then ")) for one in header["command"].split("; ")]
+            except (KeyError, ValueError) as error:
+                raise SystemExit(
+                    f"error: {path} has a line `# result:`, but no line `# command:` that can be read ({error})."
+                ) from None
             found[path.stem] = Comparison(
                 path.stem,
                 yaml.safe_load(text)["data"]["store"],
@@ -134,11 +142,20 @@ def comparisons(root: Path) -> dict[str, Comparison]:
     return found
 
 
+def content(path: Path) -> dict[str, Any]:
+    """What a record or a run says; nothing where it is missing, or damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def cost(record: Path) -> str | None:
     """Time of one core that the trainings of a record took; None where it does not say."""
-    if not record.is_file():
+    models = content(record).get("models", {}).values()
+    if not models:
         return None
-    models = json.loads(record.read_text(encoding="utf-8"))["models"].values()
     # Of a model that was trained elsewhere predictions were given, and nothing was trained.
     trained = [one for one in models if not one.get("predictions")]
     seconds = [(one.get("cpu_seconds"), len(one.get("runs", ()))) for one in trained]
@@ -194,17 +211,26 @@ def publish(one: Published, page: Path, time: str, root: Path) -> None:
     """Renew a record and, between its marks, what the page shows of it."""
     record = one.record(root)
     write_text(record, (root / one.made).read_text(encoding="utf-8"))
-    if (around := around_marks(one.name, root / page)) is not None:
-        commit = json.loads(record.read_text(encoding="utf-8"))["commit"]
+    if (around := around_marks(one.name, root / page)) is None:
+        print(f"note: {page} has no marks of {one.name}, so that no table there was renewed", flush=True)
+    else:
         made = [
             ", then ".join(f"`{shlex.join(words)}`" for words in one.commands),
             f"`benchmarks/results/{one.name}.json`",
-            f"commit `{commit[:12]}`",
+            commits(content(record)),
             cost(record) or time,
         ]
         table = (root / one.folder / "table.md").read_text(encoding="utf-8").strip()
         before, after = around
         write_text(root / page, f"{before}\n{' · '.join(made)}\n\n{table}\n{after}")
+
+
+def commits(record: Mapping[str, Any]) -> str:
+    """Say which commits trained the runs of a record, and which one made it of them, if it is another."""
+    made = record.get("commit") or "unknown"
+    trained = record.get("trained_at") or [made]
+    named = ", ".join(f"`{one[:12]}`" for one in trained)
+    return f"commit {named}" if trained == [made] else f"trained at commit {named}, then `{made[:12]}`"
 
 
 def areas(page: Path, root: Path) -> Table:
@@ -242,6 +268,8 @@ def areas(page: Path, root: Path) -> Table:
 def around_marks(name: str, page: Path) -> tuple[str, str] | None:
     """What the page has up to the first mark, and from the second one on; None where it has none of them."""
     begin, end = marks(name)
+    if not page.is_file():
+        raise SystemExit(f"error: {page} is not there; mend the line `# result:` that names it.")
     before, mark, rest = page.read_text(encoding="utf-8").partition(begin)
     _, second, after = rest.partition(end)
     if mark and not second:
@@ -257,18 +285,26 @@ def marks(name: str) -> tuple[str, str]:
 
 
 def is_of(commit: str, folder: Path) -> bool:
-    """Whether whatever was trained there was trained at a commit."""
-    return all(
-        json.loads(path.read_text(encoding="utf-8")).get("commit") in (commit, None)
-        for path in folder.glob("*/seed-*/run.json")
-    )
+    """Whether whatever was trained there, to its end or not, was trained at a commit."""
+    return all(_trained_at(run) <= {commit} for run in folder.glob("*/seed-*"))
+
+
+def _trained_at(run: Path) -> set[str]:
+    """The commits that trained a run so far; an unknown one where it does not say."""
+    if (run / "run.json").is_file():
+        return set((content(run / "run.json").get("commit") or "unknown").split(", "))
+    found: set[str] = set()
+    for fold in (fold for fold in run.glob("folds/*") if any(fold.iterdir())):
+        said = content(fold / "fold.json") or content(fold / "commits.json")
+        found |= set(map(str, said.get("commits") or ["unknown"]))
+    return found
 
 
 def state(one: Comparison, root: Path, commit: str) -> str:
     """How far a comparison is."""
     done = len(list((root / one.folder).glob("*/seed-*/run.json")))
-    records = [root / each.made for each in one.published]
-    if all(path.is_file() and json.loads(path.read_text("utf-8"))["commit"] == commit for path in records):
+    records = [content(each.record(root)) for each in one.published]
+    if all((record.get("trained_at") or [record.get("commit")]) == [commit] for record in records):
         return "made at this commit"
     return {0: "not begun", 1: "1 run is there"}.get(done, f"{done} runs are there")
 
@@ -300,6 +336,13 @@ def make(
             write_text(root / one.page, f"{around[0]}\n{table}\n{around[1]}")
 
 
+def changes(root: Path) -> list[str]:
+    """Return what lies here otherwise than in the commit, of what the records are made from."""
+    asked = ["git", "-C", str(root), "status", "--porcelain", "--untracked-files=all", "--", *MADE_FROM]
+    said = subprocess.run(asked, capture_output=True, check=True).stdout.decode()
+    return [line[3:] for line in said.splitlines()]
+
+
 def main() -> None:
     """Make what is named, by default all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -315,15 +358,15 @@ def main() -> None:
     if unknown := set(options.names) - set(known):
         parser.error(f"unknown comparisons {sorted(unknown)}; known are {', '.join(known)}")
     chosen = [known[name] for name in options.names or known]
-    commit = provenance.commit() or "unknown"
+    commit = (provenance.commit() or "unknown").removesuffix("+changes")
     if options.list:
         for one in chosen:
             took = cost(one.published[0].record(root)) or one.time
             print(f"{one.name}: {state(one, root, commit)}; {took}")
         return
-    if commit.endswith("+changes"):
+    if changed := changes(root):
         raise SystemExit(
-            "error: files of `src` differ from the commit that the records would name; commit them first."
+            f"error: `{changed[0]}` differs from the commit that the records would name; commit it first."
         )
     make(chosen, root, commit, options.data and options.data.resolve(), overwrite=options.overwrite)
     print("made; read the words beside the tables again: nobody else does")

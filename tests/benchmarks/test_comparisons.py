@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -90,6 +91,53 @@ def known(tree: Path) -> list[Comparison]:
     return list(comparisons.comparisons(tree).values())
 
 
+def test_a_run_counts_as_of_a_commit_only_if_no_other_had_a_part_in_it(tmp_path: Path):
+    run = tmp_path / "model" / "seed-0"
+    fold, other = run / "folds" / "000", run / "folds" / "001"
+    for each in (fold, other):
+        each.mkdir(parents=True)
+    assert comparisons.is_of(COMMIT, tmp_path)
+    for file, said, is_of in (
+        (fold / "fold.json", '{"commits": ["' + COMMIT + '"]}', True),
+        (other / "commits.json", '{"commits": ["' + COMMIT + '"]}', True),
+        (other / "commits.json", '{"commits": ["fedcba", "' + COMMIT + '"]}', False),
+        (other / "commits.json", "{", False),
+        (other / "fold.json", '{"name": "of an earlier version"}', False),
+        (run / "run.json", '{"commit": "' + COMMIT + '"}', True),
+        (run / "run.json", '{"commit": "fedcba, ' + COMMIT + '"}', False),
+        (run / "run.json", '{"commit": null}', False),
+        (run / "run.json", '{"comm', False),
+    ):
+        file.write_text(said, encoding="utf-8")
+        assert comparisons.is_of(COMMIT, tmp_path) == is_of, said
+
+
+def test_a_page_says_who_trained_and_who_made_the_record():
+    two = "fedcba9876543210"
+    assert comparisons.commits({"commit": COMMIT, "trained_at": [COMMIT]}) == "commit `0123456789ab`"
+    assert comparisons.commits({"commit": COMMIT}) == "commit `0123456789ab`"
+    said = comparisons.commits({"commit": two, "trained_at": [COMMIT]})
+    assert said == "trained at commit `0123456789ab`, then `fedcba987654`"
+
+
+def test_whatever_the_records_are_made_from_is_as_in_the_commit(tree: Path, monkeypatch):
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-C", str(tree), *words], check=True, capture_output=True)
+
+    git("init", "--quiet")
+    git("config", "user.email", "a@b")
+    git("config", "user.name", "a")
+    git("add", "--all")
+    git("commit", "--quiet", "--message", "All of it")
+    assert comparisons.changes(tree) == []
+    (tree / "docs/results.md").write_text("made", encoding="utf-8")
+    (tree / "benchmarks/results/tiny.json").write_text("made", encoding="utf-8")
+    assert comparisons.changes(tree) == []
+    (tree / "configs/tiny.yaml").write_text("changed", encoding="utf-8")
+    (tree / "configs/new.yaml").write_text("new", encoding="utf-8")
+    assert comparisons.changes(tree) == ["configs/tiny.yaml", "configs/new.yaml"]
+
+
 @pytest.mark.slow
 def test_what_is_there_is_kept_and_what_another_commit_made_is_refused(tree: Path, monkeypatch):
     ran = []
@@ -130,6 +178,15 @@ def test_what_is_there_is_kept_and_what_another_commit_made_is_refused(tree: Pat
 def test_what_cannot_be_made_is_refused_before_anything_runs(tree: Path, monkeypatch):
     monkeypatch.setattr(comparisons, "run", lambda words, folder: pytest.fail(str(words)))
     config = tree / "configs/tiny.yaml"
+    for header in ("# command: qinn compare 'configs/tiny.yaml", "# nothing: "):
+        config.write_text(
+            CONFIG.replace("# command: qinn compare configs/tiny.yaml", header), encoding="utf-8"
+        )
+        with pytest.raises(SystemExit, match="no line `# command:` that can be read"):
+            known(tree)
+    config.write_text(CONFIG.replace("docs/results.md", "docs/absent.md"), encoding="utf-8")
+    with pytest.raises(SystemExit, match=r"absent\.md is not there; mend the line `# result:`"):
+        make(known(tree), tree, COMMIT, None, overwrite=False)
     config.write_text(CONFIG.replace("qinn data synthesize", "made by hand"), encoding="utf-8")
     with pytest.raises(SystemExit, match="says how `stores/tiny` is made"):
         make(known(tree), tree, COMMIT, None, overwrite=False)

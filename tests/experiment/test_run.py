@@ -24,7 +24,7 @@ from qinn.experiment.prediction import predict_store
 from qinn.experiment.run import config_text, run
 from qinn.results.files import read_json
 from qinn.results.folder import RunFolder
-from qinn.results.summary import ModalityRecord
+from qinn.results.summary import ModalityRecord, commits_of
 from qinn.task import Task
 from qinn.training import fit as fitting
 
@@ -159,6 +159,32 @@ def test_the_commit_of_a_checkout_says_if_files_differ(monkeypatch, tmp_path):
         module.write_text(before)
     monkeypatch.setenv("PATH", "")
     assert provenance.commit() is None
+
+
+def test_a_run_names_every_commit_that_trained_a_part_of_it(tiny_store, tmp_path, monkeypatch):
+    config = tiny_config(tiny_store, **FAST, data={"store": str(tiny_store), "split": "fold"})
+    folder = tmp_path / "run"
+
+    def interrupted(done, total):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(provenance, "commit", lambda: "first")
+    with pytest.raises(KeyboardInterrupt):
+        run(config, folder, on_fold=interrupted)
+    # As a kill in the second fold's training leaves it.
+    (folder / "folds" / "001").mkdir()
+    (folder / "folds" / "001" / "commits.json").write_text('{"commits": ["second"]}')
+    (folder / "folds" / "002" / "checkpoints").mkdir(parents=True)
+    monkeypatch.setattr(provenance, "commit", lambda: None)
+    folders = run(config, folder).path / "folds"
+    assert RunFolder(folder).summary().commit == "first, second, no checkout, unknown"
+    said = [read_json(one / "fold.json")["commits"] for one in sorted(folders.iterdir())]
+    assert said[:3] == [["first"], ["second", None], ["unknown", None]]
+    assert not list(folders.glob("*/commits.json"))
+    assert commits_of([RunFolder(folder).summary()]) == ("first", "second", "no checkout", "unknown")
+    whole = run(config, tmp_path / "whole")
+    assert whole.summary().commit is None
+    assert commits_of([whole.summary()]) is None
 
 
 def test_a_complete_run_is_returned_untouched(tiny_run, tiny_store):

@@ -13,7 +13,7 @@ from qinn.experiment.config import parse_config
 from qinn.experiment.evaluation import evaluate_run
 from qinn.experiment.tuning import tune
 from qinn.explain.activity import Activity, activity_of_batches, activity_remarks, mean_activity
-from qinn.quantum import QuantumJumps, collision_influence, find_attractor
+from qinn.quantum import QuantumJumps, collision_influence, entanglement_entropies, find_attractor
 from qinn.report.numbering import Numbering
 from qinn.report.page import read_results
 from qinn.report.sections import run_section
@@ -74,7 +74,26 @@ def test_batches_are_averaged_over_samples_not_over_batches():
     whole = activity_of_batches(model, [BATCH])
     parts = activity_of_batches(model, [BATCH.first(1), _rest(BATCH)])
     assert parts.jumps == pytest.approx(whole.jumps, rel=1e-5)
+    # Without jumps nothing is drawn, so that entropies are exact.
+    turned = build(evolution="unitary")
+    whole, parts = (activity_of_batches(turned, one) for one in ([BATCH], [BATCH.first(1), _rest(BATCH)]))
     assert parts.entanglement == pytest.approx(whole.entanglement, rel=1e-4)
+
+
+@pytest.mark.parametrize("evolution", ["jumps", "exact", "heisenberg"])
+def test_the_mean_entanglement_has_the_error_of_all_samples_not_of_one(evolution):
+    dims = {"text": 3, "audio": 2}
+    model = build(dims, evolution=evolution, jump_scale=2.0, num_evaluation_trajectories=2)
+    batch = example_batch(dims, num_samples=400)
+    drawn = torch.random.get_rng_state()
+    found = activity_of_batches(model, [batch])
+    assert torch.equal(torch.random.get_rng_state(), drawn)
+    assert activity_of_batches(model, [batch]) == found
+    with torch.no_grad():
+        joint = model.fusion(model.states(batch), evolution=QuantumJumps(200))
+        entropies = entanglement_entropies(joint.state.kets, joint.dims)
+    # Eight trajectories that all samples share would have the error of eight, twenty times this one.
+    assert abs(found.entanglement - float(entropies.mean())) < 4 * float(entropies.std()) / (8 * 400) ** 0.5
 
 
 def _rest(batch):

@@ -14,6 +14,7 @@ from qinn.explain import activity
 from qinn.model.baselines import Concatenation
 from qinn.model.encoders import Encoders
 from qinn.task import Task
+from qinn.training import loop
 from qinn.training.fit import fit, refit
 from qinn.training.options import FitOptions
 
@@ -185,6 +186,19 @@ def test_what_the_dynamics_do_is_measured_at_the_first_rate_alone(
         assert whole[f"dynamics_{name}"] == both[f"dynamics_{name}"]
     assert [whole["dynamics_gap"], both["dynamics_gap"]] == [1.0, 2.0]
     assert whole["valid_loss"] != both["valid_loss"]
+
+
+@pytest.mark.parametrize("bucket", [0, 4])
+def test_what_the_dynamics_do_is_measured_on_the_first_samples_whatever_the_order_of_the_batches(
+    bucket, development, make_model, tmp_path, monkeypatch
+):
+    watched = []
+    monkeypatch.setattr(loop, "_WATCHED", 4)
+    monkeypatch.setattr(loop, "activity_of_batches", lambda model, parts: watched.extend(parts))
+    options = dataclasses.replace(OPTIONS, max_epochs=1, batch_size=2, bucket=bucket)
+    fit(make_model(), development, task=SCORE, options=options, folder=tmp_path, seed=0)
+    [batch] = watched
+    assert batch.ids == development.valid.ids[:4]
 
 
 def test_a_refit_loses_modalities_too(development, tmp_path):

@@ -42,6 +42,7 @@ from qinn.results.comparison import COMPARISON_FILE, read_comparison
 from qinn.results.files import digests_of, write_text
 from qinn.results.folder import RunFolder
 from qinn.results.metric_columns import PairedDifference, shown_metrics
+from qinn.results.summary import commits_of
 from qinn.results.sweep import (
     FORMAT,
     SWEEP_FILE,
@@ -262,6 +263,7 @@ def _swept(
         subsets=tuple("+".join(kept) for kept in plan.subsets),
         paired_subsets=_by_label([tested.corrected(one) for one in tests_of_subsets]),
         remarks=tuple(dict.fromkeys([*said, *_fitted_as_they_are(runs), *remarks])),
+        trained_at=commits_of(one for summaries in described.values() for one in summaries),
         **provenance.origin(),
         seconds=round(time.perf_counter() - started, 1),
         folder=target,

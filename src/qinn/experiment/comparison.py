@@ -40,7 +40,7 @@ from qinn.results.files import digests_of, read_json, write_text
 from qinn.results.folder import RunFolder, runs_of
 from qinn.results.metric_columns import EnsembleMetric, SeedMetric, shown_metrics
 from qinn.results.predictions import check_samples, read_metrics, read_predictions
-from qinn.results.summary import RunSummary
+from qinn.results.summary import RunSummary, commits_of
 from qinn.task import Task
 
 _UNRECORDED = (
@@ -251,6 +251,7 @@ def summarize(config: ExperimentConfig, folder: Path) -> ComparisonResult:
         paired=judged(task, labels, outputs, reference, resampled, margins, options),
         margins=margins,
         over_seeds=len(config.seeds) > 1,
+        trained_at=commits_of(one for summaries in described.values() for one in summaries),
         **provenance.origin(),
         folder=folder,
     )

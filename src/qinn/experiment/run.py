@@ -57,6 +57,7 @@ from qinn.results.files import (
     digests_of,
     json_of,
     read_bytes,
+    read_json,
     read_table,
     write_json,
     write_table,
@@ -69,6 +70,7 @@ from qinn.results.recipe import write_recipe
 from qinn.results.reference import write_reference
 from qinn.results.steps import FILE as STEPS_FILE
 from qinn.results.summary import (
+    NO_CHECKOUT,
     VERSION,
     DataRecord,
     FinishedFold,
@@ -89,6 +91,7 @@ UNCHECKED_FOLD = (
     "A fold of this run was finished by an earlier version, without hashes of its files: "
     "they were taken as they lay."
 )
+_COMMITS_FILE, _UNKNOWN = "commits.json", "unknown"
 _FOLD_FILES = (
     "history.csv",
     "weights.safetensors",
@@ -250,7 +253,7 @@ def _run(
             *idle_keys(model_config, config.training.options(), first.modalities),
             *(UNCHECKED_FOLD for record in records[:1] if any(one.files is None for one in records)),
         ),
-        **provenance.origin(),
+        **{**provenance.origin(), "commit": _commit_of(records)},
         device=provenance.device(),
         started=started.isoformat(timespec="seconds"),
         # Folds may have been trained by other processes, or before an interruption.
@@ -361,6 +364,12 @@ def _of_the_run(record: FinishedFold) -> FoldRecord:
     return FoldRecord(**{one.name: getattr(record, one.name) for one in fields(FoldRecord)})
 
 
+def _commit_of(records: list[FinishedFold]) -> str | None:
+    """The commits that trained the folds, in order; None where all were trained outside of a checkout."""
+    found = dict.fromkeys(one for record in records for one in record.commits or (_UNKNOWN,))
+    return ", ".join(one or NO_CHECKOUT for one in found) if any(found) else None
+
+
 def _cpu_seconds(records: list[FinishedFold]) -> float | None:
     """What training took on all folds; None where an earlier version trained one and did not say."""
     known = [record.cpu_seconds for record in records if record.cpu_seconds is not None]
@@ -443,6 +452,7 @@ def _run_fold(
 ) -> None:
     from qinn.training.fit import fit, refit  # takes seconds to import, and a complete run needs it not
 
+    commits = _begun_at(folder)
     model = build(feature_dims=fold.development.train.dims)
     shared: dict[str, Any] = {
         "task": store.task,
@@ -488,10 +498,23 @@ def _run_fold(
         version=VERSION,
         qinn_version=qinn.__version__,
         config_sha256=file_digest(folder.parents[1] / "config.yaml"),
+        commits=commits,
         files=digests_of(folder, [folder / name for name in _FOLD_FILES]),
     )
     check_held()
     write_document(folder / "fold.json", record)
+    (folder / _COMMITS_FILE).unlink()
+
+
+def _begun_at(folder: Path) -> tuple[str | None, ...]:
+    """The commits of the checkouts that have trained a fold so far, this one among them, which is noted beside it."""
+    file = folder / _COMMITS_FILE
+    before = [_UNKNOWN] if (folder / "checkpoints").is_dir() else []
+    if file.is_file():
+        before = read_json(file)["commits"]
+    commits = tuple(dict.fromkeys([*before, provenance.commit()]))
+    write_json(file, {"commits": commits})
+    return commits
 
 
 def _write_predictions(path: Path, table: PredictionTable, fold: Fold, task: Task) -> None:

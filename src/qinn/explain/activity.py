@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from qinn.data.subsets.batching import batches
 from qinn.data.subsets.subset import Subset
 from qinn.errors import ArgumentError
-from qinn.explain.entanglement import trajectory_entropies
+from qinn.explain.entanglement import UNRAVELLING_SEED, trajectory_entropies
 from qinn.model.collisions import CollisionFusion, UnitaryStreamFusion
 from qinn.model.fusion import QuantumFusion
 from qinn.model.network import QiNN
@@ -34,7 +34,7 @@ _SLEEP, _HARDLY = "The dynamics sleep", "Jumps hardly fall"
 _LOUD = 5.0
 # Up to here the gap takes well under a second, so that it can be known every epoch.
 _CHEAP_GAP_DIM = 16
-# Trajectories per sample for the entropies of a model that has none.
+# Trajectories per sample for the mean entropy, each with random numbers of its own.
 _NUM_TRAJECTORIES = 8
 # Steps of a batch on which the influence is measured cost D⁶ each: 1,024 of a memory of dimension 4, 65,536 of a qubit.
 _INFLUENCE_WORK, _FEWEST_STEPS = 2**22, 8
@@ -118,12 +118,15 @@ def activity_of_batches(model: nn.Module, parts: Iterable[Batch]) -> Activity | 
     if dynamics is None:
         return None
     numbers, entropies = [], []
-    for batch in parts:
-        state = fusion.initial_state(model.states(batch))
-        numbers.append(expected_jumps(state, dynamics, time=fusion.time).cpu())
-        if len(fusion.dims) > 1:
-            found = trajectory_entropies(model, batch, num_trajectories=_NUM_TRAJECTORIES)
-            entropies.append(found.flatten(1).mean(1).cpu())
+    # On the CPU whatever the device, as are all random numbers of an evolution.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(UNRAVELLING_SEED)
+        for batch in parts:
+            state = fusion.initial_state(model.states(batch))
+            numbers.append(expected_jumps(state, dynamics, time=fusion.time).cpu())
+            if len(fusion.dims) > 1:
+                found = trajectory_entropies(model, batch, num_trajectories=_NUM_TRAJECTORIES, for_mean=True)
+                entropies.append(found.flatten(1).mean(1).cpu())
     entropy = torch.cat(entropies).nanmean() if entropies else torch.tensor(torch.nan)
     return Activity(
         jumps=float(torch.cat(numbers).double().mean()),

@@ -20,7 +20,7 @@ from qinn.quantum import (
 )
 from qinn.records import Batch
 
-_UNRAVELLING_SEED = 20251027
+UNRAVELLING_SEED = 20251027
 
 
 def cut_names(modalities: tuple[str, ...]) -> tuple[str, ...]:
@@ -48,7 +48,7 @@ def pair_names(modalities: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def trajectory_entropies(
-    model: QiNN, batch: Batch, *, num_trajectories: int
+    model: QiNN, batch: Batch, *, num_trajectories: int, for_mean: bool = False
 ) -> Float[Tensor, "batch trajectory cut"]:
     """Return the entanglement entropy of every cut in every trajectory, in bits.
 
@@ -60,6 +60,9 @@ def trajectory_entropies(
         model: A quantum model in evaluation mode.
         batch: Samples.
         num_trajectories: Trajectories per sample where the model is unravelled.
+        for_mean: Whether only the mean over samples is asked for. Usually all samples share random numbers, so that
+            none depends on its batch, and so they share the error of so many trajectories; for a mean every sample has
+            numbers of its own, from torch's global generator, and a model that samples is unravelled anew.
 
     Returns:
         Entropies; NaN for samples that lack a modality: their states are mixed from the start, and entropies of the
@@ -68,15 +71,24 @@ def trajectory_entropies(
     states = model.states(batch)
     # Whatever stands in the absent rows: they are masked, and all others are what they would be without them.
     filled = replace(states, present=torch.ones_like(states.present))
-    joint = model.fusion(filled)
-    if not isinstance(joint.state, PureEnsemble) and isinstance(model.fusion, QuantumFusion):
-        unravelling = QuantumJumps(num_trajectories, seed=_UNRAVELLING_SEED)
-        joint = model.fusion(filled, evolution=unravelling)
+    fusion = model.fusion
+    if for_mean and isinstance(fusion, QuantumFusion) and _can_jump(fusion):
+        joint = fusion(filled, evolution=QuantumJumps(num_trajectories))
+    else:
+        joint = fusion(filled)
+        if not isinstance(joint.state, PureEnsemble) and isinstance(fusion, QuantumFusion):
+            unravelling = QuantumJumps(num_trajectories, seed=UNRAVELLING_SEED)
+            joint = fusion(filled, evolution=unravelling)
     state = joint.state
     assert isinstance(state, PureEnsemble)
     entropies = entanglement_entropies(state.kets, joint.dims)
     complete = states.present.all(1)
     return entropies.masked_fill(~complete[:, None, None], torch.nan)
+
+
+def _can_jump(fusion: QuantumFusion) -> bool:
+    dynamics = fusion.generators()
+    return dynamics is not None and dynamics.num_jumps > 0
 
 
 def pairwise_correlations(

@@ -95,6 +95,7 @@ class ComparisonResult(Written):
         margins: Metric → difference from which on one matters, as the configuration states it; None where an earlier
             version did not ask.
         over_seeds: Whether intervals and tests are about other trainings too, not about other samples alone.
+        trained_at: Commits of the source checkouts that trained the runs; None where none says one.
     """
 
     format: str = FORMAT
@@ -107,6 +108,7 @@ class ComparisonResult(Written):
     paired: Mapping[str, Mapping[str, PairedDifference]]
     margins: Mapping[str, float] | None = field(default=None, metadata=OPTIONAL)
     over_seeds: bool = field(default=False, metadata=OPTIONAL)
+    trained_at: tuple[str, ...] | None = field(default=None, metadata=OPTIONAL)
     folder: Path = field(default=Path(), metadata=OUTSIDE)
 
     @property

@@ -1,6 +1,6 @@
 """What a run says of itself, its data and its folds: ``run.json``, ``fold.json`` and ``metrics.json``."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from qinn.evaluation.intervals import Interval
@@ -11,10 +11,13 @@ from qinn.task import Task
 
 FORMAT = "qinn-run"
 VERSION = 2
+"""Version 1 had no digests; it is read, with `UNCHECKED` among its remarks."""
+
 PUBLISHED = "published"
 """Status of a run that holds what predicts, and nothing of single samples."""
 
-"""Version 1 had no digests; it is read, with `UNCHECKED` among its remarks."""
+NO_CHECKOUT = "no checkout"
+"""What stands in the place of a commit, beside others, where code was installed."""
 
 UNCHECKED = (
     "This run was made before run folders held hashes of their files (format version 1), so nothing shows whether "
@@ -90,12 +93,15 @@ class FinishedFold(FoldRecord):
 
     Attributes:
         config_sha256: Hash of the run's configuration.
+        commits: Of the source checkouts that trained it, more than one after an interruption, None for none; all of it
+            None for a fold that an earlier version finished.
         files: File → its hash; None for a fold that an earlier version finished.
     """
 
     version: int = 1
     qinn_version: str | None = None
     config_sha256: str | None = None
+    commits: tuple[str | None, ...] | None = None
     files: Mapping[str, str] | None = None
 
 
@@ -106,7 +112,8 @@ class Written:
     Attributes:
         version: Version of the format; the first had no digests.
         data: What was predicted from what.
-        commit: Of the source checkout; None outside of one.
+        commit: Of the source checkout; None outside of one. Of a run, of all checkouts that trained it, separated by
+            commas.
         files: File → its hash; None in version 1.
     """
 
@@ -161,6 +168,16 @@ class RunSummary(Written):
     def title(self) -> str:
         """Label and seed."""
         return f"{self.label}, seed {self.seed}"
+
+
+def commits_of(runs: Iterable[RunSummary]) -> tuple[str, ...] | None:
+    """Return the commits of the source checkouts that trained runs, in order; None where none says one.
+
+    Args:
+        runs: What they say.
+    """
+    found = dict.fromkeys(one for run in runs for one in (run.commit or NO_CHECKOUT).split(", "))
+    return None if set(found) <= {NO_CHECKOUT} else tuple(found)
 
 
 @dataclass(frozen=True)

@@ -174,8 +174,8 @@ class SweptModel:
         training: Option → what was absent in training, and at which rate.
         runs_sha256: Hash of each run's ``run.json``; none in version 1.
         asleep: Whether the dynamics of a run sleep.
-        dynamics: How much its learned dynamics do to complete test samples, mean over its runs; None where they have
-            none, or a run does not say.
+        dynamics: How much its learned dynamics do to the test samples as they are, mean over its runs; None where they
+            have none, or a run does not say.
         rates: For each rate, metric → its value.
         area: Metric → the area under its curve over the rates, divided by their range; empty of one rate.
         subsets: For each choice of modalities that were kept, metric → its value.
@@ -211,6 +211,7 @@ class SweepResult(Written):
         paired_area: Label → metric → the difference in area to the reference.
         subsets: Modalities that are all that was kept of every sample, joined by `+`.
         paired_subsets: Label → for each of them, metric → the difference to the reference.
+        trained_at: Commits of the source checkouts that trained the runs; None where none says one.
     """
 
     format: str = FORMAT
@@ -234,6 +235,7 @@ class SweepResult(Written):
         default_factory=dict[str, tuple[Mapping[str, PairedDifference], ...]]
     )
     remarks: tuple[str, ...] = ()
+    trained_at: tuple[str, ...] | None = field(default=None, metadata=OPTIONAL)
     seconds: float = 0.0
     folder: Path = field(default=Path(), metadata=OUTSIDE)
 
@@ -369,8 +371,8 @@ class SweepResult(Written):
         if not acting.kinds:
             return None
         return Table(
-            "How much the learned dynamics do, as the runs recorded it of complete test samples; means over samples, "
-            "folds and seeds.",
+            "How much the learned dynamics do, as the runs recorded it of the test samples before anything was taken "
+            "away; means over samples, folds and seeds.",
             columns("model", *acting.headings),
             tuple(
                 (self._heading(label, entry), *acting.cells(entry.dynamics))

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from qinn.data.subsets.absence_protocols import MaskedTexts, Rates, sample_rates
-from qinn.data.subsets.batching import BatchLoader
+from qinn.data.subsets.batching import BatchLoader, batch_of
 from qinn.data.subsets.subset import Subset
 from qinn.evaluation.metric_names import metrics_of
 from qinn.evaluation.metrics import metrics
@@ -195,7 +195,8 @@ class TrainingLoop:
     def _activity_values(self, loader: BatchLoader) -> dict[str, float]:
         """What the dynamics do to the first samples of the split, the same every epoch."""
         self.model.eval()
-        watched = next(iter(loader)).to(self.device).first(_WATCHED)
+        # Of the split itself: where batches are of like length, the first one has its shortest samples.
+        watched = batch_of(loader.subset, range(min(_WATCHED, len(loader.subset)))).to(self.device)
         activity = activity_of_batches(self.model, [watched])
         if activity is None:
             return {}
