@@ -33,7 +33,7 @@ from qinn.experiment.evaluation import (
     training_parts,
 )
 from qinn.experiment.idle_keys import FITTED_AS_THEY_ARE
-from qinn.experiment.masked_texts import masked_texts
+from qinn.experiment.masked_texts import check_absence_in_sweep, masked_texts
 from qinn.experiment.predictor import Predictor
 from qinn.experiment.swept_outputs import KeptOutputs, SweptOutputs
 from qinn.explain.activity import mean_activity, sleep_remarks
@@ -198,6 +198,7 @@ def _swept(
         if isinstance(chosen, Steps):
             own = Predictor.load(first.path).own_store()
             texts, said = masked_texts(own, modalities, Path(encoded))
+            check_absence_in_sweep(runs, plan.rates, plan.factors, texts)
             plan = replace(plan, protocol=replace(chosen, texts=texts))
         for label, folders in runs.items():
             swept[label] = []

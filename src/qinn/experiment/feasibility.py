@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -133,7 +133,7 @@ def check_steps(config: ExperimentConfig, parts: Sequence[Subset], *, sequences:
     if uses_times(model):
         for part in parts:
             _check_timed(part, sequences)
-    if not follows_stream(model) or model.form != "joint":
+    if not steps_together(model):
         return
     for part in parts:
         lengths = {name: part.lengths(name) for name in part.modalities if sequences[name]}
@@ -145,6 +145,43 @@ def check_steps(config: ExperimentConfig, parts: Sequence[Subset], *, sequences:
                     f"{' and '.join(f'{count} steps of `{name}`' for name, count in present.items())}; set "
                     "`form: factorised`, or align the modalities when the data are imported."
                 )
+
+
+def steps_together(model: Any) -> bool:
+    """Tell whether all modalities of a sample have to have equally many steps.
+
+    Args:
+        model: A model's configuration.
+    """
+    return follows_stream(model) and model.form == "joint"
+
+
+def check_single_steps(
+    label: str, model: Any, losing: Collection[str], *, sequences: Mapping[str, bool]
+) -> None:
+    """Refuse to take single steps away from a model in which several sequences step together.
+
+    Args:
+        label: The model's.
+        model: Its configuration.
+        losing: Modalities of which single steps go, so that there are fewer.
+        sequences: Modality → whether its samples are sequences, of those that the model sees.
+
+    Raises:
+        ConfigError: If it would lose some.
+
+    Examples:
+        >>> from qinn.experiment.model_configs import parse_model
+        >>> model = parse_model("a", {"kind": "gru_stream", "form": "joint"})
+        >>> check_single_steps("a", model, ["text"], sequences={"text": True, "audio": False})
+    """
+    if not steps_together(model) or sum(sequences.values()) < 2:
+        return
+    if any(sequences.get(name, False) for name in losing):
+        raise ConfigError(
+            f"Model `{label}` cannot lose single steps, since under `form: joint` all modalities step together; take "
+            "`form: factorised`, or a protocol of whole modalities (`whole` or `keep-one`)."
+        )
 
 
 def _check_timed(part: Subset, sequences: Mapping[str, bool]) -> None:

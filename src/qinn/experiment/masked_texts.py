@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -19,14 +20,26 @@ from qinn.data.subsets.subset import subset_of_rows
 from qinn.errors import DataError
 from qinn.escaping import visible
 from qinn.experiment import provenance
-from qinn.experiment.config import ExperimentConfig
+from qinn.experiment.build import resolved, sequences_of
+from qinn.experiment.config import ExperimentConfig, config_of
+from qinn.experiment.feasibility import check_single_steps, steps_together
 from qinn.experiment.idle_keys import FITTED_AS_THEY_ARE
 from qinn.experiment.kept_encodings import KeptEncodings
 from qinn.experiment.text_encoders import encoder_of_tier, made_of_text
 from qinn.features.text import TransformerEncoder
+from qinn.results.folder import RunFolder
 from qinn.training.options import FitOptions
 
-__all__ = ["EncodedAnew", "as_it_is", "losing_steps", "masked_texts", "texts_for_training"]
+__all__ = [
+    "EncodedAnew",
+    "as_it_is",
+    "check_absence_in_sweep",
+    "check_absence_in_training",
+    "losing_single_steps",
+    "losing_steps",
+    "masked_texts",
+    "texts_for_training",
+]
 
 _COMPARED = 8
 """Transcripts that are encoded to see whether they make a store's features."""
@@ -182,15 +195,70 @@ def texts_for_training(
         Modality → its encoder; and a sentence for each modality made of texts whose steps go though there is none.
 
     Raises:
-        ConfigError: If what made the features is known, but cannot be loaded here.
+        ConfigError: If what made the features is known, but cannot be loaded here, or the model cannot lose steps.
         MissingPackageError: If a package is not installed.
     """
-    [model] = config.models.values()
+    [(label, model)] = config.models.items()
     if model.kind in FITTED_AS_THEY_ARE:
         return {}, []
-    names = losing_steps(config.training.options(), config.data.modalities or tuple(store.modalities))
-    found, said = _masked_texts(store, names, kept)
+    options, modalities = config.training.options(), config.data.modalities or tuple(store.modalities)
+    found, said = _masked_texts(store, losing_steps(options, modalities), kept)
+    sequences = sequences_of(store, config.data)
+    check_single_steps(
+        label,
+        model,
+        [name for name in losing_single_steps(options, modalities) if name not in found],
+        sequences={name: sequences[name] for name in modalities},
+    )
     return found, [sentence for name, sentence in said.items() if name not in found]
+
+
+def check_absence_in_training(config: ExperimentConfig, store: Store) -> None:
+    """Refuse an experiment with a model that training would have to take steps from and cannot.
+
+    Args:
+        config: The experiment.
+        store: Its data.
+
+    Raises:
+        ConfigError: As `texts_for_training`.
+        MissingPackageError: Likewise.
+    """
+    if not set(config.data.modalities or ()) <= set(store.modalities):
+        return  # refused where samples are read
+    for label, model in config.models.items():
+        if steps_together(model):
+            texts_for_training(store, resolved(config.only(label, config.seeds[0]), store))
+
+
+def check_absence_in_sweep(
+    runs: Mapping[str, Sequence[RunFolder]],
+    rates: Sequence[float],
+    factors: Mapping[str, float],
+    texts: Collection[str],
+) -> None:
+    """Refuse a sweep by steps over a run whose model cannot lose any.
+
+    Args:
+        runs: Label → runs.
+        rates: Of absence.
+        factors: Modality → what its rate is multiplied by.
+        texts: Modalities that keep their number of steps, since their words are encoded anew.
+
+    Raises:
+        ConfigError: Naming the first such model.
+    """
+    for label, folders in runs.items():
+        for folder in folders:
+            [model], modalities = config_of(folder).models.values(), folder.summary().data.modalities
+            # At the rate 1 nothing is left that would have to go together.
+            losing = [
+                name
+                for name in modalities
+                if name not in texts and any(0 < rate * factors.get(name, 1.0) < 1 for rate in rates)
+            ]
+            sequences = {name: one.sequence for name, one in modalities.items()}
+            check_single_steps(label, model, losing, sequences=sequences)
 
 
 def losing_steps(options: FitOptions, modalities: Sequence[str]) -> list[str]:
@@ -208,3 +276,18 @@ def losing_steps(options: FitOptions, modalities: Sequence[str]) -> list[str]:
         return []
     rates = options.absent_rates(modalities)
     return [name for name in modalities if rates[name] or any(options.selection_rates)]
+
+
+def losing_single_steps(options: FitOptions, modalities: Sequence[str]) -> list[str]:
+    """Return the modalities of which some steps may go and others stay: all of them go at a rate of 1.
+
+    Args:
+        options: How a model is trained.
+        modalities: Those of the data.
+
+    Examples:
+        >>> losing_single_steps(FitOptions(absent_protocol="steps", selection_rates=(0.0, 1.0)), ["text"])
+        []
+    """
+    below = tuple(rate for rate in options.selection_rates if rate < 1)
+    return losing_steps(replace(options, selection_rates=below), modalities)

@@ -26,7 +26,7 @@ from qinn.experiment.build import build_folds, encoder_kinds, resolved
 from qinn.experiment.config import ExperimentConfig, TrainingConfig, resolved_training, slug
 from qinn.experiment.kept_encodings import ENCODINGS_FOLDER
 from qinn.experiment.key_errors import explain, nearest
-from qinn.experiment.masked_texts import texts_for_training
+from qinn.experiment.masked_texts import check_absence_in_training, texts_for_training
 from qinn.experiment.model_configs import UnimodalConfig
 from qinn.experiment.run import data_record, model_builder
 from qinn.experiment.tuning_config import KNOWN_KEYS, OF_TRANSFORMER, Range, Space, searched
@@ -195,6 +195,7 @@ def _spaces(config: ExperimentConfig, store: Store) -> dict[str, dict[str, Space
     for key in config.tune.space:
         if key not in known:
             raise ConfigError(f"Key `tune.space` names `{key}`, which no model has{nearest(key, known)}.")
+    check_absence_in_training(config, store)
     modalities = config.data.modalities or tuple(store.modalities)
     spaces: dict[str, dict[str, Space]] = {}
     for label, model in config.models.items():

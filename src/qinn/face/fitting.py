@@ -25,9 +25,9 @@ from qinn.evaluation.outcomes import one_label, one_logit, probabilities_of
 from qinn.evaluation.predict import predict
 from qinn.experiment.build import build_model
 from qinn.experiment.config import resolved_training
-from qinn.experiment.feasibility import check_feasible, check_steps
+from qinn.experiment.feasibility import check_feasible, check_single_steps, check_steps
 from qinn.experiment.idle_keys import FITTED_AS_THEY_ARE, idle_absence
-from qinn.experiment.masked_texts import as_it_is, losing_steps
+from qinn.experiment.masked_texts import as_it_is, losing_single_steps, losing_steps
 from qinn.experiment.model_configs import LinearConfig
 from qinn.experiment.steps import follows_stream
 from qinn.explain.memory_axis import MemoryAxis, memory_axis
@@ -194,7 +194,7 @@ def trained(
     held_out, held_out_labels = None, dict[str, HeldOut]()
     with apart(config.threads), tempfile.TemporaryDirectory(prefix="qinn-fit-") as name:
         folder = Path(name)
-        _check(choice, development, dims=dims, kinds=kinds, task=task)
+        _check(choice, development, options, dims=dims, kinds=kinds, task=task)
         model = _built(choice, dims=dims, kinds=kinds, task=task)
         epochs = config.training.max_epochs
         if parts.selects:
@@ -358,6 +358,7 @@ def _sequences(kinds: Mapping[str, Kind]) -> dict[str, bool]:
 def _check(
     choice: Chosen,
     development: Development,
+    options: FitOptions,
     *,
     dims: Mapping[str, int],
     kinds: Mapping[str, Kind],
@@ -375,5 +376,7 @@ def _check(
             longest={name: max(int(subset.lengths(name).max()) for subset in subsets) for name in dims},
         )
         check_steps(choice.config, subsets, sequences=_sequences(kinds))
+        losing = losing_single_steps(options, list(dims))
+        check_single_steps(choice.model.kind, choice.model, losing, sequences=_sequences(kinds))
     except ConfigError as error:
         raise ArgumentError(as_argument(str(error))) from error
