@@ -9,10 +9,12 @@ import pytest
 import qinn
 from qinn.data.stores.manifest import Modality
 from qinn.data.stores.writing import StoreWriter
+from qinn.digests import file_digest
 from qinn.errors import CheckpointError, ConfigError
 from qinn.experiment.comparison import compare
 from qinn.experiment.config import parse_config, read_config
 from qinn.experiment.tuning import tune
+from qinn.results.tuning import read_tuning
 from qinn.task import Task
 
 from ..tiny import tiny_content
@@ -113,6 +115,59 @@ def test_a_killed_search_goes_on_as_if_nothing_had_happened(tuned, tmp_path, mon
     longer = tune(config, tmp_path / "out", trials=4, storage=kept)
     assert {label: trials[:3] for label, trials in told(longer).items()} == told(result)
     assert again.storage == kept
+
+
+def test_a_trial_whose_end_was_not_told_is_made_again(tuned, tmp_path, monkeypatch):
+    import optuna
+
+    config, result, _ = tuned
+    tell, calls = optuna.Study.tell, []
+
+    def killed(study, *arguments, **others):
+        calls.append(arguments)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return tell(study, *arguments, **others)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(optuna.Study, "tell", killed)
+        with pytest.raises(KeyboardInterrupt):
+            tune(config, tmp_path / "out")
+    assert told(tune(config, tmp_path / "out")) == told(result)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+@pytest.mark.parametrize("before", ["nothing", "a longer search"])
+def test_a_search_that_is_killed_while_it_writes_goes_on(number, before, tuned, tmp_path, monkeypatch):
+    from qinn.results import files
+
+    config, result, _ = tuned
+    folder = tmp_path / "out"
+    if before == "nothing":
+        folder.mkdir()
+        shutil.copy(result.folder / "trials.db", folder)
+    else:
+        shutil.copytree(result.folder, folder)
+    write, written = files.write_atomically, []
+
+    def killed(path, *arguments, **others):
+        if len(written) == number:
+            raise KeyboardInterrupt
+        written.append(path.name)
+        return write(path, *arguments, **others)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_atomically", killed)
+        with pytest.raises(KeyboardInterrupt):
+            tune(config, folder, trials=2)
+    assert len(written) == number
+    # What is there of the search before is whole, or no configuration is.
+    assert number < 2 or not (folder / "tuned.yaml").exists()
+    assert told(tune(config, folder)) == told(result)
+    for name in ("tuned.yaml", "trials.md"):
+        assert (folder / name).read_text() == (result.folder / name).read_text()
+    kept = read_tuning(folder)
+    assert kept.files == {name: file_digest(folder / name) for name in ("tuned.yaml", "trials.md")}
 
 
 def test_what_it_found_is_a_configuration_that_compare_reads(tuned, tmp_path):

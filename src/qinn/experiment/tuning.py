@@ -33,7 +33,6 @@ from qinn.experiment.tuning_config import KNOWN_KEYS, OF_TRANSFORMER, Range, Spa
 from qinn.explain.activity import activity_of
 from qinn.extras import needs, require
 from qinn.folder_locks import held
-from qinn.results.files import write_text
 from qinn.results.tuning import (
     TABLE_FILE,
     TRIALS_FILE,
@@ -150,8 +149,7 @@ def tune(
             **provenance.origin(),
             folder=folder,
         )
-        write_text(folder / TUNED_FILE, _tuned_text(config, result))
-        result.write()
+        result.write(_tuned_text(config, result))
         return result
 
 
@@ -346,8 +344,14 @@ class _Search:
             self.study.tell(trial.number, state=TrialState.FAIL)
 
     def _finished(self) -> list[Any]:
+        """Return the trials that ended by themselves: with a value, or with why there is none."""
         with _stored(self._url):
-            return [one for one in self.study.get_trials(deepcopy=False) if "seconds" in one.user_attrs]
+            return [
+                one
+                for one in self.study.get_trials(deepcopy=False)
+                if "seconds" in one.user_attrs
+                and (one.state == TrialState.COMPLETE or one.user_attrs["failure"])
+            ]
 
     @property
     def num_finished(self) -> int:

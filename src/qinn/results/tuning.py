@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from qinn.digests import bytes_digest
 from qinn.results.as_json import OPTIONAL, OUTSIDE
 from qinn.results.documents import read_document, write_document
 from qinn.results.files import digests_of, write_text
@@ -80,12 +81,24 @@ class TuningResult(Written):
     remarks: tuple[str, ...] = ()
     folder: Path = field(default=Path(), metadata=OUTSIDE)
 
-    def write(self) -> None:
-        """Write ``trials.md`` and ``trials.json``, with the hashes of what lies beside it, into its folder."""
+    def write(self, tuned: str = "") -> None:
+        """Write ``trials.md`` and ``trials.json``, with the hashes of what lies beside it, into its folder.
+
+        Args:
+            tuned: What ``tuned.yaml`` is to hold. It is written last: one without trials is somebody else's, wherever a
+                search was interrupted. Empty for one that lies there.
+        """
+        place = self.folder / TUNED_FILE
         text = "\n".join(table.to_markdown() for table in (self.table(), *self.trial_tables()))
         write_text(self.folder / TABLE_FILE, text)
-        files = digests_of(self.folder, [self.folder / TUNED_FILE, self.folder / TABLE_FILE])
+        files = digests_of(self.folder, [place, self.folder / TABLE_FILE])
+        if tuned:
+            # So that an interruption leaves none beside the trials of a longer search.
+            place.unlink(missing_ok=True)
+            files = {**files, TUNED_FILE: bytes_digest(tuned.encode())}
         write_document(self.folder / TRIALS_FILE, replace(self, files=files))
+        if tuned:
+            write_text(place, tuned)
 
     def table(self) -> Table:
         """Return what the search found for each model."""
