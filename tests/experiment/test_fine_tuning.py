@@ -319,6 +319,7 @@ def test_options_of_the_transformer_are_searched_where_one_is_trained(
     models = {
         "own": {"kind": "concatenation", "transformer": {"layer_decay": 0.5}},
         "sound": {"kind": "unimodal", "modality": "audio"},
+        "frozen": {"kind": "concatenation", "transformer": {"frozen_layers": "all"}},
     }
     space = {
         "transformer.learning_rate": {"low": 1e-4, "high": 1e-1, "log": True},
@@ -330,6 +331,9 @@ def test_options_of_the_transformer_are_searched_where_one_is_trained(
     found = tune(config, tmp_path / "out").models
     assert {key for one in found["own"].trials[1:] for key in one.choices} == set(space)
     assert {key for one in found["sound"].trials[1:] for key in one.choices} == {"dropout"}
+    assert {key for one in found["frozen"].trials[1:] for key in one.choices} == set(space) - {
+        "transformer.learning_rate"
+    }
     # What is chosen acts: trials that differ in it have other values.
     rates = [one.choices.get("transformer.learning_rate") for one in found["own"].trials]
     assert len({one.value for one in found["own"].trials}) == len(set(rates)) == 4
@@ -349,6 +353,14 @@ def test_options_of_the_transformer_are_searched_where_one_is_trained(
         ({"transformer.modle": ["minilm"]}, "names `transformer.modle`, which no model has"),
         ({"transformer.model": ["minilm"]}, "names `transformer.model`, which no model has"),
         ({"transformer.dropout": [0.5, 2.0]}, r"`tune.space.transformer.dropout` has 2.0: .*dropout"),
+        (
+            {"transformer.frozen_layers": ["some"]},
+            "has 'some': .* must be a whole number or `all`, but is the text 'some'",
+        ),
+        (
+            {"transformer.frozen_layers": {"low": 0, "high": 50}},
+            "`tune.space.transformer.frozen_layers` has 50: .* at most 2, the number of layers",
+        ),
     ],
 )
 def test_options_of_the_transformer_that_cannot_be_searched_are_refused(
@@ -359,3 +371,16 @@ def test_options_of_the_transformer_that_cannot_be_searched_are_refused(
 
     with pytest.raises(ConfigError, match=message):
         tune(config_of(places, tune={"trials": 1, "space": space}), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_of_a_transformer_is_searched_that_no_model_trains(
+    places: tuple[Path, Path], tmp_path: Path
+) -> None:
+    pytest.importorskip("optuna", reason="the optional extra qinn[tune] is not installed")
+    from qinn.experiment.tuning import tune
+
+    models = {"frozen": {"kind": "concatenation", "transformer": {"frozen_layers": "all"}}}
+    space = {"transformer.layer_decay": [0.5, 1.0]}
+    with pytest.raises(ConfigError, match=r"`transformer.layer_decay`, .* none trains a transformer"):
+        tune(config_of(places, models=models, tune={"trials": 1, "space": space}), tmp_path / "out")

@@ -12,8 +12,11 @@ from qinn.data.stores.writing import StoreWriter
 from qinn.digests import file_digest
 from qinn.errors import CheckpointError, ConfigError
 from qinn.experiment.comparison import compare
-from qinn.experiment.config import parse_config, read_config
+from qinn.experiment.config import TrainingConfig, parse_config, read_config
+from qinn.experiment.encoder_config import TransformerConfig
+from qinn.experiment.model_configs import parse_model
 from qinn.experiment.tuning import tune
+from qinn.experiment.tuning_config import TuneConfig, searched
 from qinn.results.tuning import read_tuning
 from qinn.task import Task
 
@@ -196,6 +199,14 @@ def test_what_it_found_is_a_configuration_that_compare_reads(tuned, tmp_path):
             {"hidden_dims": [2]},
             r"`tune.space` names `hidden_dims`, which no model has \(did you mean `hidden_dim`",
         ),
+        (
+            {"num_vectors": [2]},
+            r"`tune.space` names `num_vectors`, which no model of the configuration takes; leave it out",
+        ),
+        (
+            {"transformer.learning_rate": [1e-3]},
+            r"names `transformer.learning_rate`, which no model .* takes, since none trains a transformer",
+        ),
         ({"hidden_dim": [2, 0]}, r"`tune.space.hidden_dim` has 0: .*hidden_dim"),
         ({"learning_rate": {"low": 0.0, "high": 0.1}}, r"`tune.space.learning_rate` has 0.0"),
     ],
@@ -206,9 +217,54 @@ def test_what_cannot_be_searched_is_refused_before_anything_is_trained(space, wo
     assert not (tmp_path / "out").exists()
 
 
-def test_ranges_rise():
-    with pytest.raises(ConfigError, match="`low` must be below `high`"):
-        config_of("store", space={"rank": {"low": 3, "high": 3}})
+@pytest.mark.parametrize(
+    ("key", "given", "words"),
+    [
+        ("rank", {"low": 3, "high": 3}, "`low` must be below `high`, .* but they are 3 and 3"),
+        ("transformer.dropout", {"low": 0.0, "high": 0.1, "log": True}, "but they are 0.0 and 0.1"),
+        ("rank", {"low": 1, "hihg": 3}, "key `high` must be given"),
+        ("rank", {"low": 1, "high": 3, "logs": True}, r"unknown key `logs` \(did you mean `log`\?\)"),
+    ],
+)
+def test_ranges_rise_and_a_wrong_one_is_named(key, given, words):
+    with pytest.raises(ConfigError, match=rf"key `tune\.space\.{key}`: .*{words}"):
+        config_of("store", space={key: given})
+
+
+def test_a_key_that_is_not_to_be_searched_need_not_be_anybodys(tiny_store, tmp_path):
+    content = tiny_content(tiny_store, models={"a": {"kind": "concatenation"}})
+    content["tune"] = {"trials": 1, "space": {"num_vectors": [], "transformer.dropout": []}}
+    assert tune(parse_config(content, "t"), tmp_path / "out").models["a"].best == 0
+
+
+OF_TRAINING = ("learning_rate", "weight_decay", "layer_decay", "dropout", "precision")
+
+
+@pytest.mark.parametrize(
+    ("configured", "tried", "is_trained"),
+    [
+        (0, None, True),
+        ("all", None, False),
+        ("all", [], False),
+        ("all", [0, "all"], True),
+        ("all", {"low": 0, "high": 1}, True),
+        (0, ["all"], False),
+    ],
+)
+def test_how_a_transformer_is_trained_is_searched_where_a_trial_trains_it(configured, tried, is_trained):
+    space = {f"transformer.{key}": [0.1] for key in OF_TRAINING} | {"transformer.pooling": ["mean"]}
+    if tried is not None:
+        space["transformer.frozen_layers"] = tried
+    model, settings = parse_model("a", {"kind": "concatenation"}), TuneConfig(space=space)
+    transformer = TransformerConfig(model="minilm", frozen_layers=configured)
+    found = searched(model, settings, TrainingConfig, transformer=transformer)
+    assert "transformer.pooling" in found
+    assert {key for key in OF_TRAINING if f"transformer.{key}" in found} == (
+        set(OF_TRAINING) if is_trained else set()
+    )
+    assert not any(
+        key.startswith("transformer.") for key in searched(model, settings, TrainingConfig, transformer=None)
+    )
 
 
 def test_cross_validation_is_refused_unless_its_overlap_is_accepted(tiny_store, tmp_path):
@@ -309,7 +365,7 @@ CHANGED = {
     "seed": lambda content: content["tune"].update({"seed": 9}),
     "training": lambda content: content["training"].update({"max_epochs": 2}),
     "model": lambda content: content["models"]["low rank"].update({"rank": 2}),
-    "another model": lambda content: content["models"].pop("low rank"),
+    "another model": lambda content: content["models"].pop("early"),
 }
 
 
@@ -341,6 +397,7 @@ def test_what_was_found_is_compared_where_nobody_says_where(tiny_store, tmp_path
     monkeypatch.chdir(tmp_path)
     content = config_of(tiny_store).model_dump(mode="json", exclude_unset=True)
     content["models"], content["tune"]["trials"] = {"early": {"kind": "concatenation"}}, 1
+    del content["tune"]["space"]["rank"]
     found = qinn.tune(content).folder
     compared = qinn.compare(found / "tuned.yaml").folder
     assert (str(found), str(compared)) == ("runs/tiny-tuning", "runs/tiny-tuned")

@@ -51,12 +51,20 @@ def _each(value: Any, check: Any) -> Any:
 
 def _number(value: Any, leaves: set[Any]) -> Any:
     if isinstance(value, bool):
-        raise _mistaken("a number", value)
+        raise _mistaken(_numbers(leaves), value)
     if isinstance(value, str) and value not in leaves:
         if float in leaves and _WITHOUT_DOT.fullmatch(value):
             return float(value)
-        raise _mistaken("a number", value)
+        raise _mistaken(_numbers(leaves), value)
     return value
+
+
+def _numbers(leaves: set[Any]) -> str:
+    """Say which numbers a key takes, and which words in their place."""
+    words = sorted(f"`{one}`" for one in leaves if isinstance(one, str))
+    if not words:
+        return "a number"
+    return " or ".join(["a number" if float in leaves else "a whole number", *words])
 
 
 def _switch(value: Any) -> Any:

@@ -16,6 +16,7 @@ import yaml
 from pydantic import ValidationError
 
 from qinn.atomic_writing import is_partial
+from qinn.data.stores.manifest import modalities_of
 from qinn.data.stores.store import Store
 from qinn.data.stores.unchanged import open_unchanged
 from qinn.data.subsets.cross_validation import Development
@@ -28,11 +29,21 @@ from qinn.experiment.kept_encodings import ENCODINGS_FOLDER
 from qinn.experiment.key_errors import explain, nearest
 from qinn.experiment.masked_texts import check_absence_in_training, texts_for_training
 from qinn.experiment.model_configs import UnimodalConfig
+from qinn.experiment.pretrained import load_transformers
 from qinn.experiment.run import data_record, model_builder
-from qinn.experiment.tuning_config import KNOWN_KEYS, OF_TRANSFORMER, Range, Space, searched
+from qinn.experiment.tuning_config import (
+    FROZEN_LAYERS,
+    KNOWN_KEYS,
+    OF_TRANSFORMER,
+    Choice,
+    Range,
+    Space,
+    searched,
+)
 from qinn.explain.activity import activity_of
 from qinn.extras import needs, require
 from qinn.folder_locks import held
+from qinn.model.transformer import PretrainedTransformer
 from qinn.results.tuning import (
     TABLE_FILE,
     TRIALS_FILE,
@@ -198,22 +209,52 @@ def _spaces(config: ExperimentConfig, store: Store) -> dict[str, dict[str, Space
     spaces: dict[str, dict[str, Space]] = {}
     for label, model in config.models.items():
         names = [model.modality] if isinstance(model, UnimodalConfig) else modalities
-        fine_tuned = "transformer" in encoder_kinds(config.encoder, names).values()
-        space = searched(model, config.tune, TrainingConfig, fine_tuned=fine_tuned)
+        is_read = "transformer" in encoder_kinds(config.encoder, names).values()
+        transformer = config.encoder_of(label).transformer if is_read else None
+        space = searched(model, config.tune, TrainingConfig, transformer=transformer)
         _check_comparable(space, _selection(config, label, store)[0])
         for key, one in space.items():
-            for value in (one.low, one.high) if isinstance(one, Range) else one:
+            values = (one.low, one.high) if isinstance(one, Range) else one
+            for value in values:
                 try:
                     with_choices(config, label, {key: value}).only(label, 0)
                 except ConfigError as error:
                     raise ConfigError(f"Key `tune.space.{key}` has {value!r}: {error}") from error
+            if key == FROZEN_LAYERS:
+                _check_frozen(config, label, store, names, values)
         if space:
             spaces[label] = space
+    for key, one in config.tune.space.items():
+        if one and not any(key in space for space in spaces.values()):
+            reason = ", since none trains a transformer" if key.startswith(OF_TRANSFORMER) else ""
+            raise ConfigError(
+                f"Key `tune.space` names `{key}`, which no model of the configuration takes{reason}; leave it out."
+            )
     if not spaces:
         raise ConfigError(
             "The configuration has no model with anything to tune; name one beside the simplest."
         )
     return spaces
+
+
+def _check_frozen(
+    config: ExperimentConfig, label: str, store: Store, modalities: Sequence[str], values: Sequence[Choice]
+) -> None:
+    """Refuse to freeze more layers than a model's transformer has, which would fail in every such trial.
+
+    Raises:
+        ConfigError: If one of the values is too large, or the transformer cannot be loaded.
+    """
+    most = max((one for one in values if isinstance(one, int)), default=0)
+    encoder = with_choices(config, label, {FROZEN_LAYERS: most}).encoder_of(label)
+    if not most or encoder.transformer is None:
+        return
+    used = {name: one for name, one in modalities_of(store.manifest).items() if name in modalities}
+    for transformer in load_transformers(config.models[label], encoder, used).values():
+        try:
+            PretrainedTransformer(transformer, encoder.transformer.tuning())
+        except ArgumentError as error:
+            raise ConfigError(f"Key `tune.space.{FROZEN_LAYERS}` has {most}: {error}") from error
 
 
 def _check_comparable(space: Mapping[str, Space], monitor: str) -> None:

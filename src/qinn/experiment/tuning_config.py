@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from qinn.experiment.encoder_config import TransformerConfig
+from qinn.experiment.key_errors import explain
 from qinn.experiment.model_configs import BASELINE_CONFIGS, QiNNConfig, Strict
 
 _End = Annotated[int, Field(ge=-(10**12), le=10**12)] | Annotated[float, Field(ge=-1e12, le=1e12)]
@@ -23,7 +24,10 @@ class Range(Strict):
     @model_validator(mode="after")
     def _rises(self) -> "Range":
         if not self.low < self.high or (self.log and not self.low > 0):
-            raise ValueError("`low` must be below `high`, and above 0 where `log` is true")
+            raise ValueError(
+                "`low` must be below `high`, and above 0 where `log` is true, but they are "
+                f"{self.low} and {self.high}"
+            )
         return self
 
 
@@ -70,34 +74,53 @@ class TuneConfig(Strict):
         description="Accept a cross-validation, in which samples that choose in one fold are tested in another",
     )
 
+    @field_validator("space", mode="before")
+    @classmethod
+    def _name_keys_of_ranges(cls, value: Any) -> Any:
+        # A range does not know whose it is.
+        if not isinstance(value, Mapping):
+            return value
+        return {key: _range_of(key, one) if isinstance(one, Mapping) else one for key, one in value.items()}
+
+
+def _range_of(key: object, given: Mapping[Any, Any]) -> Range:
+    try:
+        return Range.model_validate(given)
+    except ValidationError as error:
+        raise ValueError(f"key `tune.space.{key}`: {explain(error, Range)}") from error
+
 
 OF_TRANSFORMER = "transformer."
 """What a key of the encoder's transformer begins with."""
 
+FROZEN_LAYERS = f"{OF_TRANSFORMER}frozen_layers"
+
 
 def searched(
-    model: Any, settings: TuneConfig, training: type[Strict], *, fine_tuned: bool
+    model: Any, settings: TuneConfig, training: type[Strict], *, transformer: TransformerConfig | None
 ) -> dict[str, Space]:
     """Return what is searched for one model.
 
     A key that the model has is the model's, any other one of the training. State dimensions that differ by modality,
-    and the width of a model with a parameter budget, are left as they are unless the configuration names them.
+    and the width of a model with a parameter budget, are left as they are unless the configuration names them. Of a
+    transformer that stays as it is in every trial, nothing is searched that says how it is trained.
 
     Args:
         model: Its configuration.
         settings: The section `tune`.
         training: What checks the section `training`.
-        fine_tuned: Whether a transformer is trained along with it.
+        transformer: The transformer that reads one of its modalities; None where none does.
     """
     if not hasattr(model, "training"):
         return {}
     fields = type(model).model_fields
+    of_transformer = frozenset[str]() if transformer is None else _TRANSFORMER_KEYS
+    if transformer is not None and _stays_frozen(transformer, settings.space):
+        of_transformer -= _OF_ITS_TRAINING
     found: dict[str, Space] = {}
     for key, space in {**DEFAULT_SPACE, **settings.space}.items():
         named = key in settings.space
-        if not space or not (
-            key in fields or key in training.model_fields or (fine_tuned and key in _TRANSFORMER_KEYS)
-        ):
+        if not space or not (key in fields or key in training.model_fields or key in of_transformer):
             continue
         if not named and key == "state_dims" and not isinstance(model.state_dims, int):
             continue
@@ -107,9 +130,21 @@ def searched(
     return found
 
 
+def _stays_frozen(transformer: TransformerConfig, space: Mapping[str, Space]) -> bool:
+    """Whether a transformer is frozen as a whole in every trial that chooses something."""
+    chosen = space.get(FROZEN_LAYERS) or (transformer.frozen_layers,)
+    return not isinstance(chosen, Range) and set(chosen) == {"all"}
+
+
 _TRANSFORMER_KEYS = frozenset(
     OF_TRANSFORMER + key for key in TransformerConfig.model_fields if key != "model"
 )
+_OF_ITS_TRAINING = frozenset(
+    OF_TRANSFORMER + key
+    for key in ("learning_rate", "weight_decay", "layer_decay", "frozen_embeddings", "dropout", "precision")
+)
+"""What changes nothing where the whole transformer is frozen."""
+
 KNOWN_KEYS = _TRANSFORMER_KEYS | frozenset(
     key
     for kind in (QiNNConfig, *BASELINE_CONFIGS.values())
