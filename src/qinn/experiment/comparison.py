@@ -26,6 +26,7 @@ from qinn.experiment.config import ExperimentConfig, read_run_config, slug
 from qinn.experiment.cost import cost_notes
 from qinn.experiment.grid import TASKS_FOLDER, Engine, Grid, encodings_path, run_path
 from qinn.experiment.kept_encodings import ENCODINGS_FOLDER
+from qinn.experiment.masked_texts import check_absence_in_training
 from qinn.experiment.run import config_text, run
 from qinn.experiment.simple_rows import with_simple_rows
 from qinn.experiment.trained_elsewhere import GivenOutputs, outputs_trained_elsewhere
@@ -94,6 +95,7 @@ def compare(
     check_folder(folder, inputs=[config.data.store])
     store = open_unchanged(config.data.store)
     check_margins(config.evaluation.margins, store.task)
+    check_absence_in_training(config, store)
     config = with_simple_rows(config, store)
     _check_trained_elsewhere(config, store)
     _check_place(folder, config)

@@ -3,7 +3,6 @@
 from qinn.data.stores.store import Store
 from qinn.experiment.build import linear_modalities
 from qinn.experiment.config import ExperimentConfig, slug
-from qinn.experiment.masked_texts import check_absence_in_training
 from qinn.experiment.model_configs import ConstantConfig, LinearConfig
 
 _ROWS = {
@@ -23,11 +22,7 @@ def with_simple_rows(config: ExperimentConfig, store: Store) -> ExperimentConfig
     Args:
         config: The experiment.
         store: Its data.
-
-    Raises:
-        ConfigError: If training would take steps from a model that can lose none: nothing is trained yet.
     """
-    check_absence_in_training(config, store)
     if not config.simple_rows:
         return config
     usable = linear_modalities(config.encoder, config.data.modalities or store.modalities)
