@@ -70,7 +70,7 @@ class TrainingLoop:
         self.model = model.to(self.device)
         weights = weights_of_classes(options.class_weights, train.subset.labels, task)
         self.class_weights = None if weights is None else torch.as_tensor(weights)
-        # One pass over all weights in place of some ten: a sixth of the time of a step of MulT, and of MPNet fine-tuned.
+        # One pass over all weights in place of some ten: a fifth of the time of a step of MulT.
         groups = parameter_groups(model, options)
         self.optimizer = torch.optim.AdamW(groups, lr=options.learning_rate, fused=True)
         self.scheduler = _scheduler(self.optimizer, options, len(train))
