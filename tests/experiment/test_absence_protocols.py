@@ -20,7 +20,7 @@ from qinn.errors import ArgumentError, CheckpointError, DataError, OutputError
 from qinn.evaluation.metrics import metrics
 from qinn.evaluation.paired_tests import holm_correction, paired_test
 from qinn.evaluation.predict import predict
-from qinn.experiment import absence_sweep
+from qinn.experiment import absence_sweep, provenance
 from qinn.experiment.absence_statistics import trapezoid
 from qinn.experiment.absence_sweep import parse_factors, sweep_absent
 from qinn.experiment.build import resolved
@@ -323,6 +323,10 @@ def test_a_sweep_that_could_not_be_written_goes_on_where_it_stopped(store, tmp_p
         sweep("sweep")
     monkeypatch.setattr(absence_sweep, "write_text", write)
     monkeypatch.setattr(absence_sweep, "predict_parts", never)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(provenance, "commit", lambda: "another")
+        with pytest.raises(AssertionError):  # what other code predicted is no part of a result
+            sweep("sweep")
     with pytest.raises(OutputError, match="no figures"):
         sweep("sweep", draw=unable)
     found = sweep("sweep")

@@ -115,7 +115,9 @@ def test_a_killed_search_goes_on_as_if_nothing_had_happened(tuned, tmp_path, mon
     again = tune(config, tmp_path / "out", storage=kept, on_trial=lambda *one: seen.append(one[0]))
     assert told(again) == told(result)
     assert seen == [4, 5, 6]
+    monkeypatch.setattr("qinn.experiment.provenance.commit", lambda: "another")
     longer = tune(config, tmp_path / "out", trials=4, storage=kept)
+    assert longer.commit == (f"{again.commit}, another" if again.commit else "no checkout, another")
     assert {label: trials[:3] for label, trials in told(longer).items()} == told(result)
     assert again.storage == kept
 

@@ -70,7 +70,6 @@ from qinn.results.recipe import write_recipe
 from qinn.results.reference import write_reference
 from qinn.results.steps import FILE as STEPS_FILE
 from qinn.results.summary import (
-    NO_CHECKOUT,
     VERSION,
     DataRecord,
     FinishedFold,
@@ -80,6 +79,7 @@ from qinn.results.summary import (
     RunSummary,
     Selection,
     Value,
+    joined_commits,
 )
 from qinn.results.weights import write_weights
 from qinn.task import Task
@@ -253,7 +253,7 @@ def _run(
             *idle_keys(model_config, config.training.options(), first.modalities),
             *(UNCHECKED_FOLD for record in records[:1] if any(one.files is None for one in records)),
         ),
-        **{**provenance.origin(), "commit": _commit_of(records)},
+        **{**provenance.origin(), "commit": joined_commits(_commits_of(records))},
         device=provenance.device(),
         started=started.isoformat(timespec="seconds"),
         # Folds may have been trained by other processes, or before an interruption.
@@ -364,10 +364,9 @@ def _of_the_run(record: FinishedFold) -> FoldRecord:
     return FoldRecord(**{one.name: getattr(record, one.name) for one in fields(FoldRecord)})
 
 
-def _commit_of(records: list[FinishedFold]) -> str | None:
-    """The commits that trained the folds, in order; None where all were trained outside of a checkout."""
-    found = dict.fromkeys(one for record in records for one in record.commits or (_UNKNOWN,))
-    return ", ".join(one or NO_CHECKOUT for one in found) if any(found) else None
+def _commits_of(records: list[FinishedFold]) -> list[str | None]:
+    """The commits that trained the folds; an unknown one of a fold that an earlier version finished."""
+    return [one for record in records for one in record.commits or (_UNKNOWN,)]
 
 
 def _cpu_seconds(records: list[FinishedFold]) -> float | None:

@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 import qinn
 from qinn.atomic_writing import PARTIAL_SUFFIX, complete_file
+from qinn.experiment import provenance
 from qinn.file_kinds import DAMAGED_ARCHIVE
 from qinn.results.folder import RunFolder
 from qinn.results.sweep import Shares
@@ -41,7 +42,7 @@ class KeptOutputs:
 
     def __init__(self, target: Path, asked: object) -> None:
         self._folder = target / _FOLDER
-        self._asked = json.dumps([qinn.__version__, asked], sort_keys=True)
+        self._asked = json.dumps([qinn.__version__, provenance.commit(), asked], sort_keys=True)
         self._places: set[Path] = set()
 
     def of(self, run: RunFolder, digest: str, make: Callable[[], SweptOutputs]) -> SweptOutputs:

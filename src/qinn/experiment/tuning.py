@@ -44,6 +44,7 @@ from qinn.explain.activity import activity_of
 from qinn.extras import needs, require
 from qinn.folder_locks import held
 from qinn.model.transformer import PretrainedTransformer
+from qinn.results.summary import joined_commits
 from qinn.results.tuning import (
     TABLE_FILE,
     TRIALS_FILE,
@@ -157,7 +158,10 @@ def tune(
                     ]
                 )
             ),
-            **provenance.origin(),
+            **{
+                **provenance.origin(),
+                "commit": joined_commits(one.commit for model in found.values() for one in model.trials),
+            },
             folder=folder,
         )
         result.write(_tuned_text(config, result))
@@ -413,6 +417,7 @@ class _Search:
             trial.set_user_attr("epoch", epoch)
             trial.set_user_attr("failure", failure)
             trial.set_user_attr("asleep", asleep)
+            trial.set_user_attr("commit", provenance.commit())
             trial.set_user_attr("seconds", seconds)
             failed = TrialState.FAIL if value is None else None
             self.study.tell(trial, value, state=failed)
@@ -478,6 +483,7 @@ class _Search:
                 seconds=one.user_attrs["seconds"],
                 failure=one.user_attrs["failure"],
                 asleep=one.user_attrs.get("asleep", False),
+                commit=one.user_attrs.get("commit"),
             )
             for number, one in enumerate(self._finished()[:most])
         ]

@@ -170,6 +170,20 @@ class RunSummary(Written):
         return f"{self.label}, seed {self.seed}"
 
 
+def joined_commits(commits: Iterable[str | None]) -> str | None:
+    """Return the commits that had a part in a result, in order, separated by commas; None where none was a checkout.
+
+    Args:
+        commits: Of each part, None outside of a checkout.
+
+    Examples:
+        >>> joined_commits(["0123", None, "0123"])
+        '0123, no checkout'
+    """
+    found = dict.fromkeys(commits)
+    return ", ".join(one or NO_CHECKOUT for one in found) if any(found) else None
+
+
 def commits_of(runs: Iterable[RunSummary]) -> tuple[str, ...] | None:
     """Return the commits of the source checkouts that trained runs, in order; None where none says one.
 

@@ -30,6 +30,7 @@ class Trial:
         epoch: Epoch (from 0) that had the value, mean over folds.
         failure: Why there is no value.
         asleep: Whether the learned dynamics do next to nothing to the validation samples.
+        commit: Of the source checkout that trained it; None outside of one, or where an earlier version did not say.
     """
 
     number: int
@@ -39,6 +40,7 @@ class Trial:
     seconds: float
     failure: str = ""
     asleep: bool = field(default=False, metadata=OPTIONAL)
+    commit: str | None = field(default=None, metadata=OPTIONAL)
 
 
 @dataclass(frozen=True, kw_only=True)
