@@ -46,6 +46,8 @@ _NO_RESULT = frozenset(
         "started",
         "created",
         "commit",
+        "commits",
+        "trained_at",
         "content_sha256",
         "run.json",
         "fold.json",
@@ -357,9 +359,9 @@ def contents(folder: Path) -> dict[str, str]:
     """Return a hash of the content of every result file, by relative path.
 
     The bytes count of everything but: times and the state of the checkout in JSON (the keys ``seconds``,
-    ``cpu_seconds``, ``started``, ``created`` and ``commit``), a table's column of CPU seconds, and the digests of
-    documents that hold them, which are left out; the CPU seconds of checkpoints; and TensorBoard's logs, which hold
-    times throughout and are left out.
+    ``cpu_seconds``, ``started``, ``created``, ``commit``, ``commits`` and ``trained_at``), a table's column of CPU
+    seconds, and the digests of documents that hold them, which are left out; the CPU seconds of checkpoints; and
+    TensorBoard's logs, which hold times throughout and are left out.
     """
     found = {}
     for path in sorted(folder.rglob("*") if folder.is_dir() else [folder]):
