@@ -337,9 +337,9 @@ def make(
 
 
 def changes(root: Path) -> list[str]:
-    """Return what lies here otherwise than in the commit, of what the records are made from."""
+    """Return what lies here otherwise than in the commit, of what the records are made from; nothing without one."""
     asked = ["git", "-C", str(root), "status", "--porcelain", "--untracked-files=all", "--", *MADE_FROM]
-    said = subprocess.run(asked, capture_output=True, check=True).stdout.decode()
+    said = subprocess.run(asked, capture_output=True, check=False).stdout.decode()
     return [line[3:] for line in said.splitlines()]
 
 

@@ -124,6 +124,7 @@ def test_whatever_the_records_are_made_from_is_as_in_the_commit(tree: Path, monk
     def git(*words: str) -> None:
         subprocess.run(["git", "-C", str(tree), *words], check=True, capture_output=True)
 
+    assert comparisons.changes(tree) == []  # no checkout, no commit to differ from
     git("init", "--quiet")
     git("config", "user.email", "a@b")
     git("config", "user.name", "a")

@@ -70,6 +70,7 @@ from qinn.results.recipe import write_recipe
 from qinn.results.reference import write_reference
 from qinn.results.steps import FILE as STEPS_FILE
 from qinn.results.summary import (
+    UNKNOWN_COMMIT,
     VERSION,
     DataRecord,
     FinishedFold,
@@ -91,7 +92,7 @@ UNCHECKED_FOLD = (
     "A fold of this run was finished by an earlier version, without hashes of its files: "
     "they were taken as they lay."
 )
-_COMMITS_FILE, _UNKNOWN = "commits.json", "unknown"
+_COMMITS_FILE = "commits.json"
 _FOLD_FILES = (
     "history.csv",
     "weights.safetensors",
@@ -366,7 +367,7 @@ def _of_the_run(record: FinishedFold) -> FoldRecord:
 
 def _commits_of(records: list[FinishedFold]) -> list[str | None]:
     """The commits that trained the folds; an unknown one of a fold that an earlier version finished."""
-    return [one for record in records for one in record.commits or (_UNKNOWN,)]
+    return [one for record in records for one in record.commits or (UNKNOWN_COMMIT,)]
 
 
 def _cpu_seconds(records: list[FinishedFold]) -> float | None:
@@ -508,7 +509,7 @@ def _run_fold(
 def _begun_at(folder: Path) -> tuple[str | None, ...]:
     """The commits of the checkouts that have trained a fold so far, this one among them, which is noted beside it."""
     file = folder / _COMMITS_FILE
-    before = [_UNKNOWN] if (folder / "checkpoints").is_dir() else []
+    before = [UNKNOWN_COMMIT] if (folder / "checkpoints").is_dir() else []
     if file.is_file():
         before = read_json(file)["commits"]
     commits = tuple(dict.fromkeys([*before, provenance.commit()]))

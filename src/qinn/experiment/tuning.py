@@ -44,7 +44,7 @@ from qinn.explain.activity import activity_of
 from qinn.extras import needs, require
 from qinn.folder_locks import held
 from qinn.model.transformer import PretrainedTransformer
-from qinn.results.summary import joined_commits
+from qinn.results.summary import UNKNOWN_COMMIT, joined_commits
 from qinn.results.tuning import (
     TABLE_FILE,
     TRIALS_FILE,
@@ -483,7 +483,7 @@ class _Search:
                 seconds=one.user_attrs["seconds"],
                 failure=one.user_attrs["failure"],
                 asleep=one.user_attrs.get("asleep", False),
-                commit=one.user_attrs.get("commit"),
+                commit=one.user_attrs.get("commit", UNKNOWN_COMMIT),
             )
             for number, one in enumerate(self._finished()[:most])
         ]

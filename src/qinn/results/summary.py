@@ -19,6 +19,9 @@ PUBLISHED = "published"
 NO_CHECKOUT = "no checkout"
 """What stands in the place of a commit, beside others, where code was installed."""
 
+UNKNOWN_COMMIT = "unknown"
+"""What stands there where an earlier version did not say one."""
+
 UNCHECKED = (
     "This run was made before run folders held hashes of their files (format version 1), so nothing shows whether "
     "its files still belong together; repeat the run to have them checked."

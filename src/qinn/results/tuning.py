@@ -30,7 +30,8 @@ class Trial:
         epoch: Epoch (from 0) that had the value, mean over folds.
         failure: Why there is no value.
         asleep: Whether the learned dynamics do next to nothing to the validation samples.
-        commit: Of the source checkout that trained it; None outside of one, or where an earlier version did not say.
+        commit: Of the source checkout that trained it; None outside of one; `UNKNOWN_COMMIT` of a trial that an
+            earlier version made.
     """
 
     number: int
