@@ -109,7 +109,8 @@ class ALMT(StepBaseline):
         tokens = _repeated(self.tokens[modality], steps)
         placed = steps * steps.shape[2] ** 0.5 + position_vectors(steps)
         seen = torch.cat([_all_of(tokens), valid], 1)
-        return self.embeddings[modality](torch.cat([tokens, placed], 1), seen)[:, : tokens.shape[1]]
+        # One layer: what becomes of the steps themselves is heard by none, so that the tokens alone need to ask.
+        return self.embeddings[modality](tokens, seen, torch.cat([tokens, placed], 1))
 
 
 def _repeated(learned: Tensor, like: Tensor) -> Tensor:
