@@ -10,8 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from qinn.errors import ArgumentError, CheckpointError, ConfigError, QinnError
-from qinn.experiment import grid_process, slurm
-from qinn.experiment import run as run_module
+from qinn.experiment import folds, grid_process, run, slurm
 from qinn.experiment.comparison import compare
 from qinn.experiment.grid import TASKS_FOLDER, Grid
 from qinn.experiment.slurm import Slurm
@@ -108,7 +107,7 @@ class Cluster:
             raise KeyboardInterrupt
 
         with self.monkeypatch.context() as patch:
-            patch.setattr(run_module, "write_document", killed)
+            patch.setattr(folds, "write_document", killed)
             with pytest.raises(KeyboardInterrupt):
                 Grid.read(place).perform(number)
         log = Grid.read(place).log(number)
@@ -286,7 +285,7 @@ def test_a_task_that_cannot_begin_leaves_what_others_train(config, tmp_path, mon
     def failing(*_, **__):
         raise ConfigError("no room")
 
-    monkeypatch.setattr(run_module, "_run_fold", failing)
+    monkeypatch.setattr(run, "train_fold", failing)
     with pytest.raises(ConfigError, match="no room"):
         grid.perform(7)
     assert beside.read_text() == "of another process"

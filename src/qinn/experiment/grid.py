@@ -191,7 +191,7 @@ class Grid:
         """Tell whether a task is done."""
         task = self.tasks[index]
         run = RunFolder(run_path(self.folder, task.label, task.seed))
-        return run.is_complete or (run.fold(task.fold) / "fold.json").is_file()
+        return run.is_complete or run.fold_record(task.fold).is_file()
 
     def pending(self) -> list[int]:
         """Return the tasks that are not done."""

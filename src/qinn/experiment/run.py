@@ -1,15 +1,12 @@
 """One run: train a model on every fold, predict the sealed test samples, evaluate and explain."""
 
-import json
 import logging
-import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,61 +14,48 @@ import torch
 import yaml
 from torch import nn
 
-import qinn
 from qinn.data.stores.manifest import num_words_of
 from qinn.data.stores.store import Modality, Store
 from qinn.data.stores.unchanged import open_unchanged
-from qinn.data.subsets.absence_protocols import MaskedTexts
 from qinn.data.subsets.cross_validation import Fold
 from qinn.data.subsets.subset import Subset
-from qinn.digests import OWN_DIGEST, file_digest
-from qinn.errors import CheckpointError, ConfigError, DataError
+from qinn.errors import ConfigError, DataError
 from qinn.evaluation.intervals import bootstrap_intervals
 from qinn.evaluation.metrics import metrics
-from qinn.evaluation.predict import PredictionTable, predict
 from qinn.experiment import provenance
 from qinn.experiment.build import build_folds, build_model, resolved, sequences_of, timed_modalities
 from qinn.experiment.config import ExperimentConfig
 from qinn.experiment.cost import cost_notes
-from qinn.experiment.explanation import column_means, explained_label, write_explanation
+from qinn.experiment.explanation import column_means
 from qinn.experiment.feasibility import check_feasible, check_machine, check_steps
+from qinn.experiment.folds import FOLD_FILES, drop_checkpoints, read_fold, train_fold
 from qinn.experiment.idle_keys import idle_keys
 from qinn.experiment.label_remarks import label_remarks
 from qinn.experiment.masked_texts import texts_for_training
 from qinn.experiment.pretrained import load_transformers, write_architectures
 from qinn.experiment.run_place import RunPlace
-from qinn.experiment.steps import explained_steps
-from qinn.explain.activity import activity_of, activity_remarks, mean_activity
-from qinn.explain.attractor import certificate_of, mean_certificate
-from qinn.explain.explanation import explain
+from qinn.experiment.training_remarks import absence_remarks, class_weight_remarks
+from qinn.explain.activity import activity_remarks, mean_activity
+from qinn.explain.attractor import mean_certificate
 from qinn.extras import require
 from qinn.folder_locks import held
-from qinn.formats import check_format
 from qinn.model.baselines import count_parameters
-from qinn.model.network import QiNN
-from qinn.results.as_json import FILES, plain
-from qinn.results.documents import check_document, parsed, write_document
+from qinn.results.as_json import plain
+from qinn.results.documents import write_document
 from qinn.results.explanation import read_summary
 from qinn.results.files import (
-    check_files,
     digests_of,
-    json_of,
-    read_bytes,
-    read_json,
     read_table,
     write_json,
     write_table,
     write_text,
 )
 from qinn.results.folder import RunFolder
-from qinn.results.number_text import brief
 from qinn.results.predictions import StoredPredictions, checked_predictions, joined, prediction_columns
 from qinn.results.recipe import write_recipe
 from qinn.results.reference import write_reference
-from qinn.results.steps import FILE as STEPS_FILE
 from qinn.results.summary import (
     UNKNOWN_COMMIT,
-    VERSION,
     DataRecord,
     FinishedFold,
     FoldRecord,
@@ -82,25 +66,13 @@ from qinn.results.summary import (
     Value,
     joined_commits,
 )
-from qinn.results.weights import write_weights
 from qinn.task import Task
-from qinn.training.objective import weights_of_classes
 
 logger = logging.getLogger(__name__)
 
 UNCHECKED_FOLD = (
     "A fold of this run was finished by an earlier version, without hashes of its files: "
     "they were taken as they lay."
-)
-_COMMITS_FILE = "commits.json"
-_FOLD_FILES = (
-    "history.csv",
-    "weights.safetensors",
-    "test.parquet",
-    "valid.parquet",
-    "explanation.parquet",
-    "explanation.json",
-    STEPS_FILE,
 )
 
 
@@ -196,7 +168,7 @@ def _run(
     first = folds[0].development.train
     parts = [first, folds[0].development.valid, folds[0].test]
     rates = config.training.options().absent_rates(first.modalities)
-    weighed = _weights_of_classes(folds, config, store.task)
+    weighed = class_weight_remarks(folds, config.training, store.task)
     build = model_builder(config, store, parts)
     transformers = build.keywords["transformers"]
     texts, whole = texts_for_training(store, config, encodings)
@@ -216,18 +188,18 @@ def _run(
         for index, one in enumerate(folds):
             if fold not in (None, index):
                 continue
-            if (target.fold(index) / "fold.json").is_file():
-                _finished_fold(target, index, one, store)
+            if target.fold_record(index).is_file():
+                read_fold(target, index, one, store)
             else:
-                _run_fold(target.fold(index), one, config, store, build, texts, check_held, progress=progress)
+                train_fold(target, index, one, config, store, build, texts, check_held, progress=progress)
             if transformers:
-                _drop_checkpoints(target.fold(index))
+                drop_checkpoints(target.fold(index))
             if on_fold is not None:
                 on_fold(index + 1, len(folds))
     if fold is not None:
         return
 
-    records = [_finished_fold(target, index, one, store) for index, one in enumerate(folds)]
+    records = [read_fold(target, index, one, store) for index, one in enumerate(folds)]
     test = _pooled(target, folds, "test", store.task)
     write_table(target.predictions_file, prediction_columns(test, test.folds, store.task))
     measured = _metrics(config, store.task, test, _pooled(target, folds, "valid", store.task), records)
@@ -250,7 +222,7 @@ def _run(
             *activity_remarks(acting),
             *weighed,
             *gaps,
-            *_remarks(folds, model_config, rates, refit=config.training.refit),
+            *absence_remarks(folds, model_config, rates, refit=config.training.refit),
             *idle_keys(model_config, config.training.options(), first.modalities),
             *(UNCHECKED_FOLD for record in records[:1] if any(one.files is None for one in records)),
         ),
@@ -388,43 +360,12 @@ def _files(target: RunFolder, num_folds: int) -> list[Path]:
         target.explanation_table,
         target.explanation_file,
     )
-    folds = [target.fold(index) for index in range(num_folds)]
-    return [*names, *(fold / name for fold in folds for name in ("fold.json", *_FOLD_FILES))]
-
-
-def _finished_fold(target: RunFolder, index: int, fold: Fold, store: Store) -> FinishedFold:
-    """Read the record of a finished fold, known to be of this run, this fold and these data.
-
-    A file that was changed since is refused, not made again: whoever changed it must know.
-    """
-    folder = target.fold(index)
-    record_file = folder / "fold.json"
-    content = read_bytes(record_file)
-    document = json_of(content, record_file)
-    remedy = f"restore it, or delete `{folder}` to have the fold trained again"
-    if not isinstance(document, dict):
-        raise CheckpointError(f"`{record_file}` does not describe a fold; {remedy}.")
-    check_format(
-        record_file, {"version": 1, **document}, range(1, VERSION + 1), remedy=remedy, error=CheckpointError
+    of_folds = (
+        file
+        for index in range(num_folds)
+        for file in (target.fold_record(index), *(target.fold(index) / name for name in FOLD_FILES))
     )
-    # Folds that an earlier version finished have no digests; those of the others name their configuration.
-    checked = FILES in document or OWN_DIGEST in document
-    if checked:
-        check_document(record_file, document, remedy=remedy)
-    record = parsed(content, record_file, FinishedFold, remedy=remedy)
-    if checked:
-        if record.config_sha256 != file_digest(target.config_file):
-            raise CheckpointError(
-                f"`{record_file}` is of a run of another configuration than `{target.config_file}`; {remedy}."
-            )
-        check_files(record_file, record.files or {})
-    if record.name != fold.name:
-        raise CheckpointError(f"`{record_file}` is not of fold `{fold.name}`; {remedy}.")
-    if record.data_sha256 != store.sha256:
-        raise CheckpointError(
-            f"`{folder}` was trained on other data than the store holds now; choose another run folder."
-        )
-    return record
+    return [*names, *of_folds]
 
 
 def config_text(config: ExperimentConfig) -> str:
@@ -432,142 +373,6 @@ def config_text(config: ExperimentConfig) -> str:
     content = config.model_dump(mode="json")
     content["models"] = {label: model.model_dump(mode="json") for label, model in config.models.items()}
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-
-
-def _identity(config: ExperimentConfig, fold: Fold, store: Store) -> str:
-    """Return whose checkpoints a fold's are; choices left at their defaults are not named, so that more may come."""
-    return json.dumps([config.model_dump(mode="json", exclude_defaults=True), fold.name, store.sha256])
-
-
-def _run_fold(
-    folder: Path,
-    fold: Fold,
-    config: ExperimentConfig,
-    store: Store,
-    build: Callable[..., nn.Module],
-    texts: Mapping[str, MaskedTexts],
-    check_held: Callable[[], None],
-    *,
-    progress: bool,
-) -> None:
-    from qinn.training.fit import fit, refit  # takes seconds to import, and a complete run needs it not
-
-    commits = _begun_at(folder)
-    model = build(feature_dims=fold.development.train.dims)
-    shared: dict[str, Any] = {
-        "task": store.task,
-        "options": config.training.options(),
-        "texts": texts,
-        "seed": config.seeds[0],
-        "identity": _identity(config, fold, store),
-        "progress": progress,
-    }
-    result = fit(model, fold.development, folder=folder, **shared)
-    _write_predictions(folder / "valid.parquet", predict(model, fold.development.valid), fold, store.task)
-    cpu_seconds = result.cpu_seconds
-    if config.training.refit:
-        model = build(feature_dims=fold.development.train.dims)
-        epochs = result.best_epoch + 1
-        cpu_seconds += refit(model, fold.development, epochs=epochs, folder=folder / "refit", **shared)
-    write_weights(folder / "weights.safetensors", model.state_dict(), {"data_sha256": store.sha256})
-    _write_predictions(folder / "test.parquet", predict(model, fold.test), fold, store.task)
-    if config.evaluation.explain and isinstance(model, QiNN):
-        steps = explained_steps(model.eval(), fold.test, fold.development.valid)
-        write_explanation(
-            explain(model, fold.test),
-            folder,
-            store.task,
-            steps=steps,
-            label=explained_label(fold.test.task),
-            with_words=False,
-        )
-    record = FinishedFold(
-        name=fold.name,
-        data_sha256=store.sha256,
-        num_train=len(fold.development.train),
-        num_valid=len(fold.development.valid),
-        num_test=len(fold.test),
-        epochs=result.epochs,
-        best_epoch=result.best_epoch,
-        monitor=result.monitor,
-        best_value=result.best_value if np.isfinite(result.best_value) else None,
-        seconds=round(result.seconds, 3),
-        cpu_seconds=round(cpu_seconds, 3),
-        dynamics=activity_of(model, fold.test),
-        attractor=certificate_of(model, fold.test),
-        version=VERSION,
-        qinn_version=qinn.__version__,
-        config_sha256=file_digest(folder.parents[1] / "config.yaml"),
-        commits=commits,
-        files=digests_of(folder, [folder / name for name in _FOLD_FILES]),
-    )
-    check_held()
-    write_document(folder / "fold.json", record)
-    (folder / _COMMITS_FILE).unlink()
-
-
-def _begun_at(folder: Path) -> tuple[str | None, ...]:
-    """The commits of the checkouts that have trained a fold so far, this one among them, which is noted beside it."""
-    file = folder / _COMMITS_FILE
-    before = [UNKNOWN_COMMIT] if (folder / "checkpoints").is_dir() else []
-    if file.is_file():
-        before = read_json(file)["commits"]
-    commits = tuple(dict.fromkeys([*before, provenance.commit()]))
-    write_json(file, {"commits": commits})
-    return commits
-
-
-def _write_predictions(path: Path, table: PredictionTable, fold: Fold, task: Task) -> None:
-    write_table(path, prediction_columns(table, [fold.name] * len(table.ids), task))
-
-
-def _drop_checkpoints(folder: Path) -> None:
-    """Remove a transformer's checkpoints: several times its size, and nothing resumes a finished fold."""
-    for place in (folder, folder / "refit"):
-        shutil.rmtree(place / "checkpoints", ignore_errors=True)
-
-
-def _remarks(folds: list[Fold], model_config: Any, rates: dict[str, float], *, refit: bool) -> list[str]:
-    """Return what a user should know about modalities that were not there in training."""
-    parts = [fold.development.merged if refit else fold.development.train for fold in folds]
-    absent = {name: [(part.lengths(name) == 0) for part in parts] for name in parts[0].modalities}
-    unseen = [name for name, masks in absent.items() if any(mask.all() for mask in masks)]
-    remarks = [
-        f"No training sample has `{name}`, so nothing can be learned about it: it is taken for absent wherever it "
-        "occurs, in validation and test too."
-        for name in unseen
-    ]
-    complete = not any(rates.values()) and not any(mask.any() for masks in absent.values() for mask in masks)
-    if getattr(model_config, "absent_state", "mixed") == "prior" and complete:
-        remarks.append(
-            "No modality is ever absent in training, so the learned priors (`absent_state: prior`) stay maximally "
-            "mixed; set `training.absent_rate` to train them."
-        )
-    return remarks
-
-
-def _weights_of_classes(folds: list[Fold], config: ExperimentConfig, task: Task) -> list[str]:
-    """State what the samples of each class count in training.
-
-    Raises:
-        ArgumentError: If they can't be weighed so.
-    """
-    given = config.training.class_weights
-    parts = [fold.development.merged if config.training.refit else fold.development.train for fold in folds]
-    found = [weights_of_classes(given, part.labels, task) for part in parts]
-    known = [weights for weights in found if weights is not None]
-    if not known:
-        return []
-    mean_weights = np.mean(known, axis=0)
-    if task.kind == "multilabel":  # what a present label counts beside an absent one
-        mean_weights = mean_weights[:, 1] / mean_weights[:, 0]
-    stated = ", ".join(
-        f"{name} {brief(float(weight))}" for name, weight in zip(task.names, mean_weights, strict=True)
-    )
-    how = "in inverse proportion to their number" if given == "balanced" else "as the configuration says"
-    mean = " (means over the folds)" if len(known) > 1 else ""
-    what = "presence of each label beside its absence" if task.kind == "multilabel" else "the classes"
-    return [f"The loss weighs {what} {how}: {stated}{mean}; metrics count all samples alike."]
 
 
 def _pooled(target: RunFolder, folds: list[Fold], split: str, task: Task) -> StoredPredictions:

@@ -96,6 +96,10 @@ class RunFolder:
         """Folder of one fold."""
         return self.path / "folds" / f"{index:03d}"
 
+    def fold_record(self, index: int) -> Path:
+        """What one fold says of itself, written last: a fold without it is not finished."""
+        return self.fold(index) / "fold.json"
+
     @property
     def is_complete(self) -> bool:
         """Whether the run came to its end."""
