@@ -17,7 +17,7 @@ from qinn.data.subsets.cross_validation import fixed_fold
 from qinn.errors import ArgumentError, CheckpointError, ConfigError, DataError, QinnError
 from qinn.evaluation.intervals import bootstrap_intervals
 from qinn.evaluation.metrics import metrics
-from qinn.experiment import absence_sweep, provenance
+from qinn.experiment import absence_sweep, folds, provenance
 from qinn.experiment.build import resolved
 from qinn.experiment.evaluation import evaluate_run
 from qinn.experiment.prediction import predict_store
@@ -32,6 +32,7 @@ from ..tiny import QINN, TRAINING, made_before, tiny_config, write_tiny_store
 
 SCORE = Task("regression", -3.0, 3.0, "mosi")
 FAST = {"models": {"concatenation": {"kind": "concatenation"}}, "training": {**TRAINING, "max_epochs": 1}}
+asked = provenance.commit.__wrapped__  # not what this process was told at first
 
 
 def files(folder):
@@ -132,7 +133,7 @@ def test_provenance_names_no_path_and_no_host_of_this_machine(tiny_run, monkeypa
 
 def test_the_commit_is_none_outside_a_checkout(monkeypatch, tmp_path):
     monkeypatch.setattr(provenance, "__file__", str(tmp_path / "provenance.py"))
-    assert provenance.commit() is None
+    assert asked() is None
 
 
 def test_the_commit_of_a_checkout_says_if_files_differ(monkeypatch, tmp_path):
@@ -148,43 +149,85 @@ def test_the_commit_of_a_checkout_says_if_files_differ(monkeypatch, tmp_path):
     git("add", ".")
     git("commit", "--quiet", "--message", "All of it")
     monkeypatch.setattr(provenance, "__file__", str(module))
-    found = provenance.commit()
+    found = asked()
     assert re.fullmatch(r"[0-9a-f]{40}", found)
     (tmp_path / "notes").write_text("no part of the program")
-    assert provenance.commit() == found
+    assert asked() == found
     for changed in (module, tmp_path / "src" / "qinn" / "new.py"):
         before = module.read_text()
         changed.write_text("changed")
-        assert provenance.commit() == f"{found}+changes"
+        assert asked() == f"{found}+changes"
         module.write_text(before)
+
+    def slow(command, **_):
+        raise subprocess.TimeoutExpired(command, 1)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "run", slow)
+        assert asked() == "unknown"
     monkeypatch.setenv("PATH", "")
-    assert provenance.commit() is None
+    assert asked() is None
+
+
+def test_a_process_has_one_commit_whatever_is_committed_while_it_works(monkeypatch):
+    before = provenance.commit()
+    monkeypatch.setenv("PATH", "")
+    assert asked() is None
+    assert provenance.commit() == before
 
 
 def test_a_run_names_every_commit_that_trained_a_part_of_it(tiny_store, tmp_path, monkeypatch):
     config = tiny_config(tiny_store, **FAST, data={"store": str(tiny_store), "split": "fold"})
     folder = tmp_path / "run"
+    note = folder / "folds" / "001" / "commits.json"
 
-    def interrupted(done, total):
+    def killed(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(provenance, "commit", lambda: "first")
-    with pytest.raises(KeyboardInterrupt):
-        run(config, folder, on_fold=interrupted)
-    # As a kill in the second fold's training leaves it.
-    (folder / "folds" / "001").mkdir()
-    (folder / "folds" / "001" / "commits.json").write_text('{"commits": ["second"]}')
-    (folder / "folds" / "002" / "checkpoints").mkdir(parents=True)
+    def interrupted(commit, patched=None, **options):
+        with monkeypatch.context() as patch:
+            patch.setattr(provenance, "commit", lambda: commit)
+            if patched is not None:
+                patch.setattr(*patched, killed)
+            with pytest.raises(KeyboardInterrupt):
+                run(config, folder, **options)
+
+    interrupted("first", on_fold=killed)
+    interrupted("second", (fitting, "fit"))
+    assert read_json(note) == {"commits": ["second"]}
+    # The second one left no checkpoint, and so has no part in what the third one trains.
+    interrupted("third", (folds, "predict"))
+    assert read_json(note) == {"commits": ["third"]}
+    interrupted(None, on_fold=lambda done, _: killed() if done == 2 else None)
+    assert not note.exists()
+    note.write_text('{"commits": ["third"]}')  # as a kill right after the fold's record leaves it
+    interrupted("fourth", (folds, "predict"))
+    assert not note.exists()
+    damaged = folder / "folds" / "002" / "commits.json"
+    damaged.write_text('{"commits": [3]}')
     monkeypatch.setattr(provenance, "commit", lambda: None)
-    folders = run(config, folder).path / "folds"
-    assert RunFolder(folder).summary().commit == "first, second, no checkout, unknown"
-    said = [read_json(one / "fold.json")["commits"] for one in sorted(folders.iterdir())]
-    assert said[:3] == [["first"], ["second", None], ["unknown", None]]
-    assert not list(folders.glob("*/commits.json"))
-    assert commits_of([RunFolder(folder).summary()]) == ("first", "second", "no checkout", "unknown")
-    whole = run(config, tmp_path / "whole")
-    assert whole.summary().commit is None
-    assert commits_of([whole.summary()]) is None
+    said = [
+        read_json(one / "fold.json")["commits"]
+        for one in sorted((run(config, folder).path / "folds").iterdir())
+    ]
+    assert said[:4] == [["first"], ["third", None], ["unknown", None], [None]]
+    assert not list(folder.glob("folds/*/commits.json"))
+    summary = RunFolder(folder).summary()
+    assert summary.commit == "first, third, no checkout, unknown"
+    assert commits_of([summary]) == ("first", "third", "no checkout", "unknown")
+    whole = run(config, tmp_path / "whole").summary()
+    assert whole.commit is None
+    assert commits_of([whole]) is None
+
+
+@pytest.mark.parametrize(
+    "said", ["", "{", "{}", "[]", "null", '{"commits": null}', '{"commits": "ab"}', '{"commits": [[1]]}']
+)
+def test_a_damaged_note_of_commits_costs_no_checkpoint(said, tmp_path):
+    (tmp_path / "refit" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "refit" / "checkpoints" / "last.ckpt").touch()
+    (tmp_path / "commits.json").write_text(said)
+    assert folds._begun_at(tmp_path) == ("unknown", provenance.commit())
 
 
 def test_a_complete_run_is_returned_untouched(tiny_run, tiny_store):

@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,6 @@ from qinn.results.files import (
     digests_of,
     json_of,
     read_bytes,
-    read_json,
     write_json,
     write_table,
 )
@@ -134,7 +134,6 @@ def train_fold(
     )
     check_held()
     write_document(target.fold_record(index), record)
-    (folder / _COMMITS_FILE).unlink()
 
 
 def _identity(config: ExperimentConfig, fold: Fold, store: Store) -> str:
@@ -145,12 +144,21 @@ def _identity(config: ExperimentConfig, fold: Fold, store: Store) -> str:
 def _begun_at(folder: Path) -> tuple[str | None, ...]:
     """The commits of the checkouts that have trained a fold so far, this one among them, which is noted beside it."""
     file = folder / _COMMITS_FILE
-    before = [UNKNOWN_COMMIT] if (folder / "checkpoints").is_dir() else []
-    if file.is_file():
-        before = read_json(file)["commits"]
+    # Whoever left no checkpoint has no part in what is trained now.
+    before = _noted(file) if any(folder.rglob("checkpoints/*.ckpt")) else ()
     commits = tuple(dict.fromkeys([*before, provenance.commit()]))
     write_json(file, {"commits": commits})
     return commits
+
+
+def _noted(file: Path) -> Sequence[str | None]:
+    """What is noted of the commits before; an unknown one where that is missing or damaged."""
+    with suppress(OSError, ValueError, CheckpointError):
+        found = json.loads(file.read_text(encoding="utf-8"))
+        noted = found.get("commits") if isinstance(found, dict) else None
+        if isinstance(noted, list) and noted and all(one is None or isinstance(one, str) for one in noted):
+            return noted
+    return (UNKNOWN_COMMIT,)
 
 
 def _write_predictions(path: Path, table: PredictionTable, fold: Fold, task: Task) -> None:
@@ -201,11 +209,13 @@ def read_fold(target: RunFolder, index: int, fold: Fold, store: Store) -> Finish
     return record
 
 
-def drop_checkpoints(folder: Path) -> None:
-    """Remove a transformer's checkpoints: several times its size, and nothing resumes a finished fold.
+def clear_fold(folder: Path, *, checkpoints: bool = False) -> None:
+    """Remove what a finished fold is not made of.
 
     Args:
         folder: The fold's.
+        checkpoints: Whether its checkpoints go too: a transformer's are several times its size.
     """
-    for place in (folder, folder / "refit"):
+    (folder / _COMMITS_FILE).unlink(missing_ok=True)
+    for place in (folder, folder / "refit") if checkpoints else ():
         shutil.rmtree(place / "checkpoints", ignore_errors=True)

@@ -1,10 +1,12 @@
 """What ties a number to the code, the machine and the data that made it."""
 
+import hashlib
 import os
 import platform
 import subprocess
 import sys
 from contextlib import suppress
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TypedDict
@@ -12,7 +14,9 @@ from typing import TypedDict
 import torch
 
 import qinn
+from qinn.results.summary import UNKNOWN_COMMIT
 
+_PATIENCE = 60  # seconds: a disk may be busy
 _PACKAGES = ("torch", "numpy", "scipy", "safetensors", "pyarrow")
 
 
@@ -39,13 +43,22 @@ def versions() -> dict[str, str]:
     return found
 
 
+@cache
 def commit() -> str | None:
-    """Return the commit of the source checkout (``+changes`` if it was modified); None outside a checkout."""
+    """Return the commit of the source checkout (``+changes`` if it was modified); None outside a checkout.
+
+    It is asked once: what a process has loaded stays what it was, whatever is committed or changed while it works. What
+    takes long asks before it begins. Where git does not answer in time, the commit is `UNKNOWN_COMMIT`.
+    """
     folder = Path(__file__).resolve().parent
 
     def git(*arguments: str) -> str:
         return subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=10
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=_PATIENCE,
         ).stdout.strip()
 
     try:
@@ -53,8 +66,22 @@ def commit() -> str | None:
         if top / "src" / "qinn" not in folder.parents:
             return None
         return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--", ":/src") else "")
+    except subprocess.TimeoutExpired:
+        return UNKNOWN_COMMIT
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+@cache
+def code_digest() -> str:
+    """Return the SHA-256 of the source files of qinn, asked once as the commit is: the same code, committed or not."""
+    package = Path(qinn.__file__).parent
+    told = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        told.update(
+            f"{path.relative_to(package).as_posix()}\n{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode()
+        )
+    return told.hexdigest()
 
 
 def machine() -> dict[str, str | int]:

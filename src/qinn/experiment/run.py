@@ -28,7 +28,7 @@ from qinn.experiment.config import ExperimentConfig
 from qinn.experiment.cost import cost_notes
 from qinn.experiment.explanation import column_means
 from qinn.experiment.feasibility import check_feasible, check_machine, check_steps
-from qinn.experiment.folds import FOLD_FILES, drop_checkpoints, read_fold, train_fold
+from qinn.experiment.folds import FOLD_FILES, clear_fold, read_fold, train_fold
 from qinn.experiment.idle_keys import idle_keys
 from qinn.experiment.label_remarks import label_remarks
 from qinn.experiment.masked_texts import texts_for_training
@@ -155,6 +155,7 @@ def _run(
     on_remark: Callable[[str], None] | None,
 ) -> None:
     """Do what `run` does in a folder that is held."""
+    provenance.commit()  # before anything is loaded that may be of a later one
     started, clock, target = datetime.now(UTC), time.perf_counter(), place.target
     if fold is not None:
         place = place.shared()
@@ -192,8 +193,7 @@ def _run(
                 read_fold(target, index, one, store)
             else:
                 train_fold(target, index, one, config, store, build, texts, check_held, progress=progress)
-            if transformers:
-                drop_checkpoints(target.fold(index))
+            clear_fold(target.fold(index), checkpoints=bool(transformers))
             if on_fold is not None:
                 on_fold(index + 1, len(folds))
     if fold is not None:

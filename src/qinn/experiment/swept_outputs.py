@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-import qinn
 from qinn.atomic_writing import PARTIAL_SUFFIX, complete_file
 from qinn.experiment import provenance
 from qinn.file_kinds import DAMAGED_ARCHIVE
@@ -42,7 +41,7 @@ class KeptOutputs:
 
     def __init__(self, target: Path, asked: object) -> None:
         self._folder = target / _FOLDER
-        self._asked = json.dumps([qinn.__version__, provenance.commit(), asked], sort_keys=True)
+        self._asked = json.dumps([provenance.code_digest(), asked], sort_keys=True)
         self._places: set[Path] = set()
 
     def of(self, run: RunFolder, digest: str, make: Callable[[], SweptOutputs]) -> SweptOutputs:

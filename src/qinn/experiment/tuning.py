@@ -90,6 +90,7 @@ def tune(
         OutputError: If another command works in the folder, or it cannot be written.
     """
     require("train", "tune", what="Tuning")
+    provenance.commit()  # before anything is loaded that may be of a later one
     folder, settings = Path(folder), config.tune
     if storage is not None and not storage.strip():
         raise ConfigError(
