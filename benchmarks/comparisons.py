@@ -29,11 +29,13 @@ from typing import Any
 
 import yaml
 
+import qinn
+from qinn.errors import QinnError
 from qinn.experiment import provenance
 from qinn.experiment.absence_sweep import parse_factors, parse_rates
 from qinn.results.documents import read_document
 from qinn.results.files import write_text
-from qinn.results.summary import VERSION
+from qinn.results.summary import UNKNOWN_COMMIT, VERSION
 from qinn.results.sweep import FORMAT, ProtocolRecord, SweepResult, sweep_folder
 from qinn.results.tables import Cell, Table, columns
 
@@ -146,22 +148,33 @@ def content(path: Path) -> dict[str, Any]:
     """What a record or a run says; nothing where it is missing, or damaged."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
+def words_of(said: object) -> list[str]:
+    """The commits that a record or a fold names; an unknown one where it names none, or what is no name."""
+    if isinstance(said, list) and said:
+        return [one if isinstance(one, str) else UNKNOWN_COMMIT for one in said]
+    return [UNKNOWN_COMMIT]
+
+
 def cost(record: Path) -> str | None:
     """Time of one core that the trainings of a record took; None where it does not say."""
-    models = content(record).get("models", {}).values()
-    if not models:
+    models = content(record).get("models")
+    if not isinstance(models, dict) or not models:
         return None
-    # Of a model that was trained elsewhere predictions were given, and nothing was trained.
-    trained = [one for one in models if not one.get("predictions")]
-    seconds = [(one.get("cpu_seconds"), len(one.get("runs", ()))) for one in trained]
-    if any(each is None or not runs for each, runs in seconds):
-        return None
-    minutes = sum(each * runs for each, runs in seconds) / 60
+    minutes = 0.0
+    for one in models.values():
+        if not isinstance(one, dict):
+            return None
+        if one.get("predictions"):
+            continue  # trained elsewhere: predictions were given
+        seconds, runs = one.get("cpu_seconds"), one.get("runs")
+        if not isinstance(seconds, int | float) or not isinstance(runs, list | dict) or not runs:
+            return None
+        minutes += seconds * len(runs) / 60
     if minutes < 100:
         return f"{minutes:.0f} CPU minutes" if minutes > 1.5 else f"{60 * minutes:.0f} CPU seconds"
     return f"{minutes / 60:.1f} CPU hours"
@@ -227,27 +240,41 @@ def publish(one: Published, page: Path, time: str, root: Path) -> None:
 
 def commits(record: Mapping[str, Any]) -> str:
     """Say which commits trained the runs of a record, and which one made it of them, if it is another."""
-    made = record.get("commit") or "unknown"
-    trained = record.get("trained_at") or [made]
-    named = ", ".join(f"`{one[:12]}`" for one in trained)
-    return f"commit {named}" if trained == [made] else f"trained at commit {named}, then `{made[:12]}`"
+    trained, made = _made_by(record)
+    named = ", ".join(map(_short, trained))
+    return f"commit {named}" if trained == [made] else f"trained at commit {named}, then {_short(made)}"
+
+
+def _made_by(record: Mapping[str, Any]) -> tuple[list[str], str]:
+    """The commits that trained the runs of a record, and the one that made it of them."""
+    [made] = words_of([record.get("commit")])
+    return words_of(record.get("trained_at") or [made]), made
+
+
+def _short(commit: str) -> str:
+    """A commit as pages state it, with what says that its files were changed."""
+    name, mark, _ = commit.partition("+")
+    return f"`{name[:12]}{'+changes' if mark else ''}`"
 
 
 def areas(page: Path, root: Path) -> Table:
     """Return every model's area under the curve in every published sweep of a page."""
-    sweeps = {
-        each.name: read_document(
-            each.record(root),
-            SweepResult,
-            format=FORMAT,
-            what="a sweep",
-            newest=VERSION,
-            remedy="publish it again",
-        )
-        for one in comparisons(root).values()
-        for each in one.published
-        if one.page == page and len(one.commands) > 1 and each.record(root).is_file()
-    }
+    try:
+        sweeps = {
+            each.name: read_document(
+                each.record(root),
+                SweepResult,
+                format=FORMAT,
+                what="a sweep",
+                newest=VERSION,
+                remedy="publish it again",
+            )
+            for one in comparisons(root).values()
+            for each in one.published
+            if one.page == page and len(one.commands) > 1 and each.record(root).is_file()
+        }
+    except QinnError as error:
+        raise SystemExit(f"error: {error}") from None
     cells = {
         name: {row[0].text: Cell(row[-1].text) for row in table.rows}
         for name, found in sweeps.items()
@@ -292,19 +319,19 @@ def is_of(commit: str, folder: Path) -> bool:
 def _trained_at(run: Path) -> set[str]:
     """The commits that trained a run so far; an unknown one where it does not say."""
     if (run / "run.json").is_file():
-        return set((content(run / "run.json").get("commit") or "unknown").split(", "))
+        [said] = words_of([content(run / "run.json").get("commit")])
+        return set(said.split(", "))
     found: set[str] = set()
-    for fold in (fold for fold in run.glob("folds/*") if any(fold.iterdir())):
+    for fold in (fold for fold in run.glob("folds/*") if fold.is_dir() and any(fold.iterdir())):
         said = content(fold / "fold.json") or content(fold / "commits.json")
-        found |= set(map(str, said.get("commits") or ["unknown"]))
+        found |= set(words_of(said.get("commits")))
     return found
 
 
 def state(one: Comparison, root: Path, commit: str) -> str:
     """How far a comparison is."""
     done = len(list((root / one.folder).glob("*/seed-*/run.json")))
-    records = [content(each.record(root)) for each in one.published]
-    if all((record.get("trained_at") or [record.get("commit")]) == [commit] for record in records):
+    if all(_made_by(content(each.record(root))) == ([commit], commit) for each in one.published):
         return "made at this commit"
     return {0: "not begun", 1: "1 run is there"}.get(done, f"{done} runs are there")
 
@@ -321,6 +348,7 @@ def make(
     for one in chosen:
         for name in (*(each.name for each in one.published), "areas"):
             around_marks(name, root / one.page)
+        areas(one.page, root)
     for number, one in enumerate(chosen, 1):
         print(f"{number} of {len(chosen)}: {one.name}", flush=True)
         make_store(one.store, root, data)
@@ -330,16 +358,38 @@ def make(
         for words in one.commands:
             run(words, root)
         for each in one.published:
+            check_made(each, root, commit)
+        for each in one.published:
             publish(each, one.page, one.time, root)
         if (around := around_marks("areas", root / one.page)) is not None:
             table = areas(one.page, root).to_markdown().strip()
             write_text(root / one.page, f"{around[0]}\n{table}\n{around[1]}")
 
 
+def check_made(one: Published, root: Path, commit: str) -> None:
+    """Refuse to publish what is not of one commit: something was committed or changed while it was made."""
+    trained, made = _made_by(content(root / one.made))
+    if {*trained, made} != {commit}:
+        raise SystemExit(
+            f"error: {one.name} was made at {', '.join(map(_short, dict.fromkeys([*trained, made])))}, not at "
+            f"{_short(commit)} alone, and is not published: something was changed or committed meanwhile; commit what "
+            "is changed and repeat the command, which says what to train anew."
+        )
+
+
+def git(root: Path, *arguments: str) -> str:
+    """What git says of a checkout; nothing where it is none, or there is no git."""
+    try:
+        return subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, check=False
+        ).stdout.decode()
+    except OSError:
+        return ""
+
+
 def changes(root: Path) -> list[str]:
     """Return what lies here otherwise than in the commit, of what the records are made from; nothing without one."""
-    asked = ["git", "-C", str(root), "status", "--porcelain", "--untracked-files=all", "--", *MADE_FROM]
-    said = subprocess.run(asked, capture_output=True, check=False).stdout.decode()
+    said = git(root, "status", "--porcelain", "--untracked-files=all", "--", *MADE_FROM)
     return [line[3:] for line in said.splitlines()]
 
 
@@ -358,7 +408,12 @@ def main() -> None:
     if unknown := set(options.names) - set(known):
         parser.error(f"unknown comparisons {sorted(unknown)}; known are {', '.join(known)}")
     chosen = [known[name] for name in options.names or known]
-    commit = (provenance.commit() or "unknown").removesuffix("+changes")
+    if not Path(qinn.__file__).is_relative_to(root / "src"):
+        raise SystemExit(
+            f"error: qinn is imported from {Path(qinn.__file__).parent}, not from {root / 'src'}, whose commit is to "
+            "stand in the records; install this checkout (`pip install -e .`)."
+        )
+    commit = (provenance.commit() or UNKNOWN_COMMIT).removesuffix("+changes")
     if options.list:
         for one in chosen:
             took = cost(one.published[0].record(root)) or one.time

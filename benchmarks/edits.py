@@ -375,13 +375,10 @@ def main() -> int:
                     flush=True,
                 )
     if arguments.output is not None:
-        from qinn.experiment import provenance
-
         write_record(
             arguments.output,
             started,
             question="What becomes of runs, comparisons and stores in which one thing was changed?",
-            commit=provenance.commit(),
             edits=arguments.edits,
             first=arguments.first,
             times_restored=restored,

@@ -431,8 +431,6 @@ def main() -> int:
     """Make the trials that were asked for; 1 where one of them came to something that must not be."""
     from record import write_record
 
-    from qinn.experiment import provenance
-
     started = time.perf_counter()
     arguments = _arguments()
     names = arguments.command or list(COMMANDS)
@@ -470,7 +468,6 @@ def main() -> int:
             arguments.output,
             started,
             question="What becomes of commands that are killed at random moments?",
-            commit=provenance.commit(),
             temporary_files="on another file system" if temporary else "on the same file system",
             trials=sum(outcomes.values()),
             first=arguments.first,

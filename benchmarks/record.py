@@ -9,9 +9,11 @@ from typing import Any
 
 import torch
 
+from qinn.experiment import provenance
+
 
 def write_record(path: Path, started: float, **contents: Any) -> None:
-    """Write results as JSON, with the command, the machine, the versions and the seconds since ``started``.
+    """Write results as JSON, with the command, the commit, the machine, the versions and the seconds since ``started``.
 
     Args:
         path: The file; its folder is made if missing.
@@ -20,6 +22,7 @@ def write_record(path: Path, started: float, **contents: Any) -> None:
     """
     record = {
         "command": f"python benchmarks/{Path(sys.argv[0]).name} " + " ".join(sys.argv[1:]),
+        "commit": provenance.commit(),
         "machine": {
             "processor": platform.machine(),
             "system": platform.system(),

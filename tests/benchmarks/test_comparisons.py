@@ -12,6 +12,7 @@ from comparisons import Comparison, imports, make, marks, state
 
 from qinn import cli
 from qinn.data.stores.manifest import task_from_json
+from qinn.experiment import provenance
 from qinn.results.metric_columns import shown_metrics
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +29,7 @@ reference: constant
 evaluation: {num_resamples: 100, explain: false}
 seeds: [0]
 """
-COMMIT = "0123456789abcdef"
+COMMIT, OTHER = "0123456789abcdef", "fedcba9876543210"
 
 
 def test_every_published_comparison_can_be_made_from_what_is_stated():
@@ -96,6 +97,7 @@ def test_a_run_counts_as_of_a_commit_only_if_no_other_had_a_part_in_it(tmp_path:
     fold, other = run / "folds" / "000", run / "folds" / "001"
     for each in (fold, other):
         each.mkdir(parents=True)
+    (run / "folds" / ".DS_Store").write_text("no fold")
     assert comparisons.is_of(COMMIT, tmp_path)
     for file, said, is_of in (
         (fold / "fold.json", '{"commits": ["' + COMMIT + '"]}', True),
@@ -103,7 +105,10 @@ def test_a_run_counts_as_of_a_commit_only_if_no_other_had_a_part_in_it(tmp_path:
         (other / "commits.json", '{"commits": ["fedcba", "' + COMMIT + '"]}', False),
         (other / "commits.json", "{", False),
         (other / "fold.json", '{"name": "of an earlier version"}', False),
+        (other / "fold.json", '{"commits": 3}', False),
+        (other / "fold.json", "[" * 100_000, False),
         (run / "run.json", '{"commit": "' + COMMIT + '"}', True),
+        (run / "run.json", '{"commit": 3}', False),
         (run / "run.json", '{"commit": "fedcba, ' + COMMIT + '"}', False),
         (run / "run.json", '{"commit": null}', False),
         (run / "run.json", '{"comm', False),
@@ -113,11 +118,13 @@ def test_a_run_counts_as_of_a_commit_only_if_no_other_had_a_part_in_it(tmp_path:
 
 
 def test_a_page_says_who_trained_and_who_made_the_record():
-    two = "fedcba9876543210"
     assert comparisons.commits({"commit": COMMIT, "trained_at": [COMMIT]}) == "commit `0123456789ab`"
     assert comparisons.commits({"commit": COMMIT}) == "commit `0123456789ab`"
-    said = comparisons.commits({"commit": two, "trained_at": [COMMIT]})
+    said = comparisons.commits({"commit": OTHER, "trained_at": [COMMIT]})
     assert said == "trained at commit `0123456789ab`, then `fedcba987654`"
+    said = comparisons.commits({"commit": f"{COMMIT}+changes", "trained_at": [COMMIT, f"{COMMIT}+changes"]})
+    assert said == "trained at commit `0123456789ab`, `0123456789ab+changes`, then `0123456789ab+changes`"
+    assert comparisons.commits({"commit": 3, "trained_at": [None]}) == "commit `unknown`"
 
 
 def test_whatever_the_records_are_made_from_is_as_in_the_commit(tree: Path, monkeypatch):
@@ -139,41 +146,60 @@ def test_whatever_the_records_are_made_from_is_as_in_the_commit(tree: Path, monk
     assert comparisons.changes(tree) == ["configs/tiny.yaml", "configs/new.yaml"]
 
 
-@pytest.mark.slow
-def test_what_is_there_is_kept_and_what_another_commit_made_is_refused(tree: Path, monkeypatch):
-    ran = []
+@pytest.fixture
+def ran(monkeypatch) -> list[str]:
+    """What is run, in this process, which has everything imported and is of the commit that `COMMIT` names."""
+    commands: list[str] = []
 
     def run(words, folder):
-        """Run a command in this process, which has everything imported."""
-        ran.append(words[1])
+        commands.append(words[1])
         with contextlib.chdir(folder), contextlib.suppress(SystemExit):
             monkeypatch.setattr(sys, "argv", words)
             cli.main()
 
     monkeypatch.setattr(comparisons, "run", run)
+    monkeypatch.setattr(provenance, "commit", lambda: COMMIT)
+    return commands
+
+
+@pytest.mark.slow
+def test_what_is_there_is_kept_and_what_another_commit_made_is_refused(tree: Path, ran, monkeypatch):
     [one] = known(tree)
     assert state(one, tree, COMMIT) == "not begun"
     make([one], tree, COMMIT, None, overwrite=False)
     made = json.loads((tree / "benchmarks/results/tiny.json").read_text("utf-8"))
-    assert made["name"] == "tiny"
-    assert state(one, tree, made["commit"]) == "made at this commit"
-    assert state(one, tree, COMMIT) == "1 run is there"
+    assert (made["name"], made["commit"]) == ("tiny", COMMIT)
+    assert state(one, tree, COMMIT) == "made at this commit"
+    assert state(one, tree, OTHER) == "1 run is there"
     page = (tree / "docs/results.md").read_text("utf-8")
     assert page.startswith("before\n<!-- tiny")
     assert page.endswith("<!-- /tiny -->\nafter\n")
     assert "Earlier" not in page
     assert "| constant (reference) |" in page
-    assert f"commit `{made['commit'][:12]}`" in page
+    assert f"commit `{COMMIT[:12]}`" in page
     trained = next(tree.glob("runs/tiny/*/seed-0/run.json"))
     before = trained.read_bytes()
 
-    make([one], tree, made["commit"], None, overwrite=False)
+    make([one], tree, COMMIT, None, overwrite=False)
     assert (ran, trained.read_bytes()) == (["data", "compare", "compare"], before)
+    monkeypatch.setattr(provenance, "commit", lambda: OTHER)
     with pytest.raises(SystemExit, match="runs of tiny were trained at another commit"):
-        make([one], tree, COMMIT, None, overwrite=False)
+        make([one], tree, OTHER, None, overwrite=False)
     assert (tree / "docs/results.md").read_text("utf-8") == page
-    make([one], tree, COMMIT, None, overwrite=True)
+    make([one], tree, OTHER, None, overwrite=True)
     assert trained.read_bytes() != before
+    assert state(one, tree, OTHER) == "made at this commit"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("meanwhile", [OTHER, f"{COMMIT}+changes", None])
+def test_what_changes_while_it_is_made_is_not_published(meanwhile, tree: Path, ran, monkeypatch):
+    monkeypatch.setattr(provenance, "commit", lambda: meanwhile)
+    before = (tree / "docs/results.md").read_text("utf-8")
+    with pytest.raises(SystemExit, match="not at `0123456789ab` alone, and is not published"):
+        make(known(tree), tree, COMMIT, None, overwrite=False)
+    assert (tree / "docs/results.md").read_text("utf-8") == before
+    assert not (tree / "benchmarks/results/tiny.json").exists()
 
 
 def test_what_cannot_be_made_is_refused_before_anything_runs(tree: Path, monkeypatch):
@@ -211,6 +237,28 @@ def test_what_cannot_be_made_is_refused_before_anything_runs(tree: Path, monkeyp
         page.write_text(text, encoding="utf-8")
         with pytest.raises(SystemExit, match=said):
             make(known(tree), tree, COMMIT, None, overwrite=False)
+
+
+@pytest.mark.parametrize("models", [[], None, 3, {"a": 3}, {"a": {"cpu_seconds": "x", "runs": 3}}])
+def test_an_odd_record_does_not_say_what_it_took(models, tmp_path: Path):
+    record = tmp_path / "record.json"
+    record.write_text(json.dumps({"models": models}), encoding="utf-8")
+    assert comparisons.cost(record) is None
+
+
+def test_a_damaged_sweep_of_the_page_is_said_before_anything_runs(tree: Path, monkeypatch):
+    monkeypatch.setattr(comparisons, "run", lambda words, folder: pytest.fail(str(words)))
+    command = "# command: qinn compare configs/tiny.yaml"
+    swept = CONFIG.replace(command, f"{command}; then qinn sweep-absent runs/tiny")
+    (tree / "configs/swept.yaml").write_text(swept, encoding="utf-8")
+    (tree / "benchmarks/results/swept.json").write_text('{"models": ', encoding="utf-8")
+    with pytest.raises(SystemExit, match=r"error: .*swept\.json.*publish it again"):
+        make([one for one in known(tree) if one.name == "tiny"], tree, COMMIT, None, overwrite=False)
+
+
+def test_without_git_nothing_is_known_to_be_changed(tree: Path, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert comparisons.changes(tree) == []
 
 
 def test_a_model_that_was_trained_elsewhere_costs_nothing_here(tmp_path: Path):

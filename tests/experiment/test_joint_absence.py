@@ -89,6 +89,42 @@ def test_tuning_by_steps_is_refused_before_anything_is_trained(store, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("training", "space"),
+    [
+        (BY_STEPS, {"absent_rate": [0.0, 0.3]}),
+        (BY_STEPS, {"absent_rate": {"low": 0.0, "high": 0.3}}),
+        ({**ONE_EPOCH, "absent_rate": 0.3}, {"absent_protocol": ["whole", "steps"]}),
+        (ONE_EPOCH, {"absent_protocol": ["whole", "steps"], "absent_rate": [0.0, 0.3]}),
+        ({**BY_STEPS, "absent_rate": 0.3}, {"form": ["factorised", "joint"]}),
+    ],
+)
+def test_choices_of_a_search_that_take_steps_are_refused_before_any_trial(training, space, store, tmp_path):
+    pytest.importorskip("optuna", reason="the optional extra qinn[tune] is not installed")
+    from qinn.experiment.tuning import tune
+
+    label = "apart" if "form" in space else "together"
+    config = config_of(store, training=training, models={label: MODELS[label]}, tune={"space": space})
+    with pytest.raises(ConfigError, match="Key `tune.space` allows .*: " + WORDS.format(label)):
+        tune(config, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_choices_that_leave_steps_together_are_searched(store):
+    pytest.importorskip("optuna", reason="the optional extra qinn[tune] is not installed")
+    from qinn.experiment.search_spaces import spaces_of
+
+    space = {"absent_rate": [0.0, 0.3], "form": ["factorised"]}
+    found = spaces_of(
+        config_of(store, training=BY_STEPS, models={"apart": GRU}, tune={"space": space}), store
+    )
+    assert set(space) < set(found["apart"])
+    assert (
+        "absent_rate"
+        in spaces_of(config_of(store, tune={"space": {"absent_rate": [0.0, 0.3]}}), store)["together"]
+    )
+
+
+@pytest.mark.parametrize(
     "changed",
     [
         {"training": {**BY_STEPS}},

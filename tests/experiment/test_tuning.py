@@ -166,13 +166,27 @@ def test_a_search_that_is_killed_while_it_writes_goes_on(number, before, tuned, 
         with pytest.raises(KeyboardInterrupt):
             tune(config, folder, trials=2)
     assert len(written) == number
-    # What is there of the search before is whole, or no configuration is.
-    assert number < 2 or not (folder / "tuned.yaml").exists()
+    # What lies beside the trials is of the same search, or is not there.
+    assert not (folder / "tuned.yaml").exists()
+    assert (folder / "trials.md").exists() == (number == 2)
+    if (folder / "trials.json").exists():
+        with pytest.raises(CheckpointError, match="is missing; repeat `qinn tune`"):
+            read_tuning(folder)
     assert told(tune(config, folder)) == told(result)
     for name in ("tuned.yaml", "trials.md"):
         assert (folder / name).read_text() == (result.folder / name).read_text()
     kept = read_tuning(folder)
     assert kept.files == {name: file_digest(folder / name) for name in ("tuned.yaml", "trials.md")}
+
+
+def test_a_result_that_was_changed_is_not_read(tuned, tmp_path):
+    _, result, _ = tuned
+    for name in ("tuned.yaml", "trials.md"):
+        folder = tmp_path / name
+        shutil.copytree(result.folder, folder)
+        (folder / name).write_text("forged")
+        with pytest.raises(CheckpointError, match=name):
+            read_tuning(folder)
 
 
 def test_what_it_found_is_a_configuration_that_compare_reads(tuned, tmp_path):
@@ -209,6 +223,7 @@ def test_what_it_found_is_a_configuration_that_compare_reads(tuned, tmp_path):
             {"transformer.learning_rate": [1e-3]},
             r"names `transformer.learning_rate`, which no model .* takes, since none trains a transformer",
         ),
+        ({"refit": [True, False]}, r"`refit`, which changes nothing on the validation samples; leave it out"),
         ({"hidden_dim": [2, 0]}, r"`tune.space.hidden_dim` has 0: .*hidden_dim"),
         ({"learning_rate": {"low": 0.0, "high": 0.1}}, r"`tune.space.learning_rate` has 0.0"),
     ],
@@ -312,6 +327,16 @@ def test_training_that_fails_is_a_trial_of_its_own(tuned, tmp_path, monkeypatch)
     ]
     assert result.models["early"].best == 0
     assert "1 failed" in (tmp_path / "out" / "trials.md").read_text()
+
+    def fails_always(*_, **__):
+        raise ArgumentError("It never trains.")
+
+    monkeypatch.setattr("qinn.training.fit.fit", fails_always)
+    with pytest.raises(
+        ConfigError, match=r"Every trial failed, the first of `early` since: It never trains\."
+    ):
+        tune(config_of(tuned[0].data.store, space={}, trials=1), tmp_path / "failed")
+    assert not (tmp_path / "failed" / "tuned.yaml").exists()
 
 
 def test_each_model_is_chosen_by_its_own_validation_value(tiny_store, tmp_path):

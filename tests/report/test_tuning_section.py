@@ -51,8 +51,7 @@ def tuning(tiny_run, tmp_path):
         folder=tmp_path / "out",
     )
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "tuned.yaml").write_text("name: x\n")
-    result.write()
+    result.write("name: x\n")
     return result
 
 

@@ -1,5 +1,6 @@
 """What a search may choose: the options of every model of a configuration, known to be possible before any trial."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
@@ -24,6 +25,12 @@ from qinn.experiment.tuning_config import (
 )
 from qinn.model.transformer import PretrainedTransformer
 
+_OF_ABSENCE = frozenset({"form", "dynamics", "selection_rates"})
+"""On what else than the rates and protocols of absence it depends whether a model can lose steps."""
+
+_WITHOUT_EFFECT = frozenset({"tensorboard", "checkpoint_seconds", "refit"})
+"""Keys of `training` on which no trial depends."""
+
 
 def spaces_of(config: ExperimentConfig, store: Store) -> dict[str, dict[str, Space]]:
     """Return what is searched for each model that has anything to search, known to be possible.
@@ -39,6 +46,10 @@ def spaces_of(config: ExperimentConfig, store: Store) -> dict[str, dict[str, Spa
     for key in config.tune.space:
         if key not in known:
             raise ConfigError(f"Key `tune.space` names `{key}`, which no model has{nearest(key, known)}.")
+        if key in _WITHOUT_EFFECT:
+            raise ConfigError(
+                f"Key `tune.space` names `{key}`, which changes nothing on the validation samples; leave it out."
+            )
     check_absence_in_training(config, store)
     modalities = config.data.modalities or tuple(store.modalities)
     spaces: dict[str, dict[str, Space]] = {}
@@ -57,6 +68,7 @@ def spaces_of(config: ExperimentConfig, store: Store) -> dict[str, dict[str, Spa
                     raise ConfigError(f"Key `tune.space.{key}` has {value!r}: {error}") from error
             if key == FROZEN_LAYERS:
                 _check_frozen(config, label, store, names, values)
+        _check_absence(config, label, store, space)
         if space:
             spaces[label] = space
     for key, one in config.tune.space.items():
@@ -90,6 +102,30 @@ def _check_frozen(
             PretrainedTransformer(transformer, encoder.transformer.tuning())
         except ArgumentError as error:
             raise ConfigError(f"Key `tune.space.{FROZEN_LAYERS}` has {most}: {error}") from error
+
+
+def _check_absence(config: ExperimentConfig, label: str, store: Store, space: Mapping[str, Space]) -> None:
+    """Refuse choices under which training would have to take steps from a model that cannot lose any.
+
+    Raises:
+        ConfigError: Naming the first such choices.
+    """
+    chosen = {
+        key: (one.low, one.high) if isinstance(one, Range) else one
+        for key, one in space.items()
+        if key in _OF_ABSENCE or key.startswith("absent_")
+    }
+    for values in itertools.product(*chosen.values()) if chosen else ():
+        choices = dict(zip(chosen, values, strict=True))
+        try:
+            tried = with_choices(config, label, choices).only(label, config.tune.seed)
+        except ConfigError:
+            continue  # choices that do not fit together: a trial that fails
+        try:
+            check_absence_in_training(tried, store)
+        except ConfigError as error:
+            said = ", ".join(f"`{key}` {value}" for key, value in choices.items())
+            raise ConfigError(f"Key `tune.space` allows {said}: {error}") from error
 
 
 def _check_comparable(space: Mapping[str, Space], monitor: str) -> None:

@@ -39,7 +39,7 @@ from qinn.results.tuning import (
     Trial,
     TunedModel,
     TuningResult,
-    read_tuning,
+    read_trials,
 )
 
 with needs("tune", "Tuning"):
@@ -84,7 +84,8 @@ def tune(
         on_trial: Called with (trials done, trials in all, what the last was) after each.
 
     Raises:
-        ConfigError: If nothing can be searched, a key is unknown, a value is impossible, or the store cannot be opened.
+        ConfigError: If nothing can be searched, a key is unknown, a value is impossible, the store cannot be opened, or
+            every trial failed.
         CheckpointError: If the folder holds something else, or the result of another configuration.
         MissingPackageError: If what the extras `train` and `tune` bring is not installed.
         OutputError: If another command works in the folder, or it cannot be written.
@@ -131,6 +132,9 @@ def tune(
                         on_trial(wanted * len(searches) + index + 1, total, f"trial {wanted} of {label}")
         shutil.rmtree(folder / ENCODINGS_FOLDER, ignore_errors=True)
         found = {label: search.result(number) for label, search in searches.items()}
+        if all(model.best is None for model in found.values()):
+            label, first = next(iter(found.items()))
+            raise ConfigError(f"Every trial failed, the first of `{label}` since: {first.trials[0].failure}")
         result = TuningResult(
             name=config.name,
             data=data_record(store, config, developments[0].train),
@@ -169,7 +173,7 @@ def _check_own(folder: Path, identities: Mapping[str, str]) -> None:
                 "or move the file away."
             )
         return
-    for label, model in read_tuning(folder).models.items():
+    for label, model in read_trials(folder).models.items():
         if model.identity and identities.get(label) != model.identity:
             what = "has another model, data or space to search" if label in identities else "lacks it"
             raise CheckpointError(

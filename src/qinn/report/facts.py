@@ -113,11 +113,18 @@ def activity_facts(summary: RunSummary) -> list[Fact]:
     return facts + [("note", remark) for remark in summary.remarks]
 
 
-def provenance_facts(result: Written) -> list[Fact]:
-    """State the code, the packages, the machine and the command."""
+def provenance_facts(result: Written, *, trained_at: Sequence[str] | None = None) -> list[Fact]:
+    """State the code, the packages, the machine and the command.
+
+    Args:
+        result: What was written.
+        trained_at: Commits that trained the runs of which it is made, where it says so.
+    """
     machine = result.machine
+    made = result.commit or "not run from a source checkout"
     return [
-        ("commit", result.commit or "not run from a source checkout"),
+        *([] if trained_at is None else [("trained at commit", ", ".join(trained_at))]),
+        ("commit" if trained_at is None else "made of them at", made),
         ("versions", ", ".join(f"{name} {version}" for name, version in result.versions.items())),
         (
             "machine",

@@ -79,7 +79,7 @@ def comparison_section(result: ComparisonResult, anchor: str, numbering: Numberi
         ("models", ", ".join(result.models)),
         ("reference", result.reference),
         ("seeds", ", ".join(map(str, result.seeds))),
-        *provenance_facts(result),
+        *provenance_facts(result, trained_at=result.trained_at),
     ]
     names, sweeps = result.metric_names, read_own_sweeps(result)
     parts = [

@@ -83,12 +83,13 @@ def table_of(command: str) -> Product:
     return Product(command, is_own)
 
 
-def check_files(document: Path, digests: Mapping[str, str]) -> None:
+def check_files(document: Path, digests: Mapping[str, str], *, remedy: str = _REPEAT) -> None:
     """Make sure that the files that a document names are those that it means.
 
     Args:
         document: The document, in the folder from which the paths start.
         digests: Path → SHA-256.
+        remedy: What to do about one that is missing.
 
     Raises:
         CheckpointError: If one is missing or another, or lies outside of that folder.
@@ -99,7 +100,7 @@ def check_files(document: Path, digests: Mapping[str, str]) -> None:
         try:
             found = file_digest(path)
         except OSError as error:
-            raise unreadable(path, error) from None
+            raise unreadable(path, error, remedy=remedy) from None
         if found != digest:
             raise foreign(path, found, digest)
 

@@ -12,7 +12,7 @@ from qinn.evaluation.metric_names import metrics_of
 from qinn.results.evaluation import intervals_table
 from qinn.results.metric_columns import metric_names
 from qinn.results.number_text import brief, counted, number
-from qinn.results.summary import RunSummary
+from qinn.results.summary import RunSummary, commits_of
 from qinn.task import Task
 
 NOT_STATED = "not stated"
@@ -182,9 +182,10 @@ class ModelCard:
         remarks = [
             f"- {markdown_text(one)}" for one in dict.fromkeys(r for run in self.runs for r in run.remarks)
         ]
+        commits = commits_of(self.runs)
         lines = [
             f"- Seeds: {', '.join(str(run.seed) for run in self.runs)}",
-            f"- Commit: {markdown_code(first.commit) if first.commit else NOT_STATED}",
+            f"- Commit: {', '.join(map(markdown_code, commits)) if commits else NOT_STATED}",
             f"- Versions: {markdown_text(made)}",
             "- Every file's hash is in `run.json`; `qinn info THIS_FOLDER` checks them.",
             *remarks,

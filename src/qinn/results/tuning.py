@@ -7,7 +7,7 @@ from pathlib import Path
 from qinn.digests import bytes_digest
 from qinn.results.as_json import OPTIONAL, OUTSIDE
 from qinn.results.documents import read_document, write_document
-from qinn.results.files import digests_of, write_text
+from qinn.results.files import check_files, write_text
 from qinn.results.metric_columns import ASLEEP_NOTE, model_cell
 from qinn.results.number_text import FINE, counted, number
 from qinn.results.summary import VERSION, Written
@@ -84,24 +84,22 @@ class TuningResult(Written):
     remarks: tuple[str, ...] = ()
     folder: Path = field(default=Path(), metadata=OUTSIDE)
 
-    def write(self, tuned: str = "") -> None:
+    def write(self, tuned: str) -> None:
         """Write ``trials.md`` and ``trials.json``, with the hashes of what lies beside it, into its folder.
 
         Args:
             tuned: What ``tuned.yaml`` is to hold. It is written last: one without trials is somebody else's, wherever a
-                search was interrupted. Empty for one that lies there.
+                search was interrupted.
         """
-        place = self.folder / TUNED_FILE
-        text = "\n".join(table.to_markdown() for table in (self.table(), *self.trial_tables()))
-        write_text(self.folder / TABLE_FILE, text)
-        files = digests_of(self.folder, [place, self.folder / TABLE_FILE])
-        if tuned:
-            # So that an interruption leaves none beside the trials of a longer search.
-            place.unlink(missing_ok=True)
-            files = {**files, TUNED_FILE: bytes_digest(tuned.encode())}
+        tables = "\n".join(table.to_markdown() for table in (self.table(), *self.trial_tables()))
+        texts = {TABLE_FILE: tables, TUNED_FILE: tuned}
+        # An interruption leaves nothing of a shorter search beside the trials of a longer one.
+        for name in texts:
+            (self.folder / name).unlink(missing_ok=True)
+        files = {name: bytes_digest(text.encode()) for name, text in texts.items()}
         write_document(self.folder / TRIALS_FILE, replace(self, files=files))
-        if tuned:
-            write_text(place, tuned)
+        for name, text in texts.items():
+            write_text(self.folder / name, text)
 
     def table(self) -> Table:
         """Return what the search found for each model."""
@@ -172,6 +170,22 @@ def read_tuning(folder: Path | str) -> TuningResult:
 
     Args:
         folder: Where it wrote its result.
+
+    Raises:
+        CheckpointError: If there is no result, or it is damaged or was changed.
+    """
+    found = read_trials(folder)
+    check_files(
+        found.folder / TRIALS_FILE, found.files or {}, remedy="repeat `qinn tune`, which keeps its trials"
+    )
+    return found
+
+
+def read_trials(folder: Path | str) -> TuningResult:
+    """Read the trials alone, whatever became of the files beside them.
+
+    Args:
+        folder: Where `qinn tune` wrote its result.
 
     Raises:
         CheckpointError: If there is no result, or it is damaged or was changed.

@@ -196,8 +196,11 @@ class TrainingLoop:
         """What the dynamics do to the first samples of the split, the same every epoch."""
         self.model.eval()
         # Of the split itself: where batches are of like length, the first one has its shortest samples.
-        watched = batch_of(loader.subset, range(min(_WATCHED, len(loader.subset)))).to(self.device)
-        activity = activity_of_batches(self.model, [watched])
+        watched, size = range(min(_WATCHED, len(loader.subset))), self.options.batch_size
+        parts = (watched[start : start + size] for start in watched[::size])
+        activity = activity_of_batches(
+            self.model, (batch_of(loader.subset, part).to(self.device) for part in parts)
+        )
         if activity is None:
             return {}
         return {
