@@ -15,7 +15,11 @@ from qinn.evaluation.metric_names import metrics_of
 from qinn.evaluation.over_seeds import Spread, interval_over_seeds
 from qinn.evaluation.paired_tests import holm_correction, paired_test
 from qinn.evaluation.resampling import resampled_metrics
+from qinn.experiment import provenance
 from qinn.experiment.comparison import compare, summarize
+from qinn.experiment.publishing import publish_run
+from qinn.face.describing import describe
+from qinn.report.facts import provenance_facts
 from qinn.results.as_json import document
 from qinn.results.comparison import read_comparison
 from qinn.results.files import write_json
@@ -206,6 +210,32 @@ def test_a_comparison_that_is_done_trains_nothing_again(compared, config, monkey
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_what_is_made_of_runs_of_two_commits_names_both(tiny_store, tmp_path, monkeypatch):
+    def compared_at(commit, seeds):
+        monkeypatch.setattr(provenance, "commit", lambda: commit)
+        models = {"early": {"kind": "concatenation"}}
+        changed = tiny_config(
+            tiny_store,
+            models=models,
+            seeds=seeds,
+            training={**TRAINING, "max_epochs": 1},
+            evaluation={"num_resamples": 100},
+            simple_rows=False,
+        )
+        return compare(changed, tmp_path / "compared")
+
+    compared_at("aaaa", [0])
+    result = compared_at("bbbb", [0, 1])
+    assert (result.commit, result.trained_at) == ("bbbb", ("aaaa", "bbbb"))
+    said = describe(result.folder)
+    assert (said["commit"], said["trained at"]) == ("bbbb", "aaaa, bbbb")
+    facts = dict(provenance_facts(result, trained_at=result.trained_at))
+    assert (facts["trained at commit"], facts["made of them at"]) == ("aaaa, bbbb", "bbbb")
+    published = publish_run(result.folder / "early", tmp_path / "published")
+    assert "Commit: `aaaa`, `bbbb`" in (published / "README.md").read_text()
+
+
 def test_two_workers_find_what_one_finds(compared, tiny_store, tmp_path):
     from qinn.experiment.comparison import run_path
 
