@@ -210,7 +210,6 @@ def test_a_comparison_that_is_done_trains_nothing_again(compared, config, monkey
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_what_is_made_of_runs_of_two_commits_names_both(tiny_store, tmp_path, monkeypatch):
     def compared_at(commit, seeds):
         monkeypatch.setattr(provenance, "commit", lambda: commit)
@@ -236,6 +235,7 @@ def test_what_is_made_of_runs_of_two_commits_names_both(tiny_store, tmp_path, mo
     assert "Commit: `aaaa`, `bbbb`" in (published / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_two_workers_find_what_one_finds(compared, tiny_store, tmp_path):
     from qinn.experiment.comparison import run_path
 
