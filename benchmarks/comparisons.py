@@ -8,8 +8,8 @@ What is run is what the pages say: the line `# command:` of each configuration t
 its store the import of docs/data.md or of the line `# data:`. Stores lie in `stores/`, runs in `runs/`; what is there
 is kept, and what was interrupted goes on where it stopped. A record goes to `benchmarks/results/NAME.json`, and the
 tables between the marks of NAME on the page that the line `# result:` names, if it has them; of several sweeps each is
-published, the first under NAME, the others under NAME-FOLDER, and a page with the marks of `areas` has a table of all
-areas under their curves. All is of one commit: a tree with changes is refused, and
+published, the first under NAME, the others under NAME-FOLDER, and a section with the marks of `areas` has a table of
+all areas under the curves of its sweeps. All is of one commit: a tree with changes is refused, and
 so are runs that another commit trained, or began, unless `--overwrite` trains them anew. The preregistered study is run
 once, elsewhere.
 """
@@ -43,6 +43,7 @@ QINN = [sys.executable, "-c", "import sys; sys.argv[0] = 'qinn'; from qinn.cli i
 MADE_FROM = (":/src", ":/configs", ":/benchmarks/*.py", ":/docs/data.md")
 RECORDS = {"compare": "comparison.json", "sweep-absent": "sweep.json"}
 _HEADER = re.compile(r"^# (\w+): +(.*)$", re.MULTILINE)
+_SECTION = re.compile(r"^## +(.+?)\s*$", re.MULTILINE)
 _FENCE = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -79,6 +80,7 @@ class Comparison:
         store: Where its samples lie.
         commands: What is run, one after the other, as words.
         page: Page of its tables.
+        section: Section of that page.
         time: What its header says of the time that it takes.
     """
 
@@ -86,6 +88,7 @@ class Comparison:
     store: str
     commands: tuple[tuple[str, ...], ...]
     page: Path
+    section: str
     time: str
 
     @property
@@ -134,11 +137,13 @@ def comparisons(root: Path) -> dict[str, Comparison]:
                 raise SystemExit(
                     f"error: {path} has a line `# result:`, but no line `# command:` that can be read ({error})."
                 ) from None
+            page, _, section = header["result"].partition(",")
             found[path.stem] = Comparison(
                 path.stem,
                 yaml.safe_load(text)["data"]["store"],
                 tuple(tuple(words) for words in commands),
-                Path(header["result"].partition(",")[0]),
+                Path(page),
+                section.strip(' "'),
                 header.get("time", "not recorded"),
             )
     return found
@@ -258,7 +263,9 @@ def _short(commit: str) -> str:
 
 
 def areas(page: Path, root: Path) -> Table:
-    """Return every model's area under the curve in every published sweep of a page."""
+    """Return every model's area under the curve in every published sweep of the section with the marks of `areas`."""
+    around = around_marks("areas", root / page)
+    section = _SECTION.findall(around[0])[-1] if around and _SECTION.search(around[0]) else None
     try:
         sweeps = {
             each.name: read_document(
@@ -271,7 +278,9 @@ def areas(page: Path, root: Path) -> Table:
             )
             for one in comparisons(root).values()
             for each in one.published
-            if one.page == page and len(one.commands) > 1 and each.record(root).is_file()
+            if (one.page, one.section) == (page, section)
+            and len(one.commands) > 1
+            and each.record(root).is_file()
         }
     except QinnError as error:
         raise SystemExit(f"error: {error}") from None

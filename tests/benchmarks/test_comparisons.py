@@ -251,6 +251,10 @@ def test_a_damaged_sweep_of_the_page_is_said_before_anything_runs(tree: Path, mo
     command = "# command: qinn compare configs/tiny.yaml"
     swept = CONFIG.replace(command, f"{command}; then qinn sweep-absent runs/tiny")
     (tree / "configs/swept.yaml").write_text(swept, encoding="utf-8")
+    page = tree / "docs/results.md"
+    page.write_text(
+        "\n".join(["## Tiny", *marks("areas"), *marks("tiny"), *marks("swept")]), encoding="utf-8"
+    )
     (tree / "benchmarks/results/swept.json").write_text('{"models": ', encoding="utf-8")
     with pytest.raises(SystemExit, match=r"error: .*swept\.json.*publish it again"):
         make([one for one in known(tree) if one.name == "tiny"], tree, COMMIT, None, overwrite=False)
