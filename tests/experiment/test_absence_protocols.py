@@ -324,7 +324,7 @@ def test_a_sweep_that_could_not_be_written_goes_on_where_it_stopped(store, tmp_p
     monkeypatch.setattr(absence_sweep, "write_text", write)
     monkeypatch.setattr(absence_sweep, "predict_parts", never)
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(provenance, "commit", lambda: "another")
+        elsewhere.setattr(provenance, "code_digest", lambda: "another")
         with pytest.raises(AssertionError):  # what other code predicted is no part of a result
             sweep("sweep")
     with pytest.raises(OutputError, match="no figures"):

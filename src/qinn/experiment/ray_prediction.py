@@ -98,7 +98,6 @@ def predict_by_ray(
     starts = list(range(0, number, SAMPLES_OF_A_PART))
     with connected(address, processes) as ray, needs("ray", "Predicting by Ray Data"):
         import ray.data  # pyright: ignore[reportMissingImports]
-        import ray.exceptions  # pyright: ignore[reportMissingImports]
 
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
