@@ -158,7 +158,7 @@ def content(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def words_of(said: object) -> list[str]:
+def named_commits(said: object) -> list[str]:
     """The commits that a record or a fold names; an unknown one where it names none, or what is no name."""
     if isinstance(said, list) and said:
         return [one if isinstance(one, str) else UNKNOWN_COMMIT for one in said]
@@ -252,8 +252,8 @@ def commits(record: Mapping[str, Any]) -> str:
 
 def _made_by(record: Mapping[str, Any]) -> tuple[list[str], str]:
     """The commits that trained the runs of a record, and the one that made it of them."""
-    [made] = words_of([record.get("commit")])
-    return words_of(record.get("trained_at") or [made]), made
+    [made] = named_commits([record.get("commit")])
+    return named_commits(record.get("trained_at") or [made]), made
 
 
 def _short(commit: str) -> str:
@@ -328,12 +328,12 @@ def is_of(commit: str, folder: Path) -> bool:
 def _trained_at(run: Path) -> set[str]:
     """The commits that trained a run so far; an unknown one where it does not say."""
     if (run / "run.json").is_file():
-        [said] = words_of([content(run / "run.json").get("commit")])
+        [said] = named_commits([content(run / "run.json").get("commit")])
         return set(said.split(", "))
     found: set[str] = set()
     for fold in (fold for fold in run.glob("folds/*") if fold.is_dir() and any(fold.iterdir())):
         said = content(fold / "fold.json") or content(fold / "commits.json")
-        found |= set(words_of(said.get("commits")))
+        found |= set(named_commits(said.get("commits")))
     return found
 
 

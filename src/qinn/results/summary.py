@@ -20,7 +20,7 @@ NO_CHECKOUT = "no checkout"
 """What stands in the place of a commit, beside others, where code was installed."""
 
 UNKNOWN_COMMIT = "unknown"
-"""What stands there where an earlier version did not say one."""
+"""What stands there where an earlier version did not say one, or git did not answer in time."""
 
 UNCHECKED = (
     "This run was made before run folders held hashes of their files (format version 1), so nothing shows whether "
