@@ -121,10 +121,11 @@ def provenance_facts(result: Written, *, trained_at: Sequence[str] | None = None
         trained_at: Commits that trained the runs of which it is made, where it says so.
     """
     machine = result.machine
-    made = result.commit or "not run from a source checkout"
+    commits = [("commit", result.commit or "not run from a source checkout")]
+    if trained_at is not None and list(trained_at) != [result.commit]:
+        commits = [("trained at commit", ", ".join(trained_at)), ("made of them at", commits[0][1])]
     return [
-        *([] if trained_at is None else [("trained at commit", ", ".join(trained_at))]),
-        ("commit" if trained_at is None else "made of them at", made),
+        *commits,
         ("versions", ", ".join(f"{name} {version}" for name, version in result.versions.items())),
         (
             "machine",
