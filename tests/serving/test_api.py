@@ -8,6 +8,7 @@ import re
 import resource
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +39,27 @@ def test_a_clip_is_scored_and_nothing_stays_of_it(served: Served, clip):
     assert served.client.delete(url).status_code == 204
     assert served.client.get(url).status_code == 404
     assert served.client.delete(url).status_code == 404
+
+
+class _Lingering(type(Path())):
+    """A file that takes its time to go, on a disk that is busy, say."""
+
+    def unlink(self, missing_ok: bool = False) -> None:
+        time.sleep(0.3)
+        super().unlink(missing_ok)
+
+
+@pytest.mark.parametrize(("content", "state"), [(None, "done"), (b"no film at all", "failed")])
+def test_a_clip_is_over_once_nothing_is_left_of_it(served: Served, clip, monkeypatch, content, state):
+    spool = served.server.jobs.spool
+    monkeypatch.setattr(spool, "place", lambda name: _Lingering(spool.folder / name))
+    url = served.send(content or clip).headers["location"]
+    assert served.followed(url)[-1]["state"] == state
+    assert served.spooled() == []
+    before = served.workers
+    assert served.client.delete(url).status_code == 204  # and nothing that works on the next one ends with it
+    assert served.scored(clip).status_code == 200
+    assert served.workers == before
 
 
 def test_a_cut_is_scored(served: Served, clip):

@@ -341,8 +341,7 @@ class Jobs:
             self._log(f"the run cannot be loaded again: {about}")
             with self._changed:
                 for job in self._waiting:
-                    job.state, job.error = State.FAILED, OURS
-                    job.clip.path.unlink(missing_ok=True)
+                    self._settle(job, State.FAILED, OURS)
                 self._waiting.clear()
                 self._changed.wait(2)
         return not first and not self._is_over
@@ -365,19 +364,22 @@ class Jobs:
         if process.must_be_replaced:  # ended between two clips, as by lack of memory
             self._load(process)
         if process.must_be_replaced:  # and cannot be had again, which was said
-            job.state, job.error = State.FAILED, OURS
+            self._settle(job, State.FAILED, OURS)
             return
         try:
-            score = process.score(job.clip, tell)
+            self._finish(job, process.score(job.clip, tell))
         except Exception as error:  # noqa: BLE001 - each costs its clip and nothing else
-            job.error = self._said(error, job)
-            job.state = State.FAILED
-        else:
-            self._finish(job, score)
-        job.stage, job.share = "", None
+            self._settle(job, State.FAILED, self._said(error, job))
         with self._changed:
             self._taken.append(time.monotonic() - job.began)
             self._forget()
+
+    def _settle(self, job: Job, state: State, error: str = "") -> None:
+        """Say that a clip is over once nothing is left of it and nothing works on it: whoever reads so relies on it."""
+        job.clip.path.unlink(missing_ok=True)
+        with self._changed:
+            self._running = {place: one for place, one in self._running.items() if one is not job}
+            job.state, job.stage, job.share, job.error = state, "", None, error
 
     def _said(self, error: Exception, job: Job) -> str:
         if job.ending and isinstance(error, WorkerDiedError):
@@ -392,7 +394,7 @@ class Jobs:
         job.result = json.dumps(score.to_json(), ensure_ascii=False, allow_nan=False).encode()
         if self.keep is not None and not job.ending:
             self._keep(job, self.keep)
-        job.state = State.DONE
+        self._settle(job, State.DONE)
 
     def _keep(self, job: Job, place: Path) -> None:
         folder = place / f"{time.strftime('%Y-%m-%dT%H-%M-%S')}-{job.id}"
