@@ -42,6 +42,7 @@ from qinn.results.tables import Cell, Table, columns
 QINN = [sys.executable, "-c", "import sys; sys.argv[0] = 'qinn'; from qinn.cli import main; main()"]
 MADE_FROM = (":/src", ":/configs", ":/benchmarks/*.py", ":/docs/data.md")
 RECORDS = {"compare": "comparison.json", "sweep-absent": "sweep.json"}
+_STORE = re.compile(r"(?<![^=:])stores/[^:#]+")
 _HEADER = re.compile(r"^# (\w+): +(.*)$", re.MULTILINE)
 _SECTION = re.compile(r"^## +(.+?)\s*$", re.MULTILINE)
 _FENCE = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -208,12 +209,12 @@ def run(words: Sequence[str], folder: Path) -> None:
 
 
 def make_store(store: str, root: Path, data: Path | None) -> None:
-    """Import a store that is not there."""
+    """Import a store that is not there, once what it is made from is: other stores, or files written of them."""
     if (root / store).exists():
         return
     if store not in imports(root):
         raise SystemExit(f"error: neither docs/data.md nor a configuration says how `{store}` is made.")
-    words = list(imports(root)[store])
+    words = imports(root)[store]
     place = root
     if words[2] == "import":
         if data is None:
@@ -221,8 +222,9 @@ def make_store(store: str, root: Path, data: Path | None) -> None:
                 f"error: `{store}` is not there; say with `--data` in which folder its data lie."
             )
         place = data
-    words[words.index("--to") + 1] = str(root / store)
-    run(words, place)
+    for needed in {found for word in words for found in _STORE.findall(word)} - {store}:
+        make_store(needed, root, data)
+    run([_STORE.sub(lambda found: str(root / found[0]), word) for word in words], place)
 
 
 def publish(one: Published, page: Path, time: str, root: Path) -> None:
