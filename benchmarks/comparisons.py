@@ -9,9 +9,9 @@ its store the import of docs/data.md or of the line `# data:`. Stores lie in `st
 is kept, and what was interrupted goes on where it stopped. A record goes to `benchmarks/results/NAME.json`, and the
 tables between the marks of NAME on the page that the line `# result:` names, if it has them; of several sweeps each is
 published, the first under NAME, the others under NAME-FOLDER, and a section with the marks of `areas` has a table of
-all areas under the curves of its sweeps. All is of one commit: a tree with changes is refused, and
-so are runs that another commit trained, or began, unless `--overwrite` trains them anew. The preregistered study is run
-once, elsewhere.
+all areas under the curves of its sweeps. All runs and records are of one commit: a tree with changes is refused, and
+so are runs that another commit trained, or began, unless `--overwrite` trains them anew; a store that is there is kept,
+whichever commit imported it. The preregistered study is run once, elsewhere.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -40,7 +40,14 @@ from qinn.results.sweep import FORMAT, ProtocolRecord, SweepResult, sweep_folder
 from qinn.results.tables import Cell, Table, columns
 
 QINN = [sys.executable, "-c", "import sys; sys.argv[0] = 'qinn'; from qinn.cli import main; main()"]
-MADE_FROM = (":/src", ":/configs", ":/benchmarks/*.py", ":/docs/data.md")
+MADE_FROM = (
+    ":/src",
+    ":/configs",
+    ":/benchmarks/*.py",
+    ":/docs/data.md",
+    ":/pyproject.toml",
+    ":/constraints.txt",
+)
 RECORDS = {"compare": "comparison.json", "sweep-absent": "sweep.json"}
 _STORE = re.compile(r"(?<![^=:])stores/[^:#]+")
 _HEADER = re.compile(r"^# (\w+): +(.*)$", re.MULTILINE)
@@ -129,24 +136,33 @@ def comparisons(root: Path) -> dict[str, Comparison]:
     """Name → what the header of its configuration describes."""
     found = {}
     for path in sorted((root / "configs").glob("*.yaml")):
-        text = path.read_text(encoding="utf-8")
-        header = dict(_HEADER.findall(text))
-        if "result" in header:
-            try:
-                commands = [shlex.split(one.removeprefix("then ")) for one in header["command"].split("; ")]
-            except (KeyError, ValueError) as error:
-                raise SystemExit(
-                    f"error: {path} has a line `# result:`, but no line `# command:` that can be read ({error})."
-                ) from None
+        try:
+            text = path.read_text(encoding="utf-8")
+            header = dict(_HEADER.findall(text))
+            if "result" not in header:
+                continue
+            commands = [shlex.split(one.removeprefix("then ")) for one in header["command"].split("; ")]
             page, _, section = header["result"].partition(",")
-            found[path.stem] = Comparison(
+            one = Comparison(
                 path.stem,
-                yaml.safe_load(text)["data"]["store"],
+                str(yaml.safe_load(text)["data"]["store"]),
                 tuple(tuple(words) for words in commands),
                 Path(page),
                 section.strip(' "'),
                 header.get("time", "not recorded"),
             )
+            is_known = all(len(words) > 2 and words[1] in RECORDS for words in one.commands)
+            if not is_known or not all(each.made for each in one.published):
+                raise ValueError(
+                    f"known are {', '.join(f'qinn {name}' for name in RECORDS)}, each of something"
+                )
+        except (KeyError, TypeError, ValueError, QinnError, yaml.YAMLError) as error:
+            said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise SystemExit(
+                f"error: {path} has a line `# result:`, but no line `# command:` or no contents that can be read "
+                f"({said}); mend it."
+            ) from None
+        found[path.stem] = one
     return found
 
 
@@ -264,8 +280,14 @@ def _short(commit: str) -> str:
     return f"`{name[:12]}{'+changes' if mark else ''}`"
 
 
-def areas(page: Path, root: Path) -> Table:
-    """Return every model's area under the curve in every published sweep of the section with the marks of `areas`."""
+def areas(page: Path, root: Path, *, without: Collection[str] = ()) -> Table:
+    """Return every model's area under the curve in every published sweep of the section with the marks of `areas`.
+
+    Args:
+        page: Where the marks are.
+        root: Of the checkout.
+        without: Comparisons whose sweeps are left out.
+    """
     around = around_marks("areas", root / page)
     section = _SECTION.findall(around[0])[-1] if around and _SECTION.search(around[0]) else None
     try:
@@ -276,12 +298,13 @@ def areas(page: Path, root: Path) -> Table:
                 format=FORMAT,
                 what="a sweep",
                 newest=VERSION,
-                remedy="publish it again",
+                remedy="take it back from git, or publish it anew by its own name",
             )
             for one in comparisons(root).values()
             for each in one.published
             if (one.page, one.section) == (page, section)
             and len(one.commands) > 1
+            and one.name not in without
             and each.record(root).is_file()
         }
     except QinnError as error:
@@ -359,15 +382,19 @@ def make(
     for one in chosen:
         for name in (*(each.name for each in one.published), "areas"):
             around_marks(name, root / one.page)
-        areas(one.page, root)
+        areas(one.page, root, without={one.name for one in chosen})
     for number, one in enumerate(chosen, 1):
         print(f"{number} of {len(chosen)}: {one.name}", flush=True)
+        check_tree(root, commit)
         make_store(one.store, root, data)
         if one.name in others:
             # `compare --overwrite` keeps whatever has the same configuration and data.
+            if (root / one.folder).is_symlink():
+                raise SystemExit(f"error: `{one.folder}` is a link; remove what it leads to yourself.")
             shutil.rmtree(root / one.folder)
         for words in one.commands:
             run(words, root)
+        check_tree(root, commit)
         for each in one.published:
             check_made(each, root, commit)
         for each in one.published:
@@ -388,14 +415,30 @@ def check_made(one: Published, root: Path, commit: str) -> None:
         )
 
 
+def check_tree(root: Path, commit: str) -> None:
+    """Refuse to go on where what the records are made from is no longer as in the commit that they would name."""
+    if changed := changes(root):
+        raise SystemExit(
+            f"error: `{changed[0]}` differs from the commit that the records would name; commit it first."
+        )
+    if commit != UNKNOWN_COMMIT and (now := git(root, "rev-parse", "HEAD").strip() or commit) != commit:
+        raise SystemExit(
+            f"error: {_short(now)} was checked out while what is of {_short(commit)} was made; repeat the command, "
+            "which says what to train anew."
+        )
+
+
 def git(root: Path, *arguments: str) -> str:
-    """What git says of a checkout; nothing where it is none, or there is no git."""
+    """What git says of a checkout; nothing where it is none."""
+    if not (root / ".git").exists():
+        return ""
     try:
         return subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, check=False
+            ["git", "-C", str(root), *arguments], capture_output=True, check=True
         ).stdout.decode()
-    except OSError:
-        return ""
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = (getattr(error, "stderr", None) or str(error).encode()).decode(errors="replace").split("\n")[0]
+        raise SystemExit(f"error: git says nothing of {root} ({said}); mend that first.") from None
 
 
 def changes(root: Path) -> list[str]:
@@ -419,7 +462,7 @@ def main() -> None:
     if unknown := set(options.names) - set(known):
         parser.error(f"unknown comparisons {sorted(unknown)}; known are {', '.join(known)}")
     chosen = [known[name] for name in options.names or known]
-    if not Path(qinn.__file__).is_relative_to(root / "src"):
+    if not Path(qinn.__file__).resolve().is_relative_to(root / "src"):
         raise SystemExit(
             f"error: qinn is imported from {Path(qinn.__file__).parent}, not from {root / 'src'}, whose commit is to "
             "stand in the records; install this checkout (`pip install -e .`)."
@@ -430,10 +473,7 @@ def main() -> None:
             took = cost(one.published[0].record(root)) or one.time
             print(f"{one.name}: {state(one, root, commit)}; {took}")
         return
-    if changed := changes(root):
-        raise SystemExit(
-            f"error: `{changed[0]}` differs from the commit that the records would name; commit it first."
-        )
+    check_tree(root, commit)
     make(chosen, root, commit, options.data and options.data.resolve(), overwrite=options.overwrite)
     print("made; read the words beside the tables again: nobody else does")
 

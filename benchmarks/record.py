@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from comparisons import changes
 
 from qinn.experiment import provenance
+
+_ROOT = Path(__file__).resolve().parents[1]
 
 
 def write_record(path: Path, started: float, **contents: Any) -> None:
@@ -20,9 +23,12 @@ def write_record(path: Path, started: float, **contents: Any) -> None:
         started: `time.perf_counter` at the start.
         **contents: The results, in order.
     """
+    commit = provenance.commit()
+    if commit and "+" not in commit and changes(_ROOT):  # of the benchmarks themselves, say
+        commit += "+changes"
     record = {
         "command": f"python benchmarks/{Path(sys.argv[0]).name} " + " ".join(sys.argv[1:]),
-        "commit": provenance.commit(),
+        "commit": commit,
         "machine": {
             "processor": platform.machine(),
             "system": platform.system(),

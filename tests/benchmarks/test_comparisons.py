@@ -127,16 +127,23 @@ def test_a_page_says_who_trained_and_who_made_the_record():
     assert comparisons.commits({"commit": 3, "trained_at": [None]}) == "commit `unknown`"
 
 
-def test_whatever_the_records_are_made_from_is_as_in_the_commit(tree: Path, monkeypatch):
-    def git(*words: str) -> None:
-        subprocess.run(["git", "-C", str(tree), *words], check=True, capture_output=True)
+def git(tree: Path, *words: str) -> str:
+    return subprocess.run(["git", "-C", str(tree), *words], check=True, capture_output=True, text=True).stdout
 
+
+def committed(tree: Path) -> str:
+    """Make a checkout of the tree, and return its commit."""
+    git(tree, "init", "--quiet")
+    git(tree, "config", "user.email", "a@b")
+    git(tree, "config", "user.name", "a")
+    git(tree, "add", "--all")
+    git(tree, "commit", "--quiet", "--message", "All of it")
+    return git(tree, "rev-parse", "HEAD").strip()
+
+
+def test_whatever_the_records_are_made_from_is_as_in_the_commit(tree: Path, monkeypatch):
     assert comparisons.changes(tree) == []  # no checkout, no commit to differ from
-    git("init", "--quiet")
-    git("config", "user.email", "a@b")
-    git("config", "user.name", "a")
-    git("add", "--all")
-    git("commit", "--quiet", "--message", "All of it")
+    committed(tree)
     assert comparisons.changes(tree) == []
     (tree / "docs/results.md").write_text("made", encoding="utf-8")
     (tree / "benchmarks/results/tiny.json").write_text("made", encoding="utf-8")
@@ -144,6 +151,67 @@ def test_whatever_the_records_are_made_from_is_as_in_the_commit(tree: Path, monk
     (tree / "configs/tiny.yaml").write_text("changed", encoding="utf-8")
     (tree / "configs/new.yaml").write_text("new", encoding="utf-8")
     assert comparisons.changes(tree) == ["configs/tiny.yaml", "configs/new.yaml"]
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(SystemExit, match=r"^error: git says nothing of .*dubious ownership"):
+        comparisons.changes(tree)
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "said"),
+    [
+        (
+            lambda tree: (tree / "configs/tiny.yaml").write_text("changed"),
+            "`configs/tiny.yaml` differs from the commit",
+        ),
+        (
+            lambda tree: git(tree, "commit", "--allow-empty", "--message", "More"),
+            "was checked out while what is of",
+        ),
+    ],
+    ids=["a change", "a commit"],
+)
+def test_what_a_configuration_becomes_meanwhile_is_not_published(meanwhile, said, tree: Path, monkeypatch):
+    commit, before = committed(tree), (tree / "docs/results.md").read_text("utf-8")
+    (tree / "stores/tiny").mkdir(parents=True)
+    monkeypatch.setattr(comparisons, "run", lambda words, folder: meanwhile(tree))
+    with pytest.raises(SystemExit, match=said):
+        make(known(tree), tree, commit, None, overwrite=False)
+    assert (tree / "docs/results.md").read_text("utf-8") == before
+
+
+def test_a_store_is_made_once_what_it_is_made_from_is(tree: Path, monkeypatch):
+    (tree / "docs/data.md").write_text(
+        """```
+qinn data convert stores/first --to stores/first.npz
+qinn data import table a.csv --to stores/second --feature more=stores/first.npz:x@offsets#id
+qinn data import table a.csv --to stores/first
+```
+""",
+        encoding="utf-8",
+    )
+    made = []
+
+    def run(words, folder):
+        made.append((words, folder))
+        Path(words[words.index("--to") + 1]).mkdir(parents=True)
+
+    monkeypatch.setattr(comparisons, "run", run)
+    data = tree / "data"
+    comparisons.make_store("stores/second", tree, data)
+    place = tree / "stores"
+    assert made == [
+        (["qinn", "data", "import", "table", "a.csv", "--to", f"{place}/first"], data),
+        (["qinn", "data", "convert", f"{place}/first", "--to", f"{place}/first.npz"], tree),
+        (
+            [
+                *("qinn", "data", "import", "table", "a.csv", "--to", f"{place}/second"),
+                *("--feature", f"more={place}/first.npz:x@offsets#id"),
+            ],
+            data,
+        ),
+    ]
+    comparisons.make_store("stores/second", tree, data)
+    assert len(made) == 3
 
 
 @pytest.fixture
@@ -209,8 +277,23 @@ def test_what_cannot_be_made_is_refused_before_anything_runs(tree: Path, monkeyp
         config.write_text(
             CONFIG.replace("# command: qinn compare configs/tiny.yaml", header), encoding="utf-8"
         )
-        with pytest.raises(SystemExit, match="no line `# command:` that can be read"):
+        with pytest.raises(SystemExit, match=r"tiny\.yaml has a line `# result:`, but no line `# command:`"):
             known(tree)
+    command = "qinn compare configs/tiny.yaml"
+    for odd in (
+        CONFIG.replace(command, "qinn train a"),
+        CONFIG.replace(command, "qinn"),
+        CONFIG.replace(command, f"{command}; then qinn sweep-absent runs/tiny --burst x"),
+        CONFIG.replace("data: {store: stores/tiny}", ""),
+        CONFIG.replace("data: {store: stores/tiny}", "- a"),
+        CONFIG + "{",
+    ):
+        config.write_text(odd, encoding="utf-8")
+        with pytest.raises(SystemExit, match=r"tiny\.yaml has a line `# result:`, but no line .*; mend it"):
+            known(tree)
+    config.write_bytes(CONFIG.encode() + "# Käse".encode("latin-1"))
+    with pytest.raises(SystemExit, match=r"tiny\.yaml .*UnicodeDecodeError"):
+        known(tree)
     config.write_text(CONFIG.replace("docs/results.md", "docs/absent.md"), encoding="utf-8")
     with pytest.raises(SystemExit, match=r"absent\.md is not there; mend the line `# result:`"):
         make(known(tree), tree, COMMIT, None, overwrite=False)
@@ -256,8 +339,18 @@ def test_a_damaged_sweep_of_the_page_is_said_before_anything_runs(tree: Path, mo
         "\n".join(["## Tiny", *marks("areas"), *marks("tiny"), *marks("swept")]), encoding="utf-8"
     )
     (tree / "benchmarks/results/swept.json").write_text('{"models": ', encoding="utf-8")
-    with pytest.raises(SystemExit, match=r"error: .*swept\.json.*publish it again"):
+    with pytest.raises(SystemExit, match=r"error: .*swept\.json.*publish it anew by its own name"):
         make([one for one in known(tree) if one.name == "tiny"], tree, COMMIT, None, overwrite=False)
+    ran: list[str] = []
+
+    def run(words, folder):
+        ran.append(words[1])
+        raise SystemExit(1)
+
+    monkeypatch.setattr(comparisons, "run", run)
+    with pytest.raises(SystemExit):  # by its own name it is made
+        make([one for one in known(tree) if one.name == "swept"], tree, COMMIT, None, overwrite=False)
+    assert ran == ["data"]
 
 
 def test_without_git_nothing_is_known_to_be_changed(tree: Path, monkeypatch):

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import time
 from dataclasses import asdict
 
 import numpy as np
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+import qinn
 from qinn.data.stores.store import Store
 from qinn.data.subsets.batching import batch_of
 from qinn.data.subsets.cross_validation import fixed_fold
@@ -149,8 +151,13 @@ def test_the_commit_of_a_checkout_says_if_files_differ(monkeypatch, tmp_path):
     git("add", ".")
     git("commit", "--quiet", "--message", "All of it")
     monkeypatch.setattr(provenance, "__file__", str(module))
+    monkeypatch.setattr(provenance, "_LOADED", time.time() + 3600)
     found = asked()
     assert re.fullmatch(r"[0-9a-f]{40}", found)
+    with monkeypatch.context() as patch:  # loaded before the files were written as they are now
+        patch.setattr(provenance, "_LOADED", time.time() - 3600)
+        assert asked() == f"{found}+changes"
+    git("config", "status.showUntrackedFiles", "no")
     (tmp_path / "notes").write_text("no part of the program")
     assert asked() == found
     for changed in (module, tmp_path / "src" / "qinn" / "new.py"):
@@ -165,13 +172,32 @@ def test_the_commit_of_a_checkout_says_if_files_differ(monkeypatch, tmp_path):
     with monkeypatch.context() as patch:
         patch.setattr(subprocess, "run", slow)
         assert asked() == "unknown"
+    with monkeypatch.context() as patch:  # as of another user, say
+        patch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+        assert asked() == "unknown"
     monkeypatch.setenv("PATH", "")
-    assert asked() is None
+    assert asked() == "unknown"
+
+
+def test_a_password_stands_in_no_result(monkeypatch):
+    url = "postgresql://me:SECRET@host/db?sslmode=on&password=SECRET"
+    monkeypatch.setattr("sys.argv", ["/opt/bin/qinn", "tune", "--storage", url, "--trials", "3"])
+    said = "qinn tune --storage postgresql://me@host/db?sslmode=on&password= --trials 3"
+    assert provenance.command() == said
+    assert provenance.without_passwords("sqlite:///a@b/c:d.db") == "sqlite:///a@b/c:d.db"
+
+
+def test_a_link_to_nowhere_beside_the_source_is_no_source(monkeypatch, tmp_path):
+    (tmp_path / "a.py").write_text("a")
+    monkeypatch.setattr(qinn, "__file__", str(tmp_path / "__init__.py"))
+    before = provenance.code_digest.__wrapped__()
+    (tmp_path / ".#a.py").symlink_to("me@nowhere.1")
+    assert provenance.code_digest.__wrapped__() == before
 
 
 def test_a_process_has_one_commit_whatever_is_committed_while_it_works(monkeypatch):
     before = provenance.commit()
-    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(provenance, "__file__", "/nowhere/provenance.py")
     assert asked() is None
     assert provenance.commit() == before
 
@@ -217,11 +243,14 @@ def test_a_run_names_every_commit_that_trained_a_part_of_it(tiny_store, tmp_path
     assert commits_of([summary]) == ("first", "third", "no checkout", "unknown")
     whole = run(config, tmp_path / "whole").summary()
     assert whole.commit is None
-    assert commits_of([whole]) is None
+    assert commits_of([whole]) == ("no checkout",)
 
 
 @pytest.mark.parametrize(
-    "said", ["", "{", "{}", "[]", "null", '{"commits": null}', '{"commits": "ab"}', '{"commits": [[1]]}']
+    "said",
+    ["", "{", "{}", "[]", "null", "[" * 100_000]
+    + [f'{{"commits": {one}}}' for one in ("null", '"ab"', "[[1]]", '["a, b"]', '[""]')],
+    ids=range(11),
 )
 def test_a_damaged_note_of_commits_costs_no_checkpoint(said, tmp_path):
     (tmp_path / "refit" / "checkpoints").mkdir(parents=True)

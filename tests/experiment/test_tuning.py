@@ -17,6 +17,7 @@ from qinn.experiment.encoder_config import TransformerConfig
 from qinn.experiment.model_configs import parse_model
 from qinn.experiment.tuning import tune
 from qinn.experiment.tuning_config import TuneConfig, searched
+from qinn.explain.activity import activity_of
 from qinn.results.tuning import read_tuning
 from qinn.task import Task
 
@@ -141,6 +142,24 @@ def test_a_trial_whose_end_was_not_told_is_made_again(tuned, tmp_path, monkeypat
     assert told(tune(config, tmp_path / "out")) == told(result)
 
 
+def test_a_second_search_in_the_same_database_ends_the_first_with_a_sentence(tuned, tmp_path, monkeypatch):
+    config, _, _ = tuned
+    kept, second = f"sqlite:///{tmp_path}/kept.db", []
+
+    def meanwhile(*given):
+        if not second:
+            second.append(None)
+            second[0] = tune(config, tmp_path / "second", storage=kept)
+        return activity_of(*given)
+
+    said = "Another search of `early` began meanwhile in `sqlite:///"
+    with monkeypatch.context() as patch:
+        patch.setattr("qinn.experiment.tuning.activity_of", meanwhile)
+        with pytest.raises(CheckpointError, match=said):
+            tune(config, tmp_path / "first", storage=kept)
+    assert told(tune(config, tmp_path / "first", storage=kept)) == told(second[0])
+
+
 @pytest.mark.parametrize("number", [0, 1, 2])
 @pytest.mark.parametrize("before", ["nothing", "a longer search"])
 def test_a_search_that_is_killed_while_it_writes_goes_on(number, before, tuned, tmp_path, monkeypatch):
@@ -180,13 +199,17 @@ def test_a_search_that_is_killed_while_it_writes_goes_on(number, before, tuned, 
 
 
 def test_a_result_that_was_changed_is_not_read(tuned, tmp_path):
-    _, result, _ = tuned
+    config, result, _ = tuned
     for name in ("tuned.yaml", "trials.md"):
-        folder = tmp_path / name
+        folder = tmp_path / f"changed {name}"
         shutil.copytree(result.folder, folder)
         (folder / name).write_text("forged")
         with pytest.raises(CheckpointError, match=name):
             read_tuning(folder)
+        with pytest.raises(CheckpointError, match=rf"{name}` was changed since it was written"):
+            tune(config, folder)
+        (folder / name).rename(tmp_path / "mine")
+        assert told(tune(config, folder)) == told(read_tuning(folder)) == told(result)
 
 
 def test_what_it_found_is_a_configuration_that_compare_reads(tuned, tmp_path):
@@ -361,6 +384,21 @@ def test_what_changes_the_meaning_of_the_value_is_not_searched(key, tiny_store, 
     content = tiny_content(tiny_store, models={"a": {"kind": "concatenation"}})
     config = parse_config({**content, "tune": {"space": {key: space}}}, "tiny")
     with pytest.raises(ConfigError, match=rf"names `{key}`, .* cannot be compared"):
+        tune(config, tmp_path / "out")
+
+
+@pytest.mark.parametrize("key", ["absent_protocol", "absent_pattern", "absent_burst", "absent_all"])
+def test_what_is_taken_from_the_samples_that_choose_is_not_searched(key, tiny_store, tmp_path):
+    space = {
+        "absent_protocol": ["whole", "keep-one"],
+        "absent_pattern": ["scattered", "block"],
+        "absent_burst": [2.0, 3.0],
+        "absent_all": [True, False],
+    }
+    content = tiny_content(tiny_store, models={"a": {"kind": "concatenation"}})
+    content["training"] |= {"absent_rate": 0.3, "selection_rates": [0.3]}
+    config = parse_config({**content, "tune": {"space": {key: space[key]}}}, "tiny")
+    with pytest.raises(ConfigError, match=rf"names `{key}`, .* cannot be compared; state one"):
         tune(config, tmp_path / "out")
 
 

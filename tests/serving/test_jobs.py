@@ -1,15 +1,21 @@
 """Clips that wait, and results that are kept, without any process: what is told, and what is forgotten first."""
 
+import asyncio
+import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from qinn.errors import ConfigError
+from qinn.serving.app import _events
 from qinn.serving.jobs import FullError, Job, Jobs, State
-from qinn.serving.scoring import Clip, ScoringSettings, _stage, refusal_of
+from qinn.serving.scoring import Clip, ScoringProcess, ScoringSettings, _stage, refusal_of
 from qinn.serving.spool import Spool
+
+from ..clip_scores import made_score
 
 
 @pytest.fixture
@@ -50,6 +56,83 @@ def test_results_have_so_many_bytes_in_all(jobs, monkeypatch):
     kept = [ended(jobs, 6, ago=ago) for ago in (30.0, 20.0, 10.0)]
     jobs._forget()
     assert list(jobs._jobs.values()) == kept[2:]
+
+
+class _Stubborn(type(Path())):
+    """A file that cannot be removed, as on a disk that went read-only."""
+
+    def unlink(self, missing_ok: bool = False) -> None:
+        raise PermissionError(13, "Permission denied")
+
+
+class _Scorer(ScoringProcess):
+    """A process that scores at once; it counts how often it was ended."""
+
+    def __init__(self) -> None:
+        pass
+
+    must_be_replaced = False
+    memory = 0
+    kills = 0
+
+    def score(self, clip, tell):
+        tell("reading", 0.5)
+        return made_score()
+
+    def kill(self):
+        self.kills += 1
+
+    def close(self):
+        pass
+
+
+def arrived(jobs: Jobs, path: type[Path]) -> Job:
+    job = jobs.reserve("a.mp4", None, None, None)
+    job.clip = replace(job.clip, path=path(job.clip.path))
+    job.clip.path.write_bytes(b"a clip")
+    jobs.submit(job)
+    return job
+
+
+def test_a_file_that_cannot_be_removed_costs_neither_result_nor_thread(jobs):
+    said, scorer = [], _Scorer()
+    jobs._log = said.append
+    scored = arrived(jobs, _Stubborn)
+    jobs._score(scorer, jobs._next(0))
+    assert (scored.state, bool(scored.result), scored.stage, scored.share) == (State.DONE, True, "", None)
+    unasked = arrived(jobs, _Stubborn)
+    jobs.remove(unasked)
+    assert said == ["a clip could not be removed: Permission denied"] * 2
+    assert not jobs._running
+
+
+def test_while_a_clip_is_kept_nothing_ends_the_process_that_scored_it(jobs, tmp_path, monkeypatch):
+    scorer = _Scorer()
+    jobs._processes[0], jobs.keep = scorer, tmp_path / "kept"
+    jobs.keep.mkdir()
+    job = arrived(jobs, Path)
+
+    def keep(source, target):
+        jobs.remove(job)
+
+    monkeypatch.setattr("qinn.serving.jobs.shutil.move", keep)
+    jobs._score(scorer, jobs._next(0))
+    assert (scorer.kills, list(jobs.keep.iterdir())) == (0, [])
+    assert not job.clip.path.exists()
+
+
+def test_the_last_state_is_told_however_slow_the_reader_is(jobs):
+    async def told() -> list[str]:
+        job = arrived(jobs, Path)
+        jobs._next(0)
+        states = []
+        async for event in _events(jobs, job):
+            states.append(json.loads(event.partition("data: ")[2])["state"])
+            if states == ["running"]:
+                jobs._settle(job, State.DONE)
+        return states
+
+    assert asyncio.run(told()) == ["running", "done"]
 
 
 def test_what_a_process_says_of_its_progress_is_a_share():

@@ -1,6 +1,7 @@
 """One fold of a run: train on its samples, predict the sealed ones, keep what came of it and read it again."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -153,12 +154,17 @@ def _begun_at(folder: Path) -> tuple[str | None, ...]:
 
 def _noted(file: Path) -> Sequence[str | None]:
     """What is noted of the commits before; an unknown one where that is missing or damaged."""
-    with suppress(OSError, ValueError, CheckpointError):
+    with suppress(OSError, ValueError, RecursionError):
         found = json.loads(file.read_text(encoding="utf-8"))
         noted = found.get("commits") if isinstance(found, dict) else None
-        if isinstance(noted, list) and noted and all(one is None or isinstance(one, str) for one in noted):
+        if isinstance(noted, list) and noted and all(map(_is_commit, noted)):
             return noted
     return (UNKNOWN_COMMIT,)
+
+
+def _is_commit(said: object) -> bool:
+    """Whether something may be what `provenance.commit` returned."""
+    return said is None or (isinstance(said, str) and bool(re.fullmatch(r"\w+(\+changes)?", said, re.ASCII)))
 
 
 def _write_predictions(path: Path, table: PredictionTable, fold: Fold, task: Task) -> None:

@@ -3,8 +3,10 @@
 import hashlib
 import os
 import platform
+import re
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from functools import cache
 from importlib import metadata
@@ -16,6 +18,8 @@ import torch
 import qinn
 from qinn.results.summary import UNKNOWN_COMMIT
 
+_LOADED = time.time()
+_PASSWORD = re.compile(r"(?<=://)([^\s/@:]*):[^\s/]*@|(?<=[?&]password=)[^\s&]*")
 _PATIENCE = 60  # seconds: a disk may be busy
 _PACKAGES = ("torch", "numpy", "scipy", "safetensors", "pyarrow")
 
@@ -45,16 +49,20 @@ def versions() -> dict[str, str]:
 
 @cache
 def commit() -> str | None:
-    """Return the commit of the source checkout (``+changes`` if it was modified); None outside a checkout.
+    """Return the commit of the source checkout; None outside a checkout.
 
-    It is asked once: what a process has loaded stays what it was, whatever is committed or changed while it works. What
-    takes long asks before it begins. Where git does not answer in time, the commit is `UNKNOWN_COMMIT`.
+    ``+changes`` follows it if the source differs from it, or was written since this process began: what was loaded may
+    then be of neither. It is asked once: what a process has loaded stays what it was, whatever is committed or changed
+    while it works. Where git fails or does not answer in time, the commit is `UNKNOWN_COMMIT`.
     """
     folder = Path(__file__).resolve().parent
+    top = next((one for one in folder.parents if (one / ".git").exists()), None)
+    if top is None or top / "src" / "qinn" not in folder.parents:
+        return None
 
     def git(*arguments: str) -> str:
         return subprocess.run(
-            ["git", "-C", str(folder), *arguments],
+            ["git", "-C", str(top), *arguments],
             capture_output=True,
             text=True,
             check=True,
@@ -62,14 +70,16 @@ def commit() -> str | None:
         ).stdout.strip()
 
     try:
-        top = Path(git("rev-parse", "--show-toplevel"))
-        if top / "src" / "qinn" not in folder.parents:
-            return None
-        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--", ":/src") else "")
-    except subprocess.TimeoutExpired:
-        return UNKNOWN_COMMIT
+        changes = git("status", "--porcelain", "--untracked-files=normal", "--", "src")
+        is_newer = any(path.stat().st_mtime > _LOADED for path in _source(top / "src" / "qinn"))
+        return git("rev-parse", "HEAD") + ("+changes" if changes or is_newer else "")
     except (OSError, subprocess.SubprocessError):
-        return None
+        return UNKNOWN_COMMIT
+
+
+def _source(package: Path) -> list[Path]:
+    """The files of a package, without links to nowhere, as some editors keep them."""
+    return sorted(path for path in package.rglob("*.py") if path.is_file())
 
 
 @cache
@@ -77,7 +87,7 @@ def code_digest() -> str:
     """Return the SHA-256 of the source files of qinn, asked once as the commit is: the same code, committed or not."""
     package = Path(qinn.__file__).parent
     told = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
+    for path in _source(package):
         told.update(
             f"{path.relative_to(package).as_posix()}\n{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode()
         )
@@ -102,5 +112,14 @@ def device(kind: str = "cpu") -> dict[str, str]:
 
 
 def command() -> str:
-    """Return the command line of this process, with the program's base name only."""
-    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    """Return the command line of this process, with the program's base name only and no password of a URL."""
+    return without_passwords(" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]))
+
+
+def without_passwords(text: str) -> str:
+    """Return a text whose URLs have no passwords: neither beside the user's name nor among the parameters.
+
+    Args:
+        text: A URL, or a command line that holds some.
+    """
+    return _PASSWORD.sub(lambda found: f"{found[1]}@" if found[1] is not None else "", text)

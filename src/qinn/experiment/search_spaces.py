@@ -58,7 +58,11 @@ def spaces_of(config: ExperimentConfig, store: Store) -> dict[str, dict[str, Spa
         is_read = "transformer" in encoder_kinds(config.encoder, names).values()
         transformer = config.encoder_of(label).transformer if is_read else None
         space = searched(model, config.tune, TrainingConfig, transformer=transformer)
-        _check_comparable(space, selection_of(config, label, store)[0])
+        _check_comparable(
+            space,
+            selection_of(config, label, store)[0],
+            is_masked=bool(config.only(label, config.tune.seed).training.selection_rates),
+        )
         for key, one in space.items():
             values = (one.low, one.high) if isinstance(one, Range) else one
             for value in values:
@@ -128,19 +132,25 @@ def _check_absence(config: ExperimentConfig, label: str, store: Store, space: Ma
             raise ConfigError(f"Key `tune.space` allows {said}: {error}") from error
 
 
-def _check_comparable(space: Mapping[str, Space], monitor: str) -> None:
+def _check_comparable(space: Mapping[str, Space], monitor: str, *, is_masked: bool) -> None:
     """Refuse keys that change what the validation value is a value of.
+
+    Args:
+        space: What is searched.
+        monitor: The validation value.
+        is_masked: Whether something is taken from the validation samples, so that it counts what.
 
     Raises:
         ConfigError: If there is one.
     """
     of_the_loss = ("loss", "class_weights") if monitor == "valid_loss" else ()
-    for key in ("monitor", *of_the_loss):
+    of_masks = ("absent_protocol", "absent_pattern", "absent_burst", "absent_all") if is_masked else ()
+    for key in ("monitor", "selection_rates", *of_the_loss, *of_masks):
         if key in space:
             raise ConfigError(
                 f"Key `tune.space` names `{key}`, on which it depends what the values of trials mean, so that they "
                 "cannot be compared"
-                + ("; state one" if key == "monitor" else ", unless `training.monitor` names a metric")
+                + (", unless `training.monitor` names a metric" if key in of_the_loss else "; state one")
                 + "."
             )
 

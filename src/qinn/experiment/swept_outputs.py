@@ -41,6 +41,7 @@ class KeptOutputs:
 
     def __init__(self, target: Path, asked: object) -> None:
         self._folder = target / _FOLDER
+        self._code = provenance.code_digest()[:12]
         self._asked = json.dumps([provenance.code_digest(), asked], sort_keys=True)
         self._places: set[Path] = set()
 
@@ -57,7 +58,7 @@ class KeptOutputs:
             OutputError: If they cannot be kept.
         """
         told = f"{digest}\n{self._asked}"
-        place = self._folder / f"{hashlib.sha256(told.encode()).hexdigest()[:32]}.npz"
+        place = self._folder / f"{self._code}-{hashlib.sha256(told.encode()).hexdigest()[:32]}.npz"
         self._places.add(place)
         if place.is_file() and (found := _read(place)) is not None:
             return found
@@ -69,9 +70,13 @@ class KeptOutputs:
         return made
 
     def remove(self) -> None:
-        """Remove what is kept for this sweep, which is written; what one of other options has left stays for it."""
+        """Remove what is kept for this sweep, which is written, or was made by other code.
+
+        What a sweep of other options has left stays for it.
+        """
         with suppress(OSError):
-            for place in self._places:
+            others = {one for one in self._folder.glob("*.npz") if not one.name.startswith(f"{self._code}-")}
+            for place in self._places | others:
                 place.unlink(missing_ok=True)
             self._folder.rmdir()
 

@@ -19,6 +19,7 @@ from qinn.data.stores.store import Store
 from qinn.data.stores.unchanged import open_unchanged
 from qinn.data.subsets.cross_validation import Development
 from qinn.destinations import check_folder
+from qinn.digests import file_digest
 from qinn.errors import ArgumentError, CheckpointError, ConfigError
 from qinn.experiment import provenance
 from qinn.experiment.build import build_folds, resolved
@@ -140,7 +141,7 @@ def tune(
             data=data_record(store, config, developments[0].train),
             num_trials=number,
             seed=settings.seed,
-            storage=_STORAGE if storage is None else _without_password(storage),
+            storage=_STORAGE if storage is None else provenance.without_passwords(storage),
             models=found,
             remarks=tuple(
                 dict.fromkeys(
@@ -161,10 +162,10 @@ def tune(
 
 
 def _check_own(folder: Path, identities: Mapping[str, str]) -> None:
-    """Refuse a folder with the result of another search, which this one would replace.
+    """Refuse a folder with the result of another search, or one that was changed, which this one would replace.
 
     Raises:
-        CheckpointError: Naming a model that was searched otherwise there.
+        CheckpointError: Naming a model that was searched otherwise there, or the changed file.
     """
     if not (folder / TRIALS_FILE).exists():
         if (folder / TUNED_FILE).exists():
@@ -173,7 +174,14 @@ def _check_own(folder: Path, identities: Mapping[str, str]) -> None:
                 "or move the file away."
             )
         return
-    for label, model in read_trials(folder).models.items():
+    found = read_trials(folder)
+    for name, digest in (found.files or {}).items():
+        if (folder / name).exists() and file_digest(folder / name) != digest:
+            raise CheckpointError(
+                f"`{folder / name}` was changed since it was written, and this search would write it anew; move it "
+                "away, and repeat the command, which keeps all trials."
+            )
+    for label, model in found.models.items():
         if model.identity and identities.get(label) != model.identity:
             what = "has another model, data or space to search" if label in identities else "lacks it"
             raise CheckpointError(
@@ -288,13 +296,20 @@ class _Search:
             trial = self.study.ask({} if done == 0 else self.space)
         value, epoch, seconds, failure, asleep = self._trained(_rounded(trial.params))
         with _stored(self._url):
-            trial.set_user_attr("epoch", epoch)
-            trial.set_user_attr("failure", failure)
-            trial.set_user_attr("asleep", asleep)
-            trial.set_user_attr("commit", provenance.commit())
-            trial.set_user_attr("seconds", seconds)
-            failed = TrialState.FAIL if value is None else None
-            self.study.tell(trial, value, state=failed)
+            try:
+                trial.set_user_attr("epoch", epoch)
+                trial.set_user_attr("failure", failure)
+                trial.set_user_attr("asleep", asleep)
+                trial.set_user_attr("commit", provenance.commit())
+                trial.set_user_attr("seconds", seconds)
+                failed = TrialState.FAIL if value is None else None
+                self.study.tell(trial, value, state=failed)
+            except optuna.exceptions.UpdateFinishedTrialError as error:
+                raise CheckpointError(
+                    f"Another search of `{self.label}` began meanwhile in `{provenance.without_passwords(self._url)}` "
+                    "and took this trial for one that was killed; let one of them end, then repeat this one, which "
+                    "keeps all trials."
+                ) from error
 
     def _trained(self, choices: Mapping[str, Any]) -> tuple[float | None, float | None, float, str, bool]:
         """Return validation value, its epoch, seconds, why there is no value, and whether the dynamics sleep."""
@@ -397,14 +412,8 @@ def _stored(url: str) -> Iterator[None]:
     except (SQLAlchemyError, StorageInternalError, ImportError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise ConfigError(
-            f"The trials cannot be kept in `{_without_password(url)}` ({reason}); give a URL such as sqlite:///trials.db."
+            f"The trials cannot be kept in `{provenance.without_passwords(url)}` ({reason}); give a URL such as sqlite:///trials.db."
         ) from error
-
-
-def _without_password(url: str) -> str:
-    scheme, mark, rest = url.partition("://")
-    user, at, host = rest.rpartition("@")
-    return f"{scheme}{mark}{user.partition(':')[0]}{at}{host}" if at else url
 
 
 def _tuned_text(config: ExperimentConfig, result: TuningResult) -> str:

@@ -12,7 +12,7 @@ from qinn.results.calibration import calibration_of
 from qinn.results.comparison import COMPARISON_FILE, read_comparison
 from qinn.results.files import check_files
 from qinn.results.folder import RunFolder, runs_of
-from qinn.results.summary import PUBLISHED, UNCHECKED, joined_commits
+from qinn.results.summary import PUBLISHED, UNCHECKED, UNKNOWN_COMMIT
 from qinn.typed_arguments import typed
 
 
@@ -50,7 +50,7 @@ def describe(path: Path | str | None = None) -> dict[str, object]:
             "test samples": found.num_test,
             "versions": found.versions,
             "commit": found.commit,
-            "trained at": joined_commits(found.trained_at or (found.commit,)),
+            "trained at": ", ".join(found.trained_at or (UNKNOWN_COMMIT,)),
             "command": found.command,
         }
     if (path / "manifest.json").is_file():

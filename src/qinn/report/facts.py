@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from qinn.evaluation.metric_names import metrics_of
 from qinn.explain.attractor import certificate_words
 from qinn.results.number_text import counted, span
-from qinn.results.summary import DataRecord, FoldRecord, RunSummary, Written
+from qinn.results.summary import NO_CHECKOUT, DataRecord, FoldRecord, RunSummary, Written
 from qinn.task import Task
 
 Fact = tuple[str, str]
@@ -122,7 +122,7 @@ def provenance_facts(result: Written, *, trained_at: Sequence[str] | None = None
     """
     machine = result.machine
     commits = [("commit", result.commit or "not run from a source checkout")]
-    if trained_at is not None and list(trained_at) != [result.commit]:
+    if trained_at is not None and list(trained_at) != [result.commit or NO_CHECKOUT]:
         commits = [("trained at commit", ", ".join(trained_at)), ("made of them at", commits[0][1])]
     return [
         *commits,

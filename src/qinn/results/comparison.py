@@ -95,7 +95,7 @@ class ComparisonResult(Written):
         margins: Metric → difference from which on one matters, as the configuration states it; None where an earlier
             version did not ask.
         over_seeds: Whether intervals and tests are about other trainings too, not about other samples alone.
-        trained_at: Commits of the source checkouts that trained the runs; None where none says one.
+        trained_at: Commits of the source checkouts that trained the runs; None in what an earlier version wrote.
     """
 
     format: str = FORMAT

@@ -12,7 +12,7 @@ from qinn.evaluation.metric_names import metrics_of
 from qinn.results.evaluation import intervals_table
 from qinn.results.metric_columns import metric_names
 from qinn.results.number_text import brief, counted, number
-from qinn.results.summary import RunSummary, commits_of
+from qinn.results.summary import NO_CHECKOUT, RunSummary, commits_of
 from qinn.task import Task
 
 NOT_STATED = "not stated"
@@ -185,7 +185,7 @@ class ModelCard:
         commits = commits_of(self.runs)
         lines = [
             f"- Seeds: {', '.join(str(run.seed) for run in self.runs)}",
-            f"- Commit: {', '.join(map(markdown_code, commits)) if commits else NOT_STATED}",
+            f"- Commit: {', '.join(map(markdown_code, commits)) if commits != (NO_CHECKOUT,) else NOT_STATED}",
             f"- Versions: {markdown_text(made)}",
             "- Every file's hash is in `run.json`; `qinn info THIS_FOLDER` checks them.",
             *remarks,

@@ -187,14 +187,13 @@ def joined_commits(commits: Iterable[str | None]) -> str | None:
     return ", ".join(one or NO_CHECKOUT for one in found) if any(found) else None
 
 
-def commits_of(runs: Iterable[RunSummary]) -> tuple[str, ...] | None:
-    """Return the commits of the source checkouts that trained runs, in order; None where none says one.
+def commits_of(runs: Iterable[RunSummary]) -> tuple[str, ...]:
+    """Return the commits of the source checkouts that trained runs, in order; `NO_CHECKOUT` stands for installed code.
 
     Args:
         runs: What they say.
     """
-    found = dict.fromkeys(one for run in runs for one in (run.commit or NO_CHECKOUT).split(", "))
-    return None if set(found) <= {NO_CHECKOUT} else tuple(found)
+    return tuple(dict.fromkeys(one for run in runs for one in (run.commit or NO_CHECKOUT).split(", ")))
 
 
 @dataclass(frozen=True)

@@ -211,7 +211,7 @@ class SweepResult(Written):
         paired_area: Label → metric → the difference in area to the reference.
         subsets: Modalities that are all that was kept of every sample, joined by `+`.
         paired_subsets: Label → for each of them, metric → the difference to the reference.
-        trained_at: Commits of the source checkouts that trained the runs; None where none says one.
+        trained_at: Commits of the source checkouts that trained the runs; None in what an earlier version wrote.
     """
 
     format: str = FORMAT

@@ -176,7 +176,9 @@ def read_tuning(folder: Path | str) -> TuningResult:
     """
     found = read_trials(folder)
     check_files(
-        found.folder / TRIALS_FILE, found.files or {}, remedy="repeat `qinn tune`, which keeps its trials"
+        found.folder / TRIALS_FILE,
+        found.files or {},
+        remedy="repeat `qinn tune`, which keeps its trials",
     )
     return found
 
@@ -190,7 +192,10 @@ def read_trials(folder: Path | str) -> TuningResult:
     Raises:
         CheckpointError: If there is no result, or it is damaged or was changed.
     """
-    path, remedy = Path(folder) / TRIALS_FILE, "search again, in another folder"
+    path, remedy = (
+        Path(folder) / TRIALS_FILE,
+        f"move it and `{TUNED_FILE}` away and repeat `qinn tune`, which keeps its trials",
+    )
     found = read_document(path, TuningResult, format=FORMAT, what="a tuning", newest=VERSION, remedy=remedy)
     return replace(found, folder=Path(folder))
 

@@ -395,16 +395,18 @@ async def _events(jobs: Jobs, job: Job) -> AsyncIterator[str]:
         last: Mapping[str, Any] | None = None
         said = loop.time()
         while not jobs.is_over:
-            is_there = jobs.find(job.id) is not None
+            is_over = jobs.find(job.id) is None
             status = jobs.status(job)
-            if not is_there:
+            if is_over:
                 status["state"], status["error"] = "failed", job.ending or "The clip was deleted."
+            # What was told, not what is: it may end while the reader takes its time.
+            is_over = is_over or State(status["state"]).is_final
             if status != last:
                 last, said = status, loop.time()
                 yield f"event: status\ndata: {json.dumps(status)}\n\n"
             elif loop.time() - said > _HEARTBEAT:
                 said = loop.time()
                 yield ": still here\n\n"
-            if not is_there or job.state.is_final:
+            if is_over:
                 return
             await asyncio.sleep(_LOOK)

@@ -220,7 +220,7 @@ class Jobs:
         """Put a clip that has arrived into the queue."""
         with self._changed:
             if job.id not in self._jobs:
-                job.clip.path.unlink(missing_ok=True)
+                self._remove_clip(job)
                 return
             job.state, job.asked = State.WAITING, time.monotonic()
             self._waiting.append(job)
@@ -267,7 +267,19 @@ class Jobs:
             if running is job:
                 self._processes[place].kill()
                 return
-        job.clip.path.unlink(missing_ok=True)
+        self._remove_clip(job)
+
+    def _remove_clip(self, job: Job) -> None:
+        """Remove a clip's file; where the disk refuses, say so and go on: it is gone with the server's folder."""
+        try:
+            job.clip.path.unlink(missing_ok=True)
+        except OSError as error:
+            self._log(f"a clip could not be removed: {error.strerror or type(error).__name__}")
+
+    def _release(self, job: Job) -> None:
+        """Take a clip from the process that worked on it: what ends the clip from now on ends no process."""
+        with self._changed:
+            self._running = {place: one for place, one in self._running.items() if one is not job}
 
     @contextmanager
     def watched(self, job: Job) -> Iterator[None]:
@@ -314,12 +326,7 @@ class Jobs:
                 job = self._next(place)
                 if job is None:
                     return
-                try:
-                    self._score(process, job)
-                finally:
-                    job.clip.path.unlink(missing_ok=True)
-                    with self._changed:
-                        self._running.pop(place, None)
+                self._score(process, job)
         finally:
             process.close()
 
@@ -367,7 +374,9 @@ class Jobs:
             self._settle(job, State.FAILED, OURS)
             return
         try:
-            self._finish(job, process.score(job.clip, tell))
+            score = process.score(job.clip, tell)
+            self._release(job)
+            self._finish(job, score)
         except Exception as error:  # noqa: BLE001 - each costs its clip and nothing else
             self._settle(job, State.FAILED, self._said(error, job))
         with self._changed:
@@ -376,9 +385,9 @@ class Jobs:
 
     def _settle(self, job: Job, state: State, error: str = "") -> None:
         """Say that a clip is over once nothing is left of it and nothing works on it: whoever reads so relies on it."""
-        job.clip.path.unlink(missing_ok=True)
+        self._remove_clip(job)
         with self._changed:
-            self._running = {place: one for place, one in self._running.items() if one is not job}
+            self._release(job)
             job.state, job.stage, job.share, job.error = state, "", None, error
 
     def _said(self, error: Exception, job: Job) -> str:
