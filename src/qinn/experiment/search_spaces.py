@@ -25,7 +25,7 @@ from qinn.experiment.tuning_config import (
 )
 from qinn.model.transformer import PretrainedTransformer
 
-_OF_ABSENCE = frozenset({"form", "dynamics", "selection_rates"})
+_OF_ABSENCE = frozenset({"form", "dynamics"})
 """On what else than the rates and protocols of absence it depends whether a model can lose steps."""
 
 _WITHOUT_EFFECT = frozenset({"tensorboard", "checkpoint_seconds", "refit"})
