@@ -10,7 +10,7 @@ from qinn.data.subsets.batching import batch_of
 from qinn.data.subsets.cross_validation import fixed_fold
 from qinn.data.synthetic.known_answer_set import SyntheticSpec, write_synthetic_store
 from qinn.errors import ArgumentError
-from qinn.evaluation.predict import MOST_SEQUENCES, predict
+from qinn.evaluation.predict import MOST_SEQUENCES, MOST_STEPS, predict
 from qinn.records import Prediction
 
 
@@ -37,7 +37,7 @@ class Sums(nn.Module):
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory):
-    spec = SyntheticSpec(num_train=10, num_valid=10, num_test=150)
+    spec = SyntheticSpec(num_train=10, num_valid=10, num_test=150, max_length=40)
     return fixed_fold(write_synthetic_store(tmp_path_factory.mktemp("predict") / "store", spec)).test
 
 
@@ -54,6 +54,17 @@ def test_sequences_of_like_length_are_predicted_together_and_each_keeps_its_plac
     for start in (0, MOST_SEQUENCES):
         as_they_come(batch_of(samples, np.arange(start, start + MOST_SEQUENCES)))
     assert sum(one.padding for one in model.passes[:2]) < sum(one.padding for one in as_they_come.passes)
+
+
+def test_of_short_sequences_a_pass_has_more(tmp_path):
+    spec = SyntheticSpec(num_train=10, num_valid=10, num_test=450, min_length=1, max_length=8)
+    short = fixed_fold(write_synthetic_store(tmp_path / "store", spec)).test
+    model, fewer = Sums(), Sums()
+    found = predict(model, short, batch_size=1000)
+    most = MOST_STEPS // 8
+    assert [one.size for one in model.passes] == [most, 450 - most]
+    assert np.array_equal(predict(fewer, short, batch_size=100).outputs, found.outputs)
+    assert max(one.size for one in fewer.passes) == 100
 
 
 def test_a_pass_has_a_sample(samples):

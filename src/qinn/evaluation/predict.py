@@ -17,6 +17,9 @@ from qinn.records import Prediction
 MOST_SEQUENCES = 64
 """Samples of sequences per pass: enough to be vectorised, few enough for their steps to stay in the cache."""
 
+MOST_STEPS = 32 * MOST_SEQUENCES
+"""Steps per pass where sequences are so short that more samples fit into it."""
+
 
 @dataclass(frozen=True)
 class PredictionTable:
@@ -47,7 +50,8 @@ def predict(
     Args:
         model: Any model of `qinn.model`.
         subset: Samples to predict.
-        batch_size: Samples per forward pass; of sequences 64 at most, those of like length together.
+        batch_size: Samples per forward pass, at most; of sequences 64, or as many as have 2,048 steps, of like
+            length.
         device: Where to compute; the model is moved there.
 
     Returns:
@@ -81,8 +85,9 @@ def predict(
 def _passes(subset: Subset, size: int) -> list[np.ndarray]:
     """Positions of the samples of each pass."""
     lengths = {name: subset.lengths(name) for name in subset.modalities}
-    has_sequences = max(int(steps.max(initial=0)) for steps in lengths.values()) > 1
-    size = min(size, MOST_SEQUENCES) if has_sequences else size
+    longest = max(int(steps.max(initial=0)) for steps in lengths.values())
+    if longest > 1:
+        size = min(size, max(MOST_SEQUENCES, MOST_STEPS // longest))
     return bucketed_batches(
         np.arange(len(subset)), lengths, subset.dims, size, bucket=len(subset) // max(1, size) + 1
     )
