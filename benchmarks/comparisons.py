@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from checkout import ROOT, changes, git
 
 import qinn
 from qinn.errors import QinnError
@@ -40,14 +41,6 @@ from qinn.results.sweep import FORMAT, ProtocolRecord, SweepResult, sweep_folder
 from qinn.results.tables import Cell, Table, columns
 
 QINN = [sys.executable, "-c", "import sys; sys.argv[0] = 'qinn'; from qinn.cli import main; main()"]
-MADE_FROM = (
-    ":/src",
-    ":/configs",
-    ":/benchmarks/*.py",
-    ":/docs/data.md",
-    ":/pyproject.toml",
-    ":/constraints.txt",
-)
 RECORDS = {"compare": "comparison.json", "sweep-absent": "sweep.json"}
 _STORE = re.compile(r"(?<![^=:])stores/[^:#]+")
 _HEADER = re.compile(r"^# (\w+): +(.*)$", re.MULTILINE)
@@ -428,25 +421,6 @@ def check_tree(root: Path, commit: str) -> None:
         )
 
 
-def git(root: Path, *arguments: str) -> str:
-    """What git says of a checkout; nothing where it is none."""
-    if not (root / ".git").exists():
-        return ""
-    try:
-        return subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, check=True
-        ).stdout.decode()
-    except (OSError, subprocess.CalledProcessError) as error:
-        said = (getattr(error, "stderr", None) or str(error).encode()).decode(errors="replace").split("\n")[0]
-        raise SystemExit(f"error: git says nothing of {root} ({said}); mend that first.") from None
-
-
-def changes(root: Path) -> list[str]:
-    """Return what lies here otherwise than in the commit, of what the records are made from; nothing without one."""
-    said = git(root, "status", "--porcelain", "--untracked-files=all", "--", *MADE_FROM)
-    return [line[3:] for line in said.splitlines()]
-
-
 def main() -> None:
     """Make what is named, by default all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -457,7 +431,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.data and not options.data.is_dir():
         parser.error(f"`--data` must be the folder with the real data, but `{options.data}` is none")
-    root = Path(__file__).resolve().parents[1]
+    root = ROOT
     known = comparisons(root)
     if unknown := set(options.names) - set(known):
         parser.error(f"unknown comparisons {sorted(unknown)}; known are {', '.join(known)}")

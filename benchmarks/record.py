@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from comparisons import changes
+from checkout import ROOT, changes
 
 from qinn.experiment import provenance
-
-_ROOT = Path(__file__).resolve().parents[1]
+from qinn.results.summary import UNKNOWN_COMMIT
 
 
 def write_record(path: Path, started: float, **contents: Any) -> None:
@@ -24,7 +23,8 @@ def write_record(path: Path, started: float, **contents: Any) -> None:
         **contents: The results, in order.
     """
     commit = provenance.commit()
-    if commit and "+" not in commit and changes(_ROOT):  # of the benchmarks themselves, say
+    is_clean = commit not in (None, UNKNOWN_COMMIT) and "+" not in commit
+    if is_clean and changes(ROOT):  # of the benchmarks themselves, say
         commit += "+changes"
     record = {
         "command": f"python benchmarks/{Path(sys.argv[0]).name} " + " ".join(sys.argv[1:]),

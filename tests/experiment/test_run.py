@@ -180,7 +180,7 @@ def test_the_commit_of_a_checkout_says_if_files_differ(monkeypatch, tmp_path):
 
 
 def test_a_password_stands_in_no_result(monkeypatch):
-    url = "postgresql://me:SECRET@host/db?sslmode=on&password=SECRET"
+    url = "postgresql://me:SEC/R@ET@host/db?sslmode=on&password=SECRET"
     monkeypatch.setattr("sys.argv", ["/opt/bin/qinn", "tune", "--storage", url, "--trials", "3"])
     said = "qinn tune --storage postgresql://me@host/db?sslmode=on&password= --trials 3"
     assert provenance.command() == said

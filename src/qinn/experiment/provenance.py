@@ -19,7 +19,7 @@ import qinn
 from qinn.results.summary import UNKNOWN_COMMIT
 
 _LOADED = time.time()
-_PASSWORD = re.compile(r"(?<=://)([^\s/@:]*):[^\s/]*@|(?<=[?&]password=)[^\s&]*")
+_PASSWORD = re.compile(r"(?<=://)([^\s/@:]*):\S*@|(?<=[?&]password=)[^\s&]*")
 _PATIENCE = 60  # seconds: a disk may be busy
 _PACKAGES = ("torch", "numpy", "scipy", "safetensors", "pyarrow")
 
